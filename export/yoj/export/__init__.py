@@ -1,0 +1,7 @@
+"""Build bundles: a trained checkpoint becomes ONNX graphs, a tokenizer and a manifest."""
+
+from __future__ import annotations
+
+from .errors import CheckpointError, FidelityError
+
+__all__ = ["CheckpointError", "FidelityError"]

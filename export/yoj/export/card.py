@@ -1,0 +1,50 @@
+"""The bundle's README.md, written from its manifest."""
+
+from __future__ import annotations
+
+from yoj.runtime.manifest import Manifest
+
+from .fidelity import Fidelity, table
+
+
+def model_card(manifest: Manifest, fidelity: Fidelity) -> str:
+    """Markdown: what the bundle is, how to use it, how it agrees with PyTorch, where it comes from."""
+    head, limits = manifest.value_head, manifest.limits
+    checkpoint = "\n".join(f"| `{name}` | `{digest}` |" for name, digest in manifest.provenance.checkpoint.items())
+    libraries = ", ".join(f"{name} {version}" for name, version in manifest.provenance.libraries.items())
+    activation = f" ({head.activation})" if head.activation else ""
+    return f"""# Multi-response reward model, {manifest.family}
+
+One forward pass reads a prompt, its images and N candidate answers, and gives N scores. Scores compare only within
+one pack. Built by [yoj](https://pypi.org/project/yoj/) on {manifest.provenance.created}.
+
+```
+pip install 'yoj[ort]'
+yoj-score . --image photo.jpg --prompt "What is shown?" --response "A cat." --response "A red bus."
+```
+
+| | |
+|---|---|
+| layout | responses in the `{manifest.layout.name}` turn |
+| value head | {head.type}{activation}, read-out `{head.readout}`, {head.hidden_state}, divided by {head.divisor:.4f} |
+| limits | {limits.L:,} tokens, {limits.N} responses, {limits.images} images of {limits.pixels:,} pixels |
+| probabilities | softmax of scores / {manifest.probabilities.temperature:g}, \
+{"fitted on rankings" if manifest.probabilities.calibrated else "not calibrated"} |
+| engines | {", ".join(f"{e.engine} {e.precision}" for e in manifest.engines)} |
+
+## Agreement with the reference
+
+{fidelity.engine} {fidelity.precision} against {fidelity.reference}; threshold {fidelity.threshold:g}.
+
+```
+{table(fidelity)}
+```
+
+## Made from
+
+| file | SHA-256 |
+|---|---|
+{checkpoint}
+
+{libraries}
+"""

@@ -1,0 +1,181 @@
+"""A trained checkpoint in either layout of the reference: merged, or LoRA adapters over a base model."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tokenizers import AddedToken, Tokenizer
+
+from .errors import CheckpointError
+from .head import SETTINGS, TrainedHead, read_head
+from .lora import read_adapters
+from .weights import Weights, read_folder
+
+SEPARATOR = "<|resp_sep|>"
+ADAPTER_CONFIG = "adapter_config.json"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Everything that a bundle is made of, found and checked; weights are read later, one at a time."""
+
+    folders: tuple[Path, ...]
+    """One merged checkpoint, or adapters in the order in which they are applied."""
+    base: Path | None
+    """The base model of adapters."""
+    config: dict[str, Any]
+    """``config.json``."""
+    head: TrainedHead
+    weights: Weights
+    tokenizer: Tokenizer
+    """With the separator inside; no truncation, no padding."""
+
+    @classmethod
+    def open(cls, paths: Sequence[str | Path], base: str | Path | None = None) -> Checkpoint:
+        """Find the files of a checkpoint and check that they fit each other.
+
+        Args:
+            paths: one merged checkpoint, or one or several adapter folders in their order. A training folder that
+                is no adapter itself stands for its newest ``checkpoint-N``.
+            base: the base model of the adapters; None for what the first adapter names.
+
+        Raises:
+            CheckpointError: naming the file and the fix.
+        """
+        folders = tuple(_resolve(Path(path)) for path in paths)
+        if not folders:
+            raise CheckpointError("No checkpoint was given.")
+        adapters = [(folder / ADAPTER_CONFIG).is_file() for folder in folders]
+        if all(adapters):
+            trunk = _base_folder(folders[0], base)
+        elif len(folders) == 1 and base is None:
+            trunk = folders[0]
+        else:
+            plain = [str(folder) for folder, adapter in zip(folders, adapters, strict=True) if not adapter]
+            raise CheckpointError(
+                f"{', '.join(plain)} is a merged checkpoint: give it alone, or as --base under the adapters."
+            )
+        config = _read_config(trunk)
+        tensors = read_folder(trunk)
+        return cls(
+            folders=folders,
+            base=trunk if all(adapters) else None,
+            config=config,
+            head=read_head(folders[-1], _hidden_size(config, trunk)),
+            weights=Weights(tensors, read_adapters(folders, tensors) if all(adapters) else None),
+            tokenizer=_read_tokenizer(find(folders[-1], trunk, "tokenizer.json")),
+        )
+
+    @property
+    def family(self) -> str:
+        """``model_type`` of the backbone."""
+        return self.config["model_type"]
+
+    @property
+    def trunk(self) -> Path:
+        """The folder of ``config.json`` and the backbone's weights."""
+        return self.base or self.folders[-1]
+
+    @property
+    def separator_id(self) -> int:
+        """Id of the separator token."""
+        found = self.tokenizer.token_to_id(SEPARATOR)
+        assert found is not None
+        return found
+
+    def file(self, name: str) -> Path:
+        """A tokenizer or processor file: of the last adapter, or else of the base.
+
+        Raises:
+            CheckpointError: neither has it.
+        """
+        return find(self.folders[-1], self.trunk, name)
+
+    def files(self) -> Iterator[Path]:
+        """Every file that the export reads or that says where the weights come from."""
+        wanted = ("*.safetensors", "*.safetensors.index.json", "value_head.pt", SETTINGS, ADAPTER_CONFIG)
+        wanted += ("config.json", "tokenizer.json", "chat_template.jinja", "*processor_config.json")
+        for folder in dict.fromkeys((*self.folders, self.trunk)):
+            for pattern in wanted:
+                yield from sorted(folder.glob(pattern))
+
+
+def find(folder: Path, fallback: Path, name: str) -> Path:
+    """``name`` in the first of two folders that has it.
+
+    Raises:
+        CheckpointError: neither has it.
+    """
+    for place in (folder, fallback):
+        if (place / name).is_file():
+            return place / name
+    where = str(folder) if folder == fallback else f"{folder} and {fallback}"
+    raise CheckpointError(f"{name} is missing in {where}. Copy it from the model that was trained.")
+
+
+def _resolve(path: Path) -> Path:
+    if not path.is_dir():
+        raise CheckpointError(f"{path} is not a folder. Give the folder of a checkpoint; nothing is downloaded.")
+    if (path / ADAPTER_CONFIG).is_file() or (path / "config.json").is_file():
+        return path
+    steps = [child for child in path.glob("checkpoint-*") if child.name.removeprefix("checkpoint-").isdigit()]
+    steps = [child for child in steps if (child / ADAPTER_CONFIG).is_file()]
+    if not steps:
+        raise CheckpointError(
+            f"{path} is no checkpoint: it has neither config.json nor {ADAPTER_CONFIG}, and no checkpoint-N folder "
+            "with an adapter."
+        )
+    return max(steps, key=lambda child: int(child.name.removeprefix("checkpoint-")))
+
+
+def _base_folder(adapter: Path, base: str | Path | None) -> Path:
+    if base is not None:
+        if not (Path(base) / "config.json").is_file():
+            raise CheckpointError(f"--base {base} holds no config.json. Give the folder of the base model.")
+        return Path(base)
+    named = json.loads((adapter / ADAPTER_CONFIG).read_text("utf-8")).get("base_model_name_or_path") or ""
+    for candidate in (adapter / named, Path(named)):
+        if named and (candidate / "config.json").is_file():
+            return candidate
+    raise CheckpointError(
+        f"{adapter / ADAPTER_CONFIG} names the base model {named!r}, which is no folder here. Download it and give "
+        "its folder with --base."
+    )
+
+
+def _read_config(folder: Path) -> dict[str, Any]:
+    file = folder / "config.json"
+    if not file.is_file():
+        raise CheckpointError(f"{file} is missing. Copy it from the model that was trained.")
+    try:
+        config = json.loads(file.read_text("utf-8"))
+    except ValueError as error:
+        raise CheckpointError(f"{file} is not JSON: {error}. Copy it again.") from error
+    if not isinstance(config, dict) or "model_type" not in config:
+        raise CheckpointError(f"{file} has no model_type. Copy it from the model that was trained.")
+    return config
+
+
+def _hidden_size(config: dict[str, Any], folder: Path) -> int:
+    size = config.get("text_config", {}).get("hidden_size")
+    if not isinstance(size, int):
+        raise CheckpointError(f"{folder / 'config.json'} has no text_config.hidden_size. Copy it from the model.")
+    return size
+
+
+def _read_tokenizer(file: Path) -> Tokenizer:
+    try:
+        tokenizer = Tokenizer.from_file(str(file))
+    except Exception as error:  # the tokenizers library raises bare Exception
+        raise CheckpointError(f"{file} is not a tokenizer: {error}. Copy it again.") from error
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    if tokenizer.token_to_id(SEPARATOR) is None:
+        # The reference's own merge script loses it: the processor saved afterwards overwrites the tokenizer.
+        # It takes the next free id, as it did in training.
+        tokenizer.add_special_tokens([AddedToken(SEPARATOR, special=True, normalized=False)])
+    return tokenizer

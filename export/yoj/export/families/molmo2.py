@@ -1,0 +1,434 @@
+"""Molmo2: what is traced, from which tensors, and how the stock model is fed.
+
+The modules repeat ``transformers/models/molmo2/modeling_molmo2.py`` (5.23) in a form without data-dependent shapes:
+features enter by Gather, pooling is written out over its slots, and no tensor is dropped or scattered. Parameters
+have the names of the released checkpoints, in which q, k, v and value, gate are fused.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from yoj.runtime.families import Arrays
+from yoj.runtime.families.molmo2 import Preprocessing
+from yoj.runtime.manifest import Limits, Piece
+
+from ..checkpoint import Checkpoint
+from ..config_reader import ConfigReader
+from ..errors import CheckpointError
+from ..head import divisor
+from ..layout import ImageMarkup
+from ..modules import Projection, Readout, RMSNorm, Rotary, head_constants, insert_features, rotate
+from ..weights import TensorPlan
+from .base import GraphSpec
+
+MAX_RESPONSES = 64
+MAX_IMAGES = 16
+MAX_PIXELS = 178_956_970
+"""Above it Pillow refuses to decode (twice ``PIL.Image.MAX_IMAGE_PIXELS``)."""
+
+
+@dataclass(frozen=True)
+class TextConfig:
+    """The text trunk."""
+
+    hidden_size: int
+    num_hidden_layers: int
+    num_attention_heads: int
+    num_key_value_heads: int
+    head_dim: int
+    intermediate_size: int
+    vocab_size: int
+    rope_theta: float
+    norm_eps: float
+    max_position_embeddings: int
+
+
+@dataclass(frozen=True)
+class VisionConfig:
+    """The vision tower, up to the deepest layer that is read, and the adapter behind it."""
+
+    hidden_size: int
+    num_attention_heads: int
+    head_dim: int
+    intermediate_size: int
+    norm_eps: float
+    patches: int
+    patch_size: int
+    crop_size: int
+    taps: tuple[int, ...]
+    """Blocks whose outputs are concatenated, in this order."""
+    pool_size: int
+    pool_heads: int
+    pool_head_dim: int
+    projector_size: int
+
+
+class Block(nn.Module):
+    """One decoder layer."""
+
+    def __init__(self, config: TextConfig):
+        super().__init__()
+        self.heads, self.kv_heads, self.head_dim = (
+            config.num_attention_heads,
+            config.num_key_value_heads,
+            config.head_dim,
+        )
+        wide, narrow = self.heads * self.head_dim, self.kv_heads * self.head_dim
+        self.attn_norm = RMSNorm(config.hidden_size, config.norm_eps)
+        self.self_attn = nn.ModuleDict(
+            {
+                "att_proj": Projection(config.hidden_size, wide + 2 * narrow),
+                "q_norm": RMSNorm(self.head_dim, config.norm_eps),
+                "k_norm": RMSNorm(self.head_dim, config.norm_eps),
+                "attn_out": Projection(wide, config.hidden_size),
+            }
+        )
+        self.ff_norm = RMSNorm(config.hidden_size, config.norm_eps)
+        self.mlp = nn.ModuleDict(
+            {
+                "ff_proj": Projection(config.hidden_size, 2 * config.intermediate_size),
+                "ff_out": Projection(config.intermediate_size, config.hidden_size),
+            }
+        )
+        self.sizes = [wide, narrow, narrow]
+
+    def forward(
+        self, x_BLD: torch.Tensor, mask: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor
+    ) -> torch.Tensor:
+        """[B, L, D] -> [B, L, D]."""
+        x_BLD = x_BLD + self._attend(self.attn_norm(x_BLD), mask, cos, sin)
+        up, gate = self.mlp["ff_proj"](self.ff_norm(x_BLD)).chunk(2, dim=-1)
+        return x_BLD + self.mlp["ff_out"](F.silu(gate) * up)
+
+    def _attend(self, x: torch.Tensor, mask: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
+        batch, length, _ = x.shape
+        q, k, v = self.self_attn["att_proj"](x).split(self.sizes, dim=-1)
+        q = self.self_attn["q_norm"](q.view(batch, length, self.heads, self.head_dim)).transpose(1, 2)
+        k = self.self_attn["k_norm"](k.view(batch, length, self.kv_heads, self.head_dim)).transpose(1, 2)
+        v = v.view(batch, length, self.kv_heads, self.head_dim).transpose(1, 2)
+        q, k = rotate(q, cos, sin), rotate(k, cos, sin)
+        out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, enable_gqa=True)
+        return self.self_attn["attn_out"](out.transpose(1, 2).reshape(batch, length, -1))
+
+
+class Scorer(nn.Module):
+    """Tokens and visual features -> scores."""
+
+    def __init__(self, config: TextConfig, rows: int, checkpoint: Checkpoint):
+        super().__init__()
+        self.embedding = nn.Embedding(rows, config.hidden_size)
+        self.blocks = nn.ModuleList(Block(config) for _ in range(config.num_hidden_layers))
+        self.ln_f = RMSNorm(config.hidden_size, config.norm_eps)
+        self.rotary = Rotary(config.rope_theta, config.head_dim)
+        self.readout = Readout(self.ln_f, checkpoint.head, divisor(config.hidden_size))
+
+    def forward(
+        self,
+        input_ids: torch.Tensor,
+        position_ids: torch.Tensor,
+        token_types: torch.Tensor,
+        visual_index: torch.Tensor,
+        image_features: torch.Tensor,
+        response_end: torch.Tensor,
+        response_start: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """Scores [B, N] float32; see `GraphSpec.inputs` for the shapes of the arguments."""
+        x_BLD = self.embedding(input_ids)
+        x_BLD = x_BLD + insert_features(x_BLD, image_features, visual_index)
+        cos, sin = self.rotary(position_ids)
+        mask = joint_mask(token_types)
+        for block in self.blocks:
+            x_BLD = block(x_BLD, mask, cos, sin)
+        return self.readout(x_BLD, response_end, response_start)
+
+
+def joint_mask(token_types_BL: torch.Tensor) -> torch.Tensor:
+    """Causal, and all image tokens of a request see each other: bool [B, 1, L, L], true where a query attends."""
+    index = torch.arange(token_types_BL.shape[1], device=token_types_BL.device)
+    image = token_types_BL == 1
+    causal = index.unsqueeze(0) <= index.unsqueeze(1)
+    return (causal.unsqueeze(0) | (image.unsqueeze(2) & image.unsqueeze(1))).unsqueeze(1)
+
+
+class VisionBlock(nn.Module):
+    """One layer of the vision tower."""
+
+    def __init__(self, config: VisionConfig):
+        super().__init__()
+        self.heads, self.head_dim = config.num_attention_heads, config.head_dim
+        width, inner = config.hidden_size, config.num_attention_heads * config.head_dim
+        self.attention_norm = nn.LayerNorm(width, eps=config.norm_eps)
+        self.attention = nn.ModuleDict({name: Projection(width, inner, bias=True) for name in ("wq", "wk", "wv")})
+        self.attention["wo"] = Projection(inner, width, bias=True)
+        self.ffn_norm = nn.LayerNorm(width, eps=config.norm_eps)
+        self.feed_forward = nn.ModuleDict(
+            {
+                "w1": Projection(width, config.intermediate_size, bias=True),
+                "w2": Projection(config.intermediate_size, width, bias=True),
+            }
+        )
+
+    def forward(self, x_CPD: torch.Tensor) -> torch.Tensor:
+        """[C, P, D] -> [C, P, D]."""
+        crops, patches, _ = x_CPD.shape
+        normed = self.attention_norm(x_CPD)
+        q, k, v = (
+            self.attention[name](normed).view(crops, patches, self.heads, self.head_dim).transpose(1, 2)
+            for name in ("wq", "wk", "wv")
+        )
+        out = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(crops, patches, -1)
+        x_CPD = x_CPD + self.attention["wo"](out)
+        inner = F.gelu(self.feed_forward["w1"](self.ffn_norm(x_CPD)), approximate="tanh")
+        return x_CPD + self.feed_forward["w2"](inner)
+
+
+class Vision(nn.Module):
+    """Crops and a pooling table -> visual features."""
+
+    def __init__(self, config: VisionConfig, text_size: int):
+        super().__init__()
+        self.config = config
+        width, inner = config.hidden_size, config.pool_heads * config.pool_head_dim
+        self.patch_embedding = Projection(3 * config.patch_size**2, width, bias=True)
+        self.positional_embedding = nn.Parameter(torch.empty(config.patches, width))
+        self.resblocks = nn.ModuleList(VisionBlock(config) for _ in range(max(config.taps) + 1))
+        tapped = width * len(config.taps)
+        self.image_pooling_2d = nn.ModuleDict({name: Projection(tapped, inner, bias=True) for name in ("wq", "wk", "wv")})
+        self.image_pooling_2d["wo"] = Projection(inner, config.pool_size, bias=True)
+        self.image_projector = nn.ModuleDict(
+            {
+                "w1": Projection(config.pool_size, config.projector_size),
+                "w2": Projection(config.projector_size, text_size),
+                "w3": Projection(config.pool_size, config.projector_size),
+            }
+        )
+
+    def forward(self, pixel_values: torch.Tensor, pooling_index: torch.Tensor) -> torch.Tensor:
+        """[C, P, 588] and [V, K] (-1: empty slot, never a whole row) -> [V, D]."""
+        x_CPD = self.patch_embedding(pixel_values) + self.positional_embedding
+        states = []
+        for block in self.resblocks:
+            x_CPD = block(x_CPD)
+            states.append(x_CPD)
+        tapped = torch.cat([states[tap] for tap in self.config.taps], dim=-1)
+        pooled_VD = self._pool(tapped.reshape(-1, tapped.shape[-1]), pooling_index)
+        inner = F.silu(self.image_projector["w1"](pooled_VD)) * self.image_projector["w3"](pooled_VD)
+        return self.image_projector["w2"](inner)
+
+    def _pool(self, patches: torch.Tensor, index_VK: torch.Tensor) -> torch.Tensor:
+        """Attention of the mean of each window over its patches, written out: one query, K keys."""
+        heads, size = self.config.pool_heads, self.config.pool_head_dim
+        valid_VK1 = (index_VK >= 0).unsqueeze(-1)
+        window = F.embedding(index_VK.clamp(min=0), patches) * valid_VK1.to(patches.dtype)
+        mean = window.sum(dim=1) / valid_VK1.to(patches.dtype).sum(dim=1).clamp(min=1)
+        q = self.image_pooling_2d["wq"](mean).unflatten(-1, (heads, size)).unsqueeze(1)
+        k = self.image_pooling_2d["wk"](window).unflatten(-1, (heads, size))
+        v = self.image_pooling_2d["wv"](window).unflatten(-1, (heads, size))
+        logits = ((q.float() * k.float()).sum(dim=-1) * size**-0.5).masked_fill(~valid_VK1, -1e30)
+        weight = torch.softmax(logits, dim=1).unsqueeze(-1).to(v.dtype)
+        return self.image_pooling_2d["wo"]((weight * v).sum(dim=1).flatten(1))
+
+
+class Molmo2:
+    """See `yoj.export.families.base.ExportFamily`."""
+
+    def __init__(self, checkpoint: Checkpoint):
+        self.checkpoint = checkpoint
+        self.text, self.vision = read_config(checkpoint)
+        self.attention_heads = self.text.num_attention_heads
+        self.limits = Limits(
+            L=self.text.max_position_embeddings, N=MAX_RESPONSES, images=MAX_IMAGES, pixels=MAX_PIXELS, frames=0
+        )
+        self.embedding = TensorPlan(
+            tuple(name for name in (f"{TEXT}wte.embedding", f"{TEXT}wte.new_embedding") if name in checkpoint.weights)
+        )
+
+    def markup(self) -> ImageMarkup:
+        """``<|image|>``, or ``Image 1<|image|>Image 2<|image|>``; the processor puts BOS, or else EOS, in front."""
+        config = json.loads(self.checkpoint.file("tokenizer_config.json").read_text("utf-8"))
+        bos = config.get("bos_token") or config.get("eos_token")
+        image = Piece(kind="image")
+        return ImageMarkup(
+            placeholder="<|image|>",
+            one=(image,),
+            each=(Piece(kind="text", value="Image "), Piece(kind="index"), image),
+            bos=bos["content"] if isinstance(bos, dict) else bos,
+        )
+
+    def preprocessing(self) -> dict[str, Any]:
+        """Settings of the image processor and of the processor's image tokens, with their defaults in transformers."""
+        image = json.loads(self.checkpoint.file("preprocessor_config.json").read_text("utf-8"))
+        tokens = json.loads(self.checkpoint.file("processor_config.json").read_text("utf-8"))
+        # transformers 5 writes the image processor's settings inside processor_config.json as well.
+        image = tokens.get("image_processor", {}) | image
+        column = tokens.get("image_use_col_tokens", True)
+        overview_column = tokens.get("use_single_crop_col_tokens")
+        low_res = tokens.get("use_single_crop_start_token", True)
+        size = image.get("size", {"height": 378, "width": 378})
+        if {size["height"], size["width"]} != {self.vision.crop_size}:
+            raise CheckpointError(
+                f"preprocessor_config.json crops to {size}, config.json's vision tower takes {self.vision.crop_size}. "
+                "Copy both from the same model."
+            )
+        return msgspec.to_builtins(
+            Preprocessing(
+                crop_size=self.vision.crop_size,
+                patch_size=image.get("patch_size", 14),
+                max_crops=image.get("max_crops", 8),
+                overlap_margins=tuple(image.get("overlap_margins", (4, 4))),
+                pooling_size=tuple(image.get("pooling_size", (2, 2))),
+                image_mean=tuple(image.get("image_mean", (0.5, 0.5, 0.5))),
+                image_std=tuple(image.get("image_std", (0.5, 0.5, 0.5))),
+                column_tokens=column,
+                overview_column_tokens=column if overview_column is None else overview_column,
+                overview_start="<low_res_im_start>" if low_res else "<im_start>",
+            )
+        )
+
+    def graphs(self) -> list[GraphSpec]:
+        """``vision`` and ``scorer.joint``."""
+        return [self._vision_graph(), self._scorer_graph()]
+
+    def _vision_graph(self) -> GraphSpec:
+        with torch.device("meta"):
+            module = Vision(self.vision, self.text.hidden_size)
+        names = {"resblocks.": f"{VIT}transformer.resblocks.", "image_p": f"{VISION}image_p"}
+        pixels = 3 * self.vision.patch_size**2
+        return GraphSpec(
+            role="vision",
+            module=module,
+            inputs={
+                "pixel_values": (torch.float32, ("C", self.vision.patches, pixels)),
+                "pooling_index": (torch.int64, ("V", "K")),
+            },
+            output="image_features",
+            output_axes=("V", self.text.hidden_size),
+            plans={name: _plan(module, name, names, VIT) for name, _ in module.named_parameters()},
+            constants={},
+        )
+
+    def _scorer_graph(self) -> GraphSpec:
+        rows = self.checkpoint.weights.planned_shape(self.embedding)[0]
+        with torch.device("meta"):
+            module = Scorer(self.text, rows, self.checkpoint)
+        constants = head_constants(self.checkpoint.head, "readout.value_head.")
+        constants["rotary.inv_freq"] = module.rotary.frequencies()
+        row, responses = ("B", "L"), ("B", "N")
+        inputs: dict[str, tuple[torch.dtype, tuple[int | str, ...]]] = {
+            **{n: (torch.int64, row) for n in ("input_ids", "position_ids", "token_types", "visual_index")},
+            "image_features": (torch.float32, ("V", self.text.hidden_size)),
+            "response_end": (torch.int64, responses),
+        }
+        if module.readout.needs_start:
+            inputs["response_start"] = (torch.int64, responses)
+        names = {"blocks.": f"{TEXT}blocks.", "ln_f.": f"{TEXT}ln_f."}
+        plans = {
+            name: self.embedding if name == "embedding.weight" else _plan(module, name, names, "")
+            for name, _ in module.named_parameters()
+            if name not in constants
+        }
+        return GraphSpec("scorer.joint", module, inputs, "scores", responses, plans, constants)
+
+    def stock_model(self) -> nn.Module | None:
+        """``Molmo2Model``, native since transformers 5.20."""
+        if importlib.util.find_spec("transformers.models.molmo2") is None:
+            return None
+        from transformers import Molmo2Config, Molmo2ForConditionalGeneration
+
+        # However the two embedding tables were split, the model wants the first vocab_size rows apart.
+        table, vocabulary = torch.cat([self.checkpoint.weights.read(n) for n in self.embedding.sources]), self.text.vocab_size
+        state = {n: self.checkpoint.weights.read(n) for n in self.checkpoint.weights.names() if n not in self.embedding.sources}
+        state[f"{TEXT}wte.embedding"], state[f"{TEXT}wte.new_embedding"] = table[:vocabulary], table[vocabulary:]
+        config = json.loads(json.dumps(self.checkpoint.config))
+        config["text_config"]["additional_vocab_size"] = len(table) - vocabulary
+        model = Molmo2ForConditionalGeneration.from_pretrained(
+            None, config=Molmo2Config.from_dict(config), state_dict=state, dtype=torch.float32, attn_implementation="sdpa"
+        )
+        return model.model.eval().requires_grad_(False)
+
+    def stock_inputs(self, row: Mapping[str, torch.Tensor], vision: Arrays | None) -> dict[str, torch.Tensor]:
+        """``mm_token_type_ids`` and, with images, crops and pooling table; all visual rows as one image."""
+        inputs = {"input_ids": row["input_ids"], "mm_token_type_ids": row["token_types"]}
+        if vision is not None:
+            inputs["pixel_values"] = torch.from_numpy(vision["pixel_values"])
+            inputs["image_token_pooling"] = torch.from_numpy(vision["pooling_index"])
+            inputs["image_grids"] = torch.tensor([[len(vision["pooling_index"]), 1, 0, 0]])
+        return inputs
+
+    def image_text(self, ids: Sequence[int]) -> str:
+        """The tokens' own names, one after the other."""
+        return "".join(self.checkpoint.tokenizer.id_to_token(int(i)) for i in ids)
+
+
+TEXT = "model.transformer."
+VISION = "model.vision_backbone."
+VIT = f"{VISION}image_vit."
+
+
+def _plan(module: nn.Module, name: str, names: Mapping[str, str], default: str) -> TensorPlan:
+    owner, _, leaf = name.rpartition(".")
+    source = next((new + name.removeprefix(old) for old, new in names.items() if name.startswith(old)), default + name)
+    return TensorPlan((source,), transpose=leaf == "weight" and isinstance(module.get_submodule(owner), Projection))
+
+
+def read_config(checkpoint: Checkpoint) -> tuple[TextConfig, VisionConfig]:
+    """``config.json`` in the released or the native spelling.
+
+    Raises:
+        CheckpointError: a value is missing, or asks for a variant that no released reward model uses.
+    """
+    reader = ConfigReader(checkpoint.config)
+    text = reader.section("text_config")
+    vit = reader.section("vit_config", "vision_config")
+    adapter = reader.section("adapter_config")
+    rope = text.values.get("rope_parameters") or {}
+    layers = vit.number("num_hidden_layers")
+    crop = vit.get("image_default_input_size", "image_size") or [0, 0]
+    text.refuse(qk_norm_type=("qwen3",), use_qk_norm=(True,), norm_after=(False,), qkv_bias=(False,),
+                attention_bias=(False,), rope_scaling=(None,), hidden_act=("silu",))  # fmt: skip
+    vit.refuse(hidden_act=("gelu_pytorch_tanh",), attention_bias=(True,))
+    adapter.refuse(hidden_act=("silu",), pooling_attention_mask=(True,), mlp_bias=(False,), attention_bias=(True,))
+    if rope.get("rope_type", "default") != "default":
+        reader.problems.append(f"text_config.rope_parameters is {rope}, only the default type is supported")
+    heads = {s.name: (s.number("num_attention_heads"), s.number("num_key_value_heads")) for s in (vit, adapter)}
+    reader.problems += [f"{name} has {q} query and {kv} key heads" for name, (q, kv) in heads.items() if q != kv]
+    text_config = TextConfig(
+        hidden_size=text.number("hidden_size"),
+        num_hidden_layers=text.number("num_hidden_layers"),
+        num_attention_heads=text.number("num_attention_heads"),
+        num_key_value_heads=text.number("num_key_value_heads"),
+        head_dim=text.number("head_dim"),
+        intermediate_size=text.number("intermediate_size"),
+        vocab_size=text.number("vocab_size"),
+        rope_theta=rope.get("rope_theta") or text.number("rope_theta"),
+        norm_eps=text.number("layer_norm_eps", "rms_norm_eps"),
+        max_position_embeddings=text.number("max_position_embeddings"),
+    )
+    vision_config = VisionConfig(
+        hidden_size=vit.number("hidden_size"),
+        num_attention_heads=vit.number("num_attention_heads"),
+        head_dim=vit.number("head_dim"),
+        intermediate_size=vit.number("intermediate_size"),
+        norm_eps=vit.number("layer_norm_eps"),
+        patches=vit.number("image_num_pos", "num_position_embeddings"),
+        patch_size=vit.number("image_patch_size", "patch_size"),
+        crop_size=crop[0],
+        taps=tuple(tap % max(layers, 1) for tap in adapter.get("vit_layers", "vision_feature_layer") or (0,)),
+        pool_size=adapter.number("hidden_size"),
+        pool_heads=adapter.number("num_attention_heads"),
+        pool_head_dim=adapter.number("head_dim"),
+        projector_size=adapter.number("intermediate_size"),
+    )
+    if reader.problems:
+        raise CheckpointError(f"{checkpoint.trunk / 'config.json'} cannot be exported: {'; '.join(reader.problems)}.")
+    return text_config, vision_config

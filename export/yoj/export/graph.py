@@ -1,0 +1,155 @@
+"""Modules -> ONNX graphs whose weights were never in memory together.
+
+A module is traced on fake tensors; each parameter becomes a reference into ``weights.data``, which is written from
+the checkpoint one tensor at a time and shared by all graphs of the bundle.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import logging
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import onnx_ir as ir
+import torch
+from onnxscript import optimizer
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from yoj.runtime.manifest import Graph, TensorSpec
+
+from .families import GraphSpec
+from .weights import TensorPlan, Weights, write_blocks
+
+OPSET = 23
+"""The first with Attention, RMSNormalization and RotaryEmbedding; what ONNX Runtime and TensorRT both read."""
+ALIGNMENT = 4096
+"""Of each tensor in the weight file, so that it can be mapped."""
+EXAMPLE_SIZES = {"B": 2, "L": 24, "N": 3, "V": 6, "C": 2, "K": 4}
+"""Traced sizes. None is 0 or 1, which tracing would take for constants."""
+NUMPY_NAMES = {torch.int64: "int64", torch.float32: "float32", torch.float16: "float16"}
+ONNX_TYPES = {torch.float32: ir.DataType.FLOAT, torch.float16: ir.DataType.FLOAT16}
+
+
+@dataclass
+class WeightFile:
+    """``weights.data`` under construction: raw tensors one after the other, each written once."""
+
+    path: Path
+    weights: Weights
+    progress: Callable[[int], None]
+    """Called with the bytes of each block that was written."""
+    size: int = 0
+    _digest: hashlib._Hash = field(default_factory=hashlib.sha256)
+    _places: dict[TensorPlan, tuple[int, int]] = field(default_factory=dict)
+
+    def place(self, plan: TensorPlan, dtype: torch.dtype) -> tuple[int, int]:
+        """Offset and length of a planned tensor, written now unless an earlier graph had it."""
+        if plan not in self._places:
+            self._places[plan] = self.append(write_blocks(self.weights, plan, dtype))
+        return self._places[plan]
+
+    def append(self, blocks: Iterator[bytes]) -> tuple[int, int]:
+        """Write one tensor at the next aligned offset."""
+        with self.path.open("ab") as stream:
+            padding = bytes(-self.size % ALIGNMENT)
+            begin = end = self.size + len(padding)
+            for block in itertools.chain([padding], blocks):
+                stream.write(block)
+                self._digest.update(block)
+                self.progress(len(block))
+                end += len(block)
+            end -= len(padding)
+        self.size = end
+        return begin, end - begin
+
+    @property
+    def sha256(self) -> str:
+        """Of everything written so far; saves reading gigabytes again."""
+        return self._digest.hexdigest()
+
+
+def write_graph(spec: GraphSpec, folder: Path, weight_file: WeightFile, dtype: torch.dtype) -> Graph:
+    """Trace one graph and write it with references into the weight file.
+
+    Args:
+        spec: what is traced.
+        folder: of the bundle; the graph goes to ``onnx/<role>.onnx``.
+        weight_file: in ``onnx/`` as well.
+        dtype: of the backbone's weights.
+
+    Returns:
+        The manifest's entry.
+    """
+    model = trace(spec)
+    for name, value in list(model.graph.initializers.items()):
+        if name in spec.plans:
+            offset, length = weight_file.place(spec.plans[name], dtype)
+            shape = weight_file.weights.planned_shape(spec.plans[name])
+            value.const_value = ir.ExternalTensor(
+                weight_file.path.name, offset, length, ONNX_TYPES[dtype],
+                shape=ir.Shape(shape), name=name, base_dir=weight_file.path.parent,
+            )  # fmt: skip
+        elif name in spec.constants:
+            value.const_value = ir.tensor(spec.constants[name].numpy(), name=name)
+    _check_complete(model, spec)
+    optimizer.optimize_ir(model, should_fold=_without_weights)
+    _forget_origin(model)
+    file = f"onnx/{spec.role}.onnx"
+    ir.save(model, folder / file)
+    inputs = tuple(TensorSpec(name=n, dtype=NUMPY_NAMES[d], shape=axes) for n, (d, axes) in spec.inputs.items())
+    output = TensorSpec(name=spec.output, dtype="float32", shape=spec.output_axes)
+    return Graph(file=file, inputs=inputs, outputs=(output,))
+
+
+def trace(spec: GraphSpec) -> ir.Model:
+    """The graph of a module, with fake weights."""
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it warns that torchvision, which nothing needs, is missing
+    letters = sorted({axis for _, axes in spec.inputs.values() for axis in axes if isinstance(axis, str)})
+    dims = {letter: torch.export.Dim(letter) for letter in letters}
+    with FakeTensorMode(allow_non_fake_inputs=True), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the exporter's own internals
+        module = spec.module.to_empty(device="cpu").eval()
+        example = {
+            name: torch.zeros([EXAMPLE_SIZES.get(axis, axis) for axis in axes], dtype=dtype)
+            for name, (dtype, axes) in spec.inputs.items()
+        }
+        program = torch.onnx.export(
+            module,
+            kwargs=example,
+            dynamo=True,
+            optimize=False,
+            opset_version=OPSET,
+            output_names=[spec.output],
+            dynamic_shapes={
+                name: {i: dims[axis] for i, axis in enumerate(axes) if isinstance(axis, str)}
+                for name, (_, axes) in spec.inputs.items()
+            },
+            verbose=False,
+        )
+    assert program is not None
+    return program.model
+
+
+def _without_weights(node: ir.Node) -> bool | None:
+    """Fold constants, but never one whose values are still in the checkpoint."""
+    external = any(value is not None and isinstance(value.const_value, ir.ExternalTensor) for value in node.inputs)
+    return False if external else None
+
+
+def _forget_origin(model: ir.Model) -> None:
+    """The exporter notes stack traces, with the paths of this machine, on everything."""
+    for item in (model, model.graph, *model.graph, *(out for node in model.graph for out in node.outputs)):
+        item.metadata_props.clear()
+        item.doc_string = None if not isinstance(item, ir.Value) else item.doc_string
+    for value in (*model.graph.inputs, *model.graph.outputs, *model.graph.initializers.values()):
+        value.metadata_props.clear()
+
+
+def _check_complete(model: ir.Model, spec: GraphSpec) -> None:
+    known = spec.plans.keys() | spec.constants.keys()
+    fake = [n for n, v in model.graph.initializers.items() if n not in known and "Fake" in repr(type(v.const_value))]
+    assert not fake, f"{spec.role}: initializers without a source: {fake}"

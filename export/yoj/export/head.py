@@ -1,0 +1,143 @@
+"""The value head: read from its file, checked against its settings, never invented."""
+
+from __future__ import annotations
+
+import json
+import math
+import pickle
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import nn
+
+from yoj.runtime.manifest import Readout
+
+from .errors import CheckpointError
+
+ACTIVATIONS: dict[str, type[nn.Module]] = {
+    "selu": nn.SELU,
+    "gelu": nn.GELU,
+    "relu": nn.ReLU,
+    "tanh": nn.Tanh,
+    "silu": nn.SiLU,
+}
+SETTINGS = "reward_model_config.json"
+KEYS = {"linear": ("weight", "bias"), "mlp": ("0.weight", "0.bias", "2.weight", "2.bias")}
+
+
+@dataclass(frozen=True)
+class TrainedHead:
+    """A value head with its weights in float32."""
+
+    type: str
+    activation: str | None
+    readout: Readout
+    tensors: dict[str, torch.Tensor]
+    """Keys as trained: ``weight, bias`` (linear) or ``0.weight, 0.bias, 2.weight, 2.bias`` (mlp)."""
+
+    def module(self) -> nn.Module:
+        """The head as the reference builds it: [..., width] -> [..., 1], float32."""
+        if self.type == "linear":
+            head: nn.Module = nn.Linear(self.tensors["weight"].shape[1], 1)
+        else:
+            hidden, width = self.tensors["0.weight"].shape
+            assert self.activation is not None
+            head = nn.Sequential(nn.Linear(width, hidden), ACTIVATIONS[self.activation](), nn.Linear(hidden, 1))
+        head.load_state_dict(self.tensors)
+        return head.eval().requires_grad_(False)
+
+
+def read_head(folder: Path, hidden_size: int) -> TrainedHead:
+    """Read and check the value head of a checkpoint folder.
+
+    Args:
+        folder: with ``reward_model_config.json`` and ``value_head.safetensors`` (preferred) or ``value_head.pt``.
+        hidden_size: D of the backbone; the head reads D values, or 2D with ``first_last_concat``.
+
+    Raises:
+        CheckpointError: a file is missing or unreadable, a setting unknown, or a shape does not fit.
+    """
+    settings_file = folder / SETTINGS
+    settings = _read_settings(settings_file)
+    kind, readout = settings.get("value_head_type"), settings.get("resp_repr_mode", "last")
+    activation = settings.get("value_head_activation") if kind == "mlp" else None
+    problems: list[str] = []
+    if kind not in KEYS:
+        problems.append(f"value_head_type is {kind!r}; known are {', '.join(KEYS)}")
+    if kind == "mlp" and activation not in ACTIVATIONS:
+        problems.append(f"value_head_activation is {activation!r}; known are {', '.join(ACTIVATIONS)}")
+    if readout not in get_args(Readout):
+        problems.append(f"resp_repr_mode is {readout!r}; known are {', '.join(get_args(Readout))}")
+    if problems:
+        raise CheckpointError(f"{settings_file}: {'; '.join(problems)}. Correct it to what the head was trained with.")
+    file, tensors = _read_tensors(folder)
+    _check_shapes(file, tensors, str(kind), settings, hidden_size * (2 if readout == "first_last_concat" else 1))
+    return TrainedHead(str(kind), activation, readout, {key: tensors[key].float() for key in KEYS[str(kind)]})
+
+
+def divisor(hidden_size: int) -> float:
+    """sqrt(D): the reference divides every score by it, also where the head reads 2D values."""
+    return math.sqrt(hidden_size)
+
+
+def _read_settings(file: Path) -> dict[str, Any]:
+    if not file.is_file():
+        raise CheckpointError(
+            f"{file} is missing; it says which head was trained. Copy it from the training checkpoint, or write it: "
+            '{"value_head_type": "mlp", "value_head_hidden_dim": 1024, "value_head_activation": "silu", '
+            '"value_head_input_dim": 2560, "resp_repr_mode": "last"} with the values used in training.'
+        )
+    try:
+        return json.loads(file.read_text("utf-8"))
+    except ValueError as error:
+        raise CheckpointError(f"{file} is not JSON: {error}. Copy it again.") from error
+
+
+def _read_tensors(folder: Path) -> tuple[Path, dict[str, torch.Tensor]]:
+    safe, pickled = folder / "value_head.safetensors", folder / "value_head.pt"
+    try:
+        if safe.is_file():
+            return safe, load_file(safe)
+        if pickled.is_file():
+            return pickled, torch.load(pickled, map_location="cpu", weights_only=True)
+    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise CheckpointError(
+            f"{safe if safe.is_file() else pickled} cannot be read as tensors: {reason}. Copy it again; a file that "
+            "needs more than tensors is not loaded."
+        ) from error
+    raise CheckpointError(
+        f"{folder} has no value_head.safetensors or value_head.pt, so there is nothing that scores. Copy the file "
+        "from the training checkpoint; a head is never made up."
+    )
+
+
+def _check_shapes(
+    file: Path, tensors: dict[str, torch.Tensor], kind: str, settings: dict[str, Any], width: int
+) -> None:
+    if sorted(tensors) != sorted(KEYS[kind]):
+        raise CheckpointError(
+            f"{file} holds {', '.join(sorted(tensors))}; a {kind} head has {', '.join(KEYS[kind])}. Set "
+            f"value_head_type in {SETTINGS} to what was trained."
+        )
+    middle = settings.get("value_head_hidden_dim") or width
+    expected = {"weight": (1, width), "bias": (1,)}
+    if kind == "mlp":
+        expected = {"0.weight": (middle, width), "0.bias": (middle,), "2.weight": (1, middle), "2.bias": (1,)}
+    problems = [
+        f"{key} is {tuple(tensors[key].shape)}, expected {shape}"
+        for key, shape in expected.items()
+        if tuple(tensors[key].shape) != shape
+    ]
+    if (stated := settings.get("value_head_input_dim")) not in (None, width):
+        problems.append(f"{SETTINGS} says value_head_input_dim {stated}, the backbone and read-out give {width}")
+    problems += [f"{key} holds NaN or infinity" for key, value in tensors.items() if not value.isfinite().all()]
+    if problems:
+        raise CheckpointError(
+            f"{file} does not fit the backbone and {SETTINGS}: {'; '.join(problems)}. Use the head that was trained "
+            "with this backbone (outputs other than one score are not supported)."
+        )

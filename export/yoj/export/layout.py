@@ -1,0 +1,151 @@
+"""The checkpoint's chat template, rendered once, as literal pieces that the runtime only has to join."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from transformers import AutoTokenizer
+
+from yoj.runtime.manifest import Layout, LayoutName, Piece
+
+from .checkpoint import SEPARATOR, Checkpoint
+from .errors import CheckpointError
+
+GLUE = "\n\n"
+"""Text on either side of the separator (mr2rm/data/dataset.py of the reference)."""
+# White space around the marks shows whether a template strips what it is given.
+PROMPT = "\n \ue000 \n"
+RESPONSES = "\n \ue001 \n"
+
+
+@dataclass(frozen=True)
+class ImageMarkup:
+    """How a family's chat template shows images."""
+
+    placeholder: str
+    """The special token that the processor replaces by the tokens of one image."""
+    one: tuple[Piece, ...]
+    each: tuple[Piece, ...]
+    bos: str | None
+    """Token that the processor puts before every rendered text; None where it puts none."""
+
+
+class ChatTemplate:
+    """The chat template of a checkpoint, rendered by transformers."""
+
+    def __init__(self, checkpoint: Checkpoint):
+        self.file = checkpoint.file("tokenizer.json")
+        self.tokenizer: Any = AutoTokenizer.from_pretrained(self.file.parent, local_files_only=True)
+        self._template = _read_template(checkpoint)
+
+    def render(self, layout: LayoutName, prompt: str, responses: str, images: int) -> str:
+        """The text of one pack without BOS; each image is the family's placeholder token."""
+        said = prompt if layout == "assistant" else prompt + GLUE + responses
+        user = [*({"type": "image"} for _ in range(images)), {"type": "text", "text": said}]
+        messages: list[dict[str, Any]] = [{"role": "user", "content": user}]
+        if layout == "assistant":
+            messages.append({"role": "assistant", "content": [{"type": "text", "text": responses}]})
+        return self.tokenizer.apply_chat_template(messages, chat_template=self._template, tokenize=False)
+
+
+def render_layout(checkpoint: Checkpoint, layout: LayoutName, markup: ImageMarkup) -> Layout:
+    """Render the chat template with marks in place of the texts and split the result at the special tokens.
+
+    Raises:
+        CheckpointError: the template changes the texts that it is given, or shows images in an unknown way.
+    """
+    template = ChatTemplate(checkpoint)
+    special = [t.content for t in checkpoint.tokenizer.get_added_tokens_decoder().values() if t.special]
+
+    def pieces(images: int) -> tuple[Piece, ...]:
+        text = template.render(layout, PROMPT, RESPONSES, images)
+        _check_marks(text, layout, template)
+        # The reference tokenises a text-only pack of the assistant layout without its processor, so without BOS.
+        bare = layout == "assistant" and not images
+        bos = "" if bare or markup.bos is None or text.startswith(markup.bos) else markup.bos
+        return split_pieces(bos + text, special, markup.placeholder)
+
+    with_images = _replace_once(pieces(1), markup.one)
+    for count in (2, 3, 11):
+        if pieces(count) != _join(with_images, markup.each, count):
+            raise CheckpointError(
+                f"{template.file.parent}: the chat template shows {count} images in a way that this version does not "
+                f"know: {template.render(layout, 'PROMPT', 'RESPONSES', count)!r}. Use the model's released template."
+            )
+    return Layout(
+        name=layout,
+        separator=SEPARATOR,
+        separator_id=checkpoint.separator_id,
+        glue=GLUE,
+        text_only=pieces(0),
+        with_images=with_images,
+        one_image=markup.one,
+        each_image=markup.each,
+    )
+
+
+def split_pieces(text: str, special: Sequence[str], placeholder: str) -> tuple[Piece, ...]:
+    """Split a rendered text at its special tokens and at the marks of prompt and responses."""
+    marks = {PROMPT: Piece(kind="prompt"), RESPONSES: Piece(kind="responses"), placeholder: Piece(kind="image")}
+    marks |= {token: Piece(kind="token", value=token) for token in special if token not in marks}
+    longest_first = sorted(marks, key=len, reverse=True)
+    parts = re.split("(" + "|".join(map(re.escape, longest_first)) + ")", text)
+    return _merge(marks.get(part, Piece(kind="text", value=part)) for part in parts if part)
+
+
+def _merge(pieces: Any) -> tuple[Piece, ...]:
+    """Join neighbouring texts."""
+    merged: list[Piece] = []
+    for piece in pieces:
+        if piece.kind == "text" and merged and merged[-1].kind == "text":
+            piece = Piece(kind="text", value=merged.pop().value + piece.value)
+        merged.append(piece)
+    return tuple(merged)
+
+
+def _replace_once(pieces: tuple[Piece, ...], image: tuple[Piece, ...]) -> tuple[Piece, ...]:
+    places = [i for i in range(len(pieces)) if pieces[i : i + len(image)] == image]
+    if len(places) != 1:
+        raise CheckpointError(f"The chat template shows one image {len(places)} times. Use the released template.")
+    return (*pieces[: places[0]], Piece(kind="media"), *pieces[places[0] + len(image) :])
+
+
+def _join(pieces: tuple[Piece, ...], each: tuple[Piece, ...], count: int) -> tuple[Piece, ...]:
+    joined: list[Piece] = []
+    for piece in pieces:
+        if piece.kind != "media":
+            joined.append(piece)
+            continue
+        for number in range(1, count + 1):
+            joined += [Piece(kind="text", value=str(number)) if p.kind == "index" else p for p in each]
+    return _merge(joined)
+
+
+def _check_marks(text: str, layout: LayoutName, template: ChatTemplate) -> None:
+    for name, mark in (("prompt", PROMPT), ("responses", RESPONSES)):
+        if text.count(mark) != 1:
+            raise CheckpointError(
+                f"{template.file.parent}: the chat template does not show the {name} once and unchanged in the "
+                f"{layout} layout (does it strip white space?): {text!r}. Use the model's released template."
+            )
+
+
+def _read_template(checkpoint: Checkpoint) -> str:
+    for name in ("chat_template.jinja", "chat_template.json", "tokenizer_config.json"):
+        try:
+            file = checkpoint.file(name)
+        except CheckpointError:
+            continue
+        text = file.read_text("utf-8")
+        if name.endswith(".jinja"):
+            return text
+        if isinstance(template := json.loads(text).get("chat_template"), str):
+            return template
+    raise CheckpointError(
+        f"{checkpoint.folders[-1]} has no chat template (chat_template.jinja, or chat_template in "
+        "tokenizer_config.json). Copy it from the model that was trained."
+    )

@@ -1,0 +1,92 @@
+"""PEFT LoRA adapters -> what they add to each tensor of the base model."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from .errors import CheckpointError
+from .weights import LoraDelta, StoredTensor, read_header
+
+PREFIX = "base_model.model."
+"""PEFT puts this before the names of the model that it wraps."""
+
+
+def read_adapters(folders: Sequence[Path], base: Mapping[str, StoredTensor]) -> dict[str, list[LoraDelta]]:
+    """What the adapters add, in their order, by the tensor that they change.
+
+    Raises:
+        CheckpointError: an adapter that is not plain LoRA, or whose tensors do not fit the base. All are named.
+    """
+    deltas: dict[str, list[LoraDelta]] = {}
+    for folder in folders:
+        for name, delta in _read_adapter(folder, base).items():
+            deltas.setdefault(name, []).append(delta)
+    return deltas
+
+
+def _read_adapter(folder: Path, base: Mapping[str, StoredTensor]) -> dict[str, LoraDelta]:
+    config_file = folder / "adapter_config.json"
+    config: dict[str, Any] = json.loads(config_file.read_text("utf-8"))
+    _check_plain(config, config_file)
+    file = folder / "adapter_model.safetensors"
+    if not file.is_file():
+        raise CheckpointError(f"{folder} has no adapter_model.safetensors. Save the adapter with safe_serialization.")
+    tensors = read_header(file)
+    deltas: dict[str, LoraDelta] = {}
+    problems: list[str] = []
+    for key, down in tensors.items():
+        module, found, _ = key.partition(".lora_A.weight")
+        if not found:
+            if not (key.endswith(".lora_B.weight") and key.replace("lora_B", "lora_A") in tensors):
+                problems.append(f"{key}: not one of a lora_A, lora_B pair")
+            continue
+        module = module.removeprefix(PREFIX)
+        up, target = tensors.get(key.replace("lora_A", "lora_B")), base.get(f"{module}.weight")
+        if up is None or target is None:
+            problems.append(f"{key}: {'its lora_B is missing' if up is None else f'the base has no {module}.weight'}")
+        elif (up.shape[0], down.shape[1]) != target.shape or up.shape[1] != down.shape[0]:
+            problems.append(f"{key}: B {up.shape} x A {down.shape} does not fit {module}.weight {target.shape}")
+        else:
+            deltas[f"{module}.weight"] = LoraDelta(down, up, _scale(config, module))
+    if problems or not deltas:
+        raise CheckpointError(
+            f"{file} does not fit the base model:\n  "
+            + "\n  ".join(problems or ["it holds no LoRA tensors"])
+            + "\nGive the base that the adapter was trained on (--base); its modules must have the released names."
+        )
+    return deltas
+
+
+def _check_plain(config: Mapping[str, Any], file: Path) -> None:
+    wrong = [
+        f"{name} is {config.get(name)!r}"
+        for name, plain in (("peft_type", ("LORA",)), ("bias", ("none", None)), ("modules_to_save", (None, [])))
+        if config.get(name) not in plain
+    ]
+    wrong += [f"{name} is set" for name in ("use_dora", "fan_in_fan_out", "lora_bias", "alora_invocation_tokens",
+                                            "trainable_token_indices", "target_parameters") if config.get(name)]  # fmt: skip
+    if wrong:
+        raise CheckpointError(
+            f"{file}: only plain LoRA can be merged, and here {', '.join(wrong)}. Merge the adapter with PEFT "
+            "(merge_and_unload) and export the merged checkpoint."
+        )
+
+
+def _scale(config: Mapping[str, Any], module: str) -> float:
+    """alpha / r, or alpha / sqrt(r) for rank-stabilised LoRA (peft.tuners.lora.LoraLayer.update_layer)."""
+    rank = _for_module(config.get("rank_pattern"), module, config["r"])
+    alpha = _for_module(config.get("alpha_pattern"), module, config["lora_alpha"])
+    return alpha / (math.sqrt(rank) if config.get("use_rslora") else rank)
+
+
+def _for_module(pattern: Mapping[str, Any] | None, module: str, default: Any) -> Any:
+    """PEFT's rule: the first key that equals the module's name or matches its end."""
+    for key, value in (pattern or {}).items():
+        if re.match(rf"(.*\.)?({key})$", module):
+            return value
+    return default

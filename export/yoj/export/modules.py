@@ -1,0 +1,137 @@
+"""PyTorch modules that trace into few ONNX operators. Parameters carry the names of the released checkpoints.
+
+Shapes: B requests, L tokens, N responses, V visual tokens, D hidden size, H heads, E values of a head.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from .head import ACTIVATIONS, TrainedHead
+
+
+class Projection(nn.Module):
+    """A linear layer whose weight is stored as the graph multiplies by it, [in, out]: no Transpose in the graph."""
+
+    def __init__(self, width: int, out: int, bias: bool = False):
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(width, out))
+        self.bias = nn.Parameter(torch.empty(out)) if bias else None
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """[..., in] -> [..., out]."""
+        out = torch.matmul(x, self.weight)
+        return out if self.bias is None else out + self.bias
+
+
+class RMSNorm(nn.Module):
+    """Exports as one RMSNormalization."""
+
+    def __init__(self, width: int, eps: float):
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(width))
+        self.eps = eps
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """[..., width] -> same."""
+        return F.rms_norm(x, self.weight.shape, self.weight, self.eps)
+
+
+class Rotary(nn.Module):
+    """Cosines and sines of the rotary position embedding, float32."""
+
+    def __init__(self, theta: float, head_size: int):
+        super().__init__()
+        self.theta, self.head_size = theta, head_size
+        self.inv_freq = nn.Parameter(torch.empty(head_size // 2))
+
+    def frequencies(self) -> torch.Tensor:
+        """The value of ``inv_freq``: theta^(-2i / head size), float32 [E / 2]. Not in the checkpoint."""
+        exponent = torch.arange(0, self.head_size, 2, dtype=torch.float32) / self.head_size
+        return 1.0 / (self.theta**exponent)
+
+    def forward(self, position_ids_BL: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Positions -> cos and sin, each [B, L, E / 2]."""
+        angle = position_ids_BL.unsqueeze(-1).float() * self.inv_freq
+        return angle.cos(), angle.sin()
+
+
+def rotate(x_BHLE: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
+    """Rotate the halves of each head; exports as one RotaryEmbedding."""
+    return torch.onnx.ops.rotary_embedding(x_BHLE, cos, sin)
+
+
+def gather_rows(x_BLD: torch.Tensor, index_BN: torch.Tensor) -> torch.Tensor:
+    """Rows of each request, [B, N, D]; index -1 gives row 0. Exports as one Gather."""
+    batch, length, width = x_BLD.shape
+    offset = torch.arange(batch, device=index_BN.device).unsqueeze(1) * length
+    return F.embedding(index_BN.clamp(min=0) + offset, x_BLD.reshape(batch * length, width))
+
+
+def insert_features(embeds_BLD: torch.Tensor, features_VD: torch.Tensor, index_BL: torch.Tensor) -> torch.Tensor:
+    """Rows of visual features where ``index_BL`` is k+1, zeros where it is 0; exports as one Gather."""
+    table = torch.cat([torch.zeros_like(features_VD[:1]), features_VD.to(embeds_BLD.dtype)])
+    return F.embedding(index_BL, table)
+
+
+def traced_head(head: TrainedHead) -> nn.Module:
+    """The value head of `yoj.export.head` with weights as the graph multiplies by them; values: `head_constants`."""
+    if head.type == "linear":
+        return Projection(head.tensors["weight"].shape[1], 1, bias=True)
+    hidden, width = head.tensors["0.weight"].shape
+    assert head.activation is not None
+    first, last = Projection(width, hidden, bias=True), Projection(hidden, 1, bias=True)
+    return nn.Sequential(first, ACTIVATIONS[head.activation](), last)
+
+
+def head_constants(head: TrainedHead, prefix: str) -> dict[str, torch.Tensor]:
+    """Values of the parameters of `traced_head`, float32."""
+    return {prefix + key: value.t().contiguous() for key, value in head.tensors.items()}
+
+
+class Readout(nn.Module):
+    """Final norm, read-out and value head on the rows that are scored; float32 from the norm on."""
+
+    def __init__(self, norm: RMSNorm, head: TrainedHead, divisor: float):
+        super().__init__()
+        self.norm = [norm]  # in a list, because its parameter belongs to the trunk and keeps its name there
+        self.readout = head.readout
+        self.divisor = divisor
+        self.value_head = traced_head(head)
+
+    @property
+    def needs_start(self) -> bool:
+        """Whether the first token of each response is read."""
+        return self.readout != "last"
+
+    def forward(
+        self, hidden_BLD: torch.Tensor, end_BN: torch.Tensor, start_BN: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """Hidden states before the final norm -> scores [B, N], -inf where ``end_BN`` is -1."""
+        rows = self._rows(hidden_BLD, end_BN, start_BN).float()
+        scores = self.value_head(rows).squeeze(-1) / self.divisor
+        return scores.masked_fill(end_BN < 0, float("-inf"))
+
+    def _rows(self, hidden_BLD: torch.Tensor, end_BN: torch.Tensor, start_BN: torch.Tensor | None) -> torch.Tensor:
+        norm = self.norm[0]
+        if self.readout == "last":
+            return norm(gather_rows(hidden_BLD, end_BN))
+        assert start_BN is not None
+        if self.readout == "first":
+            return norm(gather_rows(hidden_BLD, start_BN))
+        if self.readout == "response_mean":
+            return _mean(norm(hidden_BLD), start_BN, end_BN)
+        first, last = norm(gather_rows(hidden_BLD, start_BN)), norm(gather_rows(hidden_BLD, end_BN))
+        if self.readout == "first_last_concat":
+            return torch.cat([first, last], dim=-1)
+        return first + last if self.readout == "first_last_add" else last - first
+
+
+def _mean(hidden_BLD: torch.Tensor, start_BN: torch.Tensor, end_BN: torch.Tensor) -> torch.Tensor:
+    """Mean over start..end, both included; a matrix product, so that no shape depends on data."""
+    position = torch.arange(hidden_BLD.shape[1], device=hidden_BLD.device)
+    inside = (position >= start_BN.unsqueeze(-1)) & (position <= end_BN.unsqueeze(-1))
+    weight_BNL = inside.to(hidden_BLD.dtype)
+    return torch.matmul(weight_BNL, hidden_BLD) / weight_BNL.sum(dim=-1, keepdim=True).clamp(min=1)

@@ -1,0 +1,178 @@
+"""Tensors of a checkpoint, read one at a time, with LoRA adapters merged in float32 as they are read.
+
+Nothing here holds the model: a 4B export reads one tensor, hands it on and forgets it.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import struct
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from .errors import CheckpointError
+
+DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
+ROW_BYTES = 64 * 2**20
+"""Large tables are read in blocks of rows of about this size."""
+
+
+@dataclass(frozen=True)
+class StoredTensor:
+    """Where a tensor lies in a safetensors file."""
+
+    file: Path
+    dtype: torch.dtype
+    shape: tuple[int, ...]
+    offset: int
+    """Of its first byte in the file."""
+
+    def rows(self, start: int = 0, stop: int | None = None) -> torch.Tensor:
+        """Rows ``start`` to ``stop`` of the first dimension, in the stored dtype.
+
+        Read with plain reads: pages of a mapped file would count as this process's memory.
+        """
+        first, *rest = self.shape or (1,)
+        stop = first if stop is None else stop
+        row = self.dtype.itemsize * math.prod(rest)
+        data = bytearray((stop - start) * row)
+        with self.file.open("rb") as stream:
+            stream.seek(self.offset + start * row)
+            if stream.readinto(data) != len(data):
+                raise CheckpointError(f"{self.file} ends before its tensors do. Copy the checkpoint again.")
+        shape = (stop - start, *rest) if self.shape else ()
+        return torch.frombuffer(data, dtype=self.dtype).reshape(shape) if data else torch.empty(shape, dtype=self.dtype)
+
+
+@dataclass(frozen=True)
+class LoraDelta:
+    """What one adapter adds to one tensor: ``scale * up @ down``."""
+
+    down: StoredTensor
+    """lora_A, [rank, in]."""
+    up: StoredTensor
+    """lora_B, [out, rank]."""
+    scale: float
+
+
+@dataclass(frozen=True)
+class TensorPlan:
+    """How one tensor of a graph is made from the checkpoint."""
+
+    sources: tuple[str, ...]
+    """Names in the checkpoint; several are joined along the first dimension."""
+    transpose: bool = False
+    """The checkpoint stores [out, in], the graph multiplies by [in, out]."""
+
+
+class Weights:
+    """The checkpoint's tensors by name, adapters merged."""
+
+    def __init__(self, tensors: Mapping[str, StoredTensor], deltas: Mapping[str, Sequence[LoraDelta]] | None = None):
+        self._tensors = dict(tensors)
+        self._deltas = dict(deltas or {})
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._tensors
+
+    def names(self) -> list[str]:
+        """All tensor names."""
+        return list(self._tensors)
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Shape as stored; merging does not change it."""
+        return self._tensors[name].shape
+
+    def read(self, name: str) -> torch.Tensor:
+        """One merged tensor, float32: W + sum over adapters of scale * B @ A, in their order."""
+        merged = self._tensors[name].rows().float()
+        for delta in self._deltas.get(name, ()):
+            merged = merged + delta.scale * (delta.up.rows().float() @ delta.down.rows().float())
+        return merged
+
+    def planned_shape(self, plan: TensorPlan) -> tuple[int, ...]:
+        """Shape of what `blocks` yields, joined."""
+        shapes = [self.shape(name) for name in plan.sources]
+        joined = (sum(shape[0] for shape in shapes), *shapes[0][1:])
+        return joined[::-1] if plan.transpose else joined
+
+    def blocks(self, plan: TensorPlan, dtype: torch.dtype) -> Iterator[torch.Tensor]:
+        """The planned tensor as consecutive blocks of rows, cast to ``dtype``.
+
+        Only tensors that are neither merged nor transposed come in more than one block: embedding tables, the
+        largest of all.
+        """
+        if plan.transpose:
+            yield torch.cat([self.read(name) for name in plan.sources]).t().to(dtype).contiguous()
+            return
+        for name in plan.sources:
+            stored = self._tensors[name]
+            if name in self._deltas or not stored.shape:
+                yield self.read(name).to(dtype)
+                continue
+            step = max(1, ROW_BYTES // max(1, stored.dtype.itemsize * math.prod(stored.shape[1:])))
+            for start in range(0, stored.shape[0], step):
+                yield stored.rows(start, min(start + step, stored.shape[0])).to(dtype)
+
+
+def read_folder(folder: Path) -> dict[str, StoredTensor]:
+    """Every tensor of the safetensors shards in a folder, from the files' headers alone.
+
+    With an index file, the shards that it names; otherwise every ``*.safetensors`` but the value head's.
+
+    Raises:
+        CheckpointError: no shards, a missing shard, or a damaged header.
+    """
+    index = folder / "model.safetensors.index.json"
+    if index.is_file():
+        files = [folder / name for name in sorted(set(json.loads(index.read_text("utf-8"))["weight_map"].values()))]
+    else:
+        files = sorted(path for path in folder.glob("*.safetensors") if path.name != "value_head.safetensors")
+    if missing := [str(file) for file in files if not file.is_file()]:
+        raise CheckpointError(f"{index} names shards that are not there: {', '.join(missing)}. Copy them next to it.")
+    if not files:
+        raise CheckpointError(
+            f"{folder} holds no *.safetensors. Save the model with save_pretrained(safe_serialization=True)."
+        )
+    tensors: dict[str, StoredTensor] = {}
+    for file in files:
+        tensors |= read_header(file)
+    return tensors
+
+
+def read_header(file: Path) -> dict[str, StoredTensor]:
+    """The tensors of one safetensors file, from its header (https://huggingface.co/docs/safetensors, Format).
+
+    Raises:
+        CheckpointError: the header is damaged, the file is shorter than it says, or a dtype is not a float.
+    """
+    size = file.stat().st_size
+    with file.open("rb") as stream:
+        try:
+            (length,) = struct.unpack("<Q", stream.read(8))
+            header = json.loads(stream.read(length)) if length < size else None
+        except (struct.error, ValueError) as error:
+            raise CheckpointError(f"{file} is not a safetensors file: {error}. Copy it again.") from error
+    if header is None:
+        raise CheckpointError(f"{file} is cut off: its header alone is {length:,} bytes long. Copy it again.")
+    tensors: dict[str, StoredTensor] = {}
+    for name, entry in header.items():
+        if name == "__metadata__":
+            continue
+        if entry["dtype"] not in DTYPES:
+            raise CheckpointError(f"{file}: {name} is {entry['dtype']}; only {', '.join(DTYPES)} can be exported.")
+        begin, end = entry["data_offsets"]
+        if 8 + length + end > size:
+            raise CheckpointError(f"{file} is cut off: {name} ends beyond its {size:,} bytes. Copy it again.")
+        tensors[name] = StoredTensor(file, DTYPES[entry["dtype"]], tuple(entry["shape"]), 8 + length + begin)
+    return tensors
+
+
+def write_blocks(weights: Weights, plan: TensorPlan, dtype: torch.dtype) -> Iterator[bytes]:
+    """The planned tensor as raw little-endian bytes, block by block."""
+    for block in weights.blocks(plan, dtype):
+        yield block.reshape(-1).view(torch.uint8).numpy().tobytes()

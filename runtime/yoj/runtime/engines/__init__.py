@@ -1,0 +1,36 @@
+"""What executes the graphs of a bundle."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from ..bundle import Bundle
+from ..errors import EngineError
+from ..families import Arrays
+from ..manifest import Engine
+from .onnxruntime import open_onnxruntime
+
+
+class Session(Protocol):
+    """The loaded graphs of one bundle. Safe to use from several threads."""
+
+    def run(self, role: str, inputs: Arrays) -> Arrays:
+        """Run one graph. Inputs and outputs by name, shapes as the manifest gives them."""
+        ...
+
+
+OPENERS: dict[str, Callable[[Bundle, Engine, int | None], Session]] = {
+    "onnxruntime": open_onnxruntime,
+}
+
+
+def open_session(bundle: Bundle, engine: Engine, threads: int | None) -> Session:
+    """Load the graphs of one engine entry of the manifest.
+
+    Raises:
+        EngineError: this version of yoj does not know the engine, or its library is missing.
+    """
+    if engine.engine not in OPENERS:
+        raise EngineError(f"This yoj runs {', '.join(OPENERS)}; {bundle.path} asks for {engine.engine}. Upgrade yoj.")
+    return OPENERS[engine.engine](bundle, engine, threads)

@@ -1,0 +1,93 @@
+"""ONNX Runtime on the CPU, the embedded default."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from typing import Any
+
+
+from ..bundle import Bundle
+from ..errors import EngineError, EngineMemoryError
+from ..families import Arrays
+from ..manifest import Engine
+
+
+class OnnxRuntimeSession:
+    """One ONNX Runtime session for each graph role."""
+
+    def __init__(self, sessions: dict[str, Any], attention_heads: int):
+        self._sessions = sessions
+        self._attention_heads = attention_heads
+
+    def run(self, role: str, inputs: Arrays) -> Arrays:
+        """See `yoj.runtime.engines.Session`.
+
+        Raises:
+            EngineMemoryError: attention over rows this long would not fit into the memory that is free.
+            EngineError: ONNX Runtime failed; its own message is in the text.
+        """
+        if "input_ids" in inputs:
+            self._check_memory(*inputs["input_ids"].shape)
+        session = self._sessions[role]
+        try:
+            names = [output.name for output in session.get_outputs()]
+            return dict(zip(names, session.run(names, inputs), strict=True))
+        except Exception as error:  # ONNX Runtime raises its own classes, one for each status code
+            shapes = ", ".join(f"{name} {list(array.shape)}" for name, array in inputs.items())
+            raise EngineError(f"ONNX Runtime failed in {role} with {shapes}: {error}") from error
+
+    def _check_memory(self, requests: int, tokens: int) -> None:
+        """The CPU kernel holds the scores of every head at once: float32 [B, heads, L, L], and a float32 mask."""
+        need = 4 * requests * tokens * tokens * (self._attention_heads + 1)
+        free = _free_memory()
+        if free is not None and need > free:
+            raise EngineMemoryError(
+                f"Attention over B={requests} rows of L={tokens:,} tokens needs about {need / 2**30:.1f} GiB on the "
+                f"CPU, {free / 2**30:.1f} GiB are free. Shorten the request, ask for overflow='truncate' with a "
+                "smaller limit, or score on a machine with more memory."
+            )
+
+
+def open_onnxruntime(bundle: Bundle, engine: Engine, threads: int | None) -> OnnxRuntimeSession:
+    """Load every graph of ``engine`` for the CPU.
+
+    Args:
+        bundle: opened, so its files are known to be unchanged.
+        engine: the manifest's entry.
+        threads: that one run may use; None for ONNX Runtime's choice, all cores.
+
+    Raises:
+        EngineError: ONNX Runtime is not installed, or refuses a graph.
+    """
+    try:
+        ort: Any = importlib.import_module("onnxruntime")
+    except ImportError as error:
+        raise EngineError(f"ONNX Runtime is missing ({error}). Install it with: pip install 'yoj[ort]'") from error
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads or 0
+    sessions: dict[str, Any] = {}
+    for role, graph in engine.graphs.items():
+        try:
+            sessions[role] = ort.InferenceSession(
+                str(bundle.path / graph.file), options, providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:
+            raise EngineError(f"ONNX Runtime {ort.__version__} cannot load {graph.file}: {error}") from error
+        _check_inputs(sessions[role], [spec.name for spec in graph.inputs], graph.file)
+    return OnnxRuntimeSession(sessions, bundle.manifest.attention_heads)
+
+
+def _check_inputs(session: Any, expected: list[str], file: str) -> None:
+    found = [spec.name for spec in session.get_inputs()]
+    if sorted(found) != sorted(expected):
+        raise EngineError(f"{file} takes {found}, the manifest says {expected}. Export the bundle again.")
+
+
+def _free_memory() -> int | None:
+    """Bytes that can be had without swapping, or None where the system does not say."""
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
+    except (OSError, StopIteration, ValueError):
+        return None

@@ -1,0 +1,38 @@
+"""Everything that yoj raises on purpose. Each error also is one of Python's own, so that callers can catch either.
+
+A text says what happened, where and with which values, and what to do next.
+"""
+
+from __future__ import annotations
+
+
+class YojError(Exception):
+    """Base of every error that yoj raises on purpose."""
+
+
+class BundleError(YojError, ValueError):
+    """A bundle that cannot be trusted or understood: changed, incomplete, or of another schema version."""
+
+
+class RequestError(YojError, ValueError):
+    """A request that cannot be scored as it was given."""
+
+
+class LimitError(RequestError):
+    """A request over one of the bundle's limits."""
+
+
+class MediaError(RequestError):
+    """An image that cannot be read as one still picture."""
+
+
+class EngineError(YojError, RuntimeError):
+    """The engine is missing, does not fit the bundle, or failed."""
+
+
+class EngineMemoryError(EngineError, MemoryError):
+    """The request needs more memory than the machine has free."""
+
+
+class ScoreError(EngineError, ArithmeticError):
+    """The engine returned something that is not a score (NaN or infinity)."""

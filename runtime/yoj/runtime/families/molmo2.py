@@ -1,0 +1,171 @@
+"""Molmo2 in NumPy: overlapping crops, pooling tables, image tokens and token types.
+
+An image becomes one view of the whole picture and up to ``max_crops`` overlapping crops; every window of
+``pooling_size`` patches becomes one visual token. Index tables equal those of ``Molmo2ImageProcessor`` exactly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from ..packing import Ids, Pack
+from ..resize import bilinear
+from .base import Arrays, PreparedImage
+
+
+class Preprocessing(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The checkpoint's image settings, from ``preprocessor_config.json`` and ``processor_config.json``."""
+
+    crop_size: int
+    """Side of a crop, in pixels."""
+    patch_size: int
+    max_crops: int
+    overlap_margins: tuple[int, int]
+    """Patches by which a crop overlaps its neighbours: left or top, right or bottom."""
+    pooling_size: tuple[int, int]
+    """Height and width of a pooling window, in patches."""
+    image_mean: tuple[float, float, float]
+    image_std: tuple[float, float, float]
+    column_tokens: bool
+    """Whether a row of the crops' tokens ends with ``<im_col>``."""
+    overview_column_tokens: bool
+    """The same for the view of the whole picture."""
+    overview_start: str
+    """Token that opens the view of the whole picture."""
+
+
+IMAGE_TOKENS = (
+    "<im_patch>", "<im_col>", "<im_start>", "<low_res_im_start>",
+    "<frame_start>", "<im_end>", "<frame_end>", "<im_low>",
+)  # fmt: skip
+"""Tokens of type 1: those of one request attend to each other in both directions."""
+
+
+@dataclass(frozen=True)
+class _Grid:
+    """Which patches each visual token pools."""
+
+    table_VK: NDArray[np.int64]
+    """Index of a patch among all patches of the crops, -1 for an empty slot."""
+    rows: int
+    columns: int
+
+
+class Molmo2:
+    """See `yoj.runtime.families.Family`."""
+
+    def __init__(self, preprocessing: Mapping[str, Any], token_id: Callable[[str], int]) -> None:
+        self._settings = msgspec.convert(preprocessing, Preprocessing, strict=False)
+        self._token = {name: token_id(name) for name in (*IMAGE_TOKENS, self._settings.overview_start)}
+        self._image_tokens = np.array([self._token[name] for name in IMAGE_TOKENS], np.int64)
+        self.visual_token = self._token["<im_patch>"]
+
+    def prepare_image(self, image_HWC: NDArray[np.uint8]) -> PreparedImage:
+        """Returns ``pixel_values`` float32 [C, P, 588] and ``pooling_index`` int64 [V, K], the overview first."""
+        s = self._settings
+        side = s.crop_size // s.patch_size
+        overview = pool(np.arange(side * side).reshape(side, side), s.pooling_size)
+        crops_CHWX, crop_patches = self._crops(image_HWC)
+        detail = pool(crop_patches, s.pooling_size)
+        shifted = np.where(detail.table_VK >= 0, detail.table_VK + side * side, -1)
+        crops_CHWX = np.concatenate([bilinear(image_HWC, s.crop_size, s.crop_size)[None], crops_CHWX])
+        table_VK = np.concatenate([overview.table_VK, shifted])
+        return PreparedImage(
+            arrays={"pixel_values": self._patches(crops_CHWX), "pooling_index": table_VK},
+            ids=self._placeholder(overview, detail),
+            rows=len(table_VK),
+        )
+
+    def vision_inputs(self, images: Sequence[PreparedImage]) -> Arrays:
+        """Concatenates the crops and shifts each image's patch indices to where its crops stand."""
+        pixels_CPX = np.concatenate([image.arrays["pixel_values"] for image in images])
+        tables: list[NDArray[np.int64]] = []
+        offset = 0
+        for image in images:
+            table_VK = image.arrays["pooling_index"]
+            tables.append(np.where(table_VK >= 0, table_VK + offset, -1))
+            crops, patches, _ = image.arrays["pixel_values"].shape
+            offset += crops * patches
+        return {"pixel_values": pixels_CPX, "pooling_index": np.concatenate(tables)}
+
+    def token_inputs(self, pack: Pack) -> dict[str, Ids]:
+        """Returns ``token_types``: 1 for image tokens."""
+        return {"token_types": np.isin(pack.input_ids_L, self._image_tokens).astype(np.int64)}
+
+    def _crops(self, image_HWC: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+        """Overlapping crops [C, crop, crop, 3], and the [rows, columns] grid of the patches that each place keeps."""
+        s = self._settings
+        side, before, after = s.crop_size // s.patch_size, s.overlap_margins[0], s.overlap_margins[1]
+        window = (side - before - after) * s.patch_size
+        margin = (before + after) * s.patch_size
+        height, width = image_HWC.shape[:2]
+        down, across = select_tiling(height - margin, width - margin, window, s.max_crops)
+        canvas = bilinear(image_HWC, down * window + margin, across * window + margin)
+        views = np.lib.stride_tricks.sliding_window_view(canvas, (s.crop_size, s.crop_size), axis=(0, 1))
+        crops = views[::window, ::window].transpose(0, 1, 3, 4, 2).reshape(-1, s.crop_size, s.crop_size, 3)
+
+        grid = np.arange(down * across * side * side).reshape(down, across, side, side)
+        keep = np.ones_like(grid, bool)
+        # Where two crops overlap, each keeps its own half of the margin.
+        keep[1:, :, :before] = keep[:, 1:, :, :before] = False
+        keep[:-1, :, side - after :] = keep[:, :-1, :, side - after :] = False
+        kept = grid.transpose(0, 2, 1, 3)[keep.transpose(0, 2, 1, 3)]
+        return crops, kept.reshape(canvas.shape[0] // s.patch_size, canvas.shape[1] // s.patch_size)
+
+    def _patches(self, crops_CHWX: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Normalised pixels, [C, P, patch * patch * 3]."""
+        s = self._settings
+        side = s.crop_size // s.patch_size
+        mean, std = np.array(s.image_mean, np.float32), np.array(s.image_std, np.float32)
+        # Of 256 levels in 3 channels: a table lookup is faster than arithmetic on every pixel.
+        levels = (np.arange(256, dtype=np.float32)[:, None] / np.float32(255) - mean) / std
+        patches = crops_CHWX.reshape(-1, side, s.patch_size, side, s.patch_size, 3).transpose(0, 1, 3, 2, 4, 5)
+        return levels[patches, np.arange(3)].reshape(len(crops_CHWX), side * side, -1)
+
+    def _placeholder(self, overview: _Grid, detail: _Grid) -> Ids:
+        s, token = self._settings, self._token
+
+        def view(start: str, grid: _Grid, columns: bool) -> list[int]:
+            row = [token["<im_patch>"]] * grid.columns + [token["<im_col>"]] * columns
+            return [token[start], *row * grid.rows, token["<im_end>"]]
+
+        ids = view(s.overview_start, overview, s.overview_column_tokens)
+        return np.array(ids + view("<im_start>", detail, s.column_tokens), np.int64)
+
+
+def select_tiling(height: int, width: int, window: int, max_crops: int) -> tuple[int, int]:
+    """Rows and columns of crops: the tiling that needs the least enlarging, or else the least shrinking.
+
+    The arithmetic is float32 and sizes may be zero or negative (an image smaller than the margins), both as in the
+    reference, whose choice it must repeat.
+
+    Args:
+        height: of the image without the margins, in pixels.
+        width: likewise.
+        window: pixels that one crop adds.
+        max_crops: of the tiling.
+    """
+    sizes = range(1, max_crops + 1)
+    tilings = sorted(((h, w) for h in sizes for w in sizes if h * w <= max_crops), key=lambda t: (t[0] * t[1], t[0]))
+    with np.errstate(divide="ignore"):
+        scales = (np.array(tilings, np.float32) * np.float32(window)) / np.array([height, width], np.float32)
+    scale = scales.min(axis=1)
+    if (scale < 1).all():
+        return tilings[int(scale.argmax())]
+    return tilings[int(np.where(scale < 1, np.float32(10e9), scale).argmin())]
+
+
+def pool(patches: NDArray[np.int64], size: tuple[int, int]) -> _Grid:
+    """Group a [rows, columns] grid of patch indices into windows, with -1 around it where a window is not full."""
+    down, across = (-length % window for length, window in zip(patches.shape, size, strict=True))
+    padding = ((down // 2, (down + 1) // 2), (across // 2, (across + 1) // 2))
+    padded = np.pad(patches, padding, constant_values=-1)
+    rows, columns = padded.shape[0] // size[0], padded.shape[1] // size[1]
+    windows = padded.reshape(rows, size[0], columns, size[1]).transpose(0, 2, 1, 3)
+    return _Grid(windows.reshape(rows * columns, size[0] * size[1]).astype(np.int64), rows, columns)

@@ -1,0 +1,103 @@
+"""The answer to one request: scores, and what follows from them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .packing import Cut
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """Scores of N responses, in the order the responses were given.
+
+    Scores compare only within one judgement: the model was trained to rank the responses of one pack.
+    """
+
+    scores: tuple[float, ...]
+    """[N] float32 values, head(h) / sqrt(hidden size)."""
+    probabilities: tuple[float, ...]
+    """[N] P(best) = softmax(scores / temperature)."""
+    ranks: tuple[int, ...]
+    """[N] 1 for the highest score; equal scores share the better rank."""
+    best: int
+    """Index of the highest score, the first of equals."""
+    margin: float | None
+    """Highest score minus the second highest; None for one response."""
+    entropy: float
+    """Of the probabilities, in nats: 0 is certain, log(N) is undecided."""
+    calibrated: bool
+    """Whether the temperature was fitted on rankings or is the neutral 1.0."""
+    cuts: tuple[Cut, ...] = ()
+    """Responses that ``overflow="truncate"`` shortened."""
+    timings_ms: dict[str, float] = field(default_factory=dict[str, float])
+    """Milliseconds by phase. ``vision`` and ``scorer`` are those of the whole batch, whose size is ``batch``."""
+    provenance: dict[str, Any] = field(default_factory=dict[str, Any])
+    """Engine, precision, layout and bundle that gave the scores."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything, as plain Python values that JSON can hold."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        return self.table()
+
+    def table(self, labels: Sequence[str] | None = None) -> str:
+        """The judgement as a small text table, best first.
+
+        Args:
+            labels: [N] a short text for each response, such as the response itself.
+        """
+        lines = ["rank  response      score   P(best)"]
+        for index in sorted(range(len(self.scores)), key=lambda i: (self.ranks[i], i)):
+            label = f"  {_shorten(labels[index])}" if labels is not None else ""
+            lines.append(
+                f"{self.ranks[index]:4}  {index:8}  {self.scores[index]:9.4f}  {self.probabilities[index]:8.3f}{label}"
+            )
+        margin = "" if self.margin is None else f"margin {self.margin:.4f}, "
+        lines.append(
+            f"{margin}entropy {self.entropy:.3f} nats, probabilities {'' if self.calibrated else 'not '}calibrated"
+        )
+        lines += [f"response {c.response} was cut from {c.characters} to {c.kept} characters" for c in self.cuts]
+        return "\n".join(lines)
+
+
+def probabilities(scores_N: NDArray[np.float32], temperature: float) -> NDArray[np.float64]:
+    """softmax(scores / temperature), float64 [N]."""
+    scaled = scores_N.astype(np.float64) / temperature
+    weights = np.exp(scaled - scaled.max())
+    return weights / weights.sum()
+
+
+def judge(scores_N: NDArray[np.float32], temperature: float, calibrated: bool, **about: Any) -> Judgement:
+    """Build the judgement of one request from its scores.
+
+    Args:
+        scores_N: finite float32 [N].
+        temperature: of the probabilities, > 0.
+        calibrated: whether the temperature was fitted.
+        **about: the other fields of `Judgement`.
+    """
+    chances = probabilities(scores_N, temperature)
+    ordered = np.sort(scores_N)[::-1]
+    positive = chances[chances > 0]
+    return Judgement(
+        scores=tuple(scores_N.tolist()),
+        probabilities=tuple(chances.tolist()),
+        ranks=tuple((1 + (scores_N[None, :] > scores_N[:, None]).sum(axis=1)).tolist()),
+        best=int(scores_N.argmax()),
+        margin=float(ordered[0] - ordered[1]) if len(ordered) > 1 else None,
+        entropy=max(0.0, float(-(positive * np.log(positive)).sum())),
+        calibrated=calibrated,
+        **about,
+    )
+
+
+def _shorten(text: str, width: int = 60) -> str:
+    flat = " ".join(text.split())
+    return flat if len(flat) <= width else flat[: width - 1] + "…"

@@ -1,0 +1,206 @@
+"""What a bundle says of itself: ``manifest.json`` as typed structs.
+
+The JSON schema of these structs is ``manifest.schema.json`` in this folder; a test keeps the two equal.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any, Literal
+
+import msgspec
+
+from .errors import BundleError
+
+SCHEMA_VERSION = 1
+MANIFEST_NAME = "manifest.json"
+
+PieceKind = Literal["token", "text", "media", "image", "index", "prompt", "responses"]
+LayoutName = Literal["assistant", "user"]
+Readout = Literal["last", "first", "first_last_concat", "first_last_add", "first_last_sub", "response_mean"]
+
+
+class _Struct(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    pass
+
+
+class Piece(_Struct, omit_defaults=True):
+    """One part of a rendered pack."""
+
+    kind: PieceKind
+    """token: one special token. text: literal text. prompt, responses: the request's own text.
+    media: all images of the request, each as ``Layout.one_image`` or ``Layout.each_image``.
+    Inside those two: image, the tokens of one image; index, its 1-based number."""
+    value: str = ""
+    """The special token or the literal text; empty for the other kinds."""
+
+
+class Layout(_Struct):
+    """Where the responses stand and what surrounds them: the checkpoint's chat template, rendered once at export."""
+
+    name: LayoutName
+    separator: str
+    """The special token between two responses, ``<|resp_sep|>``."""
+    separator_id: int
+    glue: str
+    """Text on either side of the separator, two newlines in the reference."""
+    text_only: tuple[Piece, ...]
+    """A pack without images."""
+    with_images: tuple[Piece, ...]
+    """A pack with at least one image."""
+    one_image: tuple[Piece, ...]
+    """What stands for the image of a request that has one."""
+    each_image: tuple[Piece, ...]
+    """What stands for each image of a request that has several."""
+
+
+class ValueHead(_Struct):
+    """The head that turns the hidden states of a response into its score."""
+
+    type: Literal["linear", "mlp"]
+    activation: str | None
+    """Of an ``mlp`` head; none for a ``linear`` one."""
+    readout: Readout
+    hidden_state: Literal["post_norm", "pre_norm"]
+    """Whether the head reads the trunk after or before its final norm."""
+    divisor: float
+    """sqrt(hidden size): score = head(h) / divisor."""
+
+
+class Limits(_Struct):
+    """What a request may not exceed."""
+
+    L: int
+    """Tokens in a row."""
+    N: int
+    """Responses of a request."""
+    images: int
+    """Images of a request."""
+    pixels: int
+    """Width times height of one image."""
+    frames: int
+    """Frames of a video; 0 where video is not supported."""
+
+
+class TensorSpec(_Struct):
+    """One input or output of a graph."""
+
+    name: str
+    dtype: str
+    """NumPy's name: ``int64``, ``float32``."""
+    shape: tuple[int | str, ...]
+    """Numbers, and axis letters (``yoj.runtime.axes``) where the size is free."""
+
+
+class Graph(_Struct):
+    """One ONNX graph of the bundle."""
+
+    file: str
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+
+
+class Engine(_Struct):
+    """A way to execute the graphs, and the graph files of each role."""
+
+    engine: str
+    precision: str
+    graphs: dict[str, Graph]
+    """Role (``vision``, ``scorer.joint``) -> graph."""
+
+
+class Probabilities(_Struct):
+    """How scores become P(best): softmax(scores / temperature)."""
+
+    temperature: float
+    calibrated: bool
+    """False while the temperature is the neutral 1.0 and nothing was fitted."""
+
+
+class File(_Struct):
+    """One file of the bundle."""
+
+    bytes: int
+    sha256: str
+
+
+class Provenance(_Struct):
+    """Where the bundle comes from."""
+
+    checkpoint: dict[str, str]
+    """File of the checkpoint -> its SHA-256. Weight shards are included."""
+    libraries: dict[str, str]
+    created: str
+    """UTC, ISO 8601."""
+
+
+class Manifest(_Struct):
+    """``manifest.json``."""
+
+    schema_version: int
+    family: str
+    """``model_type`` of the checkpoint: which family module packs and prepares the requests."""
+    trained_mode: Literal["joint", "isolated"]
+    layout: Layout
+    value_head: ValueHead
+    limits: Limits
+    attention_heads: int
+    """Query heads of the text trunk, to estimate what attention needs."""
+    hidden_size: int
+    preprocessing: dict[str, Any]
+    """The family's own settings, typed in its module."""
+    engines: tuple[Engine, ...]
+    probabilities: Probabilities
+    provenance: Provenance
+    files: dict[str, File]
+    """Every file of the bundle except this one, by its path with forward slashes."""
+    digest: str
+    """SHA-256 of this manifest's encoding with an empty digest, so that no value here can change unseen."""
+
+
+class _Version(msgspec.Struct):
+    schema_version: int
+
+
+def seal(manifest: Manifest) -> Manifest:
+    """The same manifest with its digest filled in."""
+    return msgspec.structs.replace(manifest, digest=_digest(manifest))
+
+
+def encode(manifest: Manifest) -> bytes:
+    """The text of ``manifest.json``."""
+    return msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n"
+
+
+def decode(text: bytes, where: str) -> Manifest:
+    """Read ``manifest.json``.
+
+    Raises:
+        BundleError: not JSON, another schema version, missing or unknown fields, or a digest that does not fit.
+    """
+    try:
+        version = msgspec.json.decode(text, type=_Version).schema_version
+    except msgspec.MsgspecError as error:
+        raise BundleError(f"{where} is damaged: {error}. Export the bundle again.") from error
+    if version != SCHEMA_VERSION:
+        fix = "upgrade yoj" if version > SCHEMA_VERSION else "export the bundle again with this version of yoj"
+        raise BundleError(f"{where} has schema version {version}, this yoj reads {SCHEMA_VERSION}: {fix}.")
+    try:
+        manifest = msgspec.json.decode(text, type=Manifest)
+    except msgspec.MsgspecError as error:
+        raise BundleError(f"{where} is damaged: {error}. Export the bundle again.") from error
+    if manifest.digest != _digest(manifest):
+        raise BundleError(
+            f"{where} was changed after it was written: its values do not fit its digest. Export the bundle again."
+        )
+    return manifest
+
+
+def _digest(manifest: Manifest) -> str:
+    blank = msgspec.structs.replace(manifest, digest="")
+    return hashlib.sha256(msgspec.json.encode(blank, order="deterministic")).hexdigest()
+
+
+def schema() -> bytes:
+    """JSON schema of ``manifest.json``, the content of ``manifest.schema.json``."""
+    return msgspec.json.format(msgspec.json.encode(msgspec.json.schema(Manifest)), indent=2) + b"\n"

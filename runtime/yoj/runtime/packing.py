@@ -1,0 +1,239 @@
+"""Request -> the one row of tokens that the model reads, and where each response stands in it.
+
+Each run of text between two special tokens is encoded in one piece, because BPE merges newlines into their
+neighbours. Special tokens come only from the layout: their names inside a user's text are encoded as plain text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeAlias, cast
+
+import numpy as np
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+
+from .errors import BundleError, LimitError
+from .manifest import Layout, Piece
+from .request import Request
+
+Ids: TypeAlias = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Cut:
+    """A response that was shortened because the pack was too long."""
+
+    response: int
+    characters: int
+    """Length before."""
+    kept: int
+    """Characters kept, from the start."""
+
+
+@dataclass(frozen=True)
+class Pack:
+    """One request as one row of tokens."""
+
+    input_ids_L: Ids
+    image_L: Ids
+    """k+1 where the token belongs to image k of the request, 0 elsewhere."""
+    response_start_N: Ids
+    """First token of each response: the one after its separator, as the reference counts. For the first response,
+    the token that holds its first character."""
+    response_end_N: Ids
+    """The scored token: the one before the next separator, or the row's last."""
+    cuts: tuple[Cut, ...] = ()
+
+
+class Packer:
+    """Packs requests in the layout of one bundle."""
+
+    def __init__(self, tokenizer_file: Path, layout: Layout, max_tokens: int):
+        """Load the tokenizer and resolve the layout's special tokens.
+
+        Raises:
+            BundleError: the tokenizer lacks a token of the layout, or gives the separator another id.
+        """
+        self._tokenizer: Any = Tokenizer.from_file(str(tokenizer_file))
+        self._tokenizer.no_truncation()
+        self._tokenizer.no_padding()
+        self._tokenizer.encode_special_tokens = True  # user text can then never become a special token
+        self._layout = layout
+        self._max_tokens = max_tokens
+        if (found := self.token_id(layout.separator)) != layout.separator_id:
+            raise BundleError(
+                f"{tokenizer_file} gives {layout.separator} the id {found}, the manifest says {layout.separator_id}. "
+                "Export the bundle again."
+            )
+
+    def token_id(self, token: str) -> int:
+        """Id of a token that must exist."""
+        found = cast("int | None", self._tokenizer.token_to_id(token))
+        if found is None:
+            raise BundleError(f"The bundle's tokenizer has no token {token}. Export the bundle again.")
+        return found
+
+    def pack(self, request: Request, images: Sequence[Ids] = ()) -> Pack:
+        """Pack a checked request.
+
+        Args:
+            request: with at least one response.
+            images: the token ids that stand for each image.
+
+        Raises:
+            LimitError: longer than the bundle allows, unless the request says ``overflow="truncate"`` and
+                shortening responses is enough.
+        """
+        pack = self._pack(request.prompt, request.responses, images)
+        if len(pack.input_ids_L) <= self._max_tokens:
+            return pack
+        if request.overflow == "truncate":
+            return self._pack_cut(request, images, len(pack.input_ids_L))
+        spans = ", ".join(f"{k}: {n}" for k, n in enumerate(_spans(pack)))
+        raise LimitError(
+            f"The pack has L={len(pack.input_ids_L):,} tokens; the limit of this bundle is {self._max_tokens:,}. "
+            f"Tokens by response: {spans}. Shorten or split the request, or ask for overflow='truncate'."
+        )
+
+    def _pack(self, prompt: str, responses: Sequence[str], images: Sequence[Ids]) -> Pack:
+        row = _Row(self._tokenizer)
+        self._add(row, self._layout.with_images if images else self._layout.text_only, prompt, responses, images)
+        row.flush()
+        separators = row.separators
+        ends = [*(position - 1 for position in separators), row.length - 1]
+        starts = [row.first_start, *(min(position + 1, row.length - 1) for position in separators)]
+        return Pack(
+            input_ids_L=np.concatenate(row.ids, dtype=np.int64),
+            image_L=np.concatenate(row.image, dtype=np.int64),
+            response_start_N=np.minimum(np.array(starts, np.int64), ends),
+            response_end_N=np.array(ends, np.int64),
+        )
+
+    def _add(
+        self, row: _Row, pieces: Iterable[Piece], prompt: str, responses: Sequence[str], images: Sequence[Ids]
+    ) -> None:
+        for piece in pieces:
+            if piece.kind == "token":
+                row.token(self.token_id(piece.value))
+            elif piece.kind == "text":
+                row.text(piece.value)
+            elif piece.kind == "prompt":
+                row.text(prompt)
+            elif piece.kind == "media":
+                self._add_images(row, images)
+            elif piece.kind == "responses":
+                row.mark_first_start()
+                for number, response in enumerate(responses):
+                    if number:
+                        row.text(self._layout.glue)
+                        row.token(self._layout.separator_id, separator=True)
+                        row.text(self._layout.glue)
+                    row.text(response)
+
+    def _add_images(self, row: _Row, images: Sequence[Ids]) -> None:
+        pieces = self._layout.one_image if len(images) == 1 else self._layout.each_image
+        for number, ids in enumerate(images):
+            for piece in pieces:
+                if piece.kind == "image":
+                    row.image_tokens(ids, number + 1)
+                elif piece.kind == "index":
+                    row.text(str(number + 1))
+                elif piece.kind == "token":
+                    row.token(self.token_id(piece.value))
+                else:
+                    row.text(piece.value)
+
+    def _pack_cut(self, request: Request, images: Sequence[Ids], length: int) -> Pack:
+        """Cut the longest responses to one common length, the longest with which the pack fits."""
+        offsets = [self._token_ends(response) for response in request.responses]
+        sizes = np.array([len(ends) for ends in offsets])
+        room = self._max_tokens - (length - int(sizes.sum()))
+        while room > 0:
+            cap = _common_cap(sizes, room)
+            kept = [
+                response if len(ends) <= cap else response[: ends[cap - 1] if cap else 0]
+                for response, ends in zip(request.responses, offsets, strict=True)
+            ]
+            pack = self._pack(request.prompt, kept, images)
+            over = len(pack.input_ids_L) - self._max_tokens
+            if over <= 0:
+                cuts = tuple(
+                    Cut(k, len(full), len(part))
+                    for k, (full, part) in enumerate(zip(request.responses, kept, strict=True))
+                    if len(part) < len(full)
+                )
+                return Pack(pack.input_ids_L, pack.image_L, pack.response_start_N, pack.response_end_N, cuts)
+            room -= over
+        raise LimitError(
+            f"The pack has L={length:,} tokens; the limit of this bundle is {self._max_tokens:,}, and the prompt with "
+            "its images leaves no room for the responses. Shorten the prompt or use fewer images."
+        )
+
+    def _token_ends(self, text: str) -> list[int]:
+        """Where each token of ``text`` ends, in characters."""
+        return [end for _, end in self._tokenizer.encode(text, add_special_tokens=False).offsets]
+
+
+@dataclass
+class _Row:
+    """A row under construction: text is held back until a special token ends its run."""
+
+    tokenizer: Any
+    ids: list[Ids] = field(default_factory=list["Ids"])
+    image: list[Ids] = field(default_factory=list["Ids"])
+    separators: list[int] = field(default_factory=list[int])
+    length: int = 0
+    first_start: int = 0
+    _run: str = ""
+    _mark: int | None = None
+
+    def text(self, text: str) -> None:
+        self._run += text
+
+    def token(self, token: int, separator: bool = False) -> None:
+        self.flush()
+        if separator:
+            self.separators.append(self.length)
+        self._append(np.array([token], np.int64), 0)
+
+    def image_tokens(self, ids: Ids, number: int) -> None:
+        self.flush()
+        self._append(ids, number)
+
+    def mark_first_start(self) -> None:
+        """The next character that is added is the first of the first response."""
+        self._mark = len(self._run)
+
+    def flush(self) -> None:
+        if not self._run:
+            if self._mark is not None:  # an only, empty response right after a special token
+                self.first_start, self._mark = self.length, None
+            return
+        encoding = self.tokenizer.encode(self._run, add_special_tokens=False)
+        if self._mark is not None:
+            ends = (position for position, (_, end) in enumerate(encoding.offsets) if end > cast(int, self._mark))
+            self.first_start = self.length + next(ends, len(encoding.ids))
+            self._mark = None
+        self._run = ""
+        self._append(np.array(encoding.ids, np.int64), 0)
+
+    def _append(self, ids: Ids, image: int) -> None:
+        self.ids.append(ids)
+        self.image.append(np.full(len(ids), image, np.int64))
+        self.length += len(ids)
+
+
+def _spans(pack: Pack) -> list[int]:
+    return (pack.response_end_N - pack.response_start_N + 1).tolist()
+
+
+def _common_cap(sizes: NDArray[np.int_], room: int) -> int:
+    """The largest cap with sum(min(size, cap)) <= room."""
+    low, high = 0, int(sizes.max(initial=0))
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if int(np.minimum(sizes, middle).sum()) <= room else (low, middle - 1)
+    return low
