@@ -27,7 +27,18 @@ from .graph import WeightFile, write_graph
 from .head import divisor
 from .layout import render_layout
 
-LIBRARIES = ("yoj", "torch", "transformers", "tokenizers", "onnx", "onnx-ir", "onnxscript", "onnxruntime", "numpy", "pillow")
+LIBRARIES = (
+    "yoj",
+    "torch",
+    "transformers",
+    "tokenizers",
+    "onnx",
+    "onnx-ir",
+    "onnxscript",
+    "onnxruntime",
+    "numpy",
+    "pillow",
+)
 WEIGHTS = "onnx/weights.data"
 
 
@@ -80,8 +91,8 @@ def open_family(checkpoint: Checkpoint) -> ExportFamily:
     rows = next(shape[0] for spec in family.graphs() for name, shape in _shapes(spec) if name == "embedding.weight")
     if checkpoint.separator_id >= rows:
         raise CheckpointError(
-            f"{checkpoint.trunk}: the separator would be token {checkpoint.separator_id}, but the embedding tables have "
-            f"only {rows} rows. Use the checkpoint whose embeddings were extended for it."
+            f"{checkpoint.trunk}: the separator would be token {checkpoint.separator_id}, but the embedding tables "
+            f"have only {rows} rows. Use the checkpoint whose embeddings were extended for it."
         )
     return family
 
@@ -124,6 +135,13 @@ def build(recipe: Recipe, progress: Progress) -> tuple[m.Manifest, Fidelity]:
     return manifest, fidelity
 
 
+def provenance_differences(manifest: m.Manifest, checkpoint: Checkpoint) -> list[str]:
+    """Files of a checkpoint that are not those that a bundle was made from, by content."""
+    made_from = manifest.provenance.checkpoint
+    known = set(made_from.values())
+    return [f"{file} is not what the bundle was made from" for file in checkpoint.files() if sha256(file) not in known]
+
+
 def _write_graphs(
     checkpoint: Checkpoint, family: ExportFamily, folder: Path, progress: Progress
 ) -> tuple[dict[str, m.Graph], dict[str, str]]:
@@ -143,9 +161,7 @@ def _write_graphs(
     return graphs, {WEIGHTS: weight_file.sha256}
 
 
-def _describe(
-    checkpoint: Checkpoint, family: ExportFamily, layout: m.Layout, graphs: dict[str, m.Graph]
-) -> m.Manifest:
+def _describe(checkpoint: Checkpoint, family: ExportFamily, layout: m.Layout, graphs: dict[str, m.Graph]) -> m.Manifest:
     head, hidden_size = checkpoint.head, int(checkpoint.config["text_config"]["hidden_size"])
     versions = {name: _version(name) for name in LIBRARIES}
     return m.Manifest(

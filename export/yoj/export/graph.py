@@ -107,14 +107,16 @@ def write_graph(spec: GraphSpec, folder: Path, weight_file: WeightFile, dtype: t
 
 def trace(spec: GraphSpec) -> ir.Model:
     """The graph of a module, with fake weights."""
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it warns that torchvision, which nothing needs, is missing
+    logging.getLogger("torch.onnx").setLevel(
+        logging.ERROR
+    )  # it warns that torchvision, which nothing needs, is missing
     letters = sorted({axis for _, axes in spec.inputs.values() for axis in axes if isinstance(axis, str)})
     dims = {letter: torch.export.Dim(letter) for letter in letters}
     with FakeTensorMode(allow_non_fake_inputs=True), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the exporter's own internals
         module = spec.module.to_empty(device="cpu").eval()
         example = {
-            name: torch.zeros([EXAMPLE_SIZES.get(axis, axis) for axis in axes], dtype=dtype)
+            name: torch.zeros([EXAMPLE_SIZES[axis] if isinstance(axis, str) else axis for axis in axes], dtype=dtype)
             for name, (dtype, axes) in spec.inputs.items()
         }
         program = torch.onnx.export(

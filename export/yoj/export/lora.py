@@ -14,6 +14,15 @@ from .weights import LoraDelta, StoredTensor, read_header
 
 PREFIX = "base_model.model."
 """PEFT puts this before the names of the model that it wraps."""
+UNSUPPORTED = (
+    "use_dora",
+    "fan_in_fan_out",
+    "lora_bias",
+    "alora_invocation_tokens",
+    "trainable_token_indices",
+    "target_parameters",
+)
+"""Settings under which an adapter is more than W + scale * B @ A."""
 
 
 def read_adapters(folders: Sequence[Path], base: Mapping[str, StoredTensor]) -> dict[str, list[LoraDelta]]:
@@ -68,8 +77,7 @@ def _check_plain(config: Mapping[str, Any], file: Path) -> None:
         for name, plain in (("peft_type", ("LORA",)), ("bias", ("none", None)), ("modules_to_save", (None, [])))
         if config.get(name) not in plain
     ]
-    wrong += [f"{name} is set" for name in ("use_dora", "fan_in_fan_out", "lora_bias", "alora_invocation_tokens",
-                                            "trainable_token_indices", "target_parameters") if config.get(name)]  # fmt: skip
+    wrong += [f"{name} is set" for name in UNSUPPORTED if config.get(name)]
     if wrong:
         raise CheckpointError(
             f"{file}: only plain LoRA can be merged, and here {', '.join(wrong)}. Merge the adapter with PEFT "

@@ -30,14 +30,18 @@ class Reference:
         self._checkpoint, self._family = checkpoint, family
         self._head = checkpoint.head.module()
         self._stock = family.stock_model()
-        self._traced = None if self._stock is not None else {g.role: materialise(g, checkpoint) for g in family.graphs()}
+        self._traced = (
+            None if self._stock is not None else {g.role: materialise(g, checkpoint) for g in family.graphs()}
+        )
 
     @property
     def name(self) -> str:
         """What the numbers come from."""
         versions = f"transformers {transformers.__version__}, torch {torch.__version__}"
         if self._stock is None:
-            return f"the traced modules in PyTorch float32, since this transformers has no {self._checkpoint.family} ({versions})"
+            return (
+                f"the traced modules in PyTorch float32, as transformers lacks {self._checkpoint.family} ({versions})"
+            )
         return f"{type(self._stock).__name__} in PyTorch float32 ({versions})"
 
     @torch.inference_mode()
@@ -54,7 +58,9 @@ class Reference:
             return self._score_traced(row, vision)
         assert self._stock is not None
         hidden_LD = self._stock(**self._family.stock_inputs(row, vision), use_cache=False).last_hidden_state[0].float()
-        rows = read_out(self._checkpoint.head.readout, hidden_LD, prepared.pack.response_start_N, prepared.pack.response_end_N)
+        rows = read_out(
+            self._checkpoint.head.readout, hidden_LD, prepared.pack.response_start_N, prepared.pack.response_end_N
+        )
         return (self._head(rows).squeeze(-1) / divisor(hidden_LD.shape[-1])).numpy()
 
     def _score_traced(self, row: dict[str, torch.Tensor], vision: dict[str, np.ndarray] | None) -> NDArray[np.float32]:

@@ -70,7 +70,9 @@ def _decode(source: Path | io.BytesIO, max_pixels: int, name: str) -> NDArray[np
     except Image.DecompressionBombError as error:
         raise LimitError(f"{name}: {error} The limit is {max_pixels:,} pixels; shrink the image first.") from error
     except UnidentifiedImageError as error:
-        raise MediaError(f"{name} is not an image that Pillow can read. Check that the file is what it claims.") from error
+        raise MediaError(
+            f"{name} is not an image that Pillow can read. Check that the file is what it claims."
+        ) from error
 
 
 def _pixels(image: Image.Image, max_pixels: int, name: str) -> NDArray[np.uint8]:

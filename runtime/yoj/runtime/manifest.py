@@ -20,11 +20,7 @@ LayoutName = Literal["assistant", "user"]
 Readout = Literal["last", "first", "first_last_concat", "first_last_add", "first_last_sub", "response_mean"]
 
 
-class _Struct(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    pass
-
-
-class Piece(_Struct, omit_defaults=True):
+class Piece(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
     """One part of a rendered pack."""
 
     kind: PieceKind
@@ -35,7 +31,7 @@ class Piece(_Struct, omit_defaults=True):
     """The special token or the literal text; empty for the other kinds."""
 
 
-class Layout(_Struct):
+class Layout(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Where the responses stand and what surrounds them: the checkpoint's chat template, rendered once at export."""
 
     name: LayoutName
@@ -54,7 +50,7 @@ class Layout(_Struct):
     """What stands for each image of a request that has several."""
 
 
-class ValueHead(_Struct):
+class ValueHead(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The head that turns the hidden states of a response into its score."""
 
     type: Literal["linear", "mlp"]
@@ -67,7 +63,7 @@ class ValueHead(_Struct):
     """sqrt(hidden size): score = head(h) / divisor."""
 
 
-class Limits(_Struct):
+class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What a request may not exceed."""
 
     L: int
@@ -82,7 +78,7 @@ class Limits(_Struct):
     """Frames of a video; 0 where video is not supported."""
 
 
-class TensorSpec(_Struct):
+class TensorSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """One input or output of a graph."""
 
     name: str
@@ -92,7 +88,7 @@ class TensorSpec(_Struct):
     """Numbers, and axis letters (``yoj.runtime.axes``) where the size is free."""
 
 
-class Graph(_Struct):
+class Graph(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """One ONNX graph of the bundle."""
 
     file: str
@@ -100,7 +96,7 @@ class Graph(_Struct):
     outputs: tuple[TensorSpec, ...]
 
 
-class Engine(_Struct):
+class Engine(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A way to execute the graphs, and the graph files of each role."""
 
     engine: str
@@ -109,7 +105,7 @@ class Engine(_Struct):
     """Role (``vision``, ``scorer.joint``) -> graph."""
 
 
-class Probabilities(_Struct):
+class Probabilities(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """How scores become P(best): softmax(scores / temperature)."""
 
     temperature: float
@@ -117,14 +113,14 @@ class Probabilities(_Struct):
     """False while the temperature is the neutral 1.0 and nothing was fitted."""
 
 
-class File(_Struct):
+class File(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """One file of the bundle."""
 
     bytes: int
     sha256: str
 
 
-class Provenance(_Struct):
+class Provenance(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Where the bundle comes from."""
 
     checkpoint: dict[str, str]
@@ -134,7 +130,7 @@ class Provenance(_Struct):
     """UTC, ISO 8601."""
 
 
-class Manifest(_Struct):
+class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """``manifest.json``."""
 
     schema_version: int

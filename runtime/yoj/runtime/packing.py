@@ -214,7 +214,7 @@ class _Row:
             return
         encoding = self.tokenizer.encode(self._run, add_special_tokens=False)
         if self._mark is not None:
-            ends = (position for position, (_, end) in enumerate(encoding.offsets) if end > cast(int, self._mark))
+            ends = (position for position, (_, end) in enumerate(encoding.offsets) if end > self._mark)
             self.first_start = self.length + next(ends, len(encoding.ids))
             self._mark = None
         self._run = ""

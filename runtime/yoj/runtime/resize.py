@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -23,25 +25,27 @@ def bilinear(image_HWC: NDArray[np.uint8], height: int, width: int) -> NDArray[n
     """
     top, bottom, down = _taps(image_HWC.shape[0], height)
     left, right, across = _taps(image_HWC.shape[1], width)
-    # Only the rows and columns that some tap reads are ever turned into float.
-    upper = _blend(image_HWC[top], left, right, across)
-    lower = _blend(image_HWC[bottom], left, right, across)
-    weight = down[:, None, None]
-    mixed = upper * (1 - weight) + lower * weight
+    # Each source row that some target row reads is blended across once.
+    rows, place = np.unique(np.concatenate([top, bottom]), return_inverse=True)
+    source = image_HWC[rows]
+    blended = _blend(source[:, left], source[:, right], across[None, :, None])
+    mixed = _blend(blended[place[:height]], blended[place[height:]], down[:, None, None])
     return np.clip(np.rint(mixed), 0, 255).astype(np.uint8)
 
 
-def _blend(
-    rows: NDArray[np.uint8], left: NDArray[np.intp], right: NDArray[np.intp], weight: NDArray[np.float32]
-) -> NDArray[np.float32]:
-    weight = weight[None, :, None]
-    return rows[:, left].astype(np.float32) * (1 - weight) + rows[:, right].astype(np.float32) * weight
+def _blend(lower: NDArray[Any], upper: NDArray[Any], weight: NDArray[np.float32]) -> NDArray[np.float32]:
+    """float32 lower * (1 - weight) + upper * weight, with the first product fused into the sum.
+
+    PyTorch's kernel is compiled to a fused multiply-add, which decides how ties round. Here the product is taken in
+    float64, where it is exact, so the sum is rounded to float32 once, as the fused instruction does.
+    """
+    return (lower * (np.float32(1) - weight).astype(np.float64) + upper.astype(np.float32) * weight).astype(np.float32)
 
 
 def _taps(size: int, target: int) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float32]]:
     """Index of the lower and the upper neighbour of each target pixel, and the weight of the upper."""
-    scale = np.float32(size) / np.float32(target)
-    centre = (np.arange(target, dtype=np.float32) + np.float32(0.5)) * scale - np.float32(0.5)
+    scale = np.float64(np.float32(size) / np.float32(target))
+    centre = (scale * (np.arange(target) + 0.5) - 0.5).astype(np.float32)
     centre = np.maximum(centre, np.float32(0))
     lower = np.minimum(centre.astype(np.intp), size - 1)
     upper = np.minimum(lower + 1, size - 1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, overload
@@ -235,7 +235,7 @@ def _named(error: YojError, index: int, count: int) -> YojError:
 
 
 @contextmanager
-def _timed(timings: dict[str, float], phase: str) -> Iterator[None]:
+def _timed(timings: dict[str, float], phase: str) -> Generator[None]:
     begin = time.perf_counter()
     yield
     timings[phase] = (time.perf_counter() - begin) * 1e3

@@ -102,9 +102,7 @@ class Block(nn.Module):
         )
         self.sizes = [wide, narrow, narrow]
 
-    def forward(
-        self, x_BLD: torch.Tensor, mask: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor
-    ) -> torch.Tensor:
+    def forward(self, x_BLD: torch.Tensor, mask: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
         """[B, L, D] -> [B, L, D]."""
         x_BLD = x_BLD + self._attend(self.attn_norm(x_BLD), mask, cos, sin)
         up, gate = self.mlp["ff_proj"](self.ff_norm(x_BLD)).chunk(2, dim=-1)
@@ -203,7 +201,9 @@ class Vision(nn.Module):
         self.positional_embedding = nn.Parameter(torch.empty(config.patches, width))
         self.resblocks = nn.ModuleList(VisionBlock(config) for _ in range(max(config.taps) + 1))
         tapped = width * len(config.taps)
-        self.image_pooling_2d = nn.ModuleDict({name: Projection(tapped, inner, bias=True) for name in ("wq", "wk", "wv")})
+        self.image_pooling_2d = nn.ModuleDict(
+            {name: Projection(tapped, inner, bias=True) for name in ("wq", "wk", "wv")}
+        )
         self.image_pooling_2d["wo"] = Projection(inner, config.pool_size, bias=True)
         self.image_projector = nn.ModuleDict(
             {
@@ -325,7 +325,7 @@ class Molmo2:
         constants["rotary.inv_freq"] = module.rotary.frequencies()
         row, responses = ("B", "L"), ("B", "N")
         inputs: dict[str, tuple[torch.dtype, tuple[int | str, ...]]] = {
-            **{n: (torch.int64, row) for n in ("input_ids", "position_ids", "token_types", "visual_index")},
+            **dict.fromkeys(("input_ids", "position_ids", "token_types", "visual_index"), (torch.int64, row)),
             "image_features": (torch.float32, ("V", self.text.hidden_size)),
             "response_end": (torch.int64, responses),
         }
@@ -346,13 +346,24 @@ class Molmo2:
         from transformers import Molmo2Config, Molmo2ForConditionalGeneration
 
         # However the two embedding tables were split, the model wants the first vocab_size rows apart.
-        table, vocabulary = torch.cat([self.checkpoint.weights.read(n) for n in self.embedding.sources]), self.text.vocab_size
-        state = {n: self.checkpoint.weights.read(n) for n in self.checkpoint.weights.names() if n not in self.embedding.sources}
+        table, vocabulary = (
+            torch.cat([self.checkpoint.weights.read(n) for n in self.embedding.sources]),
+            self.text.vocab_size,
+        )
+        state = {
+            n: self.checkpoint.weights.read(n)
+            for n in self.checkpoint.weights.names()
+            if n not in self.embedding.sources
+        }
         state[f"{TEXT}wte.embedding"], state[f"{TEXT}wte.new_embedding"] = table[:vocabulary], table[vocabulary:]
         config = json.loads(json.dumps(self.checkpoint.config))
         config["text_config"]["additional_vocab_size"] = len(table) - vocabulary
         model = Molmo2ForConditionalGeneration.from_pretrained(
-            None, config=Molmo2Config.from_dict(config), state_dict=state, dtype=torch.float32, attn_implementation="sdpa"
+            None,
+            config=Molmo2Config.from_dict(config),
+            state_dict=state,
+            dtype=torch.float32,
+            attn_implementation="sdpa",
         )
         return model.model.eval().requires_grad_(False)
 
@@ -367,7 +378,7 @@ class Molmo2:
 
     def image_text(self, ids: Sequence[int]) -> str:
         """The tokens' own names, one after the other."""
-        return "".join(self.checkpoint.tokenizer.id_to_token(int(i)) for i in ids)
+        return "".join(self.checkpoint.tokenizer.id_to_token(i) or "" for i in ids)
 
 
 TEXT = "model.transformer."

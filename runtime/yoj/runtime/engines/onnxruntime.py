@@ -6,7 +6,6 @@ import importlib
 from pathlib import Path
 from typing import Any
 
-
 from ..bundle import Bundle
 from ..errors import EngineError, EngineMemoryError
 from ..families import Arrays

@@ -1,0 +1,178 @@
+"""``yoj-export``: build a bundle, look into one, compare one with its checkpoint."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import time
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import click
+
+from yoj.runtime.bundle import Bundle
+from yoj.runtime.cli import readable_errors
+from yoj.runtime.manifest import Manifest, encode
+
+EPILOG = """\b
+Examples:
+  yoj-export merged/ --layout assistant --out judge.yoj
+  yoj-export adapter/ --base Molmo2-4B/ --layout assistant --out judge.yoj
+  yoj-export inspect judge.yoj
+  yoj-export verify judge.yoj --against adapter/ --base Molmo2-4B/
+
+yoj-export CHECKPOINT... is short for yoj-export build CHECKPOINT...
+"""
+
+
+class _BuildByDefault(click.Group):
+    """A group whose first command may be left out."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if args and args[0] not in self.commands and args[0] not in ("--help", "--version"):
+            args.insert(0, "build")
+        return super().parse_args(ctx, args)
+
+
+@click.group(cls=_BuildByDefault, epilog=EPILOG)
+@click.version_option(version("yoj"), prog_name="yoj-export")
+def main() -> None:
+    """Make a bundle from a trained reward model: ONNX graphs, tokenizer and manifest, checked against PyTorch."""
+
+
+@main.command()
+@click.argument("checkpoints", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option(
+    "--base",
+    type=click.Path(path_type=Path),
+    help="Folder of the base model under LoRA adapters.  [default: the one that the adapter names]",
+)
+@click.option(
+    "--layout",
+    required=True,
+    type=click.Choice(["assistant", "user"]),
+    help="Turn in which the responses stood in training; the published training code uses "
+    "assistant, its README's inference example user. Rankings differ.",
+)
+@click.option(
+    "--out", required=True, type=click.Path(path_type=Path), help="Folder of the bundle, for example judge.yoj."
+)
+@click.option("--force", is_flag=True, help="Replace an existing bundle.")
+def build(checkpoints: tuple[Path, ...], base: Path | None, layout: Any, out: Path, force: bool) -> None:
+    """Build a bundle from CHECKPOINTS: one merged checkpoint, or LoRA adapters in the order they are applied.
+
+    Ends with a comparison of the written bundle with the PyTorch reference; where they disagree, no bundle is left.
+    """
+    with readable_errors():
+        _quiet_libraries()
+        from .build import Recipe
+        from .build import build as run
+        from .fidelity import table
+
+        manifest, fidelity = run(Recipe(checkpoints, base, layout, out, force), _Console())
+    click.echo(f"\n{_files(manifest)}\n\n{table(fidelity)}")
+    click.echo(f"{fidelity.engine} {fidelity.precision} against {fidelity.reference}: {_verdict(fidelity)}")
+    click.echo(f'\nNext: yoj-score {out} --prompt "..." --response "..." --response "..."')
+
+
+@main.command()
+@click.argument("bundle", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="Print the manifest as JSON.")
+def inspect(bundle: Path, as_json: bool) -> None:
+    """Check the files of BUNDLE against their hashes and say what is in it."""
+    with readable_errors():
+        manifest = Bundle.open(bundle).manifest
+    click.echo(encode(manifest).decode() if as_json else _describe(manifest), nl=not as_json)
+
+
+@main.command()
+@click.argument("bundle", type=click.Path(path_type=Path))
+@click.option(
+    "--against",
+    "checkpoints",
+    required=True,
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="The checkpoint that BUNDLE was made from; repeat it for several adapters, in their order.",
+)
+@click.option("--base", type=click.Path(path_type=Path), help="Folder of the base model under LoRA adapters.")
+def verify(bundle: Path, checkpoints: tuple[Path, ...], base: Path | None) -> None:
+    """Compare the scores of BUNDLE with those of its checkpoint in PyTorch."""
+    with readable_errors():
+        _quiet_libraries()
+        from yoj.runtime import Scorer
+
+        from .build import open_family, provenance_differences
+        from .checkpoint import Checkpoint
+        from .fidelity import measure, require, table
+
+        scorer = Scorer.load(bundle)
+        checkpoint = Checkpoint.open(checkpoints, base)
+        for difference in provenance_differences(scorer.manifest, checkpoint):
+            click.echo(f"warning: {difference}", err=True)
+        console = _Console()
+        console.stage("compare with the reference")
+        fidelity = measure(scorer, checkpoint, open_family(checkpoint), console.note)
+        require(fidelity)
+    click.echo(f"\n{table(fidelity)}")
+    click.echo(f"{fidelity.engine} {fidelity.precision} against {fidelity.reference}: {_verdict(fidelity)}")
+
+
+class _Console:
+    """Stages on standard error, with the time since the start; a percentage where a terminal can redraw it."""
+
+    def __init__(self) -> None:
+        self._begin = time.perf_counter()
+        self._total = self._written = 0
+
+    def stage(self, name: str, bytes_to_write: int = 0) -> None:
+        self._total, self._written = bytes_to_write, 0
+        size = f" ({bytes_to_write / 1e6:,.0f} MB)" if bytes_to_write else ""
+        click.echo(f"[{time.perf_counter() - self._begin:6.1f} s] {name}{size}", err=True)
+
+    def advance(self, count: int) -> None:
+        self._written += count
+        if sys.stderr.isatty() and self._total:
+            click.echo(f"\r           {min(1.0, self._written / self._total):6.1%}\r", nl=False, err=True)
+
+    def note(self, text: str) -> None:
+        click.echo(f"[{time.perf_counter() - self._begin:6.1f} s]   {text}", err=True)
+
+
+def _verdict(fidelity: Any) -> str:
+    return f"largest difference {fidelity.max_abs_diff:.1e}, allowed {fidelity.threshold:g}"
+
+
+def _files(manifest: Manifest) -> str:
+    rows = [f"{file.bytes:>14,}  {name}" for name, file in manifest.files.items()]
+    return "\n".join([f"{'bytes':>14}  file", *rows])
+
+
+def _describe(manifest: Manifest) -> str:
+    head, limits = manifest.value_head, manifest.limits
+    rows = {
+        "family": manifest.family,
+        "layout": f"responses in the {manifest.layout.name} turn",
+        "separator": f"{manifest.layout.separator} = {manifest.layout.separator_id}",
+        "value head": f"{head.type}{f' ({head.activation})' if head.activation else ''}, read-out {head.readout}, "
+        f"{head.hidden_state}, divided by {head.divisor:g}",
+        "engines": ", ".join(f"{e.engine} {e.precision}" for e in manifest.engines),
+        "limits": f"L={limits.L:,} N={limits.N} images={limits.images} pixels={limits.pixels:,}",
+        "probabilities": f"temperature {manifest.probabilities.temperature:g}, "
+        f"{'calibrated' if manifest.probabilities.calibrated else 'not calibrated'}",
+        "created": manifest.provenance.created,
+        "libraries": ", ".join(f"{k} {v}" for k, v in manifest.provenance.libraries.items()),
+    }
+    described = "\n".join(f"{name:14} {text}" for name, text in rows.items())
+    checkpoint = "\n".join(f"  {digest[:16]}  {name}" for name, digest in manifest.provenance.checkpoint.items())
+    return f"{described}\n\n{_files(manifest)}\n\nmade from (SHA-256, first 16 digits)\n{checkpoint}"
+
+
+def _quiet_libraries() -> None:
+    """Keep the screen for what this command says: weights are checked here, and nothing is ever downloaded."""
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    logging.getLogger("torch").setLevel(logging.ERROR)
