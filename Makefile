@@ -1,0 +1,30 @@
+# `make demo` and `make test` do all set-up on a fresh machine, in .venv beside this file.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test lint bench clean
+demo: $(VENV)/.ready
+	$(BIN)/python examples/demo.py
+
+test: lint
+	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+lint: $(VENV)/.ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+
+bench: demo
+	$(BIN)/python -m yoj.bench.runtime_cost .demo/judge.yoj \
+		--image $$($(BIN)/python -c "import sys; sys.path.insert(0, 'examples'); import demo; print(demo.photograph())")
+
+$(VENV)/.ready: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) .demo dist build

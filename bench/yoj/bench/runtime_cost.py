@@ -1,0 +1,101 @@
+"""What the runtime adds to the engine: import, load, preprocessing and packing. The figures of the README.
+
+    python -m yoj.bench.runtime_cost judge.yoj [--image photo.png]
+
+Prints a table; the last line is one JSON object.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import random
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+
+import click
+
+from yoj.runtime import Request, Scorer
+
+WORDS = "the image shows a small red bus next to two people who wait under an old tree in the rain".split()
+IMPORT = """
+import sys, time
+begin = time.perf_counter()
+import yoj.runtime
+seconds = time.perf_counter() - begin
+loaded = [name for name in ("torch", "transformers", "onnxruntime") if name in sys.modules]
+# getrusage would count what this process was before exec: a copy of its parent.
+peak = next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM:"))
+print(seconds, int(peak) / 1024, ",".join(loaded) or "-")
+"""
+
+
+def measure_import(repeats: int = 9) -> dict[str, float]:
+    """Least seconds and MiB of ``import yoj.runtime`` over fresh processes that load nothing else; Linux only."""
+    runs = [subprocess.check_output([sys.executable, "-c", IMPORT], text=True).split() for _ in range(repeats)]
+    assert all(run[2] == "-" for run in runs), f"the runtime loaded {runs[0][2]}"
+    return {
+        "import_s": min(float(run[0]) for run in runs),
+        "import_MiB": min(float(run[1]) for run in runs),
+    }
+
+
+def measure_phases(scorer: Scorer, request: Request, repeats: int) -> dict[str, float]:
+    """Median milliseconds of each phase of one request, after two runs to warm up."""
+    runs = [scorer.score_batch([request])[0].timings_ms for _ in range(repeats + 2)][2:]
+    return {phase: statistics.median(run[phase] for run in runs) for phase in runs[0] if phase != "batch"}
+
+
+def text_request(n: int, prompt_words: int = 300, response_words: int = 60) -> Request:
+    """A request of seeded words, about as long as a question with a passage and paragraph-long answers."""
+    draw = random.Random(0)
+
+    def text(words: int) -> str:
+        return " ".join(draw.choice(WORDS) for _ in range(words))
+
+    return Request(text(prompt_words), [text(response_words) for _ in range(n)])
+
+
+def timed(call: Callable[[], object], repeats: int = 5) -> float:
+    """Median milliseconds of a call."""
+    runs: list[float] = []
+    for _ in range(repeats):
+        begin = time.perf_counter()
+        call()
+        runs.append((time.perf_counter() - begin) * 1e3)
+    return statistics.median(runs)
+
+
+@click.command()
+@click.argument("bundle", type=click.Path(exists=True, path_type=Path))
+@click.option("--image", type=click.Path(exists=True, path_type=Path), help="Measure decoding and preprocessing of it.")
+@click.option("--repeats", default=50, show_default=True)
+def main(bundle: Path, image: Path | None, repeats: int) -> None:
+    """Measure what the runtime adds to the engine with BUNDLE."""
+    figures: dict[str, float | str] = {**measure_import(), "load_ms": timed(lambda: Scorer.load(bundle))}
+    scorer = Scorer.load(bundle)
+    request = text_request(16)
+    figures["text_N16_L"] = len(scorer.prepare(request).pack.input_ids_L)
+    phases = measure_phases(scorer, request, repeats)
+    figures |= {f"text_N16_{phase}_ms": value for phase, value in phases.items()}
+    figures["text_N16_overhead_ms"] = sum(phases[phase] for phase in ("pack", "gather"))
+    if image is not None:
+        photo = Request("What is shown?", ["A cat.", "A dog.", "A bus.", "Nothing."], [image])
+        figures |= {f"photo_N4_{phase}_ms": v for phase, v in measure_phases(scorer, photo, repeats).items()}
+    environment = {
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        **{name: version(name) for name in ("yoj", "numpy", "tokenizers", "onnxruntime", "pillow")},
+    }
+    for name, value in figures.items():
+        click.echo(f"{name:28} {value:10.3f}")
+    click.echo(json.dumps({"figures": figures, "environment": environment}))
+
+
+if __name__ == "__main__":
+    main()

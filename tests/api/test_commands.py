@@ -1,0 +1,189 @@
+"""The commands as a user types them."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+BIN = Path(sys.executable).parent
+DATA = Path(__file__).parents[1] / "golden" / "data"
+LINE = {"prompt": "What colour?", "responses": ["Red.", "Blue.", "I cannot tell."]}
+
+
+def run(*words: object, **options) -> subprocess.CompletedProcess[str]:
+    command = [str(BIN / str(words[0])), *map(str, words[1:])]
+    return subprocess.run(command, capture_output=True, text=True, timeout=240, **options)
+
+
+def options_of(command) -> set[str]:
+    return {name for parameter in command.params for name in parameter.opts if name.startswith("--")}
+
+
+def test_the_options_are_these():
+    from yoj.export.cli import main as export
+    from yoj.runtime.cli import main as score
+
+    assert options_of(score) == {
+        "--prompt", "--response", "--image", "--out", "--overflow", "--threads", "--json", "--version",
+    }  # fmt: skip
+    assert {name: options_of(command) for name, command in export.commands.items()} == {
+        "build": {"--base", "--layout", "--out", "--force"},
+        "inspect": {"--json"},
+        "verify": {"--against", "--base"},
+    }
+
+
+def test_help_shows_examples():
+    for command in ("yoj-score", "yoj-export"):
+        done = run(command, "--help")
+        assert done.returncode == 0
+        assert f"{command} " in done.stdout
+        assert "Examples:" in done.stdout
+
+
+def test_one_request(bundle):
+    image = DATA / "images" / "odd_small.png"
+    done = run("yoj-score", bundle("merged", "assistant"), "--image", image, "--prompt", "How many?",
+               "--response", "Nine.", "--response", "Three")  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "Nine." in done.stdout
+    assert "Three" in done.stdout
+    assert "scorer" in done.stdout
+
+
+def test_one_request_as_json(bundle, scorer):
+    done = run("yoj-score", bundle("merged", "assistant"), "--prompt", LINE["prompt"], "--json",
+               *(word for response in LINE["responses"] for word in ("--response", response)))  # fmt: skip
+    expected = scorer("merged", "assistant").score(LINE["prompt"], LINE["responses"])
+    assert json.loads(done.stdout)["scores"] == list(expected.scores)
+
+
+@pytest.mark.parametrize(
+    "words", [[], ["--prompt", "p"], ["--response", "r"], ["--out", "x", "--prompt", "p", "--response", "r"]]
+)
+def test_half_a_request_is_a_usage_error(words, bundle):
+    done = run("yoj-score", bundle("merged", "assistant"), *words)
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+
+
+def test_a_missing_bundle_is_a_message(tmp_path):
+    done = run("yoj-score", tmp_path / "none.yoj", "--prompt", "p", "--response", "r")
+    assert done.returncode == 1
+    assert "none.yoj is not a bundle" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def write_lines(file: Path, lines) -> Path:
+    file.write_text("".join((line if isinstance(line, str) else json.dumps(line)) + "\n" for line in lines), "utf-8")
+    return file
+
+
+def results(file: Path) -> list[dict]:
+    return [json.loads(line) for line in file.read_text("utf-8").splitlines()]
+
+
+def test_a_file_of_requests(tmp_path, bundle, scorer):
+    image = str(DATA / "images" / "odd_small.png")
+    requests = write_lines(tmp_path / "requests.jsonl", [
+        LINE | {"rankings": [1, 2, 3]}, "", LINE | {"image": image}, "{not json", LINE | {"image": "missing.png"},
+        LINE | {"responses": []}, LINE | {"video": "v.mp4"}, LINE | {"rankings": [1]}, {"responses": ["a"]},
+    ])  # fmt: skip
+    done = run("yoj-score", bundle("merged", "assistant"), requests)
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [line["line"] for line in lines] == [1, 3, 4, 5, 6, 7, 8, 9]
+    assert ["scores" in line for line in lines] == [True, True] + [False] * 6
+    assert all(line["error"]["message"] for line in lines[2:])
+    assert done.returncode == 1
+    assert "2 of 8 requests scored, 6 failed" in done.stderr
+    assert "line 4" in done.stderr
+    assert "of 1 requests with rankings" in done.stderr
+    expected = scorer("merged", "assistant").score(LINE["prompt"], LINE["responses"]).scores
+    assert lines[0]["scores"] == pytest.approx(expected, abs=2e-6)
+
+
+def test_images_are_relative_to_the_file(tmp_path, bundle):
+    (tmp_path / "photo.png").write_bytes((DATA / "images" / "odd_small.png").read_bytes())
+    requests = write_lines(tmp_path / "requests.jsonl", [LINE | {"image": ["photo.png"]}])
+    done = run("yoj-score", bundle("merged", "assistant"), requests, cwd="/")
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_killed_run_goes_on_where_it_stopped(tmp_path, bundle):
+    lines = [LINE | {"prompt": f"Question {number}? " + "word " * 400} for number in range(200)]
+    requests, out, whole = write_lines(tmp_path / "r.jsonl", lines), tmp_path / "s.jsonl", tmp_path / "whole.jsonl"
+    command = [str(BIN / "yoj-score"), str(bundle("merged", "assistant")), str(requests), "--out"]
+    process = subprocess.Popen([*command, str(out)], stderr=subprocess.DEVNULL)
+    while not out.exists() or out.stat().st_size == 0:
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    before = out.read_bytes().count(b"\n")
+    assert 0 < before < 200
+    with out.open("ab") as stream:
+        stream.write(b'{"line": 199, "req')  # killed while writing
+    done = run(*command[:1], *command[1:], out)
+    assert done.returncode == 0, done.stderr
+    assert f"{before} of them in an earlier run" in done.stderr
+    run(*command[:1], *command[1:], whole)
+    assert [r["line"] for r in results(out)] == list(range(1, 201))
+    scores = lambda file: [score for result in results(file) for score in result["scores"]]  # noqa: E731
+    assert scores(out) == pytest.approx(scores(whole), abs=2e-6)
+
+
+def test_appending_output_goes_on_too(tmp_path, bundle):
+    requests, out = write_lines(tmp_path / "r.jsonl", [LINE, LINE, LINE]), tmp_path / "s.jsonl"
+    command = f"{BIN / 'yoj-score'} {bundle('merged', 'assistant')} {requests} >> {out}"
+    subprocess.run(command, shell=True, check=True, capture_output=True)
+    first = out.read_bytes()
+    out.write_bytes(b"\n".join(first.split(b"\n")[:2]) + b"\n")
+    done = subprocess.run(command, shell=True, check=True, capture_output=True, text=True)
+    assert out.read_bytes() == first
+    assert "2 of them in an earlier run" in done.stderr
+
+
+def test_results_of_other_requests_are_not_touched(tmp_path, bundle):
+    requests, out = write_lines(tmp_path / "r.jsonl", [LINE]), tmp_path / "s.jsonl"
+    run("yoj-score", bundle("merged", "assistant"), requests, "--out", out)
+    before = out.read_bytes()
+    write_lines(requests, [LINE | {"prompt": "Another?"}])
+    done = run("yoj-score", bundle("merged", "assistant"), requests, "--out", out)
+    assert done.returncode == 1
+    assert "line 1 is another request" in done.stderr
+    assert out.read_bytes() == before
+
+
+def test_export_inspect_and_verify(tmp_path):
+    out = tmp_path / "judge.yoj"
+    build = ("yoj-export", DATA / "checkpoint-merged", "--layout", "user", "--out", out)
+    done = run(*build)
+    assert done.returncode == 0, done.stderr
+    assert "onnx/weights.data" in done.stdout
+    assert "largest difference" in done.stdout
+    again = run(*build)
+    assert again.returncode == 1
+    assert "--force" in again.stderr
+
+    assert "molmo2" in run("yoj-export", "inspect", out).stdout
+    assert json.loads(run("yoj-export", "inspect", out, "--json").stdout)["layout"]["name"] == "user"
+    assert run("yoj-export", "verify", out, "--against", DATA / "checkpoint-merged").returncode == 0
+    other = run("yoj-export", "verify", out, "--against", DATA / "checkpoint-adapter")
+    assert other.returncode == 1
+    assert "is not what the bundle was made from" in other.stderr
+    assert "scores differ by up to" in other.stderr
+    assert os.listdir(tmp_path) == ["judge.yoj"]
+
+
+def test_a_failed_export_leaves_nothing(tmp_path):
+    (tmp_path / "empty").mkdir()
+    done = run("yoj-export", tmp_path / "empty", "--layout", "user", "--out", tmp_path / "judge.yoj")
+    assert done.returncode == 1
+    assert "is no checkpoint" in done.stderr
+    assert os.listdir(tmp_path) == ["empty"]

@@ -1,0 +1,34 @@
+"""The promise of a thin runtime: what importing it costs, and what it must not load."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+from yoj.bench.runtime_cost import measure_import
+
+
+def test_import_is_quick_and_small():
+    cost = measure_import(repeats=5)
+    assert cost["import_s"] <= 0.3
+    assert cost["import_MiB"] <= 60
+
+
+def test_scoring_loads_neither_torch_nor_transformers(bundle):
+    code = f"""
+import sys
+from yoj.runtime import Scorer
+Scorer.load({str(bundle("merged", "assistant"))!r}).score("Why?", ["Because.", "No."])
+print([name for name in ("torch", "transformers", "onnx", "safetensors") if name in sys.modules])
+"""
+    assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"
+
+
+def test_public_names():
+    import yoj.runtime
+
+    assert sorted(yoj.runtime.__all__) == [
+        "BundleError", "EngineError", "Judgement", "LimitError", "MediaError", "Request", "RequestError", "Scorer",
+        "YojError",
+    ]  # fmt: skip
+    assert all(hasattr(yoj.runtime, name) for name in yoj.runtime.__all__)

@@ -1,0 +1,94 @@
+"""The wheel that is built from the sdist: complete, and enough to score without PyTorch."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+
+ROOT = Path(__file__).parents[2]
+PARTS = ("export", "runtime", "calibration", "bench")
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory) -> Path:
+    out = tmp_path_factory.mktemp("dist")
+    build = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(out), str(ROOT)]
+    subprocess.run(build, check=True, capture_output=True, timeout=240)
+    return next(out.glob("*.whl"))
+
+
+def test_the_wheel_holds_every_part_and_nothing_else(wheel):
+    packed = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
+    source = {
+        str(path.relative_to(ROOT / part))
+        for part in PARTS
+        for path in (ROOT / part / "yoj").rglob("*")
+        if path.is_file() and path.suffix in (".py", ".typed", ".json")
+    }
+    assert packed == source
+    assert {f"yoj/{part}/py.typed" for part in PARTS} <= packed
+
+
+def test_there_is_never_a_yoj_init():
+    assert not [part for part in PARTS if (ROOT / part / "yoj" / "__init__.py").exists()]
+
+
+def test_the_wheel_scores_without_torch(wheel, bundle, tmp_path):
+    """In a fresh interpreter that sees the wheel and the dependencies of ``yoj[ort]``, and nothing else."""
+    site = tmp_path / "site"
+    site.mkdir()
+    zipfile.ZipFile(wheel).extractall(site)
+    for name in closure("yoj", {"ort"}) - {"yoj"}:
+        link_files(name, site)
+    code = (
+        "import importlib.util, sys; from yoj.runtime.cli import main;"
+        "assert not any(importlib.util.find_spec(n) for n in ('torch', 'transformers', 'onnx'));"
+        "sys.argv[0] = 'yoj-score'; main()"
+    )
+    image = ROOT / "tests" / "golden" / "data" / "images" / "odd_small.png"
+    words = [
+        bundle("merged", "assistant"),
+        "--image",
+        image,
+        "--prompt",
+        "How many?",
+        "--response",
+        "9",
+        "--response",
+        "3",
+    ]
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", code, *map(str, words)],
+        env={"PYTHONPATH": str(site)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "P(best)" in done.stdout
+
+
+def closure(name: str, extras: set[str]) -> set[str]:
+    """The installed distributions that a distribution needs."""
+    found, waiting = set(), [(name, extras)]
+    while waiting:
+        name, extras = waiting.pop()
+        found.add(name)
+        for line in importlib.metadata.requires(name) or []:
+            need = Requirement(line)
+            wanted = any(need.marker is None or need.marker.evaluate({"extra": extra}) for extra in extras | {""})
+            if wanted and (need.name not in found or need.extras):
+                waiting.append((need.name, set(need.extras)))
+    return found
+
+
+def link_files(name: str, site: Path) -> None:
+    files = importlib.metadata.distribution(name).files or []
+    for top in {file.parts[0] for file in files if file.parts[0] != ".."}:
+        if not (site / top).exists():
+            (site / top).symlink_to(importlib.metadata.distribution(name).locate_file(top))
