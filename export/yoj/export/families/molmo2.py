@@ -7,6 +7,7 @@ have the names of the released checkpoints, in which q, k, v and value, gate are
 
 from __future__ import annotations
 
+import copy
 import importlib.util
 import json
 from collections.abc import Mapping, Sequence
@@ -343,29 +344,26 @@ class Molmo2:
         """``Molmo2Model``, native since transformers 5.20."""
         if importlib.util.find_spec("transformers.models.molmo2") is None:
             return None
-        from transformers import Molmo2Config, Molmo2ForConditionalGeneration
+        from transformers import Molmo2Config, Molmo2Model
 
+        weights, vocabulary = self.checkpoint.weights, self.text.vocab_size
+        wanted = [
+            name for name in weights.names() if name.startswith((TEXT, VISION)) and name not in self.embedding.sources
+        ]
+        state = {name: weights.read(name) for name in wanted}
         # However the two embedding tables were split, the model wants the first vocab_size rows apart.
-        table, vocabulary = (
-            torch.cat([self.checkpoint.weights.read(n) for n in self.embedding.sources]),
-            self.text.vocab_size,
-        )
-        state = {
-            n: self.checkpoint.weights.read(n)
-            for n in self.checkpoint.weights.names()
-            if n not in self.embedding.sources
-        }
+        table = torch.cat([weights.read(name) for name in self.embedding.sources])
         state[f"{TEXT}wte.embedding"], state[f"{TEXT}wte.new_embedding"] = table[:vocabulary], table[vocabulary:]
-        config = json.loads(json.dumps(self.checkpoint.config))
+        config = copy.deepcopy(self.checkpoint.config)
         config["text_config"]["additional_vocab_size"] = len(table) - vocabulary
-        model = Molmo2ForConditionalGeneration.from_pretrained(
+        model = Molmo2Model.from_pretrained(
             None,
             config=Molmo2Config.from_dict(config),
             state_dict=state,
             dtype=torch.float32,
             attn_implementation="sdpa",
         )
-        return model.model.eval().requires_grad_(False)
+        return model.eval().requires_grad_(False)
 
     def stock_inputs(self, row: Mapping[str, torch.Tensor], vision: Arrays | None) -> dict[str, torch.Tensor]:
         """``mm_token_type_ids`` and, with images, crops and pooling table; all visual rows as one image."""
