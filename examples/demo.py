@@ -19,7 +19,8 @@ ANSWERS = ["A tabby cat that looks at the camera.", "A dog.", "Two parrots on a 
 def photograph() -> Path:
     """Chelsea the cat, by Stefan van der Walt, CC0; it comes inside the wheel of scikit-image."""
     spec = importlib.util.find_spec("skimage")
-    assert spec is not None and spec.origin is not None, "pip install scikit-image"
+    assert spec is not None
+    assert spec.origin is not None
     return Path(spec.origin).parent / "data" / "chelsea.png"
 
 

@@ -22,7 +22,28 @@ import click
 
 from yoj.runtime import Request, Scorer
 
-WORDS = "the image shows a small red bus next to two people who wait under an old tree in the rain".split()
+WORDS = [
+    "the",
+    "image",
+    "shows",
+    "a",
+    "small",
+    "red",
+    "bus",
+    "next",
+    "to",
+    "two",
+    "people",
+    "who",
+    "wait",
+    "under",
+    "an",
+    "old",
+    "tree",
+    "in",
+    "the",
+    "rain",
+]
 IMPORT = """
 import sys, time
 begin = time.perf_counter()

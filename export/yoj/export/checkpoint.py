@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,10 @@ from typing import Any
 
 from tokenizers import AddedToken, Tokenizer
 
+from yoj.runtime.families import FAMILIES
+
 from .errors import CheckpointError
+from .files import read_json
 from .head import SETTINGS, TrainedHead, read_head
 from .lora import read_adapters
 from .weights import Weights, read_folder
@@ -137,7 +139,7 @@ def _base_folder(adapter: Path, base: str | Path | None) -> Path:
         if not (Path(base) / "config.json").is_file():
             raise CheckpointError(f"--base {base} holds no config.json. Give the folder of the base model.")
         return Path(base)
-    named = json.loads((adapter / ADAPTER_CONFIG).read_text("utf-8")).get("base_model_name_or_path") or ""
+    named = read_json(adapter / ADAPTER_CONFIG).get("base_model_name_or_path") or ""
     for candidate in (adapter / named, Path(named)):
         if named and (candidate / "config.json").is_file():
             return candidate
@@ -149,19 +151,20 @@ def _base_folder(adapter: Path, base: str | Path | None) -> Path:
 
 def _read_config(folder: Path) -> dict[str, Any]:
     file = folder / "config.json"
-    if not file.is_file():
-        raise CheckpointError(f"{file} is missing. Copy it from the model that was trained.")
-    try:
-        config = json.loads(file.read_text("utf-8"))
-    except ValueError as error:
-        raise CheckpointError(f"{file} is not JSON: {error}. Copy it again.") from error
-    if not isinstance(config, dict) or "model_type" not in config:
+    config = read_json(file)
+    if "model_type" not in config:
         raise CheckpointError(f"{file} has no model_type. Copy it from the model that was trained.")
+    if config["model_type"] not in FAMILIES:
+        raise CheckpointError(
+            f"{file} says model_type {config['model_type']!r}; this yoj exports {', '.join(FAMILIES)}. Check that "
+            "this is the checkpoint you mean; for another backbone, upgrade yoj."
+        )
     return config
 
 
 def _hidden_size(config: dict[str, Any], folder: Path) -> int:
-    size = config.get("text_config", {}).get("hidden_size")
+    text = config.get("text_config")
+    size = text.get("hidden_size") if isinstance(text, dict) else None
     if not isinstance(size, int):
         raise CheckpointError(f"{folder / 'config.json'} has no text_config.hidden_size. Copy it from the model.")
     return size

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import pickle
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from torch import nn
 from yoj.runtime.manifest import Readout
 
 from .errors import CheckpointError
+from .files import read_json
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {
     "selu": nn.SELU,
@@ -91,10 +91,7 @@ def _read_settings(file: Path) -> dict[str, Any]:
             '{"value_head_type": "mlp", "value_head_hidden_dim": 1024, "value_head_activation": "silu", '
             '"value_head_input_dim": 2560, "resp_repr_mode": "last"} with the values used in training.'
         )
-    try:
-        return json.loads(file.read_text("utf-8"))
-    except ValueError as error:
-        raise CheckpointError(f"{file} is not JSON: {error}. Copy it again.") from error
+    return read_json(file)
 
 
 def _read_tensors(folder: Path) -> tuple[Path, dict[str, torch.Tensor]]:
@@ -105,7 +102,7 @@ def _read_tensors(folder: Path) -> tuple[Path, dict[str, torch.Tensor]]:
         if pickled.is_file():
             return pickled, torch.load(pickled, map_location="cpu", weights_only=True)
     except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
-        reason = str(error).splitlines()[0]
+        reason = (str(error) or type(error).__name__).splitlines()[0]
         raise CheckpointError(
             f"{safe if safe.is_file() else pickled} cannot be read as tensors: {reason}. Copy it again; a file that "
             "needs more than tensors is not loaded."
@@ -119,6 +116,8 @@ def _read_tensors(folder: Path) -> tuple[Path, dict[str, torch.Tensor]]:
 def _check_shapes(
     file: Path, tensors: dict[str, torch.Tensor], kind: str, settings: dict[str, Any], width: int
 ) -> None:
+    if not isinstance(tensors, dict) or not all(isinstance(value, torch.Tensor) for value in tensors.values()):
+        raise CheckpointError(f"{file} does not hold a head's tensors by name. Save head.state_dict() there.")
     if sorted(tensors) != sorted(KEYS[kind]):
         raise CheckpointError(
             f"{file} holds {', '.join(sorted(tensors))}; a {kind} head has {', '.join(KEYS[kind])}. Set "

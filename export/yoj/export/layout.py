@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from jinja2 import TemplateError
 from transformers import AutoTokenizer
 
 from yoj.runtime.manifest import Layout, LayoutName, Piece
 
 from .checkpoint import SEPARATOR, Checkpoint
 from .errors import CheckpointError
+from .files import read_json
 
 GLUE = "\n\n"
 """Text on either side of the separator (mr2rm/data/dataset.py of the reference)."""
@@ -38,9 +40,9 @@ class ChatTemplate:
     """The chat template of a checkpoint, rendered by transformers."""
 
     def __init__(self, checkpoint: Checkpoint):
-        self.file = checkpoint.file("tokenizer.json")
-        self.tokenizer: Any = AutoTokenizer.from_pretrained(self.file.parent, local_files_only=True)
-        self._template = _read_template(checkpoint)
+        folder = checkpoint.file("tokenizer.json").parent
+        self.tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        self.file, self._template = _read_template(checkpoint)
 
     def render(self, layout: LayoutName, prompt: str, responses: str, images: int) -> str:
         """The text of one pack without BOS; each image is the family's placeholder token."""
@@ -49,7 +51,13 @@ class ChatTemplate:
         messages: list[dict[str, Any]] = [{"role": "user", "content": user}]
         if layout == "assistant":
             messages.append({"role": "assistant", "content": [{"type": "text", "text": responses}]})
-        return self.tokenizer.apply_chat_template(messages, chat_template=self._template, tokenize=False)
+        try:
+            return self.tokenizer.apply_chat_template(messages, chat_template=self._template, tokenize=False)
+        except TemplateError as error:
+            raise CheckpointError(
+                f"{self.file}: the chat template cannot show {images} images in the {layout} layout: {error}. "
+                "Use the model's released template."
+            ) from error
 
 
 def render_layout(checkpoint: Checkpoint, layout: LayoutName, markup: ImageMarkup) -> Layout:
@@ -69,11 +77,11 @@ def render_layout(checkpoint: Checkpoint, layout: LayoutName, markup: ImageMarku
         bos = "" if bare or markup.bos is None or text.startswith(markup.bos) else markup.bos
         return split_pieces(bos + text, special, markup.placeholder)
 
-    with_images = _replace_once(pieces(1), markup.one)
+    with_images = _replace_once(pieces(1), markup.one, template.file)
     for count in (2, 3, 11):
         if pieces(count) != _join(with_images, markup.each, count):
             raise CheckpointError(
-                f"{template.file.parent}: the chat template shows {count} images in a way that this version does not "
+                f"{template.file}: the chat template shows {count} images in a way that this version does not "
                 f"know: {template.render(layout, 'PROMPT', 'RESPONSES', count)!r}. Use the model's released template."
             )
     return Layout(
@@ -107,10 +115,12 @@ def _merge(pieces: Any) -> tuple[Piece, ...]:
     return tuple(merged)
 
 
-def _replace_once(pieces: tuple[Piece, ...], image: tuple[Piece, ...]) -> tuple[Piece, ...]:
+def _replace_once(pieces: tuple[Piece, ...], image: tuple[Piece, ...], file: Path) -> tuple[Piece, ...]:
     places = [i for i in range(len(pieces)) if pieces[i : i + len(image)] == image]
     if len(places) != 1:
-        raise CheckpointError(f"The chat template shows one image {len(places)} times. Use the released template.")
+        raise CheckpointError(
+            f"{file}: the chat template shows one image {len(places)} times. Use the model's released template."
+        )
     return (*pieces[: places[0]], Piece(kind="media"), *pieces[places[0] + len(image) :])
 
 
@@ -129,22 +139,20 @@ def _check_marks(text: str, layout: LayoutName, template: ChatTemplate) -> None:
     for name, mark in (("prompt", PROMPT), ("responses", RESPONSES)):
         if text.count(mark) != 1:
             raise CheckpointError(
-                f"{template.file.parent}: the chat template does not show the {name} once and unchanged in the "
+                f"{template.file}: the chat template does not show the {name} once and unchanged in the "
                 f"{layout} layout (does it strip white space?): {text!r}. Use the model's released template."
             )
 
 
-def _read_template(checkpoint: Checkpoint) -> str:
-    for name in ("chat_template.jinja", "chat_template.json", "tokenizer_config.json"):
-        try:
-            file = checkpoint.file(name)
-        except CheckpointError:
-            continue
-        text = file.read_text("utf-8")
-        if name.endswith(".jinja"):
-            return text
-        if isinstance(template := json.loads(text).get("chat_template"), str):
-            return template
+def _read_template(checkpoint: Checkpoint) -> tuple[Path, str]:
+    """The chat template and its file: of the last adapter, in any of its places, or else of the base."""
+    for folder in dict.fromkeys((checkpoint.folders[-1], checkpoint.trunk)):
+        if (file := folder / "chat_template.jinja").is_file():
+            return file, file.read_text("utf-8")
+        for name in ("chat_template.json", "tokenizer_config.json"):
+            file = folder / name
+            if file.is_file() and isinstance(template := read_json(file).get("chat_template"), str):
+                return file, template
     raise CheckpointError(
         f"{checkpoint.folders[-1]} has no chat template (chat_template.jinja, or chat_template in "
         "tokenizer_config.json). Copy it from the model that was trained."

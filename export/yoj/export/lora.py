@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import CheckpointError
+from .files import read_json
 from .weights import LoraDelta, StoredTensor, read_header
 
 PREFIX = "base_model.model."
@@ -21,8 +21,15 @@ UNSUPPORTED = (
     "alora_invocation_tokens",
     "trainable_token_indices",
     "target_parameters",
+    "use_qalora",
+    "use_bdlora",
+    "arrow_config",
+    "kasa_config",
 )
 """Settings under which an adapter is more than W + scale * B @ A."""
+PLAIN_STARTS = (None, True, False, "gaussian", "orthogonal")
+"""``init_lora_weights`` that leave the base as it is. The others (PiSSA, OLoRA, LoftQ, CorDA) take something out of the
+base before training, so that adding the adapter to the released base gives another model."""
 
 
 def read_adapters(folders: Sequence[Path], base: Mapping[str, StoredTensor]) -> dict[str, list[LoraDelta]]:
@@ -40,7 +47,7 @@ def read_adapters(folders: Sequence[Path], base: Mapping[str, StoredTensor]) -> 
 
 def _read_adapter(folder: Path, base: Mapping[str, StoredTensor]) -> dict[str, LoraDelta]:
     config_file = folder / "adapter_config.json"
-    config: dict[str, Any] = json.loads(config_file.read_text("utf-8"))
+    config = read_json(config_file)
     _check_plain(config, config_file)
     file = folder / "adapter_model.safetensors"
     if not file.is_file():
@@ -60,8 +67,10 @@ def _read_adapter(folder: Path, base: Mapping[str, StoredTensor]) -> dict[str, L
             problems.append(f"{key}: {'its lora_B is missing' if up is None else f'the base has no {module}.weight'}")
         elif (up.shape[0], down.shape[1]) != target.shape or up.shape[1] != down.shape[0]:
             problems.append(f"{key}: B {up.shape} x A {down.shape} does not fit {module}.weight {target.shape}")
+        elif down.shape[0] != (rank := _for_module(config.get("rank_pattern"), module, config["r"])):
+            problems.append(f"{key}: rank {down.shape[0]}, but {config_file.name} says {rank}")
         else:
-            deltas[f"{module}.weight"] = LoraDelta(down, up, _scale(config, module))
+            deltas[f"{module}.weight"] = LoraDelta(down, up, _scale(config, module, rank))
     if problems or not deltas:
         raise CheckpointError(
             f"{file} does not fit the base model:\n  "
@@ -77,6 +86,10 @@ def _check_plain(config: Mapping[str, Any], file: Path) -> None:
         for name, plain in (("peft_type", ("LORA",)), ("bias", ("none", None)), ("modules_to_save", (None, [])))
         if config.get(name) not in plain
     ]
+    if config.get("init_lora_weights") not in PLAIN_STARTS:
+        wrong.append(f"init_lora_weights is {config['init_lora_weights']!r}, which changes the base")
+    if not (isinstance(config.get("r"), int) and isinstance(config.get("lora_alpha"), int | float)):
+        wrong.append(f"r is {config.get('r')!r} and lora_alpha is {config.get('lora_alpha')!r}")
     wrong += [f"{name} is set" for name in UNSUPPORTED if config.get(name)]
     if wrong:
         raise CheckpointError(
@@ -85,9 +98,8 @@ def _check_plain(config: Mapping[str, Any], file: Path) -> None:
         )
 
 
-def _scale(config: Mapping[str, Any], module: str) -> float:
+def _scale(config: Mapping[str, Any], module: str, rank: int) -> float:
     """alpha / r, or alpha / sqrt(r) for rank-stabilised LoRA (peft.tuners.lora.LoraLayer.update_layer)."""
-    rank = _for_module(config.get("rank_pattern"), module, config["r"])
     alpha = _for_module(config.get("alpha_pattern"), module, config["lora_alpha"])
     return alpha / (math.sqrt(rank) if config.get("use_rslora") else rank)
 

@@ -15,6 +15,7 @@ from pathlib import Path
 import torch
 
 from .errors import CheckpointError
+from .files import read_json
 
 DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 ROW_BYTES = 64 * 2**20
@@ -129,7 +130,10 @@ def read_folder(folder: Path) -> dict[str, StoredTensor]:
     """
     index = folder / "model.safetensors.index.json"
     if index.is_file():
-        files = [folder / name for name in sorted(set(json.loads(index.read_text("utf-8"))["weight_map"].values()))]
+        shards = read_json(index).get("weight_map")
+        if not isinstance(shards, dict):
+            raise CheckpointError(f"{index} has no weight_map. Copy it again.")
+        files = [folder / name for name in sorted(set(shards.values()))]
     else:
         files = sorted(path for path in folder.glob("*.safetensors") if path.name != "value_head.safetensors")
     if missing := [str(file) for file in files if not file.is_file()]:

@@ -9,6 +9,8 @@ from pathlib import Path
 from .errors import BundleError, EngineError
 from .manifest import MANIFEST_NAME, Engine, Manifest, decode
 
+TOKENIZER_NAME = "tokenizer.json"
+
 
 @dataclass(frozen=True)
 class Bundle:
@@ -30,6 +32,8 @@ class Bundle:
             raise BundleError(f"{path} is not a bundle: there is no {MANIFEST_NAME} in it. Make one with yoj-export.")
         manifest = decode(manifest_file.read_bytes(), str(manifest_file))
         problems = [problem for name in manifest.files if (problem := _check(path, name, manifest))]
+        used = {graph.file for engine in manifest.engines for graph in engine.graphs.values()} | {TOKENIZER_NAME}
+        problems += [f"{name}: used, but not listed with a hash" for name in sorted(used - manifest.files.keys())]
         if problems:
             raise BundleError(
                 f"{path} is not as it was exported, and is refused:\n  "

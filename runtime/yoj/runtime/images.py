@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-import warnings
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -12,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from .errors import LimitError, MediaError
+from .errors import LimitError, MediaError, YojError
 
 ImageInput: TypeAlias = "str | os.PathLike[str] | bytes | Image.Image | NDArray[np.uint8]"
 
@@ -43,8 +42,8 @@ def load_image(image: ImageInput, max_pixels: int, name: str = "image") -> NDArr
         return _decode(io.BytesIO(image), max_pixels, f"{name} ({len(image)} bytes)")
     if isinstance(image, str | os.PathLike):  # pyright: ignore[reportUnnecessaryIsInstance]
         path = Path(image)
-        if not path.is_file():
-            raise MediaError(f"{name}: no file {path}. Give the path of an image file.")
+        if not _is_file(path):
+            raise MediaError(f"{name}: no file {_shorten(str(path))}. Give the path of an image file.")
         return _decode(path, max_pixels, f"{name} ({path})")
     raise MediaError(
         f"{name} is a {type(image).__name__}; give a path, bytes, a PIL image or a uint8 array of shape [H, W, 3]."
@@ -60,32 +59,41 @@ def _checked_array(array: NDArray[Any], max_pixels: int, name: str) -> NDArray[n
     return array
 
 
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # longer than a name may be, or with a null byte: a data URI, for instance
+        return False
+
+
 def _decode(source: Path | io.BytesIO, max_pixels: int, name: str) -> NDArray[np.uint8]:
     try:
-        with warnings.catch_warnings():
-            # Pillow warns from half of its own limit on; ours is checked below and is an error.
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(source) as image:
-                return _pixels(image, max_pixels, name)
+        with Image.open(source) as image:
+            return _pixels(image, max_pixels, name)
+    except YojError:
+        raise
     except Image.DecompressionBombError as error:
         raise LimitError(f"{name}: {error} The limit is {max_pixels:,} pixels; shrink the image first.") from error
     except UnidentifiedImageError as error:
         raise MediaError(
             f"{name} is not an image that Pillow can read. Check that the file is what it claims."
         ) from error
+    except Exception as error:  # on damaged files Pillow's readers raise whatever their parsing runs into
+        raise MediaError(f"{name} cannot be opened as an image: {error}. Replace the file.") from error
 
 
 def _pixels(image: Image.Image, max_pixels: int, name: str) -> NDArray[np.uint8]:
-    frames = getattr(image, "n_frames", 1)
-    if frames > 1 and image.format != "MPO":  # an MPO file is one photograph with previews behind it
-        raise MediaError(f"{name} is animated ({frames} frames); choose one frame and pass that.")
     _check_size(image.width, image.height, max_pixels, name)
     try:
+        frames = getattr(image, "n_frames", 1)
+        if frames > 1 and image.format != "MPO":  # an MPO file is one photograph with previews behind it
+            raise MediaError(f"{name} is animated ({frames} frames); choose one frame and pass that.")
         image.load()
-        upright = ImageOps.exif_transpose(image)
-    except (OSError, SyntaxError, ValueError, EOFError) as error:  # Pillow's decoders raise all of these
+        return _to_rgb(ImageOps.exif_transpose(image), name)
+    except YojError:
+        raise
+    except Exception as error:
         raise MediaError(f"{name} is truncated or damaged: {error}. Replace the file.") from error
-    return _to_rgb(upright, name)
 
 
 def _to_rgb(image: Image.Image, name: str) -> NDArray[np.uint8]:
@@ -103,7 +111,13 @@ def _to_rgb(image: Image.Image, name: str) -> NDArray[np.uint8]:
 
 
 def _check_size(width: int, height: int, max_pixels: int, name: str) -> None:
+    if not width * height:
+        raise MediaError(f"{name} is {width}x{height} pixels: it is empty. Give an image of at least 1x1.")
     if width * height > max_pixels:
         raise LimitError(
             f"{name} is {width}x{height} = {width * height:,} pixels; the limit is {max_pixels:,}. Shrink it first."
         )
+
+
+def _shorten(text: str, width: int = 100) -> str:
+    return text if len(text) <= width else f"{text[:width]}... ({len(text)} characters)"

@@ -176,14 +176,14 @@ def decode(text: bytes, where: str) -> Manifest:
     """
     try:
         version = msgspec.json.decode(text, type=_Version).schema_version
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise BundleError(f"{where} is damaged: {error}. Export the bundle again.") from error
     if version != SCHEMA_VERSION:
         fix = "upgrade yoj" if version > SCHEMA_VERSION else "export the bundle again with this version of yoj"
         raise BundleError(f"{where} has schema version {version}, this yoj reads {SCHEMA_VERSION}: {fix}.")
     try:
         manifest = msgspec.json.decode(text, type=Manifest)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise BundleError(f"{where} is damaged: {error}. Export the bundle again.") from error
     if manifest.digest != _digest(manifest):
         raise BundleError(

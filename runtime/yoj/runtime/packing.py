@@ -151,10 +151,9 @@ class Packer:
         offsets = [self._token_ends(response) for response in request.responses]
         sizes = np.array([len(ends) for ends in offsets])
         room = self._max_tokens - (length - int(sizes.sum()))
-        while room > 0:
-            cap = _common_cap(sizes, room)
+        while (cap := _common_cap(sizes, room)) > 0:
             kept = [
-                response if len(ends) <= cap else response[: ends[cap - 1] if cap else 0]
+                response if len(ends) <= cap else response[: ends[cap - 1]]
                 for response, ends in zip(request.responses, offsets, strict=True)
             ]
             pack = self._pack(request.prompt, kept, images)

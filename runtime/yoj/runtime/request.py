@@ -31,10 +31,8 @@ def check_request(request: Request, limits: Limits) -> None:
         RequestError: no response, a text that is not a string or not valid Unicode.
         LimitError: more responses or images than the bundle takes.
     """
-    if isinstance(request.responses, str | bytes):
-        raise RequestError("responses is one string; give a list of strings, even for one response.")
-    if isinstance(request.images, str | bytes):
-        raise RequestError("images is one value; give a list, even for one image.")
+    _check_list(request.responses, "responses", "strings, even for one response")
+    _check_list(request.images, "images", "images, even for one image")
     if not request.responses:
         raise RequestError("The request has no responses; give at least one.")
     if len(request.responses) > limits.N:
@@ -49,6 +47,12 @@ def check_request(request: Request, limits: Limits) -> None:
     _check_text(request.prompt, "prompt")
     for number, response in enumerate(request.responses):
         _check_text(response, f"responses[{number}]")
+
+
+def _check_list(value: object, name: str, content: str) -> None:
+    """A set, a dictionary or a generator has no order that scores could come back in."""
+    if not isinstance(value, list | tuple):
+        raise RequestError(f"{name} is a {type(value).__name__}; give a list of {content}.")
 
 
 def _check_text(text: object, name: str) -> None:

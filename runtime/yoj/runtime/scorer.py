@@ -8,11 +8,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, overload
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from .batch import Prepared, batches_by_length, scorer_inputs
-from .bundle import Bundle
+from .bundle import TOKENIZER_NAME, Bundle
 from .engines import open_session
 from .errors import BundleError, ScoreError, YojError
 from .families import FAMILIES, Arrays, Family
@@ -42,8 +43,13 @@ class Scorer:
                 f"{bundle.path} is of family {manifest.family}; this yoj knows {', '.join(FAMILIES)}. Upgrade yoj."
             )
         self._bundle, self._engine = bundle, engine
-        self._packer = Packer(bundle.path / "tokenizer.json", manifest.layout, manifest.limits.L)
-        self._family = FAMILIES[manifest.family](manifest.preprocessing, self._packer.token_id)
+        if missing := {"vision", "scorer.joint"} - engine.graphs.keys():
+            raise BundleError(f"{bundle.path} has no graph {', '.join(sorted(missing))}. Export the bundle again.")
+        self._packer = Packer(bundle.path / TOKENIZER_NAME, manifest.layout, manifest.limits.L)
+        try:
+            self._family = FAMILIES[manifest.family](manifest.preprocessing, self._packer.token_id)
+        except msgspec.ValidationError as error:
+            raise BundleError(f"{bundle.path}: preprocessing settings: {error}. Export the bundle again.") from error
         self._session = open_session(bundle, engine, threads)
         self._scorer_inputs = {spec.name for spec in engine.graphs["scorer.joint"].inputs}
 

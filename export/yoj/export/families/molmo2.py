@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import copy
 import importlib.util
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -26,6 +25,7 @@ from yoj.runtime.manifest import Limits, Piece
 from ..checkpoint import Checkpoint
 from ..config_reader import ConfigReader
 from ..errors import CheckpointError
+from ..files import read_json
 from ..head import divisor
 from ..layout import ImageMarkup
 from ..modules import Projection, Readout, RMSNorm, Rotary, head_constants, insert_features, rotate
@@ -116,7 +116,7 @@ class Block(nn.Module):
         k = self.self_attn["k_norm"](k.view(batch, length, self.kv_heads, self.head_dim)).transpose(1, 2)
         v = v.view(batch, length, self.kv_heads, self.head_dim).transpose(1, 2)
         q, k = rotate(q, cos, sin), rotate(k, cos, sin)
-        out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, enable_gqa=True)
+        out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, enable_gqa=self.heads != self.kv_heads)
         return self.self_attn["attn_out"](out.transpose(1, 2).reshape(batch, length, -1))
 
 
@@ -256,7 +256,7 @@ class Molmo2:
 
     def markup(self) -> ImageMarkup:
         """``<|image|>``, or ``Image 1<|image|>Image 2<|image|>``; the processor puts BOS, or else EOS, in front."""
-        config = json.loads(self.checkpoint.file("tokenizer_config.json").read_text("utf-8"))
+        config = read_json(self.checkpoint.file("tokenizer_config.json"))
         bos = config.get("bos_token") or config.get("eos_token")
         image = Piece(kind="image")
         return ImageMarkup(
@@ -268,8 +268,8 @@ class Molmo2:
 
     def preprocessing(self) -> dict[str, Any]:
         """Settings of the image processor and of the processor's image tokens, with their defaults in transformers."""
-        image = json.loads(self.checkpoint.file("preprocessor_config.json").read_text("utf-8"))
-        tokens = json.loads(self.checkpoint.file("processor_config.json").read_text("utf-8"))
+        image = read_json(self.checkpoint.file("preprocessor_config.json"))
+        tokens = read_json(self.checkpoint.file("processor_config.json"))
         # transformers 5 writes the image processor's settings inside processor_config.json as well.
         image = tokens.get("image_processor", {}) | image
         column = tokens.get("image_use_col_tokens", True)
@@ -319,7 +319,8 @@ class Molmo2:
         )
 
     def _scorer_graph(self) -> GraphSpec:
-        rows = self.checkpoint.weights.planned_shape(self.embedding)[0]
+        tables = [self.checkpoint.weights.shape(name) for name in self.embedding.sources]
+        rows = sum(table[0] for table in tables)
         with torch.device("meta"):
             module = Scorer(self.text, rows, self.checkpoint)
         constants = head_constants(self.checkpoint.head, "readout.value_head.")

@@ -43,8 +43,8 @@ class OnnxRuntimeSession:
         if free is not None and need > free:
             raise EngineMemoryError(
                 f"Attention over B={requests} rows of L={tokens:,} tokens needs about {need / 2**30:.1f} GiB on the "
-                f"CPU, {free / 2**30:.1f} GiB are free. Shorten the request, ask for overflow='truncate' with a "
-                "smaller limit, or score on a machine with more memory."
+                f"CPU, {free / 2**30:.1f} GiB are free. Shorten the prompt or the responses, "
+                "use fewer images, or score on a machine with more memory."
             )
 
 

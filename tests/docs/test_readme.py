@@ -1,0 +1,52 @@
+"""What the README says is what happens: its Python runs, and its commands run as they are written."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+DATA = ROOT / "tests" / "golden" / "data"
+BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```", (ROOT / "README.md").read_text("utf-8"), re.DOTALL | re.MULTILINE)
+
+
+@pytest.fixture
+def folder(tmp_path, bundle):
+    """A folder with the files that the README's examples name."""
+    shutil.copytree(bundle("merged", "assistant"), tmp_path / "judge.yoj")
+    shutil.copy(DATA / "images" / "landscape_shapes.png", tmp_path / "photo.jpg")
+    shutil.copytree(DATA / "checkpoint-merged", tmp_path / "merged")
+    shutil.copytree(DATA / "checkpoint-adapter", tmp_path / "adapter")
+    shutil.copytree(DATA / "checkpoint-adapter" / "base", tmp_path / "Molmo2-4B")
+    (tmp_path / "requests.jsonl").write_text(next(text for kind, text in BLOCKS if kind == "json"), "utf-8")
+    return tmp_path
+
+
+@pytest.mark.parametrize("code", [text for kind, text in BLOCKS if kind == "python"])
+def test_python(code, folder):
+    done = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "P(best)" in done.stdout
+
+
+@pytest.mark.parametrize(
+    "line", [line for kind, text in BLOCKS if not kind for line in text.splitlines() if "yoj-" in line]
+)
+def test_command(line, folder):
+    words = line.replace("--out judge.yoj", "--out new.yoj")
+    done = subprocess.run(
+        f"PATH={Path(sys.executable).parent}:$PATH {words}", shell=True, cwd=folder, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_make_targets_exist():
+    makefile = (ROOT / "Makefile").read_text("utf-8")
+    targets = re.findall(r"make (\w+)", (ROOT / "README.md").read_text("utf-8"))
+    assert {"demo", "test"} <= set(targets)
+    assert all(re.search(rf"^{target}:", makefile, re.MULTILINE) for target in targets)

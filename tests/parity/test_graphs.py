@@ -1,0 +1,306 @@
+"""The graphs in ONNX Runtime against the stock model, on shapes that were not traced; and what is in them."""
+
+from __future__ import annotations
+
+import functools
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from safetensors.torch import load_file, save_file
+from tiny import Exported, Tiny, make_request, write_checkpoint
+
+from yoj.export.build import open_family
+from yoj.export.checkpoint import Checkpoint
+from yoj.export.head import ACTIVATIONS, KEYS
+from yoj.export.reference import Reference
+from yoj.runtime.manifest import Readout
+
+MODELS = {
+    "plain": Tiny(),
+    "one layer, odd sizes": Tiny("mlp", "selu", "first", 40, layers=1, heads=3, kv_heads=1, seed=1),
+    "heads narrower than D": Tiny("mlp", "gelu", "first_last_concat", 24, D=96, heads=6, head_dim=12, seed=2),
+    "three layers, one key head": Tiny("mlp", "relu", "first_last_add", None, layers=3, kv_heads=1, seed=3),
+    "heads wider than D, other crops": Tiny(
+        "mlp", "tanh", "first_last_sub", 16, D=80, heads=4, kv_heads=2, head_dim=40, intermediate=56, rope_theta=1e4,
+        vit_width=40, vit_heads=4, vit_head_dim=10, vit_layers=3, taps=(-1, 0), crop=112, max_crops=3, margins=(1, 2),
+        seed=4,
+    ),
+    "recorded sizes": Tiny("mlp", "silu", "response_mean", 128, seed=5),
+}  # fmt: skip
+TOLERANCE = 1e-5
+FORBIDDEN = {"NonZero", "ScatterND", "ScatterElements", "GatherND", "Loop", "If", "Scan", "Compress", "Unique"}
+SMALL, WIDE, TALL = (40, 60), (50, 420), (330, 200)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    """model(name) -> graphs and stock model, exported at the first call."""
+
+    @functools.cache
+    def make(name: str) -> Exported:
+        folder = tmp_path_factory.mktemp("tiny")
+        return Exported(write_checkpoint(MODELS[name], folder / "checkpoint"), folder / "bundle")
+
+    return make
+
+
+def batch_of(exported: Exported, *requests):
+    return [exported.prepare(make_request(seed, *request)) for seed, request in enumerate(requests)]
+
+
+def check(exported: Exported, batch) -> np.ndarray:
+    """Scores of the graphs, after comparing them with the stock model."""
+    expected = exported.expected(batch)
+    scores = exported.score(batch)
+    np.testing.assert_allclose(scores, expected, rtol=0, atol=TOLERANCE)
+    finite = expected[np.isfinite(expected)]
+    # Scores of one size would agree for the wrong reasons.
+    assert len(finite) < 3 or finite.std() > 100 * TOLERANCE
+    return scores
+
+
+def test_the_models_cover_every_head_activation_and_read_out():
+    assert {tiny.readout for tiny in MODELS.values()} == set(Readout.__args__)
+    assert {tiny.head for tiny in MODELS.values()} == set(KEYS)
+    assert {tiny.activation for tiny in MODELS.values()} - {None} == set(ACTIVATIONS)
+
+
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize(
+    "requests",
+    [
+        pytest.param([(1, 1)], id="B=1, N=1, short"),
+        pytest.param([(16, 10)], id="B=1, N=16"),
+        pytest.param([(3, 8, (SMALL,)), (1, 30), (5, 2, (WIDE, TALL))], id="B=3, ragged, 1, 0 and 2 images"),
+        pytest.param([(2, 4, (TALL,)), (2, 4, (SMALL,)), (4, 9), (1, 3, (WIDE,))], id="B=4, ragged, 1, 1, 0, 1 images"),
+    ],
+)
+def test_scores_are_those_of_the_stock_model(name, requests, model):
+    exported = model(name)
+    check(exported, batch_of(exported, *requests))
+
+
+def test_scores_are_those_of_the_stock_model_with_three_images(model):
+    exported = model("plain")
+    batch = batch_of(exported, (4, 12, (SMALL, TALL, WIDE)), (2, 3, (TALL,)))
+    assert len(batch[0].images) == 3
+    check(exported, batch)
+
+
+def test_scores_are_those_of_the_stock_model_with_64_responses(model):
+    exported = model("plain")
+    scores = check(exported, batch_of(exported, (64, 4), (2, 5)))
+    assert scores.shape == (2, 64)
+
+
+@pytest.mark.parametrize("name", ["plain", "recorded sizes"])
+def test_scores_are_those_of_the_stock_model_in_long_rows(name, model):
+    exported = model(name)
+    batch = batch_of(exported, (6, 60), (2, 20, (TALL,)))
+    assert len(batch[0].pack.input_ids_L) > 550
+    check(exported, batch)
+
+
+def test_as_many_key_heads_as_heads(tmp_path):
+    tiny = Tiny(layers=1, heads=2, kv_heads=2, vit_layers=1, taps=(0,), seed=7)
+    exported = Exported(write_checkpoint(tiny, tmp_path / "checkpoint"), tmp_path / "bundle")
+    check(exported, batch_of(exported, (4, 10), (2, 5, (SMALL,))))
+
+
+def test_an_image_of_one_pixel_and_a_very_long_one(model):
+    exported = model("heads wider than D, other crops")
+    check(exported, batch_of(exported, (2, 5, ((1, 1),)), (3, 4, ((8, 900),))))
+
+
+sizes = st.tuples(st.integers(1, 260), st.integers(1, 260))
+requests = st.tuples(st.integers(1, 16), st.integers(1, 18), st.lists(sizes, max_size=3))
+
+
+@settings(max_examples=10, derandomize=True, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(requests, min_size=1, max_size=4), st.sampled_from(sorted(MODELS)))
+def test_scores_of_any_batch_are_those_of_the_stock_model(model, batch, name):
+    exported = model(name)
+    prepared = batch_of(exported, *batch)
+    np.testing.assert_allclose(exported.score(prepared), exported.expected(prepared), rtol=0, atol=TOLERANCE)
+
+
+def test_an_absent_response_scores_minus_infinity(model):
+    for name in MODELS:
+        exported = model(name)
+        scores = exported.score(batch_of(exported, (1, 4), (5, 3), (3, 2, (SMALL,))))
+        present = np.arange(5) < np.array([[1], [5], [3]])
+        assert np.isneginf(scores[~present]).all()
+        assert np.isfinite(scores[present]).all()
+
+
+def test_a_row_scores_the_same_alone_and_in_any_batch(model):
+    for name in ("plain", "recorded sizes"):
+        exported = model(name)
+        batch = batch_of(exported, (3, 5, (SMALL,)), (8, 20), (2, 6, (TALL, SMALL)))
+        together = exported.score(batch)
+        for row, prepared in zip(together, batch, strict=True):
+            alone = exported.score([prepared])[0]
+            np.testing.assert_allclose(row[: len(alone)], alone, rtol=0, atol=TOLERANCE)
+
+
+def test_what_stands_in_the_padding_does_not_matter(model):
+    for name in ("plain", "recorded sizes"):
+        exported = model(name)
+        batch = batch_of(exported, (2, 4, (SMALL,)), (8, 20))
+        inputs = exported.inputs(batch)
+        length = len(batch[0].pack.input_ids_L)
+        assert length < inputs["input_ids"].shape[1]
+        filled = {key: value.copy() for key, value in inputs.items()}
+        filled["input_ids"][0, length:] = 7
+        filled["position_ids"][0, length:] = 99
+        np.testing.assert_allclose(
+            exported.run("scorer.joint", filled), exported.run("scorer.joint", inputs), rtol=0, atol=TOLERANCE
+        )
+
+
+# Each of these wrong inputs has to move the scores far beyond the tolerance, or the comparisons above prove nothing.
+def _shuffled(features_VD):
+    return np.random.default_rng(0).permutation(features_VD)
+
+
+WRONG = {
+    "token types are all zero": ("token_types", np.zeros_like),
+    "visual features are zero": ("image_features", np.zeros_like),
+    "visual features are in another order": ("image_features", _shuffled),
+    "visual features enter nowhere": ("visual_index", np.zeros_like),
+    "responses end one token early": ("response_end", lambda end_BN: np.where(end_BN < 0, end_BN, end_BN - 1)),
+    "positions are twice as far apart": ("position_ids", lambda ids_BL: ids_BL * 2),
+    "positions restart": ("position_ids", lambda ids_BL: ids_BL % 20),
+    "one prompt token is another": ("input_ids", lambda ids_BL: np.where(ids_BL == ids_BL[:, :1], 5, ids_BL)),
+}
+
+
+@pytest.mark.parametrize("what", WRONG)
+def test_scores_change_when(what, model):
+    exported = model("plain")
+    inputs = exported.inputs(batch_of(exported, (4, 6, (SMALL,)), (4, 3, (TALL, SMALL))))
+    key, change = WRONG[what]
+    wrong = exported.run("scorer.joint", inputs | {key: change(inputs[key])})
+    right = exported.run("scorer.joint", inputs)
+    assert (np.abs(wrong - right).max(axis=1) > 1e-3).all()
+
+
+@pytest.mark.parametrize("name", [name for name, tiny in MODELS.items() if tiny.readout != "last"])
+def test_scores_change_when_responses_start_one_token_late(name, model):
+    exported = model(name)
+    inputs = exported.inputs(batch_of(exported, (4, 6), (2, 9)))
+    start = inputs["response_start"]
+    wrong = exported.run("scorer.joint", inputs | {"response_start": np.where(start < 0, start, start + 1)})
+    right = exported.run("scorer.joint", inputs)
+    there = np.isfinite(right)
+    assert (np.abs(wrong[there] - right[there]) > 1e-4).all()
+
+
+def test_scores_change_when_the_vision_graph_ignores_empty_slots(model):
+    exported = model("plain")
+    batch = batch_of(exported, (2, 4, (SMALL,)))
+    arrays = exported.family.vision_inputs(batch[0].images)
+    assert (arrays["pooling_index"] < 0).any()
+    right = exported.run("vision", arrays)
+    wrong = exported.run("vision", arrays | {"pooling_index": np.maximum(arrays["pooling_index"], 0)})
+    assert np.abs(wrong - right).max() > 1e-2
+
+
+# What the graphs are made of.
+
+
+@pytest.mark.parametrize("name", ["plain", "recorded sizes"])
+@pytest.mark.parametrize("role", ["vision", "scorer.joint"])
+def test_names_types_and_axes_are_those_of_the_manifest(role, name, model):
+    exported = model(name)
+    graph = onnx.load(exported.folder / exported.graphs[role].file, load_external_data=False)
+    assert [(imported.domain, imported.version) for imported in graph.opset_import] == [("", 23)]
+    for specs, values in (
+        (exported.graphs[role].inputs, graph.graph.input),
+        (exported.graphs[role].outputs, graph.graph.output),
+    ):
+        assert [describe(value) for value in values] == [(s.name, s.dtype, s.shape) for s in specs]
+
+
+def describe(value: onnx.ValueInfoProto):
+    kind = value.type.tensor_type
+    axes = tuple(d.dim_param if d.HasField("dim_param") else d.dim_value for d in kind.shape.dim)
+    return value.name, onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type).name, axes
+
+
+@pytest.mark.parametrize("readout", Readout.__args__)
+def test_response_start_is_an_input_only_where_it_is_read(readout, model):
+    name = next(name for name, tiny in MODELS.items() if tiny.readout == readout)
+    inputs = {spec.name for spec in model(name).graphs["scorer.joint"].inputs}
+    assert ("response_start" in inputs) == (readout != "last")
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_operators(name, model):
+    exported, layers = model(name), MODELS[name].layers
+    for role in exported.graphs:
+        graph = onnx.load(exported.folder / exported.graphs[role].file, load_external_data=False)
+        onnx.checker.check_model(str(exported.folder / exported.graphs[role].file))
+        counts: dict[str, int] = {}
+        for node in graph.graph.node:
+            assert node.domain == ""
+            counts[node.op_type] = counts.get(node.op_type, 0) + 1
+        assert not FORBIDDEN & counts.keys()
+        if role == "vision":
+            assert counts["Attention"] == MODELS[name].stored_vit_layers
+            continue
+        assert counts["Attention"] == layers
+        assert counts["RotaryEmbedding"] == 2 * layers
+        # Before attention and feed-forward, of queries and of keys; at the end once for each row that is read.
+        assert counts["RMSNormalization"] - 4 * layers in (1, 2)
+        # Heads are not repeated to as many as there are queries.
+        assert "Expand" not in counts or counts["Expand"] < layers
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_backbone_weights_are_only_in_the_weight_file(name, model):
+    exported = model(name)
+    total = 0
+    for role, entry in exported.graphs.items():
+        graph = onnx.load(exported.folder / entry.file, load_external_data=False)
+        inside = {i.name: len(i.raw_data) for i in graph.graph.initializer if not i.external_data}
+        outside = [{e.key: e.value for e in i.external_data} for i in graph.graph.initializer if i.external_data]
+        assert {entry["location"] for entry in outside} == {"weights.data"}
+        total += sum(int(entry["length"]) for entry in outside)
+        small = {key: size for key, size in inside.items() if "value_head" not in key and "inv_freq" not in key}
+        assert sum(small.values()) < 2000
+        if role == "vision":
+            assert (exported.folder / entry.file).stat().st_size < 100_000
+    # Each once, and nothing but the gaps that alignment leaves.
+    used = {n for n in exported.checkpoint.weights.names() if n != "lm_head.weight"}
+    shapes = [exported.checkpoint.weights.shape(name) for name in used]
+    assert total == sum(4 * int(np.prod(shape)) for shape in shapes)
+    written = (exported.folder / "onnx" / "weights.data").stat().st_size
+    assert total <= written < total + 4096 * len(used)
+
+
+@pytest.mark.parametrize("role", ["vision", "scorer.joint"])
+def test_no_trace_of_the_machine_that_exported(role, model):
+    exported = model("plain")
+    content = (exported.folder / exported.graphs[role].file).read_bytes()
+    here = (Path(__file__).parents[2], Path(onnx.__file__).parents[1], Path.home(), Path(tempfile.gettempdir()))
+    for text in (*map(str, here), "site-packages", "pkg.torch", "stack_trace", ".py"):
+        assert text.encode() not in content, text
+
+
+def test_the_comparison_notices_one_changed_weight(model, tmp_path):
+    folder = write_checkpoint(MODELS["plain"], tmp_path / "checkpoint")
+    tensors = load_file(folder / "model.safetensors")
+    tensors["model.transformer.blocks.1.self_attn.k_norm.weight"][0] *= 1.1
+    save_file(tensors, folder / "model.safetensors")
+    checkpoint = Checkpoint.open([folder])
+    reference = Reference(checkpoint, open_family(checkpoint))
+    exported = model("plain")
+    (prepared,) = batch_of(exported, (3, 6, (SMALL,)))
+    scores = exported.score([prepared])[0]
+    assert np.abs(scores - reference.score(prepared, exported.family)).max() > 10 * TOLERANCE

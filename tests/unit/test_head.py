@@ -1,0 +1,258 @@
+"""Value heads: read as trained, or refused."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from safetensors.torch import save_file
+from torch import nn
+
+from yoj.export.errors import CheckpointError
+from yoj.export.head import ACTIVATIONS, divisor, read_head
+from yoj.export.modules import head_constants, traced_head
+
+D, HIDDEN = 12, 20
+FUNCTIONS = {"selu": F.selu, "gelu": F.gelu, "relu": F.relu, "tanh": torch.tanh, "silu": F.silu}
+
+
+def tensors_of(kind: str, width: int = D, hidden: int = HIDDEN, outputs: int = 1) -> dict[str, torch.Tensor]:
+    torch.manual_seed(3)
+    if kind == "linear":
+        return {"weight": torch.randn(outputs, width), "bias": torch.randn(outputs)}
+    return {
+        "0.weight": torch.randn(hidden, width),
+        "0.bias": torch.randn(hidden),
+        "2.weight": torch.randn(outputs, hidden),
+        "2.bias": torch.randn(outputs),
+    }
+
+
+def write(folder: Path, tensors=None, **settings) -> Path:
+    """A folder with a good mlp head, unless told otherwise."""
+    values = {
+        "value_head_type": "mlp",
+        "value_head_hidden_dim": HIDDEN,
+        "value_head_activation": "silu",
+        "value_head_input_dim": D,
+        "resp_repr_mode": "last",
+    }
+    (folder / "reward_model_config.json").write_text(json.dumps(values | settings))
+    torch.save(tensors_of("mlp") if tensors is None else tensors, folder / "value_head.pt")
+    return folder
+
+
+def refusal(folder: Path, size: int = D) -> str:
+    with pytest.raises(CheckpointError) as error:
+        read_head(folder, size)
+    return str(error.value)
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_mlp(activation, tmp_path):
+    tensors = tensors_of("mlp")
+    head = read_head(write(tmp_path, tensors, value_head_activation=activation), D)
+    x = torch.randn(50, D) * 3
+    middle = FUNCTIONS[activation](x @ tensors["0.weight"].T + tensors["0.bias"])
+    expected = middle @ tensors["2.weight"].T + tensors["2.bias"]
+    assert (head.type, head.activation, head.readout) == ("mlp", activation, "last")
+    torch.testing.assert_close(head.module()(x), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_linear(tmp_path):
+    tensors = tensors_of("linear")
+    settings = {"value_head_type": "linear", "value_head_activation": "whatever", "value_head_hidden_dim": None}
+    head = read_head(write(tmp_path, tensors, **settings), D)
+    x = torch.randn(50, D)
+    assert head.activation is None
+    torch.testing.assert_close(head.module()(x), F.linear(x, tensors["weight"], tensors["bias"]), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("activation", [*ACTIVATIONS, None])
+def test_the_traced_head_equals_the_trained_one(activation, tmp_path):
+    kind = "mlp" if activation else "linear"
+    folder = write(tmp_path, tensors_of(kind), value_head_type=kind, value_head_activation=activation)
+    head = read_head(folder, D)
+    module = traced_head(head)
+    module.load_state_dict(head_constants(head, ""))
+    x = torch.randn(2, 5, D)
+    torch.testing.assert_close(module(x), head.module()(x), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
+def test_weights_become_float32(dtype, tmp_path):
+    tensors = {key: value.to(dtype) for key, value in tensors_of("mlp").items()}
+    head = read_head(write(tmp_path, tensors), D)
+    assert {value.dtype for value in head.tensors.values()} == {torch.float32}
+    assert all(torch.equal(head.tensors[key], tensors[key].float()) for key in tensors)
+
+
+def test_a_checkpoint_without_a_read_out_reads_the_last_token(tmp_path):
+    write(tmp_path)
+    (tmp_path / "reward_model_config.json").write_text(
+        json.dumps({"value_head_type": "mlp", "value_head_hidden_dim": HIDDEN, "value_head_activation": "silu"})
+    )
+    assert read_head(tmp_path, D).readout == "last"
+
+
+def test_safetensors_come_before_a_pickle(tmp_path):
+    write(tmp_path)
+    better = {key: value + 1 for key, value in tensors_of("mlp").items()}
+    save_file(better, tmp_path / "value_head.safetensors")
+    assert torch.equal(read_head(tmp_path, D).tensors["0.weight"], better["0.weight"])
+    (tmp_path / "value_head.pt").unlink()
+    assert torch.equal(read_head(tmp_path, D).tensors["2.bias"], better["2.bias"])
+
+
+def test_no_hidden_width_means_that_of_the_input(tmp_path):
+    folder = write(tmp_path, tensors_of("mlp", hidden=D), value_head_hidden_dim=None)
+    assert read_head(folder, D).tensors["0.weight"].shape == (D, D)
+    write(tmp_path, tensors_of("mlp", hidden=D + 1), value_head_hidden_dim=None)
+    assert "0.weight is (13, 12), expected (12, 12)" in refusal(tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["linear", "mlp"])
+def test_first_and_last_make_the_input_twice_as_wide(kind, tmp_path):
+    settings = {"resp_repr_mode": "first_last_concat", "value_head_input_dim": 2 * D, "value_head_hidden_dim": None}
+    folder = write(tmp_path, tensors_of(kind, 2 * D, 2 * D), value_head_type=kind, **settings)
+    head = read_head(folder, D)
+    assert head.module()(torch.zeros(3, 2 * D)).shape == (3, 1)
+    write(tmp_path, tensors_of(kind), value_head_type=kind, **settings)
+    assert "(1, 24)" in refusal(tmp_path) if kind == "linear" else "(24, 24)" in refusal(tmp_path)
+
+
+def test_scores_are_divided_by_the_root_of_the_hidden_size():
+    assert divisor(2560) == math.sqrt(2560)
+
+
+class Trap:
+    """Writes a file when it is unpickled."""
+
+    def __init__(self, file: Path):
+        self.file = file
+
+    def __reduce__(self):
+        return Path.touch, (self.file,)
+
+
+@pytest.mark.parametrize("hidden_in", ["tensors", "beside"])
+def test_a_pickle_that_runs_code_is_refused_without_running_it(hidden_in, tmp_path):
+    trap = Trap(tmp_path / "ran")
+    write(tmp_path, {**tensors_of("mlp"), "more": trap} if hidden_in == "beside" else trap)
+    text = refusal(tmp_path)
+    assert f"{tmp_path / 'value_head.pt'} cannot be read as tensors" in text
+    assert "Copy it again" in text
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_pickled_module_is_refused(tmp_path):
+    write(tmp_path, nn.Linear(D, 1))
+    assert f"{tmp_path / 'value_head.pt'} cannot be read as tensors" in refusal(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["value_head.pt", "value_head.safetensors"])
+@pytest.mark.parametrize("content", [b"", b"not a head", None], ids=["empty", "text", "cut off"])
+def test_a_damaged_file_is_refused_by_name(name, content, tmp_path):
+    write(tmp_path)
+    save_file(tensors_of("mlp"), tmp_path / "whole.safetensors")
+    source = tmp_path / ("value_head.pt" if name.endswith("pt") else "whole.safetensors")
+    (tmp_path / name).write_bytes(source.read_bytes()[:-300] if content is None else content)
+    assert f"{tmp_path / name} cannot be read as tensors" in refusal(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [torch.zeros(1, D), {"weight": 3.0, "bias": 1}, {}],
+    ids=["a tensor", "numbers", "nothing"],
+)
+def test_a_file_of_something_else_is_refused_by_name(content, tmp_path):
+    folder = write(tmp_path, content, value_head_type="linear")
+    assert str(folder / "value_head.pt") in refusal(folder)
+
+
+def test_no_file(tmp_path):
+    write(tmp_path)
+    (tmp_path / "value_head.pt").unlink()
+    text = refusal(tmp_path)
+    assert str(tmp_path) in text
+    assert "value_head.safetensors or value_head.pt" in text
+    assert "Copy the file from the training checkpoint" in text
+
+
+def test_no_settings(tmp_path):
+    write(tmp_path)
+    (tmp_path / "reward_model_config.json").unlink()
+    text = refusal(tmp_path)
+    assert f"{tmp_path / 'reward_model_config.json'} is missing" in text
+    assert "value_head_type" in text
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]"])
+def test_settings_that_are_no_settings(content, tmp_path):
+    write(tmp_path)
+    (tmp_path / "reward_model_config.json").write_text(content)
+    assert str(tmp_path / "reward_model_config.json") in refusal(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"value_head_type": "gaussian"}, "value_head_type is 'gaussian'; known are linear, mlp"),
+        ({"value_head_type": None}, "value_head_type is None"),
+        ({"value_head_activation": "elu"}, "value_head_activation is 'elu'; known are selu, gelu, relu, tanh, silu"),
+        ({"value_head_activation": None}, "value_head_activation is None"),
+        ({"resp_repr_mode": "median"}, "resp_repr_mode is 'median'; known are last, first"),
+    ],
+)
+def test_an_unknown_setting_is_refused_with_those_that_are_known(settings, told, tmp_path):
+    text = refusal(write(tmp_path, **settings))
+    assert told in text
+    assert str(tmp_path / "reward_model_config.json") in text
+
+
+def test_all_unknown_settings_are_told_at_once(tmp_path):
+    text = refusal(write(tmp_path, value_head_activation="elu", resp_repr_mode="median"))
+    assert "elu" in text
+    assert "median" in text
+
+
+def test_a_head_of_the_other_type_is_told_by_its_keys(tmp_path):
+    text = refusal(write(tmp_path, tensors_of("linear")))
+    assert f"{tmp_path / 'value_head.pt'} holds bias, weight; a mlp head has 0.weight" in text
+    assert "Set value_head_type" in text
+
+
+def test_all_wrong_shapes_are_told_at_once(tmp_path):
+    text = refusal(write(tmp_path, tensors_of("mlp", width=D + 2, hidden=HIDDEN - 1)))
+    assert str(tmp_path / "value_head.pt") in text
+    assert "0.weight is (19, 14), expected (20, 12)" in text
+    assert "0.bias is (19,), expected (20,)" in text
+    assert "2.weight is (1, 19), expected (1, 20)" in text
+
+
+@pytest.mark.parametrize("kind", ["linear", "mlp"])
+def test_two_outputs_are_refused(kind, tmp_path):
+    text = refusal(write(tmp_path, tensors_of(kind, outputs=2), value_head_type=kind))
+    assert "bias is (2,), expected (1,)" in text
+    assert "outputs other than one score are not supported" in text
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_weights_that_are_no_numbers_are_refused(value, tmp_path):
+    tensors = tensors_of("mlp")
+    tensors["0.bias"][3] = value
+    assert "0.bias holds NaN or infinity" in refusal(write(tmp_path, tensors))
+
+
+def test_a_head_for_another_width_than_stated_is_refused(tmp_path):
+    assert "value_head_input_dim 99, the backbone and read-out give 12" in refusal(
+        write(tmp_path, value_head_input_dim=99)
+    )
+
+
+def test_a_head_of_another_backbone_is_refused(tmp_path):
+    assert "0.weight is (20, 12), expected (20, 16)" in refusal(write(tmp_path), 16)
