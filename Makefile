@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test lint bench bench-packed clean
 demo: $(VENV)/.ready
 	$(BIN)/python examples/demo.py
 
@@ -19,6 +19,9 @@ lint: $(VENV)/.ready
 bench: demo
 	$(BIN)/python -m yoj.bench.runtime_cost .demo/judge.yoj \
 		--image $$($(BIN)/python -c "import sys; sys.path.insert(0, 'examples'); import demo; print(demo.photograph())")
+
+bench-packed: $(VENV)/.ready
+	$(BIN)/python -m yoj.bench.packed_vs_separate --like tests/golden/data/checkpoint-merged
 
 $(VENV)/.ready: pyproject.toml
 	$(PYTHON) -m venv $(VENV)

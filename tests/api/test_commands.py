@@ -31,10 +31,19 @@ def test_the_options_are_these():
     from yoj.runtime.cli import main as score
 
     assert options_of(score) == {
-        "--prompt", "--response", "--image", "--out", "--overflow", "--threads", "--json", "--version",
+        "--prompt", "--response", "--image", "--video", "--fps", "--mode", "--orders", "--out", "--overflow",
+        "--threads", "--json", "--version",
     }  # fmt: skip
     assert {name: options_of(command) for name, command in export.commands.items()} == {
-        "build": {"--base", "--layout", "--out", "--force"},
+        "build": {
+            "--base",
+            "--layout",
+            "--out",
+            "--mode",
+            "--hidden-state",
+            "--video-expansion",
+            "--force",
+        },
         "inspect": {"--json"},
         "verify": {"--against", "--base"},
     }
@@ -92,21 +101,105 @@ def results(file: Path) -> list[dict]:
 
 def test_a_file_of_requests(tmp_path, bundle, scorer):
     image = str(DATA / "images" / "odd_small.png")
+    video = str(DATA / "images" / "frames_ball")
     requests = write_lines(tmp_path / "requests.jsonl", [
-        LINE | {"rankings": [1, 2, 3]}, "", LINE | {"image": image}, "{not json", LINE | {"image": "missing.png"},
-        LINE | {"responses": []}, LINE | {"video": "v.mp4"}, LINE | {"rankings": [1]}, {"responses": ["a"]},
+        LINE | {"rankings": [1, 2, 3]}, "", LINE | {"image": image},
+        LINE | {"video": video, "seconds_between_frames": 2},
+        "{not json", LINE | {"image": "missing.png"}, LINE | {"responses": []}, LINE | {"video": "v.mp4"},
+        LINE | {"rankings": [1]}, {"responses": ["a"]}, LINE | {"images": [image]}, LINE | {"video": video, "fps": 4},
     ])  # fmt: skip
     done = run("yoj-score", bundle("merged", "assistant"), requests)
     lines = [json.loads(line) for line in done.stdout.splitlines()]
-    assert [line["line"] for line in lines] == [1, 3, 4, 5, 6, 7, 8, 9]
-    assert ["scores" in line for line in lines] == [True, True] + [False] * 6
-    assert all(line["error"]["message"] for line in lines[2:])
+    assert [line["line"] for line in lines] == [1, *range(3, 13)]
+    assert ["scores" in line for line in lines] == [True, True, True] + [False] * 8
+    assert all(line["error"]["message"] for line in lines[3:])
+    assert not any("requests[" in line["error"]["message"] for line in lines[3:])
     assert done.returncode == 1
-    assert "2 of 8 requests scored, 6 failed" in done.stderr
-    assert "line 4" in done.stderr
+    assert "3 of 11 requests scored, 8 failed" in done.stderr
+    assert "line 5" in done.stderr
     assert "of 1 requests with rankings" in done.stderr
-    expected = scorer("merged", "assistant").score(LINE["prompt"], LINE["responses"]).scores
-    assert lines[0]["scores"] == pytest.approx(expected, abs=2e-6)
+    judge = scorer("merged", "assistant")
+    assert lines[0]["scores"] == pytest.approx(judge.score(LINE["prompt"], LINE["responses"]).scores, abs=2e-6)
+    expected = judge.score(LINE["prompt"], LINE["responses"], video=video, fps=0.5).scores
+    assert lines[2]["scores"] == pytest.approx(expected, abs=2e-6)
+
+
+def test_requests_from_standard_input(bundle):
+    done = run("yoj-score", bundle("merged", "assistant"), "-", input=json.dumps(LINE) + "\n" + json.dumps(LINE))
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) == 2
+
+
+def test_failed_lines_are_tried_again(tmp_path, bundle):
+    requests, out = write_lines(tmp_path / "r.jsonl", [LINE, LINE | {"image": "late.png"}, LINE]), tmp_path / "s.jsonl"
+    command = ("yoj-score", bundle("merged", "assistant"), requests, "--out", out)
+    assert run(*command).returncode == 1
+    (tmp_path / "late.png").write_bytes((DATA / "images" / "odd_small.png").read_bytes())
+    again = run(*command)
+    assert again.returncode == 0, again.stderr
+    assert "3 of 3 requests scored, 0 failed, 2 of them in an earlier run" in again.stderr
+    assert sorted(result["line"] for result in results(out)) == [1, 2, 3]
+    assert all("scores" in result for result in results(out))
+
+
+@pytest.mark.parametrize("content", ["my precious notes", "my precious notes\n", '{"line": "x"}\n', "", '{"lin'])
+def test_a_file_of_something_else_is_not_touched(content, tmp_path, bundle):
+    requests, out = write_lines(tmp_path / "r.jsonl", [LINE]), tmp_path / "notes.txt"
+    out.write_text(content)
+    done = run("yoj-score", bundle("merged", "assistant"), requests, "--out", out)
+    if content in ("", '{"lin'):  # nothing, or what a killed run leaves of its first line
+        assert done.returncode == 0, done.stderr
+    else:
+        assert done.returncode == 1
+        assert "holds something else" in done.stderr
+        assert out.read_text() == content
+
+
+def test_the_requests_are_not_overwritten_by_their_results(tmp_path, bundle):
+    requests = write_lines(tmp_path / "r.jsonl", [LINE])
+    before = requests.read_bytes()
+    done = run("yoj-score", bundle("merged", "assistant"), requests, "--out", requests)
+    assert done.returncode == 1
+    assert "the requests themselves" in done.stderr
+    assert requests.read_bytes() == before
+
+
+@pytest.mark.parametrize("change", [["--mode", "isolated"], ["--orders", "2"], ["--overflow", "truncate"], "bundle"])
+def test_results_of_other_settings_do_not_mix(change, tmp_path, bundle):
+    requests, out = write_lines(tmp_path / "r.jsonl", [LINE]), tmp_path / "s.jsonl"
+    run("yoj-score", bundle("merged", "assistant"), requests, "--out", out)
+    before = out.read_bytes()
+    which, options = ("user", []) if change == "bundle" else ("assistant", change)
+    done = run("yoj-score", bundle("merged", which), requests, "--out", out, *options)
+    assert done.returncode == 1
+    assert "would not compare" in done.stderr
+    assert out.read_bytes() == before
+
+
+def test_redirected_output_holds_what_is_written_to_it(tmp_path, bundle):
+    requests, log = write_lines(tmp_path / "r.jsonl", [LINE, LINE]), tmp_path / "log"
+    score = f"{BIN / 'yoj-score'} {bundle('merged', 'assistant')} {requests}"
+    subprocess.run(f"{{ {score}; echo DONE; {score}; }} > {log}", shell=True, check=True, capture_output=True)
+    lines = log.read_text().splitlines()
+    assert len(lines) == 5
+    assert lines[2] == "DONE"
+    assert lines[:2] == lines[3:]
+
+
+def test_modes_orders_and_video(bundle, scorer):
+    words = ("--prompt", LINE["prompt"], "--video", DATA / "images" / "frames_ball", "--fps", "0.25", "--json",
+             *(word for response in LINE["responses"] for word in ("--response", response)))  # fmt: skip
+    found = [
+        json.loads(run("yoj-score", bundle("merged", "assistant"), *words, *options).stdout)
+        for options in (["--orders", "3"], ["--mode", "isolated"])
+    ]
+    judge, video = scorer("merged", "assistant"), DATA / "images" / "frames_ball"
+    assert found[0]["scores"] == list(judge.score(LINE["prompt"], LINE["responses"], video=video, orders=3).scores)
+    assert len(found[0]["order_spread"]) == 3
+    assert found[1]["scores"] == list(
+        judge.score(LINE["prompt"], LINE["responses"], video=video, mode="isolated").scores
+    )
+    assert (found[1]["mode"], found[1]["trained_mode"]) == ("isolated", "joint")
 
 
 def test_images_are_relative_to_the_file(tmp_path, bundle):
@@ -170,6 +263,13 @@ def test_export_inspect_and_verify(tmp_path):
     again = run(*build)
     assert again.returncode == 1
     assert "--force" in again.stderr
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "thesis.txt").write_text("years of work")
+    wrong = run("yoj-export", DATA / "checkpoint-merged", "--layout", "user", "--out", tmp_path / "docs", "--force")
+    assert wrong.returncode == 1
+    assert "is no bundle" in wrong.stderr
+    assert (tmp_path / "docs" / "thesis.txt").read_text() == "years of work"
+    assert run(*build, "--force").returncode == 0
 
     assert "molmo2" in run("yoj-export", "inspect", out).stdout
     assert json.loads(run("yoj-export", "inspect", out, "--json").stdout)["layout"]["name"] == "user"
@@ -178,7 +278,13 @@ def test_export_inspect_and_verify(tmp_path):
     assert other.returncode == 1
     assert "is not what the bundle was made from" in other.stderr
     assert "scores differ by up to" in other.stderr
-    assert os.listdir(tmp_path) == ["judge.yoj"]
+    assert sorted(os.listdir(tmp_path)) == ["docs", "judge.yoj"]
+
+
+def test_a_mistyped_command_is_not_taken_for_a_checkpoint():
+    done = run("yoj-export", "inspekt", "judge.yoj")
+    assert done.returncode == 2
+    assert "inspekt is neither a command" in done.stderr
 
 
 def test_a_failed_export_leaves_nothing(tmp_path):

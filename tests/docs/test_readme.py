@@ -20,6 +20,8 @@ def folder(tmp_path, bundle):
     """A folder with the files that the README's examples name."""
     shutil.copytree(bundle("merged", "assistant"), tmp_path / "judge.yoj")
     shutil.copy(DATA / "images" / "landscape_shapes.png", tmp_path / "photo.jpg")
+    shutil.copy(DATA / "images" / "odd_small.png", tmp_path / "other.jpg")
+    shutil.copytree(DATA / "images" / "frames_ball", tmp_path / "frames")
     shutil.copytree(DATA / "checkpoint-merged", tmp_path / "merged")
     shutil.copytree(DATA / "checkpoint-adapter", tmp_path / "adapter")
     shutil.copytree(DATA / "checkpoint-adapter" / "base", tmp_path / "Molmo2-4B")

@@ -12,25 +12,27 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
-from tiny import Exported, Tiny, make_request, write_checkpoint
+from tiny import RECORDED, Exported, make_request
 
+from yoj.bench.random_checkpoint import Sizes, write_checkpoint
 from yoj.export.build import open_family
 from yoj.export.checkpoint import Checkpoint
+from yoj.export.graph import INLINE_BYTES
 from yoj.export.head import ACTIVATIONS, KEYS
 from yoj.export.reference import Reference
 from yoj.runtime.manifest import Readout
 
 MODELS = {
-    "plain": Tiny(),
-    "one layer, odd sizes": Tiny("mlp", "selu", "first", 40, layers=1, heads=3, kv_heads=1, seed=1),
-    "heads narrower than D": Tiny("mlp", "gelu", "first_last_concat", 24, D=96, heads=6, head_dim=12, seed=2),
-    "three layers, one key head": Tiny("mlp", "relu", "first_last_add", None, layers=3, kv_heads=1, seed=3),
-    "heads wider than D, other crops": Tiny(
+    "plain": Sizes(),
+    "one layer, odd sizes": Sizes("mlp", "selu", "first", 40, layers=1, heads=3, kv_heads=1, seed=1),
+    "heads narrower than D": Sizes("mlp", "gelu", "first_last_concat", 24, D=96, heads=6, head_dim=12, seed=2),
+    "three layers, one key head": Sizes("mlp", "relu", "first_last_add", None, layers=3, kv_heads=1, seed=3),
+    "heads wider than D, other crops": Sizes(
         "mlp", "tanh", "first_last_sub", 16, D=80, heads=4, kv_heads=2, head_dim=40, intermediate=56, rope_theta=1e4,
         vit_width=40, vit_heads=4, vit_head_dim=10, vit_layers=3, taps=(-1, 0), crop=112, max_crops=3, margins=(1, 2),
         seed=4,
     ),
-    "recorded sizes": Tiny("mlp", "silu", "response_mean", 128, seed=5),
+    "recorded sizes": Sizes("mlp", "silu", "response_mean", 128, seed=5),
 }  # fmt: skip
 TOLERANCE = 1e-5
 FORBIDDEN = {"NonZero", "ScatterND", "ScatterElements", "GatherND", "Loop", "If", "Scan", "Compress", "Unique"}
@@ -44,7 +46,7 @@ def model(tmp_path_factory):
     @functools.cache
     def make(name: str) -> Exported:
         folder = tmp_path_factory.mktemp("tiny")
-        return Exported(write_checkpoint(MODELS[name], folder / "checkpoint"), folder / "bundle")
+        return Exported(write_checkpoint(MODELS[name], RECORDED, folder / "checkpoint"), folder / "bundle")
 
     return make
 
@@ -88,7 +90,7 @@ def test_scores_are_those_of_the_stock_model(name, requests, model):
 def test_scores_are_those_of_the_stock_model_with_three_images(model):
     exported = model("plain")
     batch = batch_of(exported, (4, 12, (SMALL, TALL, WIDE)), (2, 3, (TALL,)))
-    assert len(batch[0].images) == 3
+    assert len(batch[0].media) == 3
     check(exported, batch)
 
 
@@ -102,13 +104,13 @@ def test_scores_are_those_of_the_stock_model_with_64_responses(model):
 def test_scores_are_those_of_the_stock_model_in_long_rows(name, model):
     exported = model(name)
     batch = batch_of(exported, (6, 60), (2, 20, (TALL,)))
-    assert len(batch[0].pack.input_ids_L) > 550
+    assert len(batch[0].packs[0].input_ids_L) > 550
     check(exported, batch)
 
 
 def test_as_many_key_heads_as_heads(tmp_path):
-    tiny = Tiny(layers=1, heads=2, kv_heads=2, vit_layers=1, taps=(0,), seed=7)
-    exported = Exported(write_checkpoint(tiny, tmp_path / "checkpoint"), tmp_path / "bundle")
+    tiny = Sizes(layers=1, heads=2, kv_heads=2, vit_layers=1, taps=(0,), seed=7)
+    exported = Exported(write_checkpoint(tiny, RECORDED, tmp_path / "checkpoint"), tmp_path / "bundle")
     check(exported, batch_of(exported, (4, 10), (2, 5, (SMALL,))))
 
 
@@ -153,7 +155,7 @@ def test_what_stands_in_the_padding_does_not_matter(model):
         exported = model(name)
         batch = batch_of(exported, (2, 4, (SMALL,)), (8, 20))
         inputs = exported.inputs(batch)
-        length = len(batch[0].pack.input_ids_L)
+        length = len(batch[0].packs[0].input_ids_L)
         assert length < inputs["input_ids"].shape[1]
         filled = {key: value.copy() for key, value in inputs.items()}
         filled["input_ids"][0, length:] = 7
@@ -204,7 +206,7 @@ def test_scores_change_when_responses_start_one_token_late(name, model):
 def test_scores_change_when_the_vision_graph_ignores_empty_slots(model):
     exported = model("plain")
     batch = batch_of(exported, (2, 4, (SMALL,)))
-    arrays = exported.family.vision_inputs(batch[0].images)
+    arrays = exported.family.vision_inputs(batch[0].media)
     assert (arrays["pooling_index"] < 0).any()
     right = exported.run("vision", arrays)
     wrong = exported.run("vision", arrays | {"pooling_index": np.maximum(arrays["pooling_index"], 0)})
@@ -215,7 +217,7 @@ def test_scores_change_when_the_vision_graph_ignores_empty_slots(model):
 
 
 @pytest.mark.parametrize("name", ["plain", "recorded sizes"])
-@pytest.mark.parametrize("role", ["vision", "scorer.joint"])
+@pytest.mark.parametrize("role", ["vision", "scorer.joint", "scorer.segmented"])
 def test_names_types_and_axes_are_those_of_the_manifest(role, name, model):
     exported = model(name)
     graph = onnx.load(exported.folder / exported.graphs[role].file, load_external_data=False)
@@ -265,26 +267,26 @@ def test_operators(name, model):
 @pytest.mark.parametrize("name", MODELS)
 def test_backbone_weights_are_only_in_the_weight_file(name, model):
     exported = model(name)
-    total = 0
-    for role, entry in exported.graphs.items():
+    places: dict[str, int] = {}
+    for entry in exported.graphs.values():
         graph = onnx.load(exported.folder / entry.file, load_external_data=False)
         inside = {i.name: len(i.raw_data) for i in graph.graph.initializer if not i.external_data}
         outside = [{e.key: e.value for e in i.external_data} for i in graph.graph.initializer if i.external_data]
         assert {entry["location"] for entry in outside} == {"weights.data"}
-        total += sum(int(entry["length"]) for entry in outside)
+        places |= {entry["offset"]: int(entry["length"]) for entry in outside}
         small = {key: size for key, size in inside.items() if "value_head" not in key and "inv_freq" not in key}
         assert sum(small.values()) < 2000
-        if role == "vision":
-            assert (exported.folder / entry.file).stat().st_size < 100_000
-    # Each once, and nothing but the gaps that alignment leaves.
+        assert (exported.folder / entry.file).stat().st_size < 100_000
+    # Each once, however many graphs read it, and nothing but the gaps that alignment leaves.
     used = {n for n in exported.checkpoint.weights.names() if n != "lm_head.weight"}
-    shapes = [exported.checkpoint.weights.shape(name) for name in used]
-    assert total == sum(4 * int(np.prod(shape)) for shape in shapes)
+    sizes = [4 * int(np.prod(exported.checkpoint.weights.shape(name))) for name in used]
+    sizes += [value.nbytes for value in exported.checkpoint.head.tensors.values() if value.nbytes > INLINE_BYTES]
+    assert sum(places.values()) == sum(sizes)
     written = (exported.folder / "onnx" / "weights.data").stat().st_size
-    assert total <= written < total + 4096 * len(used)
+    assert sum(sizes) <= written < sum(sizes) + 4096 * len(sizes)
 
 
-@pytest.mark.parametrize("role", ["vision", "scorer.joint"])
+@pytest.mark.parametrize("role", ["vision", "scorer.joint", "scorer.segmented"])
 def test_no_trace_of_the_machine_that_exported(role, model):
     exported = model("plain")
     content = (exported.folder / exported.graphs[role].file).read_bytes()
@@ -294,7 +296,7 @@ def test_no_trace_of_the_machine_that_exported(role, model):
 
 
 def test_the_comparison_notices_one_changed_weight(model, tmp_path):
-    folder = write_checkpoint(MODELS["plain"], tmp_path / "checkpoint")
+    folder = write_checkpoint(MODELS["plain"], RECORDED, tmp_path / "checkpoint")
     tensors = load_file(folder / "model.safetensors")
     tensors["model.transformer.blocks.1.self_attn.k_norm.weight"][0] *= 1.1
     save_file(tensors, folder / "model.safetensors")

@@ -122,7 +122,7 @@ def test_16_bit_grey_is_scaled_and_not_clipped():
     assert load(data)[0, :, 0].tolist() == [0, 0, 1, 1, 10, 128, 254, 255]
 
 
-@pytest.mark.parametrize("mode", ["I;16", "I;16B", "I"])
+@pytest.mark.parametrize("mode", ["I;16", "I;16B"])
 def test_every_kind_of_deep_grey_is_scaled_alike(mode):
     image = Image.new(mode, (2, 2), 32768)
     assert (load(image) == 128).all()
@@ -349,9 +349,9 @@ def test_floating_point_pixels_are_refused():
     assert "floating-point" in refusal(Image.new("F", (4, 3), 0.5))
 
 
-@pytest.mark.parametrize("value", [-1, 65_536, 1_000_000])
-def test_deep_grey_outside_16_bits_is_refused(value):
-    assert "65535" in refusal(Image.new("I", (4, 3), value))
+@pytest.mark.parametrize("value", [-1, 200, 1_000_000])
+def test_32_bit_pixels_whose_white_is_unknown_are_refused(value):
+    assert "32-bit" in refusal(Image.new("I", (4, 3), value))
 
 
 def test_a_closed_pil_image_is_refused(tmp_path):

@@ -57,7 +57,7 @@ def text_of(layout: Layout, prompt: str, responses: list[str], images: int) -> s
     """The pack as text, put together as the manifest describes it."""
     joined = f"{layout.glue}{layout.separator}{layout.glue}".join(responses)
     each = layout.one_image if images == 1 else layout.each_image
-    values = {"prompt": prompt, "responses": joined, "image": "<|image|>"}
+    values = {"prompt": prompt, "responses": joined, "medium": "<|image|>"}
 
     def say(pieces, number: int = 0) -> str:
         parts = []
@@ -70,7 +70,7 @@ def text_of(layout: Layout, prompt: str, responses: list[str], images: int) -> s
                 parts.append(values.get(piece.kind, piece.value))
         return "".join(parts)
 
-    return say(layout.with_images if images else layout.text_only)
+    return say(layout.with_media if images else layout.text_only)
 
 
 def rendered(folder: Path, layout: str, prompt: str, responses: list[str], images: int) -> str:
@@ -101,18 +101,18 @@ def test_pieces_of_the_assistant_layout():
         token("<|im_start|>"), text("user\n"), Piece(kind="prompt"), token("<|im_end|>"), text("\n "),
         token("<|im_start|>"), text("assistant\n"), Piece(kind="responses"),
     )  # fmt: skip
-    assert layout.with_images == (token(BOS), Piece(kind="media"), *layout.text_only)
-    assert layout.one_image == (Piece(kind="image"),)
-    assert layout.each_image == (text("Image "), Piece(kind="index"), Piece(kind="image"))
+    assert layout.with_media == (token(BOS), Piece(kind="media"), *layout.text_only)
+    assert layout.one_image == (Piece(kind="medium"),)
+    assert layout.each_image == (text("Image "), Piece(kind="index"), Piece(kind="medium"))
     assert (layout.separator, layout.separator_id, layout.glue) == (SEPARATOR, 970, "\n\n")
 
 
 def test_only_a_text_only_pack_of_the_assistant_layout_has_no_bos():
     bos = Piece(kind="token", value=BOS)
     assert layout_of(MERGED, "assistant").text_only[0] != bos
-    assert layout_of(MERGED, "assistant").with_images[0] == bos
+    assert layout_of(MERGED, "assistant").with_media[0] == bos
     assert layout_of(MERGED, "user").text_only[0] == bos
-    assert layout_of(MERGED, "user").with_images[0] == bos
+    assert layout_of(MERGED, "user").with_media[0] == bos
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -120,7 +120,7 @@ def test_a_template_that_starts_with_bos_gets_no_second_one(layout, merged):
     before = layout_of(MERGED, layout)
     edit_template(merged, "{%- set seen = namespace", "{{- '<|im_end|>' -}}{%- set seen = namespace")
     after = layout_of(merged, layout)
-    assert after.with_images == before.with_images
+    assert after.with_media == before.with_media
     assert after.text_only == (*([Piece(kind="token", value=BOS)] if layout == "assistant" else []), *before.text_only)
 
 
@@ -128,7 +128,7 @@ def test_a_template_that_starts_with_bos_gets_no_second_one(layout, merged):
     ("change", "bos"),
     [
         ({"bos_token": None}, "<|im_end|>"),
-        ({"bos_token": "<|video|>"}, "<|video|>"),
+        ({"bos_token": "<im_col>"}, "<im_col>"),
         ({"bos_token": "<|im_start|>"}, None),
         ({"bos_token": {"__type": "AddedToken", "content": "<|endoftext|>", "special": True}}, "<|endoftext|>"),
         ({"bos_token": None, "eos_token": None}, None),
@@ -234,7 +234,7 @@ def test_a_template_that_numbers_images_otherwise_is_refused(old, new, merged):
     edit_template(merged, old, new)
     text = refusal(merged)
     assert str(merged) in text
-    assert "images in a way that this version does not know" in text
+    assert "in a way that this version does not know" in text
     assert "Use the model's released template" in text
 
 
@@ -266,12 +266,12 @@ def test_a_template_that_refuses_the_messages_is_refused_by_name(merged):
 
 
 def test_the_longest_special_token_wins():
-    pieces = split_pieces("<a><ab>b", ["<a>", "<a><ab>"], "<|image|>")
+    pieces = split_pieces("<a><ab>b", ["<a>", "<a><ab>"], ["<|image|>"])
     assert pieces == (Piece(kind="token", value="<a><ab>"), Piece(kind="text", value="b"))
 
 
 def test_special_tokens_with_signs_of_regular_expressions():
-    pieces = split_pieces("x.*y|z", [".*", "|"], "<|image|>")
+    pieces = split_pieces("x.*y|z", [".*", "|"], ["<|image|>"])
     assert [(p.kind, p.value) for p in pieces] == [
         ("text", "x"), ("token", ".*"), ("text", "y"), ("token", "|"), ("text", "z"),
     ]  # fmt: skip

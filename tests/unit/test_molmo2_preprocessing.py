@@ -42,6 +42,12 @@ SETTINGS = {
         "column_tokens": True,
         "overview_column_tokens": False,
         "overview_start": "<low_res_im_start>",
+        "video_pooling_size": (3, 3),
+        "video_column_tokens": False,
+        "frame_start": "<frame_start>",
+        "frame_end": "<frame_end>",
+        "video_max_fps": 2,
+        "video_max_frames": 16,
     }
     | values
     for name, values in {"tiny": TINY, "real": REAL, "uneven": UNEVEN}.items()
@@ -117,9 +123,9 @@ def check_one(kind: str, image_HWC: np.ndarray) -> None:
     np.testing.assert_array_equal(pooling, expected["image_token_pooling"])
     low_h, low_w, high_h, high_w = expected["image_grids"][0].tolist()
     assert prepared.rows == len(pooling) == low_h * low_w + high_h * high_w
-    assert names(prepared.ids).count("<im_patch>") == prepared.rows
+    assert names(prepared.spans[0].ids).count("<im_patch>") == prepared.rows
     # Only the rows of the crops end with a column token in these settings.
-    assert names(prepared.ids).count("<im_col>") == high_h
+    assert names(prepared.spans[0].ids).count("<im_col>") == high_h
 
 
 def names(ids: np.ndarray) -> list[str]:
@@ -237,4 +243,4 @@ def test_image_tokens_are_those_of_the_official_processor(columns, overview_colu
     for size in [(90, 300), (182, 182), (700, 60)]:
         image_HWC = picture(size)
         expected = processor.replace_image_token(by_transformers("tiny", [image_HWC]), 0)
-        assert "".join(names(molmo2.prepare_image(image_HWC).ids)) == expected
+        assert "".join(names(molmo2.prepare_image(image_HWC).spans[0].ids)) == expected

@@ -14,7 +14,7 @@ from tokenizers import Tokenizer
 
 from yoj.runtime.bundle import Bundle
 from yoj.runtime.errors import BundleError, LimitError
-from yoj.runtime.packing import Pack, Packer
+from yoj.runtime.packing import Pack, Packer, Span
 from yoj.runtime.request import Request
 
 LAYOUTS = ("assistant", "user")
@@ -64,9 +64,9 @@ def special_ids(tokenizer):
 
 @pytest.fixture(scope="module")
 def images(tokenizer):
-    """images(count) -> ids that stand for as many images."""
+    """images(count) -> spans that stand for as many images."""
     names = ["<low_res_im_start>", "<im_patch>", "<im_patch>", "<im_end>", "<im_start>", "<im_patch>", "<im_end>"]
-    return lambda count: [np.array([tokenizer.token_to_id(name) for name in names])] * count
+    return lambda count: [(Span(ids=np.array([tokenizer.token_to_id(name) for name in names])),)] * count
 
 
 def separators(pack: Pack, tokenizer: Tokenizer) -> list[int]:
@@ -109,11 +109,11 @@ def test_special_tokens_stand_only_where_the_layout_puts_them(
     turn = ["<|im_start|>", "<|im_end|>", "<|im_start|>"] if layout == "assistant" else ["<|im_start|>"]
     bos = ["<|im_end|>"] if count or layout == "user" else []
     close = [] if layout == "assistant" else ["<|im_end|>"]
-    own = pack.input_ids_L[pack.image_L == 0].tolist()
+    own = pack.input_ids_L[pack.media_L == 0].tolist()
     found = [tokenizer.id_to_token(token) for token in own if token in special_ids]
     assert found == bos + turn + between + close
-    for number, ids in enumerate(images(count)):
-        assert pack.input_ids_L[pack.image_L == number + 1].tolist() == ids.tolist()
+    for number, (span,) in enumerate(images(count)):
+        assert pack.input_ids_L[pack.media_L == number + 1].tolist() == span.ids.tolist()
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -132,7 +132,7 @@ def test_a_response_ends_before_the_next_separator_and_the_last_at_the_end_of_th
     assert pack.response_start_N[1:].tolist() == [min(position + 1, length - 1) for position in positions]
     assert (pack.response_start_N <= pack.response_end_N).all()
     assert (np.diff(pack.response_end_N) > 0).all()
-    assert len(pack.image_L) == length
+    assert len(pack.media_L) == length
     assert pack.cuts == ()
 
 
@@ -197,10 +197,9 @@ def test_ids_of_harmless_text_are_those_of_the_stock_tokenizer(
     names = [tokenizer.id_to_token(token) for token in special_ids]
     assume(not any(name in text for name in names for text in (prompt, *responses)))
     template, markup = stock
-    request, ids = Request(prompt, responses), images(count)
-    as_text = ["".join(tokenizer.id_to_token(token) for token in image.tolist()) for image in ids]
-    expected = reference_ids(template, markup, layout, request, as_text)
-    assert packer(layout).pack(request, ids).input_ids_L.tolist() == expected
+    request, spans = Request(prompt, responses), images(count)
+    expected = reference_ids(template, markup, layout, request, spans)
+    assert packer(layout).pack(request, spans).input_ids_L.tolist() == expected
 
 
 @pytest.fixture(scope="module")

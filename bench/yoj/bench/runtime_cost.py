@@ -101,7 +101,7 @@ def main(bundle: Path, image: Path | None, repeats: int) -> None:
     figures: dict[str, float | str] = {**measure_import(), "load_ms": timed(lambda: Scorer.load(bundle))}
     scorer = Scorer.load(bundle)
     request = text_request(16)
-    figures["text_N16_L"] = len(scorer.prepare(request).pack.input_ids_L)
+    figures["text_N16_L"] = len(scorer.prepare(request).packs[0].input_ids_L)
     phases = measure_phases(scorer, request, repeats)
     figures |= {f"text_N16_{phase}_ms": value for phase, value in phases.items()}
     figures["text_N16_overhead_ms"] = sum(phases[phase] for phase in ("pack", "gather"))

@@ -7,7 +7,7 @@ import importlib.metadata
 import os
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -19,7 +19,7 @@ from yoj.runtime import manifest as m
 from yoj.runtime.bundle import sha256
 
 from .card import model_card
-from .checkpoint import Checkpoint
+from .checkpoint import Checkpoint, Training
 from .errors import CheckpointError, OutputError
 from .families import FAMILIES, ExportFamily, GraphSpec
 from .fidelity import Fidelity, measure, require
@@ -66,8 +66,12 @@ class Recipe:
     base: str | Path | None
     layout: m.LayoutName
     out: Path
+    mode: m.Mode = "joint"
+    """How the model was trained to read the responses."""
     force: bool = False
     """Replace an existing bundle."""
+    training: Training = field(default_factory=Training)
+    """What is known of it beside the checkpoint's own settings."""
 
 
 def open_family(checkpoint: Checkpoint) -> ExportFamily:
@@ -77,13 +81,17 @@ def open_family(checkpoint: Checkpoint) -> ExportFamily:
         CheckpointError: an unsupported configuration, missing or misshapen tensors.
     """
     family = FAMILIES[checkpoint.family](checkpoint)
-    problems = [problem for spec in family.graphs() for problem in _misfits(spec, checkpoint)]
+    graphs = family.graphs()
+    problems = [problem for spec in graphs for problem in _misfits(spec, checkpoint)]
+    used = {source for spec in graphs for plan in spec.plans.values() for source in plan.sources}
+    left = [n for n in checkpoint.weights.names() if n not in used and not n.startswith(family.unused)]
+    problems += [f"{name}: left over, the configuration has no place for it" for name in left]
     if problems:
         shown = problems[:20] + ([f"... and {len(problems) - 20} more"] if len(problems) > 20 else [])
         raise CheckpointError(
             f"{checkpoint.trunk} does not hold the tensors that its config.json describes:\n  " + "\n  ".join(shown)
         )
-    rows = next(shape[0] for spec in family.graphs() for name, shape in _shapes(spec) if name == "embedding.weight")
+    rows = next(shape[0] for spec in graphs for name, shape in _shapes(spec) if name == "embedding.weight")
     if checkpoint.separator_id >= rows:
         raise CheckpointError(
             f"{checkpoint.trunk}: the separator would be token {checkpoint.separator_id}, but the embedding tables "
@@ -101,10 +109,12 @@ def build(recipe: Recipe, progress: Progress) -> tuple[m.Manifest, Fidelity]:
         OutputError: the target exists, or the disk is too small.
     """
     out = recipe.out
+    if out.exists() and not (out / m.MANIFEST_NAME).is_file():
+        raise OutputError(f"{out} exists and is no bundle. Choose another --out; --force replaces only bundles.")
     if out.exists() and not recipe.force:
         raise OutputError(f"{out} exists. Choose another --out, or replace it with --force.")
     progress.stage("read checkpoint")
-    checkpoint = Checkpoint.open(recipe.checkpoints, recipe.base)
+    checkpoint = Checkpoint.open(recipe.checkpoints, recipe.base, recipe.training)
     family = open_family(checkpoint)
     layout = render_layout(checkpoint, recipe.layout, family.markup())
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -115,7 +125,7 @@ def build(recipe: Recipe, progress: Progress) -> tuple[m.Manifest, Fidelity]:
         graphs, hashes = _write_graphs(checkpoint, family, folder, progress)
         checkpoint.tokenizer.save(str(folder / "tokenizer.json"))
         progress.stage("hash checkpoint")
-        manifest = _describe(checkpoint, family, layout, graphs)
+        manifest = _describe(checkpoint, family, recipe.mode, layout, graphs)
         _write_manifest(folder, manifest, hashes)
         progress.stage("compare with the reference")
         fidelity = measure(Scorer.load(folder), checkpoint, family, progress.note)
@@ -156,19 +166,21 @@ def _write_graphs(
     return graphs, {WEIGHTS: weight_file.sha256}
 
 
-def _describe(checkpoint: Checkpoint, family: ExportFamily, layout: m.Layout, graphs: dict[str, m.Graph]) -> m.Manifest:
+def _describe(
+    checkpoint: Checkpoint, family: ExportFamily, mode: m.Mode, layout: m.Layout, graphs: dict[str, m.Graph]
+) -> m.Manifest:
     head, hidden_size = checkpoint.head, int(checkpoint.config["text_config"]["hidden_size"])
     versions = {name: _version(name) for name in LIBRARIES}
     return m.Manifest(
         schema_version=m.SCHEMA_VERSION,
         family=checkpoint.family,
-        trained_mode="joint",
+        trained_mode=mode,
         layout=layout,
         value_head=m.ValueHead(
             type="linear" if head.type == "linear" else "mlp",
             activation=head.activation,
             readout=head.readout,
-            hidden_state="post_norm",
+            hidden_state=family.hidden_state,
             divisor=divisor(hidden_size),
         ),
         limits=family.limits,
@@ -217,7 +229,7 @@ def _misfits(spec: GraphSpec, checkpoint: Checkpoint) -> list[str]:
     for name, shape in _shapes(spec):
         plan = spec.plans[name]
         missing = [source for source in plan.sources if source not in checkpoint.weights]
-        stored = [checkpoint.weights.shape(source) for source in plan.sources if source not in missing]
+        stored = checkpoint.weights.source_shapes(plan)
         expected = shape[::-1] if plan.transpose else shape
         if missing or not plan.sources:
             problems.append(f"{', '.join(missing) or name}: missing")

@@ -25,9 +25,11 @@ yoj-score . --image photo.jpg --prompt "What is shown?" --response "A cat." --re
 
 | | |
 |---|---|
+| trained | {manifest.trained_mode} |
 | layout | responses in the `{manifest.layout.name}` turn |
 | value head | {head.type}{activation}, read-out `{head.readout}`, {head.hidden_state}, divided by {head.divisor:.4f} |
-| limits | {limits.L:,} tokens, {limits.N} responses, {limits.images} images of {limits.pixels:,} pixels |
+| limits | {limits.L:,} tokens, {limits.N} responses, {limits.images} images, {limits.frames} frames, \
+{limits.pixels:,} pixels each |
 | probabilities | softmax of scores / {manifest.probabilities.temperature:g}, \
 {"fitted on rankings" if manifest.probabilities.calibrated else "not calibrated"} |
 | engines | {", ".join(f"{e.engine} {e.precision}" for e in manifest.engines)} |

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeAlias, get_args
 
 from tokenizers import AddedToken, Tokenizer
 
@@ -19,6 +19,20 @@ from .weights import Weights, read_folder
 
 SEPARATOR = "<|resp_sep|>"
 ADAPTER_CONFIG = "adapter_config.json"
+
+HiddenState: TypeAlias = Literal["post_norm", "pre_norm"]
+VideoExpansion: TypeAlias = Literal["flat", "nested"]
+
+
+@dataclass(frozen=True)
+class Training:
+    """What no tensor shows of how a model was trained, in the keys of ``reward_model_config.json``; None: not said."""
+
+    hidden_state: HiddenState | None = None
+    """What the head reads: the trunk's output after or before its final norm."""
+    video_expansion: VideoExpansion | None = None
+    """Whether the template's vision markers around a video are replaced with its placeholder, or stay around its
+    frames, which have markers of their own."""
 
 
 @dataclass(frozen=True)
@@ -35,15 +49,19 @@ class Checkpoint:
     weights: Weights
     tokenizer: Tokenizer
     """With the separator inside; no truncation, no padding."""
+    training: Training = Training()
 
     @classmethod
-    def open(cls, paths: Sequence[str | Path], base: str | Path | None = None) -> Checkpoint:
+    def open(
+        cls, paths: Sequence[str | Path], base: str | Path | None = None, training: Training | None = None
+    ) -> Checkpoint:
         """Find the files of a checkpoint and check that they fit each other.
 
         Args:
             paths: one merged checkpoint, or one or several adapter folders in their order. A training folder that
                 is no adapter itself stands for its newest ``checkpoint-N``.
             base: the base model of the adapters; None for what the first adapter names.
+            training: overrides what ``reward_model_config.json`` says.
 
         Raises:
             CheckpointError: naming the file and the fix.
@@ -70,6 +88,7 @@ class Checkpoint:
             head=read_head(folders[-1], _hidden_size(config, trunk)),
             weights=Weights(tensors, read_adapters(folders, tensors) if all(adapters) else None),
             tokenizer=_read_tokenizer(find(folders[-1], trunk, "tokenizer.json")),
+            training=_read_training(folders[-1] / SETTINGS, training or Training()),
         )
 
     @property
@@ -168,6 +187,19 @@ def _hidden_size(config: dict[str, Any], folder: Path) -> int:
     if not isinstance(size, int):
         raise CheckpointError(f"{folder / 'config.json'} has no text_config.hidden_size. Copy it from the model.")
     return size
+
+
+def _read_training(file: Path, given: Training) -> Training:
+    settings, problems = read_json(file), list[str]()
+    for name, known in (("hidden_state", get_args(HiddenState)), ("video_expansion", get_args(VideoExpansion))):
+        if getattr(given, name) is not None or (stated := settings.get(name)) is None:
+            continue
+        if stated not in known:
+            problems.append(f"{name} is {stated!r}; known are {', '.join(known)}")
+        given = replace(given, **{name: stated})
+    if problems:
+        raise CheckpointError(f"{file}: {'; '.join(problems)}. Correct it to what the model was trained with.")
+    return given
 
 
 def _read_tokenizer(file: Path) -> Tokenizer:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import logging
 import os
 import sys
@@ -32,6 +33,8 @@ class _BuildByDefault(click.Group):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         if args and args[0] not in self.commands and args[0] not in ("--help", "--version"):
+            if not args[0].startswith("-") and not Path(args[0]).exists():
+                raise click.UsageError(f"{args[0]} is neither a command ({', '.join(self.commands)}) nor a checkpoint.")
             args.insert(0, "build")
         return super().parse_args(ctx, args)
 
@@ -59,19 +62,51 @@ def main() -> None:
 @click.option(
     "--out", required=True, type=click.Path(path_type=Path), help="Folder of the bundle, for example judge.yoj."
 )
+@click.option(
+    "--mode",
+    type=click.Choice(["joint", "isolated"]),
+    default="joint",
+    show_default=True,
+    help="How the model was trained: joint, all responses in one sequence, or isolated, one response at a time "
+    "(a classic reward model). Both can be asked for when scoring.",
+)
+@click.option(
+    "--hidden-state",
+    type=click.Choice(["post_norm", "pre_norm"]),
+    help="Whether the head was trained on the trunk's output after or before its final norm; needed for Qwen3-VL, "
+    "where training with transformers 4.57 gave pre_norm and with 5.x post_norm.  "
+    "[default: what reward_model_config.json says, else post_norm for Molmo2]",
+)
+@click.option(
+    "--video-expansion",
+    type=click.Choice(["flat", "nested"]),
+    help="Whether a video's outer vision markers were replaced in training (flat, transformers 4.57) or stayed "
+    "around its frames (nested, 5.x); for Qwen3-VL.  [default: what reward_model_config.json says, else flat]",
+)
 @click.option("--force", is_flag=True, help="Replace an existing bundle.")
-def build(checkpoints: tuple[Path, ...], base: Path | None, layout: Any, out: Path, force: bool) -> None:
+def build(
+    checkpoints: tuple[Path, ...],
+    base: Path | None,
+    layout: Any,
+    out: Path,
+    mode: Any,
+    hidden_state: Any,
+    video_expansion: Any,
+    force: bool,
+) -> None:
     """Build a bundle from CHECKPOINTS: one merged checkpoint, or LoRA adapters in the order they are applied.
 
     Ends with a comparison of the written bundle with the PyTorch reference; where they disagree, no bundle is left.
     """
     with readable_errors():
-        _quiet_libraries()
+        _prepare_libraries()
         from .build import Recipe
         from .build import build as run
+        from .checkpoint import Training
         from .fidelity import table
 
-        manifest, fidelity = run(Recipe(checkpoints, base, layout, out, force), _Console())
+        training = Training(hidden_state, video_expansion)
+        manifest, fidelity = run(Recipe(checkpoints, base, layout, out, mode, force, training), _Console())
     click.echo(f"\n{_files(manifest)}\n\n{table(fidelity)}")
     click.echo(f"{fidelity.engine} {fidelity.precision} against {fidelity.reference}: {_verdict(fidelity)}")
     click.echo(f'\nNext: yoj-score {out} --prompt "..." --response "..." --response "..."')
@@ -101,15 +136,17 @@ def inspect(bundle: Path, as_json: bool) -> None:
 def verify(bundle: Path, checkpoints: tuple[Path, ...], base: Path | None) -> None:
     """Compare the scores of BUNDLE with those of its checkpoint in PyTorch."""
     with readable_errors():
-        _quiet_libraries()
+        _prepare_libraries()
         from yoj.runtime import Scorer
 
         from .build import open_family, provenance_differences
-        from .checkpoint import Checkpoint
+        from .checkpoint import Checkpoint, Training
         from .fidelity import measure, require, table
 
         scorer = Scorer.load(bundle)
-        checkpoint = Checkpoint.open(checkpoints, base)
+        head, video = scorer.manifest.value_head, scorer.manifest.layout.video
+        training = Training(head.hidden_state, "flat" if len(video) == 1 else "nested")
+        checkpoint = Checkpoint.open(checkpoints, base, training)
         for difference in provenance_differences(scorer.manifest, checkpoint):
             click.echo(f"warning: {difference}", err=True)
         console = _Console()
@@ -154,12 +191,13 @@ def _describe(manifest: Manifest) -> str:
     head, limits = manifest.value_head, manifest.limits
     rows = {
         "family": manifest.family,
+        "trained": f"{manifest.trained_mode} (scores in both modes)",
         "layout": f"responses in the {manifest.layout.name} turn",
         "separator": f"{manifest.layout.separator} = {manifest.layout.separator_id}",
         "value head": f"{head.type}{f' ({head.activation})' if head.activation else ''}, read-out {head.readout}, "
         f"{head.hidden_state}, divided by {head.divisor:g}",
         "engines": ", ".join(f"{e.engine} {e.precision}" for e in manifest.engines),
-        "limits": f"L={limits.L:,} N={limits.N} images={limits.images} pixels={limits.pixels:,}",
+        "limits": f"L={limits.L:,} N={limits.N} images={limits.images} frames={limits.frames} pixels={limits.pixels:,}",
         "probabilities": f"temperature {manifest.probabilities.temperature:g}, "
         f"{'calibrated' if manifest.probabilities.calibrated else 'not calibrated'}",
         "created": manifest.provenance.created,
@@ -170,8 +208,11 @@ def _describe(manifest: Manifest) -> str:
     return f"{described}\n\n{_files(manifest)}\n\nmade from (SHA-256, first 16 digits)\n{checkpoint}"
 
 
-def _quiet_libraries() -> None:
-    """Keep the screen for what this command says: weights are checked here, and nothing is ever downloaded."""
+def _prepare_libraries() -> None:
+    """Say what is missing, and keep the screen for what this command says; nothing is ever downloaded."""
+    missing = [name for name in ("torch", "transformers", "onnxscript") if importlib.util.find_spec(name) is None]
+    if missing:
+        raise click.ClickException(f"{', '.join(missing)} is not installed. Run: pip install 'yoj[export]'")
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")

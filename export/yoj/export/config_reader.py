@@ -20,7 +20,11 @@ class Section:
 
     def number(self, *names: str) -> Any:
         """Like `get`; 0 where it is missing, so that reading can go on and collect the other problems."""
-        return self.get(*names) or 0
+        found = self.get(*names)
+        if found is not None and (isinstance(found, bool) or not isinstance(found, int | float) or found <= 0):
+            self.problems.append(f"{self.name}.{names[0]} is {found!r}, not a number above 0")
+            return 0
+        return found or 0
 
     def refuse(self, **allowed: tuple[Any, ...]) -> None:
         """Note every setting that is there and has none of the allowed values."""

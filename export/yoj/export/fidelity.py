@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import msgspec
 import numpy as np
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from yoj.runtime import Request, Scorer
 from yoj.runtime.batch import Prepared
+from yoj.runtime.manifest import Limits, Mode
 
 from .checkpoint import Checkpoint
 from .errors import FidelityError
@@ -25,22 +26,43 @@ WORDS = "a the red blue small cat dog car tree is are in on under near two three
 
 
 @dataclass(frozen=True)
+class Sketch:
+    """The measures of one request."""
+
+    n: int
+    words: int
+    """Of a response, about."""
+    images: tuple[tuple[int, int], ...] = ()
+    """Height and width of each."""
+    frames: int = 0
+
+
+@dataclass(frozen=True)
 class Case:
-    """One batch of the grid: for each request its N, words of a response, and image sizes (height, width)."""
+    """One batch of the grid."""
 
     name: str
-    requests: tuple[tuple[int, int, tuple[tuple[int, int], ...]], ...]
+    requests: tuple[Sketch, ...]
+    mode: Mode = "joint"
 
 
 GRID = (
-    Case("text, one response", ((1, 12, ()),)),
-    Case("text, N=4", ((4, 20, ()),)),
-    Case("image 300x200, N=2", ((2, 9, ((300, 200),)),)),
-    Case("image 64x700, N=8", ((8, 5, ((64, 700),)),)),
-    Case("two images, N=3", ((3, 15, ((50, 70), (410, 400))),)),
-    Case("B=2, text of unequal N", ((2, 30, ()), (5, 6, ()))),
-    Case("B=3, text, image, two images", ((4, 11, ()), (1, 3, ((33, 57),)), (3, 8, ((90, 120), (222, 111))))),
-    Case("text, N=16", ((16, 10, ()),)),
+    Case("text, one response", (Sketch(1, 12),)),
+    Case("text, N=4", (Sketch(4, 20),)),
+    Case("image 300x200, N=2", (Sketch(2, 9, ((300, 200),)),)),
+    Case("image 64x700, N=8", (Sketch(8, 5, ((64, 700),)),)),
+    Case("two images, N=3", (Sketch(3, 15, ((50, 70), (410, 400))),)),
+    Case("video of 3 frames, N=3", (Sketch(3, 7, frames=3),)),
+    Case("B=2, text of unequal N", (Sketch(2, 30), Sketch(5, 6))),
+    Case(
+        "B=3, text, image, two images",
+        (Sketch(4, 11), Sketch(1, 3, ((33, 57),)), Sketch(3, 8, ((90, 120), (222, 111)))),
+    ),
+    Case("image and video, N=4", (Sketch(4, 8, ((70, 50),), frames=4),)),
+    Case("B=2, image, video", (Sketch(2, 4, ((120, 90),)), Sketch(4, 6, frames=2))),
+    Case("text, N=16", (Sketch(16, 10),)),
+    Case("isolated, text, N=5", (Sketch(5, 14),), "isolated"),
+    Case("isolated, B=2, image, text", (Sketch(3, 9, ((130, 210),)), Sketch(6, 5)), "isolated"),
 )
 
 
@@ -89,15 +111,16 @@ def measure(scorer: Scorer, checkpoint: Checkpoint, family: ExportFamily, done: 
     results: list[CaseResult] = []
     ids_equal = True
     threshold = THRESHOLDS[scorer.engine.precision]
-    for case in GRID:
+    for case in grid(scorer.manifest.limits):
         requests = make_requests(case)
-        batch = [scorer.prepare(request) for request in requests]
-        for request, prepared in zip(requests, batch, strict=True):
-            images = [family.image_text(image.ids.tolist()) for image in prepared.images]
-            ids = reference_ids(template, family.markup(), scorer.manifest.layout.name, request, images)
-            ids_equal &= ids == prepared.pack.input_ids_L.tolist()
-        expected = [reference.score(prepared, scorer.family) for prepared in batch]
+        batch = [scorer.prepare(request, case.mode) for request in requests]
+        expected = [_expected(scorer, reference, request, case.mode) for request in requests]
         results.append(_compare(case, batch, expected, scorer.forward(batch), threshold))
+        if case.mode == "joint":
+            for request, prepared in zip(requests, batch, strict=True):
+                spans = [medium.spans for medium in prepared.media]
+                ids = reference_ids(template, family.markup(), scorer.manifest.layout.name, request, spans)
+                ids_equal &= ids == prepared.packs[0].input_ids_L.tolist()
         done(case.name)
     taus = [r.kendall_tau for r in results if r.kendall_tau is not None]
     worst = max(r.max_abs_diff for r in results)
@@ -115,6 +138,14 @@ def measure(scorer: Scorer, checkpoint: Checkpoint, family: ExportFamily, done: 
     )
 
 
+def _expected(scorer: Scorer, reference: Reference, request: Request, mode: Mode) -> NDArray[np.float32]:
+    """The reference's scores [N]; in isolated mode from a pass of its own for each response."""
+    if mode == "joint":
+        return reference.score(scorer.prepare(request, "joint"), scorer.family)
+    alone = [scorer.prepare(replace(request, responses=[response]), "joint") for response in request.responses]
+    return np.concatenate([reference.score(prepared, scorer.family) for prepared in alone])
+
+
 def require(fidelity: Fidelity) -> None:
     """Refuse a bundle that does not agree.
 
@@ -127,6 +158,8 @@ def require(fidelity: Fidelity) -> None:
             if not fidelity.token_ids_equal
             else f"scores differ by up to {fidelity.max_abs_diff:.2e}, more than {fidelity.threshold:g}"
         )
+        if not np.isfinite(fidelity.max_abs_diff):
+            reason = "scores are NaN or infinite. Check the checkpoint's tensors for NaN"
         raise FidelityError(
             f"{fidelity.engine} {fidelity.precision} does not agree with {fidelity.reference}: {reason}.\n"
             f"{table(fidelity)}\nPlease report this with the versions that yoj-export inspect prints."
@@ -143,6 +176,12 @@ def table(fidelity: Fidelity) -> str:
     return "\n".join(lines)
 
 
+def grid(limits: Limits) -> list[Case]:
+    """The cases that a bundle takes."""
+    both = limits.images_with_video
+    return [case for case in GRID if both or not any(sketch.images and sketch.frames for sketch in case.requests)]
+
+
 def make_requests(case: Case) -> list[Request]:
     """The requests of a case, the same on every machine."""
     draw = random.Random(case.name)
@@ -151,11 +190,12 @@ def make_requests(case: Case) -> list[Request]:
         return " ".join(draw.choice(WORDS) for _ in range(words))
 
     requests: list[Request] = []
-    for n, words, sizes in case.requests:
-        pixels = np.random.default_rng(len(case.name))
-        images = [pixels.integers(0, 256, (height, width, 3), np.uint8) for height, width in sizes]
-        responses = [text(words + draw.randrange(4)) for _ in range(n)]
-        requests.append(Request(text(8 + draw.randrange(9)) + "?", responses, images))
+    pixels = np.random.default_rng(len(case.name))
+    for sketch in case.requests:
+        images = [pixels.integers(0, 256, (*size, 3), np.uint8) for size in sketch.images]
+        video = list(pixels.integers(0, 256, (sketch.frames, 100, 160, 3), np.uint8)) or None
+        responses = [text(sketch.words + draw.randrange(4)) for _ in range(sketch.n)]
+        requests.append(Request(text(8 + draw.randrange(9)) + "?", responses, images, video))
     return requests
 
 
@@ -170,8 +210,8 @@ def _compare(
         case=case.name,
         B=len(batch),
         N=max(map(len, expected)),
-        L=max(len(prepared.pack.input_ids_L) for prepared in batch),
-        V=sum(image.rows for prepared in batch for image in prepared.images),
+        L=max(prepared.tokens for prepared in batch),
+        V=sum(medium.rows for prepared in batch for medium in prepared.media),
         max_abs_diff=max(diffs) if np.isfinite(diffs).all() else float("inf"),
         top1=all(e[g.argmax()] >= e.max() - threshold for g, e in zip(got, expected, strict=True)),
         kendall_tau=float(np.mean(taus)) if taus else None,

@@ -28,8 +28,10 @@ OPSET = 23
 """The first with Attention, RMSNormalization and RotaryEmbedding; what ONNX Runtime and TensorRT both read."""
 ALIGNMENT = 4096
 """Of each tensor in the weight file, so that it can be mapped."""
-EXAMPLE_SIZES = {"B": 2, "L": 24, "N": 3, "V": 6, "C": 2, "K": 4}
-"""Traced sizes. None is 0 or 1, which tracing would take for constants."""
+INLINE_BYTES = 1024
+"""Constants up to this size stay inside the graph; larger ones are shared through the weight file."""
+EXAMPLE_SIZES = {"B": 2, "L": 24, "N": 3, "V": 6, "C": 2, "K": 4, "F": 3, "P": 2}
+"""Traced sizes, times `GraphSpec.multiples`. None is 0 or 1, which tracing would take for constants."""
 NUMPY_NAMES = {torch.int64: "int64", torch.float32: "float32", torch.float16: "float16"}
 ONNX_TYPES = {torch.float32: ir.DataType.FLOAT, torch.float16: ir.DataType.FLOAT16}
 
@@ -44,13 +46,21 @@ class WeightFile:
     """Called with the bytes of each block that was written."""
     size: int = 0
     _digest: hashlib._Hash = field(default_factory=hashlib.sha256)
-    _places: dict[TensorPlan, tuple[int, int]] = field(default_factory=dict)
+    _places: dict[TensorPlan | str, tuple[int, int]] = field(default_factory=dict)
 
     def place(self, plan: TensorPlan, dtype: torch.dtype) -> tuple[int, int]:
         """Offset and length of a planned tensor, written now unless an earlier graph had it."""
         if plan not in self._places:
             self._places[plan] = self.append(write_blocks(self.weights, plan, dtype))
         return self._places[plan]
+
+    def place_constant(self, value: torch.Tensor) -> tuple[int, int]:
+        """The same for a value that no checkpoint tensor holds; equal values are written once."""
+        data = value.contiguous().numpy().tobytes()
+        key = hashlib.sha256(data).hexdigest()
+        if key not in self._places:
+            self._places[key] = self.append(iter([data]))
+        return self._places[key]
 
     def append(self, blocks: Iterator[bytes]) -> tuple[int, int]:
         """Write one tensor at the next aligned offset."""
@@ -87,22 +97,38 @@ def write_graph(spec: GraphSpec, folder: Path, weight_file: WeightFile, dtype: t
     model = trace(spec)
     for name, value in list(model.graph.initializers.items()):
         if name in spec.plans:
-            offset, length = weight_file.place(spec.plans[name], dtype)
             shape = weight_file.weights.planned_shape(spec.plans[name])
-            value.const_value = ir.ExternalTensor(
-                weight_file.path.name, offset, length, ONNX_TYPES[dtype],
-                shape=ir.Shape(shape), name=name, base_dir=weight_file.path.parent,
-            )  # fmt: skip
+            value.const_value = _external(name, weight_file.place(spec.plans[name], dtype), shape, dtype, weight_file)
         elif name in spec.constants:
-            value.const_value = ir.tensor(spec.constants[name].numpy(), name=name)
+            constant = spec.constants[name]
+            if constant.nbytes > INLINE_BYTES:
+                place = weight_file.place_constant(constant)
+                value.const_value = _external(name, place, tuple(constant.shape), constant.dtype, weight_file)
+            else:
+                value.const_value = ir.tensor(constant.numpy(), name=name)
     _check_complete(model, spec)
     optimizer.optimize_ir(model, should_fold=_without_weights)
     _forget_origin(model)
     file = f"onnx/{spec.role}.onnx"
     ir.save(model, folder / file)
     inputs = tuple(TensorSpec(name=n, dtype=NUMPY_NAMES[d], shape=axes) for n, (d, axes) in spec.inputs.items())
-    output = TensorSpec(name=spec.output, dtype="float32", shape=spec.output_axes)
-    return Graph(file=file, inputs=inputs, outputs=(output,))
+    outputs = tuple(TensorSpec(name=n, dtype="float32", shape=axes) for n, axes in spec.outputs.items())
+    return Graph(file=file, inputs=inputs, outputs=outputs)
+
+
+def _external(
+    name: str, place: tuple[int, int], shape: tuple[int, ...], dtype: torch.dtype, weight_file: WeightFile
+) -> ir.ExternalTensor:
+    offset, length = place
+    return ir.ExternalTensor(
+        weight_file.path.name,
+        offset,
+        length,
+        ONNX_TYPES[dtype],
+        shape=ir.Shape(shape),
+        name=name,
+        base_dir=weight_file.path.parent,
+    )
 
 
 def trace(spec: GraphSpec) -> ir.Model:
@@ -112,11 +138,13 @@ def trace(spec: GraphSpec) -> ir.Model:
     )  # it warns that torchvision, which nothing needs, is missing
     letters = sorted({axis for _, axes in spec.inputs.values() for axis in axes if isinstance(axis, str)})
     dims = {letter: torch.export.Dim(letter) for letter in letters}
+    dims |= {letter: multiple * dims[letter] for letter, multiple in spec.multiples.items()}
+    sizes = {letter: spec.multiples.get(letter, 1) * EXAMPLE_SIZES[letter] for letter in letters}
     with FakeTensorMode(allow_non_fake_inputs=True), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the exporter's own internals
         module = spec.module.to_empty(device="cpu").eval()
         example = {
-            name: torch.zeros([EXAMPLE_SIZES[axis] if isinstance(axis, str) else axis for axis in axes], dtype=dtype)
+            name: torch.zeros([sizes[axis] if isinstance(axis, str) else axis for axis in axes], dtype=dtype)
             for name, (dtype, axes) in spec.inputs.items()
         }
         program = torch.onnx.export(
@@ -125,7 +153,7 @@ def trace(spec: GraphSpec) -> ir.Model:
             dynamo=True,
             optimize=False,
             opset_version=OPSET,
-            output_names=[spec.output],
+            output_names=list(spec.outputs),
             dynamic_shapes={
                 name: {i: dims[axis] for i, axis in enumerate(axes) if isinstance(axis, str)}
                 for name, (_, axes) in spec.inputs.items()
@@ -133,6 +161,12 @@ def trace(spec: GraphSpec) -> ir.Model:
             verbose=False,
         )
     assert program is not None
+    graph = program.model.graph
+    # A multiple, or a size that follows from others, is traced as a formula; it has its letter all the same.
+    shapes = {name: axes for name, (_, axes) in spec.inputs.items()} | spec.outputs
+    for value in (*graph.inputs, *graph.outputs):
+        assert value.name is not None
+        value.shape = ir.Shape(shapes[value.name])
     return program.model
 
 

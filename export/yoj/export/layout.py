@@ -25,13 +25,19 @@ RESPONSES = "\n \ue001 \n"
 
 
 @dataclass(frozen=True)
-class ImageMarkup:
-    """How a family's chat template shows images."""
+class MediaMarkup:
+    """How a family's chat template shows images and videos."""
 
-    placeholder: str
+    image_token: str
     """The special token that the processor replaces by the tokens of one image."""
-    one: tuple[Piece, ...]
-    each: tuple[Piece, ...]
+    video_token: str
+    one_image: tuple[Piece, ...]
+    each_image: tuple[Piece, ...]
+    video: tuple[Piece, ...]
+    packed_video: tuple[Piece, ...]
+    """What remains of ``video`` once the processor replaced what it replaces."""
+    both: bool
+    """Whether the template shows images and a video of one request."""
     bos: str | None
     """Token that the processor puts before every rendered text; None where it puts none."""
 
@@ -44,10 +50,11 @@ class ChatTemplate:
         self.tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True)
         self.file, self._template = _read_template(checkpoint)
 
-    def render(self, layout: LayoutName, prompt: str, responses: str, images: int) -> str:
-        """The text of one pack without BOS; each image is the family's placeholder token."""
+    def render(self, layout: LayoutName, prompt: str, responses: str, images: int, videos: int = 0) -> str:
+        """The text of one pack without BOS; each image or video is its placeholder token."""
         said = prompt if layout == "assistant" else prompt + GLUE + responses
-        user = [*({"type": "image"} for _ in range(images)), {"type": "text", "text": said}]
+        media = [{"type": "image"}] * images + [{"type": "video"}] * videos
+        user = [*media, {"type": "text", "text": said}]
         messages: list[dict[str, Any]] = [{"role": "user", "content": user}]
         if layout == "assistant":
             messages.append({"role": "assistant", "content": [{"type": "text", "text": responses}]})
@@ -60,29 +67,30 @@ class ChatTemplate:
             ) from error
 
 
-def render_layout(checkpoint: Checkpoint, layout: LayoutName, markup: ImageMarkup) -> Layout:
+def render_layout(checkpoint: Checkpoint, layout: LayoutName, markup: MediaMarkup) -> Layout:
     """Render the chat template with marks in place of the texts and split the result at the special tokens.
 
     Raises:
-        CheckpointError: the template changes the texts that it is given, or shows images in an unknown way.
+        CheckpointError: the template changes the texts that it is given, or shows media in an unknown way.
     """
     template = ChatTemplate(checkpoint)
     special = [t.content for t in checkpoint.tokenizer.get_added_tokens_decoder().values() if t.special]
 
-    def pieces(images: int) -> tuple[Piece, ...]:
-        text = template.render(layout, PROMPT, RESPONSES, images)
+    def pieces(images: int, videos: int = 0) -> tuple[Piece, ...]:
+        text = template.render(layout, PROMPT, RESPONSES, images, videos)
         _check_marks(text, layout, template)
         # The reference tokenises a text-only pack of the assistant layout without its processor, so without BOS.
-        bare = layout == "assistant" and not images
+        bare = layout == "assistant" and not images and not videos
         bos = "" if bare or markup.bos is None or text.startswith(markup.bos) else markup.bos
-        return split_pieces(bos + text, special, markup.placeholder)
+        return split_pieces(bos + text, special, (markup.image_token, markup.video_token))
 
-    with_images = _replace_once(pieces(1), markup.one, template.file)
-    for count in (2, 3, 11):
-        if pieces(count) != _join(with_images, markup.each, count):
+    with_media = _replace_once(pieces(1), markup.one_image, template.file)
+    for images, videos in [(2, 0), (3, 0), (11, 0), (0, 1), *([(1, 1), (2, 1)] if markup.both else [])]:
+        if pieces(images, videos) != _join(with_media, markup, images, videos):
             raise CheckpointError(
-                f"{template.file}: the chat template shows {count} images in a way that this version does not "
-                f"know: {template.render(layout, 'PROMPT', 'RESPONSES', count)!r}. Use the model's released template."
+                f"{template.file}: the chat template shows {images} images and {videos} videos in a way that "
+                f"this version does not know: {template.render(layout, 'PROMPT', 'RESPONSES', images, videos)!r}. "
+                "Use the model's released template."
             )
     return Layout(
         name=layout,
@@ -90,15 +98,17 @@ def render_layout(checkpoint: Checkpoint, layout: LayoutName, markup: ImageMarku
         separator_id=checkpoint.separator_id,
         glue=GLUE,
         text_only=pieces(0),
-        with_images=with_images,
-        one_image=markup.one,
-        each_image=markup.each,
+        with_media=with_media,
+        one_image=markup.one_image,
+        each_image=markup.each_image,
+        video=markup.packed_video,
     )
 
 
-def split_pieces(text: str, special: Sequence[str], placeholder: str) -> tuple[Piece, ...]:
-    """Split a rendered text at its special tokens and at the marks of prompt and responses."""
-    marks = {PROMPT: Piece(kind="prompt"), RESPONSES: Piece(kind="responses"), placeholder: Piece(kind="image")}
+def split_pieces(text: str, special: Sequence[str], media: Sequence[str]) -> tuple[Piece, ...]:
+    """Split a rendered text at its special tokens, the tokens of media, and the marks of prompt and responses."""
+    marks = {PROMPT: Piece(kind="prompt"), RESPONSES: Piece(kind="responses")}
+    marks |= {token: Piece(kind="medium") for token in media}
     marks |= {token: Piece(kind="token", value=token) for token in special if token not in marks}
     longest_first = sorted(marks, key=len, reverse=True)
     parts = re.split("(" + "|".join(map(re.escape, longest_first)) + ")", text)
@@ -124,14 +134,16 @@ def _replace_once(pieces: tuple[Piece, ...], image: tuple[Piece, ...], file: Pat
     return (*pieces[: places[0]], Piece(kind="media"), *pieces[places[0] + len(image) :])
 
 
-def _join(pieces: tuple[Piece, ...], each: tuple[Piece, ...], count: int) -> tuple[Piece, ...]:
+def _join(pieces: tuple[Piece, ...], markup: MediaMarkup, images: int, videos: int) -> tuple[Piece, ...]:
     joined: list[Piece] = []
     for piece in pieces:
         if piece.kind != "media":
             joined.append(piece)
             continue
-        for number in range(1, count + 1):
-            joined += [Piece(kind="text", value=str(number)) if p.kind == "index" else p for p in each]
+        for number in range(1, images + 1):
+            image = markup.one_image if images == 1 else markup.each_image
+            joined += [Piece(kind="text", value=str(number)) if p.kind == "index" else p for p in image]
+        joined += markup.video * videos
     return _merge(joined)
 
 

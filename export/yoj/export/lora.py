@@ -71,6 +71,9 @@ def _read_adapter(folder: Path, base: Mapping[str, StoredTensor]) -> dict[str, L
             problems.append(f"{key}: rank {down.shape[0]}, but {config_file.name} says {rank}")
         else:
             deltas[f"{module}.weight"] = LoraDelta(down, up, _scale(config, module, rank))
+    if deltas and not problems:
+        missing = _untrained(config, base, deltas)
+        problems = [f"{name}: no LoRA pair, though {config_file.name} targets it" for name in missing]
     if problems or not deltas:
         raise CheckpointError(
             f"{file} does not fit the base model:\n  "
@@ -78,6 +81,17 @@ def _read_adapter(folder: Path, base: Mapping[str, StoredTensor]) -> dict[str, L
             + "\nGive the base that the adapter was trained on (--base); its modules must have the released names."
         )
     return deltas
+
+
+def _untrained(config: Mapping[str, Any], base: Mapping[str, StoredTensor], deltas: Mapping[str, Any]) -> list[str]:
+    """Tensors that the adapter should have changed by its list of target modules, and does not."""
+    targets = config.get("target_modules")
+    narrowed = any(config.get(name) for name in ("exclude_modules", "layers_to_transform", "layers_pattern"))
+    if not isinstance(targets, list) or narrowed:
+        return []
+    modules = [name.removesuffix(".weight") for name in base if name.endswith(".weight")]
+    meant = [f"{m}.weight" for m in modules if any(m == t or m.endswith(f".{t}") for t in targets)]
+    return [name for name in meant if name not in deltas]
 
 
 def _check_plain(config: Mapping[str, Any], file: Path) -> None:
@@ -107,6 +121,10 @@ def _scale(config: Mapping[str, Any], module: str, rank: int) -> float:
 def _for_module(pattern: Mapping[str, Any] | None, module: str, default: Any) -> Any:
     """PEFT's rule: the first key that equals the module's name or matches its end."""
     for key, value in (pattern or {}).items():
-        if re.match(rf"(.*\.)?({key})$", module):
+        try:
+            matches = re.match(rf"(.*\.)?({key})$", module)
+        except re.error as error:
+            raise CheckpointError(f"The adapter's pattern {key!r} is no regular expression: {error}.") from error
+        if matches:
             return value
     return default

@@ -52,15 +52,29 @@ class Rotary(nn.Module):
         exponent = torch.arange(0, self.head_size, 2, dtype=torch.float32) / self.head_size
         return 1.0 / (self.theta**exponent)
 
-    def forward(self, position_ids_BL: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Positions -> cos and sin, each [B, L, E / 2]."""
-        angle = position_ids_BL.unsqueeze(-1).float() * self.inv_freq
+    def forward(self, position_ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Positions [B, L] -> cos and sin, each [B, L, E / 2]."""
+        angle = position_ids.unsqueeze(-1).float() * self.inv_freq
         return angle.cos(), angle.sin()
 
 
 def rotate(x_BHLE: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
     """Rotate the halves of each head; exports as one RotaryEmbedding."""
     return torch.onnx.ops.rotary_embedding(x_BHLE, cos, sin)
+
+
+def causal(ids_BL: torch.Tensor, segment_ids_BL: torch.Tensor | None = None) -> torch.Tensor:
+    """Which keys a query sees: those before it and, with segments, of the prompt (0) and of its own segment.
+
+    Returns:
+        bool [1, L, L], or [B, L, L] with segments.
+    """
+    index = torch.arange(ids_BL.shape[1], device=ids_BL.device)
+    before = (index.unsqueeze(0) <= index.unsqueeze(1)).unsqueeze(0)
+    if segment_ids_BL is None:
+        return before
+    key = segment_ids_BL.unsqueeze(1)
+    return before & ((key == 0) | (key == segment_ids_BL.unsqueeze(2)))
 
 
 def gather_rows(x_BLD: torch.Tensor, index_BN: torch.Tensor) -> torch.Tensor:
@@ -92,9 +106,12 @@ def head_constants(head: TrainedHead, prefix: str) -> dict[str, torch.Tensor]:
 
 
 class Readout(nn.Module):
-    """Final norm, read-out and value head on the rows that are scored; float32 from the norm on."""
+    """Final norm, read-out and value head on the rows that are scored; float32 from the norm on.
 
-    def __init__(self, norm: RMSNorm, head: TrainedHead, divisor: float):
+    The norm is an identity where the head was trained on the states before it.
+    """
+
+    def __init__(self, norm: nn.Module, head: TrainedHead, divisor: float):
         super().__init__()
         self.norm = [norm]  # in a list, because its parameter belongs to the trunk and keeps its name there
         self.readout = head.readout

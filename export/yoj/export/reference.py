@@ -11,15 +11,15 @@ from numpy.typing import NDArray
 from torch import nn
 
 from yoj.runtime.batch import Prepared, scorer_inputs
-from yoj.runtime.families import Family
-from yoj.runtime.manifest import LayoutName
-from yoj.runtime.packing import Ids
+from yoj.runtime.families import Family, PreparedMedia
+from yoj.runtime.manifest import LayoutName, Piece
+from yoj.runtime.packing import Ids, Span
 from yoj.runtime.request import Request
 
 from .checkpoint import SEPARATOR, Checkpoint
 from .families import ExportFamily, GraphSpec
 from .head import divisor
-from .layout import GLUE, ChatTemplate, ImageMarkup
+from .layout import GLUE, ChatTemplate, MediaMarkup
 from .weights import Weights
 
 
@@ -45,34 +45,38 @@ class Reference:
         return f"{type(self._stock).__name__} in PyTorch float32 ({versions})"
 
     @torch.inference_mode()
-    def score(self, prepared: Prepared, family: Family) -> NDArray[np.float32]:
-        """Scores [N] float32 of one request that the runtime prepared.
+    def score(self, prepared: Prepared, runtime: Family) -> NDArray[np.float32]:
+        """Scores [N] float32 of one request that the runtime prepared for joint reading in one order.
 
         Args:
             prepared: pixels, index tables and tokens, from the runtime.
-            family: the runtime's, which turns them into arrays.
+            runtime: the runtime's family, which turns them into arrays.
         """
-        vision = family.vision_inputs(prepared.images) if prepared.images else None
-        row = {name: torch.from_numpy(array) for name, array in scorer_inputs([prepared], family, {}).items()}
+        row = {name: torch.from_numpy(array) for name, array in scorer_inputs([prepared], runtime, {}).items()}
         if self._traced is not None:
-            return self._score_traced(row, vision)
+            return self._score_traced(row, prepared.media, runtime)
         assert self._stock is not None
-        hidden_LD = self._stock(**self._family.stock_inputs(row, vision), use_cache=False).last_hidden_state[0].float()
-        rows = read_out(
-            self._checkpoint.head.readout, hidden_LD, prepared.pack.response_start_N, prepared.pack.response_end_N
-        )
+        inputs = self._family.stock_inputs(row, prepared.media, runtime)
+        hidden_LD = self._stock(**inputs, use_cache=False).last_hidden_state[0].float()
+        (pack,) = prepared.packs
+        rows = read_out(self._checkpoint.head.readout, hidden_LD, pack.response_start_N, pack.response_end_N)
         return (self._head(rows).squeeze(-1) / divisor(hidden_LD.shape[-1])).numpy()
 
-    def _score_traced(self, row: dict[str, torch.Tensor], vision: dict[str, np.ndarray] | None) -> NDArray[np.float32]:
+    def _score_traced(
+        self, row: dict[str, torch.Tensor], media: Sequence[PreparedMedia], runtime: Family
+    ) -> NDArray[np.float32]:
         assert self._traced is not None
         spec, module = self._traced["scorer.joint"]
-        vision_spec, vision_module = self._traced["vision"]
-        if vision is None:
-            width = spec.inputs[vision_spec.output][1][-1]
-            features = torch.zeros(1, int(width))
-        else:
-            features = vision_module(**{name: torch.from_numpy(array) for name, array in vision.items()})
-        inputs = row | {vision_spec.output: features}
+        vision_spec, vision = self._traced["vision"]
+        features = {n: [torch.zeros(0 if media else 1, int(axes[-1]))] for n, axes in vision_spec.outputs.items()}
+        for medium in media:
+            arrays = {name: torch.from_numpy(array) for name, array in runtime.vision_inputs([medium]).items()}
+            outputs = vision(**arrays)
+            for place, output in zip(
+                features.values(), outputs if isinstance(outputs, tuple) else (outputs,), strict=True
+            ):
+                place.append(output)
+        inputs = row | {name: torch.cat(parts) for name, parts in features.items()}
         return module(**{name: inputs[name] for name in spec.inputs})[0].numpy()
 
 
@@ -104,7 +108,7 @@ def _planned(weights: Weights, spec: GraphSpec, name: str) -> torch.Tensor:
 
 
 def reference_ids(
-    template: ChatTemplate, markup: ImageMarkup, layout: LayoutName, request: Request, images: Sequence[str]
+    template: ChatTemplate, markup: MediaMarkup, layout: LayoutName, request: Request, media: Sequence[Sequence[Span]]
 ) -> list[int]:
     """Token ids as the reference makes them: template, processor, tokenizer; right for harmless text only.
 
@@ -113,13 +117,25 @@ def reference_ids(
         markup: of the family.
         layout: of the pack.
         request: its text.
-        images: the tokens of each image, as text.
+        media: what stands for each image, and then for the video.
     """
-    template.tokenizer.add_tokens([SEPARATOR], special_tokens=True)
+    tokenizer, videos = template.tokenizer, int(request.video is not None)
+    tokenizer.add_tokens([SEPARATOR], special_tokens=True)
     joined = f"{GLUE}{SEPARATOR}{GLUE}".join(request.responses)
-    text = template.render(layout, request.prompt, joined, len(images))
-    if markup.bos and (images or layout == "user") and not text.startswith(markup.bos):
+    text = template.render(layout, request.prompt, joined, len(media) - videos, videos)
+    if markup.bos and (media or layout == "user") and not text.startswith(markup.bos):
         text = markup.bos + text
-    for image in images:
-        text = text.replace(markup.placeholder, image, 1)
-    return template.tokenizer(text, add_special_tokens=False)["input_ids"]
+    done = ""
+    for number, spans in enumerate(media):
+        shown = "".join(s.text if s.ids is None else "".join(tokenizer.convert_ids_to_tokens(s.ids)) for s in spans)
+        replaced = markup.image_token
+        if number >= len(media) - videos:
+            replaced, shown = _written(markup.video, markup.video_token), _written(markup.packed_video, shown)
+        # What was replaced is done with: it may hold the token of the next medium.
+        before, _, text = text.partition(replaced)
+        done += before + shown
+    return tokenizer(done + text, add_special_tokens=False)["input_ids"]
+
+
+def _written(pieces: Sequence[Piece], medium: str) -> str:
+    return "".join(medium if piece.kind == "medium" else piece.value for piece in pieces)

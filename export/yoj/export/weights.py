@@ -68,6 +68,9 @@ class TensorPlan:
     """Names in the checkpoint; several are joined along the first dimension."""
     transpose: bool = False
     """The checkpoint stores [out, in], the graph multiplies by [in, out]."""
+    flatten: bool = False
+    """The checkpoint stores a kernel [out, ...], which is as large as its stride: its values are the [in] of a
+    transposed matrix."""
 
 
 class Weights:
@@ -95,9 +98,14 @@ class Weights:
             merged = merged + delta.scale * (delta.up.rows().float() @ delta.down.rows().float())
         return merged
 
+    def source_shapes(self, plan: TensorPlan) -> list[tuple[int, ...]]:
+        """Shapes of the sources that there are, as they are joined."""
+        shapes = [self.shape(name) for name in plan.sources if name in self]
+        return [(shape[0], math.prod(shape[1:])) if plan.flatten else shape for shape in shapes]
+
     def planned_shape(self, plan: TensorPlan) -> tuple[int, ...]:
         """Shape of what `blocks` yields, joined."""
-        shapes = [self.shape(name) for name in plan.sources]
+        shapes = self.source_shapes(plan)
         joined = (sum(shape[0] for shape in shapes), *shapes[0][1:])
         return joined[::-1] if plan.transpose else joined
 
@@ -108,7 +116,8 @@ class Weights:
         largest of all.
         """
         if plan.transpose:
-            yield torch.cat([self.read(name) for name in plan.sources]).t().to(dtype).contiguous()
+            joined = torch.cat([self.read(name) for name in plan.sources])
+            yield (joined.flatten(1) if plan.flatten else joined).t().to(dtype).contiguous()
             return
         for name in plan.sources:
             stored = self._tensors[name]
@@ -144,7 +153,12 @@ def read_folder(folder: Path) -> dict[str, StoredTensor]:
         )
     tensors: dict[str, StoredTensor] = {}
     for file in files:
-        tensors |= read_header(file)
+        found = read_header(file)
+        if twice := sorted(tensors.keys() & found.keys()):
+            raise CheckpointError(
+                f"{file} repeats tensors of another file, {twice[0]} among them. Remove the one that does not belong."
+            )
+        tensors |= found
     return tensors
 
 
@@ -161,6 +175,8 @@ def read_header(file: Path) -> dict[str, StoredTensor]:
             header = json.loads(stream.read(length)) if length < size else None
         except (struct.error, ValueError) as error:
             raise CheckpointError(f"{file} is not a safetensors file: {error}. Copy it again.") from error
+    if header is not None and not isinstance(header, dict):
+        raise CheckpointError(f"{file} is not a safetensors file: its header is no object. Copy it again.")
     if header is None:
         raise CheckpointError(f"{file} is cut off: its header alone is {length:,} bytes long. Copy it again.")
     tensors: dict[str, StoredTensor] = {}

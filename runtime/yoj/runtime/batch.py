@@ -2,74 +2,111 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from .families import Arrays, Family, PreparedImage
-from .packing import Ids, Pack
+from .families import Arrays, Family, PreparedMedia
+from .manifest import Mode
+from .packing import Pack
 
 
 @dataclass(frozen=True)
 class Prepared:
     """A request that is ready for the graphs."""
 
-    pack: Pack
-    images: tuple[PreparedImage, ...]
+    packs: tuple[Pack, ...]
+    """One row for each order in which the responses are read."""
+    orders: tuple[tuple[int, ...], ...]
+    """For each row, the index of the response that stands in each place."""
+    media: tuple[PreparedMedia, ...]
+    keys: tuple[bytes, ...]
+    """For each medium, a hash of its content: equal keys have equal features."""
+    mode: Mode
     timings_ms: dict[str, float]
 
+    @property
+    def tokens(self) -> int:
+        """Length of its longest row."""
+        return max(len(pack.input_ids_L) for pack in self.packs)
 
-def scorer_inputs(batch: Sequence[Prepared], family: Family, features: Arrays) -> Arrays:
+
+def scorer_inputs(batch: Sequence[Prepared], family: Family, features: Mapping[bytes, Arrays]) -> Arrays:
     """Collate rows of different length and N, right-padded with zeros; absent responses are -1.
 
     Args:
-        batch: B requests. The features of their images follow each other in this order.
+        batch: requests; each brings a row for each of its orders.
         family: provides its own inputs for each token.
-        features: outputs of the vision graph over all images of the batch, each [V, D] with V >= 1.
+        features: outputs of the vision graph for each medium by its key, each [rows, D]; each is taken once, however
+            many rows show it. Empty where the inputs of the features are not wanted.
 
     Returns:
-        ``input_ids``, ``position_ids``, ``visual_index`` and the family's own, int64 [B, L]; ``response_start`` and
-        ``response_end`` int64 [B, N]; and the features.
+        ``input_ids``, ``visual_index``, ``segment_ids`` int64 [B, L]; the family's own, int64 [B, ..., L];
+        ``response_start`` and ``response_end`` int64 [B, N]; and the features [V, D].
     """
-    packs = [prepared.pack for prepared in batch]
-    ids_BL = _stack([pack.input_ids_L for pack in packs])
-    images_BL = _stack([pack.image_L for pack in packs])
-    visual = (images_BL > 0) & (ids_BL == family.visual_token)
-    rows: list[dict[str, Ids]] = [family.token_inputs(pack) for pack in packs]
+    offsets, total = dict[bytes, int](), 0
+    for prepared in batch:
+        for key, medium in zip(prepared.keys, prepared.media, strict=True):
+            if key not in offsets:
+                offsets[key], total = total, total + medium.rows
+    rows = [(pack, prepared) for prepared in batch for pack in prepared.packs]
+    own = [family.token_inputs(pack, prepared.media) for pack, prepared in rows]
     return {
-        "input_ids": ids_BL,
-        "position_ids": _stack([np.arange(len(pack.input_ids_L)) for pack in packs]),
-        "visual_index": np.cumsum(visual).reshape(visual.shape) * visual,
-        "response_start": _stack([pack.response_start_N for pack in packs], -1),
-        "response_end": _stack([pack.response_end_N for pack in packs], -1),
-        **{name: _stack([row[name] for row in rows]) for name in rows[0]},
-        **features,
+        "input_ids": _stack([pack.input_ids_L for pack, _ in rows]),
+        "visual_index": _stack([_visual_index(pack, prepared, family, offsets) for pack, prepared in rows]),
+        "segment_ids": _stack([pack.segment_L for pack, _ in rows], -1),
+        "response_start": _stack([pack.response_start_N for pack, _ in rows], -1),
+        "response_end": _stack([pack.response_end_N for pack, _ in rows], -1),
+        **{name: _stack([row[name] for row in own]) for name in own[0]},
+        **_join([features[key] for key in offsets] if features else []),
     }
 
 
-def batches_by_length(lengths: Sequence[int], max_tokens: int) -> list[list[int]]:
+def _join(features: Sequence[Arrays]) -> Arrays:
+    """Features of several media, one after the other: name -> [V, D]."""
+    return {name: np.concatenate([of[name] for of in features]) for name in (features[0] if features else ())}
+
+
+def batches_by_length(lengths: Sequence[int], rows: Sequence[int], max_tokens: int) -> list[list[int]]:
     """Split requests into batches of similar length, so that little is padding.
 
     Args:
-        lengths: tokens of each request.
+        lengths: tokens of the longest row of each request.
+        rows: rows of each request.
         max_tokens: of a batch with its padding; a longer request is a batch of its own.
 
     Returns:
         Indices into ``lengths``; every request is in exactly one batch.
     """
     batches: list[list[int]] = []
+    taken = 0
     for index in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
-        # The first of a batch is its longest, so a batch takes len(first) tokens for each of its rows.
-        if batches and lengths[batches[-1][0]] * (len(batches[-1]) + 1) <= max_tokens:
+        # The first of a batch is its longest, so every row of the batch takes that many tokens.
+        if batches and lengths[batches[-1][0]] * (taken + rows[index]) <= max_tokens:
             batches[-1].append(index)
+            taken += rows[index]
         else:
             batches.append([index])
+            taken = rows[index]
     return batches
 
 
-def _stack(rows: Sequence[Ids], padding: int = 0) -> Ids:
-    out = np.full((len(rows), max(map(len, rows))), padding, np.int64)
+def _visual_index(pack: Pack, prepared: Prepared, family: Family, offsets: Mapping[bytes, int]) -> NDArray[np.int64]:
+    """k+1 where visual row k of the batch's features belongs, 0 for other tokens, int64 [L]."""
+    index_L = np.zeros(len(pack.input_ids_L), np.int64)
+    visual = np.isin(pack.input_ids_L, family.visual_tokens)
+    for number, (key, medium) in enumerate(zip(prepared.keys, prepared.media, strict=True)):
+        index_L[visual & (pack.media_L == number + 1)] = offsets[key] + 1 + np.arange(medium.rows)
+    return index_L
+
+
+def _stack(rows: Sequence[NDArray[Any]], padding: int = 0) -> NDArray[np.int64]:
+    """Rows [..., L] of different length -> [B, ..., L], padded on the right."""
+    longest = max(row.shape[-1] for row in rows)
+    out = np.full((len(rows), *rows[0].shape[:-1], longest), padding, np.int64)
     for index, row in enumerate(rows):
-        out[index, : len(row)] = row
+        out[index, ..., : row.shape[-1]] = row
     return out

@@ -7,31 +7,48 @@ import os
 import stat
 import sys
 import time
-from collections.abc import Generator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
-from typing import cast
+from types import ModuleType
+from typing import BinaryIO
 
 import click
 
-from .errors import YojError
-from .jsonl import Summary, previous_results, score_file
+from .errors import RequestError, YojError
+from .jsonl import Done, Settings, Summary, keep_finished, read_lines, read_results, score_lines
+from .manifest import Mode
+from .orders import Orders
 from .request import Overflow
 from .scorer import Scorer
+
+fcntl: ModuleType | None
+try:
+    import fcntl
+except ImportError:  # Windows has no such locks and flags
+    fcntl = None
 
 EPILOG = """\b
 Examples:
   yoj-score judge.yoj --image photo.jpg --prompt "What is shown?" \\
       --response "A cat." --response "A red bus."
+  yoj-score judge.yoj --video frames/ --prompt "What happens?" \\
+      --response "A ball rolls." --response "Nothing." --orders 2
   yoj-score judge.yoj requests.jsonl --out scores.jsonl
 
 \b
 A line of requests.jsonl:
   {"prompt": "What is shown?", "image": "photo.jpg",
    "responses": ["A cat.", "A red bus."], "rankings": [2, 1]}
-image (one path or a list, relative to the file) and rankings (1 = best) may be
-left out. A line of scores.jsonl has the scores, or the error, of one request.
+image (one path or a list, relative to the file), video (a file or a folder of
+frames, with seconds_between_frames) and rankings (1 = best) may be left out.
+
+\b
+A line of scores.jsonl has line, request, run and either scores, probabilities,
+ranks, best, margin and entropy, or error. Failed lines are tried again when the
+command is repeated with the same --out. Exit status: 0 when every request was
+scored, 1 when some failed, 2 when the command itself was wrong.
 """
 
 
@@ -40,13 +57,23 @@ def readable_errors() -> Generator[None]:
     """Show what yoj raises on purpose as a message, not as a traceback."""
     try:
         yield
-    except YojError as error:
+    except (YojError, OSError) as error:
         raise click.ClickException(str(error)) from error
+
+
+def _orders(ctx: click.Context, parameter: click.Parameter, value: str) -> Orders:
+    if value == "all":
+        return "all"
+    if not value.isdecimal() or int(value) < 1:
+        raise click.BadParameter("give a number from 1, or all.", ctx, parameter)
+    return int(value)
 
 
 @click.command(epilog=EPILOG)
 @click.argument("bundle", type=click.Path(path_type=Path))
-@click.argument("requests", required=False, type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument(
+    "requests", required=False, type=click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path)
+)
 @click.option("--prompt", help="The question.")
 @click.option("--response", "responses", multiple=True, help="A candidate answer; give the option once for each.")
 @click.option(
@@ -55,6 +82,20 @@ def readable_errors() -> Generator[None]:
     multiple=True,
     type=click.Path(path_type=Path),
     help="An image that the prompt is about; may be repeated.",
+)
+@click.option("--video", type=click.Path(path_type=Path), help="A video file, or a folder of frames.")
+@click.option("--fps", type=float, help="Frames a second of a folder of frames.  [default: one every 4 seconds]")
+@click.option(
+    "--mode",
+    type=click.Choice(["joint", "isolated"]),
+    help="joint: each response sees those before it. isolated: each is scored as if alone.  [default: as trained]",
+)
+@click.option(
+    "--orders",
+    default="1",
+    show_default=True,
+    callback=_orders,
+    help="Read the responses in so many orders, or in all of up to 4, and average the scores.",
 )
 @click.option(
     "--out",
@@ -78,28 +119,34 @@ def main(
     prompt: str | None,
     responses: tuple[str, ...],
     images: tuple[Path, ...],
+    video: Path | None,
+    fps: float | None,
+    mode: Mode | None,
+    orders: Orders,
     out: Path | None,
-    overflow: str,
+    overflow: Overflow,
     threads: int | None,
     as_json: bool,
 ) -> None:
     """Score N responses to a prompt, in one forward pass of the model in BUNDLE.
 
-    Either give one request with --prompt and --response, or a file of REQUESTS in JSON lines.
+    Either give one request with --prompt and --response, or a file of REQUESTS in JSON lines (- for standard input).
     """
-    if requests is not None and (prompt is not None or responses or images or as_json):
-        raise click.UsageError("Give a file of requests, or --prompt and --response with --image, not both.")
+    if requests is not None and (prompt is not None or responses or images or video or fps or as_json):
+        raise click.UsageError("Give a file of requests, or --prompt and --response with their media, not both.")
     if requests is None and (prompt is None or not responses):
         raise click.UsageError("Give --prompt and at least one --response, or a file of requests.")
     if requests is None and out is not None:
         raise click.UsageError("--out is for a file of requests.")
     with readable_errors():
-        scorer = Scorer.load(bundle, threads=threads)
-        policy = cast(Overflow, overflow)
         if requests is not None:
-            _score_file(scorer, requests, out, policy)
+            settings = Settings(Path() if str(requests) == "-" else requests.parent, mode, orders, overflow)
+            _score_file(lambda: Scorer.load(bundle, threads=threads), requests, out, settings)
             return
-        judgement = scorer.score(cast(str, prompt), responses, images=images, overflow=policy)
+        scorer = Scorer.load(bundle, threads=threads)
+        judgement = scorer.score(
+            prompt or "", responses, images=images, video=video, fps=fps, overflow=overflow, mode=mode, orders=orders
+        )
     if as_json:
         click.echo(json.dumps(judgement.to_dict()))
         return
@@ -107,35 +154,54 @@ def main(
     click.echo(f"{judgement.table(responses)}\n{phases}")
 
 
-def _score_file(scorer: Scorer, requests: Path, out: Path | None, overflow: Overflow) -> None:
-    total = sum(1 for line in requests.read_bytes().splitlines() if line.strip())
-    begin = time.perf_counter()
-    file = out or _redirected_output()
-    previous = previous_results(file) if file else b""
-    with (
-        file.open("ab") if file else nullcontext(sys.stdout.buffer) as results,
-        click.progressbar(length=total, label="scoring", file=sys.stderr) as bar,
-    ):
+def _score_file(load: Callable[[], Scorer], requests: Path, out: Path | None, settings: Settings) -> None:
+    lines = read_lines(sys.stdin.buffer.read() if str(requests) == "-" else requests.read_bytes())
+    with _results(requests, out) as (stream, done), readable_errors():
+        scorer = load()
+        begin = time.perf_counter()
 
-        def write(lines: bytes) -> None:
-            results.write(lines)
-            results.flush()
+        def write(text: bytes) -> None:
+            stream.write(text)
+            stream.flush()
 
-        summary = score_file(scorer, requests, previous, write, overflow, bar.update)
-    _report(summary, total, time.perf_counter() - begin)
-    if summary.failed:
+        with click.progressbar(length=len(lines), label="scoring", file=sys.stderr) as bar:
+            summary = score_lines(scorer, lines, done, settings, write, bar.update)
+    _report(summary, len(lines), time.perf_counter() - begin)
+    if summary.failed or summary.scored != len(lines):
         sys.exit(1)
 
 
-def _redirected_output() -> Path | None:
-    """The file that standard output goes to, so that ``>>`` goes on where an earlier run stopped."""
-    if not stat.S_ISREG(os.fstat(sys.stdout.fileno()).st_mode):
-        return None
-    try:
-        with (path := Path("/dev/stdout")).open("a+b"):
-            return path
-    except OSError:  # a system on which an open file has no path of its own: results are written, but not resumed
-        return None
+@contextmanager
+def _results(requests: Path, out: Path | None) -> Generator[tuple[BinaryIO, list[Done]]]:
+    """Where the results go, and those that an earlier run left there."""
+    if out is None:
+        yield sys.stdout.buffer, _appended_results()
+        return
+    if out.exists() and (not out.is_file() or (str(requests) != "-" and out.samefile(requests))):
+        raise RequestError(f"--out {out} is {'the requests themselves' if out.is_file() else 'no plain file'}.")
+    done = keep_finished(out)
+    with out.open("ab") as stream:
+        if fcntl is not None:
+            try:
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise RequestError(f"Another process writes to {out}. Wait for it, or choose another file.") from error
+        yield stream, done
+
+
+def _appended_results() -> list[Done]:
+    """What stands in the file that the shell's ``>>`` appends to; nothing for a pipe, a terminal or ``>``."""
+    output = sys.stdout.fileno()
+    if (
+        fcntl is None
+        or not stat.S_ISREG(os.fstat(output).st_mode)
+        or not fcntl.fcntl(output, fcntl.F_GETFL) & os.O_APPEND
+    ):
+        return []
+    text = Path("/dev/stdout").read_bytes()
+    done = read_results(text, "standard output's file")
+    os.ftruncate(output, text.rfind(b"\n") + 1)
+    return done
 
 
 def _report(summary: Summary, total: int, seconds: float) -> None:

@@ -23,7 +23,7 @@ class LimitError(RequestError):
 
 
 class MediaError(RequestError):
-    """An image that cannot be read as one still picture."""
+    """An image or video that cannot be read, or that the model cannot take."""
 
 
 class EngineError(YojError, RuntimeError):

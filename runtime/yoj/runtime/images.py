@@ -97,14 +97,13 @@ def _pixels(image: Image.Image, max_pixels: int, name: str) -> NDArray[np.uint8]
 
 
 def _to_rgb(image: Image.Image, name: str) -> NDArray[np.uint8]:
-    if image.mode in ("I", "I;16", "I;16L", "I;16B", "I;16N"):
+    if image.mode in ("I;16", "I;16L", "I;16B", "I;16N"):
         # convert("RGB") would clip every value above 255 to white.
         grey = np.asarray(image).astype(np.int64)
-        if grey.min() < 0 or grey.max() > 0xFFFF:
-            raise MediaError(f"{name} has {image.mode} pixels outside 0..65535; save it with 8 or 16 bits.")
         return np.repeat(((grey + 128) // 257).astype(np.uint8)[:, :, None], 3, axis=2)
-    if image.mode == "F":
-        raise MediaError(f"{name} has floating-point pixels; save it with 8 bits a channel.")
+    if image.mode in ("I", "F"):
+        kind = "32-bit" if image.mode == "I" else "floating-point"
+        raise MediaError(f"{name} has {kind} pixels, whose white is unknown; save it with 8 or 16 bits a channel.")
     if image.mode == "P" and "transparency" in image.info:
         image = image.convert("RGBA")  # Pillow warns when a palette's byte transparency is dropped in one step
     return np.asarray(image.convert("RGB"))

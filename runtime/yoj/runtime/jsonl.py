@@ -1,13 +1,14 @@
 """Files of requests, one JSON object a line, scored into files of judgements, one line for each.
 
-A line of the result names the request's line and hash, so that an interrupted run goes on where it stopped and never
-mixes the results of two files.
+A line of the result names the request's line and hash and the run's settings, so that an interrupted run goes on where
+it stopped and never mixes the results of two files or of two bundles.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
+import os
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,30 +17,52 @@ import msgspec
 
 from .errors import RequestError, YojError
 from .judgement import Judgement
+from .manifest import Mode
+from .orders import Orders
 from .request import Overflow, Request
 from .scorer import Scorer
 
 CHUNK = 16
 """Requests that are scored together and written before the next are read."""
+OURS = b'{"line":'
+"""How every line of the results begins."""
+MISSPELT = {"images": "image", "videos": "video", "response": "responses", "ranking": "rankings"}
 
 
 class Line(msgspec.Struct):
-    """One line of requests, in the fields of the reference's training data; other fields are ignored."""
+    """One line of requests, in the fields of the reference's training data. Fields of other names are ignored."""
 
     prompt: str
     responses: list[str]
     image: str | list[str] | None = None
     """Path, or paths, relative to the folder of the file."""
     video: str | list[str] | None = None
+    """A video file or a folder of frames, or the frames."""
+    seconds_between_frames: float | None = None
+    """Of a folder or list of frames; 4 where it is left out."""
     rankings: list[float] | None = None
     """[N] 1 = best, ties allowed; compared with the scores in the summary."""
 
 
-class _Done(msgspec.Struct):
+class Done(msgspec.Struct):
+    """What a finished line says of itself."""
+
     line: int
     request: str
+    run: str
     best: int | None = None
     error: dict[str, str] | None = None
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How the requests of a file are scored."""
+
+    folder: Path
+    """Images and videos are relative to it."""
+    mode: Mode | None = None
+    orders: Orders = 1
+    overflow: Overflow = "error"
 
 
 @dataclass
@@ -58,7 +81,9 @@ class Summary:
 
 
 @dataclass(frozen=True)
-class _Numbered:
+class Numbered:
+    """A line of the requests."""
+
     number: int
     text: bytes
     digest: str = field(init=False)
@@ -67,112 +92,169 @@ class _Numbered:
         object.__setattr__(self, "digest", hashlib.sha256(self.text).hexdigest()[:16])
 
 
-def previous_results(file: Path) -> bytes:
-    """The whole lines that an earlier run wrote; a half-written last line is removed from the file."""
-    with file.open("a+b") as stream:
-        stream.seek(0)
-        text = stream.read()
-        whole = text[: text.rfind(b"\n") + 1]
-        if len(whole) < len(text):
-            stream.truncate(len(whole))
-    return whole
+def read_lines(text: bytes) -> list[Numbered]:
+    """The lines of a file of requests; blank ones are passed over."""
+    return [Numbered(n, line) for n, line in enumerate(text.splitlines(), 1) if line.strip()]
 
 
-def score_file(
+def read_results(text: bytes, name: str) -> list[Done]:
+    """The whole lines of a file of results.
+
+    Raises:
+        RequestError: the text is not, or not only, results.
+    """
+    whole = text[: text.rfind(b"\n") + 1]
+    rest = text[len(whole) :]
+    if rest and not (rest.startswith(OURS) or OURS.startswith(rest)):
+        raise RequestError(f"{name} holds something else than results. Choose another file for the results.")
+    try:
+        return [msgspec.json.decode(line, type=Done) for line in whole.splitlines()]
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise RequestError(
+            f"{name} holds something else than results: {error}. Choose another file for the results."
+        ) from error
+
+
+def keep_finished(file: Path) -> list[Done]:
+    """The scored lines of a file of results; failed and half-written ones are taken out, to be tried again.
+
+    Raises:
+        RequestError: the file holds something else; it is left as it is.
+    """
+    if not file.exists():
+        return []
+    text = file.read_bytes()
+    done = read_results(text, str(file))
+    lines = text.splitlines(keepends=True)
+    kept = b"".join(line for line, entry in zip(lines, done, strict=False) if entry.error is None)
+    if kept != text:
+        spare = file.with_name(f".{file.name}.{os.getpid()}.tmp")
+        spare.write_bytes(kept)
+        spare.replace(file)
+    return [entry for entry in done if entry.error is None]
+
+
+def score_lines(
     scorer: Scorer,
-    requests: Path,
-    previous: bytes,
+    lines: Sequence[Numbered],
+    done: Sequence[Done],
+    settings: Settings,
     write: Callable[[bytes], None],
-    overflow: Overflow,
     advance: Callable[[int], None],
 ) -> Summary:
-    """Score every line of a file that has no result yet.
+    """Score every line that has no result yet.
 
     Args:
         scorer: loaded.
-        requests: JSON lines; blank lines are passed over.
-        previous: results of an earlier run, which are not computed again.
+        lines: of `read_lines`.
+        done: results of an earlier run, which are not computed again.
+        settings: of the run.
         write: called with the results of some lines, each ending in a newline.
-        overflow: see `Request`.
         advance: called with the number of lines finished.
 
     Raises:
-        RequestError: ``previous`` holds results of other requests.
+        RequestError: ``done`` are results of other requests, another bundle or other settings.
     """
-    lines = [_Numbered(n, text) for n, text in enumerate(requests.read_bytes().splitlines(), 1) if text.strip()]
-    done = _read_done(previous, requests)
-    summary = Summary()
-    wrong = [line.number for line in lines if line.number in done and done[line.number].request != line.digest]
-    if wrong or done.keys() - {line.number for line in lines}:
-        at = f"line {wrong[0]} is another request" if wrong else "it has more lines"
-        raise RequestError(f"The results do not belong to {requests}: {at}. Choose another file for the results.")
+    run = _run_digest(scorer, settings)
+    _check_same(lines, done, run)
+    finished, summary = {entry.line: entry for entry in done}, Summary(resumed=len(done))
     for line in lines:
-        if line.number in done:
-            summary.resumed += 1
-            _count(summary, line, done[line.number].best, done[line.number].error)
-    advance(summary.resumed)
-    waiting = [line for line in lines if line.number not in done]
-    for chunk in (waiting[start : start + CHUNK] for start in range(0, len(waiting), CHUNK)):
-        results = list(_score_chunk(scorer, chunk, requests.parent, overflow))
-        write(b"".join(msgspec.json.encode(_result(*pair)) + b"\n" for pair in zip(chunk, results, strict=True)))
+        if line.number in finished:
+            _count(summary, line, finished[line.number])
+    advance(len(done))
+    waiting = [line for line in lines if line.number not in finished]
+    for start in range(0, len(waiting), CHUNK):
+        chunk = waiting[start : start + CHUNK]
+        results = _score_chunk(scorer, chunk, settings)
+        write(b"".join(_encode(line, run, result) for line, result in zip(chunk, results, strict=True)))
         for line, result in zip(chunk, results, strict=True):
-            if isinstance(result, YojError):
-                _count(summary, line, None, {"message": str(result)})
-            else:
-                _count(summary, line, result.best, None)
+            failed = None if isinstance(result, Judgement) else {"message": str(result)}
+            best = result.best if isinstance(result, Judgement) else None
+            _count(summary, line, Done(line.number, line.digest, run, best, failed))
         advance(len(chunk))
     return summary
 
 
-def _score_chunk(
-    scorer: Scorer, chunk: Iterable[_Numbered], folder: Path, overflow: Overflow
-) -> Iterator[Judgement | YojError]:
-    parsed = [_parse(line, folder, overflow) for line in chunk]
+def _run_digest(scorer: Scorer, settings: Settings) -> str:
+    """Of everything but the requests that the scores depend on."""
+    of = (scorer.manifest.digest, scorer.engine.engine, scorer.engine.precision)
+    of += (settings.mode or scorer.manifest.trained_mode, str(settings.orders), settings.overflow)
+    return hashlib.sha256("\n".join(of).encode()).hexdigest()[:16]
+
+
+def _check_same(lines: Sequence[Numbered], done: Sequence[Done], run: str) -> None:
+    requests = {line.number: line.digest for line in lines}
+    wrong = next((entry.line for entry in done if requests.get(entry.line) != entry.request), None)
+    if wrong is not None:
+        raise RequestError(
+            f"The results do not belong to these requests: line {wrong} is another request. Choose another file."
+        )
+    if any(entry.run != run for entry in done):
+        raise RequestError(
+            "The results come from another bundle, or from another mode, number of orders or overflow setting; they "
+            "would not compare. Choose another file for the results."
+        )
+
+
+def _score_chunk(scorer: Scorer, chunk: Sequence[Numbered], settings: Settings) -> list[Judgement | Exception]:
+    """A judgement or an error for each line. Whatever goes wrong with one line stays with it."""
+    parsed = [_parse(line, settings) for line in chunk]
     good = [request for request in parsed if isinstance(request, Request)]
-    judgements = iter(scorer.score_batch(good, on_error="return"))
-    for request in parsed:
-        yield next(judgements) if isinstance(request, Request) else request
+    results: list[Judgement | Exception] = []
+    try:
+        results += scorer.score_batch(good, mode=settings.mode, orders=settings.orders, on_error="return")
+    except Exception as error:
+        if len(chunk) == 1:
+            return [error]
+        return [result for line in chunk for result in _score_chunk(scorer, [line], settings)]
+    judgements = iter(results)
+    return [next(judgements) if isinstance(request, Request) else request for request in parsed]
 
 
-def _parse(line: _Numbered, folder: Path, overflow: Overflow) -> Request | YojError:
+def _parse(line: Numbered, settings: Settings) -> Request | YojError:
     try:
         entry = msgspec.json.decode(line.text, type=Line)
+        names = msgspec.json.decode(line.text, type=dict[str, msgspec.Raw])
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         return RequestError(f"not a request: {error}. A line is an object with prompt and responses.")
-    if entry.video is not None:
-        return RequestError("video is not supported by this version; give frames as image.")
+    if wrong := next((name for name in names if name in MISSPELT), None):
+        return RequestError(f"the field {wrong!r} is not read; it is called {MISSPELT[wrong]!r}.")
+    if "fps" in names:
+        return RequestError(
+            "the field 'fps' is not read: in the reference's data it holds seconds. Give seconds_between_frames."
+        )
     if entry.rankings is not None and len(entry.rankings) != len(entry.responses):
         return RequestError(f"{len(entry.rankings)} rankings for {len(entry.responses)} responses; give one for each.")
+    if entry.seconds_between_frames is not None and not entry.seconds_between_frames > 0:
+        return RequestError(f"seconds_between_frames is {entry.seconds_between_frames}; give a number above 0.")
     images = [entry.image] if isinstance(entry.image, str) else entry.image or []
-    return Request(entry.prompt, entry.responses, [folder / image for image in images], overflow)
+    video = [settings.folder / frame for frame in entry.video] if isinstance(entry.video, list) else entry.video
+    return Request(
+        entry.prompt,
+        entry.responses,
+        [settings.folder / image for image in images],
+        settings.folder / video if isinstance(video, str) else video,
+        1 / entry.seconds_between_frames if entry.seconds_between_frames else None,
+        settings.overflow,
+    )
 
 
-def _result(line: _Numbered, result: Judgement | YojError) -> dict[str, Any]:
-    about: dict[str, Any] = {"line": line.number, "request": line.digest}
-    if isinstance(result, YojError):
-        return about | {"error": {"type": type(result).__name__, "message": str(result)}}
+def _encode(line: Numbered, run: str, result: Judgement | Exception) -> bytes:
+    about: dict[str, Any] = {"line": line.number, "request": line.digest, "run": run}
+    if not isinstance(result, Judgement):
+        return msgspec.json.encode(about | {"error": {"type": type(result).__name__, "message": str(result)}}) + b"\n"
     fields = result.to_dict()
     del fields["timings_ms"], fields["provenance"]
-    return about | fields
+    return msgspec.json.encode(about | fields) + b"\n"
 
 
-def _read_done(previous: bytes, requests: Path) -> dict[int, _Done]:
-    try:
-        done = [msgspec.json.decode(line, type=_Done) for line in previous.splitlines()]
-    except msgspec.MsgspecError as error:
-        raise RequestError(
-            f"The file for the results of {requests} holds something else: {error}. Choose another file."
-        ) from error
-    return {entry.line: entry for entry in done}
-
-
-def _count(summary: Summary, line: _Numbered, best: int | None, error: dict[str, str] | None) -> None:
-    if error is not None or best is None:
+def _count(summary: Summary, line: Numbered, done: Done) -> None:
+    if done.error is not None or done.best is None:
         summary.failed += 1
-        summary.first_error = summary.first_error or f"line {line.number}: {(error or {}).get('message', '')}"
+        summary.first_error = summary.first_error or f"line {line.number}: {(done.error or {}).get('message', '')}"
         return
     summary.scored += 1
     rankings = msgspec.json.decode(line.text, type=Line).rankings
     if rankings:
         summary.ranked += 1
-        summary.right += rankings[best] == min(rankings)
+        summary.right += rankings[done.best] == min(rankings)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .manifest import Mode
 from .packing import Cut
 
 
@@ -33,6 +34,16 @@ class Judgement:
     """Of the probabilities, in nats: 0 is certain, log(N) is undecided."""
     calibrated: bool
     """Whether the temperature was fitted on rankings or is the neutral 1.0."""
+    mode: Mode = "joint"
+    """How the responses were read."""
+    trained_mode: Mode = "joint"
+    """How the model was trained to read them; scores of the other mode are an extrapolation."""
+    orders: int = 1
+    """Orders in which the responses were read; with several, scores are centred in each and averaged."""
+    order_spread: tuple[float, ...] | None = None
+    """[N] standard deviation of the centred scores over the orders."""
+    order_agreement: float | None = None
+    """Share of the orders whose best response is the best on average."""
     cuts: tuple[Cut, ...] = ()
     """Responses that ``overflow="truncate"`` shortened."""
     timings_ms: dict[str, float] = field(default_factory=dict[str, float])
@@ -63,6 +74,13 @@ class Judgement:
         lines.append(
             f"{margin}entropy {self.entropy:.3f} nats, probabilities {'' if self.calibrated else 'not '}calibrated"
         )
+        if self.order_spread is not None:
+            lines.append(
+                f"{self.orders} orders: same best response in {self.order_agreement:.0%} of them, "
+                f"scores spread by {max(self.order_spread):.4f} at most"
+            )
+        if self.mode != self.trained_mode:
+            lines.append(f"read in {self.mode} mode; the model was trained in {self.trained_mode} mode")
         lines += [f"response {c.response} was cut from {c.characters} to {c.kept} characters" for c in self.cuts]
         return "\n".join(lines)
 
@@ -99,5 +117,5 @@ def judge(scores_N: NDArray[np.float32], temperature: float, calibrated: bool, *
 
 
 def _shorten(text: str, width: int = 60) -> str:
-    flat = " ".join(text.split())
+    flat = "".join(c if c.isprintable() else "\ufffd" for c in " ".join(text.split()))
     return flat if len(flat) <= width else flat[: width - 1] + "…"

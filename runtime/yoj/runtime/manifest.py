@@ -6,7 +6,7 @@ The JSON schema of these structs is ``manifest.schema.json`` in this folder; a t
 from __future__ import annotations
 
 import hashlib
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -15,7 +15,8 @@ from .errors import BundleError
 SCHEMA_VERSION = 1
 MANIFEST_NAME = "manifest.json"
 
-PieceKind = Literal["token", "text", "media", "image", "index", "prompt", "responses"]
+PieceKind = Literal["token", "text", "media", "medium", "index", "prompt", "responses"]
+Mode = Literal["joint", "isolated"]
 LayoutName = Literal["assistant", "user"]
 Readout = Literal["last", "first", "first_last_concat", "first_last_add", "first_last_sub", "response_mean"]
 
@@ -25,8 +26,8 @@ class Piece(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
 
     kind: PieceKind
     """token: one special token. text: literal text. prompt, responses: the request's own text.
-    media: all images of the request, each as ``Layout.one_image`` or ``Layout.each_image``.
-    Inside those two: image, the tokens of one image; index, its 1-based number."""
+    media: all images of the request, then its video, each as one of ``Layout.one_image``, ``each_image``, ``video``.
+    Inside those: medium, what stands for the image or video; index, its 1-based number."""
     value: str = ""
     """The special token or the literal text; empty for the other kinds."""
 
@@ -41,13 +42,15 @@ class Layout(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     glue: str
     """Text on either side of the separator, two newlines in the reference."""
     text_only: tuple[Piece, ...]
-    """A pack without images."""
-    with_images: tuple[Piece, ...]
-    """A pack with at least one image."""
+    """A pack without images or video."""
+    with_media: tuple[Piece, ...]
+    """A pack with at least one image or a video."""
     one_image: tuple[Piece, ...]
     """What stands for the image of a request that has one."""
     each_image: tuple[Piece, ...]
     """What stands for each image of a request that has several."""
+    video: tuple[Piece, ...]
+    """What stands for a video."""
 
 
 class ValueHead(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -75,7 +78,9 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     pixels: int
     """Width times height of one image."""
     frames: int
-    """Frames of a video; 0 where video is not supported."""
+    """Frames of a video that the model sees; 0 where it takes none."""
+    images_with_video: bool
+    """Whether one request may have both."""
 
 
 class TensorSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -102,13 +107,13 @@ class Engine(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     engine: str
     precision: str
     graphs: dict[str, Graph]
-    """Role (``vision``, ``scorer.joint``) -> graph."""
+    """Role (``vision``, ``scorer.joint``, ``scorer.segmented``) -> graph."""
 
 
 class Probabilities(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """How scores become P(best): softmax(scores / temperature)."""
 
-    temperature: float
+    temperature: Annotated[float, msgspec.Meta(gt=0)]
     calibrated: bool
     """False while the temperature is the neutral 1.0 and nothing was fitted."""
 
@@ -136,7 +141,8 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     schema_version: int
     family: str
     """``model_type`` of the checkpoint: which family module packs and prepares the requests."""
-    trained_mode: Literal["joint", "isolated"]
+    trained_mode: Mode
+    """How the model was trained to read a pack: responses that see those before them, or one at a time."""
     layout: Layout
     value_head: ValueHead
     limits: Limits

@@ -6,8 +6,8 @@ neighbours. Special tokens come only from the layout: their names inside a user'
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeAlias, cast
 
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from .errors import BundleError, LimitError
-from .manifest import Layout, Piece
+from .manifest import Layout, Mode
 from .request import Request
 
 Ids: TypeAlias = NDArray[np.int64]
@@ -34,12 +34,24 @@ class Cut:
 
 
 @dataclass(frozen=True)
+class Span:
+    """A part of a medium's place in the row: text, or else tokens that the family chose."""
+
+    text: str = ""
+    ids: Ids | None = None
+
+
+@dataclass(frozen=True)
 class Pack:
     """One request as one row of tokens."""
 
     input_ids_L: Ids
-    image_L: Ids
-    """k+1 where the token belongs to image k of the request, 0 elsewhere."""
+    media_L: Ids
+    """k+1 where the token stands for medium k of the request, 0 elsewhere."""
+    segment_L: Ids
+    """0 for the prompt and for everything in joint mode; k+1 for response k in isolated mode."""
+    index_L: Ids
+    """Place of the token in the sequence that it is part of: restarts after the prompt in isolated mode."""
     response_start_N: Ids
     """First token of each response: the one after its separator, as the reference counts. For the first response,
     the token that holds its first character."""
@@ -76,69 +88,94 @@ class Packer:
             raise BundleError(f"The bundle's tokenizer has no token {token}. Export the bundle again.")
         return found
 
-    def pack(self, request: Request, images: Sequence[Ids] = ()) -> Pack:
+    def pack(self, request: Request, media: Sequence[Sequence[Span]] = (), mode: Mode = "joint") -> Pack:
         """Pack a checked request.
 
         Args:
             request: with at least one response.
-            images: the token ids that stand for each image.
+            media: what stands for each image, or for the video.
+            mode: ``joint``, the responses one after the other; ``isolated``, each after the prompt as if alone.
 
         Raises:
             LimitError: longer than the bundle allows, unless the request says ``overflow="truncate"`` and
                 shortening responses is enough.
         """
-        pack = self._pack(request.prompt, request.responses, images)
+        build = self._pack if mode == "joint" else self._pack_isolated
+        pack = build(_Parts(request.prompt, request.responses, media, request.video is not None))
         if len(pack.input_ids_L) <= self._max_tokens:
             return pack
         if request.overflow == "truncate":
-            return self._pack_cut(request, images, len(pack.input_ids_L))
+            return self._pack_cut(request, media, build, len(pack.input_ids_L))
         spans = ", ".join(f"{k}: {n}" for k, n in enumerate(_spans(pack)))
         raise LimitError(
             f"The pack has L={len(pack.input_ids_L):,} tokens; the limit of this bundle is {self._max_tokens:,}. "
             f"Tokens by response: {spans}. Shorten or split the request, or ask for overflow='truncate'."
         )
 
-    def _pack(self, prompt: str, responses: Sequence[str], images: Sequence[Ids]) -> Pack:
+    def _pack(self, parts: _Parts) -> Pack:
         row = _Row(self._tokenizer)
-        self._add(row, self._layout.with_images if images else self._layout.text_only, prompt, responses, images)
+        self._add(row, parts)
         row.flush()
         separators = row.separators
         ends = [*(position - 1 for position in separators), row.length - 1]
         starts = [row.first_start, *(min(position + 1, row.length - 1) for position in separators)]
         return Pack(
             input_ids_L=np.concatenate(row.ids, dtype=np.int64),
-            image_L=np.concatenate(row.image, dtype=np.int64),
+            media_L=np.concatenate(row.media, dtype=np.int64),
+            segment_L=np.zeros(row.length, np.int64),
+            index_L=np.arange(row.length),
             response_start_N=np.minimum(np.array(starts, np.int64), ends),
             response_end_N=np.array(ends, np.int64),
         )
 
-    def _add(
-        self, row: _Row, pieces: Iterable[Piece], prompt: str, responses: Sequence[str], images: Sequence[Ids]
-    ) -> None:
-        for piece in pieces:
+    def _pack_isolated(self, parts: _Parts) -> Pack:
+        """The packs of the single responses, with what they share written once.
+
+        A response whose first characters merge with the end of the prompt takes the tokens that differ with it.
+        """
+        alone = [self._pack(replace(parts, responses=[response])) for response in parts.responses]
+        shared = min(int(pack.response_start_N[0]) for pack in alone)
+        for pack in alone[1:]:
+            differs = pack.input_ids_L[:shared] != alone[0].input_ids_L[:shared]
+            shared = int(differs.argmax()) if differs.any() else shared
+        tails = [len(pack.input_ids_L) - shared for pack in alone]
+        begins = shared + np.cumsum([0, *tails[:-1]])
+        starts = [int(pack.response_start_N[0]) - shared for pack in alone]
+        return Pack(
+            input_ids_L=np.concatenate([alone[0].input_ids_L[:shared], *(p.input_ids_L[shared:] for p in alone)]),
+            media_L=np.concatenate([alone[0].media_L[:shared], *(p.media_L[shared:] for p in alone)]),
+            segment_L=np.repeat(np.arange(len(alone) + 1), [shared, *tails]),
+            index_L=np.concatenate([np.arange(shared), *(shared + np.arange(tail) for tail in tails)]),
+            response_start_N=begins + np.array(starts, np.int64),
+            response_end_N=begins + np.array(tails, np.int64) - 1,
+        )
+
+    def _add(self, row: _Row, parts: _Parts) -> None:
+        for piece in self._layout.with_media if parts.media else self._layout.text_only:
             if piece.kind == "token":
                 row.token(self.token_id(piece.value))
             elif piece.kind == "text":
                 row.text(piece.value)
             elif piece.kind == "prompt":
-                row.text(prompt)
+                row.text(parts.prompt)
             elif piece.kind == "media":
-                self._add_images(row, images)
+                self._add_media(row, parts)
             elif piece.kind == "responses":
                 row.mark_first_start()
-                for number, response in enumerate(responses):
+                for number, response in enumerate(parts.responses):
                     if number:
                         row.text(self._layout.glue)
                         row.token(self._layout.separator_id, separator=True)
                         row.text(self._layout.glue)
                     row.text(response)
 
-    def _add_images(self, row: _Row, images: Sequence[Ids]) -> None:
-        pieces = self._layout.one_image if len(images) == 1 else self._layout.each_image
-        for number, ids in enumerate(images):
-            for piece in pieces:
-                if piece.kind == "image":
-                    row.image_tokens(ids, number + 1)
+    def _add_media(self, row: _Row, parts: _Parts) -> None:
+        images = len(parts.media) - parts.ends_with_video
+        image = self._layout.one_image if images == 1 else self._layout.each_image
+        for number, spans in enumerate(parts.media):
+            for piece in image if number < images else self._layout.video:
+                if piece.kind == "medium":
+                    row.medium(spans, number + 1)
                 elif piece.kind == "index":
                     row.text(str(number + 1))
                 elif piece.kind == "token":
@@ -146,7 +183,9 @@ class Packer:
                 else:
                     row.text(piece.value)
 
-    def _pack_cut(self, request: Request, images: Sequence[Ids], length: int) -> Pack:
+    def _pack_cut(
+        self, request: Request, media: Sequence[Sequence[Span]], build: Callable[[_Parts], Pack], length: int
+    ) -> Pack:
         """Cut the longest responses to one common length, the longest with which the pack fits."""
         offsets = [self._token_ends(response) for response in request.responses]
         sizes = np.array([len(ends) for ends in offsets])
@@ -156,7 +195,7 @@ class Packer:
                 response if len(ends) <= cap else response[: ends[cap - 1]]
                 for response, ends in zip(request.responses, offsets, strict=True)
             ]
-            pack = self._pack(request.prompt, kept, images)
+            pack = build(_Parts(request.prompt, kept, media, request.video is not None))
             over = len(pack.input_ids_L) - self._max_tokens
             if over <= 0:
                 cuts = tuple(
@@ -164,16 +203,27 @@ class Packer:
                     for k, (full, part) in enumerate(zip(request.responses, kept, strict=True))
                     if len(part) < len(full)
                 )
-                return Pack(pack.input_ids_L, pack.image_L, pack.response_start_N, pack.response_end_N, cuts)
+                return replace(pack, cuts=cuts)
             room -= over
         raise LimitError(
             f"The pack has L={length:,} tokens; the limit of this bundle is {self._max_tokens:,}, and the prompt with "
-            "its images leaves no room for the responses. Shorten the prompt or use fewer images."
+            "its media leaves no room for the responses. Shorten the prompt or give fewer images or frames."
         )
 
     def _token_ends(self, text: str) -> list[int]:
         """Where each token of ``text`` ends, in characters."""
         return [end for _, end in self._tokenizer.encode(text, add_special_tokens=False).offsets]
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """What goes into one row."""
+
+    prompt: str
+    responses: Sequence[str]
+    media: Sequence[Sequence[Span]]
+    ends_with_video: bool
+    """Whether the last medium is a video; the others are images."""
 
 
 @dataclass
@@ -182,7 +232,7 @@ class _Row:
 
     tokenizer: Any
     ids: list[Ids] = field(default_factory=list["Ids"])
-    image: list[Ids] = field(default_factory=list["Ids"])
+    media: list[Ids] = field(default_factory=list["Ids"])
     separators: list[int] = field(default_factory=list[int])
     length: int = 0
     first_start: int = 0
@@ -198,9 +248,14 @@ class _Row:
             self.separators.append(self.length)
         self._append(np.array([token], np.int64), 0)
 
-    def image_tokens(self, ids: Ids, number: int) -> None:
-        self.flush()
-        self._append(ids, number)
+    def medium(self, spans: Sequence[Span], number: int) -> None:
+        """What stands for one medium. Its text may merge with the text before and behind, and is not marked as its."""
+        for span in spans:
+            if span.ids is None:
+                self.text(span.text)
+            else:
+                self.flush()
+                self._append(span.ids, number)
 
     def mark_first_start(self) -> None:
         """The next character that is added is the first of the first response."""
@@ -219,9 +274,9 @@ class _Row:
         self._run = ""
         self._append(np.array(encoding.ids, np.int64), 0)
 
-    def _append(self, ids: Ids, image: int) -> None:
+    def _append(self, ids: Ids, medium: int) -> None:
         self.ids.append(ids)
-        self.image.append(np.full(len(ids), image, np.int64))
+        self.media.append(np.full(len(ids), medium, np.int64))
         self.length += len(ids)
 
 

@@ -9,6 +9,7 @@ from typing import Literal
 from .errors import LimitError, RequestError
 from .images import ImageInput
 from .manifest import Limits
+from .video import VideoInput
 
 Overflow = Literal["error", "truncate"]
 
@@ -20,6 +21,10 @@ class Request:
     prompt: str
     responses: Sequence[str]
     images: Sequence[ImageInput] = ()
+    video: VideoInput | None = None
+    """A video file, a folder of frames, or a list of frames."""
+    fps: float | None = None
+    """Frames a second of a folder or list of frames; None for one every 4 seconds."""
     overflow: Overflow = "error"
     """What to do when the pack is longer than the bundle allows: refuse it, or cut the longest responses and say so."""
 
@@ -31,6 +36,8 @@ def check_request(request: Request, limits: Limits) -> None:
         RequestError: no response, a text that is not a string or not valid Unicode.
         LimitError: more responses or images than the bundle takes.
     """
+    if not isinstance(request, Request):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise RequestError(f"A request is a {type(request).__name__}; give a yoj.runtime.Request.")
     _check_list(request.responses, "responses", "strings, even for one response")
     _check_list(request.images, "images", "images, even for one image")
     if not request.responses:
@@ -42,6 +49,12 @@ def check_request(request: Request, limits: Limits) -> None:
         )
     if len(request.images) > limits.images:
         raise LimitError(f"The request has {len(request.images)} images; the limit of this bundle is {limits.images}.")
+    if request.video is not None and not limits.frames:
+        raise LimitError("This bundle takes no video; give frames as images.")
+    if request.video is not None and request.images and not limits.images_with_video:
+        raise LimitError("The model takes images or a video, not both in one request. Leave one of them out.")
+    if request.fps is not None and request.video is None:
+        raise RequestError("fps is given without a video.")
     if request.overflow not in ("error", "truncate"):
         raise RequestError(f"overflow is {request.overflow!r}; give 'error' or 'truncate'.")
     _check_text(request.prompt, "prompt")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Hashable, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, overload
 
@@ -14,17 +16,24 @@ from numpy.typing import NDArray
 
 from .batch import Prepared, batches_by_length, scorer_inputs
 from .bundle import TOKENIZER_NAME, Bundle
+from .cache import FeatureCache
 from .engines import open_session
-from .errors import BundleError, ScoreError, YojError
-from .families import FAMILIES, Arrays, Family
+from .errors import BundleError, EngineError, RequestError, ScoreError, YojError
+from .families import FAMILIES, Arrays, Family, PreparedMedia
 from .images import ImageInput, load_image
 from .judgement import Judgement, judge
-from .manifest import Engine, Manifest
+from .manifest import Engine, Manifest, Mode
+from .orders import Orders, average, plan_orders
 from .packing import Packer
 from .request import Overflow, Request, check_request
+from .video import Video, VideoInput, VideoLimits, load_video
 
 BATCH_TOKENS = 4096
 """Tokens of one batch with its padding. On a CPU larger batches gain nothing, and attention needs L x L memory."""
+
+
+CACHE_BYTES = 256 * 2**20
+"""Of visual features that are kept: some 25 images of a 4B model in float32."""
 
 
 class Scorer:
@@ -51,7 +60,7 @@ class Scorer:
         except msgspec.ValidationError as error:
             raise BundleError(f"{bundle.path}: preprocessing settings: {error}. Export the bundle again.") from error
         self._session = open_session(bundle, engine, threads)
-        self._scorer_inputs = {spec.name for spec in engine.graphs["scorer.joint"].inputs}
+        self._cache = FeatureCache(CACHE_BYTES)
 
     @classmethod
     def load(
@@ -92,13 +101,17 @@ class Scorer:
         """Pixels, placeholders and positions of the bundle's backbone."""
         return self._family
 
-    def score(
+    def score(  # noqa: PLR0913  (what a caller may say of one request, by name)
         self,
         prompt: str,
         responses: Sequence[str],
         *,
         images: Sequence[ImageInput] = (),
+        video: VideoInput | None = None,
+        fps: float | None = None,
         overflow: Overflow = "error",
+        mode: Mode | None = None,
+        orders: Orders = 1,
     ) -> Judgement:
         """Score N responses to one prompt in one forward pass.
 
@@ -106,28 +119,49 @@ class Scorer:
             prompt: the question, as the user asked it.
             responses: [N] the candidate answers.
             images: paths, bytes, PIL images or uint8 [H, W, 3] arrays that the question is about.
+            video: a video file (needs the extra ``video``), a folder of frames, or a list of frames.
+            fps: frames a second of a folder or list of frames; None for one every 4 seconds.
             overflow: ``"error"`` refuses a pack over the bundle's length limit; ``"truncate"`` cuts the longest
                 responses and reports it in ``Judgement.cuts``.
+            mode: see `score_batch`.
+            orders: see `score_batch`.
 
         Raises:
             RequestError: the request is not one that can be scored; see its subclasses.
             EngineError: the engine failed, or returned something that is not a score.
         """
-        return self.score_batch([Request(prompt, responses, images, overflow)])[0]
+        request = Request(prompt, responses, images, video, fps, overflow)
+        return self.score_batch([request], mode=mode, orders=orders)[0]
 
     @overload
-    def score_batch(self, requests: Sequence[Request]) -> list[Judgement]: ...
+    def score_batch(
+        self, requests: Sequence[Request], *, mode: Mode | None = None, orders: Orders = 1
+    ) -> list[Judgement]: ...
     @overload
     def score_batch(
-        self, requests: Sequence[Request], *, on_error: Literal["return"]
+        self,
+        requests: Sequence[Request],
+        *,
+        mode: Mode | None = None,
+        orders: Orders = 1,
+        on_error: Literal["return"],
     ) -> list[Judgement | YojError]: ...
     def score_batch(
-        self, requests: Sequence[Request], *, on_error: Literal["raise", "return"] = "raise"
+        self,
+        requests: Sequence[Request],
+        *,
+        mode: Mode | None = None,
+        orders: Orders = 1,
+        on_error: Literal["raise", "return"] = "raise",
     ) -> list[Judgement] | list[Judgement | YojError]:
         """Score several requests, with different N and with or without images, together.
 
         Args:
             requests: any number.
+            mode: ``"joint"``, each response sees those before it, or ``"isolated"``, each sees the prompt and itself,
+                as if it were scored alone; None for what the model was trained for.
+            orders: of joint reading: k rotations of the responses in one batch, or ``"all"`` for up to 4 responses.
+                Scores are then centred in each order and averaged.
             on_error: ``"raise"`` the first error, or ``"return"`` each error in the place of its judgement.
 
         Returns:
@@ -137,35 +171,62 @@ class Scorer:
         ready: dict[int, Prepared] = {}
         for index, request in enumerate(requests):
             try:
-                ready[index] = self.prepare(request)
+                ready[index] = self.prepare(request, mode, orders)
             except YojError as error:
-                results[index] = _named(error, index, len(requests))
+                # In a list of results an error's place says whose it is.
+                results[index] = error if on_error == "return" else _named(error, index, len(requests))
         if results and on_error == "raise":
             raise next(error for error in results.values() if isinstance(error, YojError))
         order = list(ready)
-        for group in batches_by_length([len(ready[index].pack.input_ids_L) for index in order], BATCH_TOKENS):
+        sizes = [ready[index].tokens for index in order], [len(ready[index].packs) for index in order]
+        for group in batches_by_length(*sizes, BATCH_TOKENS):
             indices = [order[place] for place in group]
             results |= dict(zip(indices, self._score_together([ready[i] for i in indices], on_error), strict=True))
         return [results[index] for index in range(len(requests))]  # type: ignore[return-value]
 
-    def prepare(self, request: Request) -> Prepared:
+    def prepare(self, request: Request, mode: Mode | None = None, orders: Orders = 1) -> Prepared:
         """Decode, preprocess and pack one request: everything before the engine.
 
         Raises:
             RequestError: see `score`.
         """
         limits, timings = self.manifest.limits, dict[str, float]()
+        if mode not in (None, "joint", "isolated"):
+            raise RequestError(f"mode is {mode!r}; give 'joint' or 'isolated'.")
+        mode = mode or self.manifest.trained_mode
         check_request(request, limits)
+        if mode == "isolated" and orders != 1:
+            raise RequestError("Isolated scores do not depend on the order of the responses; leave orders at 1.")
+        plan = plan_orders(len(request.responses), orders)
         with _timed(timings, "decode"):
             pixels = [load_image(image, limits.pixels, f"images[{k}]") for k, image in enumerate(request.images)]
+            video = self._load_video(request)
         with _timed(timings, "preprocess"):
-            images = tuple(self._family.prepare_image(image_HWC) for image_HWC in pixels)
+            media = [self._family.prepare_image(image_HWC) for image_HWC in pixels]
+            if video is not None:
+                media.append(self._family.prepare_video(video.frames_FHWC, video.seconds_F))
+            keys = tuple(_content_key(array) for array in (*pixels, *([video.frames_FHWC] if video else [])))
         with _timed(timings, "pack"):
-            pack = self._packer.pack(request, [image.ids for image in images])
-        return Prepared(pack, images, timings)
+            spans = [medium.spans for medium in media]
+            packs = tuple(
+                self._packer.pack(replace(request, responses=[request.responses[i] for i in order]), spans, mode)
+                for order in plan
+            )
+        return Prepared(packs, plan, tuple(media), keys, mode, timings)
+
+    def _load_video(self, request: Request) -> Video | None:
+        if request.video is None:
+            return None
+        limits = self.manifest.limits
+        return load_video(
+            request.video, request.fps, VideoLimits(limits.frames, limits.pixels), self._family.sample_frames
+        )
 
     def forward(self, batch: Sequence[Prepared]) -> NDArray[np.float32]:
-        """Raw scores [B, N] of prepared requests in one batch, -inf where a request has fewer than N responses."""
+        """Raw scores [B, N] of prepared requests of one mode in one batch, a row for each order of each request.
+
+        -inf where a request has fewer than N responses.
+        """
         return self._run(batch)[0]
 
     def _score_together(
@@ -176,17 +237,21 @@ class Scorer:
         except YojError as error:
             if on_error == "raise":
                 raise
-            return [error] * len(batch)
+            if len(batch) == 1:
+                return [error]
+            # One request may be what the engine choked on; the others must not go down with it.
+            return [result for prepared in batch for result in self._score_together([prepared], on_error)]
         results: list[Judgement | YojError] = []
-        for prepared, scores_N in zip(batch, scores_BN, strict=True):
-            scores_N = scores_N[: len(prepared.pack.response_end_N)]
-            if np.isfinite(scores_N).all():
-                results.append(self._judge(prepared, scores_N, timings))
+        begin = 0
+        for prepared in batch:
+            rows_KN = scores_BN[begin : begin + len(prepared.packs), : len(prepared.orders[0])]
+            begin += len(prepared.packs)
+            if np.isfinite(rows_KN).all():
+                results.append(self._judge(prepared, rows_KN, timings))
                 continue
             error = ScoreError(
-                f"The engine {self._engine.engine} {self._engine.precision} returned {scores_N.tolist()} for a request "
-                f"of {len(prepared.pack.input_ids_L)} tokens. Try another precision, and check the bundle with "
-                "yoj-export verify."
+                f"The engine {self._engine.engine} {self._engine.precision} returned {rows_KN.tolist()} for a request "
+                f"of {prepared.tokens} tokens. Try another precision, and check the bundle with yoj-export verify."
             )
             if on_error == "raise":
                 raise error
@@ -195,17 +260,45 @@ class Scorer:
 
     def _run(self, batch: Sequence[Prepared]) -> tuple[NDArray[np.float32], dict[str, float]]:
         timings: dict[str, float] = {}
-        images = [image for prepared in batch for image in prepared.images]
+        role = self._role(batch[0].mode)
         with _timed(timings, "vision"):
-            features = self._session.run("vision", self._family.vision_inputs(images)) if images else self._no_images()
+            features = self._features({k: m for p in batch for k, m in zip(p.keys, p.media, strict=True)})
         with _timed(timings, "gather"):
-            inputs = scorer_inputs(batch, self._family, features)
-            inputs = {name: array for name, array in inputs.items() if name in self._scorer_inputs}
+            inputs = (self._no_media() if not features else {}) | scorer_inputs(batch, self._family, features)
+            wanted = {spec.name for spec in self._engine.graphs[role].inputs}
+            inputs = {name: array for name, array in inputs.items() if name in wanted}
         with _timed(timings, "scorer"):
-            scores_BN = self._session.run("scorer.joint", inputs)["scores"]
-        return scores_BN, timings | {"batch": len(batch)}
+            scores_BN = self._session.run(role, inputs)["scores"]
+        return scores_BN, timings | {"batch": sum(len(prepared.packs) for prepared in batch)}
 
-    def _no_images(self) -> Arrays:
+    def _role(self, mode: Mode) -> str:
+        role = "scorer.joint" if mode == "joint" else "scorer.segmented"
+        if role not in self._engine.graphs:
+            raise EngineError(
+                f"{self._bundle.path} has no graph {role}, which {mode} mode needs; it has "
+                f"{', '.join(self._engine.graphs)}. Export it again with this version of yoj."
+            )
+        return role
+
+    def _features(self, media: Mapping[bytes, PreparedMedia]) -> dict[bytes, Arrays]:
+        """Visual features of each medium: remembered ones, and the others from one run for each group."""
+        features = {key: found for key in media if (found := self._cache.get(key)) is not None}
+        groups: dict[Hashable, list[bytes]] = {}
+        for key, medium in media.items():
+            if key not in features:
+                groups.setdefault(medium.group, []).append(key)
+        for keys in groups.values():
+            outputs = self._session.run("vision", self._family.vision_inputs([media[key] for key in keys]))
+            begin = 0
+            for key in keys:
+                # Copies, so that what is remembered does not keep the whole group's arrays alive.
+                rows = slice(begin, begin + media[key].rows)
+                features[key] = {name: array[rows].copy() for name, array in outputs.items()}
+                self._cache.put(key, features[key])
+                begin = rows.stop
+        return {key: features[key] for key in media}
+
+    def _no_media(self) -> Arrays:
         """One row of zeros for each feature output: the scorer gathers from at least one row."""
         outputs = self._engine.graphs["vision"].outputs
         return {
@@ -213,13 +306,19 @@ class Scorer:
             for spec in outputs
         }
 
-    def _judge(self, prepared: Prepared, scores_N: NDArray[np.float32], timings: dict[str, float]) -> Judgement:
-        manifest = self.manifest
+    def _judge(self, prepared: Prepared, rows_KN: NDArray[np.float32], timings: dict[str, float]) -> Judgement:
+        manifest, averaged = self.manifest, average(rows_KN, prepared.orders)
+        cuts = [replace(cut, response=prepared.orders[0][cut.response]) for cut in prepared.packs[0].cuts]
         return judge(
-            scores_N,
+            averaged.scores_N,
             manifest.probabilities.temperature,
             manifest.probabilities.calibrated,
-            cuts=prepared.pack.cuts,
+            mode=prepared.mode,
+            trained_mode=manifest.trained_mode,
+            orders=len(prepared.orders),
+            order_spread=None if averaged.spread_N is None else tuple(averaged.spread_N.tolist()),
+            order_agreement=averaged.agreement,
+            cuts=tuple(cuts),
             timings_ms=prepared.timings_ms | timings,
             provenance=self._provenance(),
         )
@@ -230,9 +329,15 @@ class Scorer:
             "precision": self._engine.precision,
             "family": self.manifest.family,
             "layout": self.manifest.layout.name,
-            "mode": "joint",
             "manifest_sha256": self.manifest.digest,
         }
+
+
+def _content_key(pixels: NDArray[np.uint8]) -> bytes:
+    """Hash of shape and pixels: equal for the same picture, whether given as a path, bytes or an array."""
+    digest = hashlib.sha256(repr(pixels.shape).encode())
+    digest.update(np.ascontiguousarray(pixels).data)
+    return digest.digest()
 
 
 def _named(error: YojError, index: int, count: int) -> YojError:

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import torch
 from torch import nn
 
-from yoj.runtime.families import Arrays
+from yoj.runtime.families import Family, PreparedMedia
 from yoj.runtime.manifest import Limits
 
-from ..checkpoint import Checkpoint
-from ..layout import ImageMarkup
+from ..checkpoint import Checkpoint, HiddenState
+from ..layout import MediaMarkup
 from ..weights import TensorPlan
 
 
@@ -22,16 +22,18 @@ class GraphSpec:
     """One graph: the module that is traced, and what goes in and out."""
 
     role: str
-    """``vision``, ``scorer.joint``."""
+    """``vision``, ``scorer.joint``, ``scorer.segmented``."""
     module: nn.Module
     inputs: dict[str, tuple[torch.dtype, tuple[int | str, ...]]]
     """Name, which is an argument of the module's forward -> dtype and axes (letters where the size is free)."""
-    output: str
-    output_axes: tuple[int | str, ...]
+    outputs: dict[str, tuple[int | str, ...]]
+    """Name -> axes; float32. Those of the vision graph are inputs of the scorer graphs, rows first."""
     plans: dict[str, TensorPlan]
     """Parameter of the module -> how it is made from the checkpoint."""
     constants: dict[str, torch.Tensor]
     """Parameter of the module -> a value that no backbone tensor holds: rotary frequencies, the value head."""
+    multiples: dict[str, int] = field(default_factory=dict[str, int])
+    """Axis letter -> number that its size is always a multiple of."""
 
 
 class ExportFamily(Protocol):
@@ -39,11 +41,15 @@ class ExportFamily(Protocol):
 
     limits: Limits
     attention_heads: int
+    unused: tuple[str, ...]
+    """Beginnings of the names of tensors that no graph needs. Any other tensor that is left over is an error."""
+    hidden_state: HiddenState
+    """What the head reads of the trunk; the graphs and the stock model give it that."""
 
     def __init__(self, checkpoint: Checkpoint) -> None: ...
 
-    def markup(self) -> ImageMarkup:
-        """How the chat template shows images."""
+    def markup(self) -> MediaMarkup:
+        """How the chat template shows images and videos."""
         ...
 
     def preprocessing(self) -> dict[str, Any]:
@@ -58,10 +64,8 @@ class ExportFamily(Protocol):
         """The Hugging Face model in float32 with the checkpoint's weights, or None where transformers lacks it."""
         ...
 
-    def stock_inputs(self, row: Mapping[str, torch.Tensor], vision: Arrays | None) -> dict[str, torch.Tensor]:
-        """Arguments of the stock model for one request, from the inputs of the scorer graph and the vision graph."""
-        ...
-
-    def image_text(self, ids: Sequence[int]) -> str:
-        """The tokens of one image as text, as the official processor writes them into the prompt."""
+    def stock_inputs(
+        self, row: Mapping[str, torch.Tensor], media: Sequence[PreparedMedia], runtime: Family
+    ) -> dict[str, torch.Tensor]:
+        """Arguments of the stock model for one request, from the inputs of the scorer graph and its media."""
         ...

@@ -10,7 +10,6 @@ from __future__ import annotations
 import copy
 import importlib.util
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -18,60 +17,26 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from yoj.runtime.families import Arrays
+from yoj.runtime.families import Family, PreparedMedia
 from yoj.runtime.families.molmo2 import Preprocessing
 from yoj.runtime.manifest import Limits, Piece
 
-from ..checkpoint import Checkpoint
-from ..config_reader import ConfigReader
+from ..checkpoint import Checkpoint, HiddenState
 from ..errors import CheckpointError
 from ..files import read_json
 from ..head import divisor
-from ..layout import ImageMarkup
-from ..modules import Projection, Readout, RMSNorm, Rotary, head_constants, insert_features, rotate
+from ..layout import MediaMarkup
+from ..modules import Projection, Readout, RMSNorm, Rotary, causal, head_constants, insert_features, rotate
 from ..weights import TensorPlan
 from .base import GraphSpec
+from .molmo2_config import TextConfig, VisionConfig, read_config
 
 MAX_RESPONSES = 64
 MAX_IMAGES = 16
+MAX_FRAMES = 16
+"""The reference's training shows at most so many frames of a video (``max_video_frames``)."""
 MAX_PIXELS = 178_956_970
 """Above it Pillow refuses to decode (twice ``PIL.Image.MAX_IMAGE_PIXELS``)."""
-
-
-@dataclass(frozen=True)
-class TextConfig:
-    """The text trunk."""
-
-    hidden_size: int
-    num_hidden_layers: int
-    num_attention_heads: int
-    num_key_value_heads: int
-    head_dim: int
-    intermediate_size: int
-    vocab_size: int
-    rope_theta: float
-    norm_eps: float
-    max_position_embeddings: int
-
-
-@dataclass(frozen=True)
-class VisionConfig:
-    """The vision tower, up to the deepest layer that is read, and the adapter behind it."""
-
-    hidden_size: int
-    num_attention_heads: int
-    head_dim: int
-    intermediate_size: int
-    norm_eps: float
-    patches: int
-    patch_size: int
-    crop_size: int
-    taps: tuple[int, ...]
-    """Blocks whose outputs are concatenated, in this order."""
-    pool_size: int
-    pool_heads: int
-    pool_head_dim: int
-    projector_size: int
 
 
 class Block(nn.Module):
@@ -123,11 +88,11 @@ class Block(nn.Module):
 class Scorer(nn.Module):
     """Tokens and visual features -> scores."""
 
-    def __init__(self, config: TextConfig, rows: int, checkpoint: Checkpoint):
+    def __init__(self, config: TextConfig, rows: int, checkpoint: Checkpoint, post_norm: bool):
         super().__init__()
         self.embedding = nn.Embedding(rows, config.hidden_size)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.num_hidden_layers))
-        self.ln_f = RMSNorm(config.hidden_size, config.norm_eps)
+        self.ln_f = RMSNorm(config.hidden_size, config.norm_eps) if post_norm else nn.Identity()
         self.rotary = Rotary(config.rope_theta, config.head_dim)
         self.readout = Readout(self.ln_f, checkpoint.head, divisor(config.hidden_size))
 
@@ -140,23 +105,30 @@ class Scorer(nn.Module):
         image_features: torch.Tensor,
         response_end: torch.Tensor,
         response_start: torch.Tensor | None = None,
+        segment_ids: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """Scores [B, N] float32; see `GraphSpec.inputs` for the shapes of the arguments."""
+        """Scores [B, N] float32; see `GraphSpec.inputs` for the shapes of the arguments.
+
+        With ``segment_ids`` it is the graph ``scorer.segmented``, without them ``scorer.joint``.
+        """
         x_BLD = self.embedding(input_ids)
         x_BLD = x_BLD + insert_features(x_BLD, image_features, visual_index)
         cos, sin = self.rotary(position_ids)
-        mask = joint_mask(token_types)
+        mask = attention_mask(token_types, segment_ids)
         for block in self.blocks:
             x_BLD = block(x_BLD, mask, cos, sin)
         return self.readout(x_BLD, response_end, response_start)
 
 
-def joint_mask(token_types_BL: torch.Tensor) -> torch.Tensor:
-    """Causal, and all image tokens of a request see each other: bool [B, 1, L, L], true where a query attends."""
-    index = torch.arange(token_types_BL.shape[1], device=token_types_BL.device)
+def attention_mask(token_types_BL: torch.Tensor, segment_ids_BL: torch.Tensor | None) -> torch.Tensor:
+    """Causal, within segments where there are some, and all image tokens of a request see each other.
+
+    Returns:
+        bool [B, 1, L, L], true where a query (third axis) attends to a key.
+    """
     image = token_types_BL == 1
-    causal = index.unsqueeze(0) <= index.unsqueeze(1)
-    return (causal.unsqueeze(0) | (image.unsqueeze(2) & image.unsqueeze(1))).unsqueeze(1)
+    seen = causal(token_types_BL, segment_ids_BL)
+    return (seen | (image.unsqueeze(2) & image.unsqueeze(1))).unsqueeze(1)
 
 
 class VisionBlock(nn.Module):
@@ -243,26 +215,41 @@ class Vision(nn.Module):
 class Molmo2:
     """See `yoj.export.families.base.ExportFamily`."""
 
+    unused: tuple[str, ...] = ("lm_head.", "model.vision_backbone.image_vit.transformer.resblocks.")
+
     def __init__(self, checkpoint: Checkpoint):
         self.checkpoint = checkpoint
         self.text, self.vision = read_config(checkpoint)
         self.attention_heads = self.text.num_attention_heads
+        # hidden_states[-1], which the reference reads, is after the norm in every version.
+        self.hidden_state: HiddenState = checkpoint.training.hidden_state or "post_norm"
+        if self.hidden_state == "pre_norm":
+            self.unused = (*self.unused, f"{TEXT}ln_f.")
         self.limits = Limits(
-            L=self.text.max_position_embeddings, N=MAX_RESPONSES, images=MAX_IMAGES, pixels=MAX_PIXELS, frames=0
+            L=self.text.max_position_embeddings,
+            N=MAX_RESPONSES,
+            images=MAX_IMAGES,
+            pixels=MAX_PIXELS,
+            frames=MAX_FRAMES,
+            images_with_video=False,
         )
         self.embedding = TensorPlan(
             tuple(name for name in (f"{TEXT}wte.embedding", f"{TEXT}wte.new_embedding") if name in checkpoint.weights)
         )
 
-    def markup(self) -> ImageMarkup:
+    def markup(self) -> MediaMarkup:
         """``<|image|>``, or ``Image 1<|image|>Image 2<|image|>``; the processor puts BOS, or else EOS, in front."""
         config = read_json(self.checkpoint.file("tokenizer_config.json"))
         bos = config.get("bos_token") or config.get("eos_token")
-        image = Piece(kind="image")
-        return ImageMarkup(
-            placeholder="<|image|>",
-            one=(image,),
-            each=(Piece(kind="text", value="Image "), Piece(kind="index"), image),
+        medium = Piece(kind="medium")
+        return MediaMarkup(
+            image_token="<|image|>",
+            video_token="<|video|>",
+            one_image=(medium,),
+            each_image=(Piece(kind="text", value="Image "), Piece(kind="index"), medium),
+            video=(medium,),
+            packed_video=(medium,),
+            both=False,
             bos=bos["content"] if isinstance(bos, dict) else bos,
         )
 
@@ -272,33 +259,61 @@ class Molmo2:
         tokens = read_json(self.checkpoint.file("processor_config.json"))
         # transformers 5 writes the image processor's settings inside processor_config.json as well.
         image = tokens.get("image_processor", {}) | image
-        column = tokens.get("image_use_col_tokens", True)
+        video = tokens.get("video_processor", {}) | self._read_optional("video_preprocessor_config.json")
+        frame = "frame" if tokens.get("use_frame_special_tokens", True) else "im"
+        self._check_processor(image)
+        column, low_res = tokens.get("image_use_col_tokens", True), tokens.get("use_single_crop_start_token", True)
         overview_column = tokens.get("use_single_crop_col_tokens")
-        low_res = tokens.get("use_single_crop_start_token", True)
-        size = image.get("size", {"height": 378, "width": 378})
-        if {size["height"], size["width"]} != {self.vision.crop_size}:
-            raise CheckpointError(
-                f"preprocessor_config.json crops to {size}, config.json's vision tower takes {self.vision.crop_size}. "
-                "Copy both from the same model."
-            )
-        return msgspec.to_builtins(
-            Preprocessing(
-                crop_size=self.vision.crop_size,
-                patch_size=image.get("patch_size", 14),
-                max_crops=image.get("max_crops", 8),
-                overlap_margins=tuple(image.get("overlap_margins", (4, 4))),
-                pooling_size=tuple(image.get("pooling_size", (2, 2))),
-                image_mean=tuple(image.get("image_mean", (0.5, 0.5, 0.5))),
-                image_std=tuple(image.get("image_std", (0.5, 0.5, 0.5))),
-                column_tokens=column,
-                overview_column_tokens=column if overview_column is None else overview_column,
-                overview_start="<low_res_im_start>" if low_res else "<im_start>",
-            )
-        )
+        settings = {
+            "crop_size": self.vision.crop_size,
+            "patch_size": image.get("patch_size", 14),
+            "max_crops": image.get("max_crops", 8),
+            "overlap_margins": image.get("overlap_margins", (4, 4)),
+            "pooling_size": image.get("pooling_size", (2, 2)),
+            "image_mean": image.get("image_mean", (0.5, 0.5, 0.5)),
+            "image_std": image.get("image_std", (0.5, 0.5, 0.5)),
+            "column_tokens": column,
+            "overview_column_tokens": column if overview_column is None else overview_column,
+            "overview_start": "<low_res_im_start>" if low_res else "<im_start>",
+            "video_pooling_size": video.get("pooling_size", (3, 3)),
+            "video_column_tokens": tokens.get("video_use_col_tokens", False),
+            "frame_start": f"<{frame}_start>",
+            "frame_end": f"<{frame}_end>",
+            "video_max_fps": video.get("max_fps") or 2,
+            "video_max_frames": min(MAX_FRAMES, video.get("num_frames") or MAX_FRAMES),
+        }
+        try:
+            return msgspec.to_builtins(msgspec.convert(settings, Preprocessing))
+        except msgspec.ValidationError as error:
+            raise CheckpointError(f"{self.checkpoint.trunk}: image processor settings: {error}.") from error
+
+    def _check_processor(self, image: Mapping[str, Any]) -> None:
+        """Refuse settings that the runtime's preprocessing does not follow."""
+        side = self.vision.crop_size
+        plain = {"do_resize": True, "do_rescale": True, "do_normalize": True, "resample": 2}
+        plain |= {"size": {"height": side, "width": side}, "patch_size": self.vision.patch_size}
+        plain |= {"image_processor_type": "Molmo2ImageProcessor"}
+        wrong = [
+            f"{name} is {image[name]!r}, expected {value!r}"
+            for name, value in plain.items()
+            if image.get(name, value) != value
+        ]
+        margins = image.get("overlap_margins", (4, 4))
+        if not isinstance(margins, list | tuple) or sum(margins) * self.vision.patch_size >= side:
+            wrong.append(f"overlap_margins {margins!r} leave nothing of a crop of {side} pixels")
+        if wrong:
+            file = self.checkpoint.file("preprocessor_config.json")
+            raise CheckpointError(f"{file} does not fit config.json or cannot be followed: {'; '.join(wrong)}.")
+
+    def _read_optional(self, name: str) -> dict[str, Any]:
+        try:
+            return read_json(self.checkpoint.file(name))
+        except CheckpointError:
+            return {}
 
     def graphs(self) -> list[GraphSpec]:
-        """``vision`` and ``scorer.joint``."""
-        return [self._vision_graph(), self._scorer_graph()]
+        """``vision``, ``scorer.joint`` and ``scorer.segmented``."""
+        return [self._vision_graph(), self._scorer_graph(segmented=False), self._scorer_graph(segmented=True)]
 
     def _vision_graph(self) -> GraphSpec:
         with torch.device("meta"):
@@ -312,17 +327,16 @@ class Molmo2:
                 "pixel_values": (torch.float32, ("C", self.vision.patches, pixels)),
                 "pooling_index": (torch.int64, ("V", "K")),
             },
-            output="image_features",
-            output_axes=("V", self.text.hidden_size),
+            outputs={"image_features": ("V", self.text.hidden_size)},
             plans={name: _plan(module, name, names, VIT) for name, _ in module.named_parameters()},
             constants={},
         )
 
-    def _scorer_graph(self) -> GraphSpec:
+    def _scorer_graph(self, segmented: bool) -> GraphSpec:
         tables = [self.checkpoint.weights.shape(name) for name in self.embedding.sources]
         rows = sum(table[0] for table in tables)
         with torch.device("meta"):
-            module = Scorer(self.text, rows, self.checkpoint)
+            module = Scorer(self.text, rows, self.checkpoint, self.hidden_state == "post_norm")
         constants = head_constants(self.checkpoint.head, "readout.value_head.")
         constants["rotary.inv_freq"] = module.rotary.frequencies()
         row, responses = ("B", "L"), ("B", "N")
@@ -333,13 +347,16 @@ class Molmo2:
         }
         if module.readout.needs_start:
             inputs["response_start"] = (torch.int64, responses)
+        if segmented:
+            inputs["segment_ids"] = (torch.int64, row)
         names = {"blocks.": f"{TEXT}blocks.", "ln_f.": f"{TEXT}ln_f."}
         plans = {
             name: self.embedding if name == "embedding.weight" else _plan(module, name, names, "")
             for name, _ in module.named_parameters()
             if name not in constants
         }
-        return GraphSpec("scorer.joint", module, inputs, "scores", responses, plans, constants)
+        role = "scorer.segmented" if segmented else "scorer.joint"
+        return GraphSpec(role, module, inputs, {"scores": responses}, plans, constants)
 
     def stock_model(self) -> nn.Module | None:
         """``Molmo2Model``, native since transformers 5.20."""
@@ -357,27 +374,28 @@ class Molmo2:
         state[f"{TEXT}wte.embedding"], state[f"{TEXT}wte.new_embedding"] = table[:vocabulary], table[vocabulary:]
         config = copy.deepcopy(self.checkpoint.config)
         config["text_config"]["additional_vocab_size"] = len(table) - vocabulary
-        model = Molmo2Model.from_pretrained(
+        model: Any = Molmo2Model.from_pretrained(
             None,
             config=Molmo2Config.from_dict(config),
             state_dict=state,
             dtype=torch.float32,
             attn_implementation="sdpa",
         )
+        if self.hidden_state == "pre_norm":
+            model.language_model.ln_f = nn.Identity()
         return model.eval().requires_grad_(False)
 
-    def stock_inputs(self, row: Mapping[str, torch.Tensor], vision: Arrays | None) -> dict[str, torch.Tensor]:
-        """``mm_token_type_ids`` and, with images, crops and pooling table; all visual rows as one image."""
+    def stock_inputs(
+        self, row: Mapping[str, torch.Tensor], media: Sequence[PreparedMedia], runtime: Family
+    ) -> dict[str, torch.Tensor]:
+        """``mm_token_type_ids`` and, with media, crops and pooling table; all visual rows as one image."""
         inputs = {"input_ids": row["input_ids"], "mm_token_type_ids": row["token_types"]}
-        if vision is not None:
+        if media:
+            vision = runtime.vision_inputs(media)
             inputs["pixel_values"] = torch.from_numpy(vision["pixel_values"])
             inputs["image_token_pooling"] = torch.from_numpy(vision["pooling_index"])
             inputs["image_grids"] = torch.tensor([[len(vision["pooling_index"]), 1, 0, 0]])
         return inputs
-
-    def image_text(self, ids: Sequence[int]) -> str:
-        """The tokens' own names, one after the other."""
-        return "".join(self.checkpoint.tokenizer.id_to_token(i) or "" for i in ids)
 
 
 TEXT = "model.transformer."
@@ -389,56 +407,3 @@ def _plan(module: nn.Module, name: str, names: Mapping[str, str], default: str) 
     owner, _, leaf = name.rpartition(".")
     source = next((new + name.removeprefix(old) for old, new in names.items() if name.startswith(old)), default + name)
     return TensorPlan((source,), transpose=leaf == "weight" and isinstance(module.get_submodule(owner), Projection))
-
-
-def read_config(checkpoint: Checkpoint) -> tuple[TextConfig, VisionConfig]:
-    """``config.json`` in the released or the native spelling.
-
-    Raises:
-        CheckpointError: a value is missing, or asks for a variant that no released reward model uses.
-    """
-    reader = ConfigReader(checkpoint.config)
-    text = reader.section("text_config")
-    vit = reader.section("vit_config", "vision_config")
-    adapter = reader.section("adapter_config")
-    rope = text.values.get("rope_parameters") or {}
-    layers = vit.number("num_hidden_layers")
-    crop = vit.get("image_default_input_size", "image_size") or [0, 0]
-    text.refuse(qk_norm_type=("qwen3",), use_qk_norm=(True,), norm_after=(False,), qkv_bias=(False,),
-                attention_bias=(False,), rope_scaling=(None,), hidden_act=("silu",))  # fmt: skip
-    vit.refuse(hidden_act=("gelu_pytorch_tanh",), attention_bias=(True,))
-    adapter.refuse(hidden_act=("silu",), pooling_attention_mask=(True,), mlp_bias=(False,), attention_bias=(True,))
-    if rope.get("rope_type", "default") != "default":
-        reader.problems.append(f"text_config.rope_parameters is {rope}, only the default type is supported")
-    heads = {s.name: (s.number("num_attention_heads"), s.number("num_key_value_heads")) for s in (vit, adapter)}
-    reader.problems += [f"{name} has {q} query and {kv} key heads" for name, (q, kv) in heads.items() if q != kv]
-    text_config = TextConfig(
-        hidden_size=text.number("hidden_size"),
-        num_hidden_layers=text.number("num_hidden_layers"),
-        num_attention_heads=text.number("num_attention_heads"),
-        num_key_value_heads=text.number("num_key_value_heads"),
-        head_dim=text.number("head_dim"),
-        intermediate_size=text.number("intermediate_size"),
-        vocab_size=text.number("vocab_size"),
-        rope_theta=rope.get("rope_theta") or text.number("rope_theta"),
-        norm_eps=text.number("layer_norm_eps", "rms_norm_eps"),
-        max_position_embeddings=text.number("max_position_embeddings"),
-    )
-    vision_config = VisionConfig(
-        hidden_size=vit.number("hidden_size"),
-        num_attention_heads=vit.number("num_attention_heads"),
-        head_dim=vit.number("head_dim"),
-        intermediate_size=vit.number("intermediate_size"),
-        norm_eps=vit.number("layer_norm_eps"),
-        patches=vit.number("image_num_pos", "num_position_embeddings"),
-        patch_size=vit.number("image_patch_size", "patch_size"),
-        crop_size=crop[0],
-        taps=tuple(tap % max(layers, 1) for tap in adapter.get("vit_layers", "vision_feature_layer") or (0,)),
-        pool_size=adapter.number("hidden_size"),
-        pool_heads=adapter.number("num_attention_heads"),
-        pool_head_dim=adapter.number("head_dim"),
-        projector_size=adapter.number("intermediate_size"),
-    )
-    if reader.problems:
-        raise CheckpointError(f"{checkpoint.trunk / 'config.json'} cannot be exported: {'; '.join(reader.problems)}.")
-    return text_config, vision_config

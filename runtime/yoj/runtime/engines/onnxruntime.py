@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,9 @@ def open_onnxruntime(bundle: Bundle, engine: Engine, threads: int | None) -> Onn
         ort: Any = importlib.import_module("onnxruntime")
     except ImportError as error:
         raise EngineError(f"ONNX Runtime is missing ({error}). Install it with: pip install 'yoj[ort]'") from error
+    cores = os.cpu_count() or 1
+    if threads is not None and not (isinstance(threads, int) and 1 <= threads <= cores):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise EngineError(f"threads is {threads!r}; this machine has {cores} cores, give a number from 1 to {cores}.")
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads or 0
     sessions: dict[str, Any] = {}

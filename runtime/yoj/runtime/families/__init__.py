@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from .base import Arrays, Family, PreparedImage
+from .base import Arrays, Family, PreparedMedia
 from .molmo2 import Molmo2
+from .qwen3_vl import Qwen3VL
 
 FAMILIES: dict[str, type[Family]] = {
     "molmo2": Molmo2,
+    "qwen3_vl": Qwen3VL,
 }
 
-__all__ = ["FAMILIES", "Arrays", "Family", "PreparedImage"]
+__all__ = ["FAMILIES", "Arrays", "Family", "PreparedMedia"]

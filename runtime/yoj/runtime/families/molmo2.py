@@ -8,15 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from ..packing import Ids, Pack
+from ..errors import MediaError
+from ..packing import Pack, Span
 from ..resize import bilinear
-from .base import Arrays, PreparedImage
+from ..video import Timeline
+from .base import Arrays, PreparedMedia
 
 
 class Preprocessing(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -25,7 +27,7 @@ class Preprocessing(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     crop_size: int
     """Side of a crop, in pixels."""
     patch_size: int
-    max_crops: int
+    max_crops: Annotated[int, msgspec.Meta(ge=1)]
     overlap_margins: tuple[int, int]
     """Patches by which a crop overlaps its neighbours: left or top, right or bottom."""
     pooling_size: tuple[int, int]
@@ -38,6 +40,14 @@ class Preprocessing(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     """The same for the view of the whole picture."""
     overview_start: str
     """Token that opens the view of the whole picture."""
+    video_pooling_size: tuple[int, int]
+    video_column_tokens: bool
+    frame_start: str
+    frame_end: str
+    video_max_fps: float
+    """Frames a second that are taken of a video file, where that is not too many."""
+    video_max_frames: int
+    """Frames that are taken of one video."""
 
 
 IMAGE_TOKENS = (
@@ -62,11 +72,11 @@ class Molmo2:
 
     def __init__(self, preprocessing: Mapping[str, Any], token_id: Callable[[str], int]) -> None:
         self._settings = msgspec.convert(preprocessing, Preprocessing, strict=False)
-        self._token = {name: token_id(name) for name in (*IMAGE_TOKENS, self._settings.overview_start)}
-        self._image_tokens = np.array([self._token[name] for name in IMAGE_TOKENS], np.int64)
-        self.visual_token = self._token["<im_patch>"]
+        self._token = {name: token_id(name) for name in IMAGE_TOKENS}
+        self._image_tokens = np.array(list(self._token.values()), np.int64)
+        self.visual_tokens = (self._token["<im_patch>"],)
 
-    def prepare_image(self, image_HWC: NDArray[np.uint8]) -> PreparedImage:
+    def prepare_image(self, image_HWC: NDArray[np.uint8]) -> PreparedMedia:
         """Returns ``pixel_values`` float32 [C, P, 588] and ``pooling_index`` int64 [V, K], the overview first."""
         s = self._settings
         side = s.crop_size // s.patch_size
@@ -76,27 +86,72 @@ class Molmo2:
         shifted = np.where(detail.table_VK >= 0, detail.table_VK + side * side, -1)
         crops_CHWX = np.concatenate([bilinear(image_HWC, s.crop_size, s.crop_size)[None], crops_CHWX])
         table_VK = np.concatenate([overview.table_VK, shifted])
-        return PreparedImage(
+        ids = self._view(s.overview_start, "<im_end>", overview, s.overview_column_tokens)
+        ids += self._view("<im_start>", "<im_end>", detail, s.column_tokens)
+        return PreparedMedia(
             arrays={"pixel_values": self._patches(crops_CHWX), "pooling_index": table_VK},
-            ids=self._placeholder(overview, detail),
+            spans=(Span(ids=np.array(ids, np.int64)),),
             rows=len(table_VK),
+            group=s.pooling_size,
+            grids=((overview.rows, overview.columns), (detail.rows, detail.columns)),
         )
 
-    def vision_inputs(self, images: Sequence[PreparedImage]) -> Arrays:
-        """Concatenates the crops and shifts each image's patch indices to where its crops stand."""
-        pixels_CPX = np.concatenate([image.arrays["pixel_values"] for image in images])
+    def prepare_video(self, frames_FHWC: NDArray[np.uint8], seconds_F: Sequence[float]) -> PreparedMedia:
+        """Each frame as one view, after its time in seconds."""
+        s = self._settings
+        if len(frames_FHWC) > s.video_max_frames:
+            raise MediaError(f"The video has {len(frames_FHWC)} frames; this bundle takes {s.video_max_frames}.")
+        side = s.crop_size // s.patch_size
+        frame = pool(np.arange(side * side).reshape(side, side), s.video_pooling_size)
+        crops_FHWX = np.stack([bilinear(image_HWC, s.crop_size, s.crop_size) for image_HWC in frames_FHWC])
+        offset_F11 = (np.arange(len(frames_FHWC)) * side * side)[:, None, None]
+        table_FVK = np.where(frame.table_VK >= 0, frame.table_VK + offset_F11, -1)
+        ids = np.array(self._view(s.frame_start, s.frame_end, frame, s.video_column_tokens), np.int64)
+        spans: list[Span] = []
+        for number, seconds in enumerate(seconds_F):
+            spans += [Span(text=f"{' ' if number else ''}{seconds:.1f} "), Span(ids=ids)]
+        return PreparedMedia(
+            arrays={
+                "pixel_values": self._patches(crops_FHWX),
+                "pooling_index": table_FVK.reshape(-1, table_FVK.shape[-1]),
+            },
+            spans=tuple(spans),
+            rows=len(frames_FHWC) * len(frame.table_VK),
+            group=s.video_pooling_size,
+            grids=((frame.rows, frame.columns),) * len(frames_FHWC),
+        )
+
+    def sample_frames(self, timeline: Timeline) -> list[int]:
+        """The rule ``uniform_last_frame`` of the released processor: ``max_fps`` frames a second and the last one, or,
+        where that is too many, as many as are allowed from the first to the last."""
+        s, last = self._settings, timeline.frames - 1
+        if timeline.frames <= 2:
+            return list(range(timeline.frames))
+        if timeline.frames / timeline.fps > (s.video_max_frames - 1) / s.video_max_fps:
+            count = min(s.video_max_frames, timeline.frames)
+            return np.linspace(0, last, count).astype(int).tolist()
+        places = np.arange(0.0, last, max(timeline.fps / s.video_max_fps, 1.0))
+        if round(places[-1]) != last:
+            places = np.append(places, last)
+        return np.rint(places).astype(int).tolist()[: s.video_max_frames]
+
+    def vision_inputs(self, media: Sequence[PreparedMedia]) -> Arrays:
+        """Concatenates the crops and shifts the patch indices of each medium to where its crops stand."""
+        pixels_CPX = np.concatenate([medium.arrays["pixel_values"] for medium in media])
         tables: list[NDArray[np.int64]] = []
         offset = 0
-        for image in images:
-            table_VK = image.arrays["pooling_index"]
+        for medium in media:
+            table_VK = medium.arrays["pooling_index"]
             tables.append(np.where(table_VK >= 0, table_VK + offset, -1))
-            crops, patches, _ = image.arrays["pixel_values"].shape
+            crops, patches, _ = medium.arrays["pixel_values"].shape
             offset += crops * patches
         return {"pixel_values": pixels_CPX, "pooling_index": np.concatenate(tables)}
 
-    def token_inputs(self, pack: Pack) -> dict[str, Ids]:
-        """Returns ``token_types``: 1 for image tokens."""
-        return {"token_types": np.isin(pack.input_ids_L, self._image_tokens).astype(np.int64)}
+    def token_inputs(self, pack: Pack, media: Sequence[PreparedMedia]) -> Arrays:
+        """Returns ``token_types`` int64 [L], 1 for image tokens, and ``position_ids`` int64 [L]."""
+        del media  # Molmo2's positions count tokens, whatever they stand for
+        types_L = np.isin(pack.input_ids_L, self._image_tokens).astype(np.int64)
+        return {"token_types": types_L, "position_ids": pack.index_L}
 
     def _crops(self, image_HWC: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
         """Overlapping crops [C, crop, crop, 3], and the [rows, columns] grid of the patches that each place keeps."""
@@ -128,15 +183,9 @@ class Molmo2:
         patches = crops_CHWX.reshape(-1, side, s.patch_size, side, s.patch_size, 3).transpose(0, 1, 3, 2, 4, 5)
         return levels[patches, np.arange(3)].reshape(len(crops_CHWX), side * side, -1)
 
-    def _placeholder(self, overview: _Grid, detail: _Grid) -> Ids:
-        s, token = self._settings, self._token
-
-        def view(start: str, grid: _Grid, columns: bool) -> list[int]:
-            row = [token["<im_patch>"]] * grid.columns + [token["<im_col>"]] * columns
-            return [token[start], *row * grid.rows, token["<im_end>"]]
-
-        ids = view(s.overview_start, overview, s.overview_column_tokens)
-        return np.array(ids + view("<im_start>", detail, s.column_tokens), np.int64)
+    def _view(self, start: str, end: str, grid: _Grid, columns: bool) -> list[int]:
+        row = [self._token["<im_patch>"]] * grid.columns + [self._token["<im_col>"]] * columns
+        return [self._token[start], *row * grid.rows, self._token[end]]
 
 
 def select_tiling(height: int, width: int, window: int, max_crops: int) -> tuple[int, int]:

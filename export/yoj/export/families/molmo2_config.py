@@ -1,0 +1,125 @@
+"""``config.json`` of Molmo2, in the released or the native spelling."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..checkpoint import Checkpoint
+from ..config_reader import ConfigReader, Section
+from ..errors import CheckpointError
+
+
+@dataclass(frozen=True)
+class TextConfig:
+    """The text trunk."""
+
+    hidden_size: int
+    num_hidden_layers: int
+    num_attention_heads: int
+    num_key_value_heads: int
+    head_dim: int
+    intermediate_size: int
+    vocab_size: int
+    rope_theta: float
+    norm_eps: float
+    max_position_embeddings: int
+
+
+@dataclass(frozen=True)
+class VisionConfig:
+    """The vision tower, up to the deepest layer that is read, and the adapter behind it."""
+
+    hidden_size: int
+    num_attention_heads: int
+    head_dim: int
+    intermediate_size: int
+    norm_eps: float
+    patches: int
+    patch_size: int
+    crop_size: int
+    taps: tuple[int, ...]
+    """Blocks whose outputs are concatenated, in this order."""
+    pool_size: int
+    pool_heads: int
+    pool_head_dim: int
+    projector_size: int
+
+
+def read_config(checkpoint: Checkpoint) -> tuple[TextConfig, VisionConfig]:
+    """``config.json`` in the released or the native spelling.
+
+    Raises:
+        CheckpointError: a value is missing, or asks for a variant that no released reward model uses.
+    """
+    reader = ConfigReader(checkpoint.config)
+    text = _read_text(reader.section("text_config"))
+    vision = _read_vision(reader.section("vit_config", "vision_config"), reader.section("adapter_config"))
+    if reader.problems:
+        raise CheckpointError(f"{checkpoint.trunk / 'config.json'} cannot be exported: {'; '.join(reader.problems)}.")
+    return text, vision
+
+
+def _read_text(text: Section) -> TextConfig:
+    rope = text.values.get("rope_parameters") or {}
+    text.refuse(
+        qk_norm_type=("qwen3",),
+        use_qk_norm=(True,),
+        norm_after=(False,),
+        qkv_bias=(False,),
+        attention_bias=(False,),
+        rope_scaling=(None,),
+        hidden_act=("silu",),
+    )
+    if rope.get("rope_type", "default") != "default":
+        text.problems.append(f"text_config.rope_parameters is {rope}, only the default type is supported")
+    return TextConfig(
+        hidden_size=text.number("hidden_size"),
+        num_hidden_layers=text.number("num_hidden_layers"),
+        num_attention_heads=text.number("num_attention_heads"),
+        num_key_value_heads=text.number("num_key_value_heads"),
+        head_dim=text.number("head_dim"),
+        intermediate_size=text.number("intermediate_size"),
+        vocab_size=text.number("vocab_size"),
+        rope_theta=rope.get("rope_theta") or text.number("rope_theta"),
+        norm_eps=text.number("layer_norm_eps", "rms_norm_eps"),
+        max_position_embeddings=text.number("max_position_embeddings"),
+    )
+
+
+def _read_vision(vit: Section, adapter: Section) -> VisionConfig:
+    vit.refuse(hidden_act=("gelu_pytorch_tanh",), attention_bias=(True,))
+    adapter.refuse(hidden_act=("silu",), pooling_attention_mask=(True,), mlp_bias=(False,), attention_bias=(True,))
+    for section in (vit, adapter):
+        heads, kv_heads = section.number("num_attention_heads"), section.number("num_key_value_heads")
+        if heads != kv_heads:
+            section.problems.append(f"{section.name} has {heads} query and {kv_heads} key heads")
+    crop = vit.get("image_default_input_size", "image_size")
+    patch, patches = (
+        vit.number("image_patch_size", "patch_size"),
+        vit.number("image_num_pos", "num_position_embeddings"),
+    )
+    if not (
+        isinstance(crop, list)
+        and len(crop) == 2
+        and crop[0] == crop[1]
+        and patch
+        and (crop[0] // patch) ** 2 == patches
+    ):
+        vit.problems.append(f"{vit.name}: crops of {crop} pixels do not have {patches} patches of {patch} pixels")
+        crop = [0, 0]
+    layers = vit.number("num_hidden_layers")
+    return VisionConfig(
+        hidden_size=vit.number("hidden_size"),
+        num_attention_heads=vit.number("num_attention_heads"),
+        head_dim=vit.number("head_dim"),
+        intermediate_size=vit.number("intermediate_size"),
+        norm_eps=vit.number("layer_norm_eps"),
+        patches=patches,
+        patch_size=patch,
+        crop_size=crop[0],
+        taps=tuple(tap % max(layers, 1) for tap in adapter.get("vit_layers", "vision_feature_layer") or (0,)),
+        pool_size=adapter.number("hidden_size"),
+        pool_heads=adapter.number("num_attention_heads"),
+        pool_head_dim=adapter.number("head_dim"),
+        projector_size=adapter.number("intermediate_size"),
+    )

@@ -1,0 +1,480 @@
+"""Qwen3-VL: what is traced, from which tensors, and how the stock model is fed.
+
+The modules repeat ``transformers/models/qwen3_vl/modeling_qwen3_vl.py`` (5.23) in a form without data-dependent
+shapes: frames of one size go through the vision tower as a batch, features enter by Gather, and nothing is scattered.
+Parameters have the names of the released checkpoints.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from yoj.runtime.families import Family, PreparedMedia
+from yoj.runtime.families.qwen3_vl import Preprocessing
+from yoj.runtime.manifest import Limits, Piece
+
+from ..checkpoint import Checkpoint, HiddenState
+from ..errors import CheckpointError
+from ..files import read_json
+from ..head import SETTINGS, divisor
+from ..layout import MediaMarkup
+from ..modules import Projection, Readout, RMSNorm, Rotary, causal, head_constants, insert_features, rotate
+from ..weights import TensorPlan
+from .base import GraphSpec
+from .qwen3_vl_config import TextConfig, VisionConfig, read_config
+
+MAX_TOKENS = 32_768
+"""The trunk takes 262,144, which no judge was trained on and no attention without a fused kernel has memory for."""
+MAX_RESPONSES = 64
+MAX_IMAGES = 16
+MAX_PIXELS = 178_956_970
+"""Above it Pillow refuses to decode (twice ``PIL.Image.MAX_IMAGE_PIXELS``)."""
+NORM_EPS = 1e-6
+"""Of the vision tower; a constant in transformers."""
+IMAGE_PIXELS, VIDEO_PIXELS = (65_536, 16_777_216), (4_096, 25_165_824)
+"""Smallest and largest area, of all frames of a video together, in the files of the released checkpoints."""
+
+
+class MultiAxisRotary(Rotary):
+    """Rotary embedding in which each frequency turns with one of three axes: time, row or column."""
+
+    def __init__(self, theta: float, head_size: int, sections: Sequence[int]):
+        super().__init__(theta, head_size)
+        self.sections = sections
+        self.axis = nn.Parameter(torch.empty(head_size // 2, dtype=torch.int64), requires_grad=False)
+
+    def axes(self) -> torch.Tensor:
+        """The value of ``axis``: of each frequency, int64 [E / 2]. Rows and columns take turns with time."""
+        axis = torch.zeros(self.head_size // 2, dtype=torch.int64)
+        for number in (1, 2):
+            axis[number : 3 * self.sections[number] : 3] = number
+        return axis
+
+    def forward(self, position_ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Positions on three axes, [B, 3, L] -> cos and sin, each [B, L, E / 2]."""
+        # A Gather and not a product with ones and zeros: a GPU may round the factors of a product.
+        position_BLE = position_ids.float().index_select(1, self.axis).transpose(1, 2)
+        angle = position_BLE * self.inv_freq
+        return angle.cos(), angle.sin()
+
+
+class Attention(nn.Module):
+    """Causal self-attention of the trunk."""
+
+    def __init__(self, config: TextConfig):
+        super().__init__()
+        self.heads, self.kv_heads, self.head_dim = (
+            config.num_attention_heads,
+            config.num_key_value_heads,
+            config.head_dim,
+        )
+        self.q_proj = Projection(config.hidden_size, self.heads * self.head_dim)
+        self.k_proj = Projection(config.hidden_size, self.kv_heads * self.head_dim)
+        self.v_proj = Projection(config.hidden_size, self.kv_heads * self.head_dim)
+        self.o_proj = Projection(self.heads * self.head_dim, config.hidden_size)
+        self.q_norm = RMSNorm(self.head_dim, config.norm_eps)
+        self.k_norm = RMSNorm(self.head_dim, config.norm_eps)
+
+    def forward(
+        self, x_BLD: torch.Tensor, mask: torch.Tensor | None, cos: torch.Tensor, sin: torch.Tensor
+    ) -> torch.Tensor:
+        """[B, L, D] -> [B, L, D]; without a mask each token attends to those before it."""
+        batch, length, _ = x_BLD.shape
+        q = self.q_norm(self.q_proj(x_BLD).view(batch, length, self.heads, self.head_dim)).transpose(1, 2)
+        k = self.k_norm(self.k_proj(x_BLD).view(batch, length, self.kv_heads, self.head_dim)).transpose(1, 2)
+        v = self.v_proj(x_BLD).view(batch, length, self.kv_heads, self.head_dim).transpose(1, 2)
+        q, k = rotate(q, cos, sin), rotate(k, cos, sin)
+        out = F.scaled_dot_product_attention(
+            q, k, v, attn_mask=mask, is_causal=mask is None, enable_gqa=self.heads != self.kv_heads
+        )
+        return self.o_proj(out.transpose(1, 2).reshape(batch, length, -1))
+
+
+class Layer(nn.Module):
+    """One decoder layer."""
+
+    def __init__(self, config: TextConfig):
+        super().__init__()
+        self.input_layernorm = RMSNorm(config.hidden_size, config.norm_eps)
+        self.self_attn = Attention(config)
+        self.post_attention_layernorm = RMSNorm(config.hidden_size, config.norm_eps)
+        self.mlp = nn.ModuleDict(
+            {
+                "gate_proj": Projection(config.hidden_size, config.intermediate_size),
+                "up_proj": Projection(config.hidden_size, config.intermediate_size),
+                "down_proj": Projection(config.intermediate_size, config.hidden_size),
+            }
+        )
+
+    def forward(
+        self, x_BLD: torch.Tensor, mask: torch.Tensor | None, cos: torch.Tensor, sin: torch.Tensor
+    ) -> torch.Tensor:
+        """[B, L, D] -> [B, L, D]."""
+        x_BLD = x_BLD + self.self_attn(self.input_layernorm(x_BLD), mask, cos, sin)
+        normed = self.post_attention_layernorm(x_BLD)
+        inner = F.silu(self.mlp["gate_proj"](normed)) * self.mlp["up_proj"](normed)
+        return x_BLD + self.mlp["down_proj"](inner)
+
+
+class Scorer(nn.Module):
+    """Tokens and visual features -> scores."""
+
+    def __init__(self, config: TextConfig, rows: int, checkpoint: Checkpoint, post_norm: bool):
+        super().__init__()
+        self.embedding = nn.Embedding(rows, config.hidden_size)
+        self.layers = nn.ModuleList(Layer(config) for _ in range(config.num_hidden_layers))
+        self.norm = RMSNorm(config.hidden_size, config.norm_eps) if post_norm else nn.Identity()
+        self.rotary = MultiAxisRotary(config.rope_theta, config.head_dim, config.mrope_section)
+        self.readout = Readout(self.norm, checkpoint.head, divisor(config.hidden_size))
+
+    def forward(
+        self,
+        input_ids: torch.Tensor,
+        position_ids: torch.Tensor,
+        visual_index: torch.Tensor,
+        response_end: torch.Tensor,
+        image_features: torch.Tensor,
+        deepstack_0: torch.Tensor | None = None,
+        deepstack_1: torch.Tensor | None = None,
+        deepstack_2: torch.Tensor | None = None,
+        response_start: torch.Tensor | None = None,
+        segment_ids: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """Scores [B, N] float32; see `GraphSpec.inputs` for the shapes of the arguments.
+
+        With ``segment_ids`` it is the graph ``scorer.segmented``, without them ``scorer.joint``, which has no mask.
+        """
+        embeds_BLD = self.embedding(input_ids)
+        visual_BL1 = visual_index.unsqueeze(-1) > 0
+        x_BLD = torch.where(visual_BL1, insert_features(embeds_BLD, image_features, visual_index), embeds_BLD)
+        cos, sin = self.rotary(position_ids)
+        mask = None if segment_ids is None else causal(input_ids, segment_ids).unsqueeze(1)
+        deepstack = dict(enumerate((deepstack_0, deepstack_1, deepstack_2)))
+        for number, layer in enumerate(self.layers):
+            x_BLD = layer(x_BLD, mask, cos, sin)
+            if (features_VD := deepstack.get(number)) is not None:
+                x_BLD = x_BLD + insert_features(x_BLD, features_VD, visual_index)
+        return self.readout(x_BLD, response_end, response_start)
+
+
+class VisionBlock(nn.Module):
+    """One layer of the vision tower."""
+
+    def __init__(self, config: VisionConfig):
+        super().__init__()
+        width = config.hidden_size
+        self.heads = config.num_heads
+        self.norm1 = nn.LayerNorm(width, eps=NORM_EPS)
+        self.attn = nn.ModuleDict(
+            {"qkv": Projection(width, 3 * width, bias=True), "proj": Projection(width, width, bias=True)}
+        )
+        self.norm2 = nn.LayerNorm(width, eps=NORM_EPS)
+        self.mlp = nn.ModuleDict(
+            {
+                "linear_fc1": Projection(width, config.intermediate_size, bias=True),
+                "linear_fc2": Projection(config.intermediate_size, width, bias=True),
+            }
+        )
+
+    def forward(self, x_FPD: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
+        """[F, P, D] -> [F, P, D]; patches attend to those of their own frame."""
+        frames, patches, _ = x_FPD.shape
+        q, k, v = (
+            part.view(frames, patches, self.heads, -1).transpose(1, 2)
+            for part in self.attn["qkv"](self.norm1(x_FPD)).chunk(3, dim=-1)
+        )
+        out = F.scaled_dot_product_attention(rotate(q, cos, sin), rotate(k, cos, sin), v)
+        x_FPD = x_FPD + self.attn["proj"](out.transpose(1, 2).reshape(frames, patches, -1))
+        inner = F.gelu(self.mlp["linear_fc1"](self.norm2(x_FPD)), approximate="tanh")
+        return x_FPD + self.mlp["linear_fc2"](inner)
+
+
+class Merger(nn.Module):
+    """Neighbouring patches, which follow each other, -> one visual token."""
+
+    def __init__(self, config: VisionConfig, text_size: int, norm_merged: bool):
+        super().__init__()
+        self.merged = config.hidden_size * config.merge_size**2
+        self.norm_merged = norm_merged
+        self.norm = nn.LayerNorm(self.merged if norm_merged else config.hidden_size, eps=NORM_EPS)
+        self.linear_fc1 = Projection(self.merged, self.merged, bias=True)
+        self.linear_fc2 = Projection(self.merged, text_size, bias=True)
+
+    def forward(self, x_FPD: torch.Tensor) -> torch.Tensor:
+        """[F, P, D] -> [V, D] of the trunk."""
+        if self.norm_merged:
+            merged = self.norm(x_FPD.reshape(-1, self.merged))
+        else:
+            merged = self.norm(x_FPD).reshape(-1, self.merged)
+        return self.linear_fc2(F.gelu(self.linear_fc1(merged)))
+
+
+class Vision(nn.Module):
+    """Frames of one size with their index tables -> visual features."""
+
+    def __init__(self, config: VisionConfig, text_size: int):
+        super().__init__()
+        self.taps = config.taps
+        # The released kernel is as large as its stride: a matrix product of each patch.
+        self.patch_embed = nn.ModuleDict({"proj": Projection(config.patch_values, config.hidden_size, bias=True)})
+        self.pos_embed = nn.Embedding(config.num_position_embeddings, config.hidden_size)
+        self.blocks = nn.ModuleList(VisionBlock(config) for _ in range(config.depth))
+        self.merger = Merger(config, text_size, norm_merged=False)
+        self.deepstack_merger_list = nn.ModuleList(
+            Merger(config, text_size, norm_merged=True) for _ in range(len(config.taps))
+        )
+
+    def forward(
+        self,
+        pixel_values: torch.Tensor,
+        position_index: torch.Tensor,
+        position_weight: torch.Tensor,
+        rotary_cos: torch.Tensor,
+        rotary_sin: torch.Tensor,
+    ) -> tuple[torch.Tensor, ...]:
+        """[F, P, X]; of all frames alike [P, 4], [P, 4], [P, E / 2], [P, E / 2] -> [V, D] for each output."""
+        position_PD = (self.pos_embed(position_index) * position_weight.unsqueeze(-1)).sum(dim=1)
+        x_FPD = self.patch_embed["proj"](pixel_values) + position_PD
+        cos, sin = (table.expand(x_FPD.shape[0], -1, -1) for table in (rotary_cos, rotary_sin))
+        tapped: list[torch.Tensor] = []
+        for number, block in enumerate(self.blocks):
+            x_FPD = block(x_FPD, cos, sin)
+            if number in self.taps:
+                tapped.append(self.deepstack_merger_list[len(tapped)](x_FPD))
+        return self.merger(x_FPD), *tapped
+
+
+class Qwen3VL:
+    """See `yoj.export.families.base.ExportFamily`."""
+
+    def __init__(self, checkpoint: Checkpoint):
+        self.checkpoint = checkpoint
+        self.text, self.vision = read_config(checkpoint)
+        self.attention_heads = self.text.num_attention_heads
+        if checkpoint.training.hidden_state is None:
+            raise CheckpointError(
+                f"{checkpoint.folders[-1] / SETTINGS} does not say which hidden state the head was trained on, and for "
+                "Qwen3-VL it depends on the transformers version of the training: hidden_states[-1] is before the "
+                "final norm in 4.57, where the reference trains, and after it in 5.x; rankings differ. Give "
+                "--hidden-state pre_norm (4.57) or post_norm (5.x), or write it into that file as hidden_state."
+            )
+        self.hidden_state: HiddenState = checkpoint.training.hidden_state
+        # 4.57, with which the reference trains, replaces the markers around a video as well.
+        self.video_expansion = checkpoint.training.video_expansion or "flat"
+        names = checkpoint.weights.names()
+        # save_pretrained of the bare trunk leaves the prefix out.
+        self.prefix = "model." if any(name.startswith("model.visual.") for name in names) else ""
+        self.embedding = TensorPlan((f"{self.prefix}language_model.embed_tokens.weight",))
+        self.unused: tuple[str, ...] = ("lm_head.",)
+        if self.hidden_state == "pre_norm":
+            self.unused += (f"{self.prefix}language_model.norm.",)
+        self.limits = Limits(
+            L=min(self.text.max_position_embeddings, MAX_TOKENS),
+            N=MAX_RESPONSES,
+            images=MAX_IMAGES,
+            pixels=MAX_PIXELS,
+            frames=self.preprocessing()["video_max_frames"],
+            images_with_video=True,
+        )
+
+    def markup(self) -> MediaMarkup:
+        """``<|vision_start|><|image_pad|><|vision_end|>``, images and video one after the other."""
+        start, end = (Piece(kind="token", value=f"<|vision_{side}|>") for side in ("start", "end"))
+        medium = Piece(kind="medium")
+        shown = (start, medium, end)
+        return MediaMarkup(
+            image_token="<|image_pad|>",
+            video_token="<|video_pad|>",
+            one_image=shown,
+            each_image=shown,
+            video=shown,
+            packed_video=(medium,) if self.video_expansion == "flat" else shown,
+            both=True,
+            bos=None,
+        )
+
+    def preprocessing(self) -> dict[str, Any]:
+        """Settings of the image and video processors, with those of the released checkpoints where a file is absent."""
+        # transformers 5 writes both inside processor_config.json.
+        both = self._read_optional("processor_config.json")
+        image = both.get("image_processor", {}) | self._read_optional("preprocessor_config.json")
+        video = both.get("video_processor", {}) | self._read_optional("video_preprocessor_config.json")
+        vision = self.vision
+        self._check_processors(image, video)
+        image_min, image_max = _areas(image, IMAGE_PIXELS)
+        video_min, video_max = _areas(video, VIDEO_PIXELS)
+        half = (0.5, 0.5, 0.5)
+        settings = {
+            "patch_size": vision.patch_size,
+            "temporal_patch_size": vision.temporal_patch_size,
+            "merge_size": vision.merge_size,
+            "image_min_pixels": image_min,
+            "image_max_pixels": image_max,
+            "video_min_pixels": video_min,
+            "video_max_pixels": video_max,
+            "video_fps": video.get("fps") or 2,
+            "video_min_frames": video.get("min_frames") or 4,
+            "video_max_frames": video.get("max_frames") or 768,
+            "image_mean": image.get("image_mean") or half,
+            "image_std": image.get("image_std") or half,
+            "video_mean": video.get("image_mean") or half,
+            "video_std": video.get("image_std") or half,
+            "position_grid": math.isqrt(vision.num_position_embeddings),
+            "vision_head_dim": vision.hidden_size // vision.num_heads,
+            "vision_theta": vision.rope_theta,
+        }
+        try:
+            return msgspec.to_builtins(msgspec.convert(settings, Preprocessing))
+        except msgspec.ValidationError as error:
+            raise CheckpointError(f"{self.checkpoint.trunk}: processor settings: {error}.") from error
+
+    def _check_processors(self, image: Mapping[str, Any], video: Mapping[str, Any]) -> None:
+        vision = self.vision
+        expected = {
+            "patch_size": vision.patch_size,
+            "temporal_patch_size": vision.temporal_patch_size,
+            "merge_size": vision.merge_size,
+            "resample": 3,
+            "rescale_factor": 1 / 255,
+            **dict.fromkeys(("do_resize", "do_rescale", "do_normalize"), True),
+            "cap_pixels_per_frame": False,
+        }
+        problems = [
+            f"{kind} processor: {name} is {settings[name]!r}, expected {value!r}"
+            for kind, settings in (("image", image), ("video", video))
+            for name, value in expected.items()
+            if settings.get(name) is not None and settings[name] != value
+        ]
+        if problems:
+            raise CheckpointError(
+                f"The processor files in {self.checkpoint.trunk} do not fit its config.json or are not supported: "
+                f"{'; '.join(problems)}. Copy them from the model that was trained."
+            )
+
+    def _read_optional(self, name: str) -> dict[str, Any]:
+        folders = (self.checkpoint.folders[-1], self.checkpoint.trunk)
+        return next((read_json(folder / name) for folder in folders if (folder / name).is_file()), {})
+
+    def graphs(self) -> list[GraphSpec]:
+        """``vision``, ``scorer.joint`` and ``scorer.segmented``."""
+        return [self._vision_graph(), self._scorer_graph(segmented=False), self._scorer_graph(segmented=True)]
+
+    def _features(self) -> dict[str, tuple[int | str, ...]]:
+        """Outputs of the vision graph, which are inputs of the scorer graphs."""
+        names = ["image_features", *(f"deepstack_{number}" for number in range(len(self.vision.taps)))]
+        return dict.fromkeys(names, ("V", self.text.hidden_size))
+
+    def _vision_graph(self) -> GraphSpec:
+        vision = self.vision
+        with torch.device("meta"):
+            module = Vision(vision, self.text.hidden_size)
+        half_head = vision.hidden_size // vision.num_heads // 2
+        return GraphSpec(
+            role="vision",
+            module=module,
+            inputs={
+                "pixel_values": (torch.float32, ("F", "P", vision.patch_values)),
+                "position_index": (torch.int64, ("P", 4)),
+                "position_weight": (torch.float32, ("P", 4)),
+                "rotary_cos": (torch.float32, ("P", half_head)),
+                "rotary_sin": (torch.float32, ("P", half_head)),
+            },
+            outputs=self._features(),
+            plans={name: _plan(module, name, f"{self.prefix}visual.") for name, _ in module.named_parameters()},
+            constants={},
+            multiples={"P": vision.merge_size**2},
+        )
+
+    def _scorer_graph(self, segmented: bool) -> GraphSpec:
+        rows = sum(self.checkpoint.weights.shape(n)[0] for n in self.embedding.sources if n in self.checkpoint.weights)
+        with torch.device("meta"):
+            module = Scorer(self.text, rows, self.checkpoint, self.hidden_state == "post_norm")
+        constants = head_constants(self.checkpoint.head, "readout.value_head.")
+        constants |= {"rotary.inv_freq": module.rotary.frequencies(), "rotary.axis": module.rotary.axes()}
+        row, responses = ("B", "L"), ("B", "N")
+        inputs: dict[str, tuple[torch.dtype, tuple[int | str, ...]]] = {
+            "input_ids": (torch.int64, row),
+            "position_ids": (torch.int64, ("B", 3, "L")),
+            "visual_index": (torch.int64, row),
+            "response_end": (torch.int64, responses),
+            **{name: (torch.float32, axes) for name, axes in self._features().items()},
+        }
+        if module.readout.needs_start:
+            inputs["response_start"] = (torch.int64, responses)
+        if segmented:
+            inputs["segment_ids"] = (torch.int64, row)
+        plans = {
+            name: self.embedding if name == "embedding.weight" else _plan(module, name, f"{self.prefix}language_model.")
+            for name, _ in module.named_parameters()
+            if name not in constants
+        }
+        role = "scorer.segmented" if segmented else "scorer.joint"
+        return GraphSpec(role, module, inputs, {"scores": responses}, plans, constants)
+
+    def stock_model(self) -> nn.Module:
+        """``Qwen3VLModel``; without its final norm where the head reads the states before it."""
+        from transformers import Qwen3VLConfig, Qwen3VLModel
+
+        weights, parts = self.checkpoint.weights, (f"{self.prefix}language_model.", f"{self.prefix}visual.")
+        state = {name: weights.read(name) for name in weights.names() if name.startswith(parts)}
+        config = copy.deepcopy(self.checkpoint.config)
+        config["text_config"]["vocab_size"] = len(state[self.embedding.sources[0]])
+        model: Any = Qwen3VLModel.from_pretrained(
+            None,
+            config=Qwen3VLConfig.from_dict(config),
+            state_dict=state,
+            dtype=torch.float32,
+            attn_implementation="sdpa",
+        )
+        if self.hidden_state == "pre_norm":
+            model.language_model.norm = nn.Identity()
+        # It remembers what the positions of the last request came to, for generation.
+        model.register_forward_pre_hook(lambda module, _: setattr(module, "rope_deltas", None))
+        return model.eval().requires_grad_(False)
+
+    def stock_inputs(
+        self, row: Mapping[str, torch.Tensor], media: Sequence[PreparedMedia], runtime: Family
+    ) -> dict[str, torch.Tensor]:
+        """Token types and, of images and of the video apart, patches in one line and grids of time, rows, columns."""
+        del runtime
+        ids = row["input_ids"]
+        if not media:
+            return {"input_ids": ids}
+        image, video = (int(self.checkpoint.config[f"{kind}_token_id"]) for kind in ("image", "video"))
+        inputs = {"input_ids": ids, "mm_token_type_ids": (ids == image).long() + 2 * (ids == video).long()}
+        for token, pixels, grid in (
+            (image, "pixel_values", "image_grid_thw"),
+            (video, "pixel_values_videos", "video_grid_thw"),
+        ):
+            of_kind = [medium for medium in media if any(s.ids is not None and token in s.ids for s in medium.spans)]
+            if of_kind:
+                frames = [torch.from_numpy(medium.arrays["pixel_values"]) for medium in of_kind]
+                inputs[pixels] = torch.cat([frames_FPX.flatten(0, 1) for frames_FPX in frames])
+                inputs[grid] = torch.tensor(
+                    [
+                        [len(frames_FPX), *(size * self.vision.merge_size for size in medium.grids[0])]
+                        for medium, frames_FPX in zip(of_kind, frames, strict=True)
+                    ]
+                )
+        return inputs
+
+
+def _plan(module: nn.Module, name: str, prefix: str) -> TensorPlan:
+    owner, _, leaf = name.rpartition(".")
+    multiplied = leaf == "weight" and isinstance(module.get_submodule(owner), Projection)
+    return TensorPlan((prefix + name,), transpose=multiplied, flatten=owner == "patch_embed.proj" and multiplied)
+
+
+def _areas(settings: Mapping[str, Any], released: tuple[int, int]) -> tuple[int, int]:
+    """Smallest and largest area in pixels, in either spelling; the older one overrides, as in transformers."""
+    size = settings.get("size") or {}
+    least = settings.get("min_pixels") or size.get("shortest_edge") or released[0]
+    return least, settings.get("max_pixels") or size.get("longest_edge") or released[1]

@@ -1,0 +1,118 @@
+"""Qwen3-VL's ``config.json``, as released (transformers 4.57) or as written by 5.x."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from ..checkpoint import Checkpoint
+from ..config_reader import ConfigReader
+from ..errors import CheckpointError
+
+MAX_TAPS = 3
+"""Of every released model. The inputs of a graph are arguments, whose number is fixed."""
+
+
+@dataclass(frozen=True)
+class TextConfig:
+    """The text trunk."""
+
+    hidden_size: int
+    num_hidden_layers: int
+    num_attention_heads: int
+    num_key_value_heads: int
+    head_dim: int
+    intermediate_size: int
+    rope_theta: float
+    mrope_section: tuple[int, ...]
+    """Frequencies of time, rows and columns."""
+    norm_eps: float
+    max_position_embeddings: int
+
+
+@dataclass(frozen=True)
+class VisionConfig:
+    """The vision tower."""
+
+    hidden_size: int
+    depth: int
+    num_heads: int
+    intermediate_size: int
+    patch_size: int
+    temporal_patch_size: int
+    merge_size: int
+    num_position_embeddings: int
+    rope_theta: float
+    taps: tuple[int, ...]
+    """Blocks whose outputs are added after the first layers of the trunk, in this order."""
+
+    @property
+    def patch_values(self) -> int:
+        """Numbers in one patch."""
+        return 3 * self.temporal_patch_size * self.patch_size**2
+
+
+def read_config(checkpoint: Checkpoint) -> tuple[TextConfig, VisionConfig]:
+    """Both parts in either spelling.
+
+    Raises:
+        CheckpointError: a value is missing, or asks for a variant that no released model uses.
+    """
+    reader = ConfigReader(checkpoint.config)
+    text, vision = reader.section("text_config"), reader.section("vision_config")
+    rope = (text.values.get("rope_scaling") or {}) | (text.values.get("rope_parameters") or {})
+    text.refuse(hidden_act=("silu",), attention_bias=(False,))
+    vision.refuse(hidden_act=("gelu_pytorch_tanh",), in_channels=(3,))
+    text_config = TextConfig(
+        hidden_size=text.number("hidden_size"),
+        num_hidden_layers=text.number("num_hidden_layers"),
+        num_attention_heads=text.number("num_attention_heads"),
+        num_key_value_heads=text.number("num_key_value_heads"),
+        head_dim=text.number("head_dim"),
+        intermediate_size=text.number("intermediate_size"),
+        rope_theta=rope.get("rope_theta") or text.number("rope_theta"),
+        mrope_section=tuple(rope.get("mrope_section") or (24, 20, 20)),
+        norm_eps=text.number("rms_norm_eps"),
+        max_position_embeddings=text.number("max_position_embeddings"),
+    )
+    vision_config = VisionConfig(
+        hidden_size=vision.number("hidden_size"),
+        depth=vision.number("depth"),
+        num_heads=vision.number("num_heads"),
+        intermediate_size=vision.number("intermediate_size"),
+        patch_size=vision.number("patch_size"),
+        temporal_patch_size=vision.number("temporal_patch_size"),
+        merge_size=vision.number("spatial_merge_size"),
+        num_position_embeddings=vision.number("num_position_embeddings"),
+        rope_theta=(vision.values.get("rope_parameters") or {}).get("rope_theta") or 10_000.0,
+        taps=tuple(vision.get("deepstack_visual_indexes") or ()),
+    )
+    problems = reader.problems
+    if rope.get("rope_type", rope.get("type", "default")) not in ("default", "mrope"):
+        problems.append(f"the trunk's rotary embedding is {rope}, only the default type is supported")
+    if not problems:
+        problems += _contradictions(text_config, vision_config, checkpoint)
+    if problems:
+        raise CheckpointError(f"{checkpoint.trunk / 'config.json'} cannot be exported: {'; '.join(problems)}.")
+    return text_config, vision_config
+
+
+def _contradictions(text: TextConfig, vision: VisionConfig, checkpoint: Checkpoint) -> list[str]:
+    problems: list[str] = []
+    if len(text.mrope_section) != 3 or sum(text.mrope_section) != text.head_dim // 2:
+        problems.append(f"mrope_section {list(text.mrope_section)} does not share out {text.head_dim // 2} frequencies")
+    taps = vision.taps
+    if list(taps) != sorted(set(taps)) or any(tap not in range(vision.depth) for tap in taps):
+        problems.append(f"deepstack_visual_indexes {list(taps)} are not rising blocks among {vision.depth}")
+    if len(taps) > (most := min(MAX_TAPS, text.num_hidden_layers)):
+        problems.append(f"deepstack_visual_indexes {list(taps)} are more than {most}")
+    if math.isqrt(vision.num_position_embeddings) ** 2 != vision.num_position_embeddings:
+        problems.append(f"num_position_embeddings {vision.num_position_embeddings} is no square")
+    for kind in ("image", "video"):
+        stated, found = (
+            checkpoint.config.get(f"{kind}_token_id"),
+            checkpoint.tokenizer.token_to_id(f"<|{kind}_pad|>"),
+        )
+        if found is None or stated != found:
+            problems.append(f"{kind}_token_id is {stated}, the tokenizer gives <|{kind}_pad|> the id {found}")
+    return problems

@@ -1,0 +1,73 @@
+"""Reading the responses in several orders, and one judgement from all of them."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .errors import RequestError
+
+Orders: TypeAlias = "int | Literal['all']"
+MAX_ALL = 4
+"""Responses up to which all N! orders may be asked for: 24 rows."""
+
+
+@dataclass(frozen=True)
+class Averaged:
+    """Scores of N responses over k orders."""
+
+    scores_N: NDArray[np.float32]
+    """With one order the scores as they are; with several, their mean after each order was centred on 0."""
+    spread_N: NDArray[np.float32] | None
+    """Standard deviation of the centred scores over the orders; None with one order."""
+    agreement: float | None
+    """Share of the orders whose best response is the best on average; None with one order."""
+
+
+def plan_orders(n: int, orders: Orders) -> tuple[tuple[int, ...], ...]:
+    """The orders in which to read N responses.
+
+    Args:
+        n: responses.
+        orders: k rotations, spread so that each response visits places far from each other; or all N! orders.
+
+    Returns:
+        For each order, the index of the response that stands in each place. The first is the order as given.
+
+    Raises:
+        RequestError: fewer than one order, more rotations than there are, or all orders of too many responses.
+    """
+    if orders == "all":
+        if n > MAX_ALL:
+            raise RequestError(f"orders='all' is for up to {MAX_ALL} responses, here N={n}; give a number up to {n}.")
+        return tuple(itertools.permutations(range(n)))
+    if isinstance(orders, bool) or not isinstance(orders, int) or orders < 1:  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise RequestError(f"orders is {orders!r}; give a number from 1 or 'all'.")
+    if orders > n:
+        raise RequestError(
+            f"orders={orders}, but N={n} responses have {n} rotations; give at most {n}"
+            + (", or 'all'." if n <= MAX_ALL else ".")
+        )
+    return tuple(tuple((place + turn * n // orders) % n for place in range(n)) for turn in range(orders))
+
+
+def average(scores_KN: NDArray[np.float32], orders: tuple[tuple[int, ...], ...]) -> Averaged:
+    """Put the scores of each order back to the responses that they belong to, and average them.
+
+    Args:
+        scores_KN: float32 [k, N], by place.
+        orders: of `plan_orders`.
+    """
+    if len(orders) == 1:
+        return Averaged(scores_KN[0], None, None)
+    by_response_KN = np.empty_like(scores_KN)
+    for row, order in enumerate(orders):
+        by_response_KN[row, list(order)] = scores_KN[row]
+    centred_KN = by_response_KN - by_response_KN.mean(axis=1, keepdims=True)
+    mean_N = centred_KN.mean(axis=0)
+    agreement = float((centred_KN.argmax(axis=1) == mean_N.argmax()).mean())
+    return Averaged(mean_N, centred_KN.std(axis=0), agreement)

@@ -1,0 +1,178 @@
+"""A file, a folder of frames or a list of frames -> the frames that the model sees, with their times."""
+
+from __future__ import annotations
+
+import importlib
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .errors import MediaError, YojError
+from .images import ImageInput, load_image
+
+VideoInput: TypeAlias = "str | os.PathLike[str] | Sequence[ImageInput] | NDArray[np.uint8]"
+
+SECONDS_BETWEEN_FRAMES = 4.0
+"""Of a folder or list of frames where nothing else is said (the reference's default for frame folders)."""
+FRAME_ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
+UNEVEN = 0.25
+"""Largest deviation of a frame's duration from the median, as a share of it, before a file counts as variable."""
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """What is known of a video file before its frames are decoded."""
+
+    frames: int
+    fps: float
+
+
+@dataclass(frozen=True)
+class Video:
+    """The frames that the model sees."""
+
+    frames_FHWC: NDArray[np.uint8]
+    seconds_F: tuple[float, ...]
+    given: int
+    """Frames of the source, of which these are a choice."""
+
+
+@dataclass(frozen=True)
+class VideoLimits:
+    """What bounds the choice of frames."""
+
+    frames: int
+    pixels: int
+    """Of one frame."""
+
+
+def load_video(
+    video: VideoInput, fps: float | None, limits: VideoLimits, sample: Callable[[Timeline], list[int]]
+) -> Video:
+    """Decode the frames that the model sees.
+
+    Args:
+        video: a video file, a folder of frames (sorted by name), or the frames themselves.
+        fps: frames a second of a folder or list; None for one every 4 seconds. A file has its own.
+        limits: of the bundle.
+        sample: the family's choice among the frames of a file.
+
+    Raises:
+        MediaError: missing, unreadable, truncated, empty, rotated or of variable frame rate; frames of unequal size.
+        LimitError: a frame of too many pixels.
+    """
+    if fps is not None and not fps > 0:
+        raise MediaError(f"fps is {fps}; give frames a second, above 0.")
+    if isinstance(video, str | os.PathLike) and not Path(video).is_dir():
+        if fps is not None:
+            raise MediaError(f"fps is for a folder or list of frames; {video} has a frame rate of its own.")
+        return _read_file(Path(video), limits, sample)
+    sources = _folder(Path(video)) if isinstance(video, str | os.PathLike) else list(video)
+    if not sources:
+        raise MediaError("The video has no frames; give at least one.")
+    chosen = evenly(len(sources), limits.frames)
+    frames = [load_image(sources[i], limits.pixels, f"frame {i}") for i in chosen]
+    seconds = tuple(i / fps if fps else i * SECONDS_BETWEEN_FRAMES for i in chosen)
+    return Video(_stack(frames), seconds, len(sources))
+
+
+def evenly(total: int, most: int) -> list[int]:
+    """At most ``most`` indices from the first to the last, as the reference chooses among the frames of a folder."""
+    if total <= most:
+        return list(range(total))
+    return [round(j * (total - 1) / (most - 1)) for j in range(most)] if most > 1 else [0]
+
+
+def _folder(folder: Path) -> list[Path]:
+    files = sorted(path for path in folder.iterdir() if path.suffix.lower() in FRAME_ENDINGS)
+    if not files:
+        raise MediaError(f"{folder} holds no frames ({', '.join(FRAME_ENDINGS)}). Name them frame_0001.jpg and so on.")
+    return files
+
+
+def _read_file(file: Path, limits: VideoLimits, sample: Callable[[Timeline], list[int]]) -> Video:
+    if not file.is_file():
+        raise MediaError(f"No video {file}. Give a video file or a folder of frames.")
+    try:
+        av: Any = importlib.import_module("av")
+    except ImportError as error:
+        raise MediaError(f"Reading {file} needs PyAV ({error}). Install it with: pip install 'yoj[video]'") from error
+    try:
+        with av.open(str(file)) as container:
+            if not container.streams.video:
+                raise MediaError(f"{file} has no video stream. Give a video file or a folder of frames.")
+            timeline, first = _timeline(container, file)
+            wanted = sample(timeline)
+            chosen = [wanted[i] for i in evenly(len(wanted), limits.frames)]
+            container.seek(first, stream=container.streams.video[0])
+            frames = _decode(container, file, chosen, limits)
+    except YojError:
+        raise
+    except (av.FFmpegError, ValueError) as error:
+        raise MediaError(
+            f"{file} is not a video that can be decoded, or is cut off: {error}. Replace the file."
+        ) from error
+    return Video(_stack(frames), tuple(i / timeline.fps for i in chosen), timeline.frames)
+
+
+def _timeline(container: Any, file: Path) -> tuple[Timeline, int]:
+    """Frames and rate from the packets' time stamps, without decoding; and the first time stamp."""
+    stream = container.streams.video[0]
+    stamps = np.sort([packet.pts for packet in container.demux(stream) if packet.pts is not None])
+    if not len(stamps):
+        raise MediaError(f"{file} has no frames; it is empty or cut off. Replace the file.")
+    gaps = np.diff(stamps)
+    if len(gaps) and (np.abs(gaps - np.median(gaps)) > max(UNEVEN * np.median(gaps), 1)).any():
+        seconds = gaps * float(stream.time_base)
+        raise MediaError(
+            f"{file} has a variable frame rate: frames last from {seconds.min():.3f} to {seconds.max():.3f} s. "
+            "Make it constant first, for example with: ffmpeg -i in.mp4 -vf fps=10 out.mp4"
+        )
+    _check_length(container, len(stamps), file)
+    if len(gaps):
+        return Timeline(len(stamps), 1.0 / float(gaps.mean() * stream.time_base)), int(stamps[0])
+    return Timeline(1, float(stream.average_rate or 1)), int(stamps[0])
+
+
+def _check_length(container: Any, frames: int, file: Path) -> None:
+    """Compare with the length that the header gives, where it speaks of the frames alone."""
+    stream = container.streams.video[0]
+    rate = float(stream.average_rate or 0)
+    seconds = float(stream.duration * stream.time_base) if stream.duration else 0.0
+    if not seconds and len(container.streams) == 1 and container.duration:
+        seconds = container.duration / 1e6
+    expected = max(stream.frames, round(seconds * rate))
+    if frames < min(expected - 1, 0.98 * expected):  # lengths that a container only estimates are a little off
+        raise MediaError(
+            f"{file} is cut off: it holds {frames} of the {expected} frames that it announces. Replace it."
+        )
+
+
+def _decode(container: Any, file: Path, chosen: Sequence[int], limits: VideoLimits) -> list[NDArray[np.uint8]]:
+    wanted, frames = set(chosen), dict[int, NDArray[np.uint8]]()
+    for number, frame in enumerate(container.decode(video=0)):
+        if number == 0 and (rotation := int(getattr(frame, "rotation", 0) or 0)) % 360:
+            raise MediaError(
+                f"{file} is to be shown rotated by {rotation} degrees, which the model was not trained on. "
+                "Write it upright first, for example with: ffmpeg -i in.mp4 out.mp4"
+            )
+        if number in wanted:
+            frames[number] = load_image(frame.to_ndarray(format="rgb24"), limits.pixels, f"frame {number} of {file}")
+        if len(frames) == len(wanted):
+            return [frames[i] for i in chosen]
+    raise MediaError(
+        f"{file} is cut off: {len(frames)} of the {len(wanted)} frames could be decoded. Replace the file."
+    )
+
+
+def _stack(frames: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
+    shapes = sorted({frame.shape for frame in frames})
+    if len(shapes) > 1:
+        sizes = ", ".join(f"{shape[1]}x{shape[0]}" for shape in shapes)
+        raise MediaError(f"The frames of one video have different sizes: {sizes}. Resize them to one.")
+    return np.stack(frames)
