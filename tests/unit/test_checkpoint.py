@@ -89,7 +89,8 @@ def stock_scores(checkpoint: Checkpoint, family: ExportFamily) -> torch.Tensor:
     """The same from the Hugging Face model."""
     ids, ends = sample()
     model = family.stock_model()
-    assert model is not None
+    if model is None:
+        pytest.skip("this transformers has no Molmo2 to compare with")
     hidden = model(input_ids=ids, mm_token_type_ids=torch.zeros_like(ids)).last_hidden_state[0]
     rows = read_out(checkpoint.head.readout, hidden, ends[0].numpy(), ends[0].numpy())
     return checkpoint.head.module()(rows).squeeze(-1) / hidden.shape[-1] ** 0.5
