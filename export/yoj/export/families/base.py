@@ -17,6 +17,13 @@ from ..layout import MediaMarkup
 from ..weights import TensorPlan
 
 
+MAX_RESPONSES = 64
+"""Of one request; the reference was trained and evaluated with far fewer."""
+MAX_IMAGES = 16
+MAX_PIXELS = 178_956_970
+"""Above it Pillow refuses to decode (twice ``PIL.Image.MAX_IMAGE_PIXELS``)."""
+
+
 @dataclass(frozen=True)
 class GraphSpec:
     """One graph: the module that is traced, and what goes in and out."""

@@ -28,15 +28,11 @@ from ..head import divisor
 from ..layout import MediaMarkup
 from ..modules import Projection, Readout, RMSNorm, Rotary, causal, head_constants, insert_features, rotate
 from ..weights import TensorPlan
-from .base import GraphSpec
+from .base import MAX_IMAGES, MAX_PIXELS, MAX_RESPONSES, GraphSpec
 from .molmo2_config import TextConfig, VisionConfig, read_config
 
-MAX_RESPONSES = 64
-MAX_IMAGES = 16
 MAX_FRAMES = 16
 """The reference's training shows at most so many frames of a video (``max_video_frames``)."""
-MAX_PIXELS = 178_956_970
-"""Above it Pillow refuses to decode (twice ``PIL.Image.MAX_IMAGE_PIXELS``)."""
 
 
 class Block(nn.Module):

@@ -28,15 +28,11 @@ from ..head import SETTINGS, divisor
 from ..layout import MediaMarkup
 from ..modules import Projection, Readout, RMSNorm, Rotary, causal, head_constants, insert_features, rotate
 from ..weights import TensorPlan
-from .base import GraphSpec
+from .base import MAX_IMAGES, MAX_PIXELS, MAX_RESPONSES, GraphSpec
 from .qwen3_vl_config import TextConfig, VisionConfig, read_config
 
 MAX_TOKENS = 32_768
 """The trunk takes 262,144, which no judge was trained on and no attention without a fused kernel has memory for."""
-MAX_RESPONSES = 64
-MAX_IMAGES = 16
-MAX_PIXELS = 178_956_970
-"""Above it Pillow refuses to decode (twice ``PIL.Image.MAX_IMAGE_PIXELS``)."""
 NORM_EPS = 1e-6
 """Of the vision tower; a constant in transformers."""
 IMAGE_PIXELS, VIDEO_PIXELS = (65_536, 16_777_216), (4_096, 25_165_824)
