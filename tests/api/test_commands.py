@@ -107,15 +107,16 @@ def test_a_file_of_requests(tmp_path, bundle, scorer):
         LINE | {"video": video, "seconds_between_frames": 2},
         "{not json", LINE | {"image": "missing.png"}, LINE | {"responses": []}, LINE | {"video": "v.mp4"},
         LINE | {"rankings": [1]}, {"responses": ["a"]}, LINE | {"images": [image]}, LINE | {"video": video, "fps": 4},
+        LINE | {"mode": "isolated"}, LINE | {"seconds_between_frames": 2},
     ])  # fmt: skip
     done = run("yoj-score", bundle("merged", "assistant"), requests)
     lines = [json.loads(line) for line in done.stdout.splitlines()]
-    assert [line["line"] for line in lines] == [1, *range(3, 13)]
-    assert ["scores" in line for line in lines] == [True, True, True] + [False] * 8
+    assert [line["line"] for line in lines] == [1, *range(3, 15)]
+    assert ["scores" in line for line in lines] == [True, True, True] + [False] * 10
     assert all(line["error"]["message"] for line in lines[3:])
     assert not any("requests[" in line["error"]["message"] for line in lines[3:])
     assert done.returncode == 1
-    assert "3 of 11 requests scored, 8 failed" in done.stderr
+    assert "3 of 13 requests scored, 10 failed" in done.stderr
     assert "line 5" in done.stderr
     assert "of 1 requests with rankings" in done.stderr
     judge = scorer("merged", "assistant")
@@ -240,6 +241,21 @@ def test_appending_output_goes_on_too(tmp_path, bundle):
     done = subprocess.run(command, shell=True, check=True, capture_output=True, text=True)
     assert out.read_bytes() == first
     assert "2 of them in an earlier run" in done.stderr
+
+
+def test_two_processes_do_not_write_to_one_file(tmp_path, bundle):
+    lines = ["{broken", *(LINE | {"prompt": f"Question {k}? " + "word " * 400} for k in range(150))]
+    requests, out = write_lines(tmp_path / "r.jsonl", lines), tmp_path / "s.jsonl"
+    run("yoj-score", bundle("merged", "assistant"), write_lines(tmp_path / "one.jsonl", lines[:1]), "--out", out)
+    command = [str(BIN / "yoj-score"), str(bundle("merged", "assistant")), str(requests), "--out", str(out)]
+    first = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    while b"scores" not in out.read_bytes():
+        time.sleep(0.005)
+    second = run(*command)
+    assert second.returncode == 1
+    assert "Another process writes" in second.stderr
+    first.wait()
+    assert sum("scores" in result for result in results(out)) == 150
 
 
 def test_results_of_other_requests_are_not_touched(tmp_path, bundle):

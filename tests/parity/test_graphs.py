@@ -16,7 +16,8 @@ from tiny import RECORDED, Exported, make_request
 
 from yoj.bench.random_checkpoint import Sizes, write_checkpoint
 from yoj.export.build import open_family
-from yoj.export.checkpoint import Checkpoint
+from yoj.export.checkpoint import Checkpoint, Training
+from yoj.export.errors import CheckpointError
 from yoj.export.graph import INLINE_BYTES
 from yoj.export.head import ACTIVATIONS, KEYS
 from yoj.export.reference import Reference
@@ -306,3 +307,16 @@ def test_the_comparison_notices_one_changed_weight(model, tmp_path):
     (prepared,) = batch_of(exported, (3, 6, (SMALL,)))
     scores = exported.score([prepared])[0]
     assert np.abs(scores - reference.score(prepared, exported.family)).max() > 10 * TOLERANCE
+
+
+def test_a_head_on_the_states_before_the_norm(tmp_path):
+    folder = write_checkpoint(MODELS["plain"], RECORDED, tmp_path / "checkpoint")
+    checkpoint = Checkpoint.open([folder], training=Training(hidden_state="pre_norm"))
+    exported = Exported(folder, tmp_path / "bundle", checkpoint)
+    check(exported, batch_of(exported, (4, 9), (2, 5, (SMALL,))))
+
+
+def test_molmo2_has_one_way_to_show_a_video(tmp_path):
+    folder = write_checkpoint(MODELS["plain"], RECORDED, tmp_path / "checkpoint")
+    with pytest.raises(CheckpointError, match="Leave it out"):
+        open_family(Checkpoint.open([folder], training=Training(video_expansion="nested")))

@@ -26,10 +26,10 @@ WORDS = "a the red blue small cat dog car tree is are in on under near two three
 class Exported:
     """The graphs of one checkpoint in ONNX Runtime, and the stock model beside them; no bundle around them."""
 
-    def __init__(self, checkpoint: Path, folder: Path):
+    def __init__(self, source: Path, folder: Path, checkpoint: Checkpoint | None = None):
         self.folder = folder
         (folder / "onnx").mkdir(parents=True)
-        self.checkpoint = Checkpoint.open([checkpoint])
+        self.checkpoint = checkpoint or Checkpoint.open([source])
         family = open_family(self.checkpoint)
         weights = WeightFile(folder / "onnx" / "weights.data", self.checkpoint.weights, lambda _: None)
         self.graphs = {s.role: write_graph(s, folder, weights, torch.float32) for s in family.graphs()}
@@ -48,7 +48,7 @@ class Exported:
         media = tuple(self.family.prepare_image(image) for image in request.images)
         pack = self.packer.pack(request, [medium.spans for medium in media])
         keys = tuple(image.tobytes() for image in request.images)
-        return Prepared((pack,), (tuple(range(len(request.responses))),), media, keys, "joint", {})
+        return Prepared((pack,), (tuple(range(len(request.responses))),), media, keys, "joint", None, (), {})
 
     def inputs(self, batch: Sequence[Prepared]) -> dict[str, np.ndarray]:
         """What the joint scorer graph takes for a batch, visual features included."""

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import itertools
+import shutil
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from yoj.runtime import Request, RequestError
+from yoj.runtime import Request, RequestError, Scorer
+from yoj.runtime.manifest import encode, seal
 from yoj.runtime.orders import average, plan_orders
 
 SAME = 2e-6
@@ -75,6 +78,28 @@ def test_all_orders_make_scores_independent_of_the_order(scorer):
     np.testing.assert_allclose(given_scores, turned, atol=SAME)
     single = judge.score("What is shown?", four).scores, judge.score("What is shown?", four[::-1]).scores[::-1]
     assert np.abs(np.subtract(*single)).max() > 0.1
+
+
+def test_all_orders_read_the_same_cut_texts(bundle, tmp_path):
+    judge = Scorer.load(altered(bundle("merged", "assistant"), tmp_path / "b.yoj", limit=120))
+    texts = [f"{k} " + "word, and another. " * (10 + k) for k in range(3)]
+    request = Request("Which?", texts, overflow="truncate")
+    prepared = judge.prepare(request, orders=3)
+    assert prepared.cuts
+    kept = [text[: next((c.kept for c in prepared.cuts if c.response == k), None)] for k, text in enumerate(texts)]
+    for order, pack in zip(prepared.orders, prepared.packs, strict=True):
+        (alone,) = judge.prepare(Request("Which?", [kept[i] for i in order])).packs
+        assert pack.input_ids_L.tolist() == alone.input_ids_L.tolist()
+    assert judge.score_batch([request], orders=3)[0].cuts == prepared.cuts
+
+
+def altered(bundle, out, limit):
+    """A bundle that takes fewer tokens."""
+    shutil.copytree(bundle, out)
+    manifest = Scorer.load(bundle).manifest
+    limits = msgspec.structs.replace(manifest.limits, L=limit)
+    (out / "manifest.json").write_bytes(encode(seal(msgspec.structs.replace(manifest, limits=limits))))
+    return out
 
 
 def test_one_order_says_nothing_of_orders(scorer):

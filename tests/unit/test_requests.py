@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from yoj.runtime import Judgement, Request
-from yoj.runtime.errors import LimitError, MediaError, RequestError, YojError
+from yoj.runtime.errors import EngineError, LimitError, MediaError, RequestError, YojError
 from yoj.runtime.judgement import judge
 from yoj.runtime.packing import Cut
 
@@ -265,6 +265,18 @@ def test_padding_to_a_longer_neighbour_changes_nothing(judging):
         count = len(alone.packs[0].response_end_N)
         np.testing.assert_allclose(row[:count], judging.forward([alone])[0], rtol=0, atol=SAME)
         assert np.isneginf(row[count:]).all()
+
+
+def test_what_does_not_fit_into_memory_is_refused_before_it_starts(one, monkeypatch):
+    from yoj.runtime.engines import onnxruntime
+
+    image = np.zeros((300, 300, 3), np.uint8)
+    monkeypatch.setattr(onnxruntime, "_free_memory", lambda: 200_000)
+    with pytest.raises(EngineError, match=r"vision|crops or frames of P=169 patches needs about .* GiB"):
+        one.score("What?", ["a", "b"], images=[image])
+    with pytest.raises(EngineError, match=r"rows of L=.* tokens needs about .* GiB"):
+        one.score("word " * 500, ["a", "b"])
+    assert len(one.score("What?", ["a", "b"]).scores) == 2
 
 
 def test_no_requests_give_no_judgements(one):

@@ -25,11 +25,11 @@ def every(timeline: Timeline) -> list[int]:
 
 
 def shade(number: int) -> np.ndarray:
-    return np.full((48, 64, 3), 20 + 10 * number, np.uint8)
+    return np.full((48, 64, 3), 20 + 10 * (number % 20), np.uint8)
 
 
 def write_video(file: Path, stamps: list[int], rate: int = 10, **options) -> Path:
-    """Frame k is grey 20 + 10k and is shown from ``stamps[k]`` / rate seconds on."""
+    """Frame k of the first 20 is grey 20 + 10k, and each is shown from ``stamps[k]`` / rate seconds on."""
     with av.open(str(file), "w", **options) as container:
         stream = container.add_stream("mpeg4", rate=rate)
         stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
@@ -57,7 +57,7 @@ def refusal(video, fps=None, limits=LIMITS, error=MediaError) -> str:
     return str(caught.value)
 
 
-@pytest.mark.parametrize("ending", ["mp4", "mkv", "avi"])
+@pytest.mark.parametrize("ending", ["mp4", "mkv", "avi", "ts"])
 def test_a_file_gives_its_frames_and_their_times(ending, tmp_path):
     file = write_video(tmp_path / f"v.{ending}", list(range(12)))
     video = load_video(file, None, LIMITS, lambda timeline: [0, 5, 11])
@@ -143,7 +143,62 @@ def test_a_truncated_file(share, ending, tmp_path):
     file = write_video(tmp_path / f"v.{ending}", list(range(20)))
     content = file.read_bytes()
     file.write_bytes(content[: int(share * len(content))])
-    assert f"v.{ending}" in refusal(file)
+    text = refusal(file)
+    assert f"v.{ending}" in text
+    assert "variable" not in text
+
+
+def test_a_truncated_file_with_sound(tmp_path):
+    file = tmp_path / "v.mkv"
+    with av.open(str(file), "w") as container:
+        stream, sound = container.add_stream("mpeg4", rate=10), container.add_stream("pcm_s16le", rate=8000)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for number in range(20):
+            frame = av.VideoFrame.from_ndarray(shade(number), format="rgb24")
+            container.mux(stream.encode(frame))
+            samples = av.AudioFrame.from_ndarray(np.zeros((1, 800), np.int16), format="s16", layout="mono")
+            samples.sample_rate = 8000
+            container.mux(sound.encode(samples))
+        container.mux(stream.encode())
+        container.mux(sound.encode())
+    assert load_video(file, None, LIMITS, every).given == 20
+    content = file.read_bytes()
+    file.write_bytes(content[: len(content) // 2])
+    assert "is cut off" in refusal(file)
+
+
+@pytest.mark.parametrize("fps", [15, 24, 30, 60])
+def test_times_rounded_to_milliseconds_do_not_change_the_rate(fps, tmp_path):
+    seen = []
+    load_video(
+        write_video(tmp_path / "v.mkv", list(range(40)), rate=fps), None, LIMITS, lambda t: seen.append(t) or [0]
+    )
+    assert seen == [Timeline(40, float(fps))]
+
+
+@pytest.mark.parametrize("video", [5, np.uint8(3), {"a": 1}, "x" * 5000 + ".mp4", b"bytes"])
+def test_what_is_no_video(video):
+    refusal(video)
+
+
+@pytest.mark.parametrize("fps", ["2", True, float("inf"), float("nan"), -1])
+def test_what_is_no_frame_rate(fps):
+    assert "frames a second" in refusal(FRAMES, fps=fps)
+
+
+def test_frames_are_in_the_order_of_their_numbers(tmp_path):
+    for number in (1, 2, 10):
+        Image.fromarray(shade(number)).save(tmp_path / f"frame_{number}.png")
+    frames = load_video(tmp_path, None, LIMITS, every).frames_FHWC
+    assert frames[:, 0, 0, 0].tolist() == [30, 40, 120]
+
+
+def test_the_judgement_says_how_many_frames_were_seen(scorer):
+    judge = scorer("merged", "assistant")
+    many = judge.score("What?", ["a", "b"], video=[shade(k % 9) for k in range(40)])
+    assert (many.frames_given, many.frames_read) == (40, 16)
+    assert "saw 16 of the 40 frames" in str(many)
+    assert "frames" not in str(judge.score("What?", ["a", "b"], video=[shade(1)]))
 
 
 def test_no_frames(tmp_path):

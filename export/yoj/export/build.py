@@ -185,6 +185,7 @@ def _describe(
         ),
         limits=family.limits,
         attention_heads=family.attention_heads,
+        vision_heads=family.vision_heads,
         hidden_size=hidden_size,
         preprocessing=family.preprocessing(),
         engines=(m.Engine(engine="onnxruntime", precision="float32", graphs=graphs),),

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from .families import Arrays, Family, PreparedMedia
 from .manifest import Mode
-from .packing import Pack
+from .packing import Cut, Pack
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,9 @@ class Prepared:
     keys: tuple[bytes, ...]
     """For each medium, a hash of its content: equal keys have equal features."""
     mode: Mode
+    frames: tuple[int, int] | None
+    """Frames of its video: given, and read."""
+    cuts: tuple[Cut, ...]
     timings_ms: dict[str, float]
 
     @property

@@ -8,7 +8,7 @@ import stat
 import sys
 import time
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from types import ModuleType
@@ -17,7 +17,7 @@ from typing import BinaryIO
 import click
 
 from .errors import RequestError, YojError
-from .jsonl import Done, Settings, Summary, keep_finished, read_lines, read_results, score_lines
+from .jsonl import Done, Settings, Summary, finished, read_lines, read_results, score_lines
 from .manifest import Mode
 from .orders import Orders
 from .request import Overflow
@@ -175,18 +175,36 @@ def _score_file(load: Callable[[], Scorer], requests: Path, out: Path | None, se
 def _results(requests: Path, out: Path | None) -> Generator[tuple[BinaryIO, list[Done]]]:
     """Where the results go, and those that an earlier run left there."""
     if out is None:
+        if sys.stdout is None:  # pyright: ignore[reportUnnecessaryComparison]
+            raise RequestError("Standard output is closed; give a file with --out.")
         yield sys.stdout.buffer, _appended_results()
         return
     if out.exists() and (not out.is_file() or (str(requests) != "-" and out.samefile(requests))):
         raise RequestError(f"--out {out} is {'the requests themselves' if out.is_file() else 'no plain file'}.")
-    done = keep_finished(out)
-    with out.open("ab") as stream:
-        if fcntl is not None:
-            try:
-                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise RequestError(f"Another process writes to {out}. Wait for it, or choose another file.") from error
+    with ExitStack() as stack:
+        stream = stack.enter_context(out.open("a+b"))
+        _lock(stream, out)
+        stream.seek(0)
+        text = stream.read()
+        done, kept = finished(text, str(out))
+        if kept != text:
+            # The new file is locked before it takes the old one's place, so that nobody can get in between.
+            spare = out.with_name(f".{out.name}.{os.getpid()}.tmp")
+            stream = stack.enter_context(spare.open("a+b"))
+            _lock(stream, out)
+            stream.write(kept)
+            stream.flush()
+            spare.replace(out)
         yield stream, done
+
+
+def _lock(stream: BinaryIO, out: Path) -> None:
+    if fcntl is None:
+        return
+    try:
+        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise RequestError(f"Another process writes to {out}. Wait for it, or choose another file.") from error
 
 
 def _appended_results() -> list[Done]:

@@ -42,8 +42,8 @@ def load_image(image: ImageInput, max_pixels: int, name: str = "image") -> NDArr
         return _decode(io.BytesIO(image), max_pixels, f"{name} ({len(image)} bytes)")
     if isinstance(image, str | os.PathLike):  # pyright: ignore[reportUnnecessaryIsInstance]
         path = Path(image)
-        if not _is_file(path):
-            raise MediaError(f"{name}: no file {_shorten(str(path))}. Give the path of an image file.")
+        if not is_file(path):
+            raise MediaError(f"{name}: no file {shorten(str(path))}. Give the path of an image file.")
         return _decode(path, max_pixels, f"{name} ({path})")
     raise MediaError(
         f"{name} is a {type(image).__name__}; give a path, bytes, a PIL image or a uint8 array of shape [H, W, 3]."
@@ -59,7 +59,8 @@ def _checked_array(array: NDArray[Any], max_pixels: int, name: str) -> NDArray[n
     return array
 
 
-def _is_file(path: Path) -> bool:
+def is_file(path: Path) -> bool:
+    """Whether there is a file, also for a text that can be no path."""
     try:
         return path.is_file()
     except (OSError, ValueError):  # longer than a name may be, or with a null byte: a data URI, for instance
@@ -118,5 +119,6 @@ def _check_size(width: int, height: int, max_pixels: int, name: str) -> None:
         )
 
 
-def _shorten(text: str, width: int = 100) -> str:
+def shorten(text: str, width: int = 100) -> str:
+    """The beginning of a long text, for an error."""
     return text if len(text) <= width else f"{text[:width]}... ({len(text)} characters)"

@@ -7,7 +7,6 @@ it stopped and never mixes the results of two files or of two bundles.
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,6 +26,8 @@ CHUNK = 16
 OURS = b'{"line":'
 """How every line of the results begins."""
 MISSPELT = {"images": "image", "videos": "video", "response": "responses", "ranking": "rankings"}
+OF_THE_RUN = ("mode", "orders", "overflow", "threads")
+"""Options that hold for all lines; a line that names one would be scored otherwise than it says."""
 
 
 class Line(msgspec.Struct):
@@ -115,23 +116,16 @@ def read_results(text: bytes, name: str) -> list[Done]:
         ) from error
 
 
-def keep_finished(file: Path) -> list[Done]:
-    """The scored lines of a file of results; failed and half-written ones are taken out, to be tried again.
+def finished(text: bytes, name: str) -> tuple[list[Done], bytes]:
+    """The scored lines of a file of results, and their text; failed and half-written lines are to be tried again.
 
     Raises:
-        RequestError: the file holds something else; it is left as it is.
+        RequestError: the file holds something else.
     """
-    if not file.exists():
-        return []
-    text = file.read_bytes()
-    done = read_results(text, str(file))
+    done = read_results(text, name)
     lines = text.splitlines(keepends=True)
     kept = b"".join(line for line, entry in zip(lines, done, strict=False) if entry.error is None)
-    if kept != text:
-        spare = file.with_name(f".{file.name}.{os.getpid()}.tmp")
-        spare.write_bytes(kept)
-        spare.replace(file)
-    return [entry for entry in done if entry.error is None]
+    return [entry for entry in done if entry.error is None], kept
 
 
 def score_lines(
@@ -219,6 +213,8 @@ def _parse(line: Numbered, settings: Settings) -> Request | YojError:
         return RequestError(f"not a request: {error}. A line is an object with prompt and responses.")
     if wrong := next((name for name in names if name in MISSPELT), None):
         return RequestError(f"the field {wrong!r} is not read; it is called {MISSPELT[wrong]!r}.")
+    if wrong := next((name for name in names if name in OF_THE_RUN), None):
+        return RequestError(f"the field {wrong!r} is not read; give --{wrong} for all requests of the file.")
     if "fps" in names:
         return RequestError(
             "the field 'fps' is not read: in the reference's data it holds seconds. Give seconds_between_frames."
@@ -227,6 +223,10 @@ def _parse(line: Numbered, settings: Settings) -> Request | YojError:
         return RequestError(f"{len(entry.rankings)} rankings for {len(entry.responses)} responses; give one for each.")
     if entry.seconds_between_frames is not None and not entry.seconds_between_frames > 0:
         return RequestError(f"seconds_between_frames is {entry.seconds_between_frames}; give a number above 0.")
+    if entry.seconds_between_frames is not None and entry.video is None:
+        return RequestError("seconds_between_frames is given without a video.")
+    if entry.video == "" or entry.image == "":
+        return RequestError("image or video is an empty text; leave the field out where there is none.")
     images = [entry.image] if isinstance(entry.image, str) else entry.image or []
     video = [settings.folder / frame for frame in entry.video] if isinstance(entry.video, list) else entry.video
     return Request(

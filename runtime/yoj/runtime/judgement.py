@@ -44,6 +44,10 @@ class Judgement:
     """[N] standard deviation of the centred scores over the orders."""
     order_agreement: float | None = None
     """Share of the orders whose best response is the best on average."""
+    frames_given: int | None = None
+    """Frames of the request's video; None without one."""
+    frames_read: int | None = None
+    """Frames of it that the model saw."""
     cuts: tuple[Cut, ...] = ()
     """Responses that ``overflow="truncate"`` shortened."""
     timings_ms: dict[str, float] = field(default_factory=dict[str, float])
@@ -81,6 +85,8 @@ class Judgement:
             )
         if self.mode != self.trained_mode:
             lines.append(f"read in {self.mode} mode; the model was trained in {self.trained_mode} mode")
+        if self.frames_read != self.frames_given:
+            lines.append(f"the model saw {self.frames_read} of the {self.frames_given} frames")
         lines += [f"response {c.response} was cut from {c.characters} to {c.kept} characters" for c in self.cuts]
         return "\n".join(lines)
 

@@ -148,6 +148,8 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     limits: Limits
     attention_heads: int
     """Query heads of the text trunk, to estimate what attention needs."""
+    vision_heads: int
+    """Heads of the vision tower, likewise."""
     hidden_size: int
     preprocessing: dict[str, Any]
     """The family's own settings, typed in its module."""

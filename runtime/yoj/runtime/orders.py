@@ -49,8 +49,8 @@ def plan_orders(n: int, orders: Orders) -> tuple[tuple[int, ...], ...]:
         raise RequestError(f"orders is {orders!r}; give a number from 1 or 'all'.")
     if orders > n:
         raise RequestError(
-            f"orders={orders}, but N={n} responses have {n} rotations; give at most {n}"
-            + (", or 'all'." if n <= MAX_ALL else ".")
+            f"orders={orders}, but N={n} responses can be rotated in {n} ways; give at most {n}"
+            + (", or 'all'." if 2 < n <= MAX_ALL else ".")
         )
     return tuple(tuple((place + turn * n // orders) % n for place in range(n)) for turn in range(orders))
 

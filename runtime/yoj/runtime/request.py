@@ -48,7 +48,10 @@ def check_request(request: Request, limits: Limits) -> None:
             "Split it; note that scores compare only within one pack."
         )
     if len(request.images) > limits.images:
-        raise LimitError(f"The request has {len(request.images)} images; the limit of this bundle is {limits.images}.")
+        raise LimitError(
+            f"The request has {len(request.images)} images; the limit of this bundle is {limits.images}. "
+            "Leave some out."
+        )
     if request.video is not None and not limits.frames:
         raise LimitError("This bundle takes no video; give frames as images.")
     if request.video is not None and request.images and not limits.images_with_video:

@@ -18,13 +18,13 @@ from .batch import Prepared, batches_by_length, scorer_inputs
 from .bundle import TOKENIZER_NAME, Bundle
 from .cache import FeatureCache
 from .engines import open_session
-from .errors import BundleError, EngineError, RequestError, ScoreError, YojError
+from .errors import BundleError, EngineError, MediaError, RequestError, ScoreError, YojError
 from .families import FAMILIES, Arrays, Family, PreparedMedia
 from .images import ImageInput, load_image
 from .judgement import Judgement, judge
 from .manifest import Engine, Manifest, Mode
 from .orders import Orders, average, plan_orders
-from .packing import Packer
+from .packing import Cut, Pack, Packer, Span
 from .request import Overflow, Request, check_request
 from .video import Video, VideoInput, VideoLimits, load_video
 
@@ -202,17 +202,36 @@ class Scorer:
             pixels = [load_image(image, limits.pixels, f"images[{k}]") for k, image in enumerate(request.images)]
             video = self._load_video(request)
         with _timed(timings, "preprocess"):
-            media = [self._family.prepare_image(image_HWC) for image_HWC in pixels]
+            media = [self._prepare_image(image_HWC, k) for k, image_HWC in enumerate(pixels)]
             if video is not None:
                 media.append(self._family.prepare_video(video.frames_FHWC, video.seconds_F))
             keys = tuple(_content_key(array) for array in (*pixels, *([video.frames_FHWC] if video else [])))
         with _timed(timings, "pack"):
-            spans = [medium.spans for medium in media]
-            packs = tuple(
-                self._packer.pack(replace(request, responses=[request.responses[i] for i in order]), spans, mode)
-                for order in plan
-            )
-        return Prepared(packs, plan, tuple(media), keys, mode, timings)
+            packs, cuts = self._pack(request, [medium.spans for medium in media], mode, plan)
+        frames = (video.given, len(video.frames_FHWC)) if video else None
+        return Prepared(packs, plan, tuple(media), keys, mode, frames, cuts, timings)
+
+    def _pack(
+        self, request: Request, spans: Sequence[Sequence[Span]], mode: Mode, plan: Sequence[Sequence[int]]
+    ) -> tuple[tuple[Pack, ...], tuple[Cut, ...]]:
+        """A row for each order. Where one has to be cut, all get the same texts."""
+        texts = list(request.responses)
+        while True:
+            turned = [replace(request, responses=[texts[i] for i in order]) for order in plan]
+            packs = tuple(self._packer.pack(one, spans, mode) for one in turned)
+            cut = [(order[c.response], c.kept) for order, pack in zip(plan, packs, strict=True) for c in pack.cuts]
+            for index, kept in cut:
+                texts[index] = texts[index][:kept]
+            if not cut:
+                break
+        both = enumerate(zip(request.responses, texts, strict=True))
+        return packs, tuple(Cut(k, len(full), len(part)) for k, (full, part) in both if len(part) < len(full))
+
+    def _prepare_image(self, image_HWC: NDArray[np.uint8], number: int) -> PreparedMedia:
+        try:
+            return self._family.prepare_image(image_HWC)
+        except MediaError as error:
+            raise MediaError(f"images[{number}]: {error}") from error
 
     def _load_video(self, request: Request) -> Video | None:
         if request.video is None:
@@ -308,7 +327,7 @@ class Scorer:
 
     def _judge(self, prepared: Prepared, rows_KN: NDArray[np.float32], timings: dict[str, float]) -> Judgement:
         manifest, averaged = self.manifest, average(rows_KN, prepared.orders)
-        cuts = [replace(cut, response=prepared.orders[0][cut.response]) for cut in prepared.packs[0].cuts]
+        given, read = prepared.frames or (None, None)
         return judge(
             averaged.scores_N,
             manifest.probabilities.temperature,
@@ -318,7 +337,9 @@ class Scorer:
             orders=len(prepared.orders),
             order_spread=None if averaged.spread_N is None else tuple(averaged.spread_N.tolist()),
             order_agreement=averaged.agreement,
-            cuts=tuple(cuts),
+            frames_given=given,
+            frames_read=read,
+            cuts=prepared.cuts,
             timings_ms=prepared.timings_ms | timings,
             provenance=self._provenance(),
         )

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import math
 import os
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import MediaError, YojError
-from .images import ImageInput, load_image
+from .images import ImageInput, is_file, load_image, shorten
 
 VideoInput: TypeAlias = "str | os.PathLike[str] | Sequence[ImageInput] | NDArray[np.uint8]"
 
@@ -66,9 +68,11 @@ def load_video(
         MediaError: missing, unreadable, truncated, empty, rotated or of variable frame rate; frames of unequal size.
         LimitError: a frame of too many pixels.
     """
-    if fps is not None and not fps > 0:
-        raise MediaError(f"fps is {fps}; give frames a second, above 0.")
-    if isinstance(video, str | os.PathLike) and not Path(video).is_dir():
+    if fps is not None and (isinstance(fps, bool) or not isinstance(fps, int | float) or not 0 < fps < math.inf):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise MediaError(f"fps is {fps!r}; give frames a second, above 0.")
+    if not isinstance(video, str | os.PathLike | list | tuple | np.ndarray):
+        raise MediaError(f"video is a {type(video).__name__}; give a file, a folder of frames or a list of frames.")
+    if isinstance(video, str | os.PathLike) and not _is_folder(Path(video)):
         if fps is not None:
             raise MediaError(f"fps is for a folder or list of frames; {video} has a frame rate of its own.")
         return _read_file(Path(video), limits, sample)
@@ -89,15 +93,23 @@ def evenly(total: int, most: int) -> list[int]:
 
 
 def _folder(folder: Path) -> list[Path]:
-    files = sorted(path for path in folder.iterdir() if path.suffix.lower() in FRAME_ENDINGS)
+    files = [path for path in folder.iterdir() if path.suffix.lower() in FRAME_ENDINGS]
+    files.sort(key=lambda path: [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", path.name)])
     if not files:
         raise MediaError(f"{folder} holds no frames ({', '.join(FRAME_ENDINGS)}). Name them frame_0001.jpg and so on.")
     return files
 
 
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except (OSError, ValueError):  # longer than a name may be, or with a null byte
+        return False
+
+
 def _read_file(file: Path, limits: VideoLimits, sample: Callable[[Timeline], list[int]]) -> Video:
-    if not file.is_file():
-        raise MediaError(f"No video {file}. Give a video file or a folder of frames.")
+    if not is_file(file):
+        raise MediaError(f"No video {shorten(str(file))}. Give a video file or a folder of frames.")
     try:
         av: Any = importlib.import_module("av")
     except ImportError as error:
@@ -106,10 +118,11 @@ def _read_file(file: Path, limits: VideoLimits, sample: Callable[[Timeline], lis
         with av.open(str(file)) as container:
             if not container.streams.video:
                 raise MediaError(f"{file} has no video stream. Give a video file or a folder of frames.")
-            timeline, first = _timeline(container, file)
-            wanted = sample(timeline)
-            chosen = [wanted[i] for i in evenly(len(wanted), limits.frames)]
-            container.seek(first, stream=container.streams.video[0])
+            timeline = _timeline(container, file)
+        wanted = sample(timeline)
+        chosen = [wanted[i] for i in evenly(len(wanted), limits.frames)]
+        # Opened again: not every container can go back exactly to its first frame.
+        with av.open(str(file)) as container:
             frames = _decode(container, file, chosen, limits)
     except YojError:
         raise
@@ -120,37 +133,44 @@ def _read_file(file: Path, limits: VideoLimits, sample: Callable[[Timeline], lis
     return Video(_stack(frames), tuple(i / timeline.fps for i in chosen), timeline.frames)
 
 
-def _timeline(container: Any, file: Path) -> tuple[Timeline, int]:
-    """Frames and rate from the packets' time stamps, without decoding; and the first time stamp."""
+def _timeline(container: Any, file: Path) -> Timeline:
+    """Frames and rate from the packets' time stamps, without decoding."""
     stream = container.streams.video[0]
-    stamps = np.sort([packet.pts for packet in container.demux(stream) if packet.pts is not None])
-    if not len(stamps):
-        raise MediaError(f"{file} has no frames; it is empty or cut off. Replace the file.")
-    gaps = np.diff(stamps)
-    if len(gaps) and (np.abs(gaps - np.median(gaps)) > max(UNEVEN * np.median(gaps), 1)).any():
-        seconds = gaps * float(stream.time_base)
+    seconds = np.sort([packet.pts for packet in container.demux(stream) if packet.pts is not None]) * float(
+        stream.time_base
+    )
+    if not len(seconds):
+        raise MediaError(f"{file} has no frames with time stamps; it is empty, cut off or a bare stream. Replace it.")
+    gaps = np.diff(seconds)
+    typical = float(np.median(gaps)) if len(gaps) else 0.0
+    announced, covered = _announced_seconds(container), float(seconds[-1] - seconds[0]) + typical
+    if len(seconds) < stream.frames - 1 or covered < min(announced - 1.5 * typical, 0.98 * announced):
         raise MediaError(
-            f"{file} has a variable frame rate: frames last from {seconds.min():.3f} to {seconds.max():.3f} s. "
+            f"{file} is cut off: it holds {len(seconds)} frames, {covered:.2f} s, of the "
+            f"{max(stream.frames, len(seconds))} frames, {announced:.2f} s, that it announces. Replace the file."
+        )
+    if (np.abs(gaps - typical) > max(UNEVEN * typical, float(stream.time_base))).any():
+        raise MediaError(
+            f"{file} has a variable frame rate: frames last from {gaps.min():.3f} to {gaps.max():.3f} s. "
             "Make it constant first, for example with: ffmpeg -i in.mp4 -vf fps=10 out.mp4"
         )
-    _check_length(container, len(stamps), file)
-    if len(gaps):
-        return Timeline(len(stamps), 1.0 / float(gaps.mean() * stream.time_base)), int(stamps[0])
-    return Timeline(1, float(stream.average_rate or 1)), int(stamps[0])
+    stated = float(stream.average_rate or 0)
+    if not len(gaps):
+        return Timeline(1, stated or 1.0)
+    measured = 1.0 / float(gaps.mean())
+    # Time stamps may be rounded to milliseconds; the stated rate is exact, where it is not another one.
+    return Timeline(len(seconds), stated if abs(stated - measured) < 0.02 * measured else measured)
 
 
-def _check_length(container: Any, frames: int, file: Path) -> None:
-    """Compare with the length that the header gives, where it speaks of the frames alone."""
+def _announced_seconds(container: Any) -> float:
+    """How long the header says the video is; 0 where it says nothing of the video alone."""
     stream = container.streams.video[0]
-    rate = float(stream.average_rate or 0)
-    seconds = float(stream.duration * stream.time_base) if stream.duration else 0.0
-    if not seconds and len(container.streams) == 1 and container.duration:
-        seconds = container.duration / 1e6
-    expected = max(stream.frames, round(seconds * rate))
-    if frames < min(expected - 1, 0.98 * expected):  # lengths that a container only estimates are a little off
-        raise MediaError(
-            f"{file} is cut off: it holds {frames} of the {expected} frames that it announces. Replace it."
-        )
+    if stream.duration:
+        return float(stream.duration * stream.time_base)
+    if tag := stream.metadata.get("DURATION"):  # Matroska: hours:minutes:seconds
+        hours, minutes, rest = tag.split(":")
+        return 3600 * float(hours) + 60 * float(minutes) + float(rest)
+    return container.duration / 1e6 if len(container.streams) == 1 and container.duration else 0.0
 
 
 def _decode(container: Any, file: Path, chosen: Sequence[int], limits: VideoLimits) -> list[NDArray[np.uint8]]:

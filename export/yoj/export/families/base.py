@@ -16,7 +16,6 @@ from ..checkpoint import Checkpoint, HiddenState
 from ..layout import MediaMarkup
 from ..weights import TensorPlan
 
-
 MAX_RESPONSES = 64
 """Of one request; the reference was trained and evaluated with far fewer."""
 MAX_IMAGES = 16
@@ -48,6 +47,7 @@ class ExportFamily(Protocol):
 
     limits: Limits
     attention_heads: int
+    vision_heads: int
     unused: tuple[str, ...]
     """Beginnings of the names of tensors that no graph needs. Any other tensor that is left over is an error."""
     hidden_state: HiddenState

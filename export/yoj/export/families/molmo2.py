@@ -216,7 +216,12 @@ class Molmo2:
     def __init__(self, checkpoint: Checkpoint):
         self.checkpoint = checkpoint
         self.text, self.vision = read_config(checkpoint)
+        if checkpoint.training.video_expansion == "nested":
+            raise CheckpointError(
+                "--video-expansion nested is for Qwen3-VL; Molmo2 has one way to show a video. Leave it out."
+            )
         self.attention_heads = self.text.num_attention_heads
+        self.vision_heads = self.vision.num_attention_heads
         # hidden_states[-1], which the reference reads, is after the norm in every version.
         self.hidden_state: HiddenState = checkpoint.training.hidden_state or "post_norm"
         if self.hidden_state == "pre_norm":
@@ -378,7 +383,7 @@ class Molmo2:
             attn_implementation="sdpa",
         )
         if self.hidden_state == "pre_norm":
-            model.language_model.ln_f = nn.Identity()
+            model.language_model.norm = nn.Identity()
         return model.eval().requires_grad_(False)
 
     def stock_inputs(

@@ -255,6 +255,7 @@ class Qwen3VL:
         self.checkpoint = checkpoint
         self.text, self.vision = read_config(checkpoint)
         self.attention_heads = self.text.num_attention_heads
+        self.vision_heads = self.vision.num_heads
         if checkpoint.training.hidden_state is None:
             raise CheckpointError(
                 f"{checkpoint.folders[-1] / SETTINGS} does not say which hidden state the head was trained on, and for "

@@ -16,9 +16,9 @@ from ..manifest import Engine
 class OnnxRuntimeSession:
     """One ONNX Runtime session for each graph role."""
 
-    def __init__(self, sessions: dict[str, Any], attention_heads: int):
+    def __init__(self, sessions: dict[str, Any], attention_heads: int, vision_heads: int):
         self._sessions = sessions
-        self._attention_heads = attention_heads
+        self._attention_heads, self._vision_heads = attention_heads, vision_heads
 
     def run(self, role: str, inputs: Arrays) -> Arrays:
         """See `yoj.runtime.engines.Session`.
@@ -27,8 +27,12 @@ class OnnxRuntimeSession:
             EngineMemoryError: attention over rows this long would not fit into the memory that is free.
             EngineError: ONNX Runtime failed; its own message is in the text.
         """
-        if "input_ids" in inputs:
-            self._check_memory(*inputs["input_ids"].shape)
+        if role == "vision":
+            frames, patches = inputs["pixel_values"].shape[:2]
+            _check_memory(frames, patches, self._vision_heads, f"{frames} crops or frames of P={patches:,} patches")
+        else:
+            rows, tokens = inputs["input_ids"].shape
+            _check_memory(rows, tokens, self._attention_heads + 1, f"B={rows} rows of L={tokens:,} tokens")
         session = self._sessions[role]
         try:
             names = [output.name for output in session.get_outputs()]
@@ -36,17 +40,6 @@ class OnnxRuntimeSession:
         except Exception as error:  # ONNX Runtime raises its own classes, one for each status code
             shapes = ", ".join(f"{name} {list(array.shape)}" for name, array in inputs.items())
             raise EngineError(f"ONNX Runtime failed in {role} with {shapes}: {error}") from error
-
-    def _check_memory(self, requests: int, tokens: int) -> None:
-        """The CPU kernel holds the scores of every head at once: float32 [B, heads, L, L], and a float32 mask."""
-        need = 4 * requests * tokens * tokens * (self._attention_heads + 1)
-        free = _free_memory()
-        if free is not None and need > free:
-            raise EngineMemoryError(
-                f"Attention over B={requests} rows of L={tokens:,} tokens needs about {need / 2**30:.1f} GiB on the "
-                f"CPU, {free / 2**30:.1f} GiB are free. Shorten the prompt or the responses, "
-                "use fewer images, or score on a machine with more memory."
-            )
 
 
 def open_onnxruntime(bundle: Bundle, engine: Engine, threads: int | None) -> OnnxRuntimeSession:
@@ -78,7 +71,21 @@ def open_onnxruntime(bundle: Bundle, engine: Engine, threads: int | None) -> Onn
         except Exception as error:
             raise EngineError(f"ONNX Runtime {ort.__version__} cannot load {graph.file}: {error}") from error
         _check_inputs(sessions[role], [spec.name for spec in graph.inputs], graph.file)
-    return OnnxRuntimeSession(sessions, bundle.manifest.attention_heads)
+    return OnnxRuntimeSession(sessions, bundle.manifest.attention_heads, bundle.manifest.vision_heads)
+
+
+def _check_memory(sequences: int, length: int, heads: int, what: str) -> None:
+    """The CPU kernel holds the attention scores of every head at once: float32 [sequences, heads, length, length].
+
+    In the trunk its mask, as float32, counts as one head more.
+    """
+    need, free = 4 * sequences * heads * length * length, _free_memory()
+    if free is not None and need > free:
+        raise EngineMemoryError(
+            f"Attention over {what} needs about {need / 2**30:.1f} GiB on the CPU, {free / 2**30:.1f} GiB are free. "
+            "Shorten the prompt or the responses, give fewer or smaller images or frames, or score on a machine with "
+            "more memory."
+        )
 
 
 def _check_inputs(session: Any, expected: list[str], file: str) -> None:
