@@ -156,7 +156,7 @@ def main(
 
 def _score_file(load: Callable[[], Scorer], requests: Path, out: Path | None, settings: Settings) -> None:
     lines = read_lines(sys.stdin.buffer.read() if str(requests) == "-" else requests.read_bytes())
-    with _results(requests, out) as (stream, done), readable_errors():
+    with _results(requests, out) as (stream, done):
         scorer = load()
         begin = time.perf_counter()
 
