@@ -113,17 +113,21 @@ class Packer:
         )
 
     def _pack(self, parts: _Parts) -> Pack:
-        row = _Row(self._tokenizer)
+        row = _Row()
         self._add(row, parts)
-        row.flush()
-        separators = row.separators
-        ends = [*(position - 1 for position in separators), row.length - 1]
-        starts = [row.first_start, *(min(position + 1, row.length - 1) for position in separators)]
+        input_ids_L, media_L, begins = row.encode(self._tokenizer)
+        length = len(input_ids_L)
+        separators = [begins[place] for place in row.separators]
+        ends = [*(position - 1 for position in separators), length - 1]
+        starts = [
+            row.first_start(self._tokenizer, begins),
+            *(min(position + 1, length - 1) for position in separators),
+        ]
         return Pack(
-            input_ids_L=np.concatenate(row.ids, dtype=np.int64),
-            media_L=np.concatenate(row.media, dtype=np.int64),
-            segment_L=np.zeros(row.length, np.int64),
-            index_L=np.arange(row.length),
+            input_ids_L=input_ids_L,
+            media_L=media_L,
+            segment_L=np.zeros(length, np.int64),
+            index_L=np.arange(length),
             response_start_N=np.minimum(np.array(starts, np.int64), ends),
             response_end_N=np.array(ends, np.int64),
         )
@@ -228,25 +232,27 @@ class _Parts:
 
 @dataclass
 class _Row:
-    """A row under construction: text is held back until a special token ends its run."""
+    """A row under construction: runs of text, and tokens between them. All runs are encoded together at the end."""
 
-    tokenizer: Any
-    ids: list[Ids] = field(default_factory=list["Ids"])
-    media: list[Ids] = field(default_factory=list["Ids"])
+    parts: list[str | tuple[Ids, int]] = field(default_factory=list["str | tuple[Ids, int]"])
+    """A run of text, or tokens and the number of the medium that they stand for (0: none)."""
     separators: list[int] = field(default_factory=list[int])
-    length: int = 0
-    first_start: int = 0
-    _run: str = ""
-    _mark: int | None = None
+    """Which parts are separators."""
+    mark: tuple[int, int] = (0, 0)
+    """Where the first response begins: a part, and a character of its run."""
 
     def text(self, text: str) -> None:
-        self._run += text
+        if not text:
+            return
+        if self.parts and isinstance(last := self.parts[-1], str):
+            self.parts[-1] = last + text
+        else:
+            self.parts.append(text)
 
     def token(self, token: int, separator: bool = False) -> None:
-        self.flush()
         if separator:
-            self.separators.append(self.length)
-        self._append(np.array([token], np.int64), 0)
+            self.separators.append(len(self.parts))
+        self.parts.append((np.array([token], np.int64), 0))
 
     def medium(self, spans: Sequence[Span], number: int) -> None:
         """What stands for one medium. Its text may merge with the text before and behind, and is not marked as its."""
@@ -254,30 +260,36 @@ class _Row:
             if span.ids is None:
                 self.text(span.text)
             else:
-                self.flush()
-                self._append(span.ids, number)
+                self.parts.append((span.ids, number))
 
     def mark_first_start(self) -> None:
         """The next character that is added is the first of the first response."""
-        self._mark = len(self._run)
+        inside = self.parts and isinstance(self.parts[-1], str)
+        self.mark = (len(self.parts) - 1, len(self.parts[-1])) if inside else (len(self.parts), 0)
 
-    def flush(self) -> None:
-        if not self._run:
-            if self._mark is not None:  # an only, empty response right after a special token
-                self.first_start, self._mark = self.length, None
-            return
-        encoding = self.tokenizer.encode(self._run, add_special_tokens=False)
-        if self._mark is not None:
-            ends = (position for position, (_, end) in enumerate(encoding.offsets) if end > self._mark)
-            self.first_start = self.length + next(ends, len(encoding.ids))
-            self._mark = None
-        self._run = ""
-        self._append(np.array(encoding.ids, np.int64), 0)
+    def encode(self, tokenizer: Any) -> tuple[Ids, Ids, list[int]]:
+        """Ids [L], the medium of each [L], and where each part begins."""
+        texts = [part for part in self.parts if isinstance(part, str)]
+        encodings = iter(tokenizer.encode_batch_fast(texts, add_special_tokens=False) if texts else ())
+        ids: list[Ids] = []
+        numbers: list[int] = []
+        for part in self.parts:
+            run, number = (np.array(next(encodings).ids, np.int64), 0) if isinstance(part, str) else part
+            ids.append(run)
+            numbers.append(number)
+        lengths = [len(run) for run in ids]
+        begins = [0, *np.cumsum(lengths).tolist()]
+        return np.concatenate(ids, dtype=np.int64), np.repeat(np.array(numbers, np.int64), lengths), begins
 
-    def _append(self, ids: Ids, medium: int) -> None:
-        self.ids.append(ids)
-        self.media.append(np.full(len(ids), medium, np.int64))
-        self.length += len(ids)
+    def first_start(self, tokenizer: Any, begins: Sequence[int]) -> int:
+        """Position of the token that holds the first character of the first response."""
+        place, character = self.mark
+        run = self.parts[place] if place < len(self.parts) else None
+        if not isinstance(run, str):  # an empty first response right after or before a special token
+            return begins[min(place, len(self.parts))]
+        offsets = tokenizer.encode(run, add_special_tokens=False).offsets
+        later = (position for position, (_, end) in enumerate(offsets) if end > character)
+        return begins[place] + next(later, len(offsets))
 
 
 def _spans(pack: Pack) -> list[int]:
