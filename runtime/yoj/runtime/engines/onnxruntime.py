@@ -62,6 +62,8 @@ def open_onnxruntime(bundle: Bundle, engine: Engine, threads: int | None) -> Onn
         raise EngineError(f"threads is {threads!r}; this machine has {cores} cores, give a number from 1 to {cores}.")
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads or 0
+    # Threads that spin between runs take the cores from tokenising and preprocessing the next request.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     sessions: dict[str, Any] = {}
     for role, graph in engine.graphs.items():
         try:
