@@ -19,6 +19,7 @@ import torch
 from onnxscript import optimizer
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from yoj.runtime.axes import AXES
 from yoj.runtime.manifest import Graph, TensorSpec
 
 from .families import GraphSpec
@@ -137,6 +138,7 @@ def trace(spec: GraphSpec) -> ir.Model:
         logging.ERROR
     )  # it warns that torchvision, which nothing needs, is missing
     letters = sorted({axis for _, axes in spec.inputs.values() for axis in axes if isinstance(axis, str)})
+    assert set(letters) <= AXES.keys(), f"{spec.role}: axes {letters} are not all among {list(AXES)}"
     dims = {letter: torch.export.Dim(letter) for letter in letters}
     dims |= {letter: multiple * dims[letter] for letter, multiple in spec.multiples.items()}
     sizes = {letter: spec.multiples.get(letter, 1) * EXAMPLE_SIZES[letter] for letter in letters}

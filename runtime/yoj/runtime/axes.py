@@ -3,21 +3,14 @@
 A name such as ``scores_BN`` is an array of shape [B, N].
 """
 
-REQUESTS = "B"
-"""Requests in a batch."""
-TOKENS = "L"
-"""Tokens in a row."""
-RESPONSES = "N"
-"""Responses of a request."""
-VISUAL = "V"
-"""Visual tokens: rows of the vision graph's output."""
-CROPS = "C"
-"""Image crops that the vision tower encodes."""
-FRAMES = "F"
-"""Frames of a video."""
-PATCHES = "P"
-"""Patches of a crop or frame."""
-HIDDEN = "D"
-"""Hidden size of the backbone's text trunk."""
-POOLED = "K"
-"""Patches pooled into one visual token (Molmo2: 4 for an image)."""
+AXES = {
+    "B": "requests in a batch",
+    "L": "tokens in a row",
+    "N": "responses of a request",
+    "V": "visual tokens: rows of the vision graph's output",
+    "C": "image crops that the vision tower encodes",
+    "F": "frames of a video",
+    "P": "patches of a crop or frame",
+    "D": "hidden size of the backbone's text trunk",
+    "K": "patches pooled into one visual token (Molmo2: 4 for an image, 9 for a frame)",
+}

@@ -115,14 +115,11 @@ class Packer:
     def _pack(self, parts: _Parts) -> Pack:
         row = _Row()
         self._add(row, parts)
-        input_ids_L, media_L, begins = row.encode(self._tokenizer)
+        input_ids_L, media_L, begins, first_start = row.encode(self._tokenizer)
         length = len(input_ids_L)
         separators = [begins[place] for place in row.separators]
         ends = [*(position - 1 for position in separators), length - 1]
-        starts = [
-            row.first_start(self._tokenizer, begins),
-            *(min(position + 1, length - 1) for position in separators),
-        ]
+        starts = [first_start, *(min(position + 1, length - 1) for position in separators)]
         return Pack(
             input_ids_L=input_ids_L,
             media_L=media_L,
@@ -267,29 +264,26 @@ class _Row:
         inside = self.parts and isinstance(self.parts[-1], str)
         self.mark = (len(self.parts) - 1, len(self.parts[-1])) if inside else (len(self.parts), 0)
 
-    def encode(self, tokenizer: Any) -> tuple[Ids, Ids, list[int]]:
-        """Ids [L], the medium of each [L], and where each part begins."""
-        texts = [part for part in self.parts if isinstance(part, str)]
-        encodings = iter(tokenizer.encode_batch_fast(texts, add_special_tokens=False) if texts else ())
+    def encode(self, tokenizer: Any) -> tuple[Ids, Ids, list[int], int]:
+        """Ids [L], the medium of each [L], where each part begins, and the first token of the first response."""
+        runs = [place for place, part in enumerate(self.parts) if isinstance(part, str)]
+        texts = [self.parts[place] for place in runs]
+        encodings = dict(zip(runs, tokenizer.encode_batch(texts, add_special_tokens=False), strict=True))
         ids: list[Ids] = []
         numbers: list[int] = []
-        for part in self.parts:
-            run, number = (np.array(next(encodings).ids, np.int64), 0) if isinstance(part, str) else part
+        for place, part in enumerate(self.parts):
+            run, number = (np.array(encodings[place].ids, np.int64), 0) if isinstance(part, str) else part
             ids.append(run)
             numbers.append(number)
         lengths = [len(run) for run in ids]
         begins = [0, *np.cumsum(lengths).tolist()]
-        return np.concatenate(ids, dtype=np.int64), np.repeat(np.array(numbers, np.int64), lengths), begins
-
-    def first_start(self, tokenizer: Any, begins: Sequence[int]) -> int:
-        """Position of the token that holds the first character of the first response."""
         place, character = self.mark
-        run = self.parts[place] if place < len(self.parts) else None
-        if not isinstance(run, str):  # an empty first response right after or before a special token
-            return begins[min(place, len(self.parts))]
-        offsets = tokenizer.encode(run, add_special_tokens=False).offsets
-        later = (position for position, (_, end) in enumerate(offsets) if end > character)
-        return begins[place] + next(later, len(offsets))
+        first_start = begins[place]
+        if place in encodings:  # otherwise the first response is empty and stands beside a special token
+            offsets = encodings[place].offsets
+            later = (position for position, (_, end) in enumerate(offsets) if end > character)
+            first_start += next(later, len(offsets))
+        return np.concatenate(ids, dtype=np.int64), np.repeat(np.array(numbers, np.int64), lengths), begins, first_start
 
 
 def _spans(pack: Pack) -> list[int]:
