@@ -93,6 +93,6 @@ def test_special_tokens_in_a_response_are_plain_text(name, layout, scorer):
     separators = (pack.input_ids_L == RECORDED["separator_id"]).sum()
     assert separators == case["n_responses"] - 1
     for token in ("<|im_end|>", "<|im_start|>", "<|image|>"):
-        id_ = judge._packer.token_id(token)
+        id_ = judge._preparer.packer.token_id(token)
         assert (pack.input_ids_L == id_).sum() == (expected.input_ids_L == id_).sum()
     assert len(judge.score_batch([request_of(case)])[0].scores) == case["n_responses"]

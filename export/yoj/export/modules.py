@@ -59,8 +59,13 @@ class Rotary(nn.Module):
 
 
 def rotate(x_BHLE: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
-    """Rotate the halves of each head; exports as one RotaryEmbedding."""
-    return torch.onnx.ops.rotary_embedding(x_BHLE, cos, sin)
+    """Rotate the halves of each head; exports as one RotaryEmbedding, which PyTorch cannot differentiate."""
+    if torch.compiler.is_exporting():
+        return torch.onnx.ops.rotary_embedding(x_BHLE, cos, sin)
+    cos, sin = cos.unsqueeze(1), sin.unsqueeze(1)
+    first, second = x_BHLE.float().chunk(2, dim=-1)
+    turned = torch.cat([first * cos - second * sin, second * cos + first * sin], dim=-1)
+    return turned.to(x_BHLE.dtype)
 
 
 def causal(ids_BL: torch.Tensor, segment_ids_BL: torch.Tensor | None = None) -> torch.Tensor:

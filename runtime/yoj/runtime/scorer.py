@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-import time
-from collections.abc import Generator, Hashable, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import replace
+from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, overload
 
@@ -18,15 +14,15 @@ from .batch import Prepared, batches_by_length, scorer_inputs
 from .bundle import TOKENIZER_NAME, Bundle
 from .cache import FeatureCache
 from .engines import open_session
-from .errors import BundleError, EngineError, MediaError, RequestError, ScoreError, YojError
+from .errors import BundleError, EngineError, ScoreError, YojError
 from .families import FAMILIES, Arrays, Family, PreparedMedia
-from .images import ImageInput, load_image
+from .images import ImageInput
 from .judgement import Judgement, judge
 from .manifest import Engine, Manifest, Mode
-from .orders import Orders, average, plan_orders
-from .packing import Cut, Pack, Packer, Span
-from .request import Overflow, Request, check_request
-from .video import Video, VideoInput, VideoLimits, load_video
+from .orders import Orders, average
+from .prepare import Preparer, Rules, timed
+from .request import Overflow, Request
+from .video import VideoInput
 
 BATCH_TOKENS = 4096
 """Tokens of one batch with its padding. On a CPU larger batches gain nothing, and attention needs L x L memory."""
@@ -54,9 +50,9 @@ class Scorer:
         self._bundle, self._engine = bundle, engine
         if missing := {"vision", "scorer.joint"} - engine.graphs.keys():
             raise BundleError(f"{bundle.path} has no graph {', '.join(sorted(missing))}. Export the bundle again.")
-        self._packer = Packer(bundle.path / TOKENIZER_NAME, manifest.layout, manifest.limits.L)
+        rules = Rules(manifest.family, manifest.layout, manifest.limits, manifest.preprocessing, manifest.trained_mode)
         try:
-            self._family = FAMILIES[manifest.family](manifest.preprocessing, self._packer.token_id)
+            self._preparer = Preparer(rules, bundle.path / TOKENIZER_NAME)
         except msgspec.ValidationError as error:
             raise BundleError(f"{bundle.path}: preprocessing settings: {error}. Export the bundle again.") from error
         self._session = open_session(bundle, engine, threads)
@@ -99,7 +95,7 @@ class Scorer:
     @property
     def family(self) -> Family:
         """Pixels, placeholders and positions of the bundle's backbone."""
-        return self._family
+        return self._preparer.family
 
     def score(  # noqa: PLR0913  (what a caller may say of one request, by name)
         self,
@@ -185,61 +181,8 @@ class Scorer:
         return [results[index] for index in range(len(requests))]  # type: ignore[return-value]
 
     def prepare(self, request: Request, mode: Mode | None = None, orders: Orders = 1) -> Prepared:
-        """Decode, preprocess and pack one request: everything before the engine.
-
-        Raises:
-            RequestError: see `score`.
-        """
-        limits, timings = self.manifest.limits, dict[str, float]()
-        if mode not in (None, "joint", "isolated"):
-            raise RequestError(f"mode is {mode!r}; give 'joint' or 'isolated'.")
-        mode = mode or self.manifest.trained_mode
-        check_request(request, limits)
-        if mode == "isolated" and orders != 1:
-            raise RequestError("Isolated scores do not depend on the order of the responses; leave orders at 1.")
-        plan = plan_orders(len(request.responses), orders)
-        with _timed(timings, "decode"):
-            pixels = [load_image(image, limits.pixels, f"images[{k}]") for k, image in enumerate(request.images)]
-            video = self._load_video(request)
-        with _timed(timings, "preprocess"):
-            media = [self._prepare_image(image_HWC, k) for k, image_HWC in enumerate(pixels)]
-            if video is not None:
-                media.append(self._family.prepare_video(video.frames_FHWC, video.seconds_F))
-            keys = tuple(_content_key(array) for array in (*pixels, *([video.frames_FHWC] if video else [])))
-        with _timed(timings, "pack"):
-            packs, cuts = self._pack(request, [medium.spans for medium in media], mode, plan)
-        frames = (video.given, len(video.frames_FHWC)) if video else None
-        return Prepared(packs, plan, tuple(media), keys, mode, frames, cuts, timings)
-
-    def _pack(
-        self, request: Request, spans: Sequence[Sequence[Span]], mode: Mode, plan: Sequence[Sequence[int]]
-    ) -> tuple[tuple[Pack, ...], tuple[Cut, ...]]:
-        """A row for each order. Where one has to be cut, all get the same texts."""
-        texts = list(request.responses)
-        while True:
-            turned = [replace(request, responses=[texts[i] for i in order]) for order in plan]
-            packs = tuple(self._packer.pack(one, spans, mode) for one in turned)
-            cut = [(order[c.response], c.kept) for order, pack in zip(plan, packs, strict=True) for c in pack.cuts]
-            for index, kept in cut:
-                texts[index] = texts[index][:kept]
-            if not cut:
-                break
-        both = enumerate(zip(request.responses, texts, strict=True))
-        return packs, tuple(Cut(k, len(full), len(part)) for k, (full, part) in both if len(part) < len(full))
-
-    def _prepare_image(self, image_HWC: NDArray[np.uint8], number: int) -> PreparedMedia:
-        try:
-            return self._family.prepare_image(image_HWC)
-        except MediaError as error:
-            raise MediaError(f"images[{number}]: {error}") from error
-
-    def _load_video(self, request: Request) -> Video | None:
-        if request.video is None:
-            return None
-        limits = self.manifest.limits
-        return load_video(
-            request.video, request.fps, VideoLimits(limits.frames, limits.pixels), self._family.sample_frames
-        )
+        """Everything before the engine; see `yoj.runtime.prepare.Preparer.prepare`."""
+        return self._preparer.prepare(request, mode, orders)
 
     def forward(self, batch: Sequence[Prepared]) -> NDArray[np.float32]:
         """Raw scores [B, N] of prepared requests of one mode in one batch, a row for each order of each request.
@@ -280,13 +223,13 @@ class Scorer:
     def _run(self, batch: Sequence[Prepared]) -> tuple[NDArray[np.float32], dict[str, float]]:
         timings: dict[str, float] = {}
         role = self._role(batch[0].mode)
-        with _timed(timings, "vision"):
+        with timed(timings, "vision"):
             features = self._features({k: m for p in batch for k, m in zip(p.keys, p.media, strict=True)})
-        with _timed(timings, "gather"):
-            inputs = (self._no_media() if not features else {}) | scorer_inputs(batch, self._family, features)
+        with timed(timings, "gather"):
+            inputs = (self._no_media() if not features else {}) | scorer_inputs(batch, self.family, features)
             wanted = {spec.name for spec in self._engine.graphs[role].inputs}
             inputs = {name: array for name, array in inputs.items() if name in wanted}
-        with _timed(timings, "scorer"):
+        with timed(timings, "scorer"):
             scores_BN = self._session.run(role, inputs)["scores"]
         return scores_BN, timings | {"batch": sum(len(prepared.packs) for prepared in batch)}
 
@@ -307,7 +250,7 @@ class Scorer:
             if key not in features:
                 groups.setdefault(medium.group, []).append(key)
         for keys in groups.values():
-            outputs = self._session.run("vision", self._family.vision_inputs([media[key] for key in keys]))
+            outputs = self._session.run("vision", self.family.vision_inputs([media[key] for key in keys]))
             begin = 0
             for key in keys:
                 # Copies, so that what is remembered does not keep the whole group's arrays alive.
@@ -354,20 +297,6 @@ class Scorer:
         }
 
 
-def _content_key(pixels: NDArray[np.uint8]) -> bytes:
-    """Hash of shape and pixels: equal for the same picture, whether given as a path, bytes or an array."""
-    digest = hashlib.sha256(repr(pixels.shape).encode())
-    digest.update(np.ascontiguousarray(pixels).data)
-    return digest.digest()
-
-
 def _named(error: YojError, index: int, count: int) -> YojError:
     """The same error saying which request of a batch it is about."""
     return error if count == 1 else type(error)(f"requests[{index}]: {error}")
-
-
-@contextmanager
-def _timed(timings: dict[str, float], phase: str) -> Generator[None]:
-    begin = time.perf_counter()
-    yield
-    timings[phase] = (time.perf_counter() - begin) * 1e3

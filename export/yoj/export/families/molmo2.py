@@ -107,13 +107,27 @@ class Scorer(nn.Module):
 
         With ``segment_ids`` it is the graph ``scorer.segmented``, without them ``scorer.joint``.
         """
+        tokens = {"input_ids": input_ids, "position_ids": position_ids, "token_types": token_types}
+        x_BLD = self.trunk(**tokens, visual_index=visual_index, image_features=image_features, segment_ids=segment_ids)
+        return self.readout(x_BLD, response_end, response_start)
+
+    def trunk(
+        self,
+        input_ids: torch.Tensor,
+        position_ids: torch.Tensor,
+        token_types: torch.Tensor,
+        visual_index: torch.Tensor,
+        image_features: torch.Tensor,
+        segment_ids: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """Hidden states before the final norm, [B, L, D]."""
         x_BLD = self.embedding(input_ids)
         x_BLD = x_BLD + insert_features(x_BLD, image_features, visual_index)
         cos, sin = self.rotary(position_ids)
         mask = attention_mask(token_types, segment_ids)
         for block in self.blocks:
             x_BLD = block(x_BLD, mask, cos, sin)
-        return self.readout(x_BLD, response_end, response_start)
+        return x_BLD
 
 
 def attention_mask(token_types_BL: torch.Tensor, segment_ids_BL: torch.Tensor | None) -> torch.Tensor:

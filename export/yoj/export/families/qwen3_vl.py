@@ -148,6 +148,22 @@ class Scorer(nn.Module):
 
         With ``segment_ids`` it is the graph ``scorer.segmented``, without them ``scorer.joint``, which has no mask.
         """
+        deepstack = {"deepstack_0": deepstack_0, "deepstack_1": deepstack_1, "deepstack_2": deepstack_2}
+        x_BLD = self.trunk(input_ids, position_ids, visual_index, image_features, segment_ids=segment_ids, **deepstack)
+        return self.readout(x_BLD, response_end, response_start)
+
+    def trunk(
+        self,
+        input_ids: torch.Tensor,
+        position_ids: torch.Tensor,
+        visual_index: torch.Tensor,
+        image_features: torch.Tensor,
+        deepstack_0: torch.Tensor | None = None,
+        deepstack_1: torch.Tensor | None = None,
+        deepstack_2: torch.Tensor | None = None,
+        segment_ids: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """Hidden states before the final norm, [B, L, D]."""
         embeds_BLD = self.embedding(input_ids)
         visual_BL1 = visual_index.unsqueeze(-1) > 0
         x_BLD = torch.where(visual_BL1, insert_features(embeds_BLD, image_features, visual_index), embeds_BLD)
@@ -158,7 +174,7 @@ class Scorer(nn.Module):
             x_BLD = layer(x_BLD, mask, cos, sin)
             if (features_VD := deepstack.get(number)) is not None:
                 x_BLD = x_BLD + insert_features(x_BLD, features_VD, visual_index)
-        return self.readout(x_BLD, response_end, response_start)
+        return x_BLD
 
 
 class VisionBlock(nn.Module):
