@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
@@ -89,6 +89,31 @@ class Checkpoint:
             weights=Weights(tensors, read_adapters(folders, tensors) if all(adapters) else None),
             tokenizer=_read_tokenizer(find(folders[-1], trunk, "tokenizer.json")),
             training=_read_training(folders[-1] / SETTINGS, training or Training()),
+        )
+
+    @classmethod
+    def open_base(cls, folder: Path, make_head: Callable[[int], TrainedHead], training: Training) -> Checkpoint:
+        """A base model in its released layout, with a value head that is yet to be trained.
+
+        Args:
+            folder: of the base.
+            make_head: hidden size -> the head.
+            training: what the training will do.
+
+        Raises:
+            CheckpointError: naming the file and the fix.
+        """
+        if not (folder / "config.json").is_file():
+            raise CheckpointError(f"{folder} holds no config.json. Give the folder of a base model.")
+        config = _read_config(folder)
+        return cls(
+            folders=(folder,),
+            base=None,
+            config=config,
+            head=make_head(_hidden_size(config, folder)),
+            weights=Weights(read_folder(folder)),
+            tokenizer=_read_tokenizer(folder / "tokenizer.json"),
+            training=training,
         )
 
     @property

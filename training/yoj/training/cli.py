@@ -1,0 +1,132 @@
+"""``yoj-train``."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+from tqdm import tqdm
+
+from yoj.runtime.errors import YojError
+
+from .recipe import Recipe, read_recipe
+
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # workers are forked after the tokenizer was used
+
+PRESETS = Path(__file__).parent / "presets"
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def main() -> None:
+    """Train multi-response reward models: LoRA and a value head over a base model.
+
+    \b
+    yoj-train preset molmo2-4b > recipe.yaml      a whole recipe to start from
+    yoj-train check recipe.yaml                   read every sample, train nothing
+    yoj-train run recipe.yaml                     train; goes on where it was killed
+    accelerate launch --config_file fsdp.yaml -m yoj.training.cli run recipe.yaml
+    yoj-export OUT/checkpoint-N --base BASE --layout assistant --out judge.yoj
+    """
+
+
+def recipe_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The recipe, and what may be said about it."""
+    options = [
+        click.argument("recipe", type=click.Path(dir_okay=False, path_type=Path)),
+        click.option("--set", "changes", multiple=True, metavar="NAME=VALUE",
+                     help="Change a setting: --set max_steps=100 --set lora.rank=64."),
+        click.option("--skip-invalid", is_flag=True, help="Leave out samples that cannot be trained on."),
+    ]  # fmt: skip
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+@main.command()
+@recipe_options
+@click.option("--trust-data", is_flag=True, help="Do not read every image and pack every sample before training.")
+def run(recipe: Path, changes: tuple[str, ...], skip_invalid: bool, trust_data: bool) -> None:
+    """Train. A run goes on from the newest checkpoint in its folder, as if it had not been stopped."""
+    _guard(lambda: _run(read_recipe(recipe, changes), skip_invalid, trust_data))
+
+
+@main.command()
+@recipe_options
+def check(recipe: Path, changes: tuple[str, ...], skip_invalid: bool) -> None:
+    """Check the recipe, the base model and every sample; train nothing."""
+
+    def work() -> None:
+        from .setup import load
+
+        settings = read_recipe(recipe, changes)
+        samples, held_out = load(settings, skip_invalid, packs=True, note=_note)
+        click.echo(f"{len(samples)} samples to train on, {len(held_out)} held out.")
+
+    _guard(work)
+
+
+@main.command()
+@click.argument("name", type=click.Choice(sorted(path.stem for path in PRESETS.glob("*.yaml"))))
+def preset(name: str) -> None:
+    """Print a recipe, or a configuration for accelerate, to start from."""
+    click.echo((PRESETS / f"{name}.yaml").read_text("utf-8"), nl=False)
+
+
+@main.command()
+@click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
+@click.option("--items", default=4000, show_default=True, help="Of the training split.")
+@click.option("--held-out", default=1000, show_default=True)
+@click.option("--captions", default=0, show_default=True, help="Scenes to pretrain a base model on.")
+@click.option("--responses", default=4, show_default=True, help="N of each item: 2, 4, 8, 16 or 32.")
+@click.option("--seed", default=0, show_default=True)
+def shapes(folder: Path, items: int, held_out: int, captions: int, responses: int, seed: int) -> None:
+    """Write the synthetic task: scenes of coloured shapes, questions, ranked answers."""
+    from .shapes import Recipe as Shapes
+    from .shapes import write_captions, write_items
+
+    def work() -> None:
+        for name, write, count in (
+            ("train", write_items, items), ("held_out", write_items, held_out), ("captions", write_captions, captions)
+        ):  # fmt: skip
+            if count:
+                with tqdm(total=count, desc=name) as bar:
+                    write(folder, name, Shapes(count, seed, responses), lambda done: bar.update(done - bar.n))
+
+    _guard(work)
+
+
+@main.command()
+@click.argument("family", type=click.Choice(["molmo2", "qwen3_vl"]))
+@click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
+@click.option("--seed", default=0, show_default=True)
+def small(family: str, folder: Path, seed: int) -> None:
+    """Train the small judge of a backbone from nothing: data, base model, captions, judge."""
+    from .small_judge import make
+
+    _guard(lambda: make(family, folder, seed, _note))
+
+
+def _run(recipe: Recipe, skip_invalid: bool, trust_data: bool) -> None:
+    from .setup import load
+    from .trainer import Trainer
+
+    samples, held_out = load(recipe, skip_invalid, packs=not trust_data, note=_note)
+    Trainer(recipe, samples, held_out).run(_note)
+
+
+def _note(text: str) -> None:
+    tqdm.write(text)
+
+
+def _guard(work: Callable[[], None]) -> None:
+    try:
+        work()
+    except YojError as error:
+        raise click.ClickException(str(error)) from error
+
+
+if __name__ == "__main__":
+    main()

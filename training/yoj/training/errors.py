@@ -1,0 +1,17 @@
+"""What can be wrong with a training run."""
+
+from __future__ import annotations
+
+from yoj.runtime.errors import YojError
+
+
+class RecipeError(YojError, ValueError):
+    """The recipe asks for something that does not exist or does not fit together."""
+
+
+class DataError(YojError, ValueError):
+    """Samples that cannot be trained on."""
+
+
+class TrainingError(YojError, RuntimeError):
+    """The run cannot go on."""

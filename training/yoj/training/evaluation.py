@@ -1,0 +1,116 @@
+"""How often a judge in PyTorch puts a best response first."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from yoj.runtime.batch import Prepared, batches_by_length
+from yoj.runtime.manifest import Mode
+from yoj.runtime.orders import Orders, average
+from yoj.runtime.prepare import Preparer
+
+from . import objectives
+from .batch import collate
+from .feed import Feed
+from .samples import Numbered
+
+BATCH_TOKENS = 8192
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How requests are shown to the judge."""
+
+    mode: Mode | None = None
+    """None for what it was trained for."""
+    orders: Orders = 1
+    media: bool = True
+    """Without, the judge sees the texts alone: what it scores then it does not owe to the picture."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """Of a set of requests, in their order."""
+
+    scores: list[list[float]]
+    """Of each request, in the order of its responses; centred where several orders were averaged."""
+    hits: list[bool]
+    """Whether the highest score is one of the best-ranked."""
+
+    @property
+    def right(self) -> int:
+        """Requests that were hit."""
+        return sum(self.hits)
+
+    @property
+    def requests(self) -> int:
+        """Of the set."""
+        return len(self.hits)
+
+
+@torch.inference_mode()
+def evaluate(
+    judge: nn.Module, preparer: Preparer, samples: Sequence[Numbered], reading: Reading | None = None
+) -> Report:
+    """Score every sample and compare with its rankings.
+
+    Args:
+        judge: a `yoj.training.judge.Judge` in evaluation mode, wrapped for several processes or not.
+        preparer: of the judge.
+        samples: with rankings.
+        reading: how they are shown.
+    """
+    reading = reading or Reading()
+    scores: dict[int, list[float]] = {}
+    for begin in range(0, len(samples), 256):
+        chunk = [_prepare(numbered, preparer, reading) for numbered in samples[begin : begin + 256]]
+        sizes = [prepared.tokens for prepared in chunk], [len(prepared.packs) for prepared in chunk]
+        for group in batches_by_length(*sizes, BATCH_TOKENS):
+            for place, found in zip(group, _score(judge, [chunk[i] for i in group], preparer), strict=True):
+                scores[begin + place] = found
+    ordered = [scores[index] for index in range(len(samples))]
+    return Report(ordered, [_hit(found, numbered) for found, numbered in zip(ordered, samples, strict=True)])
+
+
+@torch.inference_mode()
+def evaluate_language(judge: nn.Module, feed: Feed, samples: Sequence[Numbered]) -> tuple[float, int]:
+    """Cross-entropy of the language path on samples of the feed's kind: sum over tokens in nats, and tokens."""
+    other = Feed(samples, feed.preparer, feed.recipe)
+    loss, tokens, size = 0.0, 0, max(1, feed.recipe.batch_size)
+    for begin in range(0, len(samples), size):
+        batch = other.collate(range(begin, min(begin + size, len(samples))), 0)
+        batch = batch.to(next(judge.parameters()).device)
+        outputs = judge(batch)
+        loss += float(objectives.language(outputs.logits_TW, batch.labels_T)) * len(batch.labels_T)
+        tokens += len(batch.labels_T)
+    return loss, tokens
+
+
+def _prepare(numbered: Numbered, preparer: Preparer, reading: Reading) -> Prepared:
+    request = numbered.request()
+    if not reading.media:
+        request = request.__class__(request.prompt, request.responses)
+    return preparer.prepare(request, reading.mode, reading.orders)
+
+
+def _score(judge: nn.Module, group: Sequence[Prepared], preparer: Preparer) -> list[list[float]]:
+    rows = [(prepared, [0.0] * len(prepared.orders[0])) for prepared in group]
+    batch = collate(rows, (), preparer.family, ()).to(next(judge.parameters()).device)
+    scores_RN = judge(batch).heads_RNK[..., 0].float().cpu().numpy()
+    results: list[list[float]] = []
+    begin = 0
+    for prepared in group:
+        rows_KN = scores_RN[begin : begin + len(prepared.packs), : len(prepared.orders[0])]
+        begin += len(prepared.packs)
+        results.append(average(rows_KN, prepared.orders).scores_N.tolist())
+    return results
+
+
+def _hit(scores: Sequence[float], numbered: Numbered) -> bool:
+    rankings = numbered.sample.rankings
+    assert rankings is not None
+    return rankings[max(range(len(scores)), key=scores.__getitem__)] == min(rankings)

@@ -1,0 +1,85 @@
+"""Samples -> batches, in an order that the seed, the epoch and the place in it decide, and nothing else."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from torch.utils.data import DataLoader, Dataset
+
+from yoj.runtime.batch import Prepared
+from yoj.runtime.prepare import Preparer
+
+from .batch import Batch, collate
+from .recipe import Recipe
+from .samples import Numbered
+
+
+@dataclass(frozen=True)
+class Place:
+    """Of this process among those that train together."""
+
+    rank: int = 0
+    processes: int = 1
+
+
+class Feed:
+    """Gives each process its batches of an epoch."""
+
+    def __init__(self, samples: Sequence[Numbered], preparer: Preparer, recipe: Recipe, place: Place | None = None):
+        self.samples, self.preparer, self.recipe = samples, preparer, recipe
+        self.place = place or Place()
+
+    @property
+    def batches(self) -> int:
+        """Batches of each process in an epoch. What does not fill one on every process is left out of the epoch."""
+        return len(self.samples) // (self.recipe.batch_size * self.place.processes)
+
+    def epoch(self, epoch: int, begin: int = 0) -> Iterator[Batch]:
+        """Batches of an epoch from number ``begin`` on, in random order."""
+        order = list(range(len(self.samples)))
+        random.Random(f"{self.recipe.seed} {epoch}").shuffle(order)
+        size, processes = self.recipe.batch_size, self.place.processes
+        starts = range((begin * processes + self.place.rank) * size, self.batches * size * processes, size * processes)
+        source = _Batches(self, epoch, [order[start : start + size] for start in starts])
+        yield from DataLoader(source, batch_size=None, num_workers=self.recipe.workers)
+
+    def collate(self, numbers: Sequence[int], epoch: int) -> Batch:
+        """One batch of these samples, responses in an order of this epoch."""
+        ranked = list[tuple[Prepared, Sequence[float]]]()
+        texts = list[Prepared]()
+        for number in numbers:
+            draw = random.Random(f"{self.recipe.seed} {epoch} {number}")
+            if self.recipe.objective != "language":
+                ranked.append(self._rank(self.samples[number], draw))
+            if self.recipe.objective in ("joint", "language"):
+                texts.append(self._text(self.samples[number], draw))
+        return collate(ranked, texts, self.preparer.family, [self.samples[number].line for number in numbers])
+
+    def _rank(self, numbered: Numbered, draw: random.Random) -> tuple[Prepared, list[float]]:
+        sample = numbered.sample
+        assert sample.rankings is not None
+        order = draw.sample(range(len(sample.responses)), len(sample.responses))
+        mode = "isolated" if self.recipe.objective == "bradley_terry" else "joint"
+        prepared = self.preparer.prepare(numbered.request([sample.responses[i] for i in order]), mode)
+        return prepared, [sample.rankings[i] for i in order]
+
+    def _text(self, numbered: Numbered, draw: random.Random) -> Prepared:
+        sample = numbered.sample
+        if sample.language is not None:
+            return self.preparer.prepare(numbered.request([sample.language.target], sample.language.prompt), "joint")
+        ranks = sample.rankings or [0.0] * len(sample.responses)
+        best = [text for text, rank in zip(sample.responses, ranks, strict=True) if rank == min(ranks)]
+        return self.preparer.prepare(numbered.request([draw.choice(best)]), "joint")
+
+
+class _Batches(Dataset[Batch]):
+    def __init__(self, feed: Feed, epoch: int, numbers: Sequence[Sequence[int]]):
+        self.feed, self.epoch, self.numbers = feed, epoch, numbers
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def __getitem__(self, index: int) -> Batch:
+        return self.feed.collate(self.numbers[index], self.epoch)

@@ -1,0 +1,173 @@
+"""What a training run is told: one YAML file.
+
+Defaults are the recipe of the reference for 4B (``scripts/train.sh``): LoRA of rank 128 on the language blocks, an
+MLP head, 64 packs a step by accumulation on 8 devices, 3 epochs, linear decay without warm-up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+import msgspec
+import yaml
+
+from yoj.runtime.manifest import LayoutName, Readout
+
+from .errors import RecipeError
+
+Objective: TypeAlias = Literal["n_way", "plackett_luce", "bradley_terry", "joint", "language"]
+
+
+class Lora(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Adapters on the matrices of the language blocks; vision tower, connector and embeddings stay as they are."""
+
+    rank: int = 128
+    alpha: float = 16
+    dropout: float = 0.05
+
+
+class Head(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The value head. It has a second output, log sigma, where the objective is ``joint``."""
+
+    type: Literal["mlp", "linear"] = "mlp"
+    hidden: int = 1024
+    activation: Literal["selu", "gelu", "relu", "tanh", "silu"] = "silu"
+    readout: Readout = "last"
+    init_std: float = 0.01
+    """Of the normal distribution that its weights start from; biases start at 0."""
+
+
+class Optimiser(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """AdamW."""
+
+    learning_rate: float = 1e-4
+    weight_decay: float = 0.0
+    betas: tuple[float, float] = (0.9, 0.999)
+    schedule: Literal["linear", "cosine", "constant"] = "linear"
+    warmup: float = 0.0
+    """Share of the steps."""
+    clip: float = 1.0
+    """Largest norm of the gradient."""
+
+
+class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One run. Paths are relative to the recipe's file."""
+
+    base: str
+    """Folder of the base model in its released layout."""
+    data: str
+    """Samples to train on, JSON lines."""
+    out: str
+    """Folder for checkpoints."""
+    held_out: str | None = None
+    """Samples to evaluate on."""
+    objective: Objective = "n_way"
+    trainable: Literal["lora", "all"] = "lora"
+    """``all``: every weight, vision tower included; saved in the base's own layout."""
+    ties: Literal["share", "random"] = "share"
+    """Several best responses: each takes an equal share of the probability, or one is drawn, as in the reference."""
+    language_share: float = 0.7
+    """a of (1 - a) ranking + a language modelling, where the objective is ``joint``."""
+    layout: LayoutName = "assistant"
+    hidden_state: Literal["post_norm", "pre_norm"] = "post_norm"
+    """What the head reads: the trunk's output after or before its final norm."""
+    video_expansion: Literal["flat", "nested"] | None = None
+    """Qwen3-VL only; see `yoj.export.checkpoint.Training`."""
+    lora: Lora = Lora()
+    head: Head = Head()
+    optimiser: Optimiser = Optimiser()
+    epochs: int = 3
+    max_steps: int | None = None
+    """End after so many steps, whatever the epochs."""
+    batch_size: int = 1
+    """Packs on a device at a time."""
+    accumulation: int = 8
+    """Times that many before a step."""
+    precision: Literal["float32", "bfloat16"] = "bfloat16"
+    """Of the matrix products. Adapters, head and the optimiser's state are float32."""
+    base_precision: Literal["float32", "bfloat16"] = "bfloat16"
+    """In which the frozen weights are held, and with them the states between the layers; float32 where all weights
+    are trained."""
+    gradient_checkpointing: bool = True
+    max_length: int = 24_576
+    """Tokens of a pack."""
+    max_vision_tokens: int = 16_384
+    """Of those, at most so many visual ones."""
+    workers: int = 2
+    """Processes that read and pack samples, for each device."""
+    seed: int = 0
+    evaluate_every: int = 500
+    """Steps; the end is always evaluated."""
+    save_every: int = 500
+    keep: int = 3
+    """Checkpoints; older ones are removed."""
+    log_every: int = 10
+    log: Literal["stdout", "tensorboard"] = "stdout"
+
+
+def read_recipe(file: Path, changes: Sequence[str] = ()) -> Recipe:
+    """Read a recipe and change single settings.
+
+    Args:
+        file: YAML.
+        changes: ``name=value`` or ``part.name=value``, values in YAML.
+
+    Raises:
+        RecipeError: naming the setting.
+    """
+    try:
+        settings = yaml.safe_load(file.read_text("utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise RecipeError(f"{file} cannot be read as YAML: {error}.") from error
+    if not isinstance(settings, dict):
+        raise RecipeError(f"{file} holds no settings. See the presets of yoj-train for a whole recipe.")
+    for change in changes:
+        _change(settings, change)
+    for name in ("base", "data", "out", "held_out"):
+        if isinstance(settings.get(name), str):
+            settings[name] = str(file.parent / settings[name])
+    try:
+        recipe = msgspec.convert(settings, Recipe)
+    except msgspec.ValidationError as error:
+        raise RecipeError(f"{file}: {error}. Known settings: {', '.join(Recipe.__struct_fields__)}.") from error
+    check(recipe, str(file))
+    return recipe
+
+
+def check(recipe: Recipe, name: str) -> None:
+    """Refuse settings that no run can have.
+
+    Raises:
+        RecipeError: naming all of them.
+    """
+    positive = ("epochs", "batch_size", "accumulation", "max_length", "evaluate_every", "save_every", "keep")
+    problems = [f"{field} is {getattr(recipe, field)}, expected at least 1" for field in (*positive, "log_every")
+                if getattr(recipe, field) < 1]  # fmt: skip
+    if recipe.max_steps is not None and recipe.max_steps < 1:
+        problems.append(f"max_steps is {recipe.max_steps}, expected at least 1")
+    if not 0 <= recipe.language_share <= 1:
+        problems.append(f"language_share is {recipe.language_share}, expected 0 to 1")
+    if not 0 <= recipe.lora.dropout < 1 or recipe.lora.rank < 1:
+        problems.append(f"lora has rank {recipe.lora.rank} and dropout {recipe.lora.dropout}")
+    if recipe.optimiser.learning_rate <= 0 or not 0 <= recipe.optimiser.warmup < 1 or recipe.optimiser.clip <= 0:
+        problems.append(f"optimiser cannot be {recipe.optimiser}")
+    if recipe.objective in ("joint", "language") and recipe.hidden_state == "pre_norm":
+        problems.append(f"objective {recipe.objective} needs hidden_state post_norm: the language head reads that")
+    if recipe.objective == "language" and recipe.trainable == "lora":
+        problems.append("objective language trains a base model: set trainable to all")
+    if recipe.objective != "language" and recipe.trainable == "all":
+        problems.append("trainable all is for objective language; a judge is trained with lora")
+    if problems:
+        raise RecipeError(f"{name}: {'; '.join(problems)}.")
+
+
+def _change(settings: dict[str, Any], change: str) -> None:
+    name, equals, value = change.partition("=")
+    *parts, leaf = name.split(".")
+    for part in parts:
+        settings = settings.setdefault(part, {})
+    if not equals or not leaf or not isinstance(settings, dict):
+        raise RecipeError(f"--set {change!r} is not name=value, or part.name=value.")
+    settings[leaf] = yaml.safe_load(value)

@@ -1,0 +1,192 @@
+"""Samples from JSON lines, checked one by one before anything is trained."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from yoj.runtime.errors import YojError
+from yoj.runtime.prepare import Preparer
+from yoj.runtime.request import Request
+
+from .errors import DataError
+from .recipe import Recipe
+
+SHOWN = 10
+"""Problems that an error names; the others are counted."""
+
+
+class Language(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What the language path learns of a sample, where it is not the best response."""
+
+    prompt: str
+    target: str
+
+
+class Sample(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One line, in the fields of the reference's training data."""
+
+    prompt: str
+    responses: list[str]
+    rankings: list[float] | None = None
+    """[N] 1 = best, ties allowed. Only objective ``language`` does without."""
+    image: str | list[str] | None = None
+    """Path, or paths, relative to the folder of the file."""
+    video: str | list[str] | None = None
+    """A video file or a folder of frames, or the frames."""
+    seconds_between_frames: float | None = None
+    """Of a folder or list of frames; 4 where it is left out."""
+    language: Language | None = None
+    kind: str | None = None
+    """Free text; evaluations report it apart."""
+    grades: list[str] | None = None
+    """[N] free text on each response."""
+    scene: int | None = None
+    """What the sample was made from."""
+
+
+@dataclass(frozen=True)
+class Numbered:
+    """A sample and where it stands."""
+
+    line: int
+    sample: Sample
+    folder: Path
+    """Of its file; media are relative to it."""
+
+    def request(self, responses: Sequence[str] | None = None, prompt: str | None = None) -> Request:
+        """What the runtime packs, with other texts where they are given."""
+        sample = self.sample
+        images = [sample.image] if isinstance(sample.image, str) else sample.image or []
+        video = sample.video
+        return Request(
+            sample.prompt if prompt is None else prompt,
+            sample.responses if responses is None else list(responses),
+            [self.folder / image for image in images],
+            [self.folder / frame for frame in video]
+            if isinstance(video, list)
+            else self.folder / video
+            if video
+            else None,
+            1 / sample.seconds_between_frames if sample.seconds_between_frames else None,
+        )
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Why a line cannot be trained on."""
+
+    line: int
+    kind: str
+    """A word or two, to count by."""
+    text: str
+
+
+def read_samples(file: Path, ranked: bool = True) -> tuple[list[Numbered], list[Problem]]:
+    """Every line of a file, good or not; blank lines are passed over.
+
+    Args:
+        file: JSON lines.
+        ranked: whether each sample must say which response is better.
+
+    Raises:
+        DataError: the file cannot be read.
+    """
+    try:
+        text = file.read_bytes()
+    except OSError as error:
+        raise DataError(f"{file} cannot be read: {error.strerror}. Give a file of JSON lines.") from error
+    samples, problems = list[Numbered](), list[Problem]()
+    for number, line in enumerate(text.splitlines(), 1):
+        if not line.strip():
+            continue
+        try:
+            sample = Numbered(number, msgspec.json.decode(line, type=Sample), file.parent)
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            kind = "unknown field" if "unknown field" in str(error) else "not a sample"
+            problems.append(Problem(number, kind, str(error)))
+            continue
+        if problem := _check(sample, ranked):
+            problems.append(problem)
+        else:
+            samples.append(sample)
+    return samples, problems
+
+
+def check_packs(
+    samples: Sequence[Numbered], preparer: Preparer, recipe: Recipe, advance: Callable[[int], None]
+) -> Iterator[Problem]:
+    """Read the media of every sample and pack it, as the training will.
+
+    Args:
+        samples: of `read_samples`.
+        preparer: of the judge.
+        recipe: for its limits.
+        advance: called with the number of samples looked at.
+    """
+    for numbered in samples:
+        try:
+            prepared = preparer.prepare(numbered.request())
+        except YojError as error:
+            kind = "too long" if "tokens; the limit" in str(error) else type(error).__name__
+            yield Problem(numbered.line, kind, str(error))
+        else:
+            rows = sum(medium.rows for medium in prepared.media)
+            if rows > recipe.max_vision_tokens:
+                text = f"{rows:,} visual tokens; max_vision_tokens of the recipe is {recipe.max_vision_tokens:,}"
+                yield Problem(numbered.line, "too many visual tokens", text)
+        advance(1)
+
+
+def refuse(problems: Sequence[Problem], file: Path, skip: bool, note: Callable[[str], None]) -> None:
+    """Report what is wrong with a file, with line numbers and counts.
+
+    Raises:
+        DataError: there are problems and they are not to be skipped.
+    """
+    if not problems:
+        return
+    counts = ", ".join(f"{count} {kind}" for kind, count in Counter(p.kind for p in problems).most_common())
+    ordered = sorted(problems, key=lambda problem: problem.line)
+    lines = [f"  line {problem.line}: {problem.text}" for problem in ordered[:SHOWN]]
+    if len(ordered) > SHOWN:
+        lines.append("  and lines " + ", ".join(str(problem.line) for problem in ordered[SHOWN:]))
+    report = f"{file}: {len(problems)} samples cannot be trained on ({counts}):\n" + "\n".join(lines)
+    if not skip:
+        raise DataError(f"{report}\nCorrect them, or leave them out with --skip-invalid.")
+    note(f"{report}\nThey are left out.")
+
+
+def _check(numbered: Numbered, ranked: bool) -> Problem | None:
+    sample, line = numbered.sample, numbered.line
+    n = len(sample.responses)
+    if not n or not all(isinstance(text, str) for text in sample.responses):
+        return Problem(line, "no responses", "there are no responses")
+    if sample.seconds_between_frames is not None and not sample.seconds_between_frames > 0:
+        return Problem(line, "not a sample", f"seconds_between_frames is {sample.seconds_between_frames}")
+    if sample.grades is not None and len(sample.grades) != n:
+        return Problem(line, "lengths", f"{len(sample.grades)} grades for {n} responses")
+    if ranked and (problem := _check_rankings(sample.rankings, n)):
+        return Problem(line, *problem)
+    paths = [sample.image, sample.video]
+    flat = [path for paths_ in paths if paths_ for path in ([paths_] if isinstance(paths_, str) else paths_)]
+    missing = [path for path in flat if not (numbered.folder / path).exists()]
+    if missing:
+        return Problem(line, "missing media", f"{', '.join(missing)}: no such file in {numbered.folder}")
+    return None
+
+
+def _check_rankings(rankings: Sequence[float] | None, n: int) -> tuple[str, str] | None:
+    if rankings is None:
+        return "no rankings", "there are no rankings"
+    if len(rankings) != n:
+        return "lengths", f"{len(rankings)} rankings for {n} responses"
+    if not all(rank == rank and abs(rank) < float("inf") for rank in rankings):
+        return "not a sample", f"rankings are {rankings}"
+    if len(set(rankings)) == 1:
+        return "all tied", f"all {n} responses have rank {rankings[0]:g}: nothing can be learnt"
+    return None

@@ -1,0 +1,173 @@
+"""Items and captions, and the files that hold them.
+
+Every item is drawn from a seed of its own, made of the file's name, the recipe's seed and the item's index: any item
+can be made alone, and files with different names or seeds share no scene.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+from PIL import Image
+
+from yoj.training.shapes.answers import KINDS, STYLES, Answer, Claim, Question, count, grade
+from yoj.training.shapes.questions import RESPONSES, draw
+from yoj.training.shapes.render import render
+from yoj.training.shapes.scene import Description, Scene, draw_moving_scene, draw_scene
+from yoj.training.shapes.words import ask, caption, say
+
+VIDEO_SHARE = 0.12
+SECONDS_BETWEEN_FRAMES = 1.0
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What to write: how many items, from which seed, with how many answers each, and of which kinds.
+
+    A kind that cannot have that many answers (see `RESPONSES`) is left out.
+    """
+
+    items: int
+    seed: int
+    responses: int = 4
+    kinds: tuple[str, ...] = KINDS
+
+    def usable_kinds(self) -> list[str]:
+        """The kinds that can have as many answers as asked for."""
+        kinds = [kind for kind in self.kinds if self.responses in RESPONSES[kind]]
+        if not kinds:
+            raise ValueError(f"none of the kinds {self.kinds} can have {self.responses} answers; see {RESPONSES}")
+        return kinds
+
+
+@dataclass(frozen=True)
+class Item:
+    """One item before it is written: the frames are uint8 arrays of shape (64, 64, 3), one for a picture."""
+
+    scene: Scene
+    scene_id: int
+    question: Question
+    answers: list[Answer]
+    frames: list[np.ndarray]
+
+    def rankings(self) -> list[int]:
+        """The rank of each answer, 1 the best; answers that are equally good share a rank."""
+        qualities = [grade(self.scene, self.question, answer).quality for answer in self.answers]
+        return [1 + sum(other > quality for other in qualities) for quality in qualities]
+
+    def fields(self) -> dict[str, Any]:
+        """The item as it is written, without its pictures' paths."""
+        prompt, target = caption(self.scene)
+        return {
+            "prompt": ask(self.question),
+            "responses": [say(self.question, answer) for answer in self.answers],
+            "rankings": self.rankings(),
+            "kind": self.question.kind,
+            "grades": [grade(self.scene, self.question, answer).label for answer in self.answers],
+            "scene": self.scene_id,
+            "language": {"prompt": prompt, "target": target},
+        }
+
+
+def _seed(*parts: object) -> int:
+    return int.from_bytes(hashlib.sha256(repr(parts).encode()).digest()[:16], "little")
+
+
+def _draw_kind(rng: random.Random, kinds: list[str]) -> str:
+    """Videos have their share; the other kinds are equally frequent."""
+    still = [kind for kind in kinds if kind != "moves"]
+    if "moves" in kinds and (not still or rng.random() < VIDEO_SHARE):
+        return "moves"
+    return rng.choice(still)
+
+
+def make_item(name: str, recipe: Recipe, index: int) -> Item:
+    """The item at `index` of the file `name`."""
+    seed = _seed("item", name, recipe.seed, index)
+    rng = random.Random(seed)
+    question, answers, scene = draw(rng, _draw_kind(rng, recipe.usable_kinds()), recipe.responses)
+    # Numbers up to 2**53 survive any reader of JSON.
+    return Item(scene, seed % 2**53, question, answers, render(scene, rng))
+
+
+def make_caption(name: str, recipe: Recipe, index: int) -> tuple[dict[str, Any], list[np.ndarray]]:
+    """The caption at `index` of the file `name`, without its pictures' paths, and its frames.
+
+    Every other one is a dense caption, the rest are questions with their right answer.
+    """
+    rng = random.Random(_seed("caption", name, recipe.seed, index))
+    if rng.random() < 0.5:
+        scene = draw_moving_scene(rng) if rng.random() < VIDEO_SHARE else draw_scene(rng)
+        prompt, target = caption(scene)
+        return {"prompt": prompt, "responses": [target], "kind": "caption"}, render(scene, rng)
+    # Four answers are what every kind can have; only the right one is kept.
+    question, answers, scene = draw(rng, _draw_kind(rng, list(recipe.kinds)), 4)
+    best = max(answers, key=lambda answer: grade(scene, question, answer).quality)
+    answer = Answer(_right(scene, question, best.claim), rng.choice(STYLES))
+    fields = {"prompt": ask(question), "responses": [say(question, answer)], "kind": question.kind}
+    return fields, render(scene, rng)
+
+
+def _right(scene: Scene, question: Question, best: Claim) -> Claim:
+    """The claim that is right without comparison; `best` is so already but for counts and descriptions."""
+    if question.kind == "count":
+        return Claim("number", number=count(scene, question.about))
+    if question.kind == "specific":
+        looks = scene.places[question.place]
+        return Claim("look", Description(*looks[0])) if looks else Claim("nothing")
+    return best
+
+
+def _save(folder: Path, path: str, frames: list[np.ndarray]) -> dict[str, Any]:
+    """Writes the pictures of one item and gives the fields that point to them."""
+    if len(frames) == 1:
+        Image.fromarray(frames[0]).save(folder / f"{path}.png", compress_level=1)
+        return {"image": f"{path}.png"}
+    (folder / path).mkdir(exist_ok=True)
+    paths = [f"{path}/{number}.png" for number in range(len(frames))]
+    for frame, frame_path in zip(frames, paths, strict=True):
+        Image.fromarray(frame).save(folder / frame_path, compress_level=1)
+    return {"video": paths, "seconds_between_frames": SECONDS_BETWEEN_FRAMES}
+
+
+def _write(
+    folder: Path,
+    name: str,
+    items: int,
+    make: Callable[[int], tuple[dict[str, Any], list[np.ndarray]]],
+    progress: Callable[[int], None],
+) -> None:
+    (folder / name).mkdir(parents=True, exist_ok=True)
+    with (folder / f"{name}.jsonl").open("wb") as lines:
+        for index in range(items):
+            fields, frames = make(index)
+            lines.write(msgspec.json.encode(fields | _save(folder, f"{name}/{index:06d}", frames)) + b"\n")
+            progress(index + 1)
+
+
+def write_items(folder: Path, name: str, recipe: Recipe, progress: Callable[[int], None]) -> None:
+    """Writes `folder/name.jsonl` with one item per line, and its pictures under `folder/name/`.
+
+    `progress` is told after each item how many are done.
+    """
+
+    def make(index: int) -> tuple[dict[str, Any], list[np.ndarray]]:
+        item = make_item(name, recipe, index)
+        return item.fields(), item.frames
+
+    _write(folder, name, recipe.items, make, progress)
+
+
+def write_captions(folder: Path, name: str, recipe: Recipe, progress: Callable[[int], None]) -> None:
+    """Writes captions, each with one right response, in the same layout as `write_items`.
+
+    They are for language modelling; the recipe's number of answers does not matter to them.
+    """
+    _write(folder, name, recipe.items, lambda index: make_caption(name, recipe, index), progress)

@@ -1,0 +1,283 @@
+"""The loop: batches in, checkpoints out. Every step is a function of the recipe and the step's number, so that a run
+that was killed and goes on ends with the weights of a run that was not.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import torch
+from accelerate import Accelerator
+from tqdm import tqdm
+
+from yoj.export.checkpoint import Checkpoint
+from yoj.export.families import ExportFamily
+from yoj.export.layout import render_layout
+from yoj.runtime.manifest import Layout
+from yoj.runtime.prepare import Preparer, Rules
+
+from . import objectives
+from .batch import Batch
+from .checkpoints import State, load_judge, newest, read_state, save_judge, write_state
+from .errors import TrainingError
+from .evaluation import evaluate, evaluate_language
+from .feed import Feed, Place
+from .judge import Judge, Outputs, open_base
+from .recipe import Recipe
+from .samples import Numbered
+
+
+@dataclass(frozen=True)
+class Loss:
+    """What one batch comes to."""
+
+    total: torch.Tensor
+    right: torch.Tensor
+    """Requests whose highest score is one of the best-ranked, and requests."""
+
+
+class Trainer:
+    """One run of one recipe."""
+
+    def __init__(self, recipe: Recipe, samples: list[Numbered], held_out: list[Numbered]):
+        """Load the base model, and the newest checkpoint of the run where there is one."""
+        self.recipe, self.held_out = recipe, held_out
+        self.out = Path(recipe.out)
+        self.accelerator = Accelerator(
+            mixed_precision="bf16" if recipe.precision == "bfloat16" else "no",
+            gradient_accumulation_steps=recipe.accumulation,
+            log_with="tensorboard" if recipe.log == "tensorboard" else None,
+            project_dir=recipe.out,
+            step_scheduler_with_optimizer=False,
+        )
+        torch.manual_seed(recipe.seed)
+        self.checkpoint = open_base(recipe)
+        self.judge = Judge(self.checkpoint, recipe)
+        self.state = State()
+        last = newest(self.out)
+        if last is not None:
+            self.state = read_state(last)
+            load_judge(last, self.judge, recipe)
+        self.preparer = make_preparer(self.checkpoint, self.judge.family, recipe)
+        place = Place(self.accelerator.process_index, self.accelerator.num_processes)
+        self.feed = Feed(samples, self.preparer, recipe, place)
+        self.steps = self._count_steps()
+        trained = [parameter for parameter in self.judge.parameters() if parameter.requires_grad]
+        settings = recipe.optimiser
+        optimizer = torch.optim.AdamW(
+            trained, settings.learning_rate, settings.betas, weight_decay=settings.weight_decay
+        )
+        self.model, self.optimizer = self.accelerator.prepare(self.judge, optimizer)
+        if last is not None:
+            self.optimizer.load_state_dict(torch.load(last / "optimizer.pt", weights_only=True))
+        if recipe.log == "tensorboard":
+            self.accelerator.init_trackers("yoj")
+
+    def run(self, note: Callable[[str], None]) -> dict[str, Any]:
+        """Train to the end.
+
+        Args:
+            note: called with lines for a person.
+
+        Returns:
+            The last evaluation.
+
+        Raises:
+            TrainingError: the loss is not a number; the batch's samples are saved beside the checkpoints.
+        """
+        results: dict[str, Any] = {}
+        bar = tqdm(total=self.steps, initial=self.state.global_step, disable=not self.accelerator.is_main_process)
+        seen = torch.zeros(3, device=self.accelerator.device)
+        begin = time.perf_counter()
+        for batch in self._batches():
+            step_ended, seen = self._learn(batch, seen)
+            if not step_ended:
+                continue
+            self.state = replace(self.state, global_step=self.state.global_step + 1)
+            bar.update()
+            step = self.state.global_step
+            if step % self.recipe.log_every == 0 or step == self.steps:
+                self._log(seen, step, time.perf_counter() - begin, note)
+                seen, begin = torch.zeros_like(seen), time.perf_counter()
+            if step % self.recipe.evaluate_every == 0 or step == self.steps:
+                results = self._evaluate(note)
+            if step % self.recipe.save_every == 0 or step == self.steps:
+                self._save(results if step % self.recipe.evaluate_every == 0 or step == self.steps else {})
+            if step == self.steps:
+                break
+        bar.close()
+        self.accelerator.end_training()
+        return results
+
+    def _count_steps(self) -> int:
+        a_epoch = self.feed.batches // self.recipe.accumulation
+        if not a_epoch:
+            needed = self.recipe.batch_size * self.recipe.accumulation * self.feed.place.processes
+            raise TrainingError(f"{len(self.feed.samples)} samples are less than one step of {needed}. Give more.")
+        steps = a_epoch * self.recipe.epochs
+        return min(steps, self.recipe.max_steps or steps)
+
+    def _batches(self) -> Iterator[Batch]:
+        """Batches from where the run is to its end; epochs are whole steps long."""
+        whole = self.feed.batches // self.recipe.accumulation * self.recipe.accumulation
+        while True:
+            begin = self.state.step_in_epoch
+            for number, batch in enumerate(self.feed.epoch(self.state.epoch, begin), begin + 1):
+                self.state = replace(self.state, step_in_epoch=number)
+                yield batch.to(self.accelerator.device)
+                if number == whole:
+                    break
+            self.state = replace(self.state, epoch=self.state.epoch + 1, step_in_epoch=0)
+
+    def _learn(self, batch: Batch, seen: torch.Tensor) -> tuple[bool, torch.Tensor]:
+        """Forward and backward of one batch, and the step where the batch completes one."""
+        self._seed(batch)
+        self.model.train()
+        settings = self.recipe.optimiser
+        with self.accelerator.accumulate(self.model):
+            loss = self._loss(self.model(batch), batch)
+            if not loss.total.isfinite():
+                self._stop(batch, float(loss.total.detach()))
+            self.accelerator.backward(loss.total)
+            ended = self.accelerator.sync_gradients
+            if ended:
+                self.accelerator.clip_grad_norm_(self.model.parameters(), settings.clip)
+                factor = schedule(settings.schedule, settings.warmup, self.state.global_step, self.steps)
+                for group in self.optimizer.param_groups:
+                    group["lr"] = settings.learning_rate * factor
+            self.optimizer.step()
+            self.optimizer.zero_grad()
+        return ended, seen + torch.cat([loss.total.detach().reshape(1), loss.right])
+
+    def _loss(self, outputs: Outputs, batch: Batch) -> Loss:
+        recipe, zero = self.recipe, torch.zeros((), device=self.accelerator.device)
+        text = zero if outputs.logits_TW is None else objectives.language(outputs.logits_TW, batch.labels_T)
+        if outputs.heads_RNK is None:
+            return Loss(text, torch.zeros(2, device=zero.device))
+        rankings = batch.rankings_RN
+        if recipe.ties == "random":
+            rankings = objectives.draw_best(rankings, torch.Generator().manual_seed(_number(recipe, batch.lines)))
+        scores = outputs.heads_RNK[..., 0].float()
+        if recipe.objective == "joint":
+            ranking = objectives.gaussian(scores, outputs.heads_RNK[..., 1].float(), rankings)
+            total = (1 - recipe.language_share) * ranking + recipe.language_share * text
+        else:
+            total = getattr(objectives, recipe.objective)(scores, rankings)
+        return Loss(total, right(scores.detach(), batch.rankings_RN))
+
+    def _seed(self, batch: Batch) -> None:
+        """Dropout of a batch depends on the recipe and the place in the run alone."""
+        torch.manual_seed(_number(self.recipe, (self.state.epoch, self.state.step_in_epoch, self.feed.place.rank)))
+        del batch
+
+    def _stop(self, batch: Batch, loss: float) -> None:
+        file = self.out / f"failed-batch-{self.state.global_step}.json"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        scores = {"loss": str(loss), "lines": batch.lines, "epoch": self.state.epoch, "step": self.state.global_step}
+        file.write_text(json.dumps(scores) + "\n", "utf-8")
+        raise TrainingError(
+            f"The loss is {loss} at step {self.state.global_step + 1}, on lines {', '.join(map(str, batch.lines))} of "
+            f"{self.recipe.data}, which are listed in {file}. Look at them; then lower the learning rate, or go on "
+            "from the last checkpoint in bfloat16 or float32."
+        )
+
+    def _log(self, seen: torch.Tensor, step: int, seconds: float, note: Callable[[str], None]) -> None:
+        total = self.accelerator.reduce(seen, "sum")
+        batches = self.recipe.log_every * self.recipe.accumulation * self.accelerator.num_processes
+        values = {"loss": float(total[0]) / batches, "learning_rate": self.optimizer.param_groups[0]["lr"]}
+        if total[2] > 0:
+            values["accuracy"] = float(total[1] / total[2])
+        if self.recipe.log == "tensorboard":
+            self.accelerator.log(values, step)
+        if self.accelerator.is_main_process:
+            shown = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
+            note(f"step {step} of {self.steps}: {shown}, {seconds / self.recipe.log_every:.2f} s a step")
+
+    def _evaluate(self, note: Callable[[str], None]) -> dict[str, Any]:
+        if not self.held_out:
+            return {}
+        self.model.eval()
+        place = self.feed.place
+        mine = self.held_out[place.rank :: place.processes]
+        if self.recipe.objective == "language":
+            loss, tokens = evaluate_language(self.model, self.feed, mine)
+            sums = self.accelerator.reduce(torch.tensor([loss, tokens], device=self.accelerator.device), "sum")
+            results = {"language_loss": float(sums[0] / sums[1])}
+        else:
+            report = evaluate(self.model, self.preparer, mine)
+            sums = self.accelerator.reduce(
+                torch.tensor([report.right, report.requests], device=self.accelerator.device), "sum"
+            )
+            results = {"best_of_n": float(sums[0] / sums[1]), "requests": int(sums[1])}
+        if self.accelerator.is_main_process:
+            note(f"held out after step {self.state.global_step}: " + json.dumps(results))
+        if self.recipe.log == "tensorboard":
+            self.accelerator.log({f"held_out/{name}": value for name, value in results.items()}, self.state.global_step)
+        return results
+
+    def _save(self, results: dict[str, Any]) -> None:
+        """Write a checkpoint under another name and rename it; remove the oldest beyond ``keep``."""
+        self.accelerator.wait_for_everyone()
+        weights = self.accelerator.get_state_dict(self.model)
+        if not self.accelerator.is_main_process:
+            return
+        folder = self.out / f".checkpoint-{self.state.global_step}.tmp"
+        shutil.rmtree(folder, ignore_errors=True)
+        weights = {name: value.detach().cpu() for name, value in weights.items()}
+        save_judge(folder, self.judge, weights, self.checkpoint, self.recipe)
+        torch.save(self.optimizer.state_dict(), folder / "optimizer.pt")
+        write_state(folder, self.state)
+        (folder / "evaluation.json").write_text(json.dumps(results) + "\n", "utf-8")
+        target = self.out / f"checkpoint-{self.state.global_step}"
+        shutil.rmtree(target, ignore_errors=True)
+        folder.rename(target)
+        kept = sorted(self.out.glob("checkpoint-*"), key=lambda path: int(path.name.removeprefix("checkpoint-")))
+        for old in kept[: -self.recipe.keep]:
+            shutil.rmtree(old)
+
+
+def make_preparer(checkpoint: Checkpoint, family: ExportFamily, recipe: Recipe) -> Preparer:
+    """The runtime's packing for the model that is trained, within the recipe's length."""
+    layout: Layout = render_layout(checkpoint, recipe.layout, family.markup())
+    limits = msgspec.structs.replace(family.limits, L=min(family.limits.L, recipe.max_length))
+    rules = Rules(checkpoint.family, layout, limits, family.preprocessing(), trained_mode(recipe))
+    with tempfile.TemporaryDirectory() as folder:
+        checkpoint.tokenizer.save(f"{folder}/tokenizer.json")
+        return Preparer(rules, Path(folder) / "tokenizer.json")
+
+
+def schedule(kind: str, warmup: float, step: int, steps: int) -> float:
+    """Factor of the learning rate at a step, counted from 0: linear rise over the warm-up, then decay to 0."""
+    begin = round(warmup * steps)
+    if step < begin:
+        return (step + 1) / begin
+    done = (step - begin) / max(1, steps - begin)
+    return {"linear": 1 - done, "cosine": 0.5 * (1 + math.cos(math.pi * done)), "constant": 1.0}[kind]
+
+
+def right(scores_RN: torch.Tensor, rankings_RN: torch.Tensor) -> torch.Tensor:
+    """Requests whose highest score is one of the best-ranked, and requests: float32 [2]."""
+    absent = rankings_RN.isnan()
+    best = scores_RN.masked_fill(absent, -math.inf).argmax(dim=1, keepdim=True)
+    ranks = rankings_RN.masked_fill(absent, math.inf)
+    hits = ranks.gather(1, best).squeeze(1) == ranks.min(dim=1).values
+    return torch.stack([hits.sum().float(), torch.tensor(float(len(hits)), device=hits.device)])
+
+
+def trained_mode(recipe: Recipe) -> Any:
+    """How responses are read in training, and so in serving."""
+    return "isolated" if recipe.objective == "bradley_terry" else "joint"
+
+
+def _number(recipe: Recipe, of: tuple[int, ...]) -> int:
+    return int.from_bytes(hashlib.sha256(repr((recipe.seed, *of)).encode()).digest()[:6], "little")
