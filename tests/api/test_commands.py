@@ -293,7 +293,7 @@ def test_export_inspect_and_verify(tmp_path):
     other = run("yoj-export", "verify", out, "--against", DATA / "checkpoint-adapter")
     assert other.returncode == 1
     assert "is not what the bundle was made from" in other.stderr
-    assert "scores differ by up to" in other.stderr
+    assert "scores or their spread differ by up to" in other.stderr
     assert sorted(os.listdir(tmp_path)) == ["docs", "judge.yoj"]
 
 

@@ -14,7 +14,7 @@ from torch import nn
 
 from yoj.export.errors import CheckpointError
 from yoj.export.head import ACTIVATIONS, divisor, read_head
-from yoj.export.modules import head_constants, traced_head
+from yoj.export.modules import Readout, head_constants, traced_head
 
 D, HIDDEN = 12, 20
 FUNCTIONS = {"selu": F.selu, "gelu": F.gelu, "relu": F.relu, "tanh": torch.tanh, "silu": F.silu}
@@ -205,6 +205,10 @@ def test_settings_that_are_no_settings(content, tmp_path):
         ({"value_head_type": None}, "value_head_type is None"),
         ({"value_head_activation": "elu"}, "value_head_activation is 'elu'; known are selu, gelu, relu, tanh, silu"),
         ({"value_head_activation": None}, "value_head_activation is None"),
+        *(
+            ({"value_head_outputs": outputs}, f"value_head_outputs is {outputs!r}; known are 1, the score, and 2")
+            for outputs in (0, 3, -1, 2.0, True, "2", None, [2])
+        ),
         ({"resp_repr_mode": "median"}, "resp_repr_mode is 'median'; known are last, first"),
     ],
 )
@@ -235,10 +239,64 @@ def test_all_wrong_shapes_are_told_at_once(tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["linear", "mlp"])
-def test_two_outputs_are_refused(kind, tmp_path):
-    text = refusal(write(tmp_path, tensors_of(kind, outputs=2), value_head_type=kind))
-    assert "bias is (2,), expected (1,)" in text
-    assert "outputs other than one score are not supported" in text
+def test_a_gaussian_head(kind, tmp_path):
+    tensors = tensors_of(kind, outputs=2)
+    head = read_head(write(tmp_path, tensors, value_head_type=kind, value_head_outputs=2), D)
+    assert head.outputs == 2
+    traced = traced_head(head)
+    traced.load_state_dict(head_constants(head, ""))
+    x = torch.randn(3, 5, D)
+    middle = x if kind == "linear" else F.silu(x @ tensors["0.weight"].T + tensors["0.bias"])
+    last = "" if kind == "linear" else "2."
+    expected = middle @ tensors[f"{last}weight"].T + tensors[f"{last}bias"]
+    for module in (head.module(), traced):
+        torch.testing.assert_close(module(x), expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("outputs", [1, 2])
+def test_the_read_out_gives_what_training_needs(outputs, tmp_path):
+    head = read_head(write(tmp_path, tensors_of("mlp", outputs=outputs), value_head_outputs=outputs), D)
+    readout = Readout(nn.Identity(), head, divisor(D))
+    readout.load_state_dict(head_constants(head, "value_head."))
+    hidden_BLD, end_BN = torch.randn(2, 7, D, requires_grad=True), torch.tensor([[2, 5, -1], [0, 3, 6]])
+    out = readout.outputs(hidden_BLD, end_BN, None)
+    rows = torch.stack([hidden_BLD[b, end_BN[b]] for b in range(2)])
+    there = end_BN >= 0
+    torch.testing.assert_close(out[there], (head.module()(rows) / math.sqrt(D))[there], rtol=0, atol=1e-5)
+    for row in range(outputs):
+        gradients = torch.autograd.grad(
+            out[there][:, row].sum(), [hidden_BLD, *readout.parameters()], retain_graph=True
+        )
+        assert all(gradient.isfinite().all() and gradient.abs().sum() > 0 for gradient in gradients)
+    returned = readout(hidden_BLD, end_BN)
+    scores_BN, *spread = returned if outputs == 2 else (returned,)
+    assert torch.equal(scores_BN, out[..., 0].masked_fill(~there, -math.inf))
+    assert all(torch.equal(spread_BN, out[..., 1].exp().masked_fill(~there, 0)) for spread_BN in spread)
+    assert list(readout.graph_outputs) == ["scores", "spread"][:outputs]
+
+
+@pytest.mark.parametrize("kind", ["linear", "mlp"])
+@pytest.mark.parametrize(
+    ("settings", "rows", "told"),
+    [
+        ({}, 2, "without value_head_outputs it is 1, but the last layer is (2, "),
+        ({"value_head_outputs": 1}, 2, "value_head_outputs is 1, but the last layer is (2, "),
+        ({"value_head_outputs": 2}, 1, "value_head_outputs is 2, but the last layer is (1, "),
+        ({"value_head_outputs": 2}, 3, "value_head_outputs is 2, but the last layer is (3, "),
+    ],
+)
+def test_outputs_that_do_not_fit_the_setting_are_refused(kind, settings, rows, told, tmp_path):
+    text = refusal(write(tmp_path, tensors_of(kind, outputs=rows), value_head_type=kind, **settings))
+    assert told in text
+    assert f"bias is ({rows},), expected ({settings.get('value_head_outputs', 1)},)" in text
+    assert "set value_head_outputs to 2 for a head with mean and log sigma" in text
+
+
+@pytest.mark.parametrize("rows", [(), (2,), (1, 2, D)])
+def test_a_last_layer_of_other_axes_is_refused(rows, tmp_path):
+    tensors = tensors_of("linear", outputs=2) | {"weight": torch.zeros(rows)}
+    text = refusal(write(tmp_path, tensors, value_head_type="linear", value_head_outputs=2))
+    assert f"weight is {rows}, expected (2, {D})" in text
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])

@@ -182,6 +182,7 @@ def _describe(
             readout=head.readout,
             hidden_state=family.hidden_state,
             divisor=divisor(hidden_size),
+            outputs=head.outputs,
         ),
         limits=family.limits,
         attention_heads=family.attention_heads,

@@ -13,6 +13,7 @@ def model_card(manifest: Manifest, fidelity: Fidelity) -> str:
     checkpoint = "\n".join(f"| `{name}` | `{digest}` |" for name, digest in manifest.provenance.checkpoint.items())
     libraries = ", ".join(f"{name} {version}" for name, version in manifest.provenance.libraries.items())
     activation = f" ({head.activation})" if head.activation else ""
+    spread = "; a second output gives `spread`, the sigma of each score, uncalibrated" if head.outputs == 2 else ""
     return f"""# Multi-response reward model, {manifest.family}
 
 One forward pass reads a prompt, its images and N candidate answers, and gives N scores. Scores compare only within
@@ -27,7 +28,8 @@ yoj-score . --image photo.jpg --prompt "What is shown?" --response "A cat." --re
 |---|---|
 | trained | {manifest.trained_mode} |
 | layout | responses in the `{manifest.layout.name}` turn |
-| value head | {head.type}{activation}, read-out `{head.readout}`, {head.hidden_state}, divided by {head.divisor:.4f} |
+| value head | {head.type}{activation}, read-out `{head.readout}`, {head.hidden_state}, \
+divided by {head.divisor:.4f}{spread} |
 | limits | {limits.L:,} tokens, {limits.N} responses, {limits.images} images, {limits.frames} frames, \
 {limits.pixels:,} pixels each |
 | probabilities | softmax of scores / {manifest.probabilities.temperature:g}, \

@@ -195,7 +195,8 @@ def _describe(manifest: Manifest) -> str:
         "layout": f"responses in the {manifest.layout.name} turn",
         "separator": f"{manifest.layout.separator} = {manifest.layout.separator_id}",
         "value head": f"{head.type}{f' ({head.activation})' if head.activation else ''}, read-out {head.readout}, "
-        f"{head.hidden_state}, divided by {head.divisor:g}",
+        f"{head.hidden_state}, divided by {head.divisor:g}"
+        f"{'; a second output gives spread, uncalibrated' if head.outputs == 2 else ''}",
         "engines": ", ".join(f"{e.engine} {e.precision}" for e in manifest.engines),
         "limits": f"L={limits.L:,} N={limits.N} images={limits.images} frames={limits.frames} pixels={limits.pixels:,}",
         "probabilities": f"temperature {manifest.probabilities.temperature:g}, "

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from yoj.runtime import Request, Scorer
 from yoj.runtime.batch import Prepared
+from yoj.runtime.families import Arrays
 from yoj.runtime.manifest import Limits, Mode
 
 from .checkpoint import Checkpoint
@@ -21,7 +22,7 @@ from .layout import ChatTemplate
 from .reference import Reference, reference_ids
 
 THRESHOLDS = {"float32": 1e-5}
-"""Largest score difference by precision. DESIGN section 8."""
+"""Largest difference of a score, or of a spread, by precision. DESIGN section 8."""
 WORDS = "a the red blue small cat dog car tree is are in on under near two three, and not. It shows 42% of".split()  # noqa: SIM905
 
 
@@ -75,6 +76,7 @@ class CaseResult(msgspec.Struct, frozen=True, kw_only=True):
     L: int
     V: int
     max_abs_diff: float
+    """Of the scores and, with a Gaussian head, of the spread."""
     top1: bool
     """Whether the engine's best response is the reference's best, or within the threshold of it."""
     kendall_tau: float | None
@@ -105,7 +107,15 @@ def measure(scorer: Scorer, checkpoint: Checkpoint, family: ExportFamily, done: 
         checkpoint: what it was made from.
         family: of the checkpoint.
         done: called with the name of each finished case.
+
+    Raises:
+        FidelityError: they have not the same outputs, so there is nothing to compare.
     """
+    outputs = scorer.manifest.value_head.outputs, checkpoint.head.outputs
+    if outputs[0] != outputs[1]:
+        raise FidelityError(
+            f"The bundle's head has value_head_outputs {outputs[0]}, the checkpoint's has {outputs[1]}."
+        )
     reference = Reference(checkpoint, family)
     template = ChatTemplate(checkpoint)
     results: list[CaseResult] = []
@@ -115,7 +125,7 @@ def measure(scorer: Scorer, checkpoint: Checkpoint, family: ExportFamily, done: 
         requests = make_requests(case)
         batch = [scorer.prepare(request, case.mode) for request in requests]
         expected = [_expected(scorer, reference, request, case.mode) for request in requests]
-        results.append(_compare(case, batch, expected, scorer.forward(batch), threshold))
+        results.append(_compare(case, batch, expected, scorer.outputs(batch), threshold))
         if case.mode == "joint":
             for request, prepared in zip(requests, batch, strict=True):
                 spans = [medium.spans for medium in prepared.media]
@@ -138,12 +148,13 @@ def measure(scorer: Scorer, checkpoint: Checkpoint, family: ExportFamily, done: 
     )
 
 
-def _expected(scorer: Scorer, reference: Reference, request: Request, mode: Mode) -> NDArray[np.float32]:
-    """The reference's scores [N]; in isolated mode from a pass of its own for each response."""
+def _expected(scorer: Scorer, reference: Reference, request: Request, mode: Mode) -> Arrays:
+    """The reference's outputs, each [N]; in isolated mode from a pass of its own for each response."""
     if mode == "joint":
-        return reference.score(scorer.prepare(request, "joint"), scorer.family)
+        return reference.outputs(scorer.prepare(request, "joint"), scorer.family)
     alone = [scorer.prepare(replace(request, responses=[response]), "joint") for response in request.responses]
-    return np.concatenate([reference.score(prepared, scorer.family) for prepared in alone])
+    outputs = [reference.outputs(prepared, scorer.family) for prepared in alone]
+    return {name: np.concatenate([of[name] for of in outputs]) for name in outputs[0]}
 
 
 def require(fidelity: Fidelity) -> None:
@@ -156,10 +167,10 @@ def require(fidelity: Fidelity) -> None:
         reason = (
             "token ids differ from those of the checkpoint's own template and tokenizer"
             if not fidelity.token_ids_equal
-            else f"scores differ by up to {fidelity.max_abs_diff:.2e}, more than {fidelity.threshold:g}"
+            else f"scores or their spread differ by up to {fidelity.max_abs_diff:.2e}, more than {fidelity.threshold:g}"
         )
         if not np.isfinite(fidelity.max_abs_diff):
-            reason = "scores are NaN or infinite. Check the checkpoint's tensors for NaN"
+            reason = "scores or their spread are NaN or infinite. Check the checkpoint's tensors for NaN"
         raise FidelityError(
             f"{fidelity.engine} {fidelity.precision} does not agree with {fidelity.reference}: {reason}.\n"
             f"{table(fidelity)}\nPlease report this with the versions that yoj-export inspect prints."
@@ -200,12 +211,16 @@ def make_requests(case: Case) -> list[Request]:
 
 
 def _compare(
-    case: Case, batch: Sequence[Prepared], expected: Sequence[NDArray[np.float32]], scores_BN: NDArray[np.float32],
-    threshold: float,
-) -> CaseResult:  # fmt: skip
-    got = [scores_N[: len(e)] for scores_N, e in zip(scores_BN, expected, strict=True)]
+    case: Case, batch: Sequence[Prepared], references: Sequence[Arrays], outputs: Arrays, threshold: float
+) -> CaseResult:
+    expected = [reference["scores"] for reference in references]
+    got = [scores_N[: len(e)] for scores_N, e in zip(outputs["scores"], expected, strict=True)]
     taus = [kendall_tau(g, e) for g, e in zip(got, expected, strict=True) if len(e) > 1]
-    diffs = [float(np.abs(g.astype(np.float64) - e).max()) for g, e in zip(got, expected, strict=True)]
+    diffs = [
+        float(np.abs(values_N[: len(reference[name])].astype(np.float64) - reference[name]).max())
+        for name, values_BN in outputs.items()
+        for values_N, reference in zip(values_BN, references, strict=True)
+    ]
     return CaseResult(
         case=case.name,
         B=len(batch),

@@ -31,22 +31,30 @@ KEYS = {"linear": ("weight", "bias"), "mlp": ("0.weight", "0.bias", "2.weight", 
 
 @dataclass(frozen=True)
 class TrainedHead:
-    """A value head with its weights in float32."""
+    """A value head with its weights in float32.
+
+    It gives out = head(h) / sqrt(hidden size) for each response, and the score is out[0]. A Gaussian head has a second
+    output: spread = exp(out[1]) is the sigma that it states, in units of the score. That is not calibrated, for sigma
+    cannot be identified from preferences alone (arXiv 2605.11865).
+    """
 
     type: str
     activation: str | None
     readout: Readout
     tensors: dict[str, torch.Tensor]
     """Keys as trained: ``weight, bias`` (linear) or ``0.weight, 0.bias, 2.weight, 2.bias`` (mlp)."""
+    outputs: int = 1
+    """1, the score; 2 of a Gaussian head: rows 0 and 1 of the last layer give mean and log sigma."""
 
     def module(self) -> nn.Module:
-        """The head as the reference builds it: [..., width] -> [..., 1], float32."""
+        """The head as the reference builds it: [..., width] -> [..., outputs], float32, not yet divided."""
         if self.type == "linear":
-            head: nn.Module = nn.Linear(self.tensors["weight"].shape[1], 1)
+            head: nn.Module = nn.Linear(self.tensors["weight"].shape[1], self.outputs)
         else:
             hidden, width = self.tensors["0.weight"].shape
             assert self.activation is not None
-            head = nn.Sequential(nn.Linear(width, hidden), ACTIVATIONS[self.activation](), nn.Linear(hidden, 1))
+            last = nn.Linear(hidden, self.outputs)
+            head = nn.Sequential(nn.Linear(width, hidden), ACTIVATIONS[self.activation](), last)
         head.load_state_dict(self.tensors)
         return head.eval().requires_grad_(False)
 
@@ -65,6 +73,7 @@ def read_head(folder: Path, hidden_size: int) -> TrainedHead:
     settings = _read_settings(settings_file)
     kind, readout = settings.get("value_head_type"), settings.get("resp_repr_mode", "last")
     activation = settings.get("value_head_activation") if kind == "mlp" else None
+    outputs = settings.get("value_head_outputs", 1)
     problems: list[str] = []
     if kind not in KEYS:
         problems.append(f"value_head_type is {kind!r}; known are {', '.join(KEYS)}")
@@ -72,15 +81,17 @@ def read_head(folder: Path, hidden_size: int) -> TrainedHead:
         problems.append(f"value_head_activation is {activation!r}; known are {', '.join(ACTIVATIONS)}")
     if readout not in get_args(Readout):
         problems.append(f"resp_repr_mode is {readout!r}; known are {', '.join(get_args(Readout))}")
+    if type(outputs) is not int or outputs not in (1, 2):
+        problems.append(f"value_head_outputs is {outputs!r}; known are 1, the score, and 2, mean and log sigma")
     if problems:
         raise CheckpointError(f"{settings_file}: {'; '.join(problems)}. Correct it to what the head was trained with.")
     file, tensors = _read_tensors(folder)
     _check_shapes(file, tensors, str(kind), settings, hidden_size * (2 if readout == "first_last_concat" else 1))
-    return TrainedHead(str(kind), activation, readout, {key: tensors[key].float() for key in KEYS[str(kind)]})
+    return TrainedHead(str(kind), activation, readout, {key: tensors[key].float() for key in KEYS[str(kind)]}, outputs)
 
 
 def divisor(hidden_size: int) -> float:
-    """sqrt(D): the reference divides every score by it, also where the head reads 2D values."""
+    """sqrt(D): the reference divides every output by it, also where the head reads 2D values."""
     return math.sqrt(hidden_size)
 
 
@@ -124,19 +135,24 @@ def _check_shapes(
             f"value_head_type in {SETTINGS} to what was trained."
         )
     middle = settings.get("value_head_hidden_dim") or width
-    expected = {"weight": (1, width), "bias": (1,)}
+    rows = settings.get("value_head_outputs", 1)
+    expected = {"weight": (rows, width), "bias": (rows,)}
     if kind == "mlp":
-        expected = {"0.weight": (middle, width), "0.bias": (middle,), "2.weight": (1, middle), "2.bias": (1,)}
+        expected = {"0.weight": (middle, width), "0.bias": (middle,), "2.weight": (rows, middle), "2.bias": (rows,)}
     problems = [
         f"{key} is {tuple(tensors[key].shape)}, expected {shape}"
         for key, shape in expected.items()
         if tuple(tensors[key].shape) != shape
     ]
+    last = tuple(tensors[KEYS[kind][-2]].shape)
+    if last[:1] != (rows,):
+        said = "value_head_outputs is" if "value_head_outputs" in settings else "without value_head_outputs it is"
+        problems.append(f"{SETTINGS}: {said} {rows}, but the last layer is {last}")
     if (stated := settings.get("value_head_input_dim")) not in (None, width):
         problems.append(f"{SETTINGS} says value_head_input_dim {stated}, the backbone and read-out give {width}")
     problems += [f"{key} holds NaN or infinity" for key, value in tensors.items() if not value.isfinite().all()]
     if problems:
         raise CheckpointError(
             f"{file} does not fit the backbone and {SETTINGS}: {'; '.join(problems)}. Use the head that was trained "
-            "with this backbone (outputs other than one score are not supported)."
+            "with this backbone, and set value_head_outputs to 2 for a head with mean and log sigma."
         )

@@ -98,10 +98,10 @@ def insert_features(embeds_BLD: torch.Tensor, features_VD: torch.Tensor, index_B
 def traced_head(head: TrainedHead) -> nn.Module:
     """The value head of `yoj.export.head` with weights as the graph multiplies by them; values: `head_constants`."""
     if head.type == "linear":
-        return Projection(head.tensors["weight"].shape[1], 1, bias=True)
+        return Projection(head.tensors["weight"].shape[1], head.outputs, bias=True)
     hidden, width = head.tensors["0.weight"].shape
     assert head.activation is not None
-    first, last = Projection(width, hidden, bias=True), Projection(hidden, 1, bias=True)
+    first, last = Projection(width, hidden, bias=True), Projection(hidden, head.outputs, bias=True)
     return nn.Sequential(first, ACTIVATIONS[head.activation](), last)
 
 
@@ -113,7 +113,8 @@ def head_constants(head: TrainedHead, prefix: str) -> dict[str, torch.Tensor]:
 class Readout(nn.Module):
     """Final norm, read-out and value head on the rows that are scored; float32 from the norm on.
 
-    The norm is an identity where the head was trained on the states before it.
+    The norm is an identity where the head was trained on the states before it. What a head with two outputs, a
+    Gaussian one, means by them: `yoj.export.head.TrainedHead`.
     """
 
     def __init__(self, norm: nn.Module, head: TrainedHead, divisor: float):
@@ -122,6 +123,8 @@ class Readout(nn.Module):
         self.readout = head.readout
         self.divisor = divisor
         self.value_head = traced_head(head)
+        names = ("scores", "spread")[: head.outputs]
+        self.graph_outputs: dict[str, tuple[int | str, ...]] = dict.fromkeys(names, ("B", "N"))
 
     @property
     def needs_start(self) -> bool:
@@ -130,11 +133,26 @@ class Readout(nn.Module):
 
     def forward(
         self, hidden_BLD: torch.Tensor, end_BN: torch.Tensor, start_BN: torch.Tensor | None = None
+    ) -> torch.Tensor | tuple[torch.Tensor, torch.Tensor]:
+        """Hidden states before the final norm -> scores [B, N], -inf where ``end_BN`` is -1.
+
+        With a Gaussian head scores and spread [B, N], the sigma of each score, 0 where ``end_BN`` is -1. It is not
+        calibrated: sigma cannot be identified from preferences alone (arXiv 2605.11865).
+        """
+        out, absent_BN = self.outputs(hidden_BLD, end_BN, start_BN), end_BN < 0
+        if len(self.graph_outputs) == 1:
+            return out.squeeze(-1).masked_fill(absent_BN, float("-inf"))
+        mean_BN, log_sigma_BN = out.unbind(-1)
+        return mean_BN.masked_fill(absent_BN, float("-inf")), log_sigma_BN.exp().masked_fill(absent_BN, 0.0)
+
+    def outputs(
+        self, hidden_BLD: torch.Tensor, end_BN: torch.Tensor, start_BN: torch.Tensor | None = None
     ) -> torch.Tensor:
-        """Hidden states before the final norm -> scores [B, N], -inf where ``end_BN`` is -1."""
-        rows = self._rows(hidden_BLD, end_BN, start_BN).float()
-        scores = self.value_head(rows).squeeze(-1) / self.divisor
-        return scores.masked_fill(end_BN < 0, float("-inf"))
+        """Hidden states before the final norm -> [B, N, outputs]: score or mean, and log sigma of a Gaussian head.
+
+        Divided by sqrt(hidden size); without meaning where ``end_BN`` is -1.
+        """
+        return self.value_head(self._rows(hidden_BLD, end_BN, start_BN).float()) / self.divisor
 
     def _rows(self, hidden_BLD: torch.Tensor, end_BN: torch.Tensor, start_BN: torch.Tensor | None) -> torch.Tensor:
         norm = self.norm[0]

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from yoj.runtime.batch import Prepared, scorer_inputs
-from yoj.runtime.families import Family, PreparedMedia
+from yoj.runtime.families import Arrays, Family, PreparedMedia
 from yoj.runtime.manifest import LayoutName, Piece
 from yoj.runtime.packing import Ids, Span
 from yoj.runtime.request import Request
@@ -20,7 +20,6 @@ from .checkpoint import SEPARATOR, Checkpoint
 from .families import ExportFamily, GraphSpec
 from .head import divisor
 from .layout import GLUE, ChatTemplate, MediaMarkup
-from .weights import Weights
 
 
 class Reference:
@@ -44,13 +43,20 @@ class Reference:
             )
         return f"{type(self._stock).__name__} in PyTorch float32 ({versions})"
 
-    @torch.inference_mode()
     def score(self, prepared: Prepared, runtime: Family) -> NDArray[np.float32]:
-        """Scores [N] float32 of one request that the runtime prepared for joint reading in one order.
+        """Scores [N] float32 of one request; see `outputs`."""
+        return self.outputs(prepared, runtime)["scores"]
+
+    @torch.inference_mode()
+    def outputs(self, prepared: Prepared, runtime: Family) -> Arrays:
+        """What the scorer graph returns of one request that the runtime prepared for joint reading in one order.
 
         Args:
             prepared: pixels, index tables and tokens, from the runtime.
             runtime: the runtime's family, which turns them into arrays.
+
+        Returns:
+            ``scores`` and, of a Gaussian head, ``spread``, the exponential of its second output: float32 [N].
         """
         row = {name: torch.from_numpy(array) for name, array in scorer_inputs([prepared], runtime, {}).items()}
         if self._traced is not None:
@@ -60,11 +66,11 @@ class Reference:
         hidden_LD = self._stock(**inputs, use_cache=False).last_hidden_state[0].float()
         (pack,) = prepared.packs
         rows = read_out(self._checkpoint.head.readout, hidden_LD, pack.response_start_N, pack.response_end_N)
-        return (self._head(rows).squeeze(-1) / divisor(hidden_LD.shape[-1])).numpy()
+        out = self._head(rows) / divisor(hidden_LD.shape[-1])
+        outputs = {"scores": out[:, 0].numpy()}
+        return outputs if out.shape[-1] == 1 else outputs | {"spread": out[:, 1].exp().numpy()}
 
-    def _score_traced(
-        self, row: dict[str, torch.Tensor], media: Sequence[PreparedMedia], runtime: Family
-    ) -> NDArray[np.float32]:
+    def _score_traced(self, row: dict[str, torch.Tensor], media: Sequence[PreparedMedia], runtime: Family) -> Arrays:
         assert self._traced is not None
         spec, module = self._traced["scorer.joint"]
         vision_spec, vision = self._traced["vision"]
@@ -77,7 +83,9 @@ class Reference:
             ):
                 place.append(output)
         inputs = row | {name: torch.cat(parts) for name, parts in features.items()}
-        return module(**{name: inputs[name] for name in spec.inputs})[0].numpy()
+        outputs = module(**{name: inputs[name] for name in spec.inputs})
+        outputs = outputs if isinstance(outputs, tuple) else (outputs,)
+        return {name: output[0].numpy() for name, output in zip(spec.outputs, outputs, strict=True)}
 
 
 def read_out(readout: str, hidden_LD: torch.Tensor, start_N: Ids, end_N: Ids) -> torch.Tensor:
@@ -94,17 +102,20 @@ def read_out(readout: str, hidden_LD: torch.Tensor, start_N: Ids, end_N: Ids) ->
     }[readout]
 
 
-def materialise(spec: GraphSpec, checkpoint: Checkpoint) -> tuple[GraphSpec, nn.Module]:
-    """A traced module with its weights, to run in PyTorch."""
-    module = spec.module.to_empty(device="cpu").eval().requires_grad_(False)
+def materialise(
+    spec: GraphSpec, checkpoint: Checkpoint, dtype: torch.dtype = torch.float32
+) -> tuple[GraphSpec, nn.Module]:
+    """A traced module with its weights in ``dtype``, to run in PyTorch; what no tensor holds stays in float32."""
+    module = spec.module.to(dtype).to_empty(device="cpu").eval().requires_grad_(False)
     for name, parameter in module.named_parameters():
-        value = spec.constants[name] if name in spec.constants else _planned(checkpoint.weights, spec, name)
-        parameter.copy_(value)
+        if name in spec.constants:
+            parameter.data = spec.constants[name].clone()
+            continue
+        begin = 0
+        for block in checkpoint.weights.blocks(spec.plans[name], dtype):
+            parameter[begin : begin + len(block)] = block
+            begin += len(block)
     return spec, module
-
-
-def _planned(weights: Weights, spec: GraphSpec, name: str) -> torch.Tensor:
-    return torch.cat(list(weights.blocks(spec.plans[name], torch.float32)))
 
 
 def reference_ids(

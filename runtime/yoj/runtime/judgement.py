@@ -34,6 +34,9 @@ class Judgement:
     """Of the probabilities, in nats: 0 is certain, log(N) is undecided."""
     calibrated: bool
     """Whether the temperature was fitted on rankings or is the neutral 1.0."""
+    spread: tuple[float, ...] | None = None
+    """[N] sigma of each score as the model states it; uncalibrated; None for a head without one. With several orders
+    the mean over them."""
     mode: Mode = "joint"
     """How the responses were read."""
     trained_mode: Mode = "joint"
@@ -68,20 +71,22 @@ class Judgement:
         Args:
             labels: [N] a short text for each response, such as the response itself.
         """
-        lines = ["rank  response      score   P(best)"]
+        lines = [f"rank  response      score{'' if self.spread is None else '     spread'}   P(best)"]
         for index in sorted(range(len(self.scores)), key=lambda i: (self.ranks[i], i)):
             label = f"  {_shorten(labels[index])}" if labels is not None else ""
-            lines.append(
-                f"{self.ranks[index]:4}  {index:8}  {self.scores[index]:9.4f}  {self.probabilities[index]:8.3f}{label}"
-            )
+            spread = "" if self.spread is None else f"  {self.spread[index]:9.4f}"
+            score, chance = f"{self.scores[index]:9.4f}", f"{self.probabilities[index]:8.3f}"
+            lines.append(f"{self.ranks[index]:4}  {index:8}  {score}{spread}  {chance}{label}")
         margin = "" if self.margin is None else f"margin {self.margin:.4f}, "
         lines.append(
             f"{margin}entropy {self.entropy:.3f} nats, probabilities {'' if self.calibrated else 'not '}calibrated"
         )
+        if self.spread is not None:
+            lines.append("spread is the sigma of each score as the model states it, uncalibrated")
         if self.order_spread is not None:
             lines.append(
                 f"{self.orders} orders: same best response in {self.order_agreement:.0%} of them, "
-                f"scores spread by {max(self.order_spread):.4f} at most"
+                f"scores moved by {max(self.order_spread):.4f} at most"
             )
         if self.mode != self.trained_mode:
             lines.append(f"read in {self.mode} mode; the model was trained in {self.trained_mode} mode")

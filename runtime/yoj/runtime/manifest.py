@@ -53,7 +53,7 @@ class Layout(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     """What stands for a video."""
 
 
-class ValueHead(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class ValueHead(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
     """The head that turns the hidden states of a response into its score."""
 
     type: Literal["linear", "mlp"]
@@ -63,7 +63,10 @@ class ValueHead(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     hidden_state: Literal["post_norm", "pre_norm"]
     """Whether the head reads the trunk after or before its final norm."""
     divisor: float
-    """sqrt(hidden size): score = head(h) / divisor."""
+    """sqrt(hidden size): out = head(h) / divisor, score = out[0]."""
+    outputs: Annotated[int, msgspec.Meta(ge=1, le=2)] = 1
+    """2 of a Gaussian head: spread = exp(out[1]) is the sigma that it states, in units of the score. It is not
+    calibrated: sigma cannot be identified from preferences alone (arXiv 2605.11865)."""
 
 
 class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -64,10 +64,16 @@ def average(scores_KN: NDArray[np.float32], orders: tuple[tuple[int, ...], ...])
     """
     if len(orders) == 1:
         return Averaged(scores_KN[0], None, None)
-    by_response_KN = np.empty_like(scores_KN)
-    for row, order in enumerate(orders):
-        by_response_KN[row, list(order)] = scores_KN[row]
+    by_response_KN = by_response(scores_KN, orders)
     centred_KN = by_response_KN - by_response_KN.mean(axis=1, keepdims=True)
     mean_N = centred_KN.mean(axis=0)
     agreement = float((centred_KN.argmax(axis=1) == mean_N.argmax()).mean())
     return Averaged(mean_N, centred_KN.std(axis=0), agreement)
+
+
+def by_response(rows_KN: NDArray[np.float32], orders: tuple[tuple[int, ...], ...]) -> NDArray[np.float32]:
+    """Values by place in each order -> values by response, float32 [k, N]."""
+    by_response_KN = np.empty_like(rows_KN)
+    for row, order in enumerate(orders):
+        by_response_KN[row, list(order)] = rows_KN[row]
+    return by_response_KN

@@ -19,7 +19,7 @@ from .families import FAMILIES, Arrays, Family, PreparedMedia
 from .images import ImageInput
 from .judgement import Judgement, judge
 from .manifest import Engine, Manifest, Mode
-from .orders import Orders, average
+from .orders import Orders, average, by_response
 from .prepare import Preparer, Rules, timed
 from .request import Overflow, Request
 from .video import VideoInput
@@ -189,13 +189,20 @@ class Scorer:
 
         -inf where a request has fewer than N responses.
         """
+        return self.outputs(batch)["scores"]
+
+    def outputs(self, batch: Sequence[Prepared]) -> Arrays:
+        """Everything that the scorer graph returns for such a batch: ``scores`` and, of a Gaussian head, ``spread``.
+
+        Each float32 [B, N].
+        """
         return self._run(batch)[0]
 
     def _score_together(
         self, batch: Sequence[Prepared], on_error: Literal["raise", "return"]
     ) -> list[Judgement | YojError]:
         try:
-            scores_BN, timings = self._run(batch)
+            outputs, timings = self._run(batch)
         except YojError as error:
             if on_error == "raise":
                 raise
@@ -206,21 +213,23 @@ class Scorer:
         results: list[Judgement | YojError] = []
         begin = 0
         for prepared in batch:
-            rows_KN = scores_BN[begin : begin + len(prepared.packs), : len(prepared.orders[0])]
+            rows = slice(begin, begin + len(prepared.packs)), slice(len(prepared.orders[0]))
             begin += len(prepared.packs)
-            if np.isfinite(rows_KN).all():
-                results.append(self._judge(prepared, rows_KN, timings))
+            own = {name: values_BN[rows] for name, values_BN in outputs.items()}
+            if all(np.isfinite(rows_KN).all() for rows_KN in own.values()):
+                results.append(self._judge(prepared, own, timings))
                 continue
+            returned = ", ".join(f"{name} {rows_KN.tolist()}" for name, rows_KN in own.items())
             error = ScoreError(
-                f"The engine {self._engine.engine} {self._engine.precision} returned {rows_KN.tolist()} for a request "
-                f"of {prepared.tokens} tokens. Try another precision, and check the bundle with yoj-export verify."
+                f"The engine {self._engine.engine} {self._engine.precision} returned {returned} for a request of "
+                f"{prepared.tokens} tokens. Try another precision, and check the bundle with yoj-export verify."
             )
             if on_error == "raise":
                 raise error
             results.append(error)
         return results
 
-    def _run(self, batch: Sequence[Prepared]) -> tuple[NDArray[np.float32], dict[str, float]]:
+    def _run(self, batch: Sequence[Prepared]) -> tuple[Arrays, dict[str, float]]:
         timings: dict[str, float] = {}
         role = self._role(batch[0].mode)
         with timed(timings, "vision"):
@@ -230,8 +239,8 @@ class Scorer:
             wanted = {spec.name for spec in self._engine.graphs[role].inputs}
             inputs = {name: array for name, array in inputs.items() if name in wanted}
         with timed(timings, "scorer"):
-            scores_BN = self._session.run(role, inputs)["scores"]
-        return scores_BN, timings | {"batch": sum(len(prepared.packs) for prepared in batch)}
+            outputs = self._session.run(role, inputs)
+        return outputs, timings | {"batch": sum(len(prepared.packs) for prepared in batch)}
 
     def _role(self, mode: Mode) -> str:
         role = "scorer.joint" if mode == "joint" else "scorer.segmented"
@@ -268,13 +277,16 @@ class Scorer:
             for spec in outputs
         }
 
-    def _judge(self, prepared: Prepared, rows_KN: NDArray[np.float32], timings: dict[str, float]) -> Judgement:
-        manifest, averaged = self.manifest, average(rows_KN, prepared.orders)
+    def _judge(self, prepared: Prepared, rows: Arrays, timings: dict[str, float]) -> Judgement:
+        """From the outputs of its rows, each [k, N] by place in the order."""
+        manifest, averaged = self.manifest, average(rows["scores"], prepared.orders)
+        spread_N = by_response(rows["spread"], prepared.orders).mean(axis=0) if "spread" in rows else None
         given, read = prepared.frames or (None, None)
         return judge(
             averaged.scores_N,
             manifest.probabilities.temperature,
             manifest.probabilities.calibrated,
+            spread=None if spread_N is None else tuple(spread_N.tolist()),
             mode=prepared.mode,
             trained_mode=manifest.trained_mode,
             orders=len(prepared.orders),

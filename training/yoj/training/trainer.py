@@ -11,6 +11,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from typing import Any
 import msgspec
 import torch
 from accelerate import Accelerator
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from tqdm import tqdm
 
 from yoj.export.checkpoint import Checkpoint
@@ -144,7 +146,7 @@ class Trainer:
         self._seed(batch)
         self.model.train()
         settings = self.recipe.optimiser
-        with self.accelerator.accumulate(self.model):
+        with self.accelerator.accumulate(self.model), attention(self.accelerator.device):
             loss = self._loss(self.model(batch), batch)
             if not loss.total.isfinite():
                 self._stop(batch, float(loss.total.detach()))
@@ -254,6 +256,11 @@ def make_preparer(checkpoint: Checkpoint, family: ExportFamily, recipe: Recipe) 
     with tempfile.TemporaryDirectory() as folder:
         checkpoint.tokenizer.save(f"{folder}/tokenizer.json")
         return Preparer(rules, Path(folder) / "tokenizer.json")
+
+
+def attention(device: torch.device) -> AbstractContextManager[Any]:
+    """The kernels of attention. On a CPU the fused one takes most of a backward pass in bfloat16, at short lengths."""
+    return sdpa_kernel(SDPBackend.MATH) if device.type == "cpu" else nullcontext()
 
 
 def schedule(kind: str, warmup: float, step: int, steps: int) -> float:

@@ -102,8 +102,8 @@ class Scorer(nn.Module):
         response_end: torch.Tensor,
         response_start: torch.Tensor | None = None,
         segment_ids: torch.Tensor | None = None,
-    ) -> torch.Tensor:
-        """Scores [B, N] float32; see `GraphSpec.inputs` for the shapes of the arguments.
+    ) -> torch.Tensor | tuple[torch.Tensor, torch.Tensor]:
+        """Scores, and spread of a Gaussian head, [B, N] float32; for the arguments see `GraphSpec.inputs`.
 
         With ``segment_ids`` it is the graph ``scorer.segmented``, without them ``scorer.joint``.
         """
@@ -371,7 +371,7 @@ class Molmo2:
             if name not in constants
         }
         role = "scorer.segmented" if segmented else "scorer.joint"
-        return GraphSpec(role, module, inputs, {"scores": responses}, plans, constants)
+        return GraphSpec(role, module, inputs, module.readout.graph_outputs, plans, constants)
 
     def stock_model(self) -> nn.Module | None:
         """``Molmo2Model``, native since transformers 5.20."""

@@ -143,8 +143,8 @@ class Scorer(nn.Module):
         deepstack_2: torch.Tensor | None = None,
         response_start: torch.Tensor | None = None,
         segment_ids: torch.Tensor | None = None,
-    ) -> torch.Tensor:
-        """Scores [B, N] float32; see `GraphSpec.inputs` for the shapes of the arguments.
+    ) -> torch.Tensor | tuple[torch.Tensor, torch.Tensor]:
+        """Scores, and spread of a Gaussian head, [B, N] float32; for the arguments see `GraphSpec.inputs`.
 
         With ``segment_ids`` it is the graph ``scorer.segmented``, without them ``scorer.joint``, which has no mask.
         """
@@ -430,7 +430,7 @@ class Qwen3VL:
             if name not in constants
         }
         role = "scorer.segmented" if segmented else "scorer.joint"
-        return GraphSpec(role, module, inputs, {"scores": responses}, plans, constants)
+        return GraphSpec(role, module, inputs, module.readout.graph_outputs, plans, constants)
 
     def stock_model(self) -> nn.Module:
         """``Qwen3VLModel``; without its final norm where the head reads the states before it."""
