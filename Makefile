@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint bench bench-packed clean
+.PHONY: demo test lint bench bench-packed judges clean
 demo: $(VENV)/.ready
 	$(BIN)/python examples/demo.py
 
@@ -16,12 +16,21 @@ lint: $(VENV)/.ready
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/lint-imports
 
-bench: demo
-	$(BIN)/python -m yoj.bench.runtime_cost .demo/judge.yoj \
-		--image $$($(BIN)/python -c "import sys; sys.path.insert(0, 'examples'); import demo; print(demo.photograph())")
+bench: $(VENV)/.ready
+	$(BIN)/yoj-export tests/golden/data/checkpoint-merged --layout assistant --out .demo/bench.yoj --force
+	$(BIN)/python -m yoj.bench.runtime_cost .demo/bench.yoj --image $$($(BIN)/python -c \
+		"import pathlib, skimage; print(pathlib.Path(skimage.__file__).parent / 'data' / 'chelsea.png')")
 
 bench-packed: $(VENV)/.ready
 	$(BIN)/python -m yoj.bench.packed_vs_separate --like tests/golden/data/checkpoint-merged
+
+# About two hours and a half on two cores: data, two base models, two judges, their figures.
+judges: $(VENV)/.ready
+	$(BIN)/yoj-train small qwen3_vl .judges
+	$(BIN)/yoj-train small molmo2 .judges
+	rm -rf checkpoints/shapes-*
+	cp -r .judges/shapes-* checkpoints/
+	$(BIN)/python -m yoj.training.shipped checkpoints/shapes-* --out checkpoints/figures.json
 
 $(VENV)/.ready: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -30,4 +39,4 @@ $(VENV)/.ready: pyproject.toml
 	touch $@
 
 clean:
-	rm -rf $(VENV) .demo dist build
+	rm -rf $(VENV) .demo .judges dist build

@@ -7,7 +7,7 @@ import os
 import re
 import shutil
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from yoj.export.checkpoint import ADAPTER_CONFIG, Checkpoint
 from yoj.export.families import GraphSpec
 from yoj.export.head import SETTINGS
 from yoj.export.lora import PREFIX
+from yoj.export.weights import Weights, read_folder
 
 from .errors import TrainingError
 from .judge import LANGUAGE_HEAD, TARGETS, Judge, lora_config
@@ -38,6 +39,11 @@ class State:
     step_in_epoch: int = 0
     """Batches of each process that were used of the epoch."""
     global_step: int = 0
+    processes: int = 1
+
+    def on(self, processes: int) -> State:
+        """The same place in the epoch for so many processes."""
+        return replace(self, step_in_epoch=self.step_in_epoch * self.processes // processes, processes=processes)
 
 
 def save_judge(
@@ -83,7 +89,8 @@ def load_judge(folder: Path, judge: Judge, recipe: Recipe) -> None:
         TrainingError: they do not fit.
     """
     if recipe.trainable == "all":
-        raise TrainingError(f"{folder}: open it as a base model; it holds every weight.")
+        _load_released(folder, judge)
+        return
     stored = load_file(folder / ADAPTER)
     state = {
         name: stored[_adapter_key(judge.scorer_spec, name)] if ".lora_" in name else value
@@ -94,13 +101,19 @@ def load_judge(folder: Path, judge: Judge, recipe: Recipe) -> None:
     try:
         judge.scorer.load_state_dict(state)
     except RuntimeError as error:
-        raise TrainingError(f"{folder} does not fit the recipe: {error}. Train into another folder.") from error
+        first = str(error).strip().splitlines()[-1].strip()  # the others are alike
+        raise TrainingError(f"{folder} does not fit the recipe: {first} Train into another folder.") from error
 
 
 def newest(out: Path) -> Path | None:
     """The newest whole checkpoint of a run."""
+    return next(reversed(by_step(out)), None)
+
+
+def by_step(out: Path) -> list[Path]:
+    """The whole checkpoints of a run, oldest first."""
     found = [path for path in out.glob("checkpoint-*") if re.fullmatch(r"checkpoint-\d+", path.name)]
-    return max(found, key=lambda path: int(path.name.removeprefix("checkpoint-")), default=None)
+    return sorted(found, key=lambda path: int(path.name.removeprefix("checkpoint-")))
 
 
 def write_state(folder: Path, state: State) -> None:
@@ -111,6 +124,17 @@ def write_state(folder: Path, state: State) -> None:
 def read_state(folder: Path) -> State:
     """What `write_state` wrote."""
     return State(**json.loads((folder / STATE).read_text("utf-8")))
+
+
+@torch.no_grad()
+def _load_released(folder: Path, judge: Judge) -> None:
+    """The inverse of `_released`."""
+    stored = Weights(read_folder(folder))
+    for module, spec in ((judge.vision, judge.vision_spec), (judge.scorer, judge.scorer_spec)):
+        for name, plan in spec.plans.items():
+            module.get_parameter(name).copy_(torch.cat(list(stored.blocks(plan, torch.float32))))
+    if judge.language_head is not None:
+        judge.language_head.copy_(stored.read(LANGUAGE_HEAD))
 
 
 def _released(judge: Judge, weights: Mapping[str, torch.Tensor], checkpoint: Checkpoint) -> dict[str, torch.Tensor]:

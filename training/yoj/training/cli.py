@@ -93,7 +93,7 @@ def shapes(folder: Path, items: int, held_out: int, captions: int, responses: in
         ):  # fmt: skip
             if count:
                 with tqdm(total=count, desc=name) as bar:
-                    write(folder, name, Shapes(count, seed, responses), lambda done: bar.update(done - bar.n))
+                    write(folder, name, Shapes(count, seed, responses), lambda done, bar=bar: _show(bar, done))
 
     _guard(work)
 
@@ -110,11 +110,17 @@ def small(family: str, folder: Path, seed: int) -> None:
 
 
 def _run(recipe: Recipe, skip_invalid: bool, trust_data: bool) -> None:
+    from .processes import open_accelerator
     from .setup import load
     from .trainer import Trainer
 
+    open_accelerator(recipe)  # before the check of the data, which its processes share
     samples, held_out = load(recipe, skip_invalid, packs=not trust_data, note=_note)
     Trainer(recipe, samples, held_out).run(_note)
+
+
+def _show(bar: tqdm, done: int) -> None:
+    bar.update(done - bar.n)
 
 
 def _note(text: str) -> None:

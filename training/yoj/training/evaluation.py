@@ -39,7 +39,7 @@ class Report:
     scores: list[list[float]]
     """Of each request, in the order of its responses; centred where several orders were averaged."""
     hits: list[bool]
-    """Whether the highest score is one of the best-ranked."""
+    """Whether the highest score is one of the best-ranked, and no worse response has the same."""
 
     @property
     def right(self) -> int:
@@ -113,4 +113,5 @@ def _score(judge: nn.Module, group: Sequence[Prepared], preparer: Preparer) -> l
 def _hit(scores: Sequence[float], numbered: Numbered) -> bool:
     rankings = numbered.sample.rankings
     assert rankings is not None
-    return rankings[max(range(len(scores)), key=scores.__getitem__)] == min(rankings)
+    highest = max(scores)
+    return {rank for score, rank in zip(scores, rankings, strict=True) if score == highest} == {min(rankings)}

@@ -66,12 +66,7 @@ class Feed:
         return prepared, [sample.rankings[i] for i in order]
 
     def _text(self, numbered: Numbered, draw: random.Random) -> Prepared:
-        sample = numbered.sample
-        if sample.language is not None:
-            return self.preparer.prepare(numbered.request([sample.language.target], sample.language.prompt), "joint")
-        ranks = sample.rankings or [0.0] * len(sample.responses)
-        best = [text for text, rank in zip(sample.responses, ranks, strict=True) if rank == min(ranks)]
-        return self.preparer.prepare(numbered.request([draw.choice(best)]), "joint")
+        return self.preparer.prepare(draw.choice(numbered.lessons()), "joint")
 
 
 class _Batches(Dataset[Batch]):

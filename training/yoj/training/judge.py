@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -54,7 +55,9 @@ class Judge(nn.Module):
         dtype = torch.float32 if recipe.trainable == "all" else getattr(torch, recipe.base_precision)
         graphs = {spec.role: spec for spec in self.family.graphs()}
         self.vision_spec, self.vision = materialise(graphs["vision"], checkpoint, dtype)
-        self.scorer_spec, self.scorer = materialise(graphs["scorer.joint"], checkpoint, dtype)
+        scorer: Any  # the family's own module: `trunk` and `readout`
+        self.scorer_spec, scorer = materialise(graphs["scorer.joint"], checkpoint, dtype)
+        self.scorer = scorer
         self.hidden_size = int(checkpoint.config["text_config"]["hidden_size"])
         self.language_head: nn.Parameter | None = None
         if recipe.objective in ("joint", "language") and LANGUAGE_HEAD in checkpoint.weights:
@@ -81,9 +84,7 @@ class Judge(nn.Module):
         for owner in list(self.scorer.modules()):
             for name, child in list(owner.named_children()):
                 if name in targets and isinstance(child, Projection):
-                    setattr(owner, name, _linear(child)) if not isinstance(owner, nn.ModuleDict) else owner.update(
-                        {name: _linear(child)}
-                    )
+                    owner.add_module(name, _linear(child))
         inject_adapter_in_model(lora_config(recipe, targets), self.scorer)
         for name, parameter in self.scorer.named_parameters():
             if "lora_" in name:
@@ -118,7 +119,9 @@ class Judge(nn.Module):
         """Rows of every feature output, [V, D]; one row of zeros where the batch shows nothing."""
         names = list(self.vision_spec.outputs)
         if not batch.media:
-            empty = self.scorer.embedding.weight.new_zeros(1, self.hidden_size)
+            empty: torch.Tensor = self.scorer.embedding.weight.new_zeros(1, self.hidden_size)
+            # A tower that is trained gets gradients of zero: other processes may have media, and all add up the same.
+            empty = empty + 0 * sum(weight.sum() for weight in self.vision.parameters() if weight.requires_grad)
             return dict.fromkeys(names, empty)
         parts: list[tuple[torch.Tensor, ...]] = []
         dtype = next(self.vision.parameters()).dtype

@@ -6,6 +6,9 @@ MLP head, 64 packs a step by accumulation on 8 devices, 3 epochs, linear decay w
 
 from __future__ import annotations
 
+import importlib.util
+import math
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -118,7 +121,7 @@ def read_recipe(file: Path, changes: Sequence[str] = ()) -> Recipe:
         RecipeError: naming the setting.
     """
     try:
-        settings = yaml.safe_load(file.read_text("utf-8"))
+        settings = _parse(file.read_text("utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise RecipeError(f"{file} cannot be read as YAML: {error}.") from error
     if not isinstance(settings, dict):
@@ -145,20 +148,36 @@ def check(recipe: Recipe, name: str) -> None:
     positive = ("epochs", "batch_size", "accumulation", "max_length", "evaluate_every", "save_every", "keep")
     problems = [f"{field} is {getattr(recipe, field)}, expected at least 1" for field in (*positive, "log_every")
                 if getattr(recipe, field) < 1]  # fmt: skip
+    for field in ("workers", "max_vision_tokens"):
+        if getattr(recipe, field) < 0:
+            problems.append(f"{field} is {getattr(recipe, field)}, expected at least 0")
     if recipe.max_steps is not None and recipe.max_steps < 1:
         problems.append(f"max_steps is {recipe.max_steps}, expected at least 1")
     if not 0 <= recipe.language_share <= 1:
         problems.append(f"language_share is {recipe.language_share}, expected 0 to 1")
-    if not 0 <= recipe.lora.dropout < 1 or recipe.lora.rank < 1:
-        problems.append(f"lora has rank {recipe.lora.rank} and dropout {recipe.lora.dropout}")
-    if recipe.optimiser.learning_rate <= 0 or not 0 <= recipe.optimiser.warmup < 1 or recipe.optimiser.clip <= 0:
-        problems.append(f"optimiser cannot be {recipe.optimiser}")
+    lora, head, optimiser = recipe.lora, recipe.head, recipe.optimiser
+    if not (0 <= lora.dropout < 1 and lora.rank >= 1 and 0 < lora.alpha < math.inf):
+        problems.append(f"lora has rank {lora.rank}, alpha {lora.alpha} and dropout {lora.dropout}")
+    if not (head.hidden >= 1 and 0 <= head.init_std < math.inf):
+        problems.append(f"head has hidden {head.hidden} and init_std {head.init_std}")
+    if not (
+        optimiser.learning_rate > 0
+        and 0 <= optimiser.weight_decay < math.inf
+        and all(0 <= beta < 1 for beta in optimiser.betas)
+        and 0 <= optimiser.warmup < 1
+        and optimiser.clip > 0
+    ):
+        problems.append(f"optimiser cannot be {optimiser}")
+    if recipe.ties == "random" and recipe.objective != "n_way":
+        problems.append(f"ties random is for objective n_way; {recipe.objective} takes equal ranks as equal")
     if recipe.objective in ("joint", "language") and recipe.hidden_state == "pre_norm":
         problems.append(f"objective {recipe.objective} needs hidden_state post_norm: the language head reads that")
     if recipe.objective == "language" and recipe.trainable == "lora":
         problems.append("objective language trains a base model: set trainable to all")
     if recipe.objective != "language" and recipe.trainable == "all":
         problems.append("trainable all is for objective language; a judge is trained with lora")
+    if recipe.log == "tensorboard" and not any(map(importlib.util.find_spec, ("tensorboard", "tensorboardX"))):
+        problems.append("log tensorboard needs the package tensorboard: pip install tensorboard, or log to stdout")
     if problems:
         raise RecipeError(f"{name}: {'; '.join(problems)}.")
 
@@ -167,7 +186,25 @@ def _change(settings: dict[str, Any], change: str) -> None:
     name, equals, value = change.partition("=")
     *parts, leaf = name.split(".")
     for part in parts:
-        settings = settings.setdefault(part, {})
+        settings = settings.setdefault(part, {}) if isinstance(settings, dict) else settings
+    problem = RecipeError(f"--set {change!r} is not name=value, or part.name=value.")
     if not equals or not leaf or not isinstance(settings, dict):
-        raise RecipeError(f"--set {change!r} is not name=value, or part.name=value.")
-    settings[leaf] = yaml.safe_load(value)
+        raise problem
+    try:
+        parsed = _parse(value)
+    except yaml.YAMLError as error:
+        raise problem from error
+    settings[leaf] = parsed
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML 1.1 takes 1e-4 for a text; this takes it for a number, as YAML 1.2 does."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?[0-9]+[eE][-+]?[0-9]+$"), list("-+0123456789")
+)
+
+
+def _parse(text: str) -> Any:
+    return yaml.load(text, _Loader)  # a safe loader

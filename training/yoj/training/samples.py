@@ -9,7 +9,8 @@ from pathlib import Path
 
 import msgspec
 
-from yoj.runtime.errors import YojError
+from yoj.runtime.errors import MediaError, YojError
+from yoj.runtime.manifest import Mode
 from yoj.runtime.prepare import Preparer
 from yoj.runtime.request import Request
 
@@ -57,6 +58,15 @@ class Numbered:
     sample: Sample
     folder: Path
     """Of its file; media are relative to it."""
+
+    def lessons(self) -> list[Request]:
+        """What the language path may learn of it, one at a time: the text meant for it, or else the best responses."""
+        sample = self.sample
+        if sample.language is not None:
+            return [self.request([sample.language.target], sample.language.prompt)]
+        ranks = sample.rankings or [0.0] * len(sample.responses)
+        best = min(ranks)
+        return [self.request([text]) for text, rank in zip(sample.responses, ranks, strict=True) if rank == best]
 
     def request(self, responses: Sequence[str] | None = None, prompt: str | None = None) -> Request:
         """What the runtime packs, with other texts where they are given."""
@@ -129,16 +139,9 @@ def check_packs(
         advance: called with the number of samples looked at.
     """
     for numbered in samples:
-        try:
-            prepared = preparer.prepare(numbered.request())
-        except YojError as error:
-            kind = "too long" if "tokens; the limit" in str(error) else type(error).__name__
-            yield Problem(numbered.line, kind, str(error))
-        else:
-            rows = sum(medium.rows for medium in prepared.media)
-            if rows > recipe.max_vision_tokens:
-                text = f"{rows:,} visual tokens; max_vision_tokens of the recipe is {recipe.max_vision_tokens:,}"
-                yield Problem(numbered.line, "too many visual tokens", text)
+        problems = (_check_pack(*row, preparer, recipe) for row in _rows(numbered, recipe))
+        if problem := next(filter(None, problems), None):
+            yield Problem(numbered.line, *problem)
         advance(1)
 
 
@@ -161,6 +164,29 @@ def refuse(problems: Sequence[Problem], file: Path, skip: bool, note: Callable[[
     note(f"{report}\nThey are left out.")
 
 
+def _rows(numbered: Numbered, recipe: Recipe) -> Iterator[tuple[Request, Mode | None]]:
+    """Everything that the training may pack of a sample."""
+    if recipe.objective != "language":
+        yield numbered.request(), None
+    if recipe.objective in ("joint", "language"):
+        for lesson in numbered.lessons():
+            yield lesson, "joint"
+
+
+def _check_pack(request: Request, mode: Mode | None, preparer: Preparer, recipe: Recipe) -> tuple[str, str] | None:
+    try:
+        prepared = preparer.prepare(request, mode)
+    except MediaError as error:
+        return "unreadable media", str(error)
+    except YojError as error:
+        return ("too long" if "tokens; the limit" in str(error) else "cannot be packed"), str(error)
+    rows = sum(medium.rows for medium in prepared.media)
+    if rows > recipe.max_vision_tokens:
+        text = f"{rows:,} visual tokens; max_vision_tokens of the recipe is {recipe.max_vision_tokens:,}"
+        return "too many visual tokens", text
+    return None
+
+
 def _check(numbered: Numbered, ranked: bool) -> Problem | None:
     sample, line = numbered.sample, numbered.line
     n = len(sample.responses)
@@ -170,23 +196,30 @@ def _check(numbered: Numbered, ranked: bool) -> Problem | None:
         return Problem(line, "not a sample", f"seconds_between_frames is {sample.seconds_between_frames}")
     if sample.grades is not None and len(sample.grades) != n:
         return Problem(line, "lengths", f"{len(sample.grades)} grades for {n} responses")
-    if ranked and (problem := _check_rankings(sample.rankings, n)):
+    if (ranked or sample.rankings is not None) and (problem := _check_rankings(sample.rankings, n, ranked)):
         return Problem(line, *problem)
     paths = [sample.image, sample.video]
-    flat = [path for paths_ in paths if paths_ for path in ([paths_] if isinstance(paths_, str) else paths_)]
-    missing = [path for path in flat if not (numbered.folder / path).exists()]
+    flat = [path for of in paths if of is not None for path in ([of] if isinstance(of, str) else of)]
+    missing = [path[:80] or "''" for path in flat if not _exists(numbered.folder, path)]
     if missing:
         return Problem(line, "missing media", f"{', '.join(missing)}: no such file in {numbered.folder}")
     return None
 
 
-def _check_rankings(rankings: Sequence[float] | None, n: int) -> tuple[str, str] | None:
+def _exists(folder: Path, path: str) -> bool:
+    try:
+        return bool(path) and (folder / path).exists()
+    except OSError:  # longer than a path can be: the medium itself, perhaps
+        return False
+
+
+def _check_rankings(rankings: Sequence[float] | None, n: int, ranked: bool) -> tuple[str, str] | None:
     if rankings is None:
         return "no rankings", "there are no rankings"
     if len(rankings) != n:
         return "lengths", f"{len(rankings)} rankings for {n} responses"
     if not all(rank == rank and abs(rank) < float("inf") for rank in rankings):
         return "not a sample", f"rankings are {rankings}"
-    if len(set(rankings)) == 1:
+    if ranked and len(set(rankings)) == 1:
         return "all tied", f"all {n} responses have rank {rankings[0]:g}: nothing can be learnt"
     return None

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from tqdm import tqdm
 
 from yoj.export.build import open_family
+from yoj.runtime.prepare import Preparer
 
+from .errors import DataError
 from .judge import open_base
+from .processes import gather, place
 from .recipe import Recipe
-from .samples import Numbered, check_packs, read_samples, refuse
+from .samples import Numbered, Problem, check_packs, read_samples, refuse
 from .trainer import make_preparer
 
 
 def load(recipe: Recipe, skip: bool, packs: bool, note: Callable[[str], None]) -> tuple[list[Numbered], list[Numbered]]:
-    """Read and check the samples of a recipe.
+    """Read and check the samples of a recipe; several processes share the work and come to the same samples.
 
     Args:
         recipe: names the files.
@@ -41,9 +44,29 @@ def load(recipe: Recipe, skip: bool, packs: bool, note: Callable[[str], None]) -
         file = Path(name)
         samples, problems = read_samples(file, ranked=recipe.objective != "language")
         if packs:
-            with tqdm(total=len(samples), desc=f"check {file.name}", leave=False) as bar:
-                problems += check_packs(samples, preparer, recipe, bar.update)
-        refuse(problems, file, skip, note)
+            problems += _check_share(samples, preparer, recipe, file.name)
+        try:
+            refuse(problems, file, skip, note if place().rank == 0 else _ignore)
+        except DataError:
+            if place().rank == 0:
+                raise
+            raise DataError(f"{file}: see what the first process says of it.") from None
         wrong = {problem.line for problem in problems}
         found.append([numbered for numbered in samples if numbered.line not in wrong])
     return found[0], found[1]
+
+
+def _check_share(samples: Sequence[Numbered], preparer: Preparer, recipe: Recipe, name: str) -> list[Problem]:
+    """Problems of all samples; each process looks at its part of them."""
+    here = place()
+    mine = samples[here.rank :: here.processes]
+    with tqdm(total=len(mine), desc=f"check {name}", leave=False, disable=True if here.rank else None) as bar:
+        return gather(list(check_packs(mine, preparer, recipe, lambda count: _advance(bar, count))))
+
+
+def _ignore(text: str) -> None:
+    del text
+
+
+def _advance(bar: tqdm, count: int) -> None:
+    bar.update(count)

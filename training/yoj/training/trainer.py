@@ -10,7 +10,7 @@ import math
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,7 +18,6 @@ from typing import Any
 
 import msgspec
 import torch
-from accelerate import Accelerator
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from tqdm import tqdm
 
@@ -30,11 +29,12 @@ from yoj.runtime.prepare import Preparer, Rules
 
 from . import objectives
 from .batch import Batch
-from .checkpoints import State, load_judge, newest, read_state, save_judge, write_state
+from .checkpoints import State, by_step, load_judge, newest, read_state, save_judge, write_state
 from .errors import TrainingError
 from .evaluation import evaluate, evaluate_language
-from .feed import Feed, Place
+from .feed import Feed
 from .judge import Judge, Outputs, open_base
+from .processes import Together, agree, load_optimizer, open_accelerator, place, spread, whole_optimizer, whole_weights
 from .recipe import Recipe
 from .samples import Numbered
 
@@ -55,33 +55,28 @@ class Trainer:
         """Load the base model, and the newest checkpoint of the run where there is one."""
         self.recipe, self.held_out = recipe, held_out
         self.out = Path(recipe.out)
-        self.accelerator = Accelerator(
-            mixed_precision="bf16" if recipe.precision == "bfloat16" else "no",
-            gradient_accumulation_steps=recipe.accumulation,
-            log_with="tensorboard" if recipe.log == "tensorboard" else None,
-            project_dir=recipe.out,
-            step_scheduler_with_optimizer=False,
-        )
+        self.accelerator, here = open_accelerator(recipe), place()
         torch.manual_seed(recipe.seed)
         self.checkpoint = open_base(recipe)
         self.judge = Judge(self.checkpoint, recipe)
-        self.state = State()
+        self.state = State(processes=here.processes)
+        self.lines: list[int] = []  # of the step under way
         last = newest(self.out)
         if last is not None:
-            self.state = read_state(last)
+            self.state = read_state(last).on(here.processes)
             load_judge(last, self.judge, recipe)
+        agree(self.state.global_step, recipe.out)
         self.preparer = make_preparer(self.checkpoint, self.judge.family, recipe)
-        place = Place(self.accelerator.process_index, self.accelerator.num_processes)
-        self.feed = Feed(samples, self.preparer, recipe, place)
+        self.feed = Feed(samples, self.preparer, recipe, here)
         self.steps = self._count_steps()
         trained = [parameter for parameter in self.judge.parameters() if parameter.requires_grad]
         settings = recipe.optimiser
         optimizer = torch.optim.AdamW(
             trained, settings.learning_rate, settings.betas, weight_decay=settings.weight_decay
         )
-        self.model, self.optimizer = self.accelerator.prepare(self.judge, optimizer)
+        self.model, self.optimizer = spread(self.accelerator, self.judge, optimizer)
         if last is not None:
-            self.optimizer.load_state_dict(torch.load(last / "optimizer.pt", weights_only=True))
+            load_optimizer(self.model, self.optimizer, torch.load(last / "optimizer.pt", weights_only=True))
         if recipe.log == "tensorboard":
             self.accelerator.init_trackers("yoj")
 
@@ -97,9 +92,15 @@ class Trainer:
         Raises:
             TrainingError: the loss is not a number; the batch's samples are saved beside the checkpoints.
         """
+        if self.state.global_step >= self.steps:
+            if self.accelerator.is_main_process:
+                note(f"{self.out} is trained to step {self.state.global_step} already.")
+            return self._evaluate(note)
         results: dict[str, Any] = {}
-        bar = tqdm(total=self.steps, initial=self.state.global_step, disable=not self.accelerator.is_main_process)
-        seen = torch.zeros(3, device=self.accelerator.device)
+        bar = tqdm(
+            total=self.steps, initial=self.state.global_step, disable=None if self.accelerator.is_main_process else True
+        )
+        seen = torch.zeros(4, device=self.accelerator.device)
         begin = time.perf_counter()
         for batch in self._batches():
             step_ended, seen = self._learn(batch, seen)
@@ -133,13 +134,14 @@ class Trainer:
         """Batches from where the run is to its end; epochs are whole steps long."""
         whole = self.feed.batches // self.recipe.accumulation * self.recipe.accumulation
         while True:
+            if self.state.step_in_epoch >= whole:
+                self.state = replace(self.state, epoch=self.state.epoch + 1, step_in_epoch=0)
             begin = self.state.step_in_epoch
             for number, batch in enumerate(self.feed.epoch(self.state.epoch, begin), begin + 1):
                 self.state = replace(self.state, step_in_epoch=number)
                 yield batch.to(self.accelerator.device)
                 if number == whole:
                     break
-            self.state = replace(self.state, epoch=self.state.epoch + 1, step_in_epoch=0)
 
     def _learn(self, batch: Batch, seen: torch.Tensor) -> tuple[bool, torch.Tensor]:
         """Forward and backward of one batch, and the step where the batch completes one."""
@@ -149,17 +151,21 @@ class Trainer:
         with self.accelerator.accumulate(self.model), attention(self.accelerator.device):
             loss = self._loss(self.model(batch), batch)
             if not loss.total.isfinite():
-                self._stop(batch, float(loss.total.detach()))
+                self._stop(batch.lines, "loss", float(loss.total.detach()))
             self.accelerator.backward(loss.total)
+            self.lines += batch.lines
             ended = self.accelerator.sync_gradients
             if ended:
-                self.accelerator.clip_grad_norm_(self.model.parameters(), settings.clip)
+                norm = self.accelerator.clip_grad_norm_(self.model.parameters(), settings.clip)
+                if norm is not None and not torch.isfinite(torch.as_tensor(norm)):
+                    self._stop(self.lines, "gradient's norm", float(norm))
                 factor = schedule(settings.schedule, settings.warmup, self.state.global_step, self.steps)
                 for group in self.optimizer.param_groups:
                     group["lr"] = settings.learning_rate * factor
             self.optimizer.step()
             self.optimizer.zero_grad()
-        return ended, seen + torch.cat([loss.total.detach().reshape(1), loss.right])
+            self.lines = [] if ended else self.lines
+        return ended, seen + torch.cat([loss.total.detach().reshape(1), loss.right, loss.right.new_ones(1)])
 
     def _loss(self, outputs: Outputs, batch: Batch) -> Loss:
         recipe, zero = self.recipe, torch.zeros((), device=self.accelerator.device)
@@ -178,48 +184,52 @@ class Trainer:
         return Loss(total, right(scores.detach(), batch.rankings_RN))
 
     def _seed(self, batch: Batch) -> None:
-        """Dropout of a batch depends on the recipe and the place in the run alone."""
-        torch.manual_seed(_number(self.recipe, (self.state.epoch, self.state.step_in_epoch, self.feed.place.rank)))
+        """Dropout of a batch depends on the recipe and the place in the run alone, however many processes train."""
+        here = self.feed.place
+        number = (self.state.step_in_epoch - 1) * here.processes + here.rank
+        torch.manual_seed(_number(self.recipe, (self.state.epoch, number)))
         del batch
 
-    def _stop(self, batch: Batch, loss: float) -> None:
+    def _stop(self, lines: Sequence[int], what: str, value: float) -> None:
         file = self.out / f"failed-batch-{self.state.global_step}.json"
         file.parent.mkdir(parents=True, exist_ok=True)
-        scores = {"loss": str(loss), "lines": batch.lines, "epoch": self.state.epoch, "step": self.state.global_step}
+        scores = {what: str(value), "lines": list(lines), "epoch": self.state.epoch, "step": self.state.global_step}
         file.write_text(json.dumps(scores) + "\n", "utf-8")
         raise TrainingError(
-            f"The loss is {loss} at step {self.state.global_step + 1}, on lines {', '.join(map(str, batch.lines))} of "
+            f"The {what} is {value} at step {self.state.global_step + 1}, on lines {', '.join(map(str, lines))} of "
             f"{self.recipe.data}, which are listed in {file}. Look at them; then lower the learning rate, or go on "
             "from the last checkpoint in bfloat16 or float32."
         )
 
     def _log(self, seen: torch.Tensor, step: int, seconds: float, note: Callable[[str], None]) -> None:
         total = self.accelerator.reduce(seen, "sum")
-        batches = self.recipe.log_every * self.recipe.accumulation * self.accelerator.num_processes
-        values = {"loss": float(total[0]) / batches, "learning_rate": self.optimizer.param_groups[0]["lr"]}
+        steps = float(total[3]) / (self.recipe.accumulation * self.accelerator.num_processes)
+        values = {"loss": float(total[0] / total[3]), "learning_rate": self.optimizer.param_groups[0]["lr"]}
         if total[2] > 0:
             values["accuracy"] = float(total[1] / total[2])
         if self.recipe.log == "tensorboard":
             self.accelerator.log(values, step)
         if self.accelerator.is_main_process:
             shown = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
-            note(f"step {step} of {self.steps}: {shown}, {seconds / self.recipe.log_every:.2f} s a step")
+            note(f"step {step} of {self.steps}: {shown}, {seconds / steps:.2f} s a step")
 
     def _evaluate(self, note: Callable[[str], None]) -> dict[str, Any]:
         if not self.held_out:
             return {}
         self.model.eval()
-        place = self.feed.place
-        mine = self.held_out[place.rank :: place.processes]
+        model = Together(self.model, self.accelerator.device) if self.accelerator.is_fsdp2 else self.judge
+        mine = self.held_out[self.feed.place.rank :: self.feed.place.processes]
         if self.recipe.objective == "language":
-            loss, tokens = evaluate_language(self.model, self.feed, mine)
-            sums = self.accelerator.reduce(torch.tensor([loss, tokens], device=self.accelerator.device), "sum")
+            counts = evaluate_language(model, self.feed, mine)
+        else:
+            report = evaluate(model, self.preparer, mine)
+            counts = report.right, report.requests
+        if isinstance(model, Together):
+            model.finish(self.feed.collate([0], 0).to(self.accelerator.device))
+        sums = self.accelerator.reduce(torch.tensor(counts, dtype=torch.float32, device=self.accelerator.device), "sum")
+        if self.recipe.objective == "language":
             results = {"language_loss": float(sums[0] / sums[1])}
         else:
-            report = evaluate(self.model, self.preparer, mine)
-            sums = self.accelerator.reduce(
-                torch.tensor([report.right, report.requests], device=self.accelerator.device), "sum"
-            )
             results = {"best_of_n": float(sums[0] / sums[1]), "requests": int(sums[1])}
         if self.accelerator.is_main_process:
             note(f"held out after step {self.state.global_step}: " + json.dumps(results))
@@ -229,22 +239,19 @@ class Trainer:
 
     def _save(self, results: dict[str, Any]) -> None:
         """Write a checkpoint under another name and rename it; remove the oldest beyond ``keep``."""
-        self.accelerator.wait_for_everyone()
-        weights = self.accelerator.get_state_dict(self.model)
+        weights, optimizer = whole_weights(self.model), whole_optimizer(self.model, self.optimizer)
         if not self.accelerator.is_main_process:
             return
         folder = self.out / f".checkpoint-{self.state.global_step}.tmp"
         shutil.rmtree(folder, ignore_errors=True)
-        weights = {name: value.detach().cpu() for name, value in weights.items()}
         save_judge(folder, self.judge, weights, self.checkpoint, self.recipe)
-        torch.save(self.optimizer.state_dict(), folder / "optimizer.pt")
+        torch.save(optimizer, folder / "optimizer.pt")
         write_state(folder, self.state)
         (folder / "evaluation.json").write_text(json.dumps(results) + "\n", "utf-8")
         target = self.out / f"checkpoint-{self.state.global_step}"
         shutil.rmtree(target, ignore_errors=True)
         folder.rename(target)
-        kept = sorted(self.out.glob("checkpoint-*"), key=lambda path: int(path.name.removeprefix("checkpoint-")))
-        for old in kept[: -self.recipe.keep]:
+        for old in by_step(self.out)[: -self.recipe.keep]:
             shutil.rmtree(old)
 
 

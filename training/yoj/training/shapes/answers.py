@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from yoj.training.shapes.scene import Description, Look, Scene
+from .scene import Description, Look, Scene
 
 KINDS = ("identify", "where", "count", "front", "specific", "moves")
 STYLES = ("terse", "plain", "fluent")

@@ -17,13 +17,15 @@ import msgspec
 import numpy as np
 from PIL import Image
 
-from yoj.training.shapes.answers import KINDS, STYLES, Answer, Claim, Question, count, grade
-from yoj.training.shapes.questions import RESPONSES, draw
-from yoj.training.shapes.render import render
-from yoj.training.shapes.scene import Description, Scene, draw_moving_scene, draw_scene
-from yoj.training.shapes.words import ask, caption, say
+from .answers import KINDS, STYLES, Answer, Claim, Question, count, grade
+from .questions import RESPONSES, draw
+from .render import render
+from .scene import Description, Scene, draw_moving_scene, draw_scene
+from .words import ask, caption, marked, say
 
 VIDEO_SHARE = 0.12
+MARKED_SHARE, BEST_SHARE = 0.67, 0.35
+"""Of checks: marked captions, and right answers among the judged ones beyond their chance."""
 SECONDS_BETWEEN_FRAMES = 1.0
 
 
@@ -115,6 +117,26 @@ def make_caption(name: str, recipe: Recipe, index: int) -> tuple[dict[str, Any],
     return fields, render(scene, rng)
 
 
+def make_check(name: str, recipe: Recipe, index: int) -> tuple[dict[str, Any], list[np.ndarray]]:
+    """The check at `index` of the file `name`: words, and whether they are right, for language modelling.
+
+    Two of three are dense captions in which about half of the attributes were exchanged, each followed by ``+`` where
+    it is right and ``-`` where it is not. The others are one answer of an item, followed by its grade in words. Neither
+    can be told from the text before it: what is exchanged is drawn for each word alone.
+    """
+    rng = random.Random(_seed("check", name, recipe.seed, index))
+    if rng.random() < MARKED_SHARE:
+        scene = draw_moving_scene(rng) if rng.random() < VIDEO_SHARE else draw_scene(rng)
+        prompt, target = caption(scene)
+        return {"prompt": f"Check: {prompt}", "responses": [marked(target, rng)], "kind": "check"}, render(scene, rng)
+    item = make_item(name, recipe, index)
+    fields = item.fields()
+    best = fields["rankings"].index(1)
+    chosen = best if rng.random() < BEST_SHARE else rng.randrange(len(fields["responses"]))
+    judged = f"{fields['responses'][chosen]}\n\n{fields['grades'][chosen]}"
+    return {"prompt": fields["prompt"], "responses": [judged], "kind": "verdict"}, item.frames
+
+
 def _right(scene: Scene, question: Question, best: Claim) -> Claim:
     """The claim that is right without comparison; `best` is so already but for counts and descriptions."""
     if question.kind == "count":
@@ -171,3 +193,8 @@ def write_captions(folder: Path, name: str, recipe: Recipe, progress: Callable[[
     They are for language modelling; the recipe's number of answers does not matter to them.
     """
     _write(folder, name, recipe.items, lambda index: make_caption(name, recipe, index), progress)
+
+
+def write_checks(folder: Path, name: str, recipe: Recipe, progress: Callable[[int], None]) -> None:
+    """Writes checks in the same layout as `write_captions`, for language modelling as well."""
+    _write(folder, name, recipe.items, lambda index: make_check(name, recipe, index), progress)

@@ -13,8 +13,8 @@ import random
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from yoj.training.shapes.answers import STAYS, STYLES, Answer, Claim, Question, grade, grade_specific
-from yoj.training.shapes.scene import (
+from .answers import STAYS, STYLES, Answer, Claim, Question, grade, grade_specific
+from .scene import (
     ATTRIBUTES,
     COLOURS,
     FORMS,

@@ -8,7 +8,7 @@ import random
 import numpy as np
 from PIL import Image, ImageDraw
 
-from yoj.training.shapes.scene import Look, Scene
+from .scene import Look, Scene
 
 SIDE = 64
 HALF = SIDE // 2

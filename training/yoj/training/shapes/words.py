@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from yoj.training.shapes.answers import STAYS, Answer, Question
-from yoj.training.shapes.scene import PLACES, Description, Look, Scene
+import random
+import re
+
+from .answers import STAYS, Answer, Question
+from .scene import COLOURS, FORMS, PLACES, SIZES, Description, Look, Scene
 
 NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 TALK = {
@@ -93,3 +96,16 @@ def caption(scene: Scene) -> tuple[str, str]:
         mover = noun(scene.places[scene.move.target][0])
         parts.append(f"The {mover} moves from the {PLACES[scene.move.origin]} to the {PLACES[scene.move.target]}.")
     return "Describe the video.", " ".join(parts)
+
+
+def marked(text: str, rng: random.Random) -> str:
+    """The text with each colour, form and size kept or exchanged, evenly, and ``+`` or ``-`` behind it accordingly."""
+
+    def mark(found: re.Match[str]) -> str:
+        word = found.group()
+        kind = next((kind for kind in (COLOURS, FORMS, SIZES) if word in kind), None)
+        if kind is None:
+            return word
+        return f"{word}+" if rng.random() < 0.5 else f"{rng.choice([other for other in kind if other != word])}-"
+
+    return re.sub("[a-z]+", mark, text)

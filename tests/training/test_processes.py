@@ -1,0 +1,151 @@
+"""Runs of several processes, over gloo, against runs of one."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from accelerate.state import AcceleratorState
+from click.testing import CliRunner
+from safetensors.torch import load_file
+
+from yoj.training.cli import PRESETS, main
+from yoj.training.shapes import Recipe, write_items
+from yoj.training.small import write_base
+
+pytestmark = pytest.mark.slow
+RECIPE = {
+    "base": "base",
+    "data": "train.jsonl",
+    "held_out": "held_out.jsonl",
+    "head": {"hidden": 16, "init_std": 0.3},
+    "lora": {"rank": 4, "dropout": 0.0},
+    "optimiser": {"learning_rate": 1e-3, "schedule": "constant"},
+    "max_steps": 3,
+    "precision": "float32",
+    "base_precision": "float32",
+    "workers": 0,
+    "save_every": 1,
+    "log_every": 1,
+}
+LAUNCH = {
+    "ddp": ("-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--main_process_port", "0"),
+    "fsdp": (
+        *("-m", "accelerate.commands.launch", "--config_file", str(PRESETS / "fsdp.yaml"), "--num_processes", "2"),
+        *("--main_process_port", "0"),
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Data, a base model and a run of one process that accumulates two batches."""
+    folder = tmp_path_factory.mktemp("processes")
+    write_items(folder, "train", Recipe(16, 0), lambda _: None)
+    # Three: the processes have different numbers of samples to evaluate.
+    write_items(folder, "held_out", Recipe(3, 1), lambda _: None)
+    lines = [json.loads(line) for line in (folder / "train.jsonl").read_text().splitlines()]
+    for line in lines[::2]:  # every other sample is text alone
+        for name in ("image", "video", "seconds_between_frames"):
+            line.pop(name, None)
+    (folder / "train.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    write_base("molmo2", (text for line in lines for text in (line["prompt"], *line["responses"])), folder / "base")
+    train_alone(folder, "reference", accumulation=2)
+    return folder
+
+
+def train_alone(folder: Path, out: str, **changes: object) -> str:
+    """Run a recipe in this process; what it prints."""
+    AcceleratorState._reset_state(True)  # of other tests
+    done = CliRunner().invoke(main, ["run", str(write_recipe(folder, out, changes))], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    return done.output
+
+
+def launch(folder: Path, kind: str, out: str, *options: str, **changes: object) -> subprocess.CompletedProcess[str]:
+    """Run a recipe in two processes."""
+    command = [sys.executable, *LAUNCH[kind], "-m", "yoj.training.cli", "run", str(write_recipe(folder, out, changes))]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    return subprocess.run([*command, *options], env=environment, capture_output=True, text=True, timeout=240)
+
+
+def write_recipe(folder: Path, out: str, changes: dict[str, object]) -> Path:
+    """With some settings changed."""
+    file = folder / f"{out}.yaml"
+    file.write_text(yaml.safe_dump(RECIPE | {"out": out, "accumulation": 1} | changes))
+    return file
+
+
+def weights(checkpoint: Path) -> dict[str, torch.Tensor]:
+    """Of adapters and head."""
+    names = "adapter_model.safetensors", "value_head.safetensors"
+    return {key: value for name in names for key, value in load_file(checkpoint / name).items()}
+
+
+def assert_same(one: Path, other: Path) -> None:
+    """Within what the order of a sum makes."""
+    first, second = weights(one), weights(other)
+    assert first.keys() == second.keys()
+    for name, value in first.items():
+        if name != "2.bias":  # no loss of this objective depends on it: its gradient is rounding, and AdamW steps on it
+            torch.testing.assert_close(second[name], value, rtol=1e-5, atol=1e-5 * float(value.abs().max()), msg=name)
+
+
+def test_two_processes_train_as_one_with_twice_the_accumulation(folder: Path):
+    done = launch(folder, "ddp", "ddp")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("step 2 of 3") == 1  # the main process alone speaks
+    assert '"requests": 3' in done.stdout
+    assert_same(folder / "reference" / "checkpoint-3", folder / "ddp" / "checkpoint-3")
+
+
+def test_checkpoints_of_one_process_and_of_shards_go_on_in_each_other(folder: Path):
+    first, last = folder / "reference" / "checkpoint-1", folder / "reference" / "checkpoint-3"
+    shutil.copytree(first, folder / "shards" / "checkpoint-1")
+    done = launch(folder, "fsdp", "shards")
+    assert done.returncode == 0, done.stderr
+    assert "step 1 of 3" not in done.stdout
+    assert '"requests": 3' in done.stdout
+    assert_same(last, folder / "shards" / "checkpoint-3")
+    shutil.rmtree(folder / "shards" / "checkpoint-3")
+    assert "step 2 of 3" not in train_alone(folder, "shards", accumulation=2)
+    assert_same(last, folder / "shards" / "checkpoint-3")
+
+
+@pytest.mark.parametrize("kind", ["ddp", "fsdp"])
+def test_the_same_gradients_where_not_every_process_has_a_picture(folder: Path, kind: str):
+    settings = {"objective": "language", "trainable": "all", "max_steps": 1, "held_out": None}
+    if not (folder / "all").exists():
+        train_alone(folder, "all", accumulation=4, **settings)
+    done = launch(folder, kind, f"all-{kind}", accumulation=2, **settings)
+    assert done.returncode == 0, done.stderr
+    # AdamW makes whole steps of gradients that are rounding errors; its first moments are sums of gradients.
+    one, two = (
+        torch.load(folder / out / "checkpoint-1" / "optimizer.pt", weights_only=True)["state"]
+        for out in ("all", f"all-{kind}")
+    )
+    assert one.keys() == two.keys()
+    largest = max(float(state["exp_avg"].abs().max()) for state in one.values())
+    for name, state in one.items():
+        assert float((state["exp_avg"] - two[name]["exp_avg"]).abs().max()) <= 1e-5 * largest, name
+    assert any(name.startswith("vision.") and state["exp_avg"].any() for name, state in two.items())
+
+
+def test_a_failure_ends_the_run_with_its_message(folder: Path):
+    lines = (folder / "train.jsonl").read_text().splitlines()
+    broken = next(json.loads(line) for line in lines if '"image"' in line) | {"image": "broken.png"}
+    (folder / "broken.png").write_bytes(b"no picture")
+    (folder / "broken.jsonl").write_text("\n".join([*lines[:3], json.dumps(broken)]) + "\n")
+    done = launch(folder, "ddp", "broken", data="broken.jsonl")
+    assert done.returncode != 0
+    assert done.stderr.count("line 4") == 1
+    done = launch(folder, "ddp", "broken", "--trust-data", data="broken.jsonl", held_out=None)
+    assert done.returncode != 0
+    assert "Error: " in done.stderr

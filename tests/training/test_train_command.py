@@ -1,0 +1,152 @@
+"""``yoj-train``: what a person sees."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import msgspec
+import pytest
+import yaml
+from click.testing import CliRunner, Result
+from tiny_training import FAMILIES, Setup, fresh_process
+
+from yoj.training.cli import PRESETS, main
+from yoj.training.recipe import Recipe
+
+
+@pytest.fixture(scope="module")
+def setup(tmp_path_factory):
+    return Setup.make(tmp_path_factory.mktemp("command"))
+
+
+@pytest.fixture(autouse=True)
+def _other_precisions():
+    fresh_process()
+    yield
+    fresh_process()
+
+
+@pytest.fixture
+def file(setup, tmp_path):
+    """A recipe of two steps in a file."""
+    settings = msgspec.to_builtins(setup.recipe("qwen3_vl", str(tmp_path / "run"), held_out="train.jsonl"))
+    settings["held_out"] = str(setup.folder / "train.jsonl")
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(settings), "utf-8")
+    return tmp_path / "recipe.yaml"
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+def refused(*arguments: object) -> str:
+    """The one message of a command that failed on purpose."""
+    result = run(*arguments)
+    assert result.exit_code == 1
+    assert isinstance(result.exception, SystemExit)
+    assert "Traceback" not in result.output
+    return result.output.split("Error: ", 1)[1]
+
+
+def test_a_run_prints_its_evaluation(file, tmp_path):
+    result = run("run", file)
+    assert result.exit_code == 0, result.output
+    assert "step 2 of 2: loss " in result.output
+    assert 'held out after step 2: {"best_of_n": ' in result.output
+    assert (tmp_path / "run" / "checkpoint-2" / "adapter_model.safetensors").is_file()
+
+
+def test_settings_are_changed_on_the_command_line(file, tmp_path):
+    result = run("run", file, "--set", "max_steps=1", "--set", "lora.rank=2", "--trust-data")
+    assert result.exit_code == 0, result.output
+    config = json.loads((tmp_path / "run" / "checkpoint-1" / "adapter_config.json").read_text("utf-8"))
+    assert config["r"] == 2
+
+
+def test_a_check_counts_samples_and_trains_nothing(file, tmp_path):
+    result = run("check", file)
+    assert result.exit_code == 0, result.output
+    assert "12 samples to train on, 12 held out." in result.output
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.fixture
+def bad(setup, file):
+    """Data with a bad line."""
+    lines = (setup.folder / "train.jsonl").read_text("utf-8").splitlines()
+    path = setup.folder / "bad.jsonl"
+    path.write_text("\n".join([lines[0], '{"prompt": "Which?"}', *lines[1:]]), "utf-8")
+    return path
+
+
+@pytest.mark.parametrize("command", ["run", "check"])
+def test_bad_samples_are_named(command, file, bad, tmp_path):
+    message = refused(command, file, "--set", f"data={bad}")
+    assert "bad.jsonl: 1 samples cannot be trained on (1 not a sample):\n  line 2: " in message
+    assert not (tmp_path / "run").exists()
+
+
+def test_bad_samples_are_left_out_where_that_was_asked_for(file, bad):
+    result = run("check", file, "--set", f"data={bad}", "--skip-invalid")
+    assert result.exit_code == 0, result.output
+    assert "They are left out." in result.output
+    assert "12 samples to train on" in result.output
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ("rank=3", "unknown field `rank`"),
+        ("epochs=0", "epochs is 0"),
+        ("base=nowhere", "holds no config.json. Give the folder of a base model"),
+        ("data=nothing.jsonl", "nothing.jsonl cannot be read"),
+        ("batch_size=100", "12 samples are less than one step of 100"),
+        ("max_length=20", "12 too long"),
+    ],
+)
+def test_what_cannot_be_trained_is_said_in_one_message(change, words, file):
+    assert words in refused("run", file, "--set", change)
+
+
+def test_no_recipe(tmp_path):
+    assert "cannot be read" in refused("run", tmp_path / "none.yaml")
+
+
+def test_a_loss_that_is_no_number_is_said_in_one_message(file):
+    message = refused("run", file, "--set", "optimiser.learning_rate=1e30", "--set", "max_steps=6")
+    assert "The loss is nan at step" in message
+
+
+@pytest.mark.parametrize("name", [path.stem for path in sorted(PRESETS.glob("*.yaml"))])
+def test_presets_are_printed_as_they_are(name):
+    result = run("preset", name)
+    assert result.exit_code == 0
+    assert result.output == (PRESETS / f"{name}.yaml").read_text("utf-8")
+    settings = yaml.safe_load(result.output)
+    if "base" in settings:
+        msgspec.convert(settings, Recipe)
+
+
+def test_an_unknown_preset(tmp_path):
+    result = run("preset", "large")
+    assert result.exit_code == 2
+    assert all(path.stem in result.output for path in PRESETS.glob("*.yaml"))
+
+
+def test_the_synthetic_task_is_written(tmp_path):
+    result = run("shapes", tmp_path, "--items", 5, "--held-out", 3, "--captions", 2, "--responses", 2)
+    assert result.exit_code == 0, result.output
+    counts = {path.stem: len(path.read_text("utf-8").splitlines()) for path in tmp_path.glob("*.jsonl")}
+    assert counts == {"train": 5, "held_out": 3, "captions": 2}
+    first = json.loads((tmp_path / "train.jsonl").read_text("utf-8").splitlines()[0])
+    shown = first.get("image") or first["video"][0]
+    assert len(first["responses"]) == 2
+    assert (Path(tmp_path) / shown).is_file()
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_either_family_is_trained_by_the_same_recipe(family, setup, file):
+    result = run("run", file, "--set", f"base={setup.folder / family}", "--set", "precision=bfloat16",
+                 "--set", "base_precision=bfloat16", "--set", "gradient_checkpointing=true")  # fmt: skip
+    assert result.exit_code == 0, result.output

@@ -1,0 +1,113 @@
+"""Tiny bases of both families, and data with pictures, videos and plain text."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import torch
+from accelerate.state import AcceleratorState
+
+from yoj.training.recipe import Head, Lora, Optimiser, Recipe
+from yoj.training.samples import Numbered, read_samples
+from yoj.training.setup import load
+from yoj.training.shapes import Recipe as Shapes
+from yoj.training.shapes import write_captions, write_items
+from yoj.training.small import write_base
+from yoj.training.trainer import Trainer
+
+FAMILIES = ("molmo2", "qwen3_vl")
+COLOURS = ("red", "blue", "green", "yellow", "black", "white")
+LEARNING = Optimiser(learning_rate=0.02, schedule="constant")
+"""So fast that a few steps move every score."""
+
+
+def quiet(_: object) -> None: ...
+
+
+def plain_texts() -> list[dict[str, Any]]:
+    """Samples that show nothing, with two to four responses and ties."""
+    ranks = ([2, 1], [1, 2, 2], [3, 1, 2], [1, 1, 2, 4])
+    return [
+        {"prompt": f"Pick {COLOURS[k]}.", "responses": [f"It is {c}." for c in COLOURS[: len(r)]], "rankings": r}
+        for k, r in enumerate(ranks)
+    ]
+
+
+def write_data(folder: Path) -> None:
+    """``train.jsonl`` with every kind of medium, and ``captions.jsonl``."""
+    write_items(folder, "pictures", Shapes(6, 0, 4, ("identify", "specific")), quiet)
+    write_items(folder, "videos", Shapes(2, 0, 2, ("moves",)), quiet)
+    write_captions(folder, "captions", Shapes(8, 0), quiet)
+    lines = [line for name in ("pictures", "videos") for line in (folder / f"{name}.jsonl").read_text().splitlines()]
+    lines += map(json.dumps, plain_texts())
+    (folder / "train.jsonl").write_text("\n".join(lines) + "\n", "utf-8")
+
+
+def texts_of(file: Path) -> list[str]:
+    lines = [json.loads(line) for line in file.read_text("utf-8").splitlines()]
+    return [text for line in lines for text in (line["prompt"], *line["responses"])]
+
+
+@dataclass(frozen=True)
+class Setup:
+    """A folder with ``train.jsonl`` and a base for each family."""
+
+    folder: Path
+
+    @classmethod
+    def make(cls, folder: Path, write: Callable[[Path], None] = write_data) -> Setup:
+        write(folder)
+        for family in FAMILIES:
+            write_base(family, texts_of(folder / "train.jsonl") * 3, folder / family)
+        return cls(folder)
+
+    def recipe(self, family: str, out: str, **settings: Any) -> Recipe:
+        recipe = Recipe(
+            base=str(self.folder / family),
+            data=str(self.folder / "train.jsonl"),
+            out=str(self.folder / out),
+            lora=Lora(rank=4, alpha=16, dropout=0.1),
+            head=Head(hidden=16, init_std=1.0),
+            optimiser=LEARNING,
+            batch_size=2,
+            accumulation=1,
+            max_steps=2,
+            precision="float32",
+            base_precision="float32",
+            gradient_checkpointing=False,
+            max_length=1024,
+            workers=0,
+        )
+        return msgspec.structs.replace(recipe, **settings)
+
+    @property
+    def samples(self) -> list[Numbered]:
+        samples, problems = read_samples(self.folder / "train.jsonl")
+        assert not problems
+        return samples
+
+
+def fresh_process() -> None:
+    """Accelerate holds one precision for a whole process; runs of other tests may have had another."""
+    AcceleratorState._reset_state(True)
+
+
+def open_run(recipe: Recipe) -> Trainer:
+    fresh_process()
+    samples, held_out = load(recipe, skip=False, packs=False, note=quiet)
+    return Trainer(recipe, samples, held_out)
+
+
+def train(recipe: Recipe, note: Callable[[str], None] = quiet) -> Trainer:
+    trainer = open_run(recipe)
+    trainer.run(note)
+    return trainer
+
+
+def weights(trainer: Trainer) -> dict[str, torch.Tensor]:
+    return {name: value.clone() for name, value in trainer.judge.state_dict().items()}

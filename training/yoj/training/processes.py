@@ -1,0 +1,136 @@
+"""What the processes of one run share: how the judge is spread over them, what is saved of it, who does what.
+
+A checkpoint does not show how many processes wrote it, nor whether the weights were sharded.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+from accelerate import Accelerator, PartialState
+from accelerate.utils import DistributedType, FullyShardedDataParallelPlugin
+from torch import nn
+from torch.distributed.checkpoint.state_dict import (
+    StateDictOptions,
+    get_model_state_dict,
+    get_optimizer_state_dict,
+    set_optimizer_state_dict,
+)
+from torch.distributed.fsdp import MixedPrecisionPolicy
+
+from .batch import Batch
+from .errors import TrainingError
+from .feed import Place
+from .judge import Judge, Outputs
+from .recipe import Recipe
+
+T = TypeVar("T")
+WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True, ignore_frozen_params=True)
+
+
+def open_accelerator(recipe: Recipe) -> Accelerator:
+    """Join the processes that the launcher started; one process where it started none."""
+    sharded = os.environ.get("ACCELERATE_USE_FSDP", "false").lower() == "true"
+    # No casts: adapters and rotary frequencies stay float32, and autocast does what it does without shards.
+    plugin = FullyShardedDataParallelPlugin(fsdp_version=2, mixed_precision_policy=MixedPrecisionPolicy())
+    accelerator = Accelerator(
+        # Without it, processes on a machine without an accelerator do not find each other.
+        cpu=not torch.accelerator.is_available(),
+        mixed_precision="bf16" if recipe.precision == "bfloat16" else "no",
+        gradient_accumulation_steps=recipe.accumulation,
+        log_with="tensorboard" if recipe.log == "tensorboard" else None,
+        project_dir=recipe.out,
+        step_scheduler_with_optimizer=False,
+        fsdp_plugin=plugin if sharded else None,
+    )
+    if sharded and accelerator.distributed_type == DistributedType.MULTI_CPU:
+        # Accelerate takes up the plugin on accelerators only; PyTorch shards over gloo as well.
+        PartialState().distributed_type = accelerator.state.distributed_type = DistributedType.FSDP
+        accelerator.state.fsdp_plugin = plugin
+    return accelerator
+
+
+def spread(accelerator: Accelerator, judge: Judge, optimizer: torch.optim.Optimizer) -> tuple[nn.Module, Any]:
+    """The judge and its optimizer as the processes train them: each a whole copy, or each a share of the weights."""
+    if accelerator.is_fsdp2:
+        # The decoder layers are units of their own, the rest is one: a batch without media runs no vision tower, and
+        # a unit that only some processes gather stops them all.
+        judge._no_split_modules = [type(judge.blocks[0]).__name__]  # type: ignore[assignment]
+        judge.forward = accelerator.autocast()(judge.forward)  # which accelerate leaves out with shards
+    model, optimizer = accelerator.prepare(judge, optimizer)
+    return model, optimizer
+
+
+def whole_weights(model: nn.Module) -> dict[str, torch.Tensor]:
+    """Every weight that is trained, on the CPU of the first process; nothing on the others, which all have to call."""
+    return get_model_state_dict(model, options=WHOLE)  # type: ignore[return-value]
+
+
+def whole_optimizer(model: nn.Module, optimizer: Any) -> dict[str, Any]:
+    """State of the optimizer by the weights' names, as `whole_weights`."""
+    return get_optimizer_state_dict(model, optimizer.optimizer, options=WHOLE)  # type: ignore[return-value]
+
+
+def load_optimizer(model: nn.Module, optimizer: Any, state: dict[str, Any]) -> None:
+    """Put in what `whole_optimizer` gave, read by every process."""
+    set_optimizer_state_dict(model, optimizer.optimizer, state, options=WHOLE)
+
+
+def place() -> Place:
+    """Of this process."""
+    return Place(dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else Place()
+
+
+def gather(items: list[T]) -> list[T]:
+    """The items of all processes, the same on each."""
+    if not dist.is_initialized():
+        return items
+    parts: list[list[T]] = [[] for _ in range(dist.get_world_size())]
+    dist.all_gather_object(parts, items)
+    return [item for part in parts for item in part]
+
+
+def agree(step: int, out: str) -> None:
+    """Refuse processes that go on from different checkpoints.
+
+    Raises:
+        TrainingError: on each of them.
+    """
+    steps = sorted(set(gather([step])))
+    if len(steps) > 1:
+        raise TrainingError(
+            f"Processes found checkpoints of the steps {', '.join(map(str, steps))} in {out}. Let all see one folder."
+        )
+
+
+class Together(nn.Module):
+    """A sharded judge in an evaluation. Each forward pass needs all processes, and some have fewer batches."""
+
+    def __init__(self, model: nn.Module, device: torch.device):
+        super().__init__()
+        self.judge, self._device = model, device
+        self._last: Batch | None = None
+
+    def forward(self, batch: Batch) -> Outputs:
+        """Forward pass of a batch of this process."""
+        self._last = batch
+        self._busy(1)
+        return self.judge(batch)
+
+    @torch.inference_mode()
+    def finish(self, spare: Batch) -> None:
+        """Run along until no process has a batch left, for the shares of weights that they need.
+
+        Args:
+            spare: where this process had no batch at all.
+        """
+        while self._busy(0):
+            self.judge(self._last or spare)
+
+    def _busy(self, mine: int) -> int:
+        count = torch.tensor(mine, device=self._device)
+        dist.all_reduce(count)
+        return int(count)

@@ -1,0 +1,126 @@
+"""What the shipped judges can do, measured on the held-out items of the small task.
+
+python -m yoj.training.shipped checkpoints/shapes-qwen3_vl checkpoints/shapes-molmo2
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import click
+import numpy as np
+from tqdm import tqdm
+
+from yoj.export.build import Recipe as Export
+from yoj.export.build import build, open_family
+from yoj.export.checkpoint import Checkpoint
+from yoj.export.reference import Reference
+from yoj.runtime import Request, Scorer
+
+from .samples import Numbered, read_samples
+from .shapes import Recipe as Shapes
+from .shapes import write_items
+from .small_judge import HELD_OUT
+
+
+@dataclass(frozen=True)
+class Figures:
+    """Of one judge."""
+
+    items: int
+    best_of_4: float
+    """Share of the items whose best answer the exported bundle puts first."""
+    text_alone: float
+    """The same without pictures: what the judge would know without looking."""
+    kinds: dict[str, float]
+    """The first figure for each kind of question."""
+    agreement: float
+    """Share of the items in which the bundle and the stock model in PyTorch put the same answer first."""
+    difference: float
+    """Largest difference between their scores."""
+    megabytes: float
+    """Of the checkpoint: base, adapter, head."""
+
+
+class Quiet:
+    """Progress of an export that nobody watches."""
+
+    def stage(self, name: str, bytes_to_write: int = 0) -> None:
+        """A new stage."""
+
+    def advance(self, count: int) -> None:
+        """Bytes were written."""
+
+    def note(self, text: str) -> None:
+        """Something to read."""
+
+
+@click.command()
+@click.argument("checkpoints", nargs=-1, required=True, type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--items", default=HELD_OUT, show_default=True, help="Held-out items, from the first on.")
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Also write the figures there, as JSON.")
+def main(checkpoints: tuple[Path, ...], items: int, out: Path | None) -> None:
+    """Export each judge and compare it with its stock model on the held-out items."""
+    figures = {checkpoint.name: measure(checkpoint, items) for checkpoint in checkpoints}
+    if out is not None:
+        out.write_text(json.dumps({name: asdict(found) for name, found in figures.items()}, indent=1) + "\n", "utf-8")
+    click.echo(table(figures))
+
+
+def measure(folder: Path, items: int) -> Figures:
+    """Export a judge, and read ``items`` held-out items with the bundle and with the stock model."""
+    with tempfile.TemporaryDirectory() as place:
+        bundle = Path(place) / "judge.yoj"
+        build(Export([folder], None, "assistant", bundle), Quiet())
+        write_items(Path(place), "held_out", Shapes(items, 0), lambda _: None)
+        samples, _ = read_samples(Path(place) / "held_out.jsonl")
+        scorer = Scorer.load(bundle)
+        seen = [judgement.scores for judgement in scorer.score_batch([s.request() for s in samples])]
+        blind_requests = [Request(s.sample.prompt, s.sample.responses) for s in samples]
+        blind = [judgement.scores for judgement in scorer.score_batch(blind_requests)]
+        expected = _reference(folder, samples, scorer)
+    hits = [_hit(scores, numbered) for scores, numbered in zip(seen, samples, strict=True)]
+    kinds = sorted({numbered.sample.kind or "" for numbered in samples})
+    of = {k: [hit for hit, s in zip(hits, samples, strict=True) if s.sample.kind == k] for k in kinds}
+    pairs = list(zip(seen, expected, strict=True))
+    return Figures(
+        items=len(samples),
+        best_of_4=float(np.mean(hits)),
+        text_alone=float(np.mean([_hit(scores, s) for scores, s in zip(blind, samples, strict=True)])),
+        kinds={kind: float(np.mean(found)) for kind, found in of.items()},
+        agreement=float(np.mean([np.argmax(a) == np.argmax(b) for a, b in pairs])),
+        difference=max(float(np.abs(np.array(a) - np.array(b)).max()) for a, b in pairs),
+        megabytes=sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) / 1e6,
+    )
+
+
+def table(figures: dict[str, Figures]) -> str:
+    """The figures as Markdown, a row for each judge."""
+    kinds = list(next(iter(figures.values())).kinds)
+    names = ["judge", "best of 4", *kinds, "text alone", "same first answer as PyTorch", "scores differ by", "MB"]
+    lines = [f"| {' | '.join(names)} |", "|---" * len(names) + "|"]
+    for name, f in figures.items():
+        cells = [f"{f.best_of_4:.1%}", *(f"{share:.1%}" for share in f.kinds.values()), f"{f.text_alone:.1%}"]
+        cells += [f"{f.agreement:.2%} of {f.items}", f"{f.difference:.1e}", f"{f.megabytes:.1f}"]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _reference(folder: Path, samples: Sequence[Numbered], scorer: Scorer) -> list[tuple[float, ...]]:
+    checkpoint = Checkpoint.open([folder])
+    reference = Reference(checkpoint, open_family(checkpoint))
+    rows = tqdm(samples, desc=folder.name, disable=None)
+    return [tuple(reference.score(scorer.prepare(s.request()), scorer.family).tolist()) for s in rows]
+
+
+def _hit(scores: Sequence[float], numbered: Numbered) -> bool:
+    rankings = numbered.sample.rankings or []
+    return rankings[int(np.argmax(scores))] == min(rankings)
+
+
+if __name__ == "__main__":
+    main()
