@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint bench bench-packed judges clean
+.PHONY: demo test lint bench bench-packed clean
 demo: $(VENV)/.ready
 	$(BIN)/python examples/demo.py
 
@@ -23,14 +23,6 @@ bench: $(VENV)/.ready
 
 bench-packed: $(VENV)/.ready
 	$(BIN)/python -m yoj.bench.packed_vs_separate --like tests/golden/data/checkpoint-merged
-
-# About two hours and a half on two cores: data, two base models, two judges, their figures.
-judges: $(VENV)/.ready
-	$(BIN)/yoj-train small qwen3_vl .judges
-	$(BIN)/yoj-train small molmo2 .judges
-	rm -rf checkpoints/shapes-*
-	cp -r .judges/shapes-* checkpoints/
-	$(BIN)/python -m yoj.training.shipped checkpoints/shapes-* --out checkpoints/figures.json
 
 $(VENV)/.ready: pyproject.toml
 	$(PYTHON) -m venv $(VENV)

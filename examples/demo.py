@@ -1,22 +1,27 @@
-"""A trained judge to a bundle, and scores of four answers about a picture. Run by ``make demo``."""
+"""Export the small checkpoint of this repository and score a photograph with four answers. Run by ``make demo``."""
 
 from __future__ import annotations
 
+import importlib.util
 import subprocess
 import sys
 from pathlib import Path
 
-from PIL import Image
-
 from yoj.runtime import Scorer
-from yoj.training.shapes import Recipe, make_item
 
 ROOT = Path(__file__).resolve().parent.parent
-CHECKPOINT = ROOT / "checkpoints" / "shapes-qwen3_vl"
+CHECKPOINT = ROOT / "tests" / "golden" / "data" / "checkpoint-merged"
 BUNDLE = ROOT / ".demo" / "judge.yoj"
-SCENE = ROOT / ".demo" / "scene.png"
-ITEM = 3
-"""Of the task's demonstration split, which no judge was trained on."""
+PROMPT = "What animal is in the picture?"
+ANSWERS = ["A tabby cat that looks at the camera.", "A dog.", "Two parrots on a branch.", "There is no animal."]
+
+
+def photograph() -> Path:
+    """Chelsea the cat, by Stefan van der Walt, CC0; it comes inside the wheel of scikit-image."""
+    spec = importlib.util.find_spec("skimage")
+    assert spec is not None
+    assert spec.origin is not None
+    return Path(spec.origin).parent / "data" / "chelsea.png"
 
 
 def main() -> None:
@@ -25,21 +30,13 @@ def main() -> None:
     export = [Path(sys.executable).with_name("yoj-export"), CHECKPOINT, "--layout", "assistant", "--out", BUNDLE]
     subprocess.run([*map(str, export), "--force"], check=True)
 
-    print(f"\n2. bundle -> scores of four answers about {SCENE.relative_to(ROOT)}")
-    item = make_item("demo", Recipe(items=ITEM + 1, seed=0, kinds=("specific",)), ITEM)
-    fields = item.fields()
-    Image.fromarray(item.frames[0]).save(SCENE)
-    prompt, answers, rankings = fields["prompt"], fields["responses"], item.rankings()
-    print(f"what is in it: {fields['language']['target']}")
-    judgement = Scorer.load(BUNDLE).score(prompt, answers, images=[SCENE])
-    print(f"\n{prompt}\n{judgement.table(answers)}")
+    print("\n2. bundle -> scores of four answers about a photograph (chelsea.png of scikit-image, CC0)")
+    judgement = Scorer.load(BUNDLE).score(PROMPT, ANSWERS, images=[photograph()])
+    print(f"\n{PROMPT}\n{judgement.table(ANSWERS)}")
     print(", ".join(f"{phase} {ms:.1f} ms" for phase, ms in judgement.timings_ms.items() if phase != "batch"))
-    best = rankings.index(1)
-    verdict = "right" if judgement.best == best else "wrong"
-    print(f"The best answer is {best}, {answers[best]!r}: the judge is {verdict}.")
     assert "torch" not in sys.modules
-    print("PyTorch was not loaded to score.")
-    sys.exit(judgement.best != best)
+    print("\nPyTorch was not loaded to score.")
+    print("This checkpoint has random weights, so the ranking means nothing; the figures above it are real.")
 
 
 if __name__ == "__main__":

@@ -70,6 +70,7 @@ LONG |= {"optimiser": Optimiser(learning_rate=0.01, schedule="cosine", warmup=0.
         ("qwen3_vl", {"ties": "random", "workers": 1}, "step 4 "),
         ("molmo2", {"objective": "language", "trainable": "all", "keep": 1}, "step 5 "),
         ("qwen3_vl", {"objective": "language", "trainable": "all"}, "step 3 "),
+        ("molmo2", {"optimiser": Optimiser(kind="muon", learning_rate=0.01, warmup=0.2)}, "step 3 "),
     ],
     ids=str,
 )

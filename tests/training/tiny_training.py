@@ -72,7 +72,7 @@ class Setup:
             data=str(self.folder / "train.jsonl"),
             out=str(self.folder / out),
             lora=Lora(rank=4, alpha=16, dropout=0.1),
-            head=Head(hidden=16, init_std=1.0),
+            head=Head(hidden=16, init_std=0.3),
             optimiser=LEARNING,
             batch_size=2,
             accumulation=1,

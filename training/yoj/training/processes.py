@@ -6,11 +6,13 @@ A checkpoint does not show how many processes wrote it, nor whether the weights 
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from accelerate import Accelerator, PartialState
+from accelerate.state import AcceleratorState
 from accelerate.utils import DistributedType, FullyShardedDataParallelPlugin
 from torch import nn
 from torch.distributed.checkpoint.state_dict import (
@@ -33,13 +35,16 @@ WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True, ignore_frozen_p
 
 def open_accelerator(recipe: Recipe) -> Accelerator:
     """Join the processes that the launcher started; one process where it started none."""
+    precision = "bf16" if recipe.precision == "bfloat16" else "no"
+    if AcceleratorState._shared_state and AcceleratorState().mixed_precision != precision:
+        AcceleratorState._reset_state()  # of a run before this one in the process, with another precision
     sharded = os.environ.get("ACCELERATE_USE_FSDP", "false").lower() == "true"
     # No casts: adapters and rotary frequencies stay float32, and autocast does what it does without shards.
     plugin = FullyShardedDataParallelPlugin(fsdp_version=2, mixed_precision_policy=MixedPrecisionPolicy())
     accelerator = Accelerator(
         # Without it, processes on a machine without an accelerator do not find each other.
         cpu=not torch.accelerator.is_available(),
-        mixed_precision="bf16" if recipe.precision == "bfloat16" else "no",
+        mixed_precision=precision,
         gradient_accumulation_steps=recipe.accumulation,
         log_with="tensorboard" if recipe.log == "tensorboard" else None,
         project_dir=recipe.out,
@@ -53,15 +58,23 @@ def open_accelerator(recipe: Recipe) -> Accelerator:
     return accelerator
 
 
-def spread(accelerator: Accelerator, judge: Judge, optimizer: torch.optim.Optimizer) -> tuple[nn.Module, Any]:
-    """The judge and its optimizer as the processes train them: each a whole copy, or each a share of the weights."""
+def spread(
+    accelerator: Accelerator, judge: Judge, optimizers: Sequence[torch.optim.Optimizer]
+) -> tuple[nn.Module, list[Any]]:
+    """The judge and its optimizers as the processes train them: each a whole copy, or each a share of the weights.
+
+    Raises:
+        TrainingError: an optimizer needs whole matrices and the processes hold shares.
+    """
     if accelerator.is_fsdp2:
+        if any(isinstance(optimizer, torch.optim.Muon) for optimizer in optimizers):
+            raise TrainingError("Muon needs whole matrices, FSDP shares them. Set optimiser.kind to adamw, or use DDP.")
         # The decoder layers are units of their own, the rest is one: a batch without media runs no vision tower, and
         # a unit that only some processes gather stops them all.
         judge._no_split_modules = [type(judge.blocks[0]).__name__]  # type: ignore[assignment]
         judge.forward = accelerator.autocast()(judge.forward)  # which accelerate leaves out with shards
-    model, optimizer = accelerator.prepare(judge, optimizer)
-    return model, optimizer
+    model, *prepared = accelerator.prepare(judge, *optimizers)
+    return model, prepared
 
 
 def whole_weights(model: nn.Module) -> dict[str, torch.Tensor]:
@@ -69,14 +82,14 @@ def whole_weights(model: nn.Module) -> dict[str, torch.Tensor]:
     return get_model_state_dict(model, options=WHOLE)  # type: ignore[return-value]
 
 
-def whole_optimizer(model: nn.Module, optimizer: Any) -> dict[str, Any]:
-    """State of the optimizer by the weights' names, as `whole_weights`."""
-    return get_optimizer_state_dict(model, optimizer.optimizer, options=WHOLE)  # type: ignore[return-value]
+def whole_optimizer(model: nn.Module, optimizers: Sequence[Any]) -> dict[str, Any]:
+    """State of the optimizers by the weights' names, as `whole_weights`."""
+    return get_optimizer_state_dict(model, [prepared.optimizer for prepared in optimizers], options=WHOLE)  # type: ignore[return-value]
 
 
-def load_optimizer(model: nn.Module, optimizer: Any, state: dict[str, Any]) -> None:
+def load_optimizer(model: nn.Module, optimizers: Sequence[Any], state: dict[str, Any]) -> None:
     """Put in what `whole_optimizer` gave, read by every process."""
-    set_optimizer_state_dict(model, optimizer.optimizer, state, options=WHOLE)
+    set_optimizer_state_dict(model, [prepared.optimizer for prepared in optimizers], state, options=WHOLE)
 
 
 def place() -> Place:

@@ -43,8 +43,9 @@ class Head(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Optimiser(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """AdamW."""
+    """AdamW, or Muon for the matrices of the decoder layers and AdamW for the rest."""
 
+    kind: Literal["adamw", "muon"] = "adamw"
     learning_rate: float = 1e-4
     weight_decay: float = 0.0
     betas: tuple[float, float] = (0.9, 0.999)

@@ -34,6 +34,7 @@ from .errors import TrainingError
 from .evaluation import evaluate, evaluate_language
 from .feed import Feed
 from .judge import Judge, Outputs, open_base
+from .optimisers import make_optimizers
 from .processes import Together, agree, load_optimizer, open_accelerator, place, spread, whole_optimizer, whole_weights
 from .recipe import Recipe
 from .samples import Numbered
@@ -69,14 +70,10 @@ class Trainer:
         self.preparer = make_preparer(self.checkpoint, self.judge.family, recipe)
         self.feed = Feed(samples, self.preparer, recipe, here)
         self.steps = self._count_steps()
-        trained = [parameter for parameter in self.judge.parameters() if parameter.requires_grad]
-        settings = recipe.optimiser
-        optimizer = torch.optim.AdamW(
-            trained, settings.learning_rate, settings.betas, weight_decay=settings.weight_decay
-        )
-        self.model, self.optimizer = spread(self.accelerator, self.judge, optimizer)
+        optimizers = make_optimizers(self.judge, recipe.optimiser)
+        self.model, self.optimizers = spread(self.accelerator, self.judge, optimizers)
         if last is not None:
-            load_optimizer(self.model, self.optimizer, torch.load(last / "optimizer.pt", weights_only=True))
+            load_optimizer(self.model, self.optimizers, torch.load(last / "optimizer.pt", weights_only=True))
         if recipe.log == "tensorboard":
             self.accelerator.init_trackers("yoj")
 
@@ -160,10 +157,11 @@ class Trainer:
                 if norm is not None and not torch.isfinite(torch.as_tensor(norm)):
                     self._stop(self.lines, "gradient's norm", float(norm))
                 factor = schedule(settings.schedule, settings.warmup, self.state.global_step, self.steps)
-                for group in self.optimizer.param_groups:
+                for group in (group for optimizer in self.optimizers for group in optimizer.param_groups):
                     group["lr"] = settings.learning_rate * factor
-            self.optimizer.step()
-            self.optimizer.zero_grad()
+            for optimizer in self.optimizers:
+                optimizer.step()
+                optimizer.zero_grad()
             self.lines = [] if ended else self.lines
         return ended, seen + torch.cat([loss.total.detach().reshape(1), loss.right, loss.right.new_ones(1)])
 
@@ -204,7 +202,7 @@ class Trainer:
     def _log(self, seen: torch.Tensor, step: int, seconds: float, note: Callable[[str], None]) -> None:
         total = self.accelerator.reduce(seen, "sum")
         steps = float(total[3]) / (self.recipe.accumulation * self.accelerator.num_processes)
-        values = {"loss": float(total[0] / total[3]), "learning_rate": self.optimizer.param_groups[0]["lr"]}
+        values = {"loss": float(total[0] / total[3]), "learning_rate": self.optimizers[0].param_groups[0]["lr"]}
         if total[2] > 0:
             values["accuracy"] = float(total[1] / total[2])
         if self.recipe.log == "tensorboard":
@@ -239,7 +237,7 @@ class Trainer:
 
     def _save(self, results: dict[str, Any]) -> None:
         """Write a checkpoint under another name and rename it; remove the oldest beyond ``keep``."""
-        weights, optimizer = whole_weights(self.model), whole_optimizer(self.model, self.optimizer)
+        weights, optimizer = whole_weights(self.model), whole_optimizer(self.model, self.optimizers)
         if not self.accelerator.is_main_process:
             return
         folder = self.out / f".checkpoint-{self.state.global_step}.tmp"
