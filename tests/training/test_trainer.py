@@ -212,7 +212,9 @@ def failed(recipe: Recipe) -> tuple[str, list[dict]]:
     with pytest.raises(TrainingError) as caught:
         train(recipe)
     files = sorted(Path(recipe.out).glob("failed-batch-*.json"))
-    return str(caught.value), [json.loads(file.read_text("utf-8")) for file in files]
+    reports = [json.loads(file.read_text("utf-8")) for file in files]
+    assert all(len(report["samples"]) == len(set(report["lines"])) for report in reports)
+    return str(caught.value), reports
 
 
 @pytest.mark.parametrize("family", FAMILIES)

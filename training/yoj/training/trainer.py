@@ -191,11 +191,12 @@ class Trainer:
     def _stop(self, lines: Sequence[int], what: str, value: float) -> None:
         file = self.out / f"failed-batch-{self.state.global_step}.json"
         file.parent.mkdir(parents=True, exist_ok=True)
-        scores = {what: str(value), "lines": list(lines), "epoch": self.state.epoch, "step": self.state.global_step}
-        file.write_text(json.dumps(scores) + "\n", "utf-8")
+        failed = {what: str(value), "lines": list(lines), "epoch": self.state.epoch, "step": self.state.global_step}
+        samples = [msgspec.to_builtins(n.sample) for n in self.feed.samples if n.line in set(lines)]
+        file.write_text(json.dumps(failed | {"samples": samples}, indent=1) + "\n", "utf-8")
         raise TrainingError(
             f"The {what} is {value} at step {self.state.global_step + 1}, on lines {', '.join(map(str, lines))} of "
-            f"{self.recipe.data}, which are listed in {file}. Look at them; then lower the learning rate, or go on "
+            f"{self.recipe.data}, which are kept in {file}. Look at them; then lower the learning rate, or go on "
             "from the last checkpoint in bfloat16 or float32."
         )
 
