@@ -120,15 +120,15 @@ def make_caption(name: str, recipe: Recipe, index: int) -> tuple[dict[str, Any],
 def make_check(name: str, recipe: Recipe, index: int) -> tuple[dict[str, Any], list[np.ndarray]]:
     """The check at `index` of the file `name`: words, and whether they are right, for language modelling.
 
-    Two of three are dense captions in which about half of the attributes were exchanged, each followed by ``+`` where
-    it is right and ``-`` where it is not. The others are one answer of an item, followed by its grade in words. Neither
-    can be told from the text before it: what is exchanged is drawn for each word alone.
+    Two of three are dense captions in which about half of the attributes were exchanged; half of them are followed by
+    ``+`` where they are right and ``-`` where they are not. The others are one answer of an item, followed by its grade
+    in words. Neither can be told from the text before it: what is exchanged is drawn for each word alone.
     """
     rng = random.Random(_seed("check", name, recipe.seed, index))
     if rng.random() < MARKED_SHARE:
         scene = draw_moving_scene(rng) if rng.random() < VIDEO_SHARE else draw_scene(rng)
         prompt, target = caption(scene)
-        return {"prompt": f"Check: {prompt}", "responses": [marked(target, rng)], "kind": "check"}, render(scene, rng)
+        return {"prompt": prompt, "responses": [marked(target, rng)], "kind": "check"}, render(scene, rng)
     item = make_item(name, recipe, index)
     fields = item.fields()
     best = fields["rankings"].index(1)

@@ -99,13 +99,18 @@ def caption(scene: Scene) -> tuple[str, str]:
 
 
 def marked(text: str, rng: random.Random) -> str:
-    """The text with each colour, form and size kept or exchanged, evenly, and ``+`` or ``-`` behind it accordingly."""
+    """The text with each colour, form and size kept or exchanged, and every other one followed by ``+`` or ``-``.
+
+    Marks come without notice, so that a reader who wants to know them has to compare at every word.
+    """
 
     def mark(found: re.Match[str]) -> str:
         word = found.group()
         kind = next((kind for kind in (COLOURS, FORMS, SIZES) if word in kind), None)
         if kind is None:
             return word
-        return f"{word}+" if rng.random() < 0.5 else f"{rng.choice([other for other in kind if other != word])}-"
+        right, shown = rng.random() < 0.5, rng.random() < 0.5
+        said = word if right else rng.choice([other for other in kind if other != word])
+        return said + ("+" if right else "-") * shown
 
     return re.sub("[a-z]+", mark, text)
