@@ -24,7 +24,7 @@ TEXTS = ["Which is red, blue or green? " * 3] * 4
 @pytest.fixture(scope="session")
 def small_base(tmp_path_factory):
     folder = tmp_path_factory.mktemp("samples") / "base"
-    write_base("qwen3_vl", TEXTS, folder)
+    write_base("qwen3_vl", TEXTS, folder, layers=4)
     return folder
 
 
@@ -84,10 +84,10 @@ LINES = [
     pytest.param({"responses": ["a", "b"], "rankings": [1, 2]}, "not a sample", "`prompt`", id="no prompt"),
     pytest.param("{not json", "not a sample", "malformed", id="no JSON"),
     pytest.param(changed(seconds_between_frames=0), "not a sample", "seconds_between_frames is 0", id="no time"),
-    pytest.param(changed(prompt="Which? " * 300), "too long", "the limit of this bundle is 200", id="too long"),
+    pytest.param(changed(prompt="Which? " * 300), "too long", "max_length of the recipe is 200", id="too long"),
     pytest.param(changed(image="short.png"), "unreadable media", "images[0]", id="truncated image"),
     pytest.param(changed(image="text.png"), "unreadable media", "images[0]", id="no image"),
-    pytest.param(changed(image=["good.png"] * 3), "too many visual tokens", "48 visual tokens", id="visual tokens"),
+    pytest.param(changed(image=["good.png"] * 12), "too many visual tokens", "48 visual tokens", id="visual tokens"),
     pytest.param(changed(prompt="\ud800"), "not a sample", "", id="half a character"),
     pytest.param(changed(seconds_between_frames=2), "cannot be packed", "fps is given without", id="time of no video"),
 ]  # fmt: skip
@@ -145,7 +145,8 @@ def test_all_problems_are_counted_and_the_first_are_named(data):
 def test_problems_of_both_passes_are_reported_together_in_order(data):
     message = data.refused([changed(prompt="Which? " * 300), GOOD, changed(rating=1)], max_length=200)
     assert "2 samples cannot be trained on" in message
-    assert message.index("line 1: The pack has L=") < message.index("line 3: ")
+    assert "tokens; max_length of the recipe is 200" in message
+    assert message.index("line 1: ") < message.index("line 3: ")
 
 
 def test_samples_held_out_are_checked_too(data):
@@ -164,7 +165,7 @@ def test_without_reading_media_lines_are_checked_all_the_same(data):
 
 def test_a_text_to_learn_is_held_to_the_limits(data):
     lines = [GOOD, changed(language={"prompt": "What?", "target": "red " * 300})]
-    assert "line 2: The pack has L=" in data.refused(lines, objective="joint", max_length=200)
+    assert "line 2: 316 tokens" in data.refused(lines, objective="joint", max_length=200)
     assert data.load(lines, max_length=200) == [1, 2]
 
 

@@ -22,6 +22,15 @@ class LimitError(RequestError):
     """A request over one of the bundle's limits."""
 
 
+class LengthError(LimitError):
+    """A pack of more tokens than the bundle takes."""
+
+    def __init__(self, text: str, tokens: int):
+        super().__init__(text)
+        self.tokens = tokens
+        """L, before anything was shortened."""
+
+
 class MediaError(RequestError):
     """An image or video that cannot be read, or that the model cannot take."""
 

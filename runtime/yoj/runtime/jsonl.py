@@ -30,7 +30,7 @@ OF_THE_RUN = ("mode", "orders", "overflow", "threads")
 """Options that hold for all lines; a line that names one would be scored otherwise than it says."""
 
 
-class Line(msgspec.Struct):
+class Line(msgspec.Struct, frozen=True):
     """One line of requests, in the fields of the reference's training data. Fields of other names are ignored."""
 
     prompt: str
@@ -227,15 +227,20 @@ def _parse(line: Numbered, settings: Settings) -> Request | YojError:
         return RequestError("seconds_between_frames is given without a video.")
     if entry.video == "" or entry.image == "":
         return RequestError("image or video is an empty text; leave the field out where there is none.")
-    images = [entry.image] if isinstance(entry.image, str) else entry.image or []
-    video = [settings.folder / frame for frame in entry.video] if isinstance(entry.video, list) else entry.video
+    return line_request(entry, settings.folder, settings.overflow)
+
+
+def line_request(line: Line, folder: Path, overflow: Overflow = "error") -> Request:
+    """The request of a line, its media looked for in ``folder``."""
+    images = [line.image] if isinstance(line.image, str) else line.image or []
+    video = [folder / frame for frame in line.video] if isinstance(line.video, list) else line.video
     return Request(
-        entry.prompt,
-        entry.responses,
-        [settings.folder / image for image in images],
-        settings.folder / video if isinstance(video, str) else video,
-        1 / entry.seconds_between_frames if entry.seconds_between_frames else None,
-        settings.overflow,
+        line.prompt,
+        line.responses,
+        [folder / image for image in images],
+        folder / video if isinstance(video, str) else video,
+        1 / line.seconds_between_frames if line.seconds_between_frames else None,
+        overflow,
     )
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-from .errors import BundleError, LimitError
+from .errors import BundleError, LengthError
 from .manifest import Layout, Mode
 from .request import Request
 
@@ -97,7 +97,7 @@ class Packer:
             mode: ``joint``, the responses one after the other; ``isolated``, each after the prompt as if alone.
 
         Raises:
-            LimitError: longer than the bundle allows, unless the request says ``overflow="truncate"`` and
+            LengthError: longer than the bundle allows, unless the request says ``overflow="truncate"`` and
                 shortening responses is enough.
         """
         build = self._pack if mode == "joint" else self._pack_isolated
@@ -107,9 +107,10 @@ class Packer:
         if request.overflow == "truncate":
             return self._pack_cut(request, media, build, len(pack.input_ids_L))
         spans = ", ".join(f"{k}: {n}" for k, n in enumerate(_spans(pack)))
-        raise LimitError(
+        raise LengthError(
             f"The pack has L={len(pack.input_ids_L):,} tokens; the limit of this bundle is {self._max_tokens:,}. "
-            f"Tokens by response: {spans}. Shorten or split the request, or ask for overflow='truncate'."
+            f"Tokens by response: {spans}. Shorten or split the request, or ask for overflow='truncate'.",
+            len(pack.input_ids_L),
         )
 
     def _pack(self, parts: _Parts) -> Pack:
@@ -206,9 +207,10 @@ class Packer:
                 )
                 return replace(pack, cuts=cuts)
             room -= over
-        raise LimitError(
+        raise LengthError(
             f"The pack has L={length:,} tokens; the limit of this bundle is {self._max_tokens:,}, and the prompt with "
-            "its media leaves no room for the responses. Shorten the prompt or give fewer images or frames."
+            "its media leaves no room for the responses. Shorten the prompt or give fewer images or frames.",
+            length,
         )
 
     def _token_ends(self, text: str) -> list[int]:

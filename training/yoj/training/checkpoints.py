@@ -6,7 +6,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -60,9 +60,7 @@ def save_judge(
     """
     folder.mkdir(parents=True)
     checkpoint.tokenizer.save(str(folder / "tokenizer.json"))
-    for name in COPIED:
-        if (checkpoint.trunk / name).is_file() and (recipe.trainable == "all" or name != "config.json"):
-            shutil.copyfile(checkpoint.trunk / name, folder / name)
+    copy_files(COPIED if recipe.trainable == "all" else COPIED[1:], checkpoint.trunk, folder)
     if recipe.trainable == "all":
         save_file(_released(judge, weights, checkpoint), folder / MODEL, {"format": "pt"})
         return
@@ -80,6 +78,13 @@ def save_judge(
     save_file(head, folder / HEAD)
     torch.save(head, folder / "value_head.pt")  # what the reference's own merge script reads
     _write(folder / SETTINGS, _head_settings(judge, recipe))
+
+
+def copy_files(names: Sequence[str], source: Path, target: Path) -> None:
+    """Copy those that there are."""
+    for name in names:
+        if (source / name).is_file():
+            shutil.copyfile(source / name, target / name)
 
 
 def load_judge(folder: Path, judge: Judge, recipe: Recipe) -> None:

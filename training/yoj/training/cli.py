@@ -12,11 +12,9 @@ from tqdm import tqdm
 
 from yoj.runtime.errors import YojError
 
-from .recipe import Recipe, read_recipe
+from .recipe import PRESETS, Recipe, read_recipe
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # workers are forked after the tokenizer was used
-
-PRESETS = Path(__file__).parent / "presets"
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})

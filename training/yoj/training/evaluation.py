@@ -73,7 +73,7 @@ def evaluate(
             for place, found in zip(group, _score(judge, [chunk[i] for i in group], preparer), strict=True):
                 scores[begin + place] = found
     ordered = [scores[index] for index in range(len(samples))]
-    return Report(ordered, [_hit(found, numbered) for found, numbered in zip(ordered, samples, strict=True)])
+    return Report(ordered, [hit(found, numbered) for found, numbered in zip(ordered, samples, strict=True)])
 
 
 @torch.inference_mode()
@@ -110,7 +110,8 @@ def _score(judge: nn.Module, group: Sequence[Prepared], preparer: Preparer) -> l
     return results
 
 
-def _hit(scores: Sequence[float], numbered: Numbered) -> bool:
+def hit(scores: Sequence[float], numbered: Numbered) -> bool:
+    """Whether the highest of scores [N] is that of a best response, and no worse response has the same."""
     rankings = numbered.sample.rankings
     assert rankings is not None
     highest = max(scores)

@@ -18,15 +18,12 @@ from typing import Any
 
 import click
 
-from yoj.runtime.prepare import Preparer
-
 from .evaluation import Reading, Report, evaluate
-from .recipe import read_recipe
+from .recipe import PRESETS, read_recipe
 from .samples import Numbered, read_samples
-from .setup import load
+from .setup import load, open_preparer
 from .shapes import Recipe as Shapes
 from .shapes import write_items
-from .small_judge import PRESETS
 from .trainer import Trainer
 
 SIZES = (2, 4, 8, 16, 32)
@@ -106,7 +103,7 @@ def token_ratio(folder: Path, family: str) -> float:
     """Tokens of N separate passes over those of one joint pass, in the training items."""
     recipe = read_recipe(_recipe_file(folder), [f"base=base-{family}"])
     samples = read_samples(folder / "train.jsonl")[0][:500]
-    preparer = _preparer(recipe)
+    preparer = open_preparer(recipe)
     joint = sum(preparer.prepare(s.request(), "joint").tokens for s in samples)
     single = sum(preparer.prepare(s.request([text])).tokens for s in samples for text in s.sample.responses)
     return single / joint
@@ -159,16 +156,6 @@ def _recipe_file(folder: Path) -> Path:
     file = folder / "small-judge.yaml"
     file.write_text((PRESETS / "small-judge.yaml").read_text("utf-8"), "utf-8")
     return file
-
-
-def _preparer(recipe: Any) -> Preparer:
-    from yoj.export.build import open_family
-
-    from .judge import open_base
-    from .trainer import make_preparer
-
-    checkpoint = open_base(recipe)
-    return make_preparer(checkpoint, open_family(checkpoint), recipe)
 
 
 def _sweep(folder: Path, n: int) -> list[Numbered]:

@@ -61,8 +61,7 @@ class Feed:
         sample = numbered.sample
         assert sample.rankings is not None
         order = draw.sample(range(len(sample.responses)), len(sample.responses))
-        mode = "isolated" if self.recipe.objective == "bradley_terry" else "joint"
-        prepared = self.preparer.prepare(numbered.request([sample.responses[i] for i in order]), mode)
+        prepared = self.preparer.prepare(numbered.request([sample.responses[i] for i in order]))
         return prepared, [sample.rankings[i] for i in order]
 
     def _text(self, numbered: Numbered, draw: random.Random) -> Prepared:

@@ -20,6 +20,9 @@ from yoj.runtime.manifest import LayoutName, Readout
 
 from .errors import RecipeError
 
+PRESETS = Path(__file__).parent / "presets"
+"""Whole recipes to start from."""
+
 Objective: TypeAlias = Literal["n_way", "plackett_luce", "bradley_terry", "joint", "language"]
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
 
-from yoj.runtime.errors import MediaError, YojError
+from yoj.runtime.errors import LengthError, MediaError, YojError
+from yoj.runtime.jsonl import Line, line_request
 from yoj.runtime.manifest import Mode
 from yoj.runtime.prepare import Preparer
 from yoj.runtime.request import Request
@@ -28,19 +29,12 @@ class Language(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     target: str
 
 
-class Sample(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One line, in the fields of the reference's training data."""
+class Sample(Line, frozen=True, forbid_unknown_fields=True):
+    """One line as ``yoj-score`` reads it, with what only training uses, and no field of another name.
 
-    prompt: str
-    responses: list[str]
-    rankings: list[float] | None = None
-    """[N] 1 = best, ties allowed. Only objective ``language`` does without."""
-    image: str | list[str] | None = None
-    """Path, or paths, relative to the folder of the file."""
-    video: str | list[str] | None = None
-    """A video file or a folder of frames, or the frames."""
-    seconds_between_frames: float | None = None
-    """Of a folder or list of frames; 4 where it is left out."""
+    Objective ``language`` alone does without rankings.
+    """
+
     language: Language | None = None
     kind: str | None = None
     """Free text; evaluations report it apart."""
@@ -70,19 +64,11 @@ class Numbered:
 
     def request(self, responses: Sequence[str] | None = None, prompt: str | None = None) -> Request:
         """What the runtime packs, with other texts where they are given."""
-        sample = self.sample
-        images = [sample.image] if isinstance(sample.image, str) else sample.image or []
-        video = sample.video
-        return Request(
-            sample.prompt if prompt is None else prompt,
-            sample.responses if responses is None else list(responses),
-            [self.folder / image for image in images],
-            [self.folder / frame for frame in video]
-            if isinstance(video, list)
-            else self.folder / video
-            if video
-            else None,
-            1 / sample.seconds_between_frames if sample.seconds_between_frames else None,
+        whole = line_request(self.sample, self.folder)
+        return replace(
+            whole,
+            prompt=whole.prompt if prompt is None else prompt,
+            responses=whole.responses if responses is None else list(responses),
         )
 
 
@@ -178,8 +164,10 @@ def _check_pack(request: Request, mode: Mode | None, preparer: Preparer, recipe:
         prepared = preparer.prepare(request, mode)
     except MediaError as error:
         return "unreadable media", str(error)
+    except LengthError as error:
+        return "too long", f"{error.tokens:,} tokens; max_length of the recipe is {recipe.max_length:,}"
     except YojError as error:
-        return ("too long" if "tokens; the limit" in str(error) else "cannot be packed"), str(error)
+        return "cannot be packed", str(error)
     rows = sum(medium.rows for medium in prepared.media)
     if rows > recipe.max_vision_tokens:
         text = f"{rows:,} visual tokens; max_vision_tokens of the recipe is {recipe.max_vision_tokens:,}"

@@ -32,10 +32,9 @@ def load(recipe: Recipe, skip: bool, packs: bool, note: Callable[[str], None]) -
 
     Raises:
         DataError: samples cannot be trained on.
-        CheckpointError: the base model cannot be used.
+        CheckpointError: the base model cannot be used, where samples are packed.
     """
-    checkpoint = open_base(recipe)
-    preparer = make_preparer(checkpoint, open_family(checkpoint), recipe)
+    preparer = open_preparer(recipe) if packs else None
     found: list[list[Numbered]] = []
     for name in (recipe.data, recipe.held_out):
         if name is None:
@@ -43,7 +42,7 @@ def load(recipe: Recipe, skip: bool, packs: bool, note: Callable[[str], None]) -
             continue
         file = Path(name)
         samples, problems = read_samples(file, ranked=recipe.objective != "language")
-        if packs:
+        if preparer is not None:
             problems += _check_share(samples, preparer, recipe, file.name)
         try:
             refuse(problems, file, skip, note if place().rank == 0 else _ignore)
@@ -54,6 +53,16 @@ def load(recipe: Recipe, skip: bool, packs: bool, note: Callable[[str], None]) -
         wrong = {problem.line for problem in problems}
         found.append([numbered for numbered in samples if numbered.line not in wrong])
     return found[0], found[1]
+
+
+def open_preparer(recipe: Recipe) -> Preparer:
+    """The packing of a recipe's base model, without its weights.
+
+    Raises:
+        CheckpointError: the base model cannot be used.
+    """
+    checkpoint = open_base(recipe)
+    return make_preparer(checkpoint, open_family(checkpoint), recipe)
 
 
 def _check_share(samples: Sequence[Numbered], preparer: Preparer, recipe: Recipe, name: str) -> list[Problem]:

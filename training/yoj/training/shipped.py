@@ -21,6 +21,7 @@ from yoj.export.checkpoint import Checkpoint
 from yoj.export.reference import Reference
 from yoj.runtime import Request, Scorer
 
+from .evaluation import hit
 from .samples import Numbered, read_samples
 from .shapes import Recipe as Shapes
 from .shapes import write_items
@@ -83,14 +84,14 @@ def measure(folder: Path, items: int) -> Figures:
         blind_requests = [Request(s.sample.prompt, s.sample.responses) for s in samples]
         blind = [judgement.scores for judgement in scorer.score_batch(blind_requests)]
         expected = _reference(folder, samples, scorer)
-    hits = [_hit(scores, numbered) for scores, numbered in zip(seen, samples, strict=True)]
+    hits = [hit(scores, numbered) for scores, numbered in zip(seen, samples, strict=True)]
     kinds = sorted({numbered.sample.kind or "" for numbered in samples})
-    of = {k: [hit for hit, s in zip(hits, samples, strict=True) if s.sample.kind == k] for k in kinds}
+    of = {k: [right for right, s in zip(hits, samples, strict=True) if s.sample.kind == k] for k in kinds}
     pairs = list(zip(seen, expected, strict=True))
     return Figures(
         items=len(samples),
         best_of_4=float(np.mean(hits)),
-        text_alone=float(np.mean([_hit(scores, s) for scores, s in zip(blind, samples, strict=True)])),
+        text_alone=float(np.mean([hit(scores, s) for scores, s in zip(blind, samples, strict=True)])),
         kinds={kind: float(np.mean(found)) for kind, found in of.items()},
         agreement=float(np.mean([np.argmax(a) == np.argmax(b) for a, b in pairs])),
         difference=max(float(np.abs(np.array(a) - np.array(b)).max()) for a, b in pairs),
@@ -115,11 +116,6 @@ def _reference(folder: Path, samples: Sequence[Numbered], scorer: Scorer) -> lis
     reference = Reference(checkpoint, open_family(checkpoint))
     rows = tqdm(samples, desc=folder.name, disable=None)
     return [tuple(reference.score(scorer.prepare(s.request()), scorer.family).tolist()) for s in rows]
-
-
-def _hit(scores: Sequence[float], numbered: Numbered) -> bool:
-    rankings = numbered.sample.rankings or []
-    return rankings[int(np.argmax(scores))] == min(rankings)
 
 
 if __name__ == "__main__":

@@ -109,10 +109,9 @@ class Trainer:
             if step % self.recipe.log_every == 0 or step == self.steps:
                 self._log(seen, step, time.perf_counter() - begin, note)
                 seen, begin = torch.zeros_like(seen), time.perf_counter()
-            if step % self.recipe.evaluate_every == 0 or step == self.steps:
-                results = self._evaluate(note)
+            results = self._evaluate(note) if step % self.recipe.evaluate_every == 0 or step == self.steps else {}
             if step % self.recipe.save_every == 0 or step == self.steps:
-                self._save(results if step % self.recipe.evaluate_every == 0 or step == self.steps else {})
+                self._save(results)
             if step == self.steps:
                 break
         bar.close()
@@ -142,7 +141,7 @@ class Trainer:
 
     def _learn(self, batch: Batch, seen: torch.Tensor) -> tuple[bool, torch.Tensor]:
         """Forward and backward of one batch, and the step where the batch completes one."""
-        self._seed(batch)
+        self._seed()
         self.model.train()
         settings = self.recipe.optimiser
         with self.accelerator.accumulate(self.model), attention(self.accelerator.device):
@@ -181,12 +180,11 @@ class Trainer:
             total = getattr(objectives, recipe.objective)(scores, rankings)
         return Loss(total, right(scores.detach(), batch.rankings_RN))
 
-    def _seed(self, batch: Batch) -> None:
+    def _seed(self) -> None:
         """Dropout of a batch depends on the recipe and the place in the run alone, however many processes train."""
         here = self.feed.place
         number = (self.state.step_in_epoch - 1) * here.processes + here.rank
         torch.manual_seed(_number(self.recipe, (self.state.epoch, number)))
-        del batch
 
     def _stop(self, lines: Sequence[int], what: str, value: float) -> None:
         file = self.out / f"failed-batch-{self.state.global_step}.json"
