@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint bench bench-packed clean
+.PHONY: demo test lint bench bench-packed judges clean
 demo: $(VENV)/.ready
 	$(BIN)/python examples/demo.py
 
@@ -23,6 +23,15 @@ bench: $(VENV)/.ready
 
 bench-packed: $(VENV)/.ready
 	$(BIN)/python -m yoj.bench.packed_vs_separate --like tests/golden/data/checkpoint-merged
+
+judges: $(VENV)/.ready
+	OMP_NUM_THREADS=1 $(BIN)/yoj-train small qwen3_vl .judges
+	OMP_NUM_THREADS=1 $(BIN)/yoj-train small molmo2 .judges
+	mkdir -p checkpoints
+	cp -rT .judges/shapes-qwen3_vl checkpoints/shapes-qwen3_vl
+	cp -rT .judges/shapes-molmo2 checkpoints/shapes-molmo2
+	$(BIN)/python -m yoj.training.shipped checkpoints/shapes-qwen3_vl checkpoints/shapes-molmo2 \
+		--out checkpoints/figures.json
 
 $(VENV)/.ready: pyproject.toml
 	$(PYTHON) -m venv $(VENV)

@@ -56,7 +56,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for name in ("image", "video", "seconds_between_frames"):
             line.pop(name, None)
     (folder / "train.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    write_base("molmo2", (text for line in lines for text in (line["prompt"], *line["responses"])), folder / "base")
+    write_base(
+        "molmo2", (text for line in lines for text in (line["prompt"], *line["responses"])), folder / "base", layers=4
+    )
     train_alone(folder, "reference", accumulation=2)
     return folder
 

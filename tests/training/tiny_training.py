@@ -63,7 +63,7 @@ class Setup:
     def make(cls, folder: Path, write: Callable[[Path], None] = write_data) -> Setup:
         write(folder)
         for family in FAMILIES:
-            write_base(family, texts_of(folder / "train.jsonl") * 3, folder / family)
+            write_base(family, texts_of(folder / "train.jsonl") * 3, folder / family, layers=4)
         return cls(folder)
 
     def recipe(self, family: str, out: str, **settings: Any) -> Recipe:

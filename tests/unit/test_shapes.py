@@ -266,12 +266,12 @@ def test_captions_have_one_right_answer_of_every_kind():
     captions = [make_caption("words", Recipe(1500, seed=0), index) for index in range(1500)]
     kinds = Counter(fields["kind"] for fields, _ in captions)
     assert set(kinds) == {"caption", *KINDS}
-    assert 0.45 < kinds["caption"] / 1500 < 0.55
+    assert 0.35 < kinds["caption"] / 1500 < 0.45
     videos = Counter(fields["kind"] for fields, frames in captions if len(frames) > 1)
     assert set(videos) == {"caption", "moves"}
     for fields, _ in captions:
         assert len(fields["responses"]) == 1
-        if fields["kind"] == "caption":
+        if fields["prompt"] in ("Describe the picture.", "Describe the video."):
             assert len(places(fields["responses"][0])) == 4
 
 

@@ -23,7 +23,8 @@ from yoj.export.layout import render_layout
 from yoj.runtime import Request
 from yoj.runtime.prepare import Preparer, Rules
 from yoj.training.errors import RecipeError
-from yoj.training.small import MAX_FRAMES, VOCABULARY, write_base
+from yoj.training.small import MAX_FRAMES, write_base
+from yoj.training.small_tokenizer import VOCABULARY
 
 FAMILIES = ("molmo2", "qwen3_vl")
 COLOURS = "red blue green yellow purple orange black white".split()  # noqa: SIM905
@@ -106,11 +107,11 @@ def test_visual_tokens(merged, family):
         return int(np.isin(ids, preparer.family.visual_tokens).sum())
 
     # Molmo2 sees a picture twice: as a whole and as its one crop.
-    assert visual(images=[noise[0]]) == {"molmo2": 32, "qwen3_vl": 16}[family]
-    assert visual(images=[noise[0, :, :40]]) == {"molmo2": 32, "qwen3_vl": 24}[family]
+    assert visual(images=[noise[0]]) == {"molmo2": 8, "qwen3_vl": 4}[family]
+    assert visual(images=[noise[0, :, :40]]) == {"molmo2": 8, "qwen3_vl": 6}[family]
     # Qwen3-VL takes two frames at once.
     for frames in (2, 6, MAX_FRAMES):
-        tokens = {"molmo2": 16 * frames, "qwen3_vl": 8 * frames}[family]
+        tokens = {"molmo2": 4 * frames, "qwen3_vl": 2 * frames}[family]
         assert visual(video=list(noise[:frames]), fps=1.0) == tokens
 
 

@@ -9,13 +9,14 @@ from .recipe import Optimiser
 
 
 def make_optimizers(judge: Judge, settings: Optimiser) -> list[torch.optim.Optimizer]:
-    """AdamW for every trained weight, or Muon for the matrices of the decoder layers and AdamW for the others.
+    """AdamW for every trained weight, or Muon for the matrices between embeddings and heads and AdamW for the others.
 
     Muon's steps are scaled to the size that AdamW's have, so one learning rate serves both (Liu et al., "Muon is
     scalable for LLM training", arXiv 2502.16982).
     """
     trained = [parameter for parameter in judge.parameters() if parameter.requires_grad]
-    inside = {id(parameter) for parameter in judge.blocks.parameters()}
+    hidden = [p for name, p in judge.vision.named_parameters() if "embed" not in name]
+    inside = {id(parameter) for parameter in (*hidden, *judge.blocks.parameters())}
     matrices = [p for p in trained if settings.kind == "muon" and p.dim() == 2 and id(p) in inside]
     chosen = {id(parameter) for parameter in matrices}
     others = [parameter for parameter in trained if id(parameter) not in chosen]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,20 +16,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
-from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
 from yoj.export.checkpoint import SEPARATOR
 
 from .errors import RecipeError
+from .small_tokenizer import END_OF_TEXT, tokenizer_config, train_tokenizer
 
 IMAGE_SIDE = 64
 """Pixels of the pictures that the models are made for; other sizes work."""
 CONTEXT = 2048
 MAX_FRAMES = 16
 """Of a video; an even number."""
-VOCABULARY = 640
-"""At most so many tokens that are not special. Training stops by itself once every word that occurs twice is one
-token; about 100 words come to 500."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +34,6 @@ class Trunk:
     """Sizes of the text trunk of either family."""
 
     D: int = 128
-    layers: int = 4
     heads: int = 4
     kv_heads: int = 2
     head_dim: int = 32
@@ -56,7 +52,7 @@ class Vision:
     intermediate: int = 384
     layers: int = 4
     """That are stored and used."""
-    patch: int = 8
+    patch: int = 16
 
 
 @dataclass(frozen=True)
@@ -85,14 +81,6 @@ FEATURE_GAIN = 0.3
 """Of what makes the visual features: they stand beside the tokens, and should neither drown them nor go under."""
 POSITION_STD = 0.1
 
-# The rule of Qwen2 and Qwen3: single digits, and newlines joined to the punctuation before them.
-WORDS = (
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-)
-BETWEEN = ("user\n", "assistant\n", "Image 1", "<0.5 seconds>")
-"""What templates and processors put between the texts."""
-
-END_OF_TEXT = "<|endoftext|>"
 BASE_SPECIAL = (END_OF_TEXT, "<|im_start|>", "<|im_end|>")
 MOLMO2_SPECIAL = (
     "<im_start>", "<im_end>", "<im_patch>", "<im_col>", "<low_res_im_start>", "<|image|>", "<im_low>",
@@ -100,10 +88,11 @@ MOLMO2_SPECIAL = (
 )  # fmt: skip
 """In the second embedding table, together with the separator."""
 QWEN_SPECIAL = ("<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>")
-HALF = [0.5, 0.5, 0.5]
+MEAN, STD = [0.17, 0.17, 0.17], [0.25, 0.25, 0.25]
+"""Of pixels before the first layer: the background of the pictures of `shapes` comes near 0."""
 
 
-def write_base(family: str, texts: Iterable[str], folder: Path, seed: int = 0) -> None:
+def write_base(family: str, texts: Iterable[str], folder: Path, seed: int = 0, layers: int = 8) -> None:
     """Write a base model with random weights and a tokenizer of its own.
 
     Args:
@@ -111,6 +100,7 @@ def write_base(family: str, texts: Iterable[str], folder: Path, seed: int = 0) -
         texts: prompts and responses from which the tokenizer learns its words.
         folder: is made; files in it are replaced.
         seed: of the weights. The tokenizer depends on the texts alone.
+        layers: of the trunk.
 
     Raises:
         RecipeError: another family.
@@ -124,57 +114,13 @@ def write_base(family: str, texts: Iterable[str], folder: Path, seed: int = 0) -
     tokenizer.save(str(folder / "tokenizer.json"))
     template = Path(__file__).parent / "templates" / f"{family}.jinja"
     (folder / "chat_template.jinja").write_bytes(template.read_bytes())
-    settings = {"config.json": parts.config(ids), "tokenizer_config.json": _tokenizer_config(ids, parts.tokens)}
+    settings = {
+        "config.json": parts.config(ids, layers),
+        "tokenizer_config.json": tokenizer_config(ids, parts.tokens, CONTEXT),
+    }
     for name, values in (settings | parts.processors()).items():
         (folder / name).write_text(json.dumps(values, indent=2) + "\n", "utf-8")
-    save_file(parts.tensors(ids, seed), folder / "model.safetensors", metadata={"format": "pt"})
-
-
-def train_tokenizer(texts: Iterable[str], special: Iterable[str]) -> Tokenizer:
-    """Byte-level BPE; the special tokens follow the learned ones, in their order.
-
-    Args:
-        texts: from which it learns.
-        special: tokens that stand for no text.
-    """
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.normalizer = normalizers.NFC()  # pyright: ignore[reportAttributeAccessIssue]
-    split = pre_tokenizers.Split(Regex(WORDS), "isolated")
-    byte_level = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([split, byte_level])  # pyright: ignore[reportAttributeAccessIssue]
-    tokenizer.decoder = decoders.ByteLevel()  # pyright: ignore[reportAttributeAccessIssue]
-    tokenizer.post_processor = processors.ByteLevel(trim_offsets=False)  # pyright: ignore[reportAttributeAccessIssue]
-    trainer = trainers.BpeTrainer(
-        vocab_size=VOCABULARY,
-        min_frequency=2,
-        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
-        show_progress=False,
-    )
-    tokenizer.train_from_iterator(_as_packed(texts), trainer)
-    tokenizer.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in special])
-    return tokenizer
-
-
-def _as_packed(texts: Iterable[str]) -> Iterator[str]:
-    """The texts between the newlines that a pack puts around them, so that those are learned too."""
-    for text in texts:
-        yield from BETWEEN
-        yield f"\n\n{text}\n\n"
-
-
-def _tokenizer_config(ids: Mapping[str, int], tokens: Mapping[str, str]) -> dict[str, Any]:
-    plain = {"lstrip": False, "normalized": False, "rstrip": False, "single_word": False, "special": True}
-    return {
-        "add_prefix_space": False,
-        "added_tokens_decoder": {str(number): {"content": token} | plain for token, number in ids.items()},
-        "additional_special_tokens": [token for token in ids if token != END_OF_TEXT],
-        "eos_token": "<|im_end|>",
-        "model_max_length": CONTEXT,
-        "pad_token": END_OF_TEXT,
-        "tokenizer_class": "Qwen2Tokenizer",
-        "unk_token": None,
-        **tokens,
-    }
+    save_file(parts.tensors(ids, seed, layers), folder / "model.safetensors", metadata={"format": "pt"})
 
 
 class _Draw:
@@ -204,7 +150,7 @@ def _residual_gain(layers: int) -> float:
     return 1 / math.sqrt(2 * layers)
 
 
-def _text_config(model_type: str) -> dict[str, Any]:
+def _text_config(model_type: str, layers: int) -> dict[str, Any]:
     """What the two families say of their trunks in the same words."""
     return {
         "model_type": model_type,
@@ -214,13 +160,13 @@ def _text_config(model_type: str) -> dict[str, Any]:
         "intermediate_size": TRUNK.intermediate,
         "max_position_embeddings": CONTEXT,
         "num_attention_heads": TRUNK.heads,
-        "num_hidden_layers": TRUNK.layers,
+        "num_hidden_layers": layers,
         "num_key_value_heads": TRUNK.kv_heads,
         "rope_theta": TRUNK.rope_theta,
     }
 
 
-def _molmo2_config(ids: Mapping[str, int]) -> dict[str, Any]:
+def _molmo2_config(ids: Mapping[str, int], layers: int) -> dict[str, Any]:
     vit, adapter = _molmo2_vision_config()
     return {
         "architectures": ["Molmo2ForConditionalGeneration"],
@@ -238,7 +184,7 @@ def _molmo2_config(ids: Mapping[str, int]) -> dict[str, Any]:
         "image_start_token_id": ids["<im_start>"],
         "low_res_image_start_token_id": ids["<low_res_im_start>"],
         "text_config": {
-            **_text_config("molmo2_text"),
+            **_text_config("molmo2_text", layers),
             "additional_vocab_size": len(MOLMO2_SPECIAL) + 1,
             "layer_norm_eps": 1e-6,
             "norm_after": False,
@@ -284,8 +230,8 @@ def _molmo2_vision_config() -> tuple[dict[str, Any], dict[str, Any]]:
 def _molmo2_processors() -> dict[str, dict[str, Any]]:
     shared = {
         "do_convert_rgb": True,
-        "image_mean": HALF,
-        "image_std": HALF,
+        "image_mean": MEAN,
+        "image_std": STD,
         "patch_size": VISION.patch,
         "pooling_size": list(ADAPTER.pooling),
         "processor_class": "Molmo2Processor",
@@ -315,13 +261,13 @@ def _molmo2_processors() -> dict[str, dict[str, Any]]:
     }
 
 
-def _molmo2_tensors(ids: Mapping[str, int], seed: int) -> dict[str, NDArray[np.float32]]:
-    draw, gain = _Draw(seed), _residual_gain(TRUNK.layers)
+def _molmo2_tensors(ids: Mapping[str, int], seed: int, layers: int) -> dict[str, NDArray[np.float32]]:
+    draw, gain = _Draw(seed), _residual_gain(layers)
     text, rows, wide = "model.transformer", ids[MOLMO2_SPECIAL[0]], TRUNK.heads * TRUNK.head_dim
     draw.normal(f"{text}.wte.embedding", (rows, TRUNK.D), EMBEDDING_STD)
     draw.normal(f"{text}.wte.new_embedding", (len(MOLMO2_SPECIAL) + 1, TRUNK.D), EMBEDDING_STD)
     draw.normal("lm_head.weight", (rows, TRUNK.D), EMBEDDING_STD)
-    for i in range(TRUNK.layers):
+    for i in range(layers):
         block = f"{text}.blocks.{i}"
         draw.norm(f"{block}.attn_norm", TRUNK.D)
         draw.norm(f"{block}.ff_norm", TRUNK.D)
@@ -359,9 +305,9 @@ def _molmo2_vision(draw: _Draw) -> None:
     draw.matrix(f"{vision}.image_projector.w2", TRUNK.D, ADAPTER.intermediate, gain=FEATURE_GAIN)
 
 
-def _qwen_config(ids: Mapping[str, int]) -> dict[str, Any]:
+def _qwen_config(ids: Mapping[str, int], layers: int) -> dict[str, Any]:
     text = {
-        **_text_config("qwen3_vl_text"),
+        **_text_config("qwen3_vl_text", layers),
         "rms_norm_eps": 1e-6,
         "rope_scaling": {"mrope_interleaved": True, "mrope_section": list(TRUNK.sections), "rope_type": "default"},
         "tie_word_embeddings": True,
@@ -398,8 +344,8 @@ def _qwen_config(ids: Mapping[str, int]) -> dict[str, Any]:
 
 def _qwen_processors() -> dict[str, dict[str, Any]]:
     shared = {
-        "image_mean": HALF,
-        "image_std": HALF,
+        "image_mean": MEAN,
+        "image_std": STD,
         "merge_size": MERGE,
         "patch_size": VISION.patch,
         "processor_class": "Qwen3VLProcessor",
@@ -419,11 +365,11 @@ def _qwen_processors() -> dict[str, dict[str, Any]]:
     return {"preprocessor_config.json": shared | image, "video_preprocessor_config.json": shared | video}
 
 
-def _qwen_tensors(ids: Mapping[str, int], seed: int) -> dict[str, NDArray[np.float32]]:
-    draw, gain = _Draw(seed), _residual_gain(TRUNK.layers)
+def _qwen_tensors(ids: Mapping[str, int], seed: int, layers: int) -> dict[str, NDArray[np.float32]]:
+    draw, gain = _Draw(seed), _residual_gain(layers)
     text, wide = "model.language_model", TRUNK.heads * TRUNK.head_dim
     draw.normal(f"{text}.embed_tokens.weight", (max(ids.values()) + 1, TRUNK.D), EMBEDDING_STD)
-    for i in range(TRUNK.layers):
+    for i in range(layers):
         layer = f"{text}.layers.{i}"
         draw.norm(f"{layer}.input_layernorm", TRUNK.D)
         draw.norm(f"{layer}.post_attention_layernorm", TRUNK.D)
@@ -470,9 +416,9 @@ class _Parts:
     special: tuple[str, ...]
     tokens: Mapping[str, str]
     """Settings of the tokenizer beyond the common ones."""
-    config: Callable[[Mapping[str, int]], dict[str, Any]]
+    config: Callable[[Mapping[str, int], int], dict[str, Any]]
     processors: Callable[[], dict[str, dict[str, Any]]]
-    tensors: Callable[[Mapping[str, int], int], dict[str, NDArray[np.float32]]]
+    tensors: Callable[[Mapping[str, int], int, int], dict[str, NDArray[np.float32]]]
 
 
 _FAMILIES = {

@@ -1,33 +1,33 @@
-"""The small judges that ship with the project, from nothing: data, captions, checks, judge."""
+"""The small judges that ship with the project, from nothing: data, base in two stages, judge."""
 
 from __future__ import annotations
 
 import json
 import shutil
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import torch
 from safetensors.torch import load_file, save_file
 
 from yoj.export.checkpoint import ADAPTER_CONFIG
+from yoj.export.head import SETTINGS
 
-from .checkpoints import COPIED, HEAD, MODEL, newest
-from .deepen import deepen
-from .recipe import Recipe, read_recipe
+from .checkpoints import ADAPTER, COPIED, HEAD, MODEL, copy_files, newest
+from .recipe import PRESETS, Recipe, read_recipe
 from .setup import load
 from .shapes import Recipe as Shapes
-from .shapes import write_captions, write_checks, write_items
+from .shapes import write_captions, write_items
 from .small import write_base
 from .trainer import Trainer
 
-PRESETS = Path(__file__).parent / "presets"
-CAPTIONS, CHECKS, ITEMS, HELD_OUT = 60_000, 45_000, 30_000, 2_000
-DEEPER = 4
-"""Layers that are added between captions and checks."""
+CAPTIONS, ITEMS, HELD_OUT = 40_000, 24_000, 2_000
+MARKS = 0.6
+"""Share of the captions of the second stage that have marks."""
 TEXTS = 5_000
 """Lines that the tokenizer is trained on."""
-SHIPPED = ("adapter_model.safetensors", HEAD, "reward_model_config.json", "tokenizer.json", *COPIED[2:])
+SHIPPED = (ADAPTER, HEAD, SETTINGS, "tokenizer.json", *COPIED[2:])
 
 
 def make(family: str, folder: Path, seed: int, note: Callable[[str], None]) -> None:
@@ -43,14 +43,17 @@ def make(family: str, folder: Path, seed: int, note: Callable[[str], None]) -> N
     start = folder / f"start-{family}"
     if not (start / MODEL).is_file():
         write_base(family, _texts(folder), start, seed)
-    base, deep = folder / f"base-{family}", folder / f"deep-{family}"
+    base = folder / f"base-{family}"
     if not (base / MODEL).is_file():
-        captioner = train("small-captions", folder, _stage(f"start-{family}", f"run-captions-{family}", seed), note)
-        shutil.rmtree(deep, ignore_errors=True)
-        deepen(captioner, deep, DEEPER, seed)
-        checker = train("small-checks", folder, _stage(deep.name, f"run-checks-{family}", seed), note)
-        _as_released(checker, base)
-    judge = train("small-judge", folder, _stage(f"base-{family}", f"run-judge-{family}", seed), note)
+        captioner = train("small-captions", folder, _stage(start.name, f"run-captions-{family}", seed), note)
+        reader = train(
+            "small-marks",
+            folder,
+            _stage(f"{captioner.parent.name}/{captioner.name}", f"run-marks-{family}", seed),
+            note,
+        )
+        _as_released(reader, base)
+    judge = train("small-judge", folder, _stage(base.name, f"run-judge-{family}", seed), note)
     ship(judge, base, folder / f"shapes-{family}")
     note(f"{folder / f'shapes-{family}'}: {(judge / 'evaluation.json').read_text('utf-8').strip()}")
 
@@ -60,12 +63,13 @@ def _stage(base: str, out: str, seed: int) -> list[str]:
 
 
 def write_data(folder: Path, seed: int, note: Callable[[str], None]) -> None:
-    """The task: captions and checks for a base, items for a judge, and held-out ones of all."""
+    """The task: captions and marked captions for a base, items for a judge, and held-out ones of all."""
+    marked = partial(write_captions, marks=MARKS)
     for name, write, count in (
         ("captions_held_out", write_captions, 1000),
         ("captions", write_captions, CAPTIONS),
-        ("checks_held_out", write_checks, 500),
-        ("checks", write_checks, CHECKS),
+        ("marked_held_out", marked, 1000),
+        ("marked", marked, CAPTIONS),
         ("held_out", write_items, HELD_OUT),
         ("train", write_items, ITEMS),
     ):
@@ -90,9 +94,7 @@ def ship(judge: Path, base: Path, out: Path) -> None:
     """Put adapter, head and base into one folder, without what only training needs."""
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)
-    for name in SHIPPED:
-        if (judge / name).is_file():
-            shutil.copyfile(judge / name, out / name)
+    copy_files(SHIPPED, judge, out)
     config = json.loads((judge / ADAPTER_CONFIG).read_text("utf-8")) | {"base_model_name_or_path": "base"}
     (out / ADAPTER_CONFIG).write_text(json.dumps(config, indent=2) + "\n", "utf-8")
     shutil.copytree(base, out / "base")
@@ -101,15 +103,13 @@ def ship(judge: Path, base: Path, out: Path) -> None:
 def _as_released(run: Path, base: Path) -> None:
     """A trained base in bfloat16, as bases are released; the judge is trained on these values."""
     base.mkdir(parents=True, exist_ok=True)
-    for name in (*COPIED, "tokenizer.json"):
-        if (run / name).is_file():
-            shutil.copyfile(run / name, base / name)
+    copy_files((*COPIED, "tokenizer.json"), run, base)
     tensors = {name: value.to(torch.bfloat16) for name, value in load_file(run / MODEL).items()}
     save_file(tensors, base / MODEL, {"format": "pt"})
 
 
 def _texts(folder: Path) -> Iterator[str]:
-    for name in ("captions", "train"):
+    for name in ("captions", "marked", "train"):
         with (folder / f"{name}.jsonl").open(encoding="utf-8") as lines:
             for _, line in zip(range(TEXTS), lines, strict=False):
                 entry = json.loads(line)

@@ -1,7 +1,7 @@
 """Preference data about simple shapes, in which text alone says nothing about which answer is best."""
 
 from .answers import KINDS
-from .dataset import Item, Recipe, make_caption, make_check, make_item, write_captions, write_checks, write_items
+from .dataset import Item, Recipe, make_caption, make_item, write_captions, write_items
 from .questions import RESPONSES
 
 __all__ = [
@@ -10,9 +10,7 @@ __all__ = [
     "Item",
     "Recipe",
     "make_caption",
-    "make_check",
     "make_item",
     "write_captions",
-    "write_checks",
     "write_items",
 ]

@@ -17,15 +17,18 @@ import msgspec
 import numpy as np
 from PIL import Image
 
-from .answers import KINDS, STYLES, Answer, Claim, Question, count, grade
+from .answers import KINDS, Answer, Question, grade
+from .lessons import answer, describe
 from .questions import RESPONSES, draw
 from .render import render
-from .scene import Description, Scene, draw_moving_scene, draw_scene
-from .words import ask, caption, marked, say
+from .scene import Scene
+from .words import ask, caption, say
 
 VIDEO_SHARE = 0.12
-MARKED_SHARE, BEST_SHARE = 0.67, 0.35
-"""Of checks: marked captions, and right answers among the judged ones beyond their chance."""
+DESCRIBED = 0.4
+"""Share of descriptions among captions; the rest answer questions."""
+LESSONS = {"identify": 1, "where": 4, "count": 3, "front": 3, "specific": 1, "moves": 2}
+"""How frequent answers to the kinds are among captions: those that are learnt last the most."""
 SECONDS_BETWEEN_FRAMES = 1.0
 
 
@@ -99,52 +102,18 @@ def make_item(name: str, recipe: Recipe, index: int) -> Item:
     return Item(scene, seed % 2**53, question, answers, render(scene, rng))
 
 
-def make_caption(name: str, recipe: Recipe, index: int) -> tuple[dict[str, Any], list[np.ndarray]]:
+def make_caption(name: str, recipe: Recipe, index: int, marks: float = 0.0) -> tuple[dict[str, Any], list[np.ndarray]]:
     """The caption at `index` of the file `name`, without its pictures' paths, and its frames.
 
-    Every other one is a dense caption, the rest are questions with their right answer.
+    It describes a scene or answers a question. A share `marks` of both has marks; see `lessons`.
     """
     rng = random.Random(_seed("caption", name, recipe.seed, index))
-    if rng.random() < 0.5:
-        scene = draw_moving_scene(rng) if rng.random() < VIDEO_SHARE else draw_scene(rng)
-        prompt, target = caption(scene)
-        return {"prompt": prompt, "responses": [target], "kind": "caption"}, render(scene, rng)
-    # Four answers are what every kind can have; only the right one is kept.
-    question, answers, scene = draw(rng, _draw_kind(rng, list(recipe.kinds)), 4)
-    best = max(answers, key=lambda answer: grade(scene, question, answer).quality)
-    answer = Answer(_right(scene, question, best.claim), rng.choice(STYLES))
-    fields = {"prompt": ask(question), "responses": [say(question, answer)], "kind": question.kind}
-    return fields, render(scene, rng)
-
-
-def make_check(name: str, recipe: Recipe, index: int) -> tuple[dict[str, Any], list[np.ndarray]]:
-    """The check at `index` of the file `name`: words, and whether they are right, for language modelling.
-
-    Two of three are dense captions in which about half of the attributes were exchanged; half of them are followed by
-    ``+`` where they are right and ``-`` where they are not. The others are one answer of an item, followed by its grade
-    in words. Neither can be told from the text before it: what is exchanged is drawn for each word alone.
-    """
-    rng = random.Random(_seed("check", name, recipe.seed, index))
-    if rng.random() < MARKED_SHARE:
-        scene = draw_moving_scene(rng) if rng.random() < VIDEO_SHARE else draw_scene(rng)
-        prompt, target = caption(scene)
-        return {"prompt": prompt, "responses": [marked(target, rng)], "kind": "check"}, render(scene, rng)
-    item = make_item(name, recipe, index)
-    fields = item.fields()
-    best = fields["rankings"].index(1)
-    chosen = best if rng.random() < BEST_SHARE else rng.randrange(len(fields["responses"]))
-    judged = f"{fields['responses'][chosen]}\n\n{fields['grades'][chosen]}"
-    return {"prompt": fields["prompt"], "responses": [judged], "kind": "verdict"}, item.frames
-
-
-def _right(scene: Scene, question: Question, best: Claim) -> Claim:
-    """The claim that is right without comparison; `best` is so already but for counts and descriptions."""
-    if question.kind == "count":
-        return Claim("number", number=count(scene, question.about))
-    if question.kind == "specific":
-        looks = scene.places[question.place]
-        return Claim("look", Description(*looks[0])) if looks else Claim("nothing")
-    return best
+    marked = rng.random() < marks
+    if rng.random() < DESCRIBED:
+        lesson = describe(rng, rng.random() < VIDEO_SHARE, marked)
+    else:
+        lesson = answer(rng, rng.choices(list(LESSONS), list(LESSONS.values()))[0], marked)
+    return {"prompt": lesson.prompt, "responses": [lesson.text], "kind": lesson.kind}, render(lesson.scene, rng)
 
 
 def _save(folder: Path, path: str, frames: list[np.ndarray]) -> dict[str, Any]:
@@ -187,14 +156,11 @@ def write_items(folder: Path, name: str, recipe: Recipe, progress: Callable[[int
     _write(folder, name, recipe.items, make, progress)
 
 
-def write_captions(folder: Path, name: str, recipe: Recipe, progress: Callable[[int], None]) -> None:
-    """Writes captions, each with one right response, in the same layout as `write_items`.
+def write_captions(
+    folder: Path, name: str, recipe: Recipe, progress: Callable[[int], None], marks: float = 0.0
+) -> None:
+    """Writes captions, each with one response, in the same layout as `write_items`; for `marks` see `make_caption`.
 
     They are for language modelling; the recipe's number of answers does not matter to them.
     """
-    _write(folder, name, recipe.items, lambda index: make_caption(name, recipe, index), progress)
-
-
-def write_checks(folder: Path, name: str, recipe: Recipe, progress: Callable[[int], None]) -> None:
-    """Writes checks in the same layout as `write_captions`, for language modelling as well."""
-    _write(folder, name, recipe.items, lambda index: make_check(name, recipe, index), progress)
+    _write(folder, name, recipe.items, lambda index: make_caption(name, recipe, index, marks), progress)

@@ -95,7 +95,7 @@ def _draft_identify(rng: random.Random, responses: int) -> Draft:
 
 def _draft_where(rng: random.Random, responses: int) -> Draft:
     look = draw_look(rng)
-    about = rng.choice([Description(None, *look[1:]), Description(None, *look[1:]), Description(*look)])
+    about = rng.choice([Description(colour=look.colour), Description(None, *look[1:])])
     places = rng.sample(range(4), responses)
     return Question("where", "where", about=about), [Claim("number", number=place) for place in places]
 
@@ -104,16 +104,16 @@ def _draft_count(rng: random.Random, responses: int) -> Draft:
     subjects = ["any", "size", "form"] if responses > 4 else ["any", "size", "form", "colour", "colour", "form"]
     subject = rng.choice(subjects)
     about = Description(**({} if subject == "any" else {subject: rng.choice(ATTRIBUTES[subject])}))
-    limit = count_limit(about, responses)
+    limit = count_limit(responses)
     while True:
         numbers = rng.sample(range(limit + 3), responses)
         if all(closest_counts(number, numbers, limit) for number in numbers):
             return Question("count", "count", about=about), [Claim("number", number=number) for number in numbers]
 
 
-def count_limit(about: Description, responses: int) -> int:
-    """The greatest count that is staged: two shapes of one colour never share a place."""
-    return 8 if responses > 4 else 4 if about.colour else 6
+def count_limit(responses: int) -> int:
+    """The greatest count that is staged."""
+    return 8 if responses > 4 else 4
 
 
 def closest_counts(number: int, numbers: Sequence[int], limit: int) -> list[int]:
@@ -208,12 +208,12 @@ def _stage_specific(rng: random.Random, task: Task) -> Scene:
 
 
 def _stage_where(rng: random.Random, task: Task) -> Scene:
-    near = [Description(colour=task.question.about.colour), Description(form=task.question.about.form)]
+    near = [Description(form=task.question.about.form)]
     while True:
         places: list[Place] = [draw_place(rng, near) for _ in PLACES]
         places[task.best.number] = (draw_look(rng, task.question.about),)
         scene = Scene(tuple(places))
-        if sum(task.question.about.fits(look) for look in scene.looks()) == 1:
+        if sum(task.question.about.colour == look.colour for look in scene.looks()) == 1:
             return scene
 
 
@@ -231,7 +231,7 @@ def _agree(one: Description, other: Description) -> bool:
 
 def _stage_count(rng: random.Random, task: Task) -> Scene:
     about, numbers = task.question.about, [claim.number for claim in task.claims]
-    real = rng.choice(closest_counts(task.best.number, numbers, count_limit(about, len(task.claims))))
+    real = rng.choice(closest_counts(task.best.number, numbers, count_limit(len(task.claims))))
     # Up to four shapes mostly have a place of their own, which is easier to read than pairs.
     spare = max(4 - real, 1 if real < 8 else 0)
     extra = rng.randint(0, spare) if about.named() else 0

@@ -23,14 +23,14 @@ PALETTE = {
 }
 # Stamps are drawn this many times larger, then averaged.
 FINE = 8
-# Of two overlapping shapes: the least visible part of the one behind, the least covered part of the smaller one,
-# and the least distance of the centres in radii of the larger one.
+# Of two overlapping shapes: the least visible part of the one behind, the least covered part of the smaller one, and
+# the least height of one centre over the other in half pixels: what is nearer stands lower, as on a floor.
 VISIBLE = 0.55
 TOUCH = 0.1
-APART = 0.45
-NOISE = 5
+HIGHER = 14
+NOISE = 3
 # Half pixels: a single shape stays well away from the borders between the places, so that its place is plain to see.
-WANDER = 9
+WANDER = 4
 
 # A shape's centre in half pixels: whole numbers, so that a stamp exists for each of the four phases.
 Spot = tuple[int, int]
@@ -79,7 +79,7 @@ def _draw_spot(rng: random.Random, look: Look, place: int, most: int) -> Spot:
 @functools.cache
 def _legible(front: Look, behind: Look, offset: Spot) -> bool:
     """Whether two shapes overlap and the one behind, `offset` half pixels away, can still be recognised."""
-    if np.hypot(*offset) / 2 < APART * max(RADII[front.size], RADII[behind.size]):
+    if -offset[1] < HIGHER:
         return False
     above, below = coverage(front, (SIDE, SIDE)), coverage(behind, (SIDE + offset[0], SIDE + offset[1]))
     overlap, area = float((above * below).sum()), float(below.sum())
@@ -122,7 +122,7 @@ def render(scene: Scene, rng: random.Random) -> list[np.ndarray]:
         stages = [[*drawn, (look, (way[0], way[1]), tint)] for way in ways]
     else:
         stages = [drawn] * scene.frames
-    grey, noise = rng.uniform(25, 95), np.random.default_rng(rng.getrandbits(64))
+    grey, noise = rng.uniform(25, 60), np.random.default_rng(rng.getrandbits(64))
     return [_paint(stage, grey, noise) for stage in stages]
 
 

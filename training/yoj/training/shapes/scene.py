@@ -100,7 +100,7 @@ def draw_partner(rng: random.Random, look: Look, description: Description | None
 
 def draw_scene(rng: random.Random) -> Scene:
     """A picture about which nothing is asked."""
-    return Scene(tuple(draw_place(rng, shares=(0.2, 0.2)) for _ in PLACES))
+    return Scene(tuple(draw_place(rng, shares=(0.2, 0.3)) for _ in PLACES))
 
 
 def draw_moving_scene(rng: random.Random) -> Scene:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import random
-import re
-
 from .answers import STAYS, Answer, Question
-from .scene import COLOURS, FORMS, PLACES, SIZES, Description, Look, Scene
+from .scene import PLACES, Description, Look, Scene
 
 NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 TALK = {
@@ -33,7 +30,7 @@ def ask(question: Question) -> str:
     return {
         "identify": f"What is in the {place}?",
         "where": f"Where is the {about}?",
-        "count": f"How many {_plural(question.about)} are there?",
+        "count": f"How many {plural(question.about)} are there?",
         "front": f"What is in front in the {place}?",
         "behind": f"What is behind in the {place}?",
         "specific": f"Describe the {place}.",
@@ -59,7 +56,7 @@ def _phrases(question: Question, answer: Answer) -> tuple[str, str, str]:
     if claim.sort == "nothing":
         return "nothing", "nothing is there", f"nothing in the {place}"
     if question.kind == "count":
-        text = f"{NUMBERS[claim.number]} {_plural(question.about, claim.number)}"
+        text = f"{NUMBERS[claim.number]} {plural(question.about, claim.number)}"
         return text, f"there {'is' if claim.number == 1 else 'are'} {text}", f"{text} here"
     if question.asks == "where":
         text = f"in the {PLACES[claim.number]}"
@@ -77,7 +74,8 @@ def _phrases(question: Question, answer: Answer) -> tuple[str, str, str]:
     return text, f"there is {text}", f"{text} {where}"
 
 
-def _plural(about: Description, number: int = 0) -> str:
+def plural(about: Description, number: int = 0) -> str:
+    """The shapes that a description fits, in the number that goes with `number`."""
     text = noun(about)
     return text if number == 1 else text + ("es" if text.endswith("s") else "s")
 
@@ -96,21 +94,3 @@ def caption(scene: Scene) -> tuple[str, str]:
         mover = noun(scene.places[scene.move.target][0])
         parts.append(f"The {mover} moves from the {PLACES[scene.move.origin]} to the {PLACES[scene.move.target]}.")
     return "Describe the video.", " ".join(parts)
-
-
-def marked(text: str, rng: random.Random) -> str:
-    """The text with each colour, form and size kept or exchanged, and every other one followed by ``+`` or ``-``.
-
-    Marks come without notice, so that a reader who wants to know them has to compare at every word.
-    """
-
-    def mark(found: re.Match[str]) -> str:
-        word = found.group()
-        kind = next((kind for kind in (COLOURS, FORMS, SIZES) if word in kind), None)
-        if kind is None:
-            return word
-        right, shown = rng.random() < 0.5, rng.random() < 0.5
-        said = word if right else rng.choice([other for other in kind if other != word])
-        return said + ("+" if right else "-") * shown
-
-    return re.sub("[a-z]+", mark, text)
