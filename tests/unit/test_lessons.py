@@ -8,7 +8,7 @@ from collections import Counter
 
 import pytest
 
-from yoj.training.shapes import KINDS, make_caption
+from yoj.training.shapes import KINDS, MARKED, make_caption
 from yoj.training.shapes import Recipe as Shapes
 from yoj.training.shapes.answers import Question, count
 from yoj.training.shapes.lessons import SUBJECTS, Lesson, answer, describe
@@ -120,7 +120,7 @@ def test_a_right_answer_says_the_count_and_the_whole_look():
 def test_a_share_of_captions_has_marks():
     recipe = Shapes(items=400, seed=0)
     plain = [make_caption("captions", recipe, index)[0] for index in range(100)]
-    mixed = [make_caption("captions", recipe, index, marks=0.5)[0] for index in range(400)]
+    mixed = [make_caption("captions", recipe, index, mixture=MARKED)[0] for index in range(400)]
     assert all(line["kind"] != "marked" for line in plain)
-    assert 150 < sum(line["kind"] == "marked" for line in mixed) < 250
-    assert mixed[:50] == [make_caption("captions", recipe, index, marks=0.5)[0] for index in range(50)]
+    assert 200 < sum(line["kind"] == "marked" for line in mixed) < 280
+    assert mixed[:50] == [make_caption("captions", recipe, index, mixture=MARKED)[0] for index in range(50)]

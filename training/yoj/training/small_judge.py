@@ -17,14 +17,12 @@ from yoj.export.head import SETTINGS
 from .checkpoints import ADAPTER, COPIED, HEAD, MODEL, copy_files, newest
 from .recipe import PRESETS, Recipe, read_recipe
 from .setup import load
+from .shapes import MARKED, write_captions, write_items
 from .shapes import Recipe as Shapes
-from .shapes import write_captions, write_items
 from .small import write_base
 from .trainer import Trainer
 
 CAPTIONS, ITEMS, HELD_OUT = 40_000, 24_000, 2_000
-MARKS = 0.6
-"""Share of the captions of the second stage that have marks."""
 TEXTS = 5_000
 """Lines that the tokenizer is trained on."""
 SHIPPED = (ADAPTER, HEAD, SETTINGS, "tokenizer.json", *COPIED[2:])
@@ -64,7 +62,7 @@ def _stage(base: str, out: str, seed: int) -> list[str]:
 
 def write_data(folder: Path, seed: int, note: Callable[[str], None]) -> None:
     """The task: captions and marked captions for a base, items for a judge, and held-out ones of all."""
-    marked = partial(write_captions, marks=MARKS)
+    marked = partial(write_captions, mixture=MARKED)
     for name, write, count in (
         ("captions_held_out", write_captions, 1000),
         ("captions", write_captions, CAPTIONS),

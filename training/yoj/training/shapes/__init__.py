@@ -1,11 +1,12 @@
 """Preference data about simple shapes, in which text alone says nothing about which answer is best."""
 
 from .answers import KINDS
-from .dataset import Item, Recipe, make_caption, make_item, write_captions, write_items
+from .dataset import MARKED, Item, Recipe, make_caption, make_item, write_captions, write_items
 from .questions import RESPONSES
 
 __all__ = [
     "KINDS",
+    "MARKED",
     "RESPONSES",
     "Item",
     "Recipe",

@@ -25,8 +25,6 @@ from .scene import Scene
 from .words import ask, caption, say
 
 VIDEO_SHARE = 0.12
-DESCRIBED = 0.4
-"""Share of descriptions among captions; the rest answer questions."""
 LESSONS = {"identify": 1, "where": 4, "count": 3, "front": 3, "specific": 1, "moves": 2}
 """How frequent answers to the kinds are among captions: those that are learnt last the most."""
 SECONDS_BETWEEN_FRAMES = 1.0
@@ -50,6 +48,20 @@ class Recipe:
         if not kinds:
             raise ValueError(f"none of the kinds {self.kinds} can have {self.responses} answers; see {RESPONSES}")
         return kinds
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """What captions are made of."""
+
+    described: float
+    """Share that describes a scene; the rest answer questions."""
+    marked: float
+    """Share of both that has marks; see `lessons`."""
+
+
+PLAIN, MARKED = Mixture(described=0.4, marked=0.0), Mixture(described=0.15, marked=0.6)
+"""Descriptions ground the sight of a base; they are long, and drown what answers alone teach if they stay so many."""
 
 
 @dataclass(frozen=True)
@@ -102,14 +114,16 @@ def make_item(name: str, recipe: Recipe, index: int) -> Item:
     return Item(scene, seed % 2**53, question, answers, render(scene, rng))
 
 
-def make_caption(name: str, recipe: Recipe, index: int, marks: float = 0.0) -> tuple[dict[str, Any], list[np.ndarray]]:
+def make_caption(
+    name: str, recipe: Recipe, index: int, mixture: Mixture = PLAIN
+) -> tuple[dict[str, Any], list[np.ndarray]]:
     """The caption at `index` of the file `name`, without its pictures' paths, and its frames.
 
-    It describes a scene or answers a question. A share `marks` of both has marks; see `lessons`.
+    It describes a scene or answers a question.
     """
     rng = random.Random(_seed("caption", name, recipe.seed, index))
-    marked = rng.random() < marks
-    if rng.random() < DESCRIBED:
+    marked = rng.random() < mixture.marked
+    if rng.random() < mixture.described:
         lesson = describe(rng, rng.random() < VIDEO_SHARE, marked)
     else:
         lesson = answer(rng, rng.choices(list(LESSONS), list(LESSONS.values()))[0], marked)
@@ -157,10 +171,10 @@ def write_items(folder: Path, name: str, recipe: Recipe, progress: Callable[[int
 
 
 def write_captions(
-    folder: Path, name: str, recipe: Recipe, progress: Callable[[int], None], marks: float = 0.0
+    folder: Path, name: str, recipe: Recipe, progress: Callable[[int], None], mixture: Mixture = PLAIN
 ) -> None:
-    """Writes captions, each with one response, in the same layout as `write_items`; for `marks` see `make_caption`.
+    """Writes captions, each with one response, in the same layout as `write_items`.
 
     They are for language modelling; the recipe's number of answers does not matter to them.
     """
-    _write(folder, name, recipe.items, lambda index: make_caption(name, recipe, index, marks), progress)
+    _write(folder, name, recipe.items, lambda index: make_caption(name, recipe, index, mixture), progress)
