@@ -25,13 +25,12 @@ bench-packed: $(VENV)/.ready
 	$(BIN)/python -m yoj.bench.packed_vs_separate --like tests/golden/data/checkpoint-merged
 
 judges: $(VENV)/.ready
-	OMP_NUM_THREADS=1 $(BIN)/yoj-train small qwen3_vl .judges
-	OMP_NUM_THREADS=1 $(BIN)/yoj-train small molmo2 .judges
+	$(BIN)/yoj-train small qwen3_vl .judges
+	$(BIN)/yoj-train small molmo2 .judges
 	mkdir -p checkpoints
-	cp -rT .judges/shapes-qwen3_vl checkpoints/shapes-qwen3_vl
-	cp -rT .judges/shapes-molmo2 checkpoints/shapes-molmo2
-	$(BIN)/python -m yoj.training.shipped checkpoints/shapes-qwen3_vl checkpoints/shapes-molmo2 \
-		--out checkpoints/figures.json
+	rm -rf checkpoints/shapes-*
+	cp -r .judges/shapes-* checkpoints/
+	$(BIN)/python -m yoj.training.shipped checkpoints/shapes-* --out checkpoints/figures.json
 
 $(VENV)/.ready: pyproject.toml
 	$(PYTHON) -m venv $(VENV)

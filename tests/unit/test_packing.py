@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import pickle
 import unicodedata
 
 import msgspec
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
 from yoj.runtime.bundle import Bundle
-from yoj.runtime.errors import BundleError, LimitError
+from yoj.runtime.errors import BundleError, LengthError, LimitError
 from yoj.runtime.packing import Pack, Packer, Span
 from yoj.runtime.request import Request
 
@@ -216,6 +217,12 @@ def stock():
 
 
 # Packs that are too long
+
+
+def test_an_error_of_length_crosses_processes():
+    there = pickle.loads(pickle.dumps(LengthError("too long", 300)))
+    assert (type(there), str(there), there.tokens) == (LengthError, "too long", 300)
+    assert LengthError("too long").tokens == 0  # as a DataLoader makes the errors of its workers
 
 
 def empty_length(pack: Packer, prompt: str, count: int) -> int:

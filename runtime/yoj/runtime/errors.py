@@ -25,10 +25,11 @@ class LimitError(RequestError):
 class LengthError(LimitError):
     """A pack of more tokens than the bundle takes."""
 
-    def __init__(self, text: str, tokens: int):
+    # Errors are made again from their text alone where they cross processes, as those of a DataLoader's workers do.
+    def __init__(self, text: str, tokens: int = 0):
         super().__init__(text)
         self.tokens = tokens
-        """L, before anything was shortened."""
+        """L, before anything was shortened; 0 where it is not known."""
 
 
 class MediaError(RequestError):

@@ -46,7 +46,7 @@ class Head(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Optimiser(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """AdamW, or Muon for the matrices of the decoder layers and AdamW for the rest."""
+    """AdamW, or Muon for the matrices between embeddings and heads and AdamW for the rest."""
 
     kind: Literal["adamw", "muon"] = "adamw"
     learning_rate: float = 1e-4

@@ -190,7 +190,8 @@ class Trainer:
         file = self.out / f"failed-batch-{self.state.global_step}.json"
         file.parent.mkdir(parents=True, exist_ok=True)
         failed = {what: str(value), "lines": list(lines), "epoch": self.state.epoch, "step": self.state.global_step}
-        samples = [msgspec.to_builtins(n.sample) for n in self.feed.samples if n.line in set(lines)]
+        kept = set(lines)
+        samples = [msgspec.to_builtins(n.sample) for n in self.feed.samples if n.line in kept]
         file.write_text(json.dumps(failed | {"samples": samples}, indent=1) + "\n", "utf-8")
         raise TrainingError(
             f"The {what} is {value} at step {self.state.global_step + 1}, on lines {', '.join(map(str, lines))} of "

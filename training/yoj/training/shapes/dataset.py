@@ -175,6 +175,6 @@ def write_captions(
 ) -> None:
     """Writes captions, each with one response, in the same layout as `write_items`.
 
-    They are for language modelling; the recipe's number of answers does not matter to them.
+    They are for language modelling; the recipe's number and kinds of answers do not matter to them.
     """
     _write(folder, name, recipe.items, lambda index: make_caption(name, recipe, index, mixture), progress)

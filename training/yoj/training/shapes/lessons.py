@@ -15,20 +15,18 @@ from typing import NamedTuple
 
 from .answers import STYLES, Answer, Claim, Question, count, grade
 from .questions import draw
-from .scene import COLOURS, FORMS, PLACES, SIZES, Description, Look, Scene, draw_moving_scene, draw_scene
+from .scene import ATTRIBUTES, PLACES, Description, Look, Scene, draw_moving_scene, draw_scene
 from .words import NUMBERS, ask, caption, noun, plural, say, sentence
 
-EXCHANGED, BEST_SHARE, MARKED = 0.4, 0.4, 0.6
+EXCHANGED, BEST_SHARE, MARK_SHARE = 0.4, 0.4, 0.6
 """Probabilities: that a word of a marked description is false, that a marked answer is the best of its item beyond its
 chance, and that a word which could have been exchanged has a mark."""
-LOOKS = (SIZES, COLOURS, FORMS)
+ATTRIBUTE_WORDS = tuple(ATTRIBUTES.values())
 ROWS_AND_COLUMNS = (("top", "bottom"), ("left", "right"))
 COUNTED = NUMBERS[:9]
 SUBJECTS = (
     Description(),
-    *(Description(size=size) for size in SIZES),
-    *(Description(colour=colour) for colour in COLOURS),
-    *(Description(form=form) for form in FORMS),
+    *(Description(**{name: value}) for name, values in ATTRIBUTES.items() for value in values),
 )
 LISTED = 6
 """Subjects that one text counts."""
@@ -67,9 +65,8 @@ def answer(rng: random.Random, kind: str, marked: bool) -> Lesson:
     return Lesson(ask(question), text, "marked", scene)
 
 
-def _by_place(scene: Scene, rng: random.Random) -> tuple[str, str, Vocabulary]:
-    del rng
-    return *caption(scene), LOOKS
+def _by_place(scene: Scene, _: random.Random) -> tuple[str, str, Vocabulary]:
+    return *caption(scene), ATTRIBUTE_WORDS
 
 
 def _by_look(scene: Scene, rng: random.Random) -> tuple[str, str, Vocabulary]:
@@ -100,7 +97,7 @@ def _asked(question: Question) -> Vocabulary:
         return (COUNTED,)
     if question.asks in ("where", "go"):
         return (*ROWS_AND_COLUMNS, ("stay", "stays", "nowhere"))
-    return (*LOOKS, ("nothing",))
+    return (*ATTRIBUTE_WORDS, ("nothing",))
 
 
 def _right(scene: Scene, question: Question, best: Claim) -> Claim:
@@ -137,6 +134,6 @@ def _mark(
         if values is None:
             return word
         said, true = judge(word, values)
-        return f"{said} {'true' if true else 'false'}" if rng.random() < MARKED else said
+        return f"{said} {'true' if true else 'false'}" if rng.random() < MARK_SHARE else said
 
     return re.sub("[a-z]+", replace, text)
