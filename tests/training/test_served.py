@@ -19,7 +19,8 @@ from yoj.runtime.batch import scorer_inputs
 from yoj.training.evaluation import Reading, evaluate
 from yoj.training.feed import Feed, Place
 from yoj.training.judge import open_base
-from yoj.training.trainer import Trainer, make_preparer
+from yoj.training.preparer import make_preparer
+from yoj.training.trainer import Trainer
 
 TOLERANCE = 1e-5
 OBJECTIVES = {"molmo2": "n_way", "qwen3_vl": "joint"}

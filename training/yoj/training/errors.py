@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from yoj.runtime.errors import YojError
+from yoj.runtime.errors import LimitError, YojError
 
 
 class RecipeError(YojError, ValueError):
@@ -11,6 +11,13 @@ class RecipeError(YojError, ValueError):
 
 class DataError(YojError, ValueError):
     """Samples that cannot be trained on."""
+
+
+class VisionBudgetError(LimitError):
+    """A sample of more visual tokens than the recipe takes, however small its pictures are made."""
+
+    def __init__(self, tokens: int, most: int):
+        super().__init__(f"{tokens:,} visual tokens; max_vision_tokens of the recipe is {most:,}")
 
 
 class TrainingError(YojError, RuntimeError):

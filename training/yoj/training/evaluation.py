@@ -11,11 +11,11 @@ from torch import nn
 from yoj.runtime.batch import Prepared, batches_by_length
 from yoj.runtime.manifest import Mode
 from yoj.runtime.orders import Orders, average
-from yoj.runtime.prepare import Preparer
 
 from . import objectives
 from .batch import collate
 from .feed import Feed
+from .preparer import BudgetedPreparer
 from .samples import Numbered
 
 BATCH_TOKENS = 8192
@@ -54,7 +54,7 @@ class Report:
 
 @torch.inference_mode()
 def evaluate(
-    judge: nn.Module, preparer: Preparer, samples: Sequence[Numbered], reading: Reading | None = None
+    judge: nn.Module, preparer: BudgetedPreparer, samples: Sequence[Numbered], reading: Reading | None = None
 ) -> Report:
     """Score every sample and compare with its rankings.
 
@@ -90,14 +90,14 @@ def evaluate_language(judge: nn.Module, feed: Feed, samples: Sequence[Numbered])
     return loss, tokens
 
 
-def _prepare(numbered: Numbered, preparer: Preparer, reading: Reading) -> Prepared:
+def _prepare(numbered: Numbered, preparer: BudgetedPreparer, reading: Reading) -> Prepared:
     request = numbered.request()
     if not reading.media:
         request = request.__class__(request.prompt, request.responses)
     return preparer.prepare(request, reading.mode, reading.orders)
 
 
-def _score(judge: nn.Module, group: Sequence[Prepared], preparer: Preparer) -> list[list[float]]:
+def _score(judge: nn.Module, group: Sequence[Prepared], preparer: BudgetedPreparer) -> list[list[float]]:
     rows = [(prepared, [0.0] * len(prepared.orders[0])) for prepared in group]
     batch = collate(rows, (), preparer.family, ()).to(next(judge.parameters()).device)
     scores_RN = judge(batch).heads_RNK[..., 0].float().cpu().numpy()

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from torch.utils.data import DataLoader, Dataset
 
 from yoj.runtime.batch import Prepared
-from yoj.runtime.prepare import Preparer
 
 from .batch import Batch, collate
+from .preparer import BudgetedPreparer
 from .recipe import Recipe
 from .samples import Numbered
 
@@ -27,7 +27,9 @@ class Place:
 class Feed:
     """Gives each process its batches of an epoch."""
 
-    def __init__(self, samples: Sequence[Numbered], preparer: Preparer, recipe: Recipe, place: Place | None = None):
+    def __init__(
+        self, samples: Sequence[Numbered], preparer: BudgetedPreparer, recipe: Recipe, place: Place | None = None
+    ):
         self.samples, self.preparer, self.recipe = samples, preparer, recipe
         self.place = place or Place()
 

@@ -12,10 +12,10 @@ import msgspec
 from yoj.runtime.errors import LengthError, MediaError, YojError
 from yoj.runtime.jsonl import Line, line_request
 from yoj.runtime.manifest import Mode
-from yoj.runtime.prepare import Preparer
 from yoj.runtime.request import Request
 
-from .errors import DataError
+from .errors import DataError, VisionBudgetError
+from .preparer import BudgetedPreparer
 from .recipe import Recipe
 
 SHOWN = 10
@@ -73,6 +73,15 @@ class Numbered:
 
 
 @dataclass(frozen=True)
+class Shrunk:
+    """A line whose pictures are shown smaller, or with fewer frames, so that it fits."""
+
+    line: int
+    times: int
+    """That they are halved; see `BudgetedPreparer`."""
+
+
+@dataclass(frozen=True)
 class Problem:
     """Why a line cannot be trained on."""
 
@@ -114,9 +123,9 @@ def read_samples(file: Path, ranked: bool = True) -> tuple[list[Numbered], list[
 
 
 def check_packs(
-    samples: Sequence[Numbered], preparer: Preparer, recipe: Recipe, advance: Callable[[int], None]
-) -> Iterator[Problem]:
-    """Read the media of every sample and pack it, as the training will.
+    samples: Sequence[Numbered], preparer: BudgetedPreparer, recipe: Recipe, advance: Callable[[int], None]
+) -> Iterator[Problem | Shrunk]:
+    """Read the media of every sample and pack it, as the training will, and tell of those that are not shown whole.
 
     Args:
         samples: of `read_samples`.
@@ -125,9 +134,16 @@ def check_packs(
         advance: called with the number of samples looked at.
     """
     for numbered in samples:
-        problems = (_check_pack(*row, preparer, recipe) for row in _rows(numbered, recipe))
-        if problem := next(filter(None, problems), None):
-            yield Problem(numbered.line, *problem)
+        times = 0
+        for request, mode in _rows(numbered, recipe):
+            found = _check_pack(request, mode, preparer, recipe)
+            if not isinstance(found, int):
+                yield Problem(numbered.line, *found)
+                break
+            times = max(times, found)
+        else:
+            if times:
+                yield Shrunk(numbered.line, times)
         advance(1)
 
 
@@ -150,6 +166,19 @@ def refuse(problems: Sequence[Problem], file: Path, skip: bool, note: Callable[[
     note(f"{report}\nThey are left out.")
 
 
+def tell_shrunk(shrunk: Sequence[Shrunk], file: Path, note: Callable[[str], None]) -> None:
+    """Report which lines of a file are not shown whole."""
+    if not shrunk:
+        return
+    lines = sorted(one.line for one in shrunk)
+    named = ", ".join(map(str, lines[:SHOWN])) + (", ..." if len(lines) > SHOWN else "")
+    most = 2 ** max(one.times for one in shrunk)
+    note(
+        f"{file}: {len(lines)} samples are too long with whole pictures: they are trained on with crops or pixels, and "
+        f"frames, divided by up to {most} (lines {named}). Scoring shows whole pictures."
+    )
+
+
 def _rows(numbered: Numbered, recipe: Recipe) -> Iterator[tuple[Request, Mode | None]]:
     """Everything that the training may pack of a sample."""
     if recipe.objective != "language":
@@ -159,20 +188,20 @@ def _rows(numbered: Numbered, recipe: Recipe) -> Iterator[tuple[Request, Mode | 
             yield lesson, "joint"
 
 
-def _check_pack(request: Request, mode: Mode | None, preparer: Preparer, recipe: Recipe) -> tuple[str, str] | None:
+def _check_pack(
+    request: Request, mode: Mode | None, preparer: BudgetedPreparer, recipe: Recipe
+) -> tuple[str, str] | int:
+    """Kind and text of a problem, or how often the pictures are halved."""
     try:
-        prepared = preparer.prepare(request, mode)
+        return preparer.prepare_at_level(request, mode)[1]
     except MediaError as error:
         return "unreadable media", str(error)
     except LengthError as error:
         return "too long", f"{error.tokens:,} tokens; max_length of the recipe is {recipe.max_length:,}"
+    except VisionBudgetError as error:
+        return "too many visual tokens", str(error)
     except YojError as error:
         return "cannot be packed", str(error)
-    rows = sum(medium.rows for medium in prepared.media)
-    if rows > recipe.max_vision_tokens:
-        text = f"{rows:,} visual tokens; max_vision_tokens of the recipe is {recipe.max_vision_tokens:,}"
-        return "too many visual tokens", text
-    return None
 
 
 def _check(numbered: Numbered, ranked: bool) -> Problem | None:

@@ -8,14 +8,13 @@ from pathlib import Path
 from tqdm import tqdm
 
 from yoj.export.build import open_family
-from yoj.runtime.prepare import Preparer
 
 from .errors import DataError
 from .judge import open_base
+from .preparer import BudgetedPreparer, make_preparer
 from .processes import gather, place
 from .recipe import Recipe
-from .samples import Numbered, Problem, check_packs, read_samples, refuse
-from .trainer import make_preparer
+from .samples import Numbered, Problem, Shrunk, check_packs, read_samples, refuse, tell_shrunk
 
 
 def load(recipe: Recipe, skip: bool, packs: bool, note: Callable[[str], None]) -> tuple[list[Numbered], list[Numbered]]:
@@ -42,10 +41,13 @@ def load(recipe: Recipe, skip: bool, packs: bool, note: Callable[[str], None]) -
             continue
         file = Path(name)
         samples, problems = read_samples(file, ranked=recipe.objective != "language")
+        told = note if place().rank == 0 else _ignore
         if preparer is not None:
-            problems += _check_share(samples, preparer, recipe, file.name)
+            found_here = _check_share(samples, preparer, recipe, file.name)
+            problems += [one for one in found_here if isinstance(one, Problem)]
+            tell_shrunk([one for one in found_here if isinstance(one, Shrunk)], file, told)
         try:
-            refuse(problems, file, skip, note if place().rank == 0 else _ignore)
+            refuse(problems, file, skip, told)
         except DataError:
             if place().rank == 0:
                 raise
@@ -55,7 +57,7 @@ def load(recipe: Recipe, skip: bool, packs: bool, note: Callable[[str], None]) -
     return found[0], found[1]
 
 
-def open_preparer(recipe: Recipe) -> Preparer:
+def open_preparer(recipe: Recipe) -> BudgetedPreparer:
     """The packing of a recipe's base model, without its weights.
 
     Raises:
@@ -65,8 +67,10 @@ def open_preparer(recipe: Recipe) -> Preparer:
     return make_preparer(checkpoint, open_family(checkpoint), recipe)
 
 
-def _check_share(samples: Sequence[Numbered], preparer: Preparer, recipe: Recipe, name: str) -> list[Problem]:
-    """Problems of all samples; each process looks at its part of them."""
+def _check_share(
+    samples: Sequence[Numbered], preparer: BudgetedPreparer, recipe: Recipe, name: str
+) -> list[Problem | Shrunk]:
+    """What there is to say of all samples; each process looks at its part of them."""
     here = place()
     mine = samples[here.rank :: here.processes]
     with tqdm(total=len(mine), desc=f"check {name}", leave=False, disable=True if here.rank else None) as bar:

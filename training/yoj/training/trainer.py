@@ -8,7 +8,6 @@ import hashlib
 import json
 import math
 import shutil
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -21,12 +20,6 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from tqdm import tqdm
 
-from yoj.export.checkpoint import Checkpoint
-from yoj.export.families import ExportFamily
-from yoj.export.layout import render_layout
-from yoj.runtime.manifest import Layout
-from yoj.runtime.prepare import Preparer, Rules
-
 from . import objectives
 from .batch import Batch
 from .checkpoints import State, by_step, load_judge, newest, read_state, save_judge, write_state
@@ -35,6 +28,7 @@ from .evaluation import evaluate, evaluate_language
 from .feed import Feed
 from .judge import Judge, Outputs, open_base
 from .optimisers import make_optimizers
+from .preparer import make_preparer
 from .processes import Together, agree, load_optimizer, open_accelerator, place, spread, whole_optimizer, whole_weights
 from .recipe import Recipe
 from .samples import Numbered
@@ -253,16 +247,6 @@ class Trainer:
             shutil.rmtree(old)
 
 
-def make_preparer(checkpoint: Checkpoint, family: ExportFamily, recipe: Recipe) -> Preparer:
-    """The runtime's packing for the model that is trained, within the recipe's length."""
-    layout: Layout = render_layout(checkpoint, recipe.layout, family.markup())
-    limits = msgspec.structs.replace(family.limits, L=min(family.limits.L, recipe.max_length))
-    rules = Rules(checkpoint.family, layout, limits, family.preprocessing(), trained_mode(recipe))
-    with tempfile.TemporaryDirectory() as folder:
-        checkpoint.tokenizer.save(f"{folder}/tokenizer.json")
-        return Preparer(rules, Path(folder) / "tokenizer.json")
-
-
 def attention(device: torch.device) -> AbstractContextManager[Any]:
     """The kernels of attention. On a CPU the fused one takes most of a backward pass in bfloat16, at short lengths."""
     return sdpa_kernel(SDPBackend.MATH) if device.type == "cpu" else nullcontext()
@@ -284,11 +268,6 @@ def right(scores_RN: torch.Tensor, rankings_RN: torch.Tensor) -> torch.Tensor:
     ranks = rankings_RN.masked_fill(absent, math.inf)
     hits = ranks.gather(1, best).squeeze(1) == ranks.min(dim=1).values
     return torch.stack([hits.sum().float(), torch.tensor(float(len(hits)), device=hits.device)])
-
-
-def trained_mode(recipe: Recipe) -> Any:
-    """How responses are read in training, and so in serving."""
-    return "isolated" if recipe.objective == "bradley_terry" else "joint"
 
 
 def _number(recipe: Recipe, of: tuple[int, ...]) -> int:

@@ -1,0 +1,99 @@
+"""Packing for training: the runtime's, within the recipe's limits of tokens."""
+
+from __future__ import annotations
+
+import copy
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+import msgspec
+
+from yoj.export.checkpoint import Checkpoint
+from yoj.export.families import ExportFamily
+from yoj.export.layout import render_layout
+from yoj.runtime.batch import Prepared
+from yoj.runtime.errors import LengthError
+from yoj.runtime.families import FAMILIES
+from yoj.runtime.manifest import Layout, Mode
+from yoj.runtime.orders import Orders
+from yoj.runtime.prepare import Preparer, Rules
+from yoj.runtime.request import Request
+
+from .errors import VisionBudgetError
+from .recipe import Recipe
+
+HALVINGS = 3
+"""Crops are tried at 8, 4, 2 and 1, as in the reference's collation of training samples."""
+SIZES = {"molmo2": ("max_crops",), "qwen3_vl": ("image_max_pixels", "video_max_pixels")}
+"""Settings that bound the size of pictures. The reference has Molmo2's."""
+
+
+class BudgetedPreparer:
+    """Prepares samples as the runtime does, and those that are too long with smaller pictures and fewer frames.
+
+    Crops or pixels, and frames, are halved up to `HALVINGS` times.
+    """
+
+    def __init__(self, preparer: Preparer, max_vision_tokens: int):
+        self.family, self.max_vision_tokens = preparer.family, max_vision_tokens
+        self.levels = [_halve(preparer, times) for times in range(HALVINGS + 1)]
+        """Preparers, the runtime's first."""
+
+    def prepare(self, request: Request, mode: Mode | None = None, orders: Orders = 1) -> Prepared:
+        """The request as the first level that keeps both limits has it; arguments are the runtime's.
+
+        Raises:
+            LengthError: more than ``max_length`` tokens at every level.
+            VisionBudgetError: more than ``max_vision_tokens`` visual tokens at every level.
+            RequestError: it cannot be packed; see its subclasses.
+        """
+        return self.prepare_at_level(request, mode, orders)[0]
+
+    def prepare_at_level(self, request: Request, mode: Mode | None = None, orders: Orders = 1) -> tuple[Prepared, int]:
+        """What `prepare` gives, and how often pictures and frames were halved for it."""
+        error: LengthError | VisionBudgetError | None = None
+        for times, level in enumerate(self.levels if request.images or request.video is not None else self.levels[:1]):
+            try:
+                prepared = level.prepare(request, mode, orders)
+            except LengthError as too_long:
+                error = too_long
+                continue
+            rows = sum(medium.rows for medium in prepared.media)
+            if rows <= self.max_vision_tokens:
+                return prepared, times
+            error = VisionBudgetError(rows, self.max_vision_tokens)
+        assert error is not None
+        raise error
+
+
+def make_preparer(checkpoint: Checkpoint, family: ExportFamily, recipe: Recipe) -> BudgetedPreparer:
+    """The runtime's packing for the model that is trained, within the recipe's limits."""
+    layout: Layout = render_layout(checkpoint, recipe.layout, family.markup())
+    limits = msgspec.structs.replace(family.limits, L=min(family.limits.L, recipe.max_length))
+    rules = Rules(checkpoint.family, layout, limits, family.preprocessing(), _trained_mode(recipe))
+    with tempfile.TemporaryDirectory() as folder:
+        checkpoint.tokenizer.save(f"{folder}/tokenizer.json")
+        preparer = Preparer(rules, Path(folder) / "tokenizer.json")
+    return BudgetedPreparer(preparer, recipe.max_vision_tokens)
+
+
+def _halve(preparer: Preparer, times: int) -> Preparer:
+    """The same tokenizer with smaller settings."""
+    rules = preparer.rules
+    settings = dict(rules.preprocessing)
+    for name in SIZES[rules.family]:
+        least = settings.get(name.replace("max", "min"), 1)
+        settings[name] = max(settings[name] >> times, least)
+    limits = msgspec.structs.replace(
+        rules.limits, frames=max(rules.limits.frames >> times, min(rules.limits.frames, 1))
+    )
+    smaller = copy.copy(preparer)
+    smaller.rules = replace(rules, limits=limits, preprocessing=settings)
+    smaller.family = FAMILIES[rules.family](settings, preparer.packer.token_id)
+    return smaller
+
+
+def _trained_mode(recipe: Recipe) -> Mode:
+    """How responses are read in training, and so in serving."""
+    return "isolated" if recipe.objective == "bradley_terry" else "joint"
