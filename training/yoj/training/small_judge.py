@@ -1,4 +1,4 @@
-"""The small judges that ship with the project, from nothing: data, base in two stages, judge."""
+"""The small judges that ship with the project, from nothing: data, base in three stages, judge."""
 
 from __future__ import annotations
 
@@ -17,14 +17,19 @@ from yoj.export.head import SETTINGS
 from .checkpoints import ADAPTER, COPIED, HEAD, MODEL, copy_files, newest
 from .recipe import PRESETS, Recipe, read_recipe
 from .setup import load
-from .shapes import MARKED, write_captions, write_items
+from .shapes import ANSWERS, CAPTIONS, MARKED, write_captions, write_items
 from .shapes import Recipe as Shapes
 from .small import write_base
 from .trainer import Trainer
 
-CAPTIONS, ITEMS, HELD_OUT = 40_000, 24_000, 2_000
-TEXTS = 5_000
-"""Lines that the tokenizer is trained on."""
+TEXTS, ITEMS, HELD_OUT = 40_000, 24_000, 2_000
+"""Lines for each stage of a base, and items for a judge."""
+TOKENIZED = 5_000
+"""Lines of each file that the tokenizer is trained on."""
+STAGES = {"captions": CAPTIONS, "answers": ANSWERS, "marked": MARKED}
+"""Of a base: name of its texts, and what they are made of."""
+STEPS = {"qwen3_vl": (3000, 1200, 3000), "molmo2": (3000, 1200, 5000)}
+"""Of each stage. Molmo2's pooled patches take about twice as long to show forms."""
 SHIPPED = (ADAPTER, HEAD, SETTINGS, "tokenizer.json", *COPIED[2:])
 
 
@@ -43,34 +48,24 @@ def make(family: str, folder: Path, seed: int, note: Callable[[str], None]) -> N
         write_base(family, _texts(folder), start, seed)
     base = folder / f"base-{family}"
     if not (base / MODEL).is_file():
-        captioner = train("small-captions", folder, _stage(start.name, f"run-captions-{family}", seed), note)
-        reader = train(
-            "small-marks",
-            folder,
-            _stage(f"{captioner.parent.name}/{captioner.name}", f"run-marks-{family}", seed),
-            note,
-        )
-        _as_released(reader, base)
-    judge = train("small-judge", folder, _stage(base.name, f"run-judge-{family}", seed), note)
+        last = start
+        for texts, steps in zip(STAGES, STEPS[family], strict=True):
+            files = [f"data={texts}.jsonl", f"held_out={texts}_held_out.jsonl", f"max_steps={steps}"]
+            run = [f"base={last.relative_to(folder)}", f"out=run-{texts}-{family}", f"seed={seed}"]
+            last = train("small-base", folder, files + run, note)
+        _as_released(last, base)
+    judge = train("small-judge", folder, [f"base={base.name}", f"out=run-judge-{family}", f"seed={seed}"], note)
     ship(judge, base, folder / f"shapes-{family}")
     note(f"{folder / f'shapes-{family}'}: {(judge / 'evaluation.json').read_text('utf-8').strip()}")
 
 
-def _stage(base: str, out: str, seed: int) -> list[str]:
-    return [f"base={base}", f"out={out}", f"seed={seed}"]
-
-
 def write_data(folder: Path, seed: int, note: Callable[[str], None]) -> None:
-    """The task: captions and marked captions for a base, items for a judge, and held-out ones of all."""
-    marked = partial(write_captions, mixture=MARKED)
-    for name, write, count in (
-        ("captions_held_out", write_captions, 1000),
-        ("captions", write_captions, CAPTIONS),
-        ("marked_held_out", marked, 1000),
-        ("marked", marked, CAPTIONS),
-        ("held_out", write_items, HELD_OUT),
-        ("train", write_items, ITEMS),
-    ):
+    """The task: texts for each stage of a base, items for a judge, and held-out ones of all."""
+    files = [("held_out", write_items, HELD_OUT), ("train", write_items, ITEMS)]
+    for name, mixture in STAGES.items():
+        write = partial(write_captions, mixture=mixture)
+        files += [(f"{name}_held_out", write, HELD_OUT), (name, write, TEXTS)]
+    for name, write, count in files:
         if not (folder / f"{name}.jsonl").is_file():
             note(f"{folder / name}.jsonl: {count} lines")
             write(folder, name, Shapes(count, seed), lambda _: None)
@@ -109,6 +104,6 @@ def _as_released(run: Path, base: Path) -> None:
 def _texts(folder: Path) -> Iterator[str]:
     for name in ("captions", "marked", "train"):
         with (folder / f"{name}.jsonl").open(encoding="utf-8") as lines:
-            for _, line in zip(range(TEXTS), lines, strict=False):
+            for _, line in zip(range(TOKENIZED), lines, strict=False):
                 entry = json.loads(line)
                 yield from (entry["prompt"], *entry["responses"])

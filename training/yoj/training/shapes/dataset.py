@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -58,10 +58,14 @@ class Mixture:
     """Share that describes a scene; the rest answer questions."""
     marked: float
     """Share of both that has marks; see `lessons`."""
+    lessons: Mapping[str, int] = field(default_factory=lambda: LESSONS)
+    """How frequent the kinds are among the answers."""
 
 
-PLAIN, MARKED = Mixture(described=0.4, marked=0.0), Mixture(described=0.15, marked=0.6)
-"""Descriptions ground the sight of a base; they are long, and drown what answers alone teach if they stay so many."""
+CAPTIONS = Mixture(described=0.4, marked=0.0)
+ANSWERS = Mixture(described=0.0, marked=0.0, lessons=LESSONS | {"where": 8, "front": 4})
+MARKED = Mixture(described=0.4, marked=0.6)
+"""Descriptions ground the sight of a base; they are long, and beside them what only answers teach drowns."""
 
 
 @dataclass(frozen=True)
@@ -115,7 +119,7 @@ def make_item(name: str, recipe: Recipe, index: int) -> Item:
 
 
 def make_caption(
-    name: str, recipe: Recipe, index: int, mixture: Mixture = PLAIN
+    name: str, recipe: Recipe, index: int, mixture: Mixture = CAPTIONS
 ) -> tuple[dict[str, Any], list[np.ndarray]]:
     """The caption at `index` of the file `name`, without its pictures' paths, and its frames.
 
@@ -126,7 +130,7 @@ def make_caption(
     if rng.random() < mixture.described:
         lesson = describe(rng, rng.random() < VIDEO_SHARE, marked)
     else:
-        lesson = answer(rng, rng.choices(list(LESSONS), list(LESSONS.values()))[0], marked)
+        lesson = answer(rng, rng.choices(list(mixture.lessons), list(mixture.lessons.values()))[0], marked)
     return {"prompt": lesson.prompt, "responses": [lesson.text], "kind": lesson.kind}, render(lesson.scene, rng)
 
 
@@ -171,7 +175,7 @@ def write_items(folder: Path, name: str, recipe: Recipe, progress: Callable[[int
 
 
 def write_captions(
-    folder: Path, name: str, recipe: Recipe, progress: Callable[[int], None], mixture: Mixture = PLAIN
+    folder: Path, name: str, recipe: Recipe, progress: Callable[[int], None], mixture: Mixture = CAPTIONS
 ) -> None:
     """Writes captions, each with one response, in the same layout as `write_items`.
 

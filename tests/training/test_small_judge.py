@@ -1,0 +1,55 @@
+"""From nothing to a checkpoint that can be shipped, with few lines and steps."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import yaml
+from safetensors.torch import load_file
+
+from yoj.export.build import Recipe, build
+from yoj.runtime import Scorer
+from yoj.training import small_judge
+from yoj.training.recipe import PRESETS
+from yoj.training.shipped import Quiet
+
+
+@pytest.fixture
+def brief(monkeypatch, tmp_path):
+    """Every stage takes two steps over few lines."""
+    presets = tmp_path / "presets"
+    presets.mkdir()
+    for name in ("small-base.yaml", "small-judge.yaml"):
+        recipe = yaml.safe_load((PRESETS / name).read_text("utf-8"))
+        (presets / name).write_text(yaml.safe_dump(recipe | {"batch_size": 4, "max_steps": 2}), "utf-8")
+    monkeypatch.setattr(small_judge, "PRESETS", presets)
+    for name, value in {"TEXTS": 64, "ITEMS": 24, "HELD_OUT": 8, "TOKENIZED": 64}.items():
+        monkeypatch.setattr(small_judge, name, value)
+    monkeypatch.setattr(small_judge, "STEPS", dict.fromkeys(small_judge.STEPS, (2, 2, 2)))
+
+
+@pytest.mark.parametrize("family", ["molmo2", "qwen3_vl"])
+def test_a_judge_is_made_from_nothing_and_exports(family, brief, tmp_path):
+    notes = list[str]()
+    small_judge.make(family, tmp_path / "made", 0, notes.append)
+    shipped = tmp_path / "made" / f"shapes-{family}"
+    assert "requests" in notes[-1]
+    assert {"optimizer.pt", "training_state.json"}.isdisjoint(path.name for path in shipped.rglob("*"))
+    assert json.loads((shipped / "adapter_config.json").read_text("utf-8"))["base_model_name_or_path"] == "base"
+    base = load_file(shipped / "base" / "model.safetensors")
+    assert {str(value.dtype) for value in base.values()} == {"torch.bfloat16"}
+
+    out = tmp_path / "judge.yoj"
+    build(Recipe([shipped], None, "assistant", out), Quiet())
+    judgement = Scorer.load(out).score("Where is the red shape?", ["In the top left.", "In the top right."])
+    assert len(judgement.scores) == 2
+
+
+def test_what_is_there_is_not_made_again(brief, tmp_path):
+    small_judge.make("qwen3_vl", tmp_path, 0, lambda _: None)
+    files = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*.jsonl")}
+    base = (tmp_path / "base-qwen3_vl" / "model.safetensors").stat().st_mtime_ns
+    small_judge.make("qwen3_vl", tmp_path, 0, lambda _: None)
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.glob("*.jsonl")} == files
+    assert (tmp_path / "base-qwen3_vl" / "model.safetensors").stat().st_mtime_ns == base
