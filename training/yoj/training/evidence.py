@@ -51,6 +51,8 @@ RUNS = (
     Run("joint, a = 0.7", ("objective=joint", "language_share=0.7")),
     Run("plain ranking, a = 0", ("objective=joint", "language_share=0.0")),
 )
+SWEPT = RUNS[:2]
+"""Runs that are also measured against N."""
 
 
 @click.command()
@@ -86,7 +88,8 @@ def measure(folder: Path, family: str, run: Run, steps: int, seed: int) -> dict[
 
     plain = read(held_out)
     values: dict[str, Any] = {"best_of_4": _share(plain), "steps": steps, "kinds": _by_kind(plain, held_out)}
-    values["sizes"] = {n: _share(read(_sweep(folder, n))) for n in SIZES}
+    if run in SWEPT:
+        values["sizes"] = {n: _share(read(_sweep(folder, n))) for n in SIZES}
     if run.name == "n_way":
         turned = read(held_out, Reading(orders=4))
         values["slots"] = _by_slot(plain, held_out)
@@ -118,7 +121,7 @@ def tables(results: dict[str, Any]) -> str:
             lines.append(f"| {run.name} | {interval([f['best_of_4'] for f in found])} | {found[0]['steps']} |")
     lines += ["", "| N | n_way | bradley_terry, equal steps |", "|---|---|---|"]
     for n in SIZES:
-        cells = [interval([f["sizes"][str(n)] for f in _of(results, run.name)]) for run in RUNS[:2]]
+        cells = [interval([f["sizes"][str(n)] for f in _of(results, run.name)]) for run in SWEPT]
         lines.append(f"| {n} | {' | '.join(cells)} |")
     found = _of(results, "n_way")
     lines += ["", "| place of the best answer | one order | 4 orders averaged |", "|---|---|---|"]

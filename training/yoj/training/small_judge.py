@@ -28,7 +28,7 @@ TOKENIZED = 5_000
 """Lines of each file that the tokenizer is trained on."""
 STAGES = {"captions": CAPTIONS, "answers": ANSWERS, "marked": MARKED}
 """Of a base: name of its texts, and what they are made of."""
-STEPS = {"qwen3_vl": (3000, 1200, 3000), "molmo2": (3000, 1200, 5000)}
+STEPS = {"qwen3_vl": (3000, 1200, 3000), "molmo2": (3000, 2000, 3500)}
 """Of each stage. Molmo2's pooled patches take about twice as long to show forms."""
 SHIPPED = (ADAPTER, HEAD, SETTINGS, "tokenizer.json", *COPIED[2:])
 
