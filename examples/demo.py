@@ -14,7 +14,7 @@ from yoj.training.shapes import Recipe, make_item
 ROOT = Path(__file__).resolve().parent.parent
 CHECKPOINT = ROOT / "checkpoints" / "shapes-qwen3_vl"
 FOLDER = ROOT / ".demo"
-ITEMS = (2, 11)
+ITEMS = (0, 6)
 """Of the held-out split, which the judge was not trained on."""
 
 

@@ -26,7 +26,7 @@ def brief(monkeypatch, tmp_path):
     monkeypatch.setattr(small_judge, "PRESETS", presets)
     for name, value in {"TEXTS": 64, "ITEMS": 24, "HELD_OUT": 8, "TOKENIZED": 64}.items():
         monkeypatch.setattr(small_judge, name, value)
-    monkeypatch.setattr(small_judge, "STEPS", dict.fromkeys(small_judge.STEPS, (2, 2, 2)))
+    monkeypatch.setattr(small_judge, "STEPS", dict.fromkeys(small_judge.STEPS, (2, 2, 2, 2)))
 
 
 @pytest.mark.parametrize("family", ["molmo2", "qwen3_vl"])

@@ -28,8 +28,8 @@ TOKENIZED = 5_000
 """Lines of each file that the tokenizer is trained on."""
 STAGES = {"captions": CAPTIONS, "answers": ANSWERS, "marked": MARKED}
 """Of a base: name of its texts, and what they are made of."""
-STEPS = {"qwen3_vl": (3000, 1200, 3000), "molmo2": (3000, 2000, 3500)}
-"""Of each stage. Molmo2's pooled patches take about twice as long to show forms."""
+STEPS = {"qwen3_vl": (3000, 1200, 3000, 2500), "molmo2": (3000, 2000, 3500, 2000)}
+"""Of each stage, and of the judge. Molmo2's pooled patches take about twice as long to show forms and places."""
 SHIPPED = (ADAPTER, HEAD, SETTINGS, "tokenizer.json", *COPIED[2:])
 
 
@@ -42,6 +42,7 @@ def make(family: str, folder: Path, seed: int, note: Callable[[str], None]) -> N
         seed: of data, weights and training.
         note: called with lines for a person.
     """
+    *base_steps, judge_steps = STEPS[family]
     write_data(folder, seed, note)
     start = folder / f"start-{family}"
     if not (start / MODEL).is_file():
@@ -49,12 +50,13 @@ def make(family: str, folder: Path, seed: int, note: Callable[[str], None]) -> N
     base = folder / f"base-{family}"
     if not (base / MODEL).is_file():
         last = start
-        for texts, steps in zip(STAGES, STEPS[family], strict=True):
+        for texts, steps in zip(STAGES, base_steps, strict=True):
             files = [f"data={texts}.jsonl", f"held_out={texts}_held_out.jsonl", f"max_steps={steps}"]
             run = [f"base={last.relative_to(folder)}", f"out=run-{texts}-{family}", f"seed={seed}"]
             last = train("small-base", folder, files + run, note)
         _as_released(last, base)
-    judge = train("small-judge", folder, [f"base={base.name}", f"out=run-judge-{family}", f"seed={seed}"], note)
+    run = [f"base={base.name}", f"out=run-judge-{family}", f"max_steps={judge_steps}", f"seed={seed}"]
+    judge = train("small-judge", folder, run, note)
     ship(judge, base, folder / f"shapes-{family}")
     note(f"{folder / f'shapes-{family}'}: {(judge / 'evaluation.json').read_text('utf-8').strip()}")
 
