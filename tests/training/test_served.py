@@ -14,6 +14,7 @@ from tiny_training import FAMILIES, Setup, train
 
 from yoj.export.build import Recipe as Export
 from yoj.export.build import build, open_family
+from yoj.export.checkpoint import Checkpoint
 from yoj.runtime import Scorer
 from yoj.runtime.batch import scorer_inputs
 from yoj.training.evaluation import Reading, evaluate
@@ -102,6 +103,12 @@ def test_rows_of_a_batch_are_those_of_the_runtime(family, served, setup):
     for name, expected in rows.items():
         got = ours[name][: len(numbers)].numpy()
         assert np.array_equal(got[..., :length] if got.shape[-1] >= length else got, expected)
+
+
+@pytest.mark.parametrize(("objective", "mode"), [("bradley_terry", "isolated"), ("n_way", None)])
+def test_how_responses_were_read_stands_in_the_checkpoint(objective, mode, setup, tmp_path):
+    trainer = train(setup.recipe("qwen3_vl", str(tmp_path), objective=objective))
+    assert Checkpoint.open([Path(trainer.recipe.out)]).training.trained_mode == mode
 
 
 # Order.

@@ -6,13 +6,13 @@ import json
 
 import pytest
 import yaml
+from conftest import Quiet
 from safetensors.torch import load_file
 
 from yoj.export.build import Recipe, build
 from yoj.runtime import Scorer
 from yoj.training import small_judge
 from yoj.training.recipe import PRESETS
-from yoj.training.shipped import Quiet
 
 
 @pytest.fixture

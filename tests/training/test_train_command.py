@@ -139,6 +139,9 @@ def test_the_synthetic_task_is_written(tmp_path):
     assert result.exit_code == 0, result.output
     counts = {path.stem: len(path.read_text("utf-8").splitlines()) for path in tmp_path.glob("*.jsonl")}
     assert counts == {"train": 5, "held_out": 3, "captions": 2}
+    again = run("shapes", tmp_path, "--items", 5)
+    assert (again.exit_code, "train.jsonl is there already" in again.output) == (1, True)
+    assert run("shapes", tmp_path / "other", "--responses", 3).exit_code == 2
     first = json.loads((tmp_path / "train.jsonl").read_text("utf-8").splitlines()[0])
     shown = first.get("image") or first["video"][0]
     assert len(first["responses"]) == 2

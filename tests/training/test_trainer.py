@@ -83,7 +83,10 @@ def test_a_run_that_was_stopped_ends_with_the_weights_of_one_that_was_not(family
     train(parted, resumed)
     assert differing(whole, parted) == []
     # The log goes on as if nothing had happened: the same losses, from the same batches.
-    without_time = [[line.rsplit(",", 1)[0] for line in lines.said] for lines in (uninterrupted, interrupted, resumed)]
+    without_time = [
+        [line.rsplit(",", 1)[0] for line in lines.said if line.startswith("step ")]
+        for lines in (uninterrupted, interrupted, resumed)
+    ]
     assert without_time[2] == without_time[0][-len(without_time[2]) :]
     assert len(without_time[0]) < len(without_time[1]) + len(without_time[2])
 
@@ -123,6 +126,38 @@ def test_checkpoints_of_another_shape_are_refused(setup, tmp_path):
     train(recipe)
     with pytest.raises(TrainingError, match=r"does not fit the recipe.*Train into another folder"):
         open_run(msgspec.structs.replace(recipe, lora=Lora(8, 16, 0.1)))
+
+
+def test_a_run_says_what_begins_and_what_it_goes_on_from(setup, tmp_path):
+    recipe, first, second = setup.recipe("qwen3_vl", str(tmp_path / "run")), Lines(), Lines()
+    train(recipe, first)
+    assert first.said[0].startswith("12 samples, ")
+    assert first.said[0].endswith(f"parameters to train, 2 steps; {tmp_path / 'run'}")
+    train(msgspec.structs.replace(recipe, max_steps=3, seed=7, keep=9), second)
+    changed = "Changed since: max_steps 2 -> 3; seed 0 -> 7."
+    assert second.said[1] == f"Goes on from {tmp_path / 'run' / 'checkpoint-2'}. {changed}"
+
+
+@pytest.mark.parametrize("name", ["adapter_model.safetensors", "optimizer.pt", "training_state.json"])
+@pytest.mark.parametrize("damage", ["cut", "gone"])
+def test_a_damaged_checkpoint_is_named(name, damage, setup, tmp_path):
+    recipe = setup.recipe("qwen3_vl", str(tmp_path / "run"))
+    train(recipe)
+    file = tmp_path / "run" / "checkpoint-2" / name
+    if damage == "cut":
+        file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+    else:
+        file.unlink()
+    with pytest.raises(TrainingError, match=r"checkpoint-2 is not a whole checkpoint: .*Move it away"):
+        open_run(recipe)
+
+
+def test_a_folder_that_cannot_be_written_is_found_before_the_first_step(setup, tmp_path):
+    (tmp_path / "file").write_text("", "utf-8")
+    lines = Lines()
+    with pytest.raises(TrainingError, match=r"Checkpoints cannot be written to .*file.run"):
+        train(setup.recipe("qwen3_vl", str(tmp_path / "file" / "run"), log_every=1), lines)
+    assert lines.said == []
 
 
 def test_as_many_checkpoints_are_kept_as_asked_for(setup, tmp_path):
@@ -232,7 +267,7 @@ def test_a_base_with_infinite_weights_stops_the_run_at_once(family, setup, tmp_p
     recipe = setup.recipe(family, str(tmp_path / "run"), base=str(base), batch_size=3)
     message, (saved,) = failed(recipe)
     assert saved["loss"] == "nan"
-    assert (len(saved["lines"]), saved["step"], saved["epoch"]) == (3, 0, 0)
+    assert (len(saved["lines"]), saved["step"], saved["epoch"]) == (3, 1, 0)
     assert "The loss is nan at step 1, on lines " + ", ".join(map(str, saved["lines"])) in message
     assert set(saved["lines"]) <= set(range(1, 13))
     assert newest(tmp_path / "run") is None

@@ -109,6 +109,11 @@ def test_a_bad_line_is_reported_and_left_out_where_that_was_asked_for(data, line
     assert "line 2: " in said
 
 
+@pytest.mark.parametrize("lines", [[], ["", "  "]])
+def test_a_file_without_samples_is_refused(lines, data):
+    assert "train.jsonl holds no samples. Give at least one." in data.refused(lines)
+
+
 def test_what_is_good_is_not_reported(data):
     Image.fromarray(np.zeros((40, 90, 3), np.uint8)).save(data.folder / "frame.png")
     lines = [

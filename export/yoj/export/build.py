@@ -66,8 +66,8 @@ class Recipe:
     base: str | Path | None
     layout: m.LayoutName
     out: Path
-    mode: m.Mode = "joint"
-    """How the model was trained to read the responses."""
+    mode: m.Mode | None = None
+    """How the model was trained to read the responses; None: what the checkpoint says, else joint."""
     force: bool = False
     """Replace an existing bundle."""
     training: Training = field(default_factory=Training)
@@ -125,7 +125,8 @@ def build(recipe: Recipe, progress: Progress) -> tuple[m.Manifest, Fidelity]:
         graphs, hashes = _write_graphs(checkpoint, family, folder, progress)
         checkpoint.tokenizer.save(str(folder / "tokenizer.json"))
         progress.stage("hash checkpoint")
-        manifest = _describe(checkpoint, family, recipe.mode, layout, graphs)
+        mode = recipe.mode or checkpoint.training.trained_mode or "joint"
+        manifest = _describe(checkpoint, family, mode, layout, graphs)
         _write_manifest(folder, manifest, hashes)
         progress.stage("compare with the reference")
         fidelity = measure(Scorer.load(folder), checkpoint, family, progress.note)

@@ -10,6 +10,7 @@ from typing import Any, Literal, TypeAlias, get_args
 from tokenizers import AddedToken, Tokenizer
 
 from yoj.runtime.families import FAMILIES
+from yoj.runtime.manifest import Mode
 
 from .errors import CheckpointError
 from .files import read_json
@@ -33,6 +34,8 @@ class Training:
     video_expansion: VideoExpansion | None = None
     """Whether the template's vision markers around a video are replaced with its placeholder, or stay around its
     frames, which have markers of their own."""
+    trained_mode: Mode | None = None
+    """How the responses were read."""
 
 
 @dataclass(frozen=True)
@@ -216,7 +219,8 @@ def _hidden_size(config: dict[str, Any], folder: Path) -> int:
 
 def _read_training(file: Path, given: Training) -> Training:
     settings, problems = read_json(file), list[str]()
-    for name, known in (("hidden_state", get_args(HiddenState)), ("video_expansion", get_args(VideoExpansion))):
+    choices = {"hidden_state": HiddenState, "video_expansion": VideoExpansion, "trained_mode": Mode}
+    for name, known in ((name, get_args(kind)) for name, kind in choices.items()):
         if getattr(given, name) is not None or (stated := settings.get(name)) is None:
             continue
         if stated not in known:

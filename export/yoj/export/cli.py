@@ -65,10 +65,9 @@ def main() -> None:
 @click.option(
     "--mode",
     type=click.Choice(["joint", "isolated"]),
-    default="joint",
-    show_default=True,
     help="How the model was trained: joint, all responses in one sequence, or isolated, one response at a time "
-    "(a classic reward model). Both can be asked for when scoring.",
+    "(a classic reward model). Both can be asked for when scoring.  "
+    "[default: what reward_model_config.json says, else joint]",
 )
 @click.option(
     "--hidden-state",

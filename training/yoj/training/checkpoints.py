@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import torch
 from safetensors.torch import load_file, save_file
 
@@ -25,6 +26,9 @@ from .judge import LANGUAGE_HEAD, TARGETS, Judge, lora_config
 from .recipe import Recipe
 
 ADAPTER, HEAD, MODEL = "adapter_model.safetensors", "value_head.safetensors", "model.safetensors"
+RECIPE = "recipe.json"
+NOT_LEARNT = ("base", "out", "workers", "evaluate_every", "save_every", "keep", "log_every", "log")
+"""Settings that the weights do not depend on; a base is checked by its tensors."""
 STATE = "training_state.json"
 COPIED = ("config.json", "generation_config.json", "tokenizer_config.json", "chat_template.jinja",
           "preprocessor_config.json", "video_preprocessor_config.json", "processor_config.json",
@@ -131,6 +135,20 @@ def read_state(folder: Path) -> State:
     return State(**json.loads((folder / STATE).read_text("utf-8")))
 
 
+def write_recipe(folder: Path, recipe: Recipe) -> None:
+    """Say in a checkpoint what it was trained with."""
+    _write(folder / RECIPE, msgspec.to_builtins(recipe))
+
+
+def recipe_changes(folder: Path, recipe: Recipe) -> list[str]:
+    """Settings that are not those of a checkpoint, other than where it lies and what is reported."""
+    if not (folder / RECIPE).is_file():
+        return []
+    before, now = json.loads((folder / RECIPE).read_text("utf-8")), json.loads(msgspec.json.encode(recipe))
+    names = [name for name in now if name not in NOT_LEARNT and before.get(name) != now[name]]
+    return [f"{name} {before.get(name)} -> {now[name]}" for name in names]
+
+
 @torch.no_grad()
 def _load_released(folder: Path, judge: Judge) -> None:
     """The inverse of `_released`."""
@@ -184,6 +202,8 @@ def _head_settings(judge: Judge, recipe: Recipe) -> dict[str, Any]:
     }
     if recipe.objective == "joint":
         settings["value_head_outputs"] = 2
+    if recipe.objective == "bradley_terry":
+        settings["trained_mode"] = "isolated"
     if recipe.video_expansion is not None:
         settings["video_expansion"] = recipe.video_expansion
     return settings

@@ -12,9 +12,12 @@ from tqdm import tqdm
 
 from yoj.runtime.errors import YojError
 
+from .errors import DataError
 from .recipe import PRESETS, Recipe, read_recipe
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # workers are forked after the tokenizer was used
+
+COUNT = click.IntRange(min=0)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -35,7 +38,8 @@ def recipe_options(command: Callable[..., Any]) -> Callable[..., Any]:
     options = [
         click.argument("recipe", type=click.Path(dir_okay=False, path_type=Path)),
         click.option("--set", "changes", multiple=True, metavar="NAME=VALUE",
-                     help="Change a setting: --set max_steps=100 --set lora.rank=64."),
+                     help="Change a setting: --set max_steps=100 --set lora.rank=64. "
+                     "Paths are relative to the recipe."),
         click.option("--skip-invalid", is_flag=True, help="Leave out samples that cannot be trained on."),
     ]  # fmt: skip
     for option in reversed(options):
@@ -75,23 +79,35 @@ def preset(name: str) -> None:
 
 @main.command()
 @click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
-@click.option("--items", default=4000, show_default=True, help="Of the training split.")
-@click.option("--held-out", default=1000, show_default=True)
-@click.option("--captions", default=0, show_default=True, help="Scenes to pretrain a base model on.")
-@click.option("--responses", default=4, show_default=True, help="N of each item: 2, 4, 8, 16 or 32.")
+@click.option("--items", default=4000, type=COUNT, show_default=True, help="Of the training split.")
+@click.option("--held-out", default=1000, type=COUNT, show_default=True)
+@click.option("--captions", default=0, type=COUNT, show_default=True, help="Scenes to pretrain a base model on.")
+@click.option(
+    "--responses",
+    default="4",
+    type=click.Choice(["2", "4", "8", "16", "32"]),
+    show_default=True,
+    help="N of each item.",
+)
 @click.option("--seed", default=0, show_default=True)
-def shapes(folder: Path, items: int, held_out: int, captions: int, responses: int, seed: int) -> None:
+def shapes(folder: Path, items: int, held_out: int, captions: int, responses: str, seed: int) -> None:
     """Write the synthetic task: scenes of coloured shapes, questions, ranked answers."""
     from .shapes import Recipe as Shapes
     from .shapes import write_captions, write_items
 
     def work() -> None:
-        for name, write, count in (
-            ("train", write_items, items), ("held_out", write_items, held_out), ("captions", write_captions, captions)
-        ):  # fmt: skip
+        files = [
+            ("train", write_items, items),
+            ("held_out", write_items, held_out),
+            ("captions", write_captions, captions),
+        ]
+        there = [name for name, _, count in files if count and (folder / f"{name}.jsonl").exists()]
+        if there:
+            raise DataError(f"{folder / there[0]}.jsonl is there already. Give another folder.")
+        for name, write, count in files:
             if count:
                 with tqdm(total=count, desc=name) as bar:
-                    write(folder, name, Shapes(count, seed, responses), lambda done, bar=bar: _show(bar, done))
+                    write(folder, name, Shapes(count, seed, int(responses)), lambda done, bar=bar: _show(bar, done))
 
     _guard(work)
 
@@ -101,7 +117,10 @@ def shapes(folder: Path, items: int, held_out: int, captions: int, responses: in
 @click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
 @click.option("--seed", default=0, show_default=True)
 def small(family: str, folder: Path, seed: int) -> None:
-    """Train the small judge of a backbone from nothing: data, base model, captions, judge."""
+    """Train the small judge of a backbone from nothing: data, base model in three stages, judge.
+
+    Takes about two hours on a core. What is in FOLDER already is not made again.
+    """
     from .small_judge import make
 
     _guard(lambda: make(family, folder, seed, _note))
@@ -130,6 +149,8 @@ def _guard(work: Callable[[], None]) -> None:
         work()
     except YojError as error:
         raise click.ClickException(str(error)) from error
+    except OSError as error:
+        raise click.ClickException(f"{error.filename}: {error.strerror}.") from error
 
 
 if __name__ == "__main__":

@@ -54,6 +54,8 @@ def load(recipe: Recipe, skip: bool, packs: bool, note: Callable[[str], None]) -
             raise DataError(f"{file}: see what the first process says of it.") from None
         wrong = {problem.line for problem in problems}
         found.append([numbered for numbered in samples if numbered.line not in wrong])
+        if not found[-1]:
+            raise DataError(f"{file} holds no samples{' that can be used' if wrong else ''}. Give at least one.")
     return found[0], found[1]
 
 

@@ -8,21 +8,36 @@ import hashlib
 import json
 import math
 import shutil
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import msgspec
 import torch
+from safetensors import SafetensorError
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from tqdm import tqdm
 
+from yoj.runtime.images import shorten
+
 from . import objectives
 from .batch import Batch
-from .checkpoints import State, by_step, load_judge, newest, read_state, save_judge, write_state
+from .checkpoints import (
+    State,
+    by_step,
+    load_judge,
+    newest,
+    read_state,
+    recipe_changes,
+    save_judge,
+    write_recipe,
+    write_state,
+)
 from .errors import TrainingError
 from .evaluation import evaluate, evaluate_language
 from .feed import Feed
@@ -56,20 +71,32 @@ class Trainer:
         self.judge = Judge(self.checkpoint, recipe)
         self.state = State(processes=here.processes)
         self.lines: list[int] = []  # of the step under way
-        last = newest(self.out)
-        if last is not None:
-            self.state = read_state(last).on(here.processes)
-            load_judge(last, self.judge, recipe)
+        self.last = newest(self.out)
+        optimizer_state = self._go_on(self.last) if self.last is not None else None
         agree(self.state.global_step, recipe.out)
         self.preparer = make_preparer(self.checkpoint, self.judge.family, recipe)
         self.feed = Feed(samples, self.preparer, recipe, here)
         self.steps = self._count_steps()
         optimizers = make_optimizers(self.judge, recipe.optimiser)
         self.model, self.optimizers = spread(self.accelerator, self.judge, optimizers)
-        if last is not None:
-            load_optimizer(self.model, self.optimizers, torch.load(last / "optimizer.pt", weights_only=True))
+        if optimizer_state is not None:
+            load_optimizer(self.model, self.optimizers, optimizer_state)
         if recipe.log == "tensorboard":
             self.accelerator.init_trackers("yoj")
+
+    def _go_on(self, last: Path) -> Any:
+        """Weights and place of a checkpoint; returns the optimizers' state."""
+        try:
+            self.state = read_state(last).on(place().processes)
+            load_judge(last, self.judge, self.recipe)
+            return torch.load(last / "optimizer.pt", weights_only=True)
+        except TrainingError:
+            raise
+        except (OSError, ValueError, TypeError, KeyError, RuntimeError, SafetensorError, UnpicklingError) as error:
+            raise TrainingError(
+                f"{last} is not a whole checkpoint: {shorten(str(error), 200)} Move it away to go on from the one "
+                "before it, or train into another folder."
+            ) from error
 
     def run(self, note: Callable[[str], None]) -> dict[str, Any]:
         """Train to the end.
@@ -87,6 +114,8 @@ class Trainer:
             if self.accelerator.is_main_process:
                 note(f"{self.out} is trained to step {self.state.global_step} already.")
             return self._evaluate(note)
+        if self.accelerator.is_main_process:
+            self._introduce(note)
         results: dict[str, Any] = {}
         bar = tqdm(
             total=self.steps, initial=self.state.global_step, disable=None if self.accelerator.is_main_process else True
@@ -111,6 +140,21 @@ class Trainer:
         bar.close()
         self.accelerator.end_training()
         return results
+
+    def _introduce(self, note: Callable[[str], None]) -> None:
+        """Say what begins, and find out before the first step whether its checkpoints can be written."""
+        try:
+            self.out.mkdir(parents=True, exist_ok=True)
+            tempfile.TemporaryFile(dir=self.out).close()
+        except OSError as error:
+            raise TrainingError(
+                f"Checkpoints cannot be written to {self.out}: {error.strerror}. Change out."
+            ) from error
+        trained = sum(parameter.numel() for parameter in self.judge.parameters() if parameter.requires_grad)
+        note(f"{len(self.feed.samples):,} samples, {trained:,} parameters to train, {self.steps:,} steps; {self.out}")
+        if self.last is not None:
+            changes = recipe_changes(self.last, self.recipe)
+            note(f"Goes on from {self.last}." + (f" Changed since: {'; '.join(changes)}." if changes else ""))
 
     def _count_steps(self) -> int:
         a_epoch = self.feed.batches // self.recipe.accumulation
@@ -181,16 +225,17 @@ class Trainer:
         torch.manual_seed(_number(self.recipe, (self.state.epoch, number)))
 
     def _stop(self, lines: Sequence[int], what: str, value: float) -> None:
-        file = self.out / f"failed-batch-{self.state.global_step}.json"
+        step = self.state.global_step + 1
+        file = self.out / f"failed-batch-{step}.json"
         file.parent.mkdir(parents=True, exist_ok=True)
-        failed = {what: str(value), "lines": list(lines), "epoch": self.state.epoch, "step": self.state.global_step}
+        failed = {what: str(value), "lines": list(lines), "epoch": self.state.epoch, "step": step}
         kept = set(lines)
         samples = [msgspec.to_builtins(n.sample) for n in self.feed.samples if n.line in kept]
         file.write_text(json.dumps(failed | {"samples": samples}, indent=1) + "\n", "utf-8")
         raise TrainingError(
-            f"The {what} is {value} at step {self.state.global_step + 1}, on lines {', '.join(map(str, lines))} of "
-            f"{self.recipe.data}, which are kept in {file}. Look at them; then lower the learning rate, or go on "
-            "from the last checkpoint in bfloat16 or float32."
+            f"The {what} is {value} at step {step}, on lines {', '.join(map(str, lines))} of "
+            f"{self.recipe.data}, which are kept in {file}. Look at them; then lower the learning rate, or set "
+            "precision to float32, and run again: it goes on from the newest checkpoint."
         )
 
     def _log(self, seen: torch.Tensor, step: int, seconds: float, note: Callable[[str], None]) -> None:
@@ -239,6 +284,7 @@ class Trainer:
         save_judge(folder, self.judge, weights, self.checkpoint, self.recipe)
         torch.save(optimizer, folder / "optimizer.pt")
         write_state(folder, self.state)
+        write_recipe(folder, self.recipe)
         (folder / "evaluation.json").write_text(json.dumps(results) + "\n", "utf-8")
         target = self.out / f"checkpoint-{self.state.global_step}"
         shutil.rmtree(target, ignore_errors=True)
