@@ -53,7 +53,7 @@ def test_a_run_prints_its_evaluation(file, tmp_path):
     result = run("run", file)
     assert result.exit_code == 0, result.output
     assert "step 2 of 2: loss " in result.output
-    assert 'held out after step 2: {"best_of_n": ' in result.output
+    assert "held out after step 2: best_of_n 0." in result.output
     assert (tmp_path / "run" / "checkpoint-2" / "adapter_model.safetensors").is_file()
 
 
@@ -62,6 +62,11 @@ def test_settings_are_changed_on_the_command_line(file, tmp_path):
     assert result.exit_code == 0, result.output
     config = json.loads((tmp_path / "run" / "checkpoint-1" / "adapter_config.json").read_text("utf-8"))
     assert config["r"] == 2
+
+
+def test_files_of_a_checkpoint_may_be_read_by_the_same_people(file, tmp_path):
+    assert run("run", file, "--set", "max_steps=1", "--trust-data").exit_code == 0
+    assert len({path.stat().st_mode for path in (tmp_path / "run" / "checkpoint-1").iterdir()}) == 1
 
 
 def test_a_check_counts_samples_and_trains_nothing(file, tmp_path):
@@ -78,6 +83,10 @@ def bad(setup, file):
     path = setup.folder / "bad.jsonl"
     path.write_text("\n".join([lines[0], '{"prompt": "Which?"}', *lines[1:]]), "utf-8")
     return path
+
+
+def test_less_than_a_step_is_refused_by_the_check_too(file):
+    assert "12 samples are less than one step of 100" in refused("check", file, "--set", "batch_size=100")
 
 
 @pytest.mark.parametrize("command", ["run", "check"])

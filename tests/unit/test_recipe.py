@@ -67,6 +67,7 @@ def test_unknown_settings_are_named_with_those_that_there_are(file):
     assert "`learning_rate`" in message
     assert "Known settings: base, data, out, held_out, objective" in message
     assert "`ranks`" in refused(file, "lora: {ranks: 3}\n")
+    assert "Known settings: rank, alpha, dropout." in refused(file, "lora: {ranks: 3}\n")
     assert "`ranks`" in refused(file, "", "lora.ranks=3")
 
 
@@ -83,6 +84,7 @@ def test_unknown_settings_are_named_with_those_that_there_are(file):
 def test_values_of_another_type(file, text, words):
     message = refused(file, text)
     assert all(word in message for word in [str(file), *words])
+    assert "Known settings" not in message
 
 
 def test_all_wrong_values_are_named_at_once(file):
@@ -93,7 +95,8 @@ def test_all_wrong_values_are_named_at_once(file):
     )
     for part in (
         "epochs is 0", "accumulation is -1", "log_every is 0", "max_steps is 0", "language_share is 1.5",
-        "workers is -1", "max_vision_tokens is -5", "dropout 1.0", "hidden 0", "learning_rate=0",
+        "workers is -1", "max_vision_tokens is -5", "lora.dropout is 1.0", "head.hidden is 0",
+        "optimiser.learning_rate is 0",
     ):  # fmt: skip
         assert part in message
 
@@ -104,6 +107,7 @@ def test_all_wrong_values_are_named_at_once(file):
         "optimiser: {learning_rate: .nan}\n",
         "optimiser: {weight_decay: -0.1}\n",
         "optimiser: {betas: [0.9, 1.0]}\n",
+        "optimiser: {betas: [-0.1, 0.9]}\n",
         "optimiser: {clip: 0}\n",
         "optimiser: {warmup: 1}\n",
         "lora: {rank: 0}\n",

@@ -10,12 +10,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from yoj.training.errors import DataError, TrainingError
+from yoj.training.errors import DataError
 from yoj.training.recipe import Recipe
 from yoj.training.samples import SHOWN, read_samples
 from yoj.training.setup import load
 from yoj.training.small import write_base
-from yoj.training.trainer import Trainer
 
 GOOD: dict[str, Any] = {"prompt": "Which?", "responses": ["red", "blue", "green"], "rankings": [2, 1, 3]}
 TEXTS = ["Which is red, blue or green? " * 3] * 4
@@ -192,6 +191,19 @@ def test_no_file(data):
 def test_too_few_samples_for_a_step(data):
     data.write([GOOD] * 3)
     recipe = data.recipe(batch_size=2, accumulation=2)
-    samples, _ = load(recipe, False, True, data.notes.append)
-    with pytest.raises(TrainingError, match="3 samples are less than one step of 4"):
-        Trainer(recipe, samples, [])
+    with pytest.raises(DataError, match=r"train\.jsonl: 3 samples are less than one step of 4, batch_size x"):
+        load(recipe, False, True, data.notes.append)
+
+
+def test_an_array_is_not_json_lines(data):
+    file = data.write([GOOD])
+    file.write_text(json.dumps([GOOD, GOOD], indent=1), "utf-8")
+    with pytest.raises(DataError, match=r"train\.jsonl holds one JSON array\. Give JSON lines"):
+        read_samples(file)
+
+
+def test_a_byte_order_mark_is_passed_over(data):
+    file = data.write([GOOD])
+    file.write_bytes(b"\xef\xbb\xbf" + file.read_bytes())
+    samples, problems = read_samples(file)
+    assert ([numbered.line for numbered in samples], problems) == ([1], [])

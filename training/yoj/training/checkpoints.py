@@ -23,7 +23,7 @@ from yoj.export.weights import Weights, read_folder
 
 from .errors import TrainingError
 from .judge import LANGUAGE_HEAD, TARGETS, Judge, lora_config
-from .recipe import Recipe
+from .recipe import Recipe, trained_mode
 
 ADAPTER, HEAD, MODEL = "adapter_model.safetensors", "value_head.safetensors", "model.safetensors"
 RECIPE = "recipe.json"
@@ -66,22 +66,28 @@ def save_judge(
     checkpoint.tokenizer.save(str(folder / "tokenizer.json"))
     copy_files(COPIED if recipe.trainable == "all" else COPIED[1:], checkpoint.trunk, folder)
     if recipe.trainable == "all":
-        save_file(_released(judge, weights, checkpoint), folder / MODEL, {"format": "pt"})
+        save_tensors(_released(judge, weights, checkpoint), folder / MODEL)
         return
     adapters = {
         _adapter_key(judge.scorer_spec, name): value.contiguous()
         for name, value in _part(weights, "scorer.").items()
         if ".lora_" in name
     }
-    save_file(adapters, folder / ADAPTER, {"format": "pt"})
+    save_tensors(adapters, folder / ADAPTER)
     config = lora_config(recipe, TARGETS[checkpoint.family]).to_dict() | {
         "base_model_name_or_path": os.path.relpath(recipe.base, folder)
     }
     _write(folder / ADAPTER_CONFIG, {name: _plain(value) for name, value in config.items()})
     head = {name: t.contiguous() for name, t in _head(weights).items()}
-    save_file(head, folder / HEAD)
+    save_tensors(head, folder / HEAD)
     torch.save(head, folder / "value_head.pt")  # what the reference's own merge script reads
     _write(folder / SETTINGS, _head_settings(judge, recipe))
+
+
+def save_tensors(tensors: Mapping[str, torch.Tensor], file: Path) -> None:
+    """Write a file of safetensors for all who may read its folder; the library leaves it to its owner alone."""
+    save_file(dict(tensors), file, {"format": "pt"})
+    file.chmod(file.parent.stat().st_mode & 0o666)
 
 
 def copy_files(names: Sequence[str], source: Path, target: Path) -> None:
@@ -202,7 +208,7 @@ def _head_settings(judge: Judge, recipe: Recipe) -> dict[str, Any]:
     }
     if recipe.objective == "joint":
         settings["value_head_outputs"] = 2
-    if recipe.objective == "bradley_terry":
+    if trained_mode(recipe) == "isolated":
         settings["trained_mode"] = "isolated"
     if recipe.video_expansion is not None:
         settings["video_expansion"] = recipe.video_expansion

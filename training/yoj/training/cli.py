@@ -10,7 +10,7 @@ from typing import Any
 import click
 from tqdm import tqdm
 
-from yoj.runtime.errors import YojError
+from yoj.runtime.cli import readable_errors
 
 from .errors import DataError
 from .recipe import PRESETS, Recipe, read_recipe
@@ -52,7 +52,8 @@ def recipe_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--trust-data", is_flag=True, help="Do not read every image and pack every sample before training.")
 def run(recipe: Path, changes: tuple[str, ...], skip_invalid: bool, trust_data: bool) -> None:
     """Train. A run goes on from the newest checkpoint in its folder, as if it had not been stopped."""
-    _guard(lambda: _run(read_recipe(recipe, changes), skip_invalid, trust_data))
+    with readable_errors():
+        _run(read_recipe(recipe, changes), skip_invalid, trust_data)
 
 
 @main.command()
@@ -60,14 +61,12 @@ def run(recipe: Path, changes: tuple[str, ...], skip_invalid: bool, trust_data: 
 def check(recipe: Path, changes: tuple[str, ...], skip_invalid: bool) -> None:
     """Check the recipe, the base model and every sample; train nothing."""
 
-    def work() -> None:
+    with readable_errors():
         from .setup import load
 
         settings = read_recipe(recipe, changes)
         samples, held_out = load(settings, skip_invalid, packs=True, note=_note)
         click.echo(f"{len(samples)} samples to train on, {len(held_out)} held out.")
-
-    _guard(work)
 
 
 @main.command()
@@ -95,7 +94,7 @@ def shapes(folder: Path, items: int, held_out: int, captions: int, responses: st
     from .shapes import Recipe as Shapes
     from .shapes import write_captions, write_items
 
-    def work() -> None:
+    with readable_errors():
         files = [
             ("train", write_items, items),
             ("held_out", write_items, held_out),
@@ -109,8 +108,6 @@ def shapes(folder: Path, items: int, held_out: int, captions: int, responses: st
                 with tqdm(total=count, desc=name) as bar:
                     write(folder, name, Shapes(count, seed, int(responses)), lambda done, bar=bar: _show(bar, done))
 
-    _guard(work)
-
 
 @main.command()
 @click.argument("family", type=click.Choice(["molmo2", "qwen3_vl"]))
@@ -123,7 +120,8 @@ def small(family: str, folder: Path, seed: int) -> None:
     """
     from .small_judge import make
 
-    _guard(lambda: make(family, folder, seed, _note))
+    with readable_errors():
+        make(family, folder, seed, _note)
 
 
 def _run(recipe: Recipe, skip_invalid: bool, trust_data: bool) -> None:
@@ -142,15 +140,6 @@ def _show(bar: tqdm, done: int) -> None:
 
 def _note(text: str) -> None:
     tqdm.write(text)
-
-
-def _guard(work: Callable[[], None]) -> None:
-    try:
-        work()
-    except YojError as error:
-        raise click.ClickException(str(error)) from error
-    except OSError as error:
-        raise click.ClickException(f"{error.filename}: {error.strerror}.") from error
 
 
 if __name__ == "__main__":

@@ -16,9 +16,6 @@ class DataError(YojError, ValueError):
 class VisionBudgetError(LimitError):
     """A sample of more visual tokens than the recipe takes, however small its pictures are made."""
 
-    def __init__(self, tokens: int, most: int):
-        super().__init__(f"{tokens:,} visual tokens; max_vision_tokens of the recipe is {most:,}")
-
 
 class TrainingError(YojError, RuntimeError):
     """The run cannot go on."""

@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader, Dataset
 from yoj.runtime.batch import Prepared
 
 from .batch import Batch, collate
+from .errors import DataError
 from .preparer import BudgetedPreparer
 from .recipe import Recipe
 from .samples import Numbered
@@ -22,6 +23,21 @@ class Place:
 
     rank: int = 0
     processes: int = 1
+
+
+def steps_in_epoch(samples: int, recipe: Recipe, processes: int) -> int:
+    """Whole steps that so many samples are good for.
+
+    Raises:
+        DataError: they are less than one step.
+    """
+    step = recipe.batch_size * recipe.accumulation * processes
+    if samples < step:
+        raise DataError(
+            f"{recipe.data}: {samples:,} samples are less than one step of {step:,}, batch_size x accumulation x "
+            "processes. Give more, or make the step smaller."
+        )
+    return samples // (recipe.batch_size * processes) // recipe.accumulation
 
 
 class Feed:

@@ -21,7 +21,7 @@ from yoj.runtime.prepare import Preparer, Rules
 from yoj.runtime.request import Request
 
 from .errors import VisionBudgetError
-from .recipe import Recipe
+from .recipe import Recipe, trained_mode
 
 HALVINGS = 3
 """Crops are tried at 8, 4, 2 and 1, as in the reference's collation of training samples."""
@@ -62,7 +62,8 @@ class BudgetedPreparer:
             rows = sum(medium.rows for medium in prepared.media)
             if rows <= self.max_vision_tokens:
                 return prepared, times
-            error = VisionBudgetError(rows, self.max_vision_tokens)
+            text = f"{rows:,} visual tokens; max_vision_tokens of the recipe is {self.max_vision_tokens:,}"
+            error = VisionBudgetError(text)
         assert error is not None
         raise error
 
@@ -71,7 +72,7 @@ def make_preparer(checkpoint: Checkpoint, family: ExportFamily, recipe: Recipe) 
     """The runtime's packing for the model that is trained, within the recipe's limits."""
     layout: Layout = render_layout(checkpoint, recipe.layout, family.markup())
     limits = msgspec.structs.replace(family.limits, L=min(family.limits.L, recipe.max_length))
-    rules = Rules(checkpoint.family, layout, limits, family.preprocessing(), _trained_mode(recipe))
+    rules = Rules(checkpoint.family, layout, limits, family.preprocessing(), trained_mode(recipe))
     with tempfile.TemporaryDirectory() as folder:
         checkpoint.tokenizer.save(f"{folder}/tokenizer.json")
         preparer = Preparer(rules, Path(folder) / "tokenizer.json")
@@ -92,8 +93,3 @@ def _halve(preparer: Preparer, times: int) -> Preparer:
     smaller.rules = replace(rules, limits=limits, preprocessing=settings)
     smaller.family = FAMILIES[rules.family](settings, preparer.packer.token_id)
     return smaller
-
-
-def _trained_mode(recipe: Recipe) -> Mode:
-    """How responses are read in training, and so in serving."""
-    return "isolated" if recipe.objective == "bradley_terry" else "joint"

@@ -9,19 +9,37 @@ from __future__ import annotations
 import importlib.util
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 import msgspec
 import yaml
 
-from yoj.runtime.manifest import LayoutName, Readout
+from yoj.runtime.manifest import LayoutName, Mode, Readout
 
 from .errors import RecipeError
 
 PRESETS = Path(__file__).parent / "presets"
 """Whole recipes to start from."""
+
+RANGES: dict[str, tuple[Callable[[float], bool], tuple[str, ...]]] = {
+    "at least 1": (
+        lambda value: value >= 1,
+        ("epochs", "max_steps", "batch_size", "accumulation", "max_length", "evaluate_every", "save_every", "keep",
+         "log_every", "lora.rank", "head.hidden"),
+    ),
+    "finite and at least 0": (
+        lambda value: 0 <= value < math.inf,
+        ("workers", "max_vision_tokens", "head.init_std", "optimiser.weight_decay"),
+    ),
+    "finite and above 0": (lambda value: 0 < value < math.inf, ("lora.alpha", "optimiser.learning_rate")),
+    "above 0": (lambda value: value > 0, ("optimiser.clip",)),
+    "0 to 1": (lambda value: 0 <= value <= 1, ("language_share",)),
+    "0 to less than 1": (lambda value: 0 <= value < 1, ("lora.dropout", "optimiser.betas", "optimiser.warmup")),
+}  # fmt: skip
+"""What the numbers of a recipe must be."""
 
 Objective: TypeAlias = Literal["n_way", "plackett_luce", "bradley_terry", "joint", "language"]
 
@@ -138,7 +156,8 @@ def read_recipe(file: Path, changes: Sequence[str] = ()) -> Recipe:
     try:
         recipe = msgspec.convert(settings, Recipe)
     except msgspec.ValidationError as error:
-        raise RecipeError(f"{file}: {error}. Known settings: {', '.join(Recipe.__struct_fields__)}.") from error
+        known = _known(str(error).rpartition(" ")[2]) if "unknown field" in str(error) else ""
+        raise RecipeError(f"{file}: {error}.{known}") from error
     check(recipe, str(file))
     return recipe
 
@@ -149,29 +168,7 @@ def check(recipe: Recipe, name: str) -> None:
     Raises:
         RecipeError: naming all of them.
     """
-    positive = ("epochs", "batch_size", "accumulation", "max_length", "evaluate_every", "save_every", "keep")
-    problems = [f"{field} is {getattr(recipe, field)}, expected at least 1" for field in (*positive, "log_every")
-                if getattr(recipe, field) < 1]  # fmt: skip
-    for field in ("workers", "max_vision_tokens"):
-        if getattr(recipe, field) < 0:
-            problems.append(f"{field} is {getattr(recipe, field)}, expected at least 0")
-    if recipe.max_steps is not None and recipe.max_steps < 1:
-        problems.append(f"max_steps is {recipe.max_steps}, expected at least 1")
-    if not 0 <= recipe.language_share <= 1:
-        problems.append(f"language_share is {recipe.language_share}, expected 0 to 1")
-    lora, head, optimiser = recipe.lora, recipe.head, recipe.optimiser
-    if not (0 <= lora.dropout < 1 and lora.rank >= 1 and 0 < lora.alpha < math.inf):
-        problems.append(f"lora has rank {lora.rank}, alpha {lora.alpha} and dropout {lora.dropout}")
-    if not (head.hidden >= 1 and 0 <= head.init_std < math.inf):
-        problems.append(f"head has hidden {head.hidden} and init_std {head.init_std}")
-    if not (
-        optimiser.learning_rate > 0
-        and 0 <= optimiser.weight_decay < math.inf
-        and all(0 <= beta < 1 for beta in optimiser.betas)
-        and 0 <= optimiser.warmup < 1
-        and optimiser.clip > 0
-    ):
-        problems.append(f"optimiser cannot be {optimiser}")
+    problems = list(_out_of_range(recipe))
     if recipe.ties == "random" and recipe.objective != "n_way":
         problems.append(f"ties random is for objective n_way; {recipe.objective} takes equal ranks as equal")
     if recipe.objective in ("joint", "language") and recipe.hidden_state == "pre_norm":
@@ -184,6 +181,25 @@ def check(recipe: Recipe, name: str) -> None:
         problems.append("log tensorboard needs the package tensorboard: pip install tensorboard, or log to stdout")
     if problems:
         raise RecipeError(f"{name}: {'; '.join(problems)}.")
+
+
+def trained_mode(recipe: Recipe) -> Mode:
+    """How responses are read in training, and so in serving."""
+    return "isolated" if recipe.objective == "bradley_terry" else "joint"
+
+
+def _out_of_range(recipe: Recipe) -> Iterator[str]:
+    for expected, (fits, names) in RANGES.items():
+        for name in names:
+            value = attrgetter(name)(recipe)
+            if value is not None and not all(map(fits, value if isinstance(value, tuple) else [value])):
+                yield f"{name} is {value}, expected {expected}"
+
+
+def _known(where: str) -> str:
+    """The settings of the recipe, or of one part of it, as `msgspec` names the part."""
+    part = {"`$.lora`": Lora, "`$.head`": Head, "`$.optimiser`": Optimiser}.get(where, Recipe)
+    return f" Known settings: {', '.join(part.__struct_fields__)}."
 
 
 def _change(settings: dict[str, Any], change: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -99,12 +100,15 @@ def read_samples(file: Path, ranked: bool = True) -> tuple[list[Numbered], list[
         ranked: whether each sample must say which response is better.
 
     Raises:
-        DataError: the file cannot be read.
+        DataError: the file cannot be read, or holds no lines of samples.
     """
     try:
         text = file.read_bytes()
     except OSError as error:
         raise DataError(f"{file} cannot be read: {error.strerror}. Give a file of JSON lines.") from error
+    text = text.removeprefix(codecs.BOM_UTF8)
+    if text.lstrip().startswith(b"["):
+        raise DataError(f"{file} holds one JSON array. Give JSON lines: one sample a line, without commas between.")
     samples, problems = list[Numbered](), list[Problem]()
     for number, line in enumerate(text.splitlines(), 1):
         if not line.strip():
@@ -134,16 +138,8 @@ def check_packs(
         advance: called with the number of samples looked at.
     """
     for numbered in samples:
-        times = 0
-        for request, mode in _rows(numbered, recipe):
-            found = _check_pack(request, mode, preparer, recipe)
-            if not isinstance(found, int):
-                yield Problem(numbered.line, *found)
-                break
-            times = max(times, found)
-        else:
-            if times:
-                yield Shrunk(numbered.line, times)
+        if found := _check_pack(numbered, preparer, recipe):
+            yield found
         advance(1)
 
 
@@ -188,20 +184,21 @@ def _rows(numbered: Numbered, recipe: Recipe) -> Iterator[tuple[Request, Mode | 
             yield lesson, "joint"
 
 
-def _check_pack(
-    request: Request, mode: Mode | None, preparer: BudgetedPreparer, recipe: Recipe
-) -> tuple[str, str] | int:
-    """Kind and text of a problem, or how often the pictures are halved."""
+def _check_pack(numbered: Numbered, preparer: BudgetedPreparer, recipe: Recipe) -> Problem | Shrunk | None:
+    times = 0
     try:
-        return preparer.prepare_at_level(request, mode)[1]
+        for request, mode in _rows(numbered, recipe):
+            times = max(times, preparer.prepare_at_level(request, mode)[1])
     except MediaError as error:
-        return "unreadable media", str(error)
+        return Problem(numbered.line, "unreadable media", str(error))
     except LengthError as error:
-        return "too long", f"{error.tokens:,} tokens; max_length of the recipe is {recipe.max_length:,}"
+        text = f"{error.tokens:,} tokens; max_length of the recipe is {recipe.max_length:,}"
+        return Problem(numbered.line, "too long", text)
     except VisionBudgetError as error:
-        return "too many visual tokens", str(error)
+        return Problem(numbered.line, "too many visual tokens", str(error))
     except YojError as error:
-        return "cannot be packed", str(error)
+        return Problem(numbered.line, "cannot be packed", str(error))
+    return Shrunk(numbered.line, times) if times else None
 
 
 def _check(numbered: Numbered, ranked: bool) -> Problem | None:

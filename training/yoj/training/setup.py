@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -10,11 +11,15 @@ from tqdm import tqdm
 from yoj.export.build import open_family
 
 from .errors import DataError
+from .feed import steps_in_epoch
 from .judge import open_base
 from .preparer import BudgetedPreparer, make_preparer
 from .processes import gather, place
 from .recipe import Recipe
 from .samples import Numbered, Problem, Shrunk, check_packs, read_samples, refuse, tell_shrunk
+
+LOGGED_EVERY = 30.0
+"""Seconds between the lines of progress where no one looks on."""
 
 
 def load(recipe: Recipe, skip: bool, packs: bool, note: Callable[[str], None]) -> tuple[list[Numbered], list[Numbered]]:
@@ -30,7 +35,7 @@ def load(recipe: Recipe, skip: bool, packs: bool, note: Callable[[str], None]) -
         Samples to train on, and those held out.
 
     Raises:
-        DataError: samples cannot be trained on.
+        DataError: samples cannot be trained on, or are less than one step.
         CheckpointError: the base model cannot be used, where samples are packed.
     """
     preparer = open_preparer(recipe) if packs else None
@@ -56,6 +61,7 @@ def load(recipe: Recipe, skip: bool, packs: bool, note: Callable[[str], None]) -
         found.append([numbered for numbered in samples if numbered.line not in wrong])
         if not found[-1]:
             raise DataError(f"{file} holds no samples{' that can be used' if wrong else ''}. Give at least one.")
+    steps_in_epoch(len(found[0]), recipe, place().processes)
     return found[0], found[1]
 
 
@@ -75,7 +81,8 @@ def _check_share(
     """What there is to say of all samples; each process looks at its part of them."""
     here = place()
     mine = samples[here.rank :: here.processes]
-    with tqdm(total=len(mine), desc=f"check {name}", leave=False, disable=True if here.rank else None) as bar:
+    often = 0.1 if sys.stderr.isatty() else LOGGED_EVERY
+    with tqdm(total=len(mine), desc=f"check {name}", leave=False, mininterval=often, disable=here.rank > 0) as bar:
         return gather(list(check_packs(mine, preparer, recipe, lambda count: _advance(bar, count))))
 
 

@@ -9,12 +9,12 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from yoj.export.checkpoint import ADAPTER_CONFIG
 from yoj.export.head import SETTINGS
 
-from .checkpoints import ADAPTER, COPIED, HEAD, MODEL, copy_files, newest
+from .checkpoints import ADAPTER, COPIED, HEAD, MODEL, copy_files, newest, save_tensors
 from .recipe import PRESETS, Recipe, read_recipe
 from .setup import load
 from .shapes import ANSWERS, CAPTIONS, MARKED, write_captions, write_items
@@ -100,7 +100,7 @@ def _as_released(run: Path, base: Path) -> None:
     base.mkdir(parents=True, exist_ok=True)
     copy_files((*COPIED, "tokenizer.json"), run, base)
     tensors = {name: value.to(torch.bfloat16) for name, value in load_file(run / MODEL).items()}
-    save_file(tensors, base / MODEL, {"format": "pt"})
+    save_tensors(tensors, base / MODEL)
 
 
 def _texts(folder: Path) -> Iterator[str]:

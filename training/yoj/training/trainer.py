@@ -10,7 +10,7 @@ import math
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -40,7 +40,7 @@ from .checkpoints import (
 )
 from .errors import TrainingError
 from .evaluation import evaluate, evaluate_language
-from .feed import Feed
+from .feed import Feed, steps_in_epoch
 from .judge import Judge, Outputs, open_base
 from .optimisers import make_optimizers
 from .preparer import make_preparer
@@ -157,11 +157,7 @@ class Trainer:
             note(f"Goes on from {self.last}." + (f" Changed since: {'; '.join(changes)}." if changes else ""))
 
     def _count_steps(self) -> int:
-        a_epoch = self.feed.batches // self.recipe.accumulation
-        if not a_epoch:
-            needed = self.recipe.batch_size * self.recipe.accumulation * self.feed.place.processes
-            raise TrainingError(f"{len(self.feed.samples)} samples are less than one step of {needed}. Give more.")
-        steps = a_epoch * self.recipe.epochs
+        steps = self.recipe.epochs * steps_in_epoch(len(self.feed.samples), self.recipe, self.feed.place.processes)
         return min(steps, self.recipe.max_steps or steps)
 
     def _batches(self) -> Iterator[Batch]:
@@ -247,8 +243,7 @@ class Trainer:
         if self.recipe.log == "tensorboard":
             self.accelerator.log(values, step)
         if self.accelerator.is_main_process:
-            shown = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
-            note(f"step {step} of {self.steps}: {shown}, {seconds / steps:.2f} s a step")
+            note(f"step {step} of {self.steps}: {_shown(values)}, {seconds / steps:.2f} s a step")
 
     def _evaluate(self, note: Callable[[str], None]) -> dict[str, Any]:
         if not self.held_out:
@@ -264,12 +259,13 @@ class Trainer:
         if isinstance(model, Together):
             model.finish(self.feed.collate([0], 0).to(self.accelerator.device))
         sums = self.accelerator.reduce(torch.tensor(counts, dtype=torch.float32, device=self.accelerator.device), "sum")
+        total, of = float(sums[0]), float(sums[1])
         if self.recipe.objective == "language":
-            results = {"language_loss": float(sums[0] / sums[1])}
+            results = {"language_loss": total / of}
         else:
-            results = {"best_of_n": float(sums[0] / sums[1]), "requests": int(sums[1])}
+            results = {"best_of_n": total / of, "requests": int(of)}
         if self.accelerator.is_main_process:
-            note(f"held out after step {self.state.global_step}: " + json.dumps(results))
+            note(f"held out after step {self.state.global_step}: {_shown(results)}")
         if self.recipe.log == "tensorboard":
             self.accelerator.log({f"held_out/{name}": value for name, value in results.items()}, self.state.global_step)
         return results
@@ -314,6 +310,10 @@ def right(scores_RN: torch.Tensor, rankings_RN: torch.Tensor) -> torch.Tensor:
     ranks = rankings_RN.masked_fill(absent, math.inf)
     hits = ranks.gather(1, best).squeeze(1) == ranks.min(dim=1).values
     return torch.stack([hits.sum().float(), torch.tensor(float(len(hits)), device=hits.device)])
+
+
+def _shown(values: Mapping[str, float]) -> str:
+    return ", ".join(f"{name} {value:.4g}" for name, value in values.items())
 
 
 def _number(recipe: Recipe, of: tuple[int, ...]) -> int:
