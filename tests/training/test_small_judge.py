@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 import yaml
@@ -26,7 +27,9 @@ def brief(monkeypatch, tmp_path):
     monkeypatch.setattr(small_judge, "PRESETS", presets)
     for name, value in {"TEXTS": 64, "ITEMS": 24, "HELD_OUT": 8, "TOKENIZED": 64}.items():
         monkeypatch.setattr(small_judge, name, value)
-    monkeypatch.setattr(small_judge, "STEPS", dict.fromkeys(small_judge.STEPS, (2, 2, 2, 2)))
+    brief = {name: tuple(replace(stage, steps=2) for stage in of) for name, of in small_judge.STAGES.items()}
+    monkeypatch.setattr(small_judge, "STAGES", brief)
+    monkeypatch.setattr(small_judge, "JUDGE_STEPS", dict.fromkeys(brief, 2))
 
 
 @pytest.mark.parametrize("family", ["molmo2", "qwen3_vl"])

@@ -19,7 +19,8 @@ from yoj.export.checkpoint import SEPARATOR, Checkpoint
 from yoj.export.errors import CheckpointError
 from yoj.export.families import ExportFamily
 from yoj.export.layout import render_layout
-from yoj.export.reference import materialise, read_out
+from yoj.export.reference import read_out
+from yoj.export.traced import materialise
 
 DATA = Path(__file__).parents[1] / "golden" / "data"
 MERGED, ADAPTER = DATA / "checkpoint-merged", DATA / "checkpoint-adapter"

@@ -9,14 +9,17 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol, TypeAlias
 
 import msgspec
 import torch
 
 from yoj.runtime import Scorer
 from yoj.runtime import manifest as m
-from yoj.runtime.bundle import sha256
+from yoj.runtime.bundle import Bundle, sha256
+from yoj.runtime.engines import open_session
+from yoj.runtime.engines.onnxruntime import free_memory
+from yoj.runtime.prepare import Preparer, rules_of
 
 from .card import model_card
 from .checkpoint import Checkpoint, Training
@@ -26,6 +29,8 @@ from .fidelity import Fidelity, measure, require
 from .graph import WeightFile, write_graph
 from .head import divisor
 from .layout import render_layout
+from .precision import LARGEST, overflowing_layers
+from .traced import PRECISIONS, TracedSession
 
 LIBRARIES = (
     "yoj",
@@ -40,6 +45,12 @@ LIBRARIES = (
     "pillow",
 )
 WEIGHTS = "onnx/weights.data"
+COMPARISON_BYTES = 10
+"""Memory for each weight: the stock model in float32, and the engine, which on a CPU computes in float32 as well."""
+SHOWN_LAYERS = 8
+
+
+Precision: TypeAlias = Literal["float32", "float16", "bfloat16"]
 
 
 class Progress(Protocol):
@@ -72,6 +83,10 @@ class Recipe:
     """Replace an existing bundle."""
     training: Training = field(default_factory=Training)
     """What is known of it beside the checkpoint's own settings."""
+    precision: Precision | Literal["auto"] = "float32"
+    """Of the graphs. auto: float16 where it holds what the layers compute on sample packs, else bfloat16."""
+    compare: bool = True
+    """Compare the bundle with the reference, which takes both models into memory."""
 
 
 def open_family(checkpoint: Checkpoint) -> ExportFamily:
@@ -100,13 +115,13 @@ def open_family(checkpoint: Checkpoint) -> ExportFamily:
     return family
 
 
-def build(recipe: Recipe, progress: Progress) -> tuple[m.Manifest, Fidelity]:
-    """Export, verify, and put the bundle in place.
+def build(recipe: Recipe, progress: Progress) -> tuple[m.Manifest, Fidelity | None]:
+    """Export, compare unless the recipe says not to, and put the bundle in place.
 
     Raises:
         CheckpointError: something is wrong with the checkpoint.
         FidelityError: the engine does not agree with the reference.
-        OutputError: the target exists, or the disk is too small.
+        OutputError: the target exists, or the disk or the memory is too small.
     """
     out = recipe.out
     if out.exists() and not (out / m.MANIFEST_NAME).is_file():
@@ -122,23 +137,38 @@ def build(recipe: Recipe, progress: Progress) -> tuple[m.Manifest, Fidelity]:
     shutil.rmtree(folder, ignore_errors=True)
     try:
         (folder / "onnx").mkdir(parents=True)
-        graphs, hashes = _write_graphs(checkpoint, family, folder, progress)
+        _check_room(checkpoint, family, recipe, folder)
         checkpoint.tokenizer.save(str(folder / "tokenizer.json"))
+        manifest = _describe(checkpoint, family, recipe, layout)
+        precision, overflow = _choose_precision(checkpoint, family, recipe, manifest, folder, progress)
+        graphs, hashes = _write_graphs(checkpoint, family, folder, precision, progress)
         progress.stage("hash checkpoint")
-        mode = recipe.mode or checkpoint.training.trained_mode or "joint"
-        manifest = _describe(checkpoint, family, mode, layout, graphs)
+        manifest = msgspec.structs.replace(
+            manifest,
+            engines=(m.Engine(engine="onnxruntime", precision=precision, graphs=graphs),),
+            provenance=_provenance(checkpoint, overflow),
+        )
         _write_manifest(folder, manifest, hashes)
-        progress.stage("compare with the reference")
-        fidelity = measure(Scorer.load(folder), checkpoint, family, progress.note)
-        require(fidelity)
-        encoded = msgspec.json.format(msgspec.json.encode([fidelity]), indent=2) + b"\n"
-        (folder / "fidelity.json").write_bytes(encoded)
+        fidelity = _compare(checkpoint, family, folder, progress) if recipe.compare else None
         (folder / "README.md").write_text(model_card(manifest, fidelity), "utf-8")
         manifest = _write_manifest(folder, manifest, hashes)
         _put_in_place(folder, out)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return manifest, fidelity
+
+
+def open_scorer(bundle: Bundle, checkpoint: Checkpoint, family: ExportFamily) -> Scorer:
+    """The bundle in its first engine or, as no CPU engine has bfloat16, with the traced modules in its place.
+
+    Raises:
+        EngineError: the engine cannot be opened.
+    """
+    engine = bundle.engine()
+    if engine.precision != "bfloat16":
+        return Scorer(bundle, engine, open_session(bundle, engine, None))
+    in_its_place = msgspec.structs.replace(engine, engine="pytorch")
+    return Scorer(bundle, in_its_place, TracedSession.load(checkpoint, family, engine.precision))
 
 
 def provenance_differences(manifest: m.Manifest, checkpoint: Checkpoint) -> list[str]:
@@ -148,34 +178,78 @@ def provenance_differences(manifest: m.Manifest, checkpoint: Checkpoint) -> list
     return [f"{file} is not what the bundle was made from" for file in checkpoint.files() if sha256(file) not in known]
 
 
-def _write_graphs(
-    checkpoint: Checkpoint, family: ExportFamily, folder: Path, progress: Progress
-) -> tuple[dict[str, m.Graph], dict[str, str]]:
-    """The graphs by role, and the hashes that are known from writing."""
-    specs = family.graphs()
-    plans = {plan for spec in specs for plan in spec.plans.values()}
-    size = sum(4 * torch.Size(checkpoint.weights.planned_shape(plan)).numel() for plan in plans)
+def _check_room(checkpoint: Checkpoint, family: ExportFamily, recipe: Recipe, folder: Path) -> None:
+    """Refuse before anything is written what would fail after minutes."""
+    values = _values(checkpoint, family.graphs())
+    size = values * (4 if recipe.precision == "float32" else 2)
     free = shutil.disk_usage(folder).free
     if size > free:
         raise OutputError(f"{folder.parent} has {free / 1e9:.1f} GB free; the weights need {size / 1e9:.1f} GB.")
+    need, memory = values * COMPARISON_BYTES, free_memory()
+    if recipe.compare and memory is not None and need > memory:
+        raise OutputError(
+            f"To compare the bundle with the reference takes about {need / 1e9:.1f} GB of memory, and "
+            f"{memory / 1e9:.1f} GB are free. Export with --no-compare, and run yoj-export verify where there is more."
+        )
+
+
+def _values(checkpoint: Checkpoint, specs: Sequence[GraphSpec]) -> int:
+    """Numbers in the weight file."""
+    plans = {plan for spec in specs for plan in spec.plans.values()}
+    return sum(torch.Size(checkpoint.weights.planned_shape(plan)).numel() for plan in plans)
+
+
+def _choose_precision(
+    checkpoint: Checkpoint,
+    family: ExportFamily,
+    recipe: Recipe,
+    manifest: m.Manifest,
+    folder: Path,
+    progress: Progress,
+) -> tuple[str, dict[str, float] | None]:
+    """The precision of the graphs and, where it was left open, the layers that float16 does not hold."""
+    if recipe.precision != "auto":
+        return recipe.precision, None
+    progress.stage("probe float16")
+    preparer = Preparer(rules_of(manifest), folder / "tokenizer.json")
+    overflow = overflowing_layers(checkpoint, family, preparer, progress.note)
+    for name, value in list(overflow.items())[:SHOWN_LAYERS]:
+        progress.note(f"{name}: up to {value:,.0f}; float16 holds {LARGEST:,.0f}")
+    precision = "bfloat16" if overflow else "float16"
+    progress.note(f"{precision}: {len(overflow)} layers come near the end of float16 or pass it")
+    return precision, overflow
+
+
+def _write_graphs(
+    checkpoint: Checkpoint, family: ExportFamily, folder: Path, precision: str, progress: Progress
+) -> tuple[dict[str, m.Graph], dict[str, str]]:
+    """The graphs by role, and the hashes that are known from writing."""
+    specs, dtype = family.graphs(), PRECISIONS[precision]
     weight_file = WeightFile(folder / WEIGHTS, checkpoint.weights, progress.advance)
     graphs: dict[str, m.Graph] = {}
-    progress.stage("trace and write graphs", size)
+    progress.stage("trace and write graphs", _values(checkpoint, specs) * dtype.itemsize)
     for spec in specs:
-        graphs[spec.role] = write_graph(spec, folder, weight_file, torch.float32)
+        graphs[spec.role] = write_graph(spec, folder, weight_file, dtype)
         progress.note(graphs[spec.role].file)
     return graphs, {WEIGHTS: weight_file.sha256}
 
 
-def _describe(
-    checkpoint: Checkpoint, family: ExportFamily, mode: m.Mode, layout: m.Layout, graphs: dict[str, m.Graph]
-) -> m.Manifest:
+def _compare(checkpoint: Checkpoint, family: ExportFamily, folder: Path, progress: Progress) -> Fidelity:
+    progress.stage("compare with the reference")
+    fidelity = measure(open_scorer(Bundle.open(folder), checkpoint, family), checkpoint, family, progress.note)
+    require(fidelity)
+    encoded = msgspec.json.format(msgspec.json.encode([fidelity]), indent=2) + b"\n"
+    (folder / "fidelity.json").write_bytes(encoded)
+    return fidelity
+
+
+def _describe(checkpoint: Checkpoint, family: ExportFamily, recipe: Recipe, layout: m.Layout) -> m.Manifest:
+    """All that is known before the graphs are written."""
     head, hidden_size = checkpoint.head, int(checkpoint.config["text_config"]["hidden_size"])
-    versions = {name: _version(name) for name in LIBRARIES}
     return m.Manifest(
         schema_version=m.SCHEMA_VERSION,
         family=checkpoint.family,
-        trained_mode=mode,
+        trained_mode=recipe.mode or checkpoint.training.trained_mode or "joint",
         layout=layout,
         value_head=m.ValueHead(
             type="linear" if head.type == "linear" else "mlp",
@@ -190,15 +264,21 @@ def _describe(
         vision_heads=family.vision_heads,
         hidden_size=hidden_size,
         preprocessing=family.preprocessing(),
-        engines=(m.Engine(engine="onnxruntime", precision="float32", graphs=graphs),),
+        engines=(),
         probabilities=m.Probabilities(temperature=1.0, calibrated=False),
-        provenance=m.Provenance(
-            checkpoint={_relative(file): sha256(file) for file in checkpoint.files()},
-            libraries={name: version for name, version in versions.items() if version},
-            created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        ),
+        provenance=m.Provenance(checkpoint={}, libraries={}, created=""),
         files={},
         digest="",
+    )
+
+
+def _provenance(checkpoint: Checkpoint, overflow: dict[str, float] | None) -> m.Provenance:
+    versions = {name: _version(name) for name in LIBRARIES}
+    return m.Provenance(
+        checkpoint={_relative(file): sha256(file) for file in checkpoint.files()},
+        libraries={name: version for name, version in versions.items() if version},
+        created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        float16_overflow=overflow,
     )
 
 

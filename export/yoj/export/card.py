@@ -7,7 +7,7 @@ from yoj.runtime.manifest import Manifest
 from .fidelity import Fidelity, table
 
 
-def model_card(manifest: Manifest, fidelity: Fidelity) -> str:
+def model_card(manifest: Manifest, fidelity: Fidelity | None) -> str:
     """Markdown: what the bundle is, how to use it, how it agrees with PyTorch, where it comes from."""
     head, limits = manifest.value_head, manifest.limits
     checkpoint = "\n".join(f"| `{name}` | `{digest}` |" for name, digest in manifest.provenance.checkpoint.items())
@@ -38,11 +38,7 @@ divided by {head.divisor:.4f}{spread} |
 
 ## Agreement with the reference
 
-{fidelity.engine} {fidelity.precision} against {fidelity.reference}; threshold {fidelity.threshold:g}.
-
-```
-{table(fidelity)}
-```
+{_agreement(fidelity)}
 
 ## Made from
 
@@ -52,3 +48,10 @@ divided by {head.divisor:.4f}{spread} |
 
 {libraries}
 """
+
+
+def _agreement(fidelity: Fidelity | None) -> str:
+    if fidelity is None:
+        return "Not compared when it was exported. `yoj-export verify` compares."
+    against = f"{fidelity.engine} {fidelity.precision} against {fidelity.reference}; threshold {fidelity.threshold:g}."
+    return f"{against}\n\n```\n{table(fidelity)}\n```"

@@ -33,8 +33,12 @@ INLINE_BYTES = 1024
 """Constants up to this size stay inside the graph; larger ones are shared through the weight file."""
 EXAMPLE_SIZES = {"B": 2, "L": 24, "N": 3, "V": 6, "C": 2, "K": 4, "F": 3, "P": 2}
 """Traced sizes, times `GraphSpec.multiples`. None is 0 or 1, which tracing would take for constants."""
-NUMPY_NAMES = {torch.int64: "int64", torch.float32: "float32", torch.float16: "float16"}
-ONNX_TYPES = {torch.float32: ir.DataType.FLOAT, torch.float16: ir.DataType.FLOAT16}
+NUMPY_NAMES = {torch.int64: "int64", torch.float32: "float32"}
+ONNX_TYPES = {
+    torch.float32: ir.DataType.FLOAT,
+    torch.float16: ir.DataType.FLOAT16,
+    torch.bfloat16: ir.DataType.BFLOAT16,
+}
 
 
 @dataclass
@@ -90,12 +94,12 @@ def write_graph(spec: GraphSpec, folder: Path, weight_file: WeightFile, dtype: t
         spec: what is traced.
         folder: of the bundle; the graph goes to ``onnx/<role>.onnx``.
         weight_file: in ``onnx/`` as well.
-        dtype: of the backbone's weights.
+        dtype: of the backbone's weights and arithmetic; inputs, outputs, rotary tables and value head are float32.
 
     Returns:
         The manifest's entry.
     """
-    model = trace(spec)
+    model = trace(spec, dtype)
     for name, value in list(model.graph.initializers.items()):
         if name in spec.plans:
             shape = weight_file.weights.planned_shape(spec.plans[name])
@@ -132,8 +136,8 @@ def _external(
     )
 
 
-def trace(spec: GraphSpec) -> ir.Model:
-    """The graph of a module, with fake weights."""
+def trace(spec: GraphSpec, dtype: torch.dtype) -> ir.Model:
+    """The graph of a module, with fake weights of this type."""
     logging.getLogger("torch.onnx").setLevel(
         logging.ERROR
     )  # it warns that torchvision, which nothing needs, is missing
@@ -142,9 +146,10 @@ def trace(spec: GraphSpec) -> ir.Model:
     dims = {letter: torch.export.Dim(letter) for letter in letters}
     dims |= {letter: multiple * dims[letter] for letter, multiple in spec.multiples.items()}
     sizes = {letter: spec.multiples.get(letter, 1) * EXAMPLE_SIZES[letter] for letter in letters}
+    module = spec.in_precision(dtype)
     with FakeTensorMode(allow_non_fake_inputs=True), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the exporter's own internals
-        module = spec.module.to_empty(device="cpu").eval()
+        module = module.to_empty(device="cpu").eval()
         example = {
             name: torch.zeros([sizes[axis] if isinstance(axis, str) else axis for axis in axes], dtype=dtype)
             for name, (dtype, axes) in spec.inputs.items()

@@ -35,8 +35,8 @@ class RMSNorm(nn.Module):
         self.eps = eps
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """[..., width] -> same."""
-        return F.rms_norm(x, self.weight.shape, self.weight, self.eps)
+        """[..., width] -> same; the mean of the squares is float32 in every precision (``stash_type`` 1 in ONNX)."""
+        return F.rms_norm(x, self.weight.shape, self.weight.to(x.dtype), self.eps)
 
 
 class Rotary(nn.Module):
@@ -59,13 +59,13 @@ class Rotary(nn.Module):
 
 
 def rotate(x_BHLE: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
-    """Rotate the halves of each head; exports as one RotaryEmbedding, which PyTorch cannot differentiate."""
+    """Rotate the halves of each head in float32; exports as one RotaryEmbedding, which PyTorch cannot differentiate."""
+    dtype, x_BHLE = x_BHLE.dtype, x_BHLE.float()
     if torch.compiler.is_exporting():
-        return torch.onnx.ops.rotary_embedding(x_BHLE, cos, sin)
+        return torch.onnx.ops.rotary_embedding(x_BHLE, cos, sin).to(dtype)
     cos, sin = cos.unsqueeze(1), sin.unsqueeze(1)
-    first, second = x_BHLE.float().chunk(2, dim=-1)
-    turned = torch.cat([first * cos - second * sin, second * cos + first * sin], dim=-1)
-    return turned.to(x_BHLE.dtype)
+    first, second = x_BHLE.chunk(2, dim=-1)
+    return torch.cat([first * cos - second * sin, second * cos + first * sin], dim=-1).to(dtype)
 
 
 def causal(ids_BL: torch.Tensor, segment_ids_BL: torch.Tensor | None = None) -> torch.Tensor:
@@ -91,7 +91,8 @@ def gather_rows(x_BLD: torch.Tensor, index_BN: torch.Tensor) -> torch.Tensor:
 
 def insert_features(embeds_BLD: torch.Tensor, features_VD: torch.Tensor, index_BL: torch.Tensor) -> torch.Tensor:
     """Rows of visual features where ``index_BL`` is k+1, zeros where it is 0; exports as one Gather."""
-    table = torch.cat([torch.zeros_like(features_VD[:1]), features_VD.to(embeds_BLD.dtype)])
+    features_VD = features_VD.to(embeds_BLD.dtype)
+    table = torch.cat([torch.zeros_like(features_VD[:1]), features_VD])
     return F.embedding(index_BL, table)
 
 
@@ -152,18 +153,18 @@ class Readout(nn.Module):
 
         Divided by sqrt(hidden size); without meaning where ``end_BN`` is -1.
         """
-        return self.value_head(self._rows(hidden_BLD, end_BN, start_BN).float()) / self.divisor
+        return self.value_head(self._rows(hidden_BLD, end_BN, start_BN)) / self.divisor
 
     def _rows(self, hidden_BLD: torch.Tensor, end_BN: torch.Tensor, start_BN: torch.Tensor | None) -> torch.Tensor:
         norm = self.norm[0]
         if self.readout == "last":
-            return norm(gather_rows(hidden_BLD, end_BN))
+            return norm(gather_rows(hidden_BLD, end_BN).float())
         assert start_BN is not None
         if self.readout == "first":
-            return norm(gather_rows(hidden_BLD, start_BN))
+            return norm(gather_rows(hidden_BLD, start_BN).float())
         if self.readout == "response_mean":
-            return _mean(norm(hidden_BLD), start_BN, end_BN)
-        first, last = norm(gather_rows(hidden_BLD, start_BN)), norm(gather_rows(hidden_BLD, end_BN))
+            return _mean(norm(hidden_BLD.float()), start_BN, end_BN)
+        first, last = (norm(gather_rows(hidden_BLD, index_BN).float()) for index_BN in (start_BN, end_BN))
         if self.readout == "first_last_concat":
             return torch.cat([first, last], dim=-1)
         return first + last if self.readout == "first_last_add" else last - first

@@ -8,18 +8,18 @@ import numpy as np
 import torch
 import transformers
 from numpy.typing import NDArray
-from torch import nn
 
 from yoj.runtime.batch import Prepared, scorer_inputs
-from yoj.runtime.families import Arrays, Family, PreparedMedia
+from yoj.runtime.families import Arrays, Family
 from yoj.runtime.manifest import LayoutName, Piece
 from yoj.runtime.packing import Ids, Span
 from yoj.runtime.request import Request
 
 from .checkpoint import SEPARATOR, Checkpoint
-from .families import ExportFamily, GraphSpec
+from .families import ExportFamily
 from .head import divisor
 from .layout import GLUE, ChatTemplate, MediaMarkup
+from .traced import TracedSession
 
 
 class Reference:
@@ -29,9 +29,7 @@ class Reference:
         self._checkpoint, self._family = checkpoint, family
         self._head = checkpoint.head.module()
         self._stock = family.stock_model()
-        self._traced = (
-            None if self._stock is not None else {g.role: materialise(g, checkpoint) for g in family.graphs()}
-        )
+        self._traced = None if self._stock is not None else TracedSession.load(checkpoint, family, "float32")
 
     @property
     def name(self) -> str:
@@ -58,10 +56,10 @@ class Reference:
         Returns:
             ``scores`` and, of a Gaussian head, ``spread``, the exponential of its second output: float32 [N].
         """
-        row = {name: torch.from_numpy(array) for name, array in scorer_inputs([prepared], runtime, {}).items()}
         if self._traced is not None:
-            return self._score_traced(row, prepared.media, runtime)
+            return self._run_traced(self._traced, prepared, runtime)
         assert self._stock is not None
+        row = {name: torch.from_numpy(array) for name, array in scorer_inputs([prepared], runtime, {}).items()}
         inputs = self._family.stock_inputs(row, prepared.media, runtime)
         hidden_LD = self._stock(**inputs, use_cache=False).last_hidden_state[0].float()
         (pack,) = prepared.packs
@@ -70,22 +68,13 @@ class Reference:
         outputs = {"scores": out[:, 0].numpy()}
         return outputs if out.shape[-1] == 1 else outputs | {"spread": out[:, 1].exp().numpy()}
 
-    def _score_traced(self, row: dict[str, torch.Tensor], media: Sequence[PreparedMedia], runtime: Family) -> Arrays:
-        assert self._traced is not None
-        spec, module = self._traced["scorer.joint"]
-        vision_spec, vision = self._traced["vision"]
-        features = {n: [torch.zeros(0 if media else 1, int(axes[-1]))] for n, axes in vision_spec.outputs.items()}
-        for medium in media:
-            arrays = {name: torch.from_numpy(array) for name, array in runtime.vision_inputs([medium]).items()}
-            outputs = vision(**arrays)
-            for place, output in zip(
-                features.values(), outputs if isinstance(outputs, tuple) else (outputs,), strict=True
-            ):
-                place.append(output)
-        inputs = row | {name: torch.cat(parts) for name, parts in features.items()}
-        outputs = module(**{name: inputs[name] for name in spec.inputs})
-        outputs = outputs if isinstance(outputs, tuple) else (outputs,)
-        return {name: output[0].numpy() for name, output in zip(spec.outputs, outputs, strict=True)}
+    def _run_traced(self, session: TracedSession, prepared: Prepared, runtime: Family) -> Arrays:
+        shown = dict(zip(prepared.keys, prepared.media, strict=True))
+        features = {key: session.run("vision", runtime.vision_inputs([medium])) for key, medium in shown.items()}
+        outputs, _ = session.graphs["vision"]
+        none = {name: np.zeros((1, int(axes[-1])), np.float32) for name, axes in outputs.outputs.items()}
+        found = session.run("scorer.joint", none | scorer_inputs([prepared], runtime, features))
+        return {name: values_BN[0] for name, values_BN in found.items()}
 
 
 def read_out(readout: str, hidden_LD: torch.Tensor, start_N: Ids, end_N: Ids) -> torch.Tensor:
@@ -100,22 +89,6 @@ def read_out(readout: str, hidden_LD: torch.Tensor, start_N: Ids, end_N: Ids) ->
         "first_last_add": first + last,
         "first_last_sub": last - first,
     }[readout]
-
-
-def materialise(
-    spec: GraphSpec, checkpoint: Checkpoint, dtype: torch.dtype = torch.float32
-) -> tuple[GraphSpec, nn.Module]:
-    """A traced module with its weights in ``dtype``, to run in PyTorch; what no tensor holds stays in float32."""
-    module = spec.module.to(dtype).to_empty(device="cpu").eval().requires_grad_(False)
-    for name, parameter in module.named_parameters():
-        if name in spec.constants:
-            parameter.data = spec.constants[name].clone()
-            continue
-        begin = 0
-        for block in checkpoint.weights.blocks(spec.plans[name], dtype):
-            parameter[begin : begin + len(block)] = block
-            begin += len(block)
-    return spec, module
 
 
 def reference_ids(

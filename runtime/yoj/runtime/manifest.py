@@ -128,7 +128,7 @@ class File(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     sha256: str
 
 
-class Provenance(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class Provenance(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
     """Where the bundle comes from."""
 
     checkpoint: dict[str, str]
@@ -136,6 +136,8 @@ class Provenance(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     libraries: dict[str, str]
     created: str
     """UTC, ISO 8601."""
+    float16_overflow: dict[str, float] | None = None
+    """Where the export chose the precision: layer -> largest magnitude that float16 would not hold with headroom."""
 
 
 class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -17,7 +17,7 @@ from .batch import Prepared
 from .errors import MediaError, RequestError
 from .families import FAMILIES, PreparedMedia
 from .images import load_image
-from .manifest import Layout, Limits, Mode
+from .manifest import Layout, Limits, Manifest, Mode
 from .orders import Orders, plan_orders
 from .packing import Cut, Pack, Packer, Span
 from .request import Request, check_request
@@ -34,6 +34,11 @@ class Rules:
     preprocessing: Mapping[str, Any]
     """The family's settings."""
     trained_mode: Mode
+
+
+def rules_of(manifest: Manifest) -> Rules:
+    """Those of a bundle."""
+    return Rules(manifest.family, manifest.layout, manifest.limits, manifest.preprocessing, manifest.trained_mode)
 
 
 class Preparer:

@@ -13,14 +13,14 @@ from numpy.typing import NDArray
 from .batch import Prepared, batches_by_length, scorer_inputs
 from .bundle import TOKENIZER_NAME, Bundle
 from .cache import FeatureCache
-from .engines import open_session
+from .engines import Session, open_session
 from .errors import BundleError, EngineError, ScoreError, YojError
 from .families import FAMILIES, Arrays, Family, PreparedMedia
 from .images import ImageInput
 from .judgement import Judgement, judge
 from .manifest import Engine, Manifest, Mode
 from .orders import Orders, average, by_response
-from .prepare import Preparer, Rules, timed
+from .prepare import Preparer, rules_of, timed
 from .request import Overflow, Request
 from .video import VideoInput
 
@@ -40,8 +40,8 @@ class Scorer:
     >>> judgement.best, judgement.scores
     """
 
-    def __init__(self, bundle: Bundle, engine: Engine, threads: int | None = None):
-        """Use `load`."""
+    def __init__(self, bundle: Bundle, engine: Engine, session: Session):
+        """Use `load`, unless the session is not one of the runtime's own."""
         manifest = bundle.manifest
         if manifest.family not in FAMILIES:
             raise BundleError(
@@ -50,12 +50,11 @@ class Scorer:
         self._bundle, self._engine = bundle, engine
         if missing := {"vision", "scorer.joint"} - engine.graphs.keys():
             raise BundleError(f"{bundle.path} has no graph {', '.join(sorted(missing))}. Export the bundle again.")
-        rules = Rules(manifest.family, manifest.layout, manifest.limits, manifest.preprocessing, manifest.trained_mode)
         try:
-            self._preparer = Preparer(rules, bundle.path / TOKENIZER_NAME)
+            self._preparer = Preparer(rules_of(manifest), bundle.path / TOKENIZER_NAME)
         except msgspec.ValidationError as error:
             raise BundleError(f"{bundle.path}: preprocessing settings: {error}. Export the bundle again.") from error
-        self._session = open_session(bundle, engine, threads)
+        self._session = session
         self._cache = FeatureCache(CACHE_BYTES)
 
     @classmethod
@@ -72,7 +71,7 @@ class Scorer:
         Args:
             path: the bundle's folder.
             engine: ``"onnxruntime"``; None for the first that the bundle holds.
-            precision: ``"float32"``; None for the first that the bundle holds.
+            precision: ``"float32"``, ``"float16"``, ``"bfloat16"``; None for the first that the bundle holds.
             threads: CPU threads of one run; None for all cores.
 
         Raises:
@@ -80,7 +79,8 @@ class Scorer:
             EngineError: no such engine in the bundle, or its library is missing.
         """
         bundle = Bundle.open(path)
-        return cls(bundle, bundle.engine(engine, precision), threads)
+        chosen = bundle.engine(engine, precision)
+        return cls(bundle, chosen, open_session(bundle, chosen, threads))
 
     @property
     def manifest(self) -> Manifest:

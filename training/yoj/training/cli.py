@@ -114,9 +114,9 @@ def shapes(folder: Path, items: int, held_out: int, captions: int, responses: st
 @click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
 @click.option("--seed", default=0, show_default=True)
 def small(family: str, folder: Path, seed: int) -> None:
-    """Train the small judge of a backbone from nothing: data, base model in three stages, judge.
+    """Train the small judge of a backbone from nothing: data, base model in stages, judge.
 
-    Takes about two hours on a core. What is in FOLDER already is not made again.
+    Takes hours on a core. What is in FOLDER already is not made again.
     """
     from .small_judge import make
 

@@ -22,7 +22,7 @@ from yoj.export.checkpoint import Checkpoint, Training
 from yoj.export.families import ExportFamily
 from yoj.export.head import TrainedHead
 from yoj.export.modules import Projection
-from yoj.export.reference import materialise
+from yoj.export.traced import materialise
 
 from .batch import Batch
 from .recipe import Head, Recipe
@@ -69,8 +69,7 @@ class Judge(nn.Module):
             self.scorer.rotary.inv_freq.requires_grad_(False)
         else:
             self._add_adapters(recipe, TARGETS[checkpoint.family])
-        # The head of a language objective has no gradient, and other heads are not in the adapters' dtype.
-        self.scorer.readout.value_head.float().requires_grad_(recipe.objective != "language")
+        self.scorer.readout.value_head.requires_grad_(recipe.objective != "language")
         if recipe.gradient_checkpointing:
             for block in self.blocks:
                 block.forward = functools.partial(recompute, block.forward, use_reentrant=False)
@@ -124,10 +123,8 @@ class Judge(nn.Module):
             empty = empty + 0 * sum(weight.sum() for weight in self.vision.parameters() if weight.requires_grad)
             return dict.fromkeys(names, empty)
         parts: list[tuple[torch.Tensor, ...]] = []
-        dtype = next(self.vision.parameters()).dtype
         for group in batch.media:
-            cast = {name: value.to(dtype) if value.is_floating_point() else value for name, value in group.items()}
-            output = self.vision(**cast)
+            output = self.vision(**group)
             parts.append(output if isinstance(output, tuple) else (output,))
         return {
             name: torch.cat(rows)[batch.feature_order_V]

@@ -1,13 +1,12 @@
-"""What the shipped judges can do, measured on the held-out items of the small task.
+"""What the shipped judges can do in each precision, measured on the held-out items of the small task.
 
-python -m yoj.training.shipped checkpoints/shapes-qwen3_vl checkpoints/shapes-molmo2
+python -m yoj.training.shipped checkpoints/shapes-qwen3_vl checkpoints/shapes-molmo2 --precision float16
 """
 
 from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -15,14 +14,15 @@ import click
 import numpy as np
 from tqdm import tqdm
 
+from yoj.export.build import Precision, build, open_family, open_scorer
 from yoj.export.build import Recipe as Export
-from yoj.export.build import build, open_family
 from yoj.export.checkpoint import Checkpoint
 from yoj.export.reference import Reference
-from yoj.runtime import Request, Scorer
+from yoj.runtime import Request
+from yoj.runtime.bundle import Bundle
 
 from .evaluation import hit
-from .samples import Numbered, read_samples
+from .samples import read_samples
 from .shapes import Recipe as Shapes
 from .shapes import write_items
 from .small_judge import HELD_OUT
@@ -40,7 +40,7 @@ class Figures:
     kinds: dict[str, float]
     """The first figure for each kind of question."""
     agreement: float
-    """Share of the items in which the bundle and the stock model in PyTorch put the same answer first."""
+    """Share of the items in which the bundle and the stock model in PyTorch float32 put the same answer first."""
     difference: float
     """Largest difference between their scores."""
     megabytes: float
@@ -63,27 +63,46 @@ class Quiet:
 @click.command()
 @click.argument("checkpoints", nargs=-1, required=True, type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--items", default=HELD_OUT, show_default=True, help="Held-out items, from the first on.")
+@click.option(
+    "--precision",
+    "precisions",
+    multiple=True,
+    default=["float32"],
+    type=click.Choice(["float32", "float16", "bfloat16"]),
+    show_default=True,
+    help="Of the bundle; give it again for several. PyTorch runs bfloat16, which ONNX Runtime's CPU kernels lack.",
+)
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Also write the figures there, as JSON.")
-def main(checkpoints: tuple[Path, ...], items: int, out: Path | None) -> None:
+def main(checkpoints: tuple[Path, ...], items: int, precisions: tuple[Precision, ...], out: Path | None) -> None:
     """Export each judge and compare it with its stock model on the held-out items."""
-    figures = {checkpoint.name: measure(checkpoint, items) for checkpoint in checkpoints}
+    figures = {
+        f"{checkpoint.name} {precision}": measure(checkpoint, items, precision)
+        for checkpoint in checkpoints
+        for precision in precisions
+    }
     if out is not None:
         out.write_text(json.dumps({name: asdict(found) for name, found in figures.items()}, indent=1) + "\n", "utf-8")
     click.echo(table(figures))
 
 
-def measure(folder: Path, items: int) -> Figures:
-    """Export a judge, and read ``items`` held-out items with the bundle and with the stock model."""
+def measure(folder: Path, items: int, precision: Precision = "float32") -> Figures:
+    """Export a judge, and read ``items`` held-out items with the bundle and with the stock model in float32."""
+    checkpoint = Checkpoint.open([folder])
+    family = open_family(checkpoint)
     with tempfile.TemporaryDirectory() as place:
         bundle = Path(place) / "judge.yoj"
-        build(Export([folder], None, "assistant", bundle), Quiet())
+        build(Export([folder], None, "assistant", bundle, precision=precision), Quiet())
         write_items(Path(place), "held_out", Shapes(items, 0), lambda _: None)
         samples, _ = read_samples(Path(place) / "held_out.jsonl")
-        scorer = Scorer.load(bundle)
+        scorer = open_scorer(Bundle.open(bundle), checkpoint, family)
         seen = [judgement.scores for judgement in scorer.score_batch([s.request() for s in samples])]
         blind_requests = [Request(s.sample.prompt, s.sample.responses) for s in samples]
         blind = [judgement.scores for judgement in scorer.score_batch(blind_requests)]
-        expected = _reference(folder, samples, scorer)
+        reference = Reference(checkpoint, family)
+        expected = [
+            tuple(reference.score(scorer.prepare(s.request()), scorer.family).tolist())
+            for s in tqdm(samples, desc=folder.name, disable=None)
+        ]
     hits = [hit(scores, numbered) for scores, numbered in zip(seen, samples, strict=True)]
     kinds = sorted({numbered.sample.kind or "" for numbered in samples})
     of = {k: [right for right, s in zip(hits, samples, strict=True) if s.sample.kind == k] for k in kinds}
@@ -109,13 +128,6 @@ def table(figures: dict[str, Figures]) -> str:
         cells += [f"{f.agreement:.2%} of {f.items}", f"{f.difference:.1e}", f"{f.megabytes:.1f}"]
         lines.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join(lines)
-
-
-def _reference(folder: Path, samples: Sequence[Numbered], scorer: Scorer) -> list[tuple[float, ...]]:
-    checkpoint = Checkpoint.open([folder])
-    reference = Reference(checkpoint, open_family(checkpoint))
-    rows = tqdm(samples, desc=folder.name, disable=None)
-    return [tuple(reference.score(scorer.prepare(s.request()), scorer.family).tolist()) for s in rows]
 
 
 if __name__ == "__main__":

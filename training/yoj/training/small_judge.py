@@ -1,10 +1,11 @@
-"""The small judges that ship with the project, from nothing: data, base in three stages, judge."""
+"""The small judges that ship with the project, from nothing: data, base in stages, judge."""
 
 from __future__ import annotations
 
 import json
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from yoj.export.head import SETTINGS
 from .checkpoints import ADAPTER, COPIED, HEAD, MODEL, copy_files, newest, save_tensors
 from .recipe import PRESETS, Recipe, read_recipe
 from .setup import load
-from .shapes import ANSWERS, CAPTIONS, MARKED, write_captions, write_items
+from .shapes import ANSWERS, CAPTIONS, FRONTS, MARKED, MARKED_FRONTS, Mixture, write_captions, write_items
 from .shapes import Recipe as Shapes
 from .small import write_base
 from .trainer import Trainer
@@ -26,10 +27,37 @@ TEXTS, ITEMS, HELD_OUT = 40_000, 24_000, 2_000
 """Lines for each stage of a base, and items for a judge."""
 TOKENIZED = 5_000
 """Lines of each file that the tokenizer is trained on."""
-STAGES = {"captions": CAPTIONS, "answers": ANSWERS, "marked": MARKED}
-"""Of a base: name of its texts, and what they are made of."""
-STEPS = {"qwen3_vl": (3000, 1200, 3000, 2500), "molmo2": (3000, 2000, 3500, 2000)}
-"""Of each stage, and of the judge. Molmo2's pooled patches take about twice as long to show forms and places."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Of the training of a base."""
+
+    texts: str
+    """Name of their file, which also seeds their draw."""
+    mixture: Mixture
+    """What they are made of."""
+    steps: int
+    changes: tuple[str, ...] = ()
+    """Of the preset's settings."""
+
+
+STAGES = {
+    "qwen3_vl": (
+        Stage("captions", CAPTIONS, 3000),
+        Stage("answers", ANSWERS, 1200),
+        Stage("marked", MARKED, 3000),
+    ),
+    "molmo2": (
+        Stage("captions", CAPTIONS, 3000),
+        Stage("answers", ANSWERS, 2000),
+        Stage("answersB", FRONTS, 2500),
+        Stage("markedF", MARKED_FRONTS, 3500, ("optimiser.learning_rate=1.0e-3",)),
+    ),
+}
+"""Molmo2's pooled patches take longer to show forms and places, and longest what lies in front of what: that has a
+stage of its own, and marks at half the speed, which forget less of it."""
+JUDGE_STEPS = {"qwen3_vl": 2500, "molmo2": 2000}
 SHIPPED = (ADAPTER, HEAD, SETTINGS, "tokenizer.json", *COPIED[2:])
 
 
@@ -42,7 +70,6 @@ def make(family: str, folder: Path, seed: int, note: Callable[[str], None]) -> N
         seed: of data, weights and training.
         note: called with lines for a person.
     """
-    *base_steps, judge_steps = STEPS[family]
     write_data(folder, seed, note)
     start = folder / f"start-{family}"
     if not (start / MODEL).is_file():
@@ -50,12 +77,13 @@ def make(family: str, folder: Path, seed: int, note: Callable[[str], None]) -> N
     base = folder / f"base-{family}"
     if not (base / MODEL).is_file():
         last = start
-        for texts, steps in zip(STAGES, base_steps, strict=True):
-            files = [f"data={texts}.jsonl", f"held_out={texts}_held_out.jsonl", f"max_steps={steps}"]
-            run = [f"base={last.relative_to(folder)}", f"out=run-{texts}-{family}", f"seed={seed}"]
+        for stage in STAGES[family]:
+            texts = stage.texts
+            files = [f"data={texts}.jsonl", f"held_out={texts}_held_out.jsonl", f"max_steps={stage.steps}"]
+            run = [f"base={last.relative_to(folder)}", f"out=run-{texts}-{family}", f"seed={seed}", *stage.changes]
             last = train("small-base", folder, files + run, note)
         _as_released(last, base)
-    run = [f"base={base.name}", f"out=run-judge-{family}", f"max_steps={judge_steps}", f"seed={seed}"]
+    run = [f"base={base.name}", f"out=run-judge-{family}", f"max_steps={JUDGE_STEPS[family]}", f"seed={seed}"]
     judge = train("small-judge", folder, run, note)
     ship(judge, base, folder / f"shapes-{family}")
     note(f"{folder / f'shapes-{family}'}: {(judge / 'evaluation.json').read_text('utf-8').strip()}")
@@ -64,7 +92,8 @@ def make(family: str, folder: Path, seed: int, note: Callable[[str], None]) -> N
 def write_data(folder: Path, seed: int, note: Callable[[str], None]) -> None:
     """The task: texts for each stage of a base, items for a judge, and held-out ones of all."""
     files = [("held_out", write_items, HELD_OUT), ("train", write_items, ITEMS)]
-    for name, mixture in STAGES.items():
+    mixtures = {stage.texts: stage.mixture for stages in STAGES.values() for stage in stages}
+    for name, mixture in mixtures.items():
         write = partial(write_captions, mixture=mixture)
         files += [(f"{name}_held_out", write, HELD_OUT), (name, write, TEXTS)]
     for name, write, count in files:

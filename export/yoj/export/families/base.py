@@ -41,6 +41,16 @@ class GraphSpec:
     multiples: dict[str, int] = field(default_factory=dict[str, int])
     """Axis letter -> number that its size is always a multiple of."""
 
+    def in_precision(self, dtype: torch.dtype) -> nn.Module:
+        """The module with parameters of this type on the meta device; what no tensor of the backbone holds keeps its
+        own: rotary frequencies and the value head are float32 in every precision."""
+        self.module.to(dtype)
+        for name, value in self.constants.items():
+            owner, _, leaf = name.rpartition(".")
+            own = nn.Parameter(torch.empty(value.shape, dtype=value.dtype, device="meta"), requires_grad=False)
+            setattr(self.module.get_submodule(owner), leaf, own)
+        return self.module
+
 
 class ExportFamily(Protocol):
     """One backbone: what is traced, and how its stock model is fed."""

@@ -198,7 +198,7 @@ class Vision(nn.Module):
 
     def forward(self, pixel_values: torch.Tensor, pooling_index: torch.Tensor) -> torch.Tensor:
         """[C, P, 588] and [V, K] (-1: empty slot, never a whole row) -> [V, D]."""
-        x_CPD = self.patch_embedding(pixel_values) + self.positional_embedding
+        x_CPD = self.patch_embedding(pixel_values.to(self.positional_embedding.dtype)) + self.positional_embedding
         states = []
         for block in self.resblocks:
             x_CPD = block(x_CPD)
@@ -206,7 +206,7 @@ class Vision(nn.Module):
         tapped = torch.cat([states[tap] for tap in self.config.taps], dim=-1)
         pooled_VD = self._pool(tapped.reshape(-1, tapped.shape[-1]), pooling_index)
         inner = F.silu(self.image_projector["w1"](pooled_VD)) * self.image_projector["w3"](pooled_VD)
-        return self.image_projector["w2"](inner)
+        return self.image_projector["w2"](inner).float()
 
     def _pool(self, patches: torch.Tensor, index_VK: torch.Tensor) -> torch.Tensor:
         """Attention of the mean of each window over its patches, written out: one query, K keys."""

@@ -253,15 +253,16 @@ class Vision(nn.Module):
         rotary_sin: torch.Tensor,
     ) -> tuple[torch.Tensor, ...]:
         """[F, P, X]; of all frames alike [P, 4], [P, 4], [P, E / 2], [P, E / 2] -> [V, D] for each output."""
-        position_PD = (self.pos_embed(position_index) * position_weight.unsqueeze(-1)).sum(dim=1)
-        x_FPD = self.patch_embed["proj"](pixel_values) + position_PD
+        dtype = self.pos_embed.weight.dtype
+        position_PD = (self.pos_embed(position_index).float() * position_weight.unsqueeze(-1)).sum(dim=1)
+        x_FPD = self.patch_embed["proj"](pixel_values.to(dtype)) + position_PD.to(dtype)
         cos, sin = (table.expand(x_FPD.shape[0], -1, -1) for table in (rotary_cos, rotary_sin))
         tapped: list[torch.Tensor] = []
         for number, block in enumerate(self.blocks):
             x_FPD = block(x_FPD, cos, sin)
             if number in self.taps:
                 tapped.append(self.deepstack_merger_list[len(tapped)](x_FPD))
-        return self.merger(x_FPD), *tapped
+        return tuple(features_VD.float() for features_VD in (self.merger(x_FPD), *tapped))
 
 
 class Qwen3VL:

@@ -57,6 +57,11 @@ def open_onnxruntime(bundle: Bundle, engine: Engine, threads: int | None) -> Onn
         ort: Any = importlib.import_module("onnxruntime")
     except ImportError as error:
         raise EngineError(f"ONNX Runtime is missing ({error}). Install it with: pip install 'yoj[ort]'") from error
+    if engine.precision == "bfloat16":
+        raise EngineError(
+            f"ONNX Runtime's CPU kernels have no bfloat16, and {bundle.path} is in bfloat16. Export the checkpoint "
+            "with --precision float16 or float32."
+        )
     cores = os.cpu_count() or 1
     if threads is not None and not (isinstance(threads, int) and 1 <= threads <= cores):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise EngineError(f"threads is {threads!r}; this machine has {cores} cores, give a number from 1 to {cores}.")
@@ -81,7 +86,7 @@ def _check_memory(sequences: int, length: int, heads: int, what: str) -> None:
 
     In the trunk its mask, as float32, counts as one head more.
     """
-    need, free = 4 * sequences * heads * length * length, _free_memory()
+    need, free = 4 * sequences * heads * length * length, free_memory()
     if free is not None and need > free:
         raise EngineMemoryError(
             f"Attention over {what} needs about {need / 2**30:.1f} GiB on the CPU, {free / 2**30:.1f} GiB are free. "
@@ -96,7 +101,7 @@ def _check_inputs(session: Any, expected: list[str], file: str) -> None:
         raise EngineError(f"{file} takes {found}, the manifest says {expected}. Export the bundle again.")
 
 
-def _free_memory() -> int | None:
+def free_memory() -> int | None:
     """Bytes that can be had without swapping, or None where the system does not say."""
     try:
         lines = Path("/proc/meminfo").read_text().splitlines()

@@ -4,7 +4,9 @@ from .answers import KINDS
 from .dataset import (
     ANSWERS,
     CAPTIONS,
+    FRONTS,
     MARKED,
+    MARKED_FRONTS,
     Item,
     Mixture,
     Recipe,
@@ -18,8 +20,10 @@ from .questions import RESPONSES
 __all__ = [
     "ANSWERS",
     "CAPTIONS",
+    "FRONTS",
     "KINDS",
     "MARKED",
+    "MARKED_FRONTS",
     "RESPONSES",
     "Item",
     "Mixture",

@@ -65,6 +65,8 @@ class Mixture:
 CAPTIONS = Mixture(described=0.4, marked=0.0)
 ANSWERS = Mixture(described=0.0, marked=0.0, lessons=LESSONS | {"where": 8, "front": 4})
 MARKED = Mixture(described=0.4, marked=0.6)
+FRONTS = Mixture(described=0.0, marked=0.0, lessons=LESSONS | {"where": 4, "front": 30})
+MARKED_FRONTS = Mixture(described=0.4, marked=0.6, lessons=LESSONS | {"front": 8})
 """Descriptions ground the sight of a base; they are long, and beside them what only answers teach drowns."""
 
 

@@ -1,0 +1,87 @@
+"""The traced modules in PyTorch: where there is no engine, and to look into what the graphs compute."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from yoj.runtime.families import Arrays
+
+from .checkpoint import Checkpoint
+from .families import ExportFamily, GraphSpec
+
+PRECISIONS = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+
+
+class TracedSession:
+    """Runs the modules as an engine runs their graphs; see `yoj.runtime.engines.Session`."""
+
+    def __init__(self, graphs: Mapping[str, tuple[GraphSpec, nn.Module]]):
+        """Take the modules by role, with their weights."""
+        self.graphs = dict(graphs)
+
+    @classmethod
+    def load(cls, checkpoint: Checkpoint, family: ExportFamily, precision: str) -> TracedSession:
+        """All graphs of a checkpoint, with their weights in a precision."""
+        dtype = PRECISIONS[precision]
+        return cls({spec.role: materialise(spec, checkpoint, dtype) for spec in family.graphs()})
+
+    @torch.inference_mode()
+    def run(self, role: str, inputs: Arrays) -> Arrays:
+        """Run one graph. Inputs and outputs by name; inputs that the graph does not take are left alone."""
+        spec, module = self.graphs[role]
+        outputs = module(**{name: torch.from_numpy(inputs[name]) for name in spec.inputs})
+        outputs = outputs if isinstance(outputs, tuple) else (outputs,)
+        return {name: output.numpy() for name, output in zip(spec.outputs, outputs, strict=True)}
+
+
+def materialise(
+    spec: GraphSpec, checkpoint: Checkpoint, dtype: torch.dtype = torch.float32
+) -> tuple[GraphSpec, nn.Module]:
+    """A traced module with its weights in ``dtype``; what no tensor of the backbone holds stays in float32."""
+    module = spec.in_precision(dtype).to_empty(device="cpu").eval().requires_grad_(False)
+    for name, parameter in module.named_parameters():
+        _fill(parameter, name, spec, checkpoint)
+    return spec, module
+
+
+def stream(spec: GraphSpec, checkpoint: Checkpoint) -> tuple[GraphSpec, nn.Module]:
+    """A traced module in float32 that reads the weights of each layer when it runs and forgets them afterwards.
+
+    A model of any size runs in the memory of its largest layer; every run reads the whole checkpoint.
+    """
+    module = spec.in_precision(torch.float32).eval().requires_grad_(False)
+    for owner_name, owner in module.named_modules():
+        names = [name for name, _ in owner.named_parameters(recurse=False)]
+        if not names:
+            continue
+        prefix = f"{owner_name}." if owner_name else ""
+
+        def load(owner: nn.Module, _: Any, names: list[str] = names, prefix: str = prefix) -> None:
+            for name in names:
+                empty = torch.empty_like(owner.get_parameter(name), device="cpu")
+                _fill(empty, prefix + name, spec, checkpoint)
+                setattr(owner, name, nn.Parameter(empty, requires_grad=False))
+
+        def forget(owner: nn.Module, _: Any, __: Any, names: list[str] = names) -> None:
+            for name in names:
+                meta = torch.empty_like(owner.get_parameter(name), device="meta")
+                setattr(owner, name, nn.Parameter(meta, requires_grad=False))
+
+        owner.register_forward_pre_hook(load)
+        owner.register_forward_hook(forget)
+    return spec, module
+
+
+@torch.no_grad()
+def _fill(parameter: torch.Tensor, name: str, spec: GraphSpec, checkpoint: Checkpoint) -> None:
+    if name in spec.constants:
+        parameter.copy_(spec.constants[name])
+        return
+    begin = 0
+    for block in checkpoint.weights.blocks(spec.plans[name], parameter.dtype):
+        parameter[begin : begin + len(block)] = block
+        begin += len(block)

@@ -1,0 +1,208 @@
+"""float16 and bfloat16: what stays in float32, what does not fit into float16, and who runs what."""
+
+from __future__ import annotations
+
+import functools
+import shutil
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from click.testing import CliRunner
+from conftest import Quiet
+from safetensors.torch import load_file, save_file
+from tiny import RECORDED
+from tiny_qwen3_vl import TinyQwen, write_qwen
+
+from yoj.bench.random_checkpoint import Sizes, write_checkpoint
+from yoj.export import build as build_module
+from yoj.export.build import Recipe, build, open_family, open_scorer
+from yoj.export.checkpoint import Checkpoint
+from yoj.export.cli import main
+from yoj.export.errors import OutputError
+from yoj.export.fidelity import GRID, THRESHOLDS, make_requests
+from yoj.export.precision import overflowing_layers
+from yoj.export.traced import materialise, stream
+from yoj.runtime import EngineError, Scorer
+from yoj.runtime.bundle import Bundle
+from yoj.runtime.prepare import Preparer, rules_of
+
+TYPES = {"float16": onnx.TensorProto.FLOAT16, "bfloat16": onnx.TensorProto.BFLOAT16}
+FAMILIES = ("molmo2", "qwen3_vl")
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory):
+    """source(family) -> folder of a tiny checkpoint."""
+
+    @functools.cache
+    def make(family: str) -> Path:
+        folder = tmp_path_factory.mktemp(family) / "checkpoint"
+        if family == "molmo2":
+            return write_checkpoint(Sizes(), RECORDED, folder)
+        return write_qwen(TinyQwen(), folder, hidden_state="post_norm")
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def exported(source, tmp_path_factory):
+    """exported(family, precision) -> folder of a bundle and its fidelity."""
+
+    @functools.cache
+    def make(family: str, precision: str):
+        out = tmp_path_factory.mktemp("bundle") / "judge.yoj"
+        _, fidelity = build(Recipe([source(family)], None, "assistant", out, precision=precision), Quiet())
+        return out, fidelity
+
+    return make
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("precision", TYPES)
+def test_types_of_the_graphs(family, precision, exported):
+    folder, _ = exported(family, precision)
+    engine = Bundle.open(folder).engine()
+    assert engine.precision == precision
+    for role, graph in engine.graphs.items():
+        file = folder / graph.file
+        # Every operator gets operands of one type, which no kernel of this machine would check for bfloat16.
+        onnx.shape_inference.infer_shapes_path(str(file), str(file) + ".typed", check_type=True, strict_mode=True)
+        model = onnx.load(str(file) + ".typed", load_external_data=False)
+        Path(str(file) + ".typed").unlink()
+        assert {spec.dtype for spec in (*graph.inputs, *graph.outputs)} <= {"float32", "int64"}
+        ends = (*model.graph.input, *model.graph.output)
+        assert {value.type.tensor_type.elem_type for value in ends} <= {onnx.TensorProto.FLOAT, onnx.TensorProto.INT64}
+        types = {tensor.name: tensor.data_type for tensor in model.graph.initializer}
+        kept = {name for name in types if "value_head" in name or "inv_freq" in name}
+        assert {types[name] for name in kept} <= {onnx.TensorProto.FLOAT}
+        assert bool(kept) == (role != "vision")
+        weights = {n for n in types if n not in kept and n.endswith("weight")}
+        assert len(weights) > 5
+        assert {types[name] for name in weights} == {TYPES[precision]}
+        types |= {value.name: value.type.tensor_type.elem_type for value in (*model.graph.value_info, *ends)}
+        for node in model.graph.node:
+            if node.op_type == "RotaryEmbedding":
+                assert [types[name] for name in node.input] == [onnx.TensorProto.FLOAT] * 3
+            if node.op_type in ("RMSNormalization", "LayerNormalization"):
+                (stash,) = [a.i for a in node.attribute if a.name == "stash_type"] or [1]
+                assert stash == onnx.TensorProto.FLOAT
+            if node.op_type == "Attention":
+                assert types[node.input[0]] == TYPES[precision]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_float16_takes_half_of_the_room_and_keeps_the_order(family, exported):
+    (whole, exact), (half, fidelity) = exported(family, "float32"), exported(family, "float16")
+    sizes = [Bundle.open(folder).manifest.files["onnx/weights.data"].bytes for folder in (whole, half)]
+    assert 0.5 < sizes[1] / sizes[0] < 0.7  # each of these small tensors is padded to a page
+    assert exact.max_abs_diff < fidelity.max_abs_diff <= THRESHOLDS["float16"]
+    assert fidelity.top1_agreement == 1
+    assert (fidelity.engine, fidelity.precision) == ("onnxruntime", "float16")
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_bfloat16_is_compared_in_pytorch(family, exported):
+    _, fidelity = exported(family, "bfloat16")
+    assert (fidelity.engine, fidelity.precision) == ("pytorch", "bfloat16")
+    assert exported(family, "float16")[1].max_abs_diff < fidelity.max_abs_diff <= THRESHOLDS["bfloat16"]
+
+
+def test_a_cpu_refuses_bfloat16_and_says_what_to_do(exported):
+    folder, _ = exported("molmo2", "bfloat16")
+    with pytest.raises(EngineError, match=r"no bfloat16, and .*judge\.yoj is in bfloat16\. .*--precision float16"):
+        Scorer.load(folder)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_streamed_modules_compute_the_same_and_keep_nothing(family, source, exported):
+    checkpoint = Checkpoint.open([source(family)])
+    scorer = Scorer.load(exported(family, "float32")[0])
+    case = next(case for case in GRID if case.name == "two images, N=3")
+    (request,) = make_requests(case)
+    inputs = scorer.family.vision_inputs(list(scorer.prepare(request).media)[:1])
+    found = []
+    for load in (materialise, stream):
+        spec, module = load(open_family(checkpoint).graphs()[0], checkpoint)
+        with torch.inference_mode():
+            output = module(**{name: torch.from_numpy(inputs[name]) for name in spec.inputs})
+        found.append(output if isinstance(output, tuple) else (output,))
+    assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
+    assert {parameter.device.type for parameter in module.parameters()} == {"meta"}
+
+
+def with_factor(source: Path, folder: Path, name: str, factor: float) -> Path:
+    """A copy of a checkpoint in which one tensor is larger."""
+    shutil.copytree(source, folder)
+    (file,) = folder.glob("model*.safetensors")
+    tensors = load_file(file)
+    tensors[name] = tensors[name] * factor
+    save_file(tensors, file)
+    return folder
+
+
+def overflow_of(folder: Path, exported: Path) -> dict[str, float]:
+    """Packed as by a bundle of the same model."""
+    checkpoint = Checkpoint.open([folder])
+    preparer = Preparer(rules_of(Bundle.open(exported).manifest), exported / "tokenizer.json")
+    return overflowing_layers(checkpoint, open_family(checkpoint), preparer, lambda _: None)
+
+
+@pytest.mark.parametrize(
+    ("family", "name", "layer"),
+    [
+        ("molmo2", "model.transformer.blocks.1.mlp.ff_out.weight", "scorer.joint: blocks.1.mlp.ff_out"),
+        ("molmo2", "model.vision_backbone.image_projector.w2.weight", "vision: image_projector.w2"),
+        ("qwen3_vl", "model.language_model.layers.0.mlp.down_proj.weight", "scorer.joint: layers.0.mlp.down_proj"),
+    ],
+)
+def test_layers_that_float16_does_not_hold_are_named(family, name, layer, source, exported, tmp_path):
+    bundle = exported(family, "float32")[0]
+    assert overflow_of(source(family), bundle) == {}
+    overflow = overflow_of(with_factor(source(family), tmp_path / "checkpoint", name, 1e5), bundle)
+    assert overflow[layer] > 65_504
+    assert list(overflow.values()) == sorted(overflow.values(), reverse=True)
+
+
+@pytest.mark.parametrize(("factor", "precision"), [(1.0, "float16"), (1e5, "bfloat16")])
+def test_auto_chooses_and_the_manifest_says_why(factor, precision, source, tmp_path):
+    name = "model.transformer.blocks.1.mlp.ff_out.weight"
+    folder = with_factor(source("molmo2"), tmp_path / "checkpoint", name, factor)
+    out = tmp_path / "judge.yoj"
+    build(Recipe([folder], None, "assistant", out, precision="auto", compare=False), Quiet())
+    manifest = Bundle.open(out).manifest
+    assert manifest.engines[0].precision == precision
+    overflow = manifest.provenance.float16_overflow
+    assert overflow is not None
+    assert ("scorer.joint: blocks.1.mlp.ff_out" in overflow) == (precision == "bfloat16")
+
+
+def test_without_a_comparison_there_is_no_fidelity_until_it_is_asked_for(source, tmp_path):
+    out = tmp_path / "judge.yoj"
+    args = [str(source("molmo2")), "--layout", "assistant", "--out", str(out), "--precision", "float16"]
+    result = CliRunner().invoke(main, [*args, "--no-compare"])
+    assert result.exit_code == 0, result.output
+    assert f"Not compared with the reference: yoj-export verify {out}" in result.output
+    assert not (out / "fidelity.json").exists()
+    assert "Not compared when it was exported" in (out / "README.md").read_text("utf-8")
+    result = CliRunner().invoke(main, ["verify", str(out), "--against", str(source("molmo2"))])
+    assert result.exit_code == 0, result.output
+    assert "onnxruntime float16 against" in result.output
+
+
+def test_what_the_memory_cannot_compare_is_refused_before_anything_is_written(source, tmp_path, monkeypatch):
+    monkeypatch.setattr(build_module, "free_memory", lambda: 1000)
+    out = tmp_path / "judge.yoj"
+    with pytest.raises(OutputError, match=r"takes about .* GB of memory, and .* are free. Export with --no-compare"):
+        build(Recipe([source("molmo2")], None, "assistant", out), Quiet())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_bundle_in_bfloat16_scores_with_the_traced_modules(source, exported):
+    checkpoint = Checkpoint.open([source("molmo2")])
+    scorer = open_scorer(Bundle.open(exported("molmo2", "bfloat16")[0]), checkpoint, open_family(checkpoint))
+    exact = Scorer.load(exported("molmo2", "float32")[0])
+    rounded, whole = (np.array(of.score("Which?", ["a cat", "two dogs"]).scores) for of in (scorer, exact))
+    assert 0 < np.abs(rounded - whole).max() < THRESHOLDS["bfloat16"]
