@@ -1,0 +1,73 @@
+"""What the export of a 4B checkpoint and a score with its bundle cost: seconds, memory and disk.
+
+python -m yoj.bench.export_large FOLDER --image photo.jpg --out bench/results/export-large.json
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import resource
+import shutil
+import sys
+import time
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import click
+
+PROMPT = "What does the picture show, and what is it doing?"
+RESPONSES = ("A cat looks into the camera.", "A dog sleeps on a sofa.", "Two people ride bicycles.", "An empty street.")
+
+
+@click.command()
+@click.argument("checkpoint", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--image", required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--precision", default="float16", show_default=True)
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Add the figures to this JSON file.")
+def main(checkpoint: Path, image: Path, precision: str, out: Path | None) -> None:
+    """Export CHECKPOINT, of `yoj.bench.large_checkpoint`, beside itself, and score IMAGE with 4 answers."""
+    bundle = checkpoint.parent / f"{checkpoint.name}.yoj"
+    shutil.rmtree(bundle, ignore_errors=True)
+    export = ["yoj.export.cli", str(checkpoint), "--layout", "assistant", "--out", str(bundle), "--no-compare"]
+    figures: dict[str, Any] = {"precision": precision, "checkpoint_gb": _size(checkpoint)}
+    figures["export"] = _measure([*export, "--precision", precision])
+    figures["bundle_gb"] = _size(bundle)
+    score = ["yoj.runtime.cli", str(bundle), "--image", str(image), "--prompt", PROMPT]
+    figures["score"] = _measure([*score, *(part for text in RESPONSES for part in ("--response", text))])
+    libraries = {name: version(name) for name in ("yoj", "torch", "onnxruntime")}
+    environment = {"machine": platform.machine(), "cores": os.cpu_count(), **libraries}
+    click.echo(json.dumps(figures, indent=1))
+    if out is not None:
+        known = json.loads(out.read_text("utf-8")) if out.is_file() else {}
+        known[checkpoint.name] = figures | {"environment": environment}
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(json.dumps(known, indent=1) + "\n", "utf-8")
+
+
+def _measure(arguments: list[str]) -> dict[str, float]:
+    """Seconds and largest resident memory of one command, its module and arguments, in a process of its own."""
+    begin = time.perf_counter()
+    module, *rest = arguments
+    run = [sys.executable, "-c", f"from {module} import main; main()", *rest]
+    child = os.posix_spawn(sys.executable, run, os.environ)
+    _, status, usage = os.wait4(child, 0)
+    if os.waitstatus_to_exitcode(status):
+        raise click.ClickException(f"{' '.join(arguments)} failed; its message is above.")
+    seconds = time.perf_counter() - begin
+    return {"seconds": round(seconds, 1), "peak_gb": round(_peak(usage) / 1e9, 2)}
+
+
+def _peak(usage: resource.struct_rusage) -> float:
+    """In bytes; Linux counts in KiB, macOS in bytes."""
+    return usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def _size(folder: Path) -> float:
+    return round(sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) / 1e9, 2)
+
+
+if __name__ == "__main__":
+    main()
