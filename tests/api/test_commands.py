@@ -46,6 +46,16 @@ def test_the_options_are_these():
         },
         "inspect": {"--json"},
         "verify": {"--against", "--base"},
+        "compile": {
+            "--engine",
+            "--target",
+            "--profile",
+            "--workspace",
+            "--version-compatible",
+            "--hardware-compatible",
+            "--weight-streaming",
+            "--refit",
+        },
     }
 
 

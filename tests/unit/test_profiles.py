@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import msgspec
 import pytest
 
@@ -90,6 +92,5 @@ def test_an_axis_that_nobody_gave_sizes_is_refused(manifest):
     ["", "L", "L=1", "L=1:2", "L=1:2:3:4", "L=3:2:1", "L=0:1:2", "L=a:b:c", "X=1:2:3", "L=1:2:3,L=1:2:3", "L=-1:2:3"],
 )
 def test_sizes_that_do_not_read_are_refused_and_shown(text):
-    with pytest.raises(ValueError, match=".") as caught:
+    with pytest.raises(ValueError, match="^" + re.escape(repr(text.split(",")[-1]))):
         parse_profile(text)
-    assert repr(text.split(",")[-1]) in str(caught.value)

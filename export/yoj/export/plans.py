@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
-from collections.abc import Callable, Sequence
+import signal
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from yoj.runtime.engines.library import make_logger
+from yoj.runtime.engines.library import TYPES, make_logger, same_shape
 from yoj.runtime.errors import EngineError
 from yoj.runtime.manifest import Graph, ShapeProfile, TensorSpec
 
 from .errors import OutputError
 from .profiles import Profile
-
-TYPES = {"int64": "INT64", "int32": "INT32", "float32": "FLOAT", "float16": "HALF", "bfloat16": "BF16", "bool": "BOOL"}
-"""NumPy's name of a type -> TensorRT's."""
 
 
 @dataclass(frozen=True)
@@ -85,17 +85,14 @@ def build_plan(trt: Any, job: Job, settings: Settings, note: Callable[[str], Non
         for spec in job.graph.inputs:
             profile.set_shape(spec.name, *shapes_of(spec, shapes))
         config.add_optimization_profile(profile)
-    monitor = _monitor(trt, note)
-    config.progress_monitor = monitor
     cache = _read_timing_cache(config, job.timing_cache) if _times_kernels(trt) else None
-    with job.out.open("wb") as stream:
+    with job.out.open("wb") as stream, _postponed_interrupts() as interrupts:
         writer = _writer(trt, stream.write)
+        config.progress_monitor = _monitor(trt, note, interrupts)
         built = builder.build_serialized_network_to_stream(network, config, writer)
     if writer.failure is not None:
         free = " The disk is full." if writer.failure.errno == errno.ENOSPC else ""
         raise OutputError(f"{job.out} cannot be written: {writer.failure}.{free} Make room and run it again.")
-    if monitor.interrupted:
-        raise KeyboardInterrupt
     if not built or not job.out.stat().st_size:
         raise _refused(trt, job, f"cannot build a plan for {job.target} from", logger.errors)
     if cache is not None:
@@ -157,18 +154,12 @@ def _check_contract(trt: Any, network: Any, graph: Graph) -> None:
     problems = [f"{name}: in one of them only" for name in sorted(found.keys() ^ specs.keys())]
     for name in sorted(found.keys() & specs.keys()):
         tensor, spec = found[name], specs[name]
-        sizes = tuple(size if isinstance(size, int) else -1 for size in spec.shape)
-        if tensor.dtype != getattr(trt.DataType, TYPES[spec.dtype]) or not _same(tuple(tensor.shape), sizes):
+        if tensor.dtype != getattr(trt.DataType, TYPES[spec.dtype]) or not same_shape(tuple(tensor.shape), spec):
             problems.append(f"{name}: {tensor.dtype} {list(tensor.shape)}, the manifest says {spec.dtype} {spec.shape}")
     if problems:
         raise EngineError(
             f"{graph.file} and the manifest differ:\n  " + "\n  ".join(problems) + "\nExport the bundle again."
         )
-
-
-def _same(found: tuple[int, ...], expected: tuple[int, ...]) -> bool:
-    """Equal where both know the size."""
-    return len(found) == len(expected) and all(a == b or -1 in (a, b) for a, b in zip(found, expected, strict=True))
 
 
 def _times_kernels(trt: Any) -> bool:
@@ -182,36 +173,43 @@ def _read_timing_cache(config: Any, file: Path) -> Any:
     return cache
 
 
-def _monitor(trt: Any, note: Callable[[str], None]) -> Any:
+def _monitor(trt: Any, note: Callable[[str], None], interrupts: list[int]) -> Any:
     class Monitor(trt.IProgressMonitor):
         """Notes the phases of a build that are not part of smaller ones, and ends it when the user asks."""
 
         def __init__(self) -> None:
             trt.IProgressMonitor.__init__(self)
-            self.interrupted = False
             self._top: str | None = None
 
         def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None:
             self._top = phase_name if parent_phase is None else self._top
             if parent_phase is not None and parent_phase == self._top:
-                self._guard(lambda: note(f"{phase_name.lower()} ({num_steps} steps)"))
+                note(f"{phase_name.lower()} ({num_steps} steps)")
 
         def phase_finish(self, phase_name: str) -> None:
             del phase_name
 
         def step_complete(self, phase_name: str, step: int) -> bool:
             del phase_name, step
-            self._guard(lambda: None)
-            return not self.interrupted
-
-        def _guard(self, do: Callable[[], None]) -> None:
-            # An exception must not pass through the library's own frames.
-            try:
-                do()
-            except KeyboardInterrupt:
-                self.interrupted = True
+            return not interrupts
 
     return Monitor()
+
+
+@contextlib.contextmanager
+def _postponed_interrupts() -> Iterator[list[int]]:
+    """Keeps Ctrl-C in the list until the library is left: raised in one of its callbacks, it would be lost there."""
+    caught: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield caught
+        return
+    before = signal.signal(signal.SIGINT, lambda number, _: caught.append(number))
+    try:
+        yield caught
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if caught:
+        raise KeyboardInterrupt
 
 
 def _writer(trt: Any, write: Callable[[bytes], int]) -> Any:
@@ -232,7 +230,7 @@ def _writer(trt: Any, write: Callable[[bytes], int]) -> Any:
     return Writer()
 
 
-def _refused(trt: Any, job: Job, what: str, said: Sequence[str]) -> EngineError:
+def _refused(trt: Any, job: Job, what: str, said: Iterable[str]) -> EngineError:
     reasons = "\n  ".join(dict.fromkeys(said)) or "it does not say why"
     sizes = "; ".join(
         ", ".join(f"{letter} {size.min}/{size.opt}/{size.max}" for letter, size in profile.items())

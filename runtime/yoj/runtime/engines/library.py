@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import importlib
+from collections import deque
 from dataclasses import dataclass
 from typing import Any
 
 from ..errors import EngineError
+from ..manifest import TensorSpec
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,10 @@ LIBRARIES = {
     "tensorrt-rtx": Library("tensorrt-rtx", ("tensorrt_rtx", "tensorrt_rtx_bindings"), "trt-rtx", (1, 7), (1, 8)),
 }
 """Engine -> library. The versions are those of the extras in pyproject.toml."""
+
+
+TYPES = {"int64": "INT64", "int32": "INT32", "float32": "FLOAT", "float16": "HALF", "bfloat16": "BF16", "bool": "BOOL"}
+"""The manifest's name of a type -> the library's."""
 
 
 def load_library(engine: str) -> Any:
@@ -57,13 +63,20 @@ def make_logger(trt: Any) -> Any:
     class Logger(trt.ILogger):
         def __init__(self) -> None:
             trt.ILogger.__init__(self)
-            self.errors: list[str] = []
+            self.errors: deque[str] = deque(maxlen=20)
 
         def log(self, severity: Any, message: str) -> None:
             if severity <= trt.ILogger.Severity.ERROR:
                 self.errors.append(message.strip())
 
     return Logger()
+
+
+def same_shape(shape: tuple[int, ...], spec: TensorSpec) -> bool:
+    """Whether a shape of the library's, with -1 for what is free or not known yet, is that of the manifest."""
+    return len(shape) == len(spec.shape) and all(
+        isinstance(axis, str) or size in (axis, -1) for size, axis in zip(shape, spec.shape, strict=True)
+    )
 
 
 def version_of(text: str) -> tuple[int, int]:
