@@ -1,4 +1,4 @@
-"""``yoj-export``: build a bundle, look into one, compare one with its checkpoint."""
+"""``yoj-export``: build a bundle, look into one, compare one with its checkpoint, add plans to one."""
 
 from __future__ import annotations
 
@@ -251,7 +251,9 @@ def _describe(manifest: Manifest) -> str:
         "value head": f"{head.type}{f' ({head.activation})' if head.activation else ''}, read-out {head.readout}, "
         f"{head.hidden_state}, divided by {head.divisor:g}"
         f"{'; a second output gives spread, uncalibrated' if head.outputs == 2 else ''}",
-        "engines": ", ".join(f"{e.engine} {e.precision}" for e in manifest.engines),
+        "engines": ", ".join(
+            f"{e.engine} {e.precision}{f' for {e.plans.target}' if e.plans else ''}" for e in manifest.engines
+        ),
         "limits": f"L={limits.L:,} N={limits.N} images={limits.images} frames={limits.frames} pixels={limits.pixels:,}",
         "probabilities": f"temperature {manifest.probabilities.temperature:g}, "
         f"{'calibrated' if manifest.probabilities.calibrated else 'not calibrated'}",

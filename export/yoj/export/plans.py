@@ -143,7 +143,8 @@ def _allow_plain_attention(trt: Any, network: Any) -> None:
         layer = network.get_layer(index)
         if layer.type == trt.LayerType.ATTENTION_INPUT and layer.get_input(0).dtype == trt.DataType.FLOAT:
             layer.__class__ = trt.IAttentionInputLayer  # the bindings return the base class
-            layer.attention.decomposable = True
+            attention_input = layer
+            attention_input.attention.decomposable = True
 
 
 def _check_contract(trt: Any, network: Any, graph: Graph) -> None:

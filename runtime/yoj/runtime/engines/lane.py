@@ -165,11 +165,11 @@ class _Shape:
         # TensorRT-RTX captures graphs by itself, once it has compiled the kernels for a shape.
         self._captures = not hasattr(plan.trt, "CudaGraphStrategy")
         strategy = plan.trt.ExecutionContextAllocationStrategy.USER_MANAGED
-        config = plan.engine.create_runtime_config()
-        config.set_execution_context_allocation_strategy(strategy)
+        runtime_config = plan.engine.create_runtime_config()
+        runtime_config.set_execution_context_allocation_strategy(strategy)
         if not self._captures:
-            config.cuda_graph_strategy = plan.trt.CudaGraphStrategy.WHOLE_GRAPH_CAPTURE
-        context = plan.engine.create_execution_context(config)
+            runtime_config.cuda_graph_strategy = plan.trt.CudaGraphStrategy.WHOLE_GRAPH_CAPTURE
+        context = plan.engine.create_execution_context(runtime_config)
         if context is None:
             raise EngineError(f"The library cannot create an execution context for {plan.role}.{_said(plan)}")
         self._context = context

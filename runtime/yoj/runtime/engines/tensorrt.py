@@ -45,12 +45,12 @@ class TensorRTSession:
             role.close()
 
 
-def open_tensorrt(bundle: Bundle, engine: Engine, threads: int | None) -> TensorRTSession:
-    """Load the plans of ``engine`` on GPU 0.
+def open_tensorrt(bundle: Bundle, entry: Engine, threads: int | None) -> TensorRTSession:
+    """Load the plans of ``entry`` on GPU 0.
 
     Args:
         bundle: opened, so its files are known to be unchanged.
-        engine: the manifest's entry.
+        entry: of the manifest.
         threads: requests that may run at once, each with its own memory; None for two.
 
     Raises:
@@ -59,28 +59,28 @@ def open_tensorrt(bundle: Bundle, engine: Engine, threads: int | None) -> Tensor
     """
     if threads is not None and not (isinstance(threads, int) and 1 <= threads <= 64):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise EngineError(f"threads is {threads!r}; on a GPU it is how many requests run at once, from 1 to 64.")
-    trt = load_library(engine.engine)
+    trt = load_library(entry.engine)
     cudart = load_cuda()
     capability = compute_capability(cudart)
-    plans = check_loadable(bundle, engine, str(trt.__version__), capability)
+    plans = check_loadable(bundle, entry, str(trt.__version__), capability)
     roles: dict[str, _Role] = {}
     logger = make_logger(trt)
     runtime = trt.Runtime(logger)
     # A version-compatible plan brings its own runtime as host code. Its hash was checked; no other plan may.
     runtime.engine_host_code_allowed = "VERSION_COMPATIBLE" in plans.flags
     try:
-        for role, graph in engine.graphs.items():
-            loaded = _deserialise(runtime, bundle.path / graph.file)
-            if loaded is None:
+        for role, graph in entry.graphs.items():
+            engine = _deserialise(runtime, bundle.path / graph.file)
+            if engine is None:
                 said = "\n  ".join(dict.fromkeys(logger.errors)) or "it does not say why"
-                command = rebuild_command(bundle, engine, capability)
+                command = rebuild_command(bundle, entry, capability)
                 raise EngineError(
                     f"{trt.__name__} {trt.__version__} cannot load {graph.file}:\n  {said}\nBuild it again: {command}"
                 )
-            _check_contract(trt, loaded, graph, len(plans.profiles[role]))
+            _check_contract(trt, engine, graph, len(plans.profiles[role]))
             if "WEIGHT_STREAMING" in plans.flags:
-                loaded.weight_streaming_budget_v2 = loaded.get_weight_streaming_automatic_budget()
-            plan = Plan(trt, cudart, runtime, loaded, role, graph, plans.profiles[role])
+                engine.weight_streaming_budget_v2 = engine.get_weight_streaming_automatic_budget()
+            plan = Plan(trt, cudart, runtime, engine, role, graph, plans.profiles[role])
             roles[role] = _Role(plan, threads or LANES)
     except BaseException:
         TensorRTSession(roles).close()
