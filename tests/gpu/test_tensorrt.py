@@ -158,7 +158,7 @@ def test_closing_waits_for_what_runs_and_refuses_what_comes_later(engine, compil
 
 def test_a_request_outside_all_profiles_is_refused_and_the_next_one_scores(engine, compiled):
     with Scorer.load(compiled("merged"), engine=engine) as scorer:
-        with pytest.raises(EngineError, match="No profile of scorer.joint"):
+        with pytest.raises(EngineError, match=r"No profile of scorer\.joint"):
             scorer.score("Which?", [f"answer {k}" for k in range(17)])
         assert len(scorer.score("Which?", ["one", "two"]).scores) == 2
 
