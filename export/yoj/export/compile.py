@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import onnx
@@ -19,13 +19,16 @@ from yoj.runtime.engines.device import compute_capability, driver_version, load_
 from yoj.runtime.engines.library import load_library
 from yoj.runtime.errors import EngineError
 
-from .build import Progress
 from .errors import OutputError
 from .plans import Job, Settings, build_plan, describe_plan
 from .profiles import Profile, profiles_of
 
-SPARE = 1.1
-"""Free space that is asked for, in sizes of the weights: plans hold them all, and some megabytes of kernels."""
+if TYPE_CHECKING:  # the build of bundles needs PyTorch, that of plans does not
+    from .build import Progress
+
+SPARE = 1.05
+OVERHEAD = 16 * 2**20
+"""Free space that is asked for: sizes of the weights, which plans hold, and bytes of each plan for all else."""
 TIMING_CACHE = "timing.cache"
 
 
@@ -67,7 +70,7 @@ def compile_bundle(order: Order, progress: Progress) -> list[m.Engine]:
     # Attention of float32 has no fused kernel: it holds all its scores, before and after the softmax, and a mask.
     room = order.settings.workspace // 3 if source.precision == "float32" else None
     sizes = [_files_of(path, graph.file) for graph in source.graphs.values()]
-    _check_space(path, len(targets) * sum(sum(of.values()) for of in sizes))
+    _check_space(path, len(targets) * sum(int(SPARE * sum(of.values())) + OVERHEAD for of in sizes))
     plans = m.Plans(
         library=trt.__name__.removesuffix("_bindings"),
         version=trt.__version__,
@@ -157,8 +160,8 @@ def _files_of(path: Path, file: str) -> dict[str, int]:
     return sizes
 
 
-def _check_space(path: Path, size: int) -> None:
-    need, free = int(size * SPARE), shutil.disk_usage(path.parent).free
+def _check_space(path: Path, need: int) -> None:
+    free = shutil.disk_usage(path.parent).free
     if need > free:
         raise OutputError(
             f"{path.parent} has {free / 1e9:.2f} GB free; the plans need about {need / 1e9:.2f} GB. The bundle is as "
