@@ -28,8 +28,8 @@ if TYPE_CHECKING:  # the build of bundles needs PyTorch, that of plans does not
 
 SPARE = 1.05
 OVERHEAD = 16 * 2**20
-"""Free space that is asked for: sizes of the weights, which a plan holds once, and bytes of each plan for all else. With
-TensorRT-RTX 1.7.1 they were 1.003 to 1.02 times large weights, and 6 MB for each profile of a small scorer."""
+"""Free space that is asked for: sizes of the weights, which a plan holds once, and bytes of each plan for all else.
+With TensorRT-RTX 1.7.1 plans were 1.003 to 1.02 times large weights, and 6 MB more for each profile of a scorer."""
 TIMING_CACHE = "timing.cache"
 
 
