@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -46,6 +47,16 @@ def test_the_options_are_these():
         },
         "inspect": {"--json"},
         "verify": {"--against", "--base"},
+        "compile": {
+            "--engine",
+            "--target",
+            "--profile",
+            "--workspace",
+            "--version-compatible",
+            "--hardware-compatible",
+            "--weight-streaming",
+            "--refit",
+        },
     }
 
 
@@ -309,3 +320,33 @@ def test_a_failed_export_leaves_nothing(tmp_path):
     assert done.returncode == 1
     assert "is no checkpoint" in done.stderr
     assert os.listdir(tmp_path) == ["empty"]
+
+
+def test_compile_adds_plans_that_inspect_lists(bundle, tmp_path):
+    pytest.importorskip("tensorrt_rtx_bindings", reason="plans are built for real: pip install 'yoj[trt-rtx]'")
+    path = shutil.copytree(bundle("merged", "assistant"), tmp_path / "judge.yoj")
+    sizes = "B=1:1:2,L=16:32:64,N=2:2:4,V=1:16:64,C=1:1:4"
+    done = run("yoj-export", "compile", path, "--engine", "tensorrt-rtx", "--target", "sm89,sm120", "--profile", sizes)
+    assert done.returncode == 0, done.stderr
+    assert [line.split(",")[0] for line in done.stdout.splitlines()] == [
+        "tensorrt-rtx float32 for sm89",
+        "tensorrt-rtx float32 for sm120",
+    ]
+    assert "peak resident" in done.stderr
+    shown = run("yoj-export", "inspect", path).stdout
+    assert "onnxruntime float32, tensorrt-rtx float32 for sm89, tensorrt-rtx float32 for sm120" in shown
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--profile", "L=3"], "LETTER=MIN:OPT:MAX"),
+        (["--workspace", "0"], "GiB above 0"),
+        (["--engine", "x"], "tensorrt"),
+    ],
+)
+def test_compile_says_what_is_wrong_with_its_options(words, said, bundle):
+    done = run("yoj-export", "compile", bundle("merged", "assistant"), "--engine", "tensorrt-rtx", *words)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr

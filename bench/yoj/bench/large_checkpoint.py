@@ -108,8 +108,9 @@ def base_shapes(small: Checkpoint, config: dict[str, Any]) -> dict[str, tuple[in
     """
     text = config["text_config"]
     rows = (text["vocab_size"], text.get("additional_vocab_size", 0))
-    family = FAMILIES[small.family](small)
-    tables = dict(zip(family.embedding.sources, ((count, text["hidden_size"]) for count in rows), strict=False))
+    graphs = {spec.role: spec for spec in FAMILIES[small.family](small).graphs()}
+    embedding = graphs["scorer.joint"].plans["embedding.weight"]
+    tables = dict(zip(embedding.sources, ((count, text["hidden_size"]) for count in rows), strict=False))
     names = {name: small.weights.shape(name) for name in small.weights.names()}  # tell how the model was saved
     stored = {name: StoredTensor(Path(), torch.bfloat16, shape, 0) for name, shape in (names | tables).items()}
     wide = replace(small, config=config, weights=Weights(stored), head=_head(text["hidden_size"]))

@@ -1,4 +1,4 @@
-"""``yoj-export``: build a bundle, look into one, compare one with its checkpoint."""
+"""``yoj-export``: build a bundle, look into one, compare one with its checkpoint, add plans to one."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ Examples:
   yoj-export adapter/ --base Molmo2-4B/ --layout assistant --out judge.yoj
   yoj-export inspect judge.yoj
   yoj-export verify judge.yoj --against adapter/ --base Molmo2-4B/
+  yoj-export compile judge.yoj --engine tensorrt-rtx --target sm86,sm89,sm120
 
 yoj-export CHECKPOINT... is short for yoj-export build CHECKPOINT...
 """
@@ -171,6 +172,60 @@ def verify(bundle: Path, checkpoints: tuple[Path, ...], base: Path | None) -> No
     click.echo(f"\n{_verdict(fidelity)}")
 
 
+@main.command("compile")
+@click.argument("bundle", type=click.Path(path_type=Path))
+@click.option("--engine", required=True, type=click.Choice(["tensorrt", "tensorrt-rtx"]))
+@click.option(
+    "--target",
+    help="Compute capabilities, sm86,sm89,sm120; a GPU is needed for tensorrt only.  [default: this machine's GPU]",
+)
+@click.option(
+    "--profile",
+    "profiles",
+    multiple=True,
+    help="Sizes to build for, L=512:2048:8192,N=2:4:64 (axis = smallest:usual:largest); repeat it for several "
+    "profiles.  [default: see docs/engines.md]",
+)
+@click.option("--workspace", type=float, default=4.0, show_default=True, help="GiB of scratch memory of one layer.")
+@click.option("--version-compatible", is_flag=True, help="tensorrt: plans that later 11.x releases load too.")
+@click.option("--hardware-compatible", is_flag=True, help="tensorrt: plans for every GPU from sm80 on; slower.")
+@click.option("--weight-streaming", is_flag=True, help="Weights may stay in host memory where the GPU's is too small.")
+@click.option("--refit", is_flag=True, help="Weights of the plans can be replaced; needs a GPU.")
+def compile_(
+    bundle: Path,
+    engine: str,
+    target: str | None,
+    profiles: tuple[str, ...],
+    workspace: float,
+    version_compatible: bool,
+    hardware_compatible: bool,
+    weight_streaming: bool,
+    refit: bool,
+) -> None:
+    """Build TensorRT plans of the graphs of BUNDLE and add them to it.
+
+    Until the last moment BUNDLE stays as it was; its engine onnxruntime stays beside the plans.
+    """
+    with readable_errors():
+        from .compile import Order, compile_bundle
+        from .plans import Settings
+        from .profiles import parse_profile
+
+        try:
+            parsed = [parse_profile(text) for text in profiles]
+        except ValueError as error:
+            raise click.UsageError(f"--profile: {error}") from error
+        if workspace <= 0:
+            raise click.UsageError(f"--workspace is {workspace}, give GiB above 0.")
+        settings = Settings(int(workspace * 2**30), version_compatible, weight_streaming, refit)
+        targets = [name.strip() for name in target.split(",")] if target else []
+        order = Order(bundle, engine, targets, parsed, hardware_compatible, settings)
+        built = compile_bundle(order, _Console())
+    for entry in built:
+        assert entry.plans is not None
+        click.echo(f"{entry.engine} {entry.precision} for {entry.plans.target}, {entry.plans.version}")
+
+
 class _Console:
     """Stages on standard error, with the time since the start; a percentage where a terminal can redraw it."""
 
@@ -216,7 +271,9 @@ def _describe(manifest: Manifest) -> str:
         "value head": f"{head.type}{f' ({head.activation})' if head.activation else ''}, read-out {head.readout}, "
         f"{head.hidden_state}, divided by {head.divisor:g}"
         f"{'; a second output gives spread, uncalibrated' if head.outputs == 2 else ''}",
-        "engines": ", ".join(f"{e.engine} {e.precision}" for e in manifest.engines),
+        "engines": ", ".join(
+            f"{e.engine} {e.precision}{f' for {e.plans.target}' if e.plans else ''}" for e in manifest.engines
+        ),
         "limits": f"L={limits.L:,} N={limits.N} images={limits.images} frames={limits.frames} pixels={limits.pixels:,}",
         "probabilities": f"temperature {manifest.probabilities.temperature:g}, "
         f"{'calibrated' if manifest.probabilities.calibrated else 'not calibrated'}",

@@ -37,6 +37,10 @@ class TracedSession:
         outputs = outputs if isinstance(outputs, tuple) else (outputs,)
         return {name: output.numpy() for name, output in zip(spec.outputs, outputs, strict=True)}
 
+    def close(self) -> None:
+        """Forget the weights."""
+        self.graphs.clear()
+
 
 def materialise(
     spec: GraphSpec, checkpoint: Checkpoint, dtype: torch.dtype = torch.float32

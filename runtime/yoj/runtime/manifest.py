@@ -104,13 +104,45 @@ class Graph(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     outputs: tuple[TensorSpec, ...]
 
 
-class Engine(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+Size = Annotated[int, msgspec.Meta(ge=1)]
+
+
+class ShapeProfile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Sizes of one axis that a plan takes: from ``min`` to ``max``, fastest near ``opt``."""
+
+    min: Size
+    opt: Size
+    max: Size
+
+
+class Plans(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
+    """What plans were built from, with what and for which GPU: all that decides whether they may be loaded."""
+
+    library: str
+    """``tensorrt`` or ``tensorrt_rtx``."""
+    version: str
+    """Of the library, ``1.7.1.116``."""
+    target: str
+    """Compute capability of the GPU, ``sm86`` for 8.6; ``sm80+`` for Ampere and everything newer."""
+    driver: int | None = None
+    """CUDA version of the driver at the build, 1000 x major + 10 x minor; none where there was no GPU."""
+    flags: tuple[str, ...]
+    """Builder flags by TensorRT's names, sorted."""
+    onnx: dict[str, str]
+    """Every ONNX file that the plans hold, graphs and weights, by its path in the bundle -> SHA-256."""
+    profiles: dict[str, tuple[dict[str, ShapeProfile], ...]]
+    """Role -> the plan's optimisation profiles in their order, each by axis letter."""
+
+
+class Engine(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
     """A way to execute the graphs, and the graph files of each role."""
 
     engine: str
     precision: str
     graphs: dict[str, Graph]
     """Role (``vision``, ``scorer.joint``, ``scorer.segmented``) -> graph."""
+    plans: Plans | None = None
+    """Of the TensorRT engines, whose ``Graph.file`` is a plan."""
 
 
 class Probabilities(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, overload
+from typing import Any, Literal, Self, overload
 
 import msgspec
 import numpy as np
@@ -14,6 +14,7 @@ from .batch import Prepared, batches_by_length, scorer_inputs
 from .bundle import TOKENIZER_NAME, Bundle
 from .cache import FeatureCache
 from .engines import Session, open_session
+from .engines.plans import select
 from .errors import BundleError, EngineError, ScoreError, YojError
 from .families import FAMILIES, Arrays, Family, PreparedMedia
 from .images import ImageInput
@@ -70,17 +71,28 @@ class Scorer:
 
         Args:
             path: the bundle's folder.
-            engine: ``"onnxruntime"``; None for the first that the bundle holds.
-            precision: ``"float32"``, ``"float16"``, ``"bfloat16"``; None for the first that the bundle holds.
-            threads: CPU threads of one run; None for all cores.
+            engine: ``"onnxruntime"``, ``"tensorrt"`` or ``"tensorrt-rtx"``; None for the first that the bundle holds.
+            precision: ``"float32"``, ``"float16"`` or ``"bfloat16"``; None for the first that the bundle holds.
+            threads: of ONNX Runtime, CPU threads of one run, None for all cores; of the TensorRT engines, requests that
+                run at once on the GPU, each with its own memory, None for two.
 
         Raises:
             BundleError: the bundle is missing, changed, incomplete or of another version.
-            EngineError: no such engine in the bundle, or its library is missing.
+            EngineError: no such engine in the bundle, its library or its GPU is missing, or its plans do not fit them.
         """
         bundle = Bundle.open(path)
-        chosen = bundle.engine(engine, precision)
+        chosen = select(bundle, engine, precision)
         return cls(bundle, chosen, open_session(bundle, chosen, threads))
+
+    def close(self) -> None:
+        """Give back the engine's memory, on the GPU too; nothing can be scored afterwards. A ``with`` block does it."""
+        self._session.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     @property
     def manifest(self) -> Manifest:

@@ -10,6 +10,7 @@ from ..errors import EngineError
 from ..families import Arrays
 from ..manifest import Engine
 from .onnxruntime import open_onnxruntime
+from .tensorrt import open_tensorrt
 
 
 class Session(Protocol):
@@ -19,9 +20,15 @@ class Session(Protocol):
         """Run one graph. Inputs and outputs by name, shapes as the manifest gives them."""
         ...
 
+    def close(self) -> None:
+        """Give back what it holds; nothing can be run afterwards."""
+        ...
+
 
 OPENERS: dict[str, Callable[[Bundle, Engine, int | None], Session]] = {
     "onnxruntime": open_onnxruntime,
+    "tensorrt": open_tensorrt,
+    "tensorrt-rtx": open_tensorrt,
 }
 
 

@@ -33,13 +33,19 @@ class OnnxRuntimeSession:
         else:
             rows, tokens = inputs["input_ids"].shape
             _check_memory(rows, tokens, self._attention_heads + 1, f"B={rows} rows of L={tokens:,} tokens")
-        session = self._sessions[role]
+        session = self._sessions.get(role)
+        if session is None:
+            raise EngineError("The scorer was closed. Load it again with Scorer.load.")
         try:
             names = [output.name for output in session.get_outputs()]
             return dict(zip(names, session.run(names, inputs), strict=True))
         except Exception as error:  # ONNX Runtime raises its own classes, one for each status code
             shapes = ", ".join(f"{name} {list(array.shape)}" for name, array in inputs.items())
             raise EngineError(f"ONNX Runtime failed in {role} with {shapes}: {error}") from error
+
+    def close(self) -> None:
+        """Drop the sessions; runs that have begun end."""
+        self._sessions.clear()
 
 
 def open_onnxruntime(bundle: Bundle, engine: Engine, threads: int | None) -> OnnxRuntimeSession:
