@@ -31,6 +31,7 @@ from yoj.runtime.errors import EngineError
 
 trt = pytest.importorskip("tensorrt_rtx_bindings", reason="plans are built for real: pip install 'yoj[trt-rtx]'")
 
+JUDGES = Path(__file__).parents[2] / "checkpoints"
 SMALL = [parse_profile("B=1:1:2,L=16:64:256,N=2:4:8,V=1:16:64,C=1:2:8,F=1:1:4,P=16:16:64")]
 
 
@@ -89,6 +90,22 @@ def test_default_plans_of_both_families_for_three_gpus_are_listed_with_all_that_
             letters = {axis for spec in graph.inputs for axis in spec.shape if isinstance(axis, str)}
             assert all(profile.keys() == letters for profile in entry.plans.profiles[role])
     assert len(Scorer.load(path).score("Which?", ["one", "two"]).scores) == 2
+
+
+@pytest.mark.parametrize("precision", ["float16", "bfloat16"])
+@pytest.mark.parametrize("family", ["molmo2", "qwen3_vl"])
+def test_plans_of_the_small_judges_in_16_bits(family, precision, tmp_path):
+    """With the default profiles; the build refuses graphs that have other inputs and outputs than the manifest."""
+    out = tmp_path / "judge.yoj"
+    build(Recipe([JUDGES / f"shapes-{family}"], None, "assistant", out, precision=precision, compare=False), Quiet())
+    (entry,) = compile_bundle(order(out, targets=["sm89"], profiles=()), Quiet())
+    assert (entry.engine, entry.precision) == ("tensorrt-rtx", precision)
+    assert entry.plans is not None
+    for role, graph in entry.graphs.items():
+        assert {spec.dtype for spec in (*graph.inputs, *graph.outputs)} <= {"float32", "int64"}
+        assert graph.file.startswith(f"engines/tensorrt-rtx-{precision}-sm89/{role}.")
+    assert {profile["N"].max for profile in entry.plans.profiles["scorer.joint"]} == {64}
+    assert Bundle.open(out).engine("tensorrt-rtx") == entry
 
 
 def test_plans_for_the_same_target_replace_the_older_ones(copy):

@@ -19,6 +19,7 @@ from yoj.runtime import manifest as m
 from yoj.runtime.bundle import Bundle, sha256
 from yoj.runtime.engines import open_session
 from yoj.runtime.engines.onnxruntime import free_memory
+from yoj.runtime.engines.plans import select
 from yoj.runtime.prepare import Preparer, rules_of
 
 from .card import model_card
@@ -158,17 +159,23 @@ def build(recipe: Recipe, progress: Progress) -> tuple[m.Manifest, Fidelity | No
     return manifest, fidelity
 
 
-def open_scorer(bundle: Bundle, checkpoint: Checkpoint, family: ExportFamily) -> Scorer:
-    """The bundle in its first engine or, as no CPU engine has bfloat16, with the traced modules in its place.
+def open_scorer(bundle: Bundle, checkpoint: Checkpoint, family: ExportFamily, engine: str | None = None) -> Scorer:
+    """The bundle in one of its engines or, as no CPU engine has bfloat16, with the traced modules in its place.
+
+    Args:
+        bundle: to open.
+        checkpoint: what it was made from.
+        family: of the checkpoint.
+        engine: see `Scorer.load`.
 
     Raises:
         EngineError: the engine cannot be opened.
     """
-    engine = bundle.engine()
-    if engine.precision != "bfloat16":
-        return Scorer(bundle, engine, open_session(bundle, engine, None))
-    in_its_place = msgspec.structs.replace(engine, engine="pytorch")
-    return Scorer(bundle, in_its_place, TracedSession.load(checkpoint, family, engine.precision))
+    entry = select(bundle, engine, None)
+    if (entry.engine, entry.precision) != ("onnxruntime", "bfloat16"):
+        return Scorer(bundle, entry, open_session(bundle, entry, None))
+    in_its_place = msgspec.structs.replace(entry, engine="pytorch")
+    return Scorer(bundle, in_its_place, TracedSession.load(checkpoint, family, entry.precision))
 
 
 def provenance_differences(manifest: m.Manifest, checkpoint: Checkpoint) -> list[str]:

@@ -15,6 +15,7 @@ import click
 
 from yoj.runtime.bundle import Bundle
 from yoj.runtime.cli import readable_errors
+from yoj.runtime.engines import OPENERS
 from yoj.runtime.manifest import Manifest, encode
 
 EPILOG = """\b
@@ -150,7 +151,8 @@ def inspect(bundle: Path, as_json: bool) -> None:
     help="The checkpoint that BUNDLE was made from; repeat it for several adapters, in their order.",
 )
 @click.option("--base", type=click.Path(path_type=Path), help="Folder of the base model under LoRA adapters.")
-def verify(bundle: Path, checkpoints: tuple[Path, ...], base: Path | None) -> None:
+@click.option("--engine", type=click.Choice(list(OPENERS)), help="Of BUNDLE; all but onnxruntime need a GPU.")
+def verify(bundle: Path, checkpoints: tuple[Path, ...], base: Path | None, engine: str | None) -> None:
     """Compare the scores of BUNDLE with those of its checkpoint in PyTorch."""
     with readable_errors():
         _prepare_libraries()
@@ -167,7 +169,7 @@ def verify(bundle: Path, checkpoints: tuple[Path, ...], base: Path | None) -> No
         console = _Console()
         console.stage("compare with the reference")
         family = open_family(checkpoint)
-        fidelity = measure(open_scorer(opened, checkpoint, family), checkpoint, family, console.note)
+        fidelity = measure(open_scorer(opened, checkpoint, family, engine), checkpoint, family, console.note)
         require(fidelity)
     click.echo(f"\n{_verdict(fidelity)}")
 

@@ -16,6 +16,7 @@ from typing import BinaryIO
 
 import click
 
+from .engines import OPENERS
 from .errors import RequestError, YojError
 from .jsonl import Done, Settings, Summary, finished, read_lines, read_results, score_lines
 from .manifest import Mode
@@ -111,7 +112,16 @@ def _orders(ctx: click.Context, parameter: click.Parameter, value: str) -> Order
     show_default=True,
     help="A pack over the length limit: refuse it, or cut the longest responses and say so.",
 )
-@click.option("--threads", type=click.IntRange(min=1), help="CPU threads of one run.  [default: all cores]")
+@click.option(
+    "--engine",
+    type=click.Choice(list(OPENERS)),
+    help="What executes the graphs; all but onnxruntime need a GPU.  [default: the first of the bundle, onnxruntime]",
+)
+@click.option(
+    "--threads",
+    type=click.IntRange(min=1),
+    help="CPU threads of one run; requests at a time of the TensorRT engines.  [default: all cores; 2]",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the judgement of one request as JSON.")
 @click.version_option(version("yoj"), prog_name="yoj-score")
 def main(
@@ -126,6 +136,7 @@ def main(
     orders: Orders,
     out: Path | None,
     overflow: Overflow,
+    engine: str | None,
     threads: int | None,
     as_json: bool,
 ) -> None:
@@ -142,9 +153,9 @@ def main(
     with readable_errors():
         if requests is not None:
             settings = Settings(Path() if str(requests) == "-" else requests.parent, mode, orders, overflow)
-            _score_file(lambda: Scorer.load(bundle, threads=threads), requests, out, settings)
+            _score_file(lambda: Scorer.load(bundle, engine=engine, threads=threads), requests, out, settings)
             return
-        scorer = Scorer.load(bundle, threads=threads)
+        scorer = Scorer.load(bundle, engine=engine, threads=threads)
         judgement = scorer.score(
             prompt or "", responses, images=images, video=video, fps=fps, overflow=overflow, mode=mode, orders=orders
         )

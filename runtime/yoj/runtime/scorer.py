@@ -71,7 +71,8 @@ class Scorer:
 
         Args:
             path: the bundle's folder.
-            engine: ``"onnxruntime"``, ``"tensorrt"`` or ``"tensorrt-rtx"``; None for the first that the bundle holds.
+            engine: ``"onnxruntime"`` on the CPU, ``"onnxruntime-cuda"``, ``"tensorrt"`` or ``"tensorrt-rtx"``; None for
+                the first that the bundle holds.
             precision: ``"float32"``, ``"float16"`` or ``"bfloat16"``; None for the first that the bundle holds.
             threads: of ONNX Runtime, CPU threads of one run, None for all cores; of the TensorRT engines, requests that
                 run at once on the GPU, each with its own memory, None for two.

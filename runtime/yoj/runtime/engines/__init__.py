@@ -10,6 +10,7 @@ from ..errors import EngineError
 from ..families import Arrays
 from ..manifest import Engine
 from .onnxruntime import open_onnxruntime
+from .onnxruntime_cuda import open_onnxruntime_cuda
 from .tensorrt import open_tensorrt
 
 
@@ -27,6 +28,7 @@ class Session(Protocol):
 
 OPENERS: dict[str, Callable[[Bundle, Engine, int | None], Session]] = {
     "onnxruntime": open_onnxruntime,
+    "onnxruntime-cuda": open_onnxruntime_cuda,
     "tensorrt": open_tensorrt,
     "tensorrt-rtx": open_tensorrt,
 }

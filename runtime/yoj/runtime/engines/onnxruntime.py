@@ -65,8 +65,8 @@ def open_onnxruntime(bundle: Bundle, engine: Engine, threads: int | None) -> Onn
         raise EngineError(f"ONNX Runtime is missing ({error}). Install it with: pip install 'yoj[ort]'") from error
     if engine.precision == "bfloat16":
         raise EngineError(
-            f"ONNX Runtime's CPU kernels have no bfloat16, and {bundle.path} is in bfloat16. Export the checkpoint "
-            "with --precision float16 or float32."
+            f"ONNX Runtime's CPU kernels have no bfloat16, and {bundle.path} is in bfloat16. Use the engine "
+            "onnxruntime-cuda on a GPU, or export the checkpoint with --precision float16 or float32."
         )
     cores = os.cpu_count() or 1
     if threads is not None and not (isinstance(threads, int) and 1 <= threads <= cores):  # pyright: ignore[reportUnnecessaryIsInstance]

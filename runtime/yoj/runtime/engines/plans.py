@@ -4,19 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import msgspec
+
 from ..bundle import Bundle
 from ..errors import EngineError
 from ..manifest import Engine, Plans
 from .device import compute_capability, load_cuda, target_name
 from .library import version_of
+from .onnxruntime_cuda import NAME as CUDA
 
 
 def select(bundle: Bundle, engine: str | None, precision: str | None) -> Engine:
     """The entry of the manifest to load: the first of that engine and precision; among plans, those for this GPU.
 
+    ``onnxruntime-cuda`` executes the graphs of ``onnxruntime``.
+
     Raises:
         EngineError: the bundle has none, or none for this GPU, or there is no GPU to choose for.
     """
+    if engine == CUDA:
+        return msgspec.structs.replace(bundle.engine("onnxruntime", precision), engine=CUDA)
     first = bundle.engine(engine, precision)
     same = [e for e in bundle.manifest.engines if (e.engine, e.precision) == (first.engine, first.precision)]
     if first.plans is None or len(same) == 1:

@@ -1,0 +1,98 @@
+"""ONNX Runtime with its CUDA provider: the graphs of the engine ``onnxruntime`` on the GPU."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+from ..bundle import Bundle
+from ..errors import EngineError, EngineMemoryError
+from ..families import Arrays
+from ..manifest import Engine
+
+NAME = "onnxruntime-cuda"
+PROVIDER = "CUDAExecutionProvider"
+
+
+class BoundSession:
+    """One ONNX Runtime session for each graph role, whose inputs and outputs are bound to a device.
+
+    ONNX Runtime takes concurrent runs of a session; each run has a binding of its own.
+    """
+
+    def __init__(self, sessions: dict[str, Any], ort: Any, device: str):
+        self._sessions, self._ort, self._device = sessions, ort, device
+
+    def run(self, role: str, inputs: Arrays) -> Arrays:
+        """See `yoj.runtime.engines.Session`.
+
+        Raises:
+            EngineMemoryError: the GPU's memory is full.
+            EngineError: ONNX Runtime failed, its own message is in the text; or the session is closed.
+        """
+        if role not in self._sessions:
+            raise EngineError("The scorer was closed. Load it again with Scorer.load.")
+        session = self._sessions[role]
+        try:
+            binding = session.io_binding()
+            for name, array in inputs.items():
+                binding.bind_ortvalue_input(name, self._ort.OrtValue.ortvalue_from_numpy(array, self._device, 0))
+            names = [output.name for output in session.get_outputs()]
+            for name in names:
+                binding.bind_output(name, self._device, 0)
+            session.run_with_iobinding(binding)
+            return dict(zip(names, binding.copy_outputs_to_cpu(), strict=True))
+        except Exception as error:  # ONNX Runtime raises its own classes, one for each status code
+            shapes = ", ".join(f"{name} {list(array.shape)}" for name, array in inputs.items())
+            if "allocate memory" in str(error) or "out of memory" in str(error):
+                raise EngineMemoryError(
+                    f"The GPU has too little memory free for {role} with {shapes}: {error}. Score fewer requests at "
+                    "once, shorten them, or close what else uses the GPU."
+                ) from error
+            raise EngineError(f"ONNX Runtime failed in {role} with {shapes}: {error}") from error
+
+    def close(self) -> None:
+        """Give the GPU's memory back once what is running has ended."""
+        self._sessions.clear()
+
+
+def open_onnxruntime_cuda(bundle: Bundle, engine: Engine, threads: int | None) -> BoundSession:
+    """Load every graph of ``engine`` on GPU 0.
+
+    Args:
+        bundle: opened, so its files are known to be unchanged.
+        engine: the manifest's entry.
+        threads: of the little that stays on the CPU; None for ONNX Runtime's choice.
+
+    Raises:
+        EngineError: ONNX Runtime or its CUDA provider is missing, or the provider did not take the graphs.
+    """
+    try:
+        ort: Any = importlib.import_module("onnxruntime")
+    except ImportError as error:
+        raise EngineError(f"ONNX Runtime is missing ({error}). Install it with: pip install 'yoj[ort-gpu]'") from error
+    if PROVIDER not in ort.get_available_providers():
+        raise EngineError(
+            f"ONNX Runtime {ort.__version__} has no CUDA provider here. Remove the package onnxruntime and install "
+            "onnxruntime-gpu instead: pip uninstall onnxruntime, pip install 'yoj[ort-gpu]'."
+        )
+    if hasattr(ort, "preload_dlls"):
+        ort.preload_dlls()  # of CUDA and cuDNN, where they were installed as Python packages
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads or 0
+    sessions: dict[str, Any] = {}
+    for role, graph in engine.graphs.items():
+        try:
+            sessions[role] = ort.InferenceSession(
+                str(bundle.path / graph.file), options, providers=[(PROVIDER, {"device_id": 0})]
+            )
+        except Exception as error:
+            raise EngineError(f"ONNX Runtime {ort.__version__} cannot load {graph.file}: {error}") from error
+        # Where the provider cannot start, ONNX Runtime only warns and goes on with the CPU.
+        if PROVIDER not in sessions[role].get_providers():
+            raise EngineError(
+                f"ONNX Runtime's CUDA provider did not start: there is no GPU that it can use, or CUDA 13 or cuDNN 9 "
+                f"is missing; {graph.file} would run on the CPU. Its warning is above. Use the engine onnxruntime for "
+                "the CPU."
+            )
+    return BoundSession(sessions, ort, "cuda")
