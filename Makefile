@@ -30,7 +30,7 @@ judges: $(VENV)/.ready
 	mkdir -p checkpoints
 	rm -rf checkpoints/shapes-*
 	cp -r .judges/shapes-* checkpoints/
-	$(BIN)/python -m yoj.training.shipped checkpoints/shapes-* --out checkpoints/figures.json
+	$(BIN)/python -m yoj.training.shipped checkpoints/shapes-* --out checkpoints/figures.json --precision float32 --precision float16 --precision bfloat16
 
 $(VENV)/.ready: pyproject.toml
 	$(PYTHON) -m venv $(VENV)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import onnxruntime as ort
@@ -10,6 +11,7 @@ import pytest
 
 from yoj.runtime import EngineError, Request, Scorer
 from yoj.runtime.bundle import Bundle
+from yoj.runtime.engines.onnxruntime import Sessions
 from yoj.runtime.engines.onnxruntime_cuda import PROVIDER, BoundSession
 from yoj.runtime.engines.plans import select
 
@@ -35,10 +37,7 @@ def bound(bundle) -> Scorer:
     """A scorer whose inputs and outputs are bound to the CPU as they are to a GPU."""
     opened = Bundle.open(bundle("merged", "assistant"))
     entry = select(opened, "onnxruntime-cuda", None)
-    sessions = {
-        role: ort.InferenceSession(str(opened.path / graph.file), providers=["CPUExecutionProvider"])
-        for role, graph in entry.graphs.items()
-    }
+    sessions = Sessions(opened, entry, lambda file: ort.InferenceSession(file, providers=["CPUExecutionProvider"]))
     return Scorer(opened, entry, BoundSession(sessions, ort, "cpu"))
 
 
@@ -59,3 +58,19 @@ def test_a_closed_scorer_says_so(bound):
     bound.close()
     with pytest.raises(EngineError, match=r"was closed\. Load it again"):
         bound.score("Which?", ["one", "two"])
+
+
+def test_of_the_two_scorers_one_is_opened_and_the_other_when_it_is_used(bundle):
+    opened = Bundle.open(bundle("merged", "assistant"))
+    asked = list[str]()
+
+    def make(file: str) -> ort.InferenceSession:
+        asked.append(Path(file).stem)
+        return ort.InferenceSession(file, providers=["CPUExecutionProvider"])
+
+    scorer = Scorer(opened, opened.engine(), BoundSession(Sessions(opened, opened.engine(), make), ort, "cpu"))
+    scorer.score("Which?", ["one", "two"])
+    assert sorted(asked) == ["scorer.joint", "vision"]
+    scorer.score("Which?", ["one", "two"], mode="isolated")
+    scorer.score("Which?", ["one", "two"], mode="isolated")
+    assert sorted(asked) == ["scorer.joint", "scorer.segmented", "vision"]

@@ -4,19 +4,75 @@ from __future__ import annotations
 
 import importlib
 import os
+import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from ..bundle import Bundle
 from ..errors import EngineError, EngineMemoryError
 from ..families import Arrays
-from ..manifest import Engine
+from ..manifest import Engine, Graph
+
+
+class Sessions:
+    """ONNX Runtime's session of each graph. Each holds the weights again, so that of the two scorers only the one for
+    the mode that the model was trained for is opened at once, and the other when it is first used."""
+
+    def __init__(self, bundle: Bundle, engine: Engine, make: Callable[[str], Any]):
+        """Open the graphs that are needed.
+
+        Args:
+            bundle: opened, so its files are known to be unchanged.
+            engine: the manifest's entry.
+            make: path of a graph -> ONNX Runtime's session.
+
+        Raises:
+            EngineError: ONNX Runtime refuses a graph.
+        """
+        self._bundle, self._graphs, self._make = bundle, dict(engine.graphs), make
+        self._opened: dict[str, Any] = {}
+        self._opening = threading.Lock()
+        later = "scorer.segmented" if bundle.manifest.trained_mode == "joint" else "scorer.joint"
+        for role in self._graphs.keys() - {later}:
+            self.get(role)
+
+    def get(self, role: str) -> Any:
+        """The session of a graph.
+
+        Raises:
+            EngineError: the sessions are closed, or ONNX Runtime refuses the graph.
+        """
+        with self._opening:
+            if role not in self._graphs:
+                raise EngineError("The scorer was closed. Load it again with Scorer.load.")
+            if role not in self._opened:
+                self._opened[role] = self._open(self._graphs[role])
+            return self._opened[role]
+
+    def close(self) -> None:
+        """Drop the sessions; runs that have begun end."""
+        with self._opening:
+            self._graphs.clear()
+            self._opened.clear()
+
+    def _open(self, graph: Graph) -> Any:
+        try:
+            session = self._make(str(self._bundle.path / graph.file))
+        except EngineError:
+            raise
+        except Exception as error:  # ONNX Runtime raises its own classes, one for each status code
+            raise EngineError(f"ONNX Runtime cannot load {graph.file}: {error}") from error
+        found, expected = [spec.name for spec in session.get_inputs()], [spec.name for spec in graph.inputs]
+        if sorted(found) != sorted(expected):
+            raise EngineError(f"{graph.file} takes {found}, the manifest says {expected}. Export the bundle again.")
+        return session
 
 
 class OnnxRuntimeSession:
-    """One ONNX Runtime session for each graph role."""
+    """The graphs of one bundle on the CPU."""
 
-    def __init__(self, sessions: dict[str, Any], attention_heads: int, vision_heads: int):
+    def __init__(self, sessions: Sessions, attention_heads: int, vision_heads: int):
         self._sessions = sessions
         self._attention_heads, self._vision_heads = attention_heads, vision_heads
 
@@ -34,8 +90,6 @@ class OnnxRuntimeSession:
             rows, tokens = inputs["input_ids"].shape
             _check_memory(rows, tokens, self._attention_heads + 1, f"B={rows} rows of L={tokens:,} tokens")
         session = self._sessions.get(role)
-        if session is None:
-            raise EngineError("The scorer was closed. Load it again with Scorer.load.")
         try:
             names = [output.name for output in session.get_outputs()]
             return dict(zip(names, session.run(names, inputs), strict=True))
@@ -44,12 +98,12 @@ class OnnxRuntimeSession:
             raise EngineError(f"ONNX Runtime failed in {role} with {shapes}: {error}") from error
 
     def close(self) -> None:
-        """Drop the sessions; runs that have begun end."""
-        self._sessions.clear()
+        """See `Sessions.close`."""
+        self._sessions.close()
 
 
 def open_onnxruntime(bundle: Bundle, engine: Engine, threads: int | None) -> OnnxRuntimeSession:
-    """Load every graph of ``engine`` for the CPU.
+    """Load the graphs of ``engine`` for the CPU.
 
     Args:
         bundle: opened, so its files are known to be unchanged.
@@ -75,16 +129,13 @@ def open_onnxruntime(bundle: Bundle, engine: Engine, threads: int | None) -> Onn
     options.intra_op_num_threads = threads or 0
     # Threads that spin between runs take the cores from tokenising and preprocessing the next request.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    sessions: dict[str, Any] = {}
-    for role, graph in engine.graphs.items():
-        try:
-            sessions[role] = ort.InferenceSession(
-                str(bundle.path / graph.file), options, providers=["CPUExecutionProvider"]
-            )
-        except Exception as error:
-            raise EngineError(f"ONNX Runtime {ort.__version__} cannot load {graph.file}: {error}") from error
-        _check_inputs(sessions[role], [spec.name for spec in graph.inputs], graph.file)
-    return OnnxRuntimeSession(sessions, bundle.manifest.attention_heads, bundle.manifest.vision_heads)
+
+    def make(file: str) -> Any:
+        return ort.InferenceSession(file, options, providers=["CPUExecutionProvider"])
+
+    return OnnxRuntimeSession(
+        Sessions(bundle, engine, make), bundle.manifest.attention_heads, bundle.manifest.vision_heads
+    )
 
 
 def _check_memory(sequences: int, length: int, heads: int, what: str) -> None:
@@ -99,12 +150,6 @@ def _check_memory(sequences: int, length: int, heads: int, what: str) -> None:
             "Shorten the prompt or the responses, give fewer or smaller images or frames, or score on a machine with "
             "more memory."
         )
-
-
-def _check_inputs(session: Any, expected: list[str], file: str) -> None:
-    found = [spec.name for spec in session.get_inputs()]
-    if sorted(found) != sorted(expected):
-        raise EngineError(f"{file} takes {found}, the manifest says {expected}. Export the bundle again.")
 
 
 def free_memory() -> int | None:

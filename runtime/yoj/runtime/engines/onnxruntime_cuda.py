@@ -9,18 +9,16 @@ from ..bundle import Bundle
 from ..errors import EngineError, EngineMemoryError
 from ..families import Arrays
 from ..manifest import Engine
+from .onnxruntime import Sessions
 
 NAME = "onnxruntime-cuda"
 PROVIDER = "CUDAExecutionProvider"
 
 
 class BoundSession:
-    """One ONNX Runtime session for each graph role, whose inputs and outputs are bound to a device.
+    """The graphs of one bundle, with inputs and outputs bound to a device; each run has a binding of its own."""
 
-    ONNX Runtime takes concurrent runs of a session; each run has a binding of its own.
-    """
-
-    def __init__(self, sessions: dict[str, Any], ort: Any, device: str):
+    def __init__(self, sessions: Sessions, ort: Any, device: str):
         self._sessions, self._ort, self._device = sessions, ort, device
 
     def run(self, role: str, inputs: Arrays) -> Arrays:
@@ -30,9 +28,7 @@ class BoundSession:
             EngineMemoryError: the GPU's memory is full.
             EngineError: ONNX Runtime failed, its own message is in the text; or the session is closed.
         """
-        if role not in self._sessions:
-            raise EngineError("The scorer was closed. Load it again with Scorer.load.")
-        session = self._sessions[role]
+        session = self._sessions.get(role)
         try:
             binding = session.io_binding()
             for name, array in inputs.items():
@@ -53,11 +49,11 @@ class BoundSession:
 
     def close(self) -> None:
         """Give the GPU's memory back once what is running has ended."""
-        self._sessions.clear()
+        self._sessions.close()
 
 
 def open_onnxruntime_cuda(bundle: Bundle, engine: Engine, threads: int | None) -> BoundSession:
-    """Load every graph of ``engine`` on GPU 0.
+    """Load the graphs of ``engine`` on GPU 0.
 
     Args:
         bundle: opened, so its files are known to be unchanged.
@@ -80,19 +76,15 @@ def open_onnxruntime_cuda(bundle: Bundle, engine: Engine, threads: int | None) -
         ort.preload_dlls()  # of CUDA and cuDNN, where they were installed as Python packages
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads or 0
-    sessions: dict[str, Any] = {}
-    for role, graph in engine.graphs.items():
-        try:
-            sessions[role] = ort.InferenceSession(
-                str(bundle.path / graph.file), options, providers=[(PROVIDER, {"device_id": 0})]
-            )
-        except Exception as error:
-            raise EngineError(f"ONNX Runtime {ort.__version__} cannot load {graph.file}: {error}") from error
+
+    def make(file: str) -> Any:
+        session = ort.InferenceSession(file, options, providers=[(PROVIDER, {"device_id": 0})])
         # Where the provider cannot start, ONNX Runtime only warns and goes on with the CPU.
-        if PROVIDER not in sessions[role].get_providers():
+        if PROVIDER not in session.get_providers():
             raise EngineError(
-                f"ONNX Runtime's CUDA provider did not start: there is no GPU that it can use, or CUDA 13 or cuDNN 9 "
-                f"is missing; {graph.file} would run on the CPU. Its warning is above. Use the engine onnxruntime for "
-                "the CPU."
+                "ONNX Runtime's CUDA provider did not start: there is no GPU that it can use, or CUDA 13 or cuDNN 9 is "
+                f"missing; {file} would run on the CPU. Its warning is above. Use the engine onnxruntime for the CPU."
             )
-    return BoundSession(sessions, ort, "cuda")
+        return session
+
+    return BoundSession(Sessions(bundle, engine, make), ort, "cuda")
