@@ -12,6 +12,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 from conftest import Quiet
+from PIL import Image
 from safetensors.torch import load_file, save_file
 from tiny import RECORDED
 from tiny_qwen3_vl import TinyQwen, write_qwen
@@ -21,9 +22,9 @@ from yoj.export import build as build_module
 from yoj.export.build import Recipe, build, open_family, open_scorer
 from yoj.export.checkpoint import Checkpoint
 from yoj.export.cli import main
-from yoj.export.errors import OutputError
-from yoj.export.fidelity import GRID, THRESHOLDS, make_requests
-from yoj.export.precision import overflowing_layers
+from yoj.export.errors import CheckpointError, OutputError
+from yoj.export.fidelity import GRID, THRESHOLDS, make_requests, make_samples
+from yoj.export.precision import overflowing_layers, read_samples
 from yoj.export.traced import materialise, stream
 from yoj.runtime import EngineError, Scorer
 from yoj.runtime.bundle import Bundle
@@ -147,14 +148,15 @@ def overflow_of(folder: Path, exported: Path) -> dict[str, float]:
     """Packed as by a bundle of the same model."""
     checkpoint = Checkpoint.open([folder])
     preparer = Preparer(rules_of(Bundle.open(exported).manifest), exported / "tokenizer.json")
-    return overflowing_layers(checkpoint, open_family(checkpoint), preparer, lambda _: None)
+    batch = [preparer.prepare(request, "joint") for request in make_samples()]
+    return overflowing_layers(checkpoint, open_family(checkpoint), batch, preparer.family)
 
 
 @pytest.mark.parametrize(
     ("family", "name", "layer"),
     [
         ("molmo2", "model.transformer.blocks.1.mlp.ff_out.weight", "scorer.joint: blocks.1.mlp.ff_out"),
-        ("molmo2", "model.vision_backbone.image_projector.w2.weight", "vision: image_projector.w2"),
+        ("molmo2", "model.vision_backbone.image_projector.w3.weight", "vision: image_projector.w3"),
         ("qwen3_vl", "model.language_model.layers.0.mlp.down_proj.weight", "scorer.joint: layers.0.mlp.down_proj"),
     ],
 )
@@ -206,3 +208,33 @@ def test_a_bundle_in_bfloat16_scores_with_the_traced_modules(source, exported):
     exact = Scorer.load(exported("molmo2", "float32")[0])
     rounded, whole = (np.array(of.score("Which?", ["a cat", "two dogs"]).scores) for of in (scorer, exact))
     assert 0 < np.abs(rounded - whole).max() < THRESHOLDS["bfloat16"]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_float16_holds_sums_and_features_of_any_size(family, source, tmp_path):
+    """What enters the trunk from the picture goes far beyond float16 here, as it does in trained judges."""
+    name = {"molmo2": "image_projector.w2.weight", "qwen3_vl": "merger.linear_fc2.weight"}[family]
+    (whole,) = [n for n in Checkpoint.open([source(family)]).weights.names() if n.endswith(f".{name}")]
+    folder = with_factor(source(family), tmp_path / "checkpoint", whole, 1e6)
+    out = tmp_path / "judge.yoj"
+    _, fidelity = build(Recipe([folder], None, "assistant", out, precision="float16"), Quiet())
+    assert fidelity.max_abs_diff <= THRESHOLDS["float16"]
+    scorer = Scorer.load(out)
+    prepared = scorer.prepare(make_samples()[1])
+    features = scorer._session.run("vision", scorer.family.vision_inputs(list(prepared.media)[:1]))
+    assert max(np.abs(values).max() for values in features.values()) > 65_504
+
+
+def test_samples_of_ones_own_are_read_as_requests(tmp_path):
+    picture = tmp_path / "picture.png"
+    Image.fromarray(np.full((40, 60, 3), 200, np.uint8)).save(picture)
+    file = tmp_path / "samples.jsonl"
+    file.write_text('{"prompt": "What?", "responses": ["a", "b"], "image": "picture.png"}\n', "utf-8")
+    (request,) = read_samples(file)
+    assert (request.prompt, list(request.images)) == ("What?", [picture])
+    file.write_text('{"prompt": "What?", "responses": ["a", "b"]}\n', "utf-8")
+    with pytest.raises(CheckpointError, match="none of the first 16 requests has an image or a video"):
+        read_samples(file)
+    file.write_text('{"prompt": "What?"}\n', "utf-8")
+    with pytest.raises(CheckpointError, match=r"samples\.jsonl, line 1: not a request"):
+        read_samples(file)

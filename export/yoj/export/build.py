@@ -26,11 +26,11 @@ from .card import model_card
 from .checkpoint import Checkpoint, Training
 from .errors import CheckpointError, OutputError
 from .families import FAMILIES, ExportFamily, GraphSpec
-from .fidelity import Fidelity, measure, require
+from .fidelity import Fidelity, make_samples, measure, require
 from .graph import WeightFile, write_graph
 from .head import divisor
 from .layout import render_layout
-from .precision import LARGEST, overflowing_layers
+from .precision import LARGEST, overflowing_layers, read_samples
 from .traced import PRECISIONS, TracedSession
 
 LIBRARIES = (
@@ -86,6 +86,8 @@ class Recipe:
     """What is known of it beside the checkpoint's own settings."""
     precision: Precision | Literal["auto"] = "float32"
     """Of the graphs. auto: float16 where it holds what the layers compute on sample packs, else bfloat16."""
+    samples: Path | None = None
+    """For auto: JSON lines of requests, the first of which are run. None: noise, which rarely finds the largest."""
     compare: bool = True
     """Compare the bundle with the reference, which takes both models into memory."""
 
@@ -219,7 +221,9 @@ def _choose_precision(
         return recipe.precision, None
     progress.stage("probe float16")
     preparer = Preparer(rules_of(manifest), folder / "tokenizer.json")
-    overflow = overflowing_layers(checkpoint, family, preparer, progress.note)
+    samples = make_samples() if recipe.samples is None else read_samples(recipe.samples)
+    batch = [preparer.prepare(request, "joint") for request in samples]
+    overflow = overflowing_layers(checkpoint, family, batch, preparer.family)
     for name, value in list(overflow.items())[:SHOWN_LAYERS]:
         progress.note(f"{name}: up to {value:,.0f}; float16 holds {LARGEST:,.0f}")
     precision = "bfloat16" if overflow else "float16"

@@ -94,6 +94,12 @@ def main() -> None:
     "CPU kernels have no bfloat16.",
 )
 @click.option(
+    "--samples",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="For auto: requests in JSON lines, as yoj-score reads them, with pictures as the model will see; the first 16 "
+    "are run.  [default: made up ones, which seldom find the largest values]",
+)
+@click.option(
     "--no-compare",
     is_flag=True,
     help="Leave out the comparison with the reference, which takes about 10 bytes of memory for each parameter. Run "
@@ -109,6 +115,7 @@ def build(
     hidden_state: Any,
     video_expansion: Any,
     precision: Any,
+    samples: Path | None,
     no_compare: bool,
     force: bool,
 ) -> None:
@@ -123,7 +130,7 @@ def build(
         from .checkpoint import Training
 
         training = Training(hidden_state, video_expansion)
-        recipe = Recipe(checkpoints, base, layout, out, mode, force, training, precision, not no_compare)
+        recipe = Recipe(checkpoints, base, layout, out, mode, force, training, precision, samples, not no_compare)
         manifest, fidelity = run(recipe, _Console())
     click.echo(f"\n{_files(manifest)}\n")
     click.echo(_verdict(fidelity) if fidelity else f"Not compared with the reference: yoj-export verify {out} does it.")

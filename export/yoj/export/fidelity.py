@@ -66,6 +66,7 @@ GRID = (
     Case("isolated, text, N=5", (Sketch(5, 14),), "isolated"),
     Case("isolated, B=2, image, text", (Sketch(3, 9, ((130, 210),)), Sketch(6, 5)), "isolated"),
 )
+SAMPLES = ("text, N=4", "two images, N=3", "video of 3 frames, N=3")
 
 
 class CaseResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -209,6 +210,11 @@ def make_requests(case: Case) -> list[Request]:
         responses = [text(sketch.words + draw.randrange(4)) for _ in range(sketch.n)]
         requests.append(Request(text(8 + draw.randrange(9)) + "?", responses, images, video))
     return requests
+
+
+def make_samples() -> list[Request]:
+    """Requests of the grid with text, with images and with a video."""
+    return [request for case in GRID if case.name in SAMPLES for request in make_requests(case)]
 
 
 def _compare(

@@ -21,22 +21,50 @@ class Projection(nn.Module):
         self.bias = nn.Parameter(torch.empty(out)) if bias else None
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """[..., in] -> [..., out]."""
-        out = torch.matmul(x, self.weight)
+        """[..., in] -> [..., out], in the weight's precision."""
+        out = torch.matmul(x.to(self.weight.dtype), self.weight)
         return out if self.bias is None else out + self.bias
+
+
+class WideProjection(Projection):
+    """One whose output no norm bounds, and float16 may not hold: it computes in float32 where weights are float16."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """[..., in] -> [..., out]."""
+        out = torch.matmul(widen(x), widen(self.weight))
+        return out if self.bias is None else out + self.bias
+
+
+def widen(x: torch.Tensor) -> torch.Tensor:
+    """float32 instead of float16: the sums between layers, and visual features, reach beyond its 65,504."""
+    return x.float() if x.dtype == torch.float16 else x
 
 
 class RMSNorm(nn.Module):
     """Exports as one RMSNormalization."""
 
-    def __init__(self, width: int, eps: float):
+    def __init__(self, width: int, eps: float, wide: bool = False):
         super().__init__()
         self.weight = nn.Parameter(torch.empty(width))
         self.eps = eps
+        self.wide = wide
+        """Whether float32 comes out in every precision."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """[..., width] -> same; the mean of the squares is float32 in every precision (``stash_type`` 1 in ONNX)."""
-        return F.rms_norm(x, self.weight.shape, self.weight.to(x.dtype), self.eps)
+        """[..., width] -> same, in the weight's precision; the mean of the squares is float32 in each (``stash_type`` 1
+        in ONNX)."""
+        x = x.float() if self.wide else x
+        out = F.rms_norm(x, self.weight.shape, self.weight.to(x.dtype), self.eps)
+        return out if self.wide else out.to(self.weight.dtype)
+
+
+class LayerNorm(nn.LayerNorm):
+    """The same of PyTorch's layer: float32 sums may come in where the weights are float16."""
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        """[..., width] -> same, in the weight's precision."""
+        weight, bias = self.weight.to(input.dtype), self.bias.to(input.dtype)
+        return F.layer_norm(input, self.normalized_shape, weight, bias, self.eps).to(self.weight.dtype)
 
 
 class Rotary(nn.Module):
@@ -158,13 +186,13 @@ class Readout(nn.Module):
     def _rows(self, hidden_BLD: torch.Tensor, end_BN: torch.Tensor, start_BN: torch.Tensor | None) -> torch.Tensor:
         norm = self.norm[0]
         if self.readout == "last":
-            return norm(gather_rows(hidden_BLD, end_BN).float())
+            return norm(gather_rows(hidden_BLD, end_BN)).float()
         assert start_BN is not None
         if self.readout == "first":
-            return norm(gather_rows(hidden_BLD, start_BN).float())
+            return norm(gather_rows(hidden_BLD, start_BN)).float()
         if self.readout == "response_mean":
-            return _mean(norm(hidden_BLD.float()), start_BN, end_BN)
-        first, last = (norm(gather_rows(hidden_BLD, index_BN).float()) for index_BN in (start_BN, end_BN))
+            return _mean(norm(hidden_BLD).float(), start_BN, end_BN)
+        first, last = (norm(gather_rows(hidden_BLD, index_BN)).float() for index_BN in (start_BN, end_BN))
         if self.readout == "first_last_concat":
             return torch.cat([first, last], dim=-1)
         return first + last if self.readout == "first_last_add" else last - first

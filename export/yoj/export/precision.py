@@ -2,29 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from yoj.runtime.batch import scorer_inputs
-from yoj.runtime.prepare import Preparer
+from yoj.runtime.batch import Prepared, scorer_inputs
+from yoj.runtime.families import Family
+from yoj.runtime.jsonl import Settings, parse_line, read_lines
+from yoj.runtime.request import Request
 
 from .checkpoint import Checkpoint
+from .errors import CheckpointError
 from .families import ExportFamily
-from .fidelity import GRID, make_requests
+from .modules import Projection, WideProjection
 from .traced import TracedSession, stream
 
 LARGEST = 65_504.0
 """Of float16."""
+READ = 16
+"""Samples of a file."""
 HEADROOM = 4.0
 """How much larger other packs may come out than the samples."""
-SAMPLES = ("text, N=4", "two images, N=3", "video of 3 frames, N=3")
 
 
 def overflowing_layers(
-    checkpoint: Checkpoint, family: ExportFamily, preparer: Preparer, done: Callable[[str], None]
+    checkpoint: Checkpoint, family: ExportFamily, batch: Sequence[Prepared], runtime: Family
 ) -> dict[str, float]:
     """Layers whose inputs or outputs come within `HEADROOM` of the end of float16, or pass it.
 
@@ -33,8 +38,8 @@ def overflowing_layers(
     Args:
         checkpoint: of the model.
         family: of the checkpoint.
-        preparer: packs the samples.
-        done: called with what was run.
+        batch: sample requests, prepared for joint reading; one at least shows something.
+        runtime: the runtime's family, which turns them into arrays.
 
     Returns:
         Layer, by the name of its module, -> largest magnitude; the largest first. Empty where float16 will do.
@@ -43,21 +48,34 @@ def overflowing_layers(
     session = TracedSession({spec.role: stream(spec, checkpoint) for spec in family.graphs()})
     for role in ("vision", "scorer.joint"):
         _watch(session.graphs[role][1], role, largest)
-    batch = [preparer.prepare(request, "joint") for case in GRID if case.name in SAMPLES
-             for request in make_requests(case)]  # fmt: skip
     media = {key: medium for prepared in batch for key, medium in zip(prepared.keys, prepared.media, strict=True)}
-    features = {key: session.run("vision", preparer.family.vision_inputs([medium])) for key, medium in media.items()}
-    done("vision")
-    session.run("scorer.joint", scorer_inputs(batch, preparer.family, features))
-    done("scorer")
+    features = {key: session.run("vision", runtime.vision_inputs([medium])) for key, medium in media.items()}
+    session.run("scorer.joint", scorer_inputs(batch, runtime, features))
     over = {name: value for name, value in largest.items() if not value * HEADROOM <= LARGEST}
     return dict(sorted(over.items(), key=lambda item: -item[1]))
 
 
+def read_samples(file: Path) -> list[Request]:
+    """The first requests of a file of JSON lines, as ``yoj-score`` reads it.
+
+    Raises:
+        CheckpointError: a line is not a request, or none of them shows anything.
+    """
+    requests: list[Request] = []
+    for line in read_lines(file.read_bytes())[:READ]:
+        found = parse_line(line, Settings(file.parent))
+        if not isinstance(found, Request):
+            raise CheckpointError(f"{file}, line {line.number}: {found}")
+        requests.append(found)
+    if not any(request.images or request.video for request in requests):
+        raise CheckpointError(f"{file}: none of the first {READ} requests has an image or a video. Give one that has.")
+    return requests
+
+
 def _watch(module: nn.Module, role: str, largest: dict[str, float]) -> None:
-    """Keep the largest magnitude that goes in or out of every layer that computes in the model's precision."""
+    """Keep the largest magnitude that goes in or out of every matrix that multiplies in the model's precision."""
     for name, layer in module.named_modules():
-        if name.startswith(("readout", "rotary")) or not name:
+        if name.startswith("readout") or not isinstance(layer, Projection) or isinstance(layer, WideProjection):
             continue
 
         def note(_: nn.Module, inputs: Any, output: Any, name: str = f"{role}: {name}") -> None:

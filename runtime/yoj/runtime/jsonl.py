@@ -192,7 +192,7 @@ def _check_same(lines: Sequence[Numbered], done: Sequence[Done], run: str) -> No
 
 def _score_chunk(scorer: Scorer, chunk: Sequence[Numbered], settings: Settings) -> list[Judgement | Exception]:
     """A judgement or an error for each line. Whatever goes wrong with one line stays with it."""
-    parsed = [_parse(line, settings) for line in chunk]
+    parsed = [parse_line(line, settings) for line in chunk]
     good = [request for request in parsed if isinstance(request, Request)]
     results: list[Judgement | Exception] = []
     try:
@@ -205,7 +205,8 @@ def _score_chunk(scorer: Scorer, chunk: Sequence[Numbered], settings: Settings) 
     return [next(judgements) if isinstance(request, Request) else request for request in parsed]
 
 
-def _parse(line: Numbered, settings: Settings) -> Request | YojError:
+def parse_line(line: Numbered, settings: Settings) -> Request | YojError:
+    """The request of a line, or what is wrong with it."""
     try:
         entry = msgspec.json.decode(line.text, type=Line)
         names = msgspec.json.decode(line.text, type=dict[str, msgspec.Raw])

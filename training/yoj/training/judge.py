@@ -101,7 +101,7 @@ class Judge(nn.Module):
         if len(batch.labels_T) or not rows:
             chosen_TD = hidden_BLD.flatten(0, 1)[batch.label_place_T]
             weight = self.scorer.embedding.weight if self.language_head is None else self.language_head
-            logits_TW = F.linear(self.scorer.readout.norm[0](chosen_TD), weight)
+            logits_TW = F.linear(self.scorer.readout.norm[0](chosen_TD).to(weight.dtype), weight)
         return Outputs(heads_RNK, logits_TW)
 
     @property

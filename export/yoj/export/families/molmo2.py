@@ -26,7 +26,19 @@ from ..errors import CheckpointError
 from ..files import read_json
 from ..head import divisor
 from ..layout import MediaMarkup
-from ..modules import Projection, Readout, RMSNorm, Rotary, causal, head_constants, insert_features, rotate
+from ..modules import (
+    LayerNorm,
+    Projection,
+    Readout,
+    RMSNorm,
+    Rotary,
+    WideProjection,
+    causal,
+    head_constants,
+    insert_features,
+    rotate,
+    widen,
+)
 from ..weights import TensorPlan
 from .base import MAX_IMAGES, MAX_PIXELS, MAX_RESPONSES, GraphSpec
 from .molmo2_config import TextConfig, VisionConfig, read_config
@@ -88,7 +100,7 @@ class Scorer(nn.Module):
         super().__init__()
         self.embedding = nn.Embedding(rows, config.hidden_size)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.num_hidden_layers))
-        self.ln_f = RMSNorm(config.hidden_size, config.norm_eps) if post_norm else nn.Identity()
+        self.ln_f = RMSNorm(config.hidden_size, config.norm_eps, wide=True) if post_norm else nn.Identity()
         self.rotary = Rotary(config.rope_theta, config.head_dim)
         self.readout = Readout(self.ln_f, checkpoint.head, divisor(config.hidden_size))
 
@@ -121,7 +133,7 @@ class Scorer(nn.Module):
         segment_ids: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """Hidden states before the final norm, [B, L, D]."""
-        x_BLD = self.embedding(input_ids)
+        x_BLD = widen(self.embedding(input_ids))
         x_BLD = x_BLD + insert_features(x_BLD, image_features, visual_index)
         cos, sin = self.rotary(position_ids)
         mask = attention_mask(token_types, segment_ids)
@@ -148,10 +160,10 @@ class VisionBlock(nn.Module):
         super().__init__()
         self.heads, self.head_dim = config.num_attention_heads, config.head_dim
         width, inner = config.hidden_size, config.num_attention_heads * config.head_dim
-        self.attention_norm = nn.LayerNorm(width, eps=config.norm_eps)
+        self.attention_norm = LayerNorm(width, eps=config.norm_eps)
         self.attention = nn.ModuleDict({name: Projection(width, inner, bias=True) for name in ("wq", "wk", "wv")})
         self.attention["wo"] = Projection(inner, width, bias=True)
-        self.ffn_norm = nn.LayerNorm(width, eps=config.norm_eps)
+        self.ffn_norm = LayerNorm(width, eps=config.norm_eps)
         self.feed_forward = nn.ModuleDict(
             {
                 "w1": Projection(width, config.intermediate_size, bias=True),
@@ -191,14 +203,14 @@ class Vision(nn.Module):
         self.image_projector = nn.ModuleDict(
             {
                 "w1": Projection(config.pool_size, config.projector_size),
-                "w2": Projection(config.projector_size, text_size),
+                "w2": WideProjection(config.projector_size, text_size),
                 "w3": Projection(config.pool_size, config.projector_size),
             }
         )
 
     def forward(self, pixel_values: torch.Tensor, pooling_index: torch.Tensor) -> torch.Tensor:
         """[C, P, 588] and [V, K] (-1: empty slot, never a whole row) -> [V, D]."""
-        x_CPD = self.patch_embedding(pixel_values.to(self.positional_embedding.dtype)) + self.positional_embedding
+        x_CPD = widen(self.patch_embedding(pixel_values)) + self.positional_embedding
         states = []
         for block in self.resblocks:
             x_CPD = block(x_CPD)

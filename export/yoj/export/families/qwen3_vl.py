@@ -26,7 +26,19 @@ from ..errors import CheckpointError
 from ..files import read_json
 from ..head import SETTINGS, divisor
 from ..layout import MediaMarkup
-from ..modules import Projection, Readout, RMSNorm, Rotary, causal, head_constants, insert_features, rotate
+from ..modules import (
+    LayerNorm,
+    Projection,
+    Readout,
+    RMSNorm,
+    Rotary,
+    WideProjection,
+    causal,
+    head_constants,
+    insert_features,
+    rotate,
+    widen,
+)
 from ..weights import TensorPlan
 from .base import MAX_IMAGES, MAX_PIXELS, MAX_RESPONSES, GraphSpec
 from .qwen3_vl_config import TextConfig, VisionConfig, read_config
@@ -127,7 +139,7 @@ class Scorer(nn.Module):
         super().__init__()
         self.embedding = nn.Embedding(rows, config.hidden_size)
         self.layers = nn.ModuleList(Layer(config) for _ in range(config.num_hidden_layers))
-        self.norm = RMSNorm(config.hidden_size, config.norm_eps) if post_norm else nn.Identity()
+        self.norm = RMSNorm(config.hidden_size, config.norm_eps, wide=True) if post_norm else nn.Identity()
         self.rotary = MultiAxisRotary(config.rope_theta, config.head_dim, config.mrope_section)
         self.readout = Readout(self.norm, checkpoint.head, divisor(config.hidden_size))
 
@@ -164,7 +176,7 @@ class Scorer(nn.Module):
         segment_ids: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """Hidden states before the final norm, [B, L, D]."""
-        embeds_BLD = self.embedding(input_ids)
+        embeds_BLD = widen(self.embedding(input_ids))
         visual_BL1 = visual_index.unsqueeze(-1) > 0
         x_BLD = torch.where(visual_BL1, insert_features(embeds_BLD, image_features, visual_index), embeds_BLD)
         cos, sin = self.rotary(position_ids)
@@ -184,11 +196,11 @@ class VisionBlock(nn.Module):
         super().__init__()
         width = config.hidden_size
         self.heads = config.num_heads
-        self.norm1 = nn.LayerNorm(width, eps=NORM_EPS)
+        self.norm1 = LayerNorm(width, eps=NORM_EPS)
         self.attn = nn.ModuleDict(
             {"qkv": Projection(width, 3 * width, bias=True), "proj": Projection(width, width, bias=True)}
         )
-        self.norm2 = nn.LayerNorm(width, eps=NORM_EPS)
+        self.norm2 = LayerNorm(width, eps=NORM_EPS)
         self.mlp = nn.ModuleDict(
             {
                 "linear_fc1": Projection(width, config.intermediate_size, bias=True),
@@ -216,9 +228,9 @@ class Merger(nn.Module):
         super().__init__()
         self.merged = config.hidden_size * config.merge_size**2
         self.norm_merged = norm_merged
-        self.norm = nn.LayerNorm(self.merged if norm_merged else config.hidden_size, eps=NORM_EPS)
+        self.norm = LayerNorm(self.merged if norm_merged else config.hidden_size, eps=NORM_EPS)
         self.linear_fc1 = Projection(self.merged, self.merged, bias=True)
-        self.linear_fc2 = Projection(self.merged, text_size, bias=True)
+        self.linear_fc2 = WideProjection(self.merged, text_size, bias=True)
 
     def forward(self, x_FPD: torch.Tensor) -> torch.Tensor:
         """[F, P, D] -> [V, D] of the trunk."""
@@ -253,9 +265,9 @@ class Vision(nn.Module):
         rotary_sin: torch.Tensor,
     ) -> tuple[torch.Tensor, ...]:
         """[F, P, X]; of all frames alike [P, 4], [P, 4], [P, E / 2], [P, E / 2] -> [V, D] for each output."""
-        dtype = self.pos_embed.weight.dtype
         position_PD = (self.pos_embed(position_index).float() * position_weight.unsqueeze(-1)).sum(dim=1)
-        x_FPD = self.patch_embed["proj"](pixel_values.to(dtype)) + position_PD.to(dtype)
+        x_FPD = widen(self.patch_embed["proj"](pixel_values))
+        x_FPD = x_FPD + position_PD.to(x_FPD.dtype)
         cos, sin = (table.expand(x_FPD.shape[0], -1, -1) for table in (rotary_cos, rotary_sin))
         tapped: list[torch.Tensor] = []
         for number, block in enumerate(self.blocks):
