@@ -1,0 +1,97 @@
+"""How long one request takes with a bundle and an engine: from prompt and pixels to scores, and in the engine alone.
+
+python -m yoj.bench.latency judge.yoj --engine onnxruntime-cuda --out bench/results/latency.json
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import statistics
+import time
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import click
+
+from yoj.runtime import Scorer
+from yoj.runtime.engines import OPENERS
+from yoj.runtime.engines.device import check, load_cuda
+from yoj.runtime.errors import EngineError
+
+from .packed_vs_separate import request_of
+
+SHAPES = ("1600x4", "3400x16")
+"""L x N: a photograph with four answers of a few sentences, and best of 16."""
+WARM_UP = 3
+"""Runs that are not counted: the first of a shape allocates, and may capture a CUDA graph."""
+LIBRARIES = ("onnxruntime", "onnxruntime-gpu", "tensorrt", "tensorrt_rtx_cu13_libs")
+
+
+@click.command()
+@click.argument("bundle", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--engine", type=click.Choice(list(OPENERS)), help="[default: the first of the bundle]")
+@click.option("--shape", "shapes", multiple=True, default=SHAPES, show_default=True, help="Tokens x responses.")
+@click.option("--repeats", default=20, show_default=True)
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Also write the figures there, as JSON.")
+def main(bundle: Path, engine: str | None, shapes: tuple[str, ...], repeats: int, out: Path | None) -> None:
+    """Score an image with N responses in a row of about L tokens, again and again, with BUNDLE."""
+    with Scorer.load(bundle, engine=engine) as scorer:
+        sizes = [(int(length), int(n)) for length, n in (shape.split("x") for shape in shapes)]
+        found = {f"{length}x{n}": measure(scorer, length, n, repeats) for length, n in sizes}
+        named = f"{scorer.engine.engine} {scorer.engine.precision}"
+    click.echo(f"{named}\n{'L':>6} {'N':>4} {'median ms':>10} {'p90 ms':>10} {'scorer ms':>10}")
+    for row in found.values():
+        click.echo("{L:6} {N:4} {median_ms:10.2f} {p90_ms:10.2f} {scorer_ms:10.2f}".format(**row))
+    if out is not None:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        figures = {"engine": named, "requests": found, "environment": environment()}
+        out.write_text(json.dumps(figures, indent=1) + "\n", "utf-8")
+
+
+def measure(scorer: Scorer, length: int, n: int, repeats: int) -> dict[str, float]:
+    """Median and 90th percentile in milliseconds; the image's features are remembered after the first run.
+
+    Args:
+        scorer: loaded.
+        length: L, of which the responses have a quarter.
+        n: N.
+        repeats: runs that are counted.
+    """
+    request = request_of(scorer, length * 3 // 4, length // (4 * n), n)
+    total, engine = list[float](), list[float]()
+    for number in range(WARM_UP + repeats):
+        begin = time.perf_counter()
+        judgement = scorer.score(request.prompt, request.responses, images=request.images, mode="joint")
+        if number >= WARM_UP:
+            total.append((time.perf_counter() - begin) * 1e3)
+            engine.append(judgement.timings_ms["scorer"])
+    return {
+        "L": scorer.prepare(request).tokens,
+        "N": n,
+        "median_ms": statistics.median(total),
+        "p90_ms": sorted(total)[int(0.9 * len(total))],
+        "scorer_ms": statistics.median(engine),
+    }
+
+
+def environment() -> dict[str, Any]:
+    """Machine, GPU where there is one, and libraries."""
+    found: dict[str, Any] = {"machine": platform.machine(), "cores": os.cpu_count()}
+    try:
+        cudart = load_cuda()
+        found["gpu"] = check(cudart, cudart.cudaGetDeviceProperties(0), "ask for the GPU's name").name.decode()
+    except EngineError:
+        found["gpu"] = None
+    for name in LIBRARIES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+if __name__ == "__main__":
+    main()
