@@ -33,20 +33,23 @@ def test_the_options_are_these():
 
     assert options_of(score) == {
         "--prompt", "--response", "--image", "--video", "--fps", "--mode", "--orders", "--out", "--overflow",
-        "--threads", "--json", "--version",
+        "--engine", "--threads", "--json", "--version",
     }  # fmt: skip
     assert {name: options_of(command) for name, command in export.commands.items()} == {
         "build": {
             "--base",
             "--layout",
             "--out",
+            "--precision",
+            "--samples",
+            "--no-compare",
             "--mode",
             "--hidden-state",
             "--video-expansion",
             "--force",
         },
         "inspect": {"--json"},
-        "verify": {"--against", "--base"},
+        "verify": {"--against", "--base", "--engine"},
         "compile": {
             "--engine",
             "--target",

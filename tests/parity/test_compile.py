@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -14,6 +16,7 @@ import msgspec
 import onnx
 import pytest
 from conftest import Quiet
+from safetensors.torch import load_file, save_file
 from tiny_qwen3_vl import TinyQwen, write_qwen
 
 from yoj.export import plans
@@ -46,6 +49,19 @@ def qwen(tmp_path_factory) -> Path:
 @pytest.fixture
 def copy(bundle, tmp_path) -> Path:
     return shutil.copytree(bundle("merged", "assistant"), tmp_path / "judge.yoj")
+
+
+def shorten(judge: Path, folder: Path, layers: int) -> Path:
+    """A judge without the later layers of its trunk, which repeat the shapes of the others."""
+    shutil.copytree(judge, folder)
+    config = json.loads((folder / "base" / "config.json").read_text("utf-8"))
+    config["text_config"]["num_hidden_layers"] = layers
+    (folder / "base" / "config.json").write_text(json.dumps(config), "utf-8")
+    for file in (folder / "adapter_model.safetensors", folder / "base" / "model.safetensors"):
+        number = re.compile(r"(?:transformer\.blocks|language_model\.layers)\.(\d+)\.")
+        kept = {name: t for name, t in load_file(file).items() if not (m := number.search(name)) or int(m[1]) < layers}
+        save_file(kept, file)
+    return folder
 
 
 def order(path: Path, **changes) -> Order:
@@ -95,9 +111,11 @@ def test_default_plans_of_both_families_for_three_gpus_are_listed_with_all_that_
 @pytest.mark.parametrize("precision", ["float16", "bfloat16"])
 @pytest.mark.parametrize("family", ["molmo2", "qwen3_vl"])
 def test_plans_of_the_small_judges_in_16_bits(family, precision, tmp_path):
-    """With the default profiles; the build refuses graphs that have other inputs and outputs than the manifest."""
+    """With the default profiles, and of the trunk as many layers as differ; the build refuses graphs that have other
+    inputs and outputs than the manifest."""
     out = tmp_path / "judge.yoj"
-    build(Recipe([JUDGES / f"shapes-{family}"], None, "assistant", out, precision=precision, compare=False), Quiet())
+    judge = shorten(JUDGES / f"shapes-{family}", tmp_path / "checkpoint", 3)
+    build(Recipe([judge], None, "assistant", out, precision=precision, compare=False), Quiet())
     (entry,) = compile_bundle(order(out, targets=["sm89"], profiles=()), Quiet())
     assert (entry.engine, entry.precision) == ("tensorrt-rtx", precision)
     assert entry.plans is not None

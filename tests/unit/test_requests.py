@@ -271,7 +271,7 @@ def test_what_does_not_fit_into_memory_is_refused_before_it_starts(one, monkeypa
     from yoj.runtime.engines import onnxruntime
 
     image = np.zeros((300, 300, 3), np.uint8)
-    monkeypatch.setattr(onnxruntime, "_free_memory", lambda: 200_000)
+    monkeypatch.setattr(onnxruntime, "free_memory", lambda: 200_000)
     with pytest.raises(EngineError, match=r"vision|crops or frames of P=169 patches needs about .* GiB"):
         one.score("What?", ["a", "b"], images=[image])
     with pytest.raises(EngineError, match=r"rows of L=.* tokens needs about .* GiB"):

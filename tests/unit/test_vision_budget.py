@@ -98,7 +98,9 @@ def test_lines_that_are_not_shown_whole_are_told(base, tmp_path):
     whole = preparer(base)
     limit = rows(whole.levels[1].prepare(sample()))
     notes = list[str]()
-    recipe = Recipe(str(base), str(tmp_path / "train.jsonl"), str(tmp_path / "run"), max_vision_tokens=limit)
+    recipe = Recipe(
+        str(base), str(tmp_path / "train.jsonl"), str(tmp_path / "run"), accumulation=1, max_vision_tokens=limit
+    )
     samples, _ = load(recipe, skip=False, packs=True, note=notes.append)
     assert [numbered.line for numbered in samples] == [1, 2, 3]
     (said,) = notes
