@@ -68,21 +68,17 @@ def compile_bundle(order: Order, progress: Progress) -> list[m.Engine]:
     trt = load_library(order.engine)
     driver, targets = _targets(trt, order)
     path = bundle.path.resolve()
-    # Attention of float32 has no fused kernel: it holds all its scores, before and after the softmax, and a mask.
-    room = order.settings.workspace // 3 if source.precision == "float32" else None
     sizes = [_files_of(path, graph.file) for graph in source.graphs.values()]
     _check_space(path, len(targets) * sum(int(SPARE * sum(of.values())) + OVERHEAD for of in sizes))
+    names = sorted({name for of in sizes for name in of})
     plans = m.Plans(
         library=trt.__name__.removesuffix("_bindings"),
         version=trt.__version__,
         target="",
         driver=driver,
         flags=order.settings.flags(),
-        onnx={name: bundle.manifest.files[name].sha256 for name in sorted({name for of in sizes for name in of})},
-        profiles={
-            role: profiles_of(role, graph, bundle.manifest, order.profiles, room)
-            for role, graph in source.graphs.items()
-        },
+        onnx={name: bundle.manifest.files[name].sha256 for name in names},
+        profiles=_profiles(bundle, source, order),
     )
     folder = path.parent / f".{path.name}.{os.getpid()}.tmp"
     shutil.rmtree(folder, ignore_errors=True)
@@ -102,6 +98,14 @@ def compile_bundle(order: Order, progress: Progress) -> list[m.Engine]:
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return built
+
+
+def _profiles(bundle: Bundle, source: m.Engine, order: Order) -> dict[str, tuple[dict[str, m.ShapeProfile], ...]]:
+    # Attention of float32 has no fused kernel: it holds all its scores, before and after the softmax, and a mask.
+    room = order.settings.workspace // 3 if source.precision == "float32" else None
+    return {
+        role: profiles_of(role, graph, bundle.manifest, order.profiles, room) for role, graph in source.graphs.items()
+    }
 
 
 def _targets(trt: Any, order: Order) -> tuple[int | None, list[str]]:

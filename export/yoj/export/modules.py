@@ -5,6 +5,8 @@ Shapes: B requests, L tokens, N responses, V visual tokens, D hidden size, H hea
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -83,6 +85,29 @@ class Rotary(nn.Module):
     def forward(self, position_ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Positions [B, L] -> cos and sin, each [B, L, E / 2]."""
         angle = position_ids.unsqueeze(-1).float() * self.inv_freq
+        return angle.cos(), angle.sin()
+
+
+class MultiAxisRotary(Rotary):
+    """Rotary embedding in which each frequency turns with one of three axes: time, row or column."""
+
+    def __init__(self, theta: float, head_size: int, sections: Sequence[int]):
+        super().__init__(theta, head_size)
+        self.sections = sections
+        self.axis = nn.Parameter(torch.empty(head_size // 2, dtype=torch.int64), requires_grad=False)
+
+    def axes(self) -> torch.Tensor:
+        """The value of ``axis``: of each frequency, int64 [E / 2]. Rows and columns take turns with time."""
+        axis = torch.zeros(self.head_size // 2, dtype=torch.int64)
+        for number in (1, 2):
+            axis[number : 3 * self.sections[number] : 3] = number
+        return axis
+
+    def forward(self, position_ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Positions on three axes, [B, 3, L] -> cos and sin, each [B, L, E / 2]."""
+        # A Gather and not a product with ones and zeros: a GPU may round the factors of a product.
+        position_BLE = position_ids.float().index_select(1, self.axis).transpose(1, 2)
+        angle = position_BLE * self.inv_freq
         return angle.cos(), angle.sin()
 
 

@@ -28,10 +28,10 @@ from ..head import SETTINGS, divisor
 from ..layout import MediaMarkup
 from ..modules import (
     LayerNorm,
+    MultiAxisRotary,
     Projection,
     Readout,
     RMSNorm,
-    Rotary,
     WideProjection,
     causal,
     head_constants,
@@ -49,29 +49,6 @@ NORM_EPS = 1e-6
 """Of the vision tower; a constant in transformers."""
 IMAGE_PIXELS, VIDEO_PIXELS = (65_536, 16_777_216), (4_096, 25_165_824)
 """Smallest and largest area, of all frames of a video together, in the files of the released checkpoints."""
-
-
-class MultiAxisRotary(Rotary):
-    """Rotary embedding in which each frequency turns with one of three axes: time, row or column."""
-
-    def __init__(self, theta: float, head_size: int, sections: Sequence[int]):
-        super().__init__(theta, head_size)
-        self.sections = sections
-        self.axis = nn.Parameter(torch.empty(head_size // 2, dtype=torch.int64), requires_grad=False)
-
-    def axes(self) -> torch.Tensor:
-        """The value of ``axis``: of each frequency, int64 [E / 2]. Rows and columns take turns with time."""
-        axis = torch.zeros(self.head_size // 2, dtype=torch.int64)
-        for number in (1, 2):
-            axis[number : 3 * self.sections[number] : 3] = number
-        return axis
-
-    def forward(self, position_ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Positions on three axes, [B, 3, L] -> cos and sin, each [B, L, E / 2]."""
-        # A Gather and not a product with ones and zeros: a GPU may round the factors of a product.
-        position_BLE = position_ids.float().index_select(1, self.axis).transpose(1, 2)
-        angle = position_BLE * self.inv_freq
-        return angle.cos(), angle.sin()
 
 
 class Attention(nn.Module):
