@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from yoj.runtime.batch import Prepared, scorer_inputs
+from yoj.runtime.batch import Prepared
 from yoj.runtime.families import Family
 from yoj.runtime.jsonl import Settings, parse_line, read_lines
 from yoj.runtime.request import Request
@@ -48,9 +48,7 @@ def overflowing_layers(
     session = TracedSession({spec.role: stream(spec, checkpoint) for spec in family.graphs()})
     for role in ("vision", "scorer.joint"):
         _watch(session.graphs[role][1], role, largest)
-    media = {key: medium for prepared in batch for key, medium in zip(prepared.keys, prepared.media, strict=True)}
-    features = {key: session.run("vision", runtime.vision_inputs([medium])) for key, medium in media.items()}
-    session.run("scorer.joint", scorer_inputs(batch, runtime, features))
+    session.score(batch, runtime)
     over = {name: value for name, value in largest.items() if not value * HEADROOM <= LARGEST}
     return dict(sorted(over.items(), key=lambda item: -item[1]))
 

@@ -57,7 +57,7 @@ class Reference:
             ``scores`` and, of a Gaussian head, ``spread``, the exponential of its second output: float32 [N].
         """
         if self._traced is not None:
-            return self._run_traced(self._traced, prepared, runtime)
+            return {name: values_BN[0] for name, values_BN in self._traced.score([prepared], runtime).items()}
         assert self._stock is not None
         row = {name: torch.from_numpy(array) for name, array in scorer_inputs([prepared], runtime, {}).items()}
         inputs = self._family.stock_inputs(row, prepared.media, runtime)
@@ -67,14 +67,6 @@ class Reference:
         out = self._head(rows) / divisor(hidden_LD.shape[-1])
         outputs = {"scores": out[:, 0].numpy()}
         return outputs if out.shape[-1] == 1 else outputs | {"spread": out[:, 1].exp().numpy()}
-
-    def _run_traced(self, session: TracedSession, prepared: Prepared, runtime: Family) -> Arrays:
-        shown = dict(zip(prepared.keys, prepared.media, strict=True))
-        features = {key: session.run("vision", runtime.vision_inputs([medium])) for key, medium in shown.items()}
-        outputs, _ = session.graphs["vision"]
-        none = {name: np.zeros((1, int(axes[-1])), np.float32) for name, axes in outputs.outputs.items()}
-        found = session.run("scorer.joint", none | scorer_inputs([prepared], runtime, features))
-        return {name: values_BN[0] for name, values_BN in found.items()}
 
 
 def read_out(readout: str, hidden_LD: torch.Tensor, start_N: Ids, end_N: Ids) -> torch.Tensor:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
-from yoj.runtime.families import Arrays
+from yoj.runtime.batch import Prepared, scorer_inputs
+from yoj.runtime.families import Arrays, Family
 
 from .checkpoint import Checkpoint
 from .families import ExportFamily, GraphSpec
@@ -36,6 +38,19 @@ class TracedSession:
         outputs = module(**{name: torch.from_numpy(inputs[name]) for name in spec.inputs})
         outputs = outputs if isinstance(outputs, tuple) else (outputs,)
         return {name: output.numpy() for name, output in zip(spec.outputs, outputs, strict=True)}
+
+    def score(self, batch: Sequence[Prepared], runtime: Family) -> Arrays:
+        """Outputs of the joint scorer, each [B, N], for requests that the runtime prepared for joint reading.
+
+        Args:
+            batch: the requests.
+            runtime: the runtime's family, which turns them into arrays.
+        """
+        media = {key: medium for prepared in batch for key, medium in zip(prepared.keys, prepared.media, strict=True)}
+        features = {key: self.run("vision", runtime.vision_inputs([medium])) for key, medium in media.items()}
+        vision, _ = self.graphs["vision"]
+        none = {name: np.zeros((1, int(axes[-1])), np.float32) for name, axes in vision.outputs.items()}
+        return self.run("scorer.joint", none | scorer_inputs(batch, runtime, features))
 
     def close(self) -> None:
         """Forget the weights."""

@@ -94,12 +94,31 @@ class OnnxRuntimeSession:
             names = [output.name for output in session.get_outputs()]
             return dict(zip(names, session.run(names, inputs), strict=True))
         except Exception as error:  # ONNX Runtime raises its own classes, one for each status code
-            shapes = ", ".join(f"{name} {list(array.shape)}" for name, array in inputs.items())
-            raise EngineError(f"ONNX Runtime failed in {role} with {shapes}: {error}") from error
+            raise EngineError(f"ONNX Runtime failed in {role} with {shapes_of(inputs)}: {error}") from error
 
     def close(self) -> None:
         """See `Sessions.close`."""
         self._sessions.close()
+
+
+def load_onnxruntime(extra: str) -> Any:
+    """The library.
+
+    Args:
+        extra: of yoj, that installs it.
+
+    Raises:
+        EngineError: it is not installed.
+    """
+    try:
+        return importlib.import_module("onnxruntime")
+    except ImportError as error:
+        raise EngineError(f"ONNX Runtime is missing ({error}). Install it with: pip install 'yoj[{extra}]'") from error
+
+
+def shapes_of(inputs: Arrays) -> str:
+    """Name and shape of each input, for errors."""
+    return ", ".join(f"{name} {list(array.shape)}" for name, array in inputs.items())
 
 
 def open_onnxruntime(bundle: Bundle, engine: Engine, threads: int | None) -> OnnxRuntimeSession:
@@ -113,10 +132,7 @@ def open_onnxruntime(bundle: Bundle, engine: Engine, threads: int | None) -> Onn
     Raises:
         EngineError: ONNX Runtime is not installed, or refuses a graph.
     """
-    try:
-        ort: Any = importlib.import_module("onnxruntime")
-    except ImportError as error:
-        raise EngineError(f"ONNX Runtime is missing ({error}). Install it with: pip install 'yoj[ort]'") from error
+    ort = load_onnxruntime("ort")
     if engine.precision == "bfloat16":
         raise EngineError(
             f"ONNX Runtime's CPU kernels have no bfloat16, and {bundle.path} is in bfloat16. Use the engine "

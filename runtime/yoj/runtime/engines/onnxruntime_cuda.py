@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
 from typing import Any
 
 from ..bundle import Bundle
 from ..errors import EngineError, EngineMemoryError
 from ..families import Arrays
 from ..manifest import Engine
-from .onnxruntime import Sessions
+from .onnxruntime import Sessions, load_onnxruntime, shapes_of
 
 NAME = "onnxruntime-cuda"
 PROVIDER = "CUDAExecutionProvider"
@@ -39,7 +38,7 @@ class BoundSession:
             session.run_with_iobinding(binding)
             return dict(zip(names, binding.copy_outputs_to_cpu(), strict=True))
         except Exception as error:  # ONNX Runtime raises its own classes, one for each status code
-            shapes = ", ".join(f"{name} {list(array.shape)}" for name, array in inputs.items())
+            shapes = shapes_of(inputs)
             if "allocate memory" in str(error) or "out of memory" in str(error):
                 raise EngineMemoryError(
                     f"The GPU has too little memory free for {role} with {shapes}: {error}. Score fewer requests at "
@@ -63,10 +62,7 @@ def open_onnxruntime_cuda(bundle: Bundle, engine: Engine, threads: int | None) -
     Raises:
         EngineError: ONNX Runtime or its CUDA provider is missing, or the provider did not take the graphs.
     """
-    try:
-        ort: Any = importlib.import_module("onnxruntime")
-    except ImportError as error:
-        raise EngineError(f"ONNX Runtime is missing ({error}). Install it with: pip install 'yoj[ort-gpu]'") from error
+    ort = load_onnxruntime("ort-gpu")
     if PROVIDER not in ort.get_available_providers():
         raise EngineError(
             f"ONNX Runtime {ort.__version__} has no CUDA provider here. Remove the package onnxruntime and install "
