@@ -1,14 +1,18 @@
-"""Bundles that several tests share, exported once per worker from the recorded checkpoints."""
+"""Bundles that several tests share, exported once from the recorded checkpoints."""
 
 from __future__ import annotations
 
 import functools
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+if "PYTEST_XDIST_WORKER" in os.environ:  # as many processes as cores: more threads would only wait for each other
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
+from filelock import FileLock
 
 from yoj.runtime import Scorer
 
@@ -25,17 +29,40 @@ class Quiet:
     def note(self, text: str) -> None: ...
 
 
+@pytest.fixture(scope="module")
+def several_threads() -> Iterator[None]:
+    """PyTorch's resize has another kernel where it has one thread, which rounds otherwise."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(scope="session")
 def bundle(tmp_path_factory: pytest.TempPathFactory):
-    """bundle(kind, layout) -> path of a verified bundle; kind is ``merged`` or ``adapter``."""
+    """bundle(kind, layout) -> path of a verified bundle.
+
+    The kind is ``merged`` or ``adapter``, recorded checkpoints of Molmo2, or ``qwen3_vl``, a tiny one made here.
+    """
+    from tiny_qwen3_vl import TinyQwen, write_qwen
+
     from yoj.export.build import Recipe, build
 
-    folder = tmp_path_factory.mktemp("bundles")
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent  # of all workers
 
     @functools.cache
     def make(kind: str, layout: str) -> Path:
         out = folder / f"{kind}-{layout}.yoj"
-        build(Recipe([{"merged": MERGED, "adapter": ADAPTER}[kind]], None, layout, out), Quiet())
+        with FileLock(f"{out}.lock"):
+            if not out.exists():
+                source = {"merged": MERGED, "adapter": ADAPTER}.get(kind)
+                if source is None:
+                    source = write_qwen(TinyQwen(), folder / f"{kind}-checkpoint", hidden_state="post_norm")
+                build(Recipe([source], None, layout, out), Quiet())
         return out
 
     return make

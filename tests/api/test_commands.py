@@ -283,32 +283,35 @@ def test_results_of_other_requests_are_not_touched(tmp_path, bundle):
     assert out.read_bytes() == before
 
 
-def test_export_inspect_and_verify(tmp_path):
-    out = tmp_path / "judge.yoj"
+def test_export_replaces_a_bundle_when_told_to_and_nothing_else(bundle, tmp_path):
+    out = shutil.copytree(bundle("merged", "assistant"), tmp_path / "judge.yoj")
+    before = (out / "manifest.json").read_bytes()
     build = ("yoj-export", DATA / "checkpoint-merged", "--layout", "user", "--out", out)
-    done = run(*build)
-    assert done.returncode == 0, done.stderr
-    assert "onnx/weights.data" in done.stdout
-    assert "largest difference" in done.stdout
-    again = run(*build)
-    assert again.returncode == 1
-    assert "--force" in again.stderr
+    refused = run(*build)
+    assert refused.returncode == 1
+    assert "--force" in refused.stderr
+    assert (out / "manifest.json").read_bytes() == before
     (tmp_path / "docs").mkdir()
     (tmp_path / "docs" / "thesis.txt").write_text("years of work")
     wrong = run("yoj-export", DATA / "checkpoint-merged", "--layout", "user", "--out", tmp_path / "docs", "--force")
     assert wrong.returncode == 1
     assert "is no bundle" in wrong.stderr
     assert (tmp_path / "docs" / "thesis.txt").read_text() == "years of work"
-    assert run(*build, "--force", "--no-compare").returncode == 0
-
-    assert "molmo2" in run("yoj-export", "inspect", out).stdout
+    done = run(*build, "--force")
+    assert done.returncode == 0, done.stderr
+    assert "onnx/weights.data" in done.stdout
+    assert "largest difference" in done.stdout
+    assert sorted(os.listdir(tmp_path)) == ["docs", "judge.yoj"]
     assert json.loads(run("yoj-export", "inspect", out, "--json").stdout)["layout"]["name"] == "user"
-    assert run("yoj-export", "verify", out, "--against", DATA / "checkpoint-merged").returncode == 0
-    other = run("yoj-export", "verify", out, "--against", DATA / "checkpoint-adapter")
+
+
+def test_inspect_and_verify(bundle):
+    path = bundle("merged", "user")
+    assert "molmo2" in run("yoj-export", "inspect", path).stdout
+    other = run("yoj-export", "verify", path, "--against", DATA / "checkpoint-adapter")
     assert other.returncode == 1
     assert "is not what the bundle was made from" in other.stderr
     assert "scores or their spread differ by up to" in other.stderr
-    assert sorted(os.listdir(tmp_path)) == ["docs", "judge.yoj"]
 
 
 def test_a_mistyped_command_is_not_taken_for_a_checkpoint():

@@ -22,8 +22,8 @@ from yoj.runtime.engines.onnxruntime_cuda import PROVIDER
 from yoj.runtime.errors import EngineError
 
 JUDGES = Path(__file__).parents[2] / "checkpoints"
-BOUND = {"float32": 1e-3, "float16": THRESHOLDS["float16"], "bfloat16": THRESHOLDS["bfloat16"]}
-"""Of scores against PyTorch on the CPU; in float32 the provider's matrix products may round to TF32."""
+BOUND = THRESHOLDS | {"float32": 1e-4}
+"""Of scores against PyTorch on the CPU; in float32 other kernels sum in other orders, TF32 is off."""
 
 
 @pytest.fixture(scope="module", autouse=True)

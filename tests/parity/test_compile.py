@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -17,11 +18,10 @@ import onnx
 import pytest
 from conftest import Quiet
 from safetensors.torch import load_file, save_file
-from tiny_qwen3_vl import TinyQwen, write_qwen
 
+from yoj.bench.large_checkpoint import write as write_large
 from yoj.export import plans
 from yoj.export.build import Recipe, build
-from yoj.export.checkpoint import Training
 from yoj.export.compile import Order, compile_bundle
 from yoj.export.errors import OutputError
 from yoj.export.plans import Job, Settings, build_plan
@@ -36,14 +36,6 @@ trt = pytest.importorskip("tensorrt_rtx_bindings", reason="plans are built for r
 
 JUDGES = Path(__file__).parents[2] / "checkpoints"
 SMALL = [parse_profile("B=1:1:2,L=16:64:256,N=2:4:8,V=1:16:64,C=1:2:8,F=1:1:4,P=16:16:64")]
-
-
-@pytest.fixture(scope="module")
-def qwen(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("qwen")
-    checkpoint = write_qwen(TinyQwen(), folder / "checkpoint")
-    build(Recipe([checkpoint], None, "assistant", folder / "q.yoj", training=Training("post_norm", "flat")), Quiet())
-    return folder / "q.yoj"
 
 
 @pytest.fixture
@@ -83,8 +75,9 @@ def untouched(path: Path, before: dict[str, bytes]) -> None:
 
 
 @pytest.mark.parametrize("family", ["molmo2", "qwen3_vl"])
-def test_default_plans_of_both_families_for_three_gpus_are_listed_with_all_that_they_are(family, copy, qwen, tmp_path):
-    path = copy if family == "molmo2" else shutil.copytree(qwen, tmp_path / "q.yoj")
+def test_default_plans_of_both_families_for_three_gpus_are_listed_with_all_that_they_are(family, bundle, tmp_path):
+    kind = "merged" if family == "molmo2" else family
+    path = shutil.copytree(bundle(kind, "assistant"), tmp_path / "judge.yoj")
     before = Bundle.open(path).manifest
     targets = ["sm86", "sm89", "sm120"] if family == "molmo2" else ["sm120"]
     built = compile_bundle(order(path, targets=targets, profiles=()), Quiet())
@@ -124,6 +117,25 @@ def test_plans_of_the_small_judges_in_16_bits(family, precision, tmp_path):
         assert graph.file.startswith(f"engines/tensorrt-rtx-{precision}-sm89/{role}.")
     assert {profile["N"].max for profile in entry.plans.profiles["scorer.joint"]} == {64}
     assert Bundle.open(out).engine("tensorrt-rtx") == entry
+
+
+@pytest.mark.parametrize(("family", "precision"), [("molmo2", "float16"), ("qwen3_vl", "bfloat16")])
+def test_plans_of_two_layers_in_the_dimensions_of_the_4b_models(family, precision):
+    """Kernels and scratch memory are chosen by these dimensions; more layers repeat them, more words none."""
+    with tempfile.TemporaryDirectory() as folder:  # of a gigabyte, which pytest would keep
+        checkpoint = write_large(JUDGES / f"shapes-{family}", Path(folder) / "checkpoint", layers=2, words=1024)
+        out = Path(folder) / "judge.yoj"
+        manifest, _ = build(Recipe([checkpoint], None, "assistant", out, precision=precision, compare=False), Quiet())
+        assert (manifest.hidden_size, manifest.attention_heads) == (2560, 32)
+        (entry,) = compile_bundle(order(out, targets=["sm89"], profiles=()), Quiet())
+        assert entry.plans is not None
+        source = manifest.engines[0]
+        for role, graph in entry.graphs.items():
+            assert (graph.inputs, graph.outputs) == (source.graphs[role].inputs, source.graphs[role].outputs)
+        for role in ("scorer.joint", "scorer.segmented"):
+            assert [profile["L"].max for profile in entry.plans.profiles[role]] == [8192, 512]
+            layer = 2560 * (4096 + 2 * 1024 + 4096 + 3 * 9728)
+            assert (out / entry.graphs[role].file).stat().st_size > 2 * layer * 2  # 16-bit weights
 
 
 def test_plans_for_the_same_target_replace_the_older_ones(copy):

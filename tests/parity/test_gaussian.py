@@ -29,10 +29,8 @@ from yoj.runtime.orders import plan_orders
 
 D, HIDDEN = 64, 24
 MODELS = {
-    "molmo2, linear": Training(),
     "molmo2, mlp": Training(),
     "qwen3_vl, linear": Training("post_norm"),
-    "qwen3_vl, mlp": Training("pre_norm"),
 }
 SMALL, TALL = (40, 60), (130, 70)
 

@@ -25,7 +25,7 @@ from yoj.runtime.manifest import Readout
 
 MODELS = {
     "plain": Sizes(),
-    "one layer, odd sizes": Sizes("mlp", "selu", "first", 40, layers=1, heads=3, kv_heads=1, seed=1),
+    "one layer, as many key heads": Sizes("mlp", "selu", "first", 40, layers=1, heads=3, kv_heads=3, seed=1),
     "heads narrower than D": Sizes("mlp", "gelu", "first_last_concat", 24, D=96, heads=6, head_dim=12, seed=2),
     "three layers, one key head": Sizes("mlp", "relu", "first_last_add", None, layers=3, kv_heads=1, seed=3),
     "heads wider than D, other crops": Sizes(
@@ -107,12 +107,6 @@ def test_scores_are_those_of_the_stock_model_in_long_rows(name, model):
     batch = batch_of(exported, (6, 60), (2, 20, (TALL,)))
     assert len(batch[0].packs[0].input_ids_L) > 550
     check(exported, batch)
-
-
-def test_as_many_key_heads_as_heads(tmp_path):
-    tiny = Sizes(layers=1, heads=2, kv_heads=2, vit_layers=1, taps=(0,), seed=7)
-    exported = Exported(write_checkpoint(tiny, RECORDED, tmp_path / "checkpoint"), tmp_path / "bundle")
-    check(exported, batch_of(exported, (4, 10), (2, 5, (SMALL,))))
 
 
 def test_an_image_of_one_pixel_and_a_very_long_one(model):

@@ -2,29 +2,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
-from conftest import Quiet
 from tiny import make_request
-from tiny_qwen3_vl import TinyQwen, write_qwen
 
-from yoj.export.build import Recipe, build
-from yoj.export.checkpoint import Training
 from yoj.runtime import Scorer
 from yoj.runtime.engines.shapes import STEPS, choose_profile, cut, fill, sizes_of
 from yoj.runtime.manifest import ShapeProfile
 
 
-@pytest.fixture(scope="module", params=["molmo2", "qwen3_vl"])
-def loaded(request, bundle, tmp_path_factory) -> Scorer:
-    if request.param == "molmo2":
-        return Scorer.load(bundle("merged", "assistant"))
-    out: Path = tmp_path_factory.mktemp("qwen") / "q.yoj"
-    checkpoint = write_qwen(TinyQwen(), out.parent / "checkpoint")
-    build(Recipe([checkpoint], None, "assistant", out, training=Training("post_norm", "flat")), Quiet())
-    return Scorer.load(out)
+@pytest.fixture(scope="module", params=["merged", "qwen3_vl"])
+def loaded(request, bundle) -> Scorer:
+    return Scorer.load(bundle(request.param, "assistant"))
 
 
 class Padding:

@@ -36,7 +36,7 @@ def sizes(profile: dict[str, m.ShapeProfile]) -> dict[str, tuple[int, int, int]]
 
 def test_a_large_bundle_has_one_profile_for_long_rows_and_one_for_many(manifest):
     long, short = profiles_of("scorer.joint", SCORER, limited(manifest, L=36_864, N=64))
-    assert sizes(long) == {"B": (1, 1, 8), "L": (512, 2048, 8192), "N": (2, 4, 64), "V": (1, 512, 8192)}
+    assert sizes(long) == {"B": (1, 1, 2), "L": (512, 2048, 8192), "N": (2, 4, 64), "V": (1, 512, 8192)}
     assert sizes(short)["B"] == (1, 16, 64)
     assert sizes(short)["L"] == (16, 128, 512)
 
@@ -66,7 +66,7 @@ def test_asked_sizes_take_the_place_of_the_defaults_and_the_other_letters_stay(m
     asked = [parse_profile("L=64:128:256"), parse_profile("B=2:2:2, L=8:8:8")]
     first, second = profiles_of("scorer.joint", SCORER, manifest, asked)
     assert sizes(first)["L"] == (64, 128, 256)
-    assert sizes(first)["B"] == (1, 1, 8)
+    assert sizes(first)["B"] == (1, 1, 2)
     assert sizes(second)["B"] == (2, 2, 2)
 
 

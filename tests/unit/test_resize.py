@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from yoj.runtime.resize import bilinear
 
+pytestmark = pytest.mark.usefixtures("several_threads")
 OTHER_KERNEL = 128
 """Up to this height + width of the result PyTorch sums in another order. No crop of a model is that small."""
 

@@ -34,8 +34,11 @@ NOISE = 2**24
 TEXT = {"hidden_size": 2560, "num_attention_heads": 32, "num_key_value_heads": 8, "head_dim": 128,
         "intermediate_size": 9728, "rope_theta": 5_000_000.0, "max_position_embeddings": 36_864}  # fmt: skip
 LAYERS = 36
+DEEPSTACK = 3
+"""Features of the vision tower that go into the first layers of the trunk, each into one."""
+WORDS = 151_936
 MOLMO2: dict[str, Any] = {
-    "text_config": TEXT | {"vocab_size": 151_936, "additional_vocab_size": 128},
+    "text_config": TEXT | {"additional_vocab_size": 128},
     "vit_config": {"hidden_size": 1152, "num_attention_heads": 16, "num_key_value_heads": 16, "head_dim": 72,
                    "intermediate_size": 4304, "num_hidden_layers": 27, "image_default_input_size": [378, 378],
                    "image_num_pos": 729, "image_patch_size": 14},
@@ -43,7 +46,7 @@ MOLMO2: dict[str, Any] = {
                        "intermediate_size": 9728, "text_hidden_size": 2560, "vit_layers": [-3, -9]},
 }  # fmt: skip
 QWEN3_VL: dict[str, Any] = {
-    "text_config": TEXT | {"vocab_size": 151_936, "rope_scaling":
+    "text_config": TEXT | {"rope_scaling":
                            {"mrope_interleaved": True, "mrope_section": [24, 20, 20], "rope_type": "default"}},
     "vision_config": {"depth": 24, "hidden_size": 1024, "num_heads": 16, "intermediate_size": 4096,
                       "num_position_embeddings": 2304, "deepstack_visual_indexes": [5, 11, 17],
@@ -60,20 +63,22 @@ PROCESSORS: dict[str, dict[str, Any]] = {
 @click.command()
 @click.argument("like", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.argument("folder", type=click.Path(path_type=Path))
-@click.option("--layers", default=LAYERS, show_default=True, help="Of the trunk.")
-def main(like: Path, folder: Path, layers: int) -> None:
+@click.option("--layers", default=LAYERS, show_default=True, help="Of the trunk, and at most of the vision tower.")
+@click.option("--words", default=WORDS, show_default=True, help="Rows of the embedding table.")
+def main(like: Path, folder: Path, layers: int, words: int) -> None:
     """Write an adapter to FOLDER and its base to FOLDER/base, with the tokenizer of the small judge LIKE."""
-    write(like, folder, layers)
+    write(like, folder, layers, words)
     click.echo(folder)
 
 
-def write(like: Path, folder: Path, layers: int = LAYERS) -> Path:
+def write(like: Path, folder: Path, layers: int = LAYERS, words: int = WORDS) -> Path:
     """Write an adapter checkpoint, one tensor in memory at a time.
 
     Args:
         like: a small judge in the adapter layout; its family is written.
         folder: is made, with the base in ``base``.
-        layers: of the trunk.
+        layers: of the trunk, and at most of the vision tower.
+        words: rows of the embedding table; the tokenizer of ``like`` uses only the first.
     """
     base = folder / "base"
     shutil.copytree(like, folder, ignore=shutil.ignore_patterns("*.safetensors"))
@@ -82,11 +87,8 @@ def write(like: Path, folder: Path, layers: int = LAYERS) -> Path:
         name: value | CONFIGS[small.family].get(name, {}) if isinstance(value, dict) else value
         for name, value in small.config.items()
     }
-    config["text_config"]["num_hidden_layers"] = layers
-    if "vision_config" in config:  # each of these features goes into a layer of its own
-        config["vision_config"]["deepstack_visual_indexes"] = config["vision_config"]["deepstack_visual_indexes"][
-            :layers
-        ]
+    config["text_config"] |= {"num_hidden_layers": layers, "vocab_size": words}
+    _cut_tower(config, layers)
     (base / "config.json").write_text(json.dumps(config, indent=2) + "\n", "utf-8")
     for place in (folder, base):
         file = place / "preprocessor_config.json"
@@ -97,6 +99,20 @@ def write(like: Path, folder: Path, layers: int = LAYERS) -> Path:
     _write_shards(shapes, base)
     _write_adapter(shapes, folder)
     return folder
+
+
+def _cut_tower(config: dict[str, Any], layers: int) -> None:
+    """Leave a vision tower with at most so many layers, and read its features from those that are left."""
+    if "vit_config" in config:
+        tower, adapter = config["vit_config"], config["adapter_config"]
+        tower["num_hidden_layers"] = depth = min(tower["num_hidden_layers"], layers)
+        if -min(adapter["vit_layers"]) > depth:
+            adapter["vit_layers"] = [-1, -depth]
+    else:
+        tower = config["vision_config"]
+        tower["depth"] = depth = min(tower["depth"], layers)
+        if max(tower["deepstack_visual_indexes"]) >= depth:
+            tower["deepstack_visual_indexes"] = list(range(depth))[:DEEPSTACK]
 
 
 def base_shapes(small: Checkpoint, config: dict[str, Any]) -> dict[str, tuple[int, ...]]:

@@ -10,6 +10,7 @@ import os
 import platform
 import statistics
 import time
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -38,17 +39,22 @@ LIBRARIES = ("onnxruntime", "onnxruntime-gpu", "tensorrt", "tensorrt_rtx_cu13_li
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Also write the figures there, as JSON.")
 def main(bundle: Path, engine: str | None, shapes: tuple[str, ...], repeats: int, out: Path | None) -> None:
     """Score an image with N responses in a row of about L tokens, again and again, with BUNDLE."""
+    figures = measure_all(bundle, engine, shapes, repeats)
+    click.echo(f"{figures['engine']}\n{'L':>6} {'N':>4} {'median ms':>10} {'p90 ms':>10} {'scorer ms':>10}")
+    for row in figures["requests"].values():
+        click.echo("{L:6} {N:4} {median_ms:10.2f} {p90_ms:10.2f} {scorer_ms:10.2f}".format(**row))
+    if out is not None:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(json.dumps(figures, indent=1) + "\n", "utf-8")
+
+
+def measure_all(bundle: Path, engine: str | None, shapes: Sequence[str] = SHAPES, repeats: int = 20) -> dict[str, Any]:
+    """Figures of several shapes, ``L x N`` each, with the engine and the environment that they come from."""
     with Scorer.load(bundle, engine=engine) as scorer:
         sizes = [(int(length), int(n)) for length, n in (shape.split("x") for shape in shapes)]
         found = {f"{length}x{n}": measure(scorer, length, n, repeats) for length, n in sizes}
         named = f"{scorer.engine.engine} {scorer.engine.precision}"
-    click.echo(f"{named}\n{'L':>6} {'N':>4} {'median ms':>10} {'p90 ms':>10} {'scorer ms':>10}")
-    for row in found.values():
-        click.echo("{L:6} {N:4} {median_ms:10.2f} {p90_ms:10.2f} {scorer_ms:10.2f}".format(**row))
-    if out is not None:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        figures = {"engine": named, "requests": found, "environment": environment()}
-        out.write_text(json.dumps(figures, indent=1) + "\n", "utf-8")
+    return {"engine": named, "requests": found, "environment": environment()}
 
 
 def measure(scorer: Scorer, length: int, n: int, repeats: int) -> dict[str, float]:

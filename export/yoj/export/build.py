@@ -9,7 +9,7 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Protocol, TypeAlias
+from typing import Literal, Protocol
 
 import msgspec
 import torch
@@ -31,7 +31,7 @@ from .graph import WeightFile, write_graph
 from .head import divisor
 from .layout import render_layout
 from .precision import LARGEST, overflowing_layers, read_samples
-from .traced import PRECISIONS, TracedSession
+from .traced import PRECISIONS, Precision, TracedSession
 
 LIBRARIES = (
     "yoj",
@@ -49,9 +49,6 @@ WEIGHTS = "onnx/weights.data"
 COMPARISON_BYTES = 10
 """Memory for each weight: the stock model in float32, and the engine, which on a CPU computes in float32 as well."""
 SHOWN_LAYERS = 8
-
-
-Precision: TypeAlias = Literal["float32", "float16", "bfloat16"]
 
 
 class Progress(Protocol):

@@ -34,7 +34,7 @@ divided by {head.divisor:.4f}{spread} |
 {limits.pixels:,} pixels each |
 | probabilities | softmax of scores / {manifest.probabilities.temperature:g}, \
 {"fitted on rankings" if manifest.probabilities.calibrated else "not calibrated"} |
-| engines | {", ".join(f"{e.engine} {e.precision}" for e in manifest.engines)} |
+| graphs | {manifest.engines[0].precision}, for ONNX Runtime; `yoj-export inspect .` lists plans that were added later |
 
 ## Agreement with the reference
 

@@ -239,5 +239,6 @@ def _refused(trt: Any, job: Job, what: str, said: Iterable[str]) -> EngineError:
     )
     return EngineError(
         f"{trt.__name__} {trt.__version__} {what} {job.onnx.name} (profiles: {sizes}):\n  {reasons}\n"
-        "Try smaller profiles (--profile), another --target or precision; the bundle's other engines are untouched."
+        "Try smaller profiles (--profile), a larger --workspace, another --target or precision; the bundle's other "
+        "engines are untouched."
     )

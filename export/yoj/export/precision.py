@@ -45,9 +45,9 @@ def overflowing_layers(
         Layer, by the name of its module, -> largest magnitude; the largest first. Empty where float16 will do.
     """
     largest: dict[str, float] = {}
-    session = TracedSession({spec.role: stream(spec, checkpoint) for spec in family.graphs()})
+    session = TracedSession(family, lambda spec: stream(spec, checkpoint))
     for role in ("vision", "scorer.joint"):
-        _watch(session.graphs[role][1], role, largest)
+        _watch(session.module(role), role, largest)
     session.score(batch, runtime)
     over = {name: value for name, value in largest.items() if not value * HEADROOM <= LARGEST}
     return dict(sorted(over.items(), key=lambda item: -item[1]))

@@ -17,8 +17,8 @@ def _sizes(**sizes: tuple[int, int, int]) -> dict[str, ShapeProfile]:
     return {letter: ShapeProfile(min=low, opt=opt, max=high) for letter, (low, opt, high) in sizes.items()}
 
 
-LONG = _sizes(B=(1, 1, 8), L=(512, 2048, 8192), N=(2, 4, 64), V=(1, 512, 8192))
-"""One request, or the few that the scorer's batches hold at such lengths. Shorter rows are padded to ``min``."""
+LONG = _sizes(B=(1, 1, 2), L=(512, 2048, 8192), N=(2, 4, 64), V=(1, 512, 8192))
+"""One request or two: at 4B, activations of 8 x 8192 tokens take 4.7 GB. Shorter rows are padded to ``min``."""
 SHORT = LONG | _sizes(B=(1, 16, 64), L=(16, 128, 512))
 """Many short rows."""
 IMAGES = _sizes(C=(1, 9, 64), F=(1, 1, 8), P=(16, 1024, 16384), V=(4, 512, 8192), K=(1, 4, 9))

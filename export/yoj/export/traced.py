@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import torch
@@ -15,27 +15,35 @@ from yoj.runtime.families import Arrays, Family
 from .checkpoint import Checkpoint
 from .families import ExportFamily, GraphSpec
 
-PRECISIONS = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+Precision: TypeAlias = Literal["float32", "float16", "bfloat16"]
+PRECISIONS: dict[str, torch.dtype] = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
 class TracedSession:
     """Runs the modules as an engine runs their graphs; see `yoj.runtime.engines.Session`."""
 
-    def __init__(self, graphs: Mapping[str, tuple[GraphSpec, nn.Module]]):
-        """Take the modules by role, with their weights."""
-        self.graphs = dict(graphs)
+    def __init__(self, family: ExportFamily, make: Callable[[GraphSpec], nn.Module]):
+        """Take what makes the module of a graph: one is made when it is first needed, for both scorers hold weights."""
+        self.specs = {spec.role: spec for spec in family.graphs()}
+        self._make = make
+        self._modules: dict[str, nn.Module] = {}
 
     @classmethod
     def load(cls, checkpoint: Checkpoint, family: ExportFamily, precision: str) -> TracedSession:
-        """All graphs of a checkpoint, with their weights in a precision."""
-        dtype = PRECISIONS[precision]
-        return cls({spec.role: materialise(spec, checkpoint, dtype) for spec in family.graphs()})
+        """The graphs of a checkpoint, with their weights in a precision."""
+        return cls(family, lambda spec: materialise(spec, checkpoint, PRECISIONS[precision]))
+
+    def module(self, role: str) -> nn.Module:
+        """The module of a graph."""
+        if role not in self._modules:
+            self._modules[role] = self._make(self.specs[role])
+        return self._modules[role]
 
     @torch.inference_mode()
     def run(self, role: str, inputs: Arrays) -> Arrays:
         """Run one graph. Inputs and outputs by name; inputs that the graph does not take are left alone."""
-        spec, module = self.graphs[role]
-        outputs = module(**{name: torch.from_numpy(inputs[name]) for name in spec.inputs})
+        spec = self.specs[role]
+        outputs = self.module(role)(**{name: torch.from_numpy(inputs[name]) for name in spec.inputs})
         outputs = outputs if isinstance(outputs, tuple) else (outputs,)
         return {name: output.numpy() for name, output in zip(spec.outputs, outputs, strict=True)}
 
@@ -48,26 +56,24 @@ class TracedSession:
         """
         media = {key: medium for prepared in batch for key, medium in zip(prepared.keys, prepared.media, strict=True)}
         features = {key: self.run("vision", runtime.vision_inputs([medium])) for key, medium in media.items()}
-        vision, _ = self.graphs["vision"]
-        none = {name: np.zeros((1, int(axes[-1])), np.float32) for name, axes in vision.outputs.items()}
+        outputs = self.specs["vision"].outputs
+        none = {name: np.zeros((1, int(axes[-1])), np.float32) for name, axes in outputs.items()}
         return self.run("scorer.joint", none | scorer_inputs(batch, runtime, features))
 
     def close(self) -> None:
         """Forget the weights."""
-        self.graphs.clear()
+        self._modules.clear()
 
 
-def materialise(
-    spec: GraphSpec, checkpoint: Checkpoint, dtype: torch.dtype = torch.float32
-) -> tuple[GraphSpec, nn.Module]:
+def materialise(spec: GraphSpec, checkpoint: Checkpoint, dtype: torch.dtype = torch.float32) -> nn.Module:
     """A traced module with its weights in ``dtype``; what no tensor of the backbone holds stays in float32."""
     module = spec.in_precision(dtype).to_empty(device="cpu").eval().requires_grad_(False)
     for name, parameter in module.named_parameters():
         _fill(parameter, name, spec, checkpoint)
-    return spec, module
+    return module
 
 
-def stream(spec: GraphSpec, checkpoint: Checkpoint) -> tuple[GraphSpec, nn.Module]:
+def stream(spec: GraphSpec, checkpoint: Checkpoint) -> nn.Module:
     """A traced module in float32 that reads the weights of each layer when it runs and forgets them afterwards.
 
     A model of any size runs in the memory of its largest layer; every run reads the whole checkpoint.
@@ -92,7 +98,7 @@ def stream(spec: GraphSpec, checkpoint: Checkpoint) -> tuple[GraphSpec, nn.Modul
 
         owner.register_forward_pre_hook(load)
         owner.register_forward_hook(forget)
-    return spec, module
+    return module
 
 
 @torch.no_grad()

@@ -54,10 +54,9 @@ class Judge(nn.Module):
         self.family: ExportFamily = open_family(checkpoint)
         dtype = torch.float32 if recipe.trainable == "all" else getattr(torch, recipe.base_precision)
         graphs = {spec.role: spec for spec in self.family.graphs()}
-        self.vision_spec, self.vision = materialise(graphs["vision"], checkpoint, dtype)
-        scorer: Any  # the family's own module: `trunk` and `readout`
-        self.scorer_spec, scorer = materialise(graphs["scorer.joint"], checkpoint, dtype)
-        self.scorer = scorer
+        self.vision_spec, self.scorer_spec = graphs["vision"], graphs["scorer.joint"]
+        self.vision = materialise(self.vision_spec, checkpoint, dtype)
+        self.scorer: Any = materialise(self.scorer_spec, checkpoint, dtype)  # the family's own module
         self.hidden_size = int(checkpoint.config["text_config"]["hidden_size"])
         self.language_head: nn.Parameter | None = None
         if recipe.objective in ("joint", "language") and LANGUAGE_HEAD in checkpoint.weights:

@@ -14,10 +14,11 @@ import click
 import numpy as np
 from tqdm import tqdm
 
-from yoj.export.build import Precision, build, open_family, open_scorer
 from yoj.export.build import Recipe as Export
+from yoj.export.build import build, open_family, open_scorer
 from yoj.export.checkpoint import Checkpoint
 from yoj.export.reference import Reference
+from yoj.export.traced import Precision
 from yoj.runtime import Request
 from yoj.runtime.bundle import Bundle
 

@@ -43,6 +43,9 @@ class Sessions:
         Raises:
             EngineError: the sessions are closed, or ONNX Runtime refuses the graph.
         """
+        opened = self._opened.get(role)
+        if opened is not None:  # runs need not wait while another graph is being opened
+            return opened
         with self._opening:
             if role not in self._graphs:
                 raise EngineError("The scorer was closed. Load it again with Scorer.load.")
