@@ -15,6 +15,7 @@ import pytest
 
 BIN = Path(sys.executable).parent
 DATA = Path(__file__).parents[1] / "golden" / "data"
+CHECKPOINTS = Path(__file__).parents[2] / "checkpoints"
 LINE = {"prompt": "What colour?", "responses": ["Red.", "Blue.", "I cannot tell."]}
 
 
@@ -41,6 +42,8 @@ def test_the_options_are_these():
             "--layout",
             "--out",
             "--precision",
+            "--plan",
+            "--rest",
             "--samples",
             "--no-compare",
             "--mode",
@@ -312,6 +315,10 @@ def test_inspect_and_verify(bundle):
     assert other.returncode == 1
     assert "is not what the bundle was made from" in other.stderr
     assert "scores or their spread differ by up to" in other.stderr
+    stranger = run("yoj-export", "verify", path, "--against", CHECKPOINTS / "shapes-qwen3_vl")
+    assert stranger.returncode == 1
+    assert "was made from a molmo2" in stranger.stderr
+    assert "Traceback" not in stranger.stderr
 
 
 def test_a_mistyped_command_is_not_taken_for_a_checkpoint():
@@ -334,10 +341,12 @@ def test_compile_adds_plans_that_inspect_lists(bundle, tmp_path):
     sizes = "B=1:1:2,L=16:32:64,N=2:2:4,V=1:16:64,C=1:1:4"
     done = run("yoj-export", "compile", path, "--engine", "tensorrt-rtx", "--target", "sm89,sm120", "--profile", sizes)
     assert done.returncode == 0, done.stderr
-    assert [line.split(",")[0] for line in done.stdout.splitlines()] == [
+    first, second, _, following = done.stdout.splitlines()
+    assert [line.split(",")[0] for line in (first, second)] == [
         "tensorrt-rtx float32 for sm89",
         "tensorrt-rtx float32 for sm120",
     ]
+    assert f"yoj-score {path} --engine tensorrt-rtx" in following
     assert "peak resident" in done.stderr
     shown = run("yoj-export", "inspect", path).stdout
     assert "onnxruntime float32, tensorrt-rtx float32 for sm89, tensorrt-rtx float32 for sm120" in shown
@@ -348,6 +357,7 @@ def test_compile_adds_plans_that_inspect_lists(bundle, tmp_path):
     [
         (["--profile", "L=3"], "LETTER=MIN:OPT:MAX"),
         (["--workspace", "0"], "GiB above 0"),
+        (["--workspace", "nan"], "GiB above 0"),
         (["--engine", "x"], "tensorrt"),
     ],
 )

@@ -30,6 +30,7 @@ from yoj.runtime import Scorer
 from yoj.runtime import manifest as m
 from yoj.runtime.bundle import Bundle
 from yoj.runtime.engines.library import make_logger
+from yoj.runtime.engines.plans import check_loadable
 from yoj.runtime.errors import EngineError
 
 trt = pytest.importorskip("tensorrt_rtx_bindings", reason="plans are built for real: pip install 'yoj[trt-rtx]'")
@@ -221,7 +222,9 @@ def test_a_build_says_where_it_is_and_takes_the_options_that_need_no_gpu(copy, t
         ({"hardware_compatible": True}, ["--hardware-compatible", "--target"]),
         ({"settings": Settings(version_compatible=True)}, ["--version-compatible"]),
         ({"settings": Settings(workspace=2**10)}, ["profiles: ", "vision.onnx", "sm86"]),
-        ({"settings": Settings(refit=True)}, ["vision.onnx"]),
+        ({"settings": Settings(refit=True)}, ["--refit needs a GPU"]),
+        ({"targets": ["sm75"]}, ["sm75", "sm86"]),
+        ({"profiles": [parse_profile("N=100:200:300")]}, ["begins beyond", "N up to 64"]),
         ({"engine": "tensorrt"}, ["tensorrt", "yoj[trt]"]),
     ],
 )
@@ -298,13 +301,14 @@ def test_a_disk_that_fills_up_during_the_build_leaves_the_bundle_as_it_was(copy)
     untouched(copy, before)
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
 def test_a_build_that_is_killed_leaves_the_bundle_as_it_was(number, copy):
     before = content(copy)
     # A shell that runs the tests in the background makes their children ignore Ctrl-C.
     code = (
         "import signal, sys; from pathlib import Path; import test_compile as t;"
         "signal.signal(signal.SIGINT, signal.default_int_handler);"
+        "signal.signal(signal.SIGTERM, lambda number, _: sys.exit(143));"
         "t.compile_bundle(t.order(Path(sys.argv[1])), t.Quiet())"
     )
     child = subprocess.Popen([sys.executable, "-c", code, str(copy)], env=environment(), stderr=subprocess.PIPE)
@@ -338,6 +342,39 @@ def test_a_move_that_fails_is_taken_back(place, copy, monkeypatch):
         compile_bundle(order(copy, targets=["sm89"], profiles=[parse_profile("L=16:32:64")]), Quiet())
     monkeypatch.undo()
     untouched(copy, before)
+
+
+def test_what_a_killed_run_left_is_named_by_the_next(copy):
+    left = copy.parent / ".judge.yoj.1.tmp"
+    left.mkdir()
+    assert any(str(left) in note for note in notes_of(order(copy)))
+    assert left.is_dir()
+
+
+def test_the_profiles_that_are_built_are_printed_and_letters_that_no_graph_has(copy):
+    said = notes_of(order(copy, profiles=[parse_profile("B=1:1:1,L=16:32:9999,N=2:2:4,D=1:2:3")]))
+    assert any(note.startswith("scorer.joint: ") and "L 16/32/9999" not in note for note in said)
+    assert "no graph of this bundle has D: left out" in said
+
+
+def notes_of(what: Order) -> list[str]:
+    said = list[str]()
+    quiet = Quiet()
+    quiet.note = said.append
+    compile_bundle(what, quiet)
+    return said
+
+
+def test_a_damaged_plan_leaves_the_other_engines_and_can_be_built_again(copy):
+    for damage in (lambda file: file.write_bytes(file.read_bytes()[:-1] + b"?"), Path.unlink):
+        (entry,) = compile_bundle(order(copy), Quiet())
+        damage(copy / entry.graphs["vision"].file)
+        assert len(Scorer.load(copy).score("Which?", ["one", "two"]).scores) == 2
+        with pytest.raises(EngineError, match=r"vision(?s:.*)yoj-export compile .* --target sm86"):
+            check_loadable(Bundle.open(copy), entry, trt.__version__, (8, 6))
+        compile_bundle(order(copy), Quiet())
+        opened = Bundle.open(copy)
+        assert opened.problems(opened.manifest.files) == []
 
 
 def environment() -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 import shutil
 from pathlib import Path
 
@@ -24,7 +25,7 @@ from yoj.export.checkpoint import Checkpoint
 from yoj.export.cli import main
 from yoj.export.errors import CheckpointError, OutputError
 from yoj.export.fidelity import GRID, THRESHOLDS, make_requests, make_samples
-from yoj.export.precision import overflowing_layers, read_samples
+from yoj.export.precision import overflowing_layers, prepare_samples, read_samples
 from yoj.export.traced import materialise, stream
 from yoj.runtime import EngineError, Scorer
 from yoj.runtime.bundle import Bundle
@@ -229,7 +230,8 @@ def test_samples_of_ones_own_are_read_as_requests(tmp_path):
     Image.fromarray(np.full((40, 60, 3), 200, np.uint8)).save(picture)
     file = tmp_path / "samples.jsonl"
     file.write_text('{"prompt": "What?", "responses": ["a", "b"], "image": "picture.png"}\n', "utf-8")
-    (request,) = read_samples(file)
+    ((number, request),) = read_samples(file).items()
+    assert number == 1
     assert (request.prompt, list(request.images)) == ("What?", [picture])
     file.write_text('{"prompt": "What?", "responses": ["a", "b"]}\n', "utf-8")
     with pytest.raises(CheckpointError, match="none of the first 16 requests has an image or a video"):
@@ -237,3 +239,24 @@ def test_samples_of_ones_own_are_read_as_requests(tmp_path):
     file.write_text('{"prompt": "What?"}\n', "utf-8")
     with pytest.raises(CheckpointError, match=r"samples\.jsonl, line 1: not a request"):
         read_samples(file)
+    file.write_text("\n", "utf-8")
+    with pytest.raises(CheckpointError, match=r"samples\.jsonl is empty"):
+        read_samples(file)
+
+
+def test_a_sample_that_cannot_be_prepared_is_named_with_its_line(exported, tmp_path):
+    folder, _ = exported("molmo2", "float32")
+    preparer = Preparer(rules_of(Bundle.open(folder).manifest), folder / "tokenizer.json")
+    file = tmp_path / "samples.jsonl"
+    Image.fromarray(np.full((40, 60, 3), 200, np.uint8)).save(tmp_path / "here.png")
+    lines = [{"prompt": "What?", "responses": ["a", "b"], "image": name} for name in ("here.png", "gone.png")]
+    file.write_text("\n".join(map(json.dumps, lines)), "utf-8")
+    with pytest.raises(CheckpointError, match=r"samples\.jsonl, line 2: .*gone\.png"):
+        prepare_samples(file, preparer)
+
+
+def test_a_layer_that_gives_nan_is_an_error_and_not_small(source, exported, tmp_path):
+    name = "model.transformer.blocks.1.mlp.ff_proj.weight"
+    folder = with_factor(source("molmo2"), tmp_path / "checkpoint", name, float("nan"))
+    with pytest.raises(CheckpointError, match=r"scorer\.joint: blocks\.1\.mlp\.ff_proj gives nan in float32"):
+        overflow_of(folder, exported("molmo2", "float32")[0])

@@ -63,10 +63,18 @@ PROCESSORS: dict[str, dict[str, Any]] = {
 @click.command()
 @click.argument("like", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.argument("folder", type=click.Path(path_type=Path))
-@click.option("--layers", default=LAYERS, show_default=True, help="Of the trunk, and at most of the vision tower.")
-@click.option("--words", default=WORDS, show_default=True, help="Rows of the embedding table.")
+@click.option(
+    "--layers",
+    default=LAYERS,
+    show_default=True,
+    type=click.IntRange(min=2),
+    help="Of the trunk, and at most of the vision tower.",
+)
+@click.option("--words", default=WORDS, show_default=True, type=click.IntRange(min=1), help="Rows of embeddings.")
 def main(like: Path, folder: Path, layers: int, words: int) -> None:
     """Write an adapter to FOLDER and its base to FOLDER/base, with the tokenizer of the small judge LIKE."""
+    if folder.exists():
+        raise click.UsageError(f"{folder} exists. Choose another FOLDER.")
     write(like, folder, layers, words)
     click.echo(folder)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import re
 import statistics
 import time
 from collections.abc import Sequence
@@ -18,6 +19,7 @@ from typing import Any
 import click
 
 from yoj.runtime import Scorer
+from yoj.runtime.cli import readable_errors
 from yoj.runtime.engines import OPENERS
 from yoj.runtime.engines.device import check, load_cuda
 from yoj.runtime.errors import EngineError
@@ -35,11 +37,14 @@ LIBRARIES = ("onnxruntime", "onnxruntime-gpu", "tensorrt", "tensorrt_rtx_cu13_li
 @click.argument("bundle", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--engine", type=click.Choice(list(OPENERS)), help="[default: the first of the bundle]")
 @click.option("--shape", "shapes", multiple=True, default=SHAPES, show_default=True, help="Tokens x responses.")
-@click.option("--repeats", default=20, show_default=True)
+@click.option("--repeats", default=20, show_default=True, type=click.IntRange(min=1))
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Also write the figures there, as JSON.")
 def main(bundle: Path, engine: str | None, shapes: tuple[str, ...], repeats: int, out: Path | None) -> None:
     """Score an image with N responses in a row of about L tokens, again and again, with BUNDLE."""
-    figures = measure_all(bundle, engine, shapes, repeats)
+    if wrong := [shape for shape in shapes if not re.fullmatch(r"[1-9]\d*x[1-9]\d*", shape)]:
+        raise click.UsageError(f"--shape {wrong[0]} is not tokens x responses, such as {SHAPES[0]}.")
+    with readable_errors():
+        figures = measure_all(bundle, engine, shapes, repeats)
     click.echo(f"{figures['engine']}\n{'L':>6} {'N':>4} {'median ms':>10} {'p90 ms':>10} {'scorer ms':>10}")
     for row in figures["requests"].values():
         click.echo("{L:6} {N:4} {median_ms:10.2f} {p90_ms:10.2f} {scorer_ms:10.2f}".format(**row))
@@ -51,8 +56,13 @@ def main(bundle: Path, engine: str | None, shapes: tuple[str, ...], repeats: int
 def measure_all(bundle: Path, engine: str | None, shapes: Sequence[str] = SHAPES, repeats: int = 20) -> dict[str, Any]:
     """Figures of several shapes, ``L x N`` each, with the engine and the environment that they come from."""
     with Scorer.load(bundle, engine=engine) as scorer:
-        sizes = [(int(length), int(n)) for length, n in (shape.split("x") for shape in shapes)]
-        found = {f"{length}x{n}": measure(scorer, length, n, repeats) for length, n in sizes}
+        limits, found = scorer.manifest.limits, dict[str, dict[str, float]]()
+        for shape in shapes:
+            length, n = map(int, shape.split("x"))
+            if length > 0.95 * limits.L or n > limits.N:  # the row comes out a little longer
+                click.echo(f"{shape}: left out, {bundle} takes L={limits.L:,} and N={limits.N}", err=True)
+            else:
+                found[shape] = measure(scorer, length, n, repeats)
         named = f"{scorer.engine.engine} {scorer.engine.precision}"
     return {"engine": named, "requests": found, "environment": environment()}
 

@@ -26,11 +26,14 @@ from .card import model_card
 from .checkpoint import Checkpoint, Training
 from .errors import CheckpointError, OutputError
 from .families import FAMILIES, ExportFamily, GraphSpec
-from .fidelity import Fidelity, make_samples, measure, require
+from .fidelity import Fidelity, measure, require
+from .files import folder_beside
 from .graph import WeightFile, write_graph
 from .head import divisor
 from .layout import render_layout
-from .precision import LARGEST, overflowing_layers, read_samples
+from .precision import LARGEST, overflowing_layers, prepare_samples
+from .quantisation import Plan, encode_plan, quantise_graphs, read_plan
+from .quantised import STORED, Scheme
 from .traced import PRECISIONS, Precision, TracedSession
 
 LIBRARIES = (
@@ -46,6 +49,7 @@ LIBRARIES = (
     "pillow",
 )
 WEIGHTS = "onnx/weights.data"
+QUANTISATION = "quantisation.json"
 COMPARISON_BYTES = 10
 """Memory for each weight: the stock model in float32, and the engine, which on a CPU computes in float32 as well."""
 SHOWN_LAYERS = 8
@@ -81,12 +85,17 @@ class Recipe:
     """Replace an existing bundle."""
     training: Training = field(default_factory=Training)
     """What is known of it beside the checkpoint's own settings."""
-    precision: Precision | Literal["auto"] = "float32"
+    precision: Precision | Scheme | Literal["auto"] = "float32"
     """Of the graphs. auto: float16 where it holds what the layers compute on sample packs, else bfloat16."""
     samples: Path | None = None
-    """For auto: JSON lines of requests, the first of which are run. None: noise, which rarely finds the largest."""
+    """For auto and float16: JSON lines of requests, the first of which are run. None: noise, which rarely finds the
+    largest."""
     compare: bool = True
     """Compare the bundle with the reference, which takes both models into memory."""
+    plan: Path | None = None
+    """Of quantised matrices, a folder of ``yoj-calibrate plan``; the precision is then its scheme."""
+    rest: Precision = "float32"
+    """With a plan: of everything else."""
 
 
 def open_family(checkpoint: Checkpoint) -> ExportFamily:
@@ -133,19 +142,23 @@ def build(recipe: Recipe, progress: Progress) -> tuple[m.Manifest, Fidelity | No
     family = open_family(checkpoint)
     layout = render_layout(checkpoint, recipe.layout, family.markup())
     out.parent.mkdir(parents=True, exist_ok=True)
-    folder = out.parent / f".{out.name}.{os.getpid()}.tmp"
-    shutil.rmtree(folder, ignore_errors=True)
+    folder = folder_beside(out, progress.note)
     try:
         (folder / "onnx").mkdir(parents=True)
-        _check_room(checkpoint, family, recipe, folder)
+        plan = _read_plan(recipe, checkpoint)
+        specs = family.graphs() if plan is None else quantise_graphs(family.graphs(), family.smoothing(), plan)
+        _check_room(checkpoint, specs, recipe, folder)
         checkpoint.tokenizer.save(str(folder / "tokenizer.json"))
         manifest = _describe(checkpoint, family, recipe, layout)
         precision, overflow = _choose_precision(checkpoint, family, recipe, manifest, folder, progress)
-        graphs, hashes = _write_graphs(checkpoint, family, folder, precision, progress)
+        rest = recipe.rest if plan else None
+        graphs, hashes = _write_graphs(checkpoint, specs, folder, PRECISIONS[rest or precision], progress)
+        if plan:
+            (folder / QUANTISATION).write_bytes(encode_plan(plan))
         progress.stage("hash checkpoint")
         manifest = msgspec.structs.replace(
             manifest,
-            engines=(m.Engine(engine="onnxruntime", precision=precision, graphs=graphs),),
+            engines=(m.Engine(engine="onnxruntime", precision=precision, graphs=graphs, rest=rest),),
             provenance=_provenance(checkpoint, overflow),
         )
         _write_manifest(folder, manifest, hashes)
@@ -153,6 +166,8 @@ def build(recipe: Recipe, progress: Progress) -> tuple[m.Manifest, Fidelity | No
         (folder / "README.md").write_text(model_card(manifest, fidelity), "utf-8")
         manifest = _write_manifest(folder, manifest, hashes)
         _put_in_place(folder, out)
+    except OSError as error:
+        raise OutputError(f"{out} cannot be written: {error}. Make room, or choose another --out.") from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return manifest, fidelity
@@ -171,10 +186,10 @@ def open_scorer(bundle: Bundle, checkpoint: Checkpoint, family: ExportFamily, en
         EngineError: the engine cannot be opened.
     """
     entry = select(bundle, engine, None)
-    if (entry.engine, entry.precision) != ("onnxruntime", "bfloat16"):
+    if (entry.engine, entry.precision) != ("onnxruntime", "bfloat16"):  # a plan's graphs need the plan, too
         return Scorer(bundle, entry, open_session(bundle, entry, None))
     in_its_place = msgspec.structs.replace(entry, engine="pytorch")
-    return Scorer(bundle, in_its_place, TracedSession.load(checkpoint, family, entry.precision))
+    return Scorer(bundle, in_its_place, TracedSession.load(checkpoint, family.graphs(), entry.precision))
 
 
 def provenance_differences(manifest: m.Manifest, checkpoint: Checkpoint) -> list[str]:
@@ -184,13 +199,41 @@ def provenance_differences(manifest: m.Manifest, checkpoint: Checkpoint) -> list
     return [f"{file} is not what the bundle was made from" for file in checkpoint.files() if sha256(file) not in known]
 
 
-def _check_room(checkpoint: Checkpoint, family: ExportFamily, recipe: Recipe, folder: Path) -> None:
+def _read_plan(recipe: Recipe, checkpoint: Checkpoint) -> Plan | None:
+    """The plan of a quantised precision, checked against the checkpoint."""
+    if recipe.precision not in STORED:
+        if recipe.plan is not None:
+            raise CheckpointError(f"--plan is for {', '.join(STORED)}; the precision is {recipe.precision}.")
+        return None
+    if recipe.plan is None:
+        raise CheckpointError(f"{recipe.precision} needs --plan, a folder that yoj-calibrate plan has made.")
+    plan = read_plan(recipe.plan)
+    if plan.said.scheme != recipe.precision:
+        raise CheckpointError(
+            f"{recipe.plan} is a plan for {plan.said.scheme}; give --precision {plan.said.scheme} or make another plan."
+        )
+    if recipe.rest == "bfloat16" and recipe.compare:
+        raise CheckpointError("No engine of a CPU has bfloat16 to compare with: add --no-compare to --rest bfloat16.")
+    known = set(plan.said.checkpoint.values())
+    if strange := [file for file in checkpoint.files() if sha256(file) not in known]:
+        raise CheckpointError(
+            f"{recipe.plan} was made for another checkpoint: {strange[0]} is not among its files. Make a plan for this "
+            "one."
+        )
+    return plan
+
+
+def _check_room(checkpoint: Checkpoint, specs: Sequence[GraphSpec], recipe: Recipe, folder: Path) -> None:
     """Refuse before anything is written what would fail after minutes."""
-    values = _values(checkpoint, family.graphs())
-    size = values * (4 if recipe.precision == "float32" else 2)
+    values = _values(checkpoint, specs)
+    dtype = PRECISIONS.get(recipe.precision, PRECISIONS[recipe.rest] if recipe.plan else torch.float16)
+    size = _bytes(checkpoint, specs, dtype)
     free = shutil.disk_usage(folder).free
     if size > free:
-        raise OutputError(f"{folder.parent} has {free / 1e9:.1f} GB free; the weights need {size / 1e9:.1f} GB.")
+        raise OutputError(
+            f"{folder.parent} has {free / 1e6:,.1f} MB free; the weights need {size / 1e6:,.1f} MB. Make room, or "
+            "choose another --out."
+        )
     need, memory = values * COMPARISON_BYTES, free_memory()
     if recipe.compare and memory is not None and need > memory:
         raise OutputError(
@@ -201,8 +244,14 @@ def _check_room(checkpoint: Checkpoint, family: ExportFamily, recipe: Recipe, fo
 
 def _values(checkpoint: Checkpoint, specs: Sequence[GraphSpec]) -> int:
     """Numbers in the weight file."""
+    return _bytes(checkpoint, specs, torch.float32) // torch.float32.itemsize
+
+
+def _bytes(checkpoint: Checkpoint, specs: Sequence[GraphSpec], dtype: torch.dtype) -> int:
+    """Of the weight file, in a precision."""
     plans = {plan for spec in specs for plan in spec.plans.values()}
-    return sum(torch.Size(checkpoint.weights.planned_shape(plan)).numel() for plan in plans)
+    shapes = ((plan.change.dtype(dtype), checkpoint.weights.planned_shape(plan)) for plan in plans)
+    return sum(stored.itemsize * torch.Size(shape).numel() for stored, shape in shapes)
 
 
 def _choose_precision(
@@ -213,29 +262,31 @@ def _choose_precision(
     folder: Path,
     progress: Progress,
 ) -> tuple[str, dict[str, float] | None]:
-    """The precision of the graphs and, where it was left open, the layers that float16 does not hold."""
-    if recipe.precision != "auto":
+    """The precision of the graphs and, where float16 was asked about, the layers that it does not hold."""
+    if recipe.precision != "auto" and (recipe.precision != "float16" or not recipe.compare):
         return recipe.precision, None
     progress.stage("probe float16")
     preparer = Preparer(rules_of(manifest), folder / "tokenizer.json")
-    samples = make_samples() if recipe.samples is None else read_samples(recipe.samples)
-    batch = [preparer.prepare(request, "joint") for request in samples]
+    batch = prepare_samples(recipe.samples, preparer)
     overflow = overflowing_layers(checkpoint, family, batch, preparer.family)
     for name, value in list(overflow.items())[:SHOWN_LAYERS]:
         progress.note(f"{name}: up to {value:,.0f}; float16 holds {LARGEST:,.0f}")
+    if recipe.precision == "float16":
+        if overflow:  # a CPU multiplies in float32, so that no comparison here would show it
+            progress.note(f"warning: {len(overflow)} layers may overflow on a GPU; --precision auto takes bfloat16")
+        return "float16", overflow
     precision = "bfloat16" if overflow else "float16"
     progress.note(f"{precision}: {len(overflow)} layers come near the end of float16 or pass it")
     return precision, overflow
 
 
 def _write_graphs(
-    checkpoint: Checkpoint, family: ExportFamily, folder: Path, precision: str, progress: Progress
+    checkpoint: Checkpoint, specs: Sequence[GraphSpec], folder: Path, dtype: torch.dtype, progress: Progress
 ) -> tuple[dict[str, m.Graph], dict[str, str]]:
     """The graphs by role, and the hashes that are known from writing."""
-    specs, dtype = family.graphs(), PRECISIONS[precision]
     weight_file = WeightFile(folder / WEIGHTS, checkpoint.weights, progress.advance)
     graphs: dict[str, m.Graph] = {}
-    progress.stage("trace and write graphs", _values(checkpoint, specs) * dtype.itemsize)
+    progress.stage("trace and write graphs", _bytes(checkpoint, specs, dtype))
     for spec in specs:
         graphs[spec.role] = write_graph(spec, folder, weight_file, dtype)
         progress.note(graphs[spec.role].file)

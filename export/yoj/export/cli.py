@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import logging
 import os
+import signal
 import sys
 import time
 from importlib.metadata import version
@@ -13,9 +14,10 @@ from typing import Any
 
 import click
 
-from yoj.runtime.bundle import Bundle
+from yoj.runtime.bundle import PLANS, Bundle
 from yoj.runtime.cli import readable_errors
 from yoj.runtime.engines import OPENERS
+from yoj.runtime.errors import BundleError
 from yoj.runtime.manifest import Manifest, encode
 
 EPILOG = """\b
@@ -28,6 +30,9 @@ Examples:
 
 yoj-export CHECKPOINT... is short for yoj-export build CHECKPOINT...
 """
+
+MOST_GIB = 1024
+PRECISIONS = ["float32", "float16", "bfloat16", "auto", "int8", "int8_static", "fp8", "int8_weights", "int4_weights"]
 
 
 class _BuildByDefault(click.Group):
@@ -45,6 +50,8 @@ class _BuildByDefault(click.Group):
 @click.version_option(version("yoj"), prog_name="yoj-export")
 def main() -> None:
     """Make a bundle from a trained reward model: ONNX graphs, tokenizer and manifest, checked against PyTorch."""
+    # As Ctrl-C does it: what was begun beside the bundle is removed.
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
 
 
 @main.command()
@@ -86,18 +93,31 @@ def main() -> None:
 )
 @click.option(
     "--precision",
-    type=click.Choice(["float32", "float16", "bfloat16", "auto"]),
+    type=click.Choice(PRECISIONS),
     default="float32",
     show_default=True,
     help="Of weights and arithmetic; rotary tables, mean squares and the value head are float32 in each. auto runs "
     "sample packs layer by layer and takes float16 where it holds the largest values, else bfloat16. ONNX Runtime's "
-    "CPU kernels have no bfloat16.",
+    "CPU kernels have no bfloat16. The others are those of --plan.",
+)
+@click.option(
+    "--plan",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="For int8, fp8 and the like: the folder that yoj-calibrate plan made.",
+)
+@click.option(
+    "--rest",
+    type=click.Choice(["float32", "float16", "bfloat16"]),
+    default="float32",
+    show_default=True,
+    help="With --plan: precision of what is not quantised. float32 is the fastest on a CPU, float16 for a GPU.",
 )
 @click.option(
     "--samples",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="For auto: requests in JSON lines, as yoj-score reads them, with pictures as the model will see; the first 16 "
-    "are run.  [default: made up ones, which seldom find the largest values]",
+    help="For auto and float16: requests in JSON lines, as yoj-score reads them, with pictures as the model will see; "
+    "the first 16 are run, and one at least must have an image or a video.  [default: made up ones, which seldom find "
+    "the largest values]",
 )
 @click.option(
     "--no-compare",
@@ -115,6 +135,8 @@ def build(
     hidden_state: Any,
     video_expansion: Any,
     precision: Any,
+    plan: Path | None,
+    rest: Any,
     samples: Path | None,
     no_compare: bool,
     force: bool,
@@ -130,11 +152,13 @@ def build(
         from .checkpoint import Training
 
         training = Training(hidden_state, video_expansion)
-        recipe = Recipe(checkpoints, base, layout, out, mode, force, training, precision, samples, not no_compare)
+        given = {"precision": precision, "plan": plan, "rest": rest, "samples": samples, "compare": not no_compare}
+        recipe = Recipe(checkpoints, base, layout, out, mode, force, training, **given)
         manifest, fidelity = run(recipe, _Console())
     click.echo(f"\n{_files(manifest)}\n")
     click.echo(_verdict(fidelity) if fidelity else f"Not compared with the reference: yoj-export verify {out} does it.")
-    click.echo(f'\nNext: yoj-score {out} --prompt "..." --response "..." --response "..."')
+    engine = " --engine onnxruntime-cuda" if manifest.engines[0].arithmetic == "bfloat16" else ""
+    click.echo(f'\nNext: yoj-score {out}{engine} --prompt "..." --response "..." --response "..."')
 
 
 @main.command()
@@ -143,7 +167,10 @@ def build(
 def inspect(bundle: Path, as_json: bool) -> None:
     """Check the files of BUNDLE against their hashes and say what is in it."""
     with readable_errors():
-        manifest = Bundle.open(bundle).manifest
+        opened = Bundle.open(bundle)
+        manifest = opened.manifest
+    for problem in opened.problems(name for name in manifest.files if name.startswith(PLANS)):
+        click.echo(f"warning: {problem}; build it again with yoj-export compile", err=True)
     click.echo(encode(manifest).decode() if as_json else _describe(manifest), nl=not as_json)
 
 
@@ -171,6 +198,11 @@ def verify(bundle: Path, checkpoints: tuple[Path, ...], base: Path | None, engin
         head, video = opened.manifest.value_head, opened.manifest.layout.video
         training = Training(head.hidden_state, "flat" if len(video) == 1 else "nested")
         checkpoint = Checkpoint.open(checkpoints, base, training)
+        if checkpoint.family != opened.manifest.family:
+            raise BundleError(
+                f"{bundle} was made from a {opened.manifest.family}, {checkpoint.trunk} is a {checkpoint.family}. Give "
+                "the checkpoint that it was made from."
+            )
         for difference in provenance_differences(opened.manifest, checkpoint):
             click.echo(f"warning: {difference}", err=True)
         console = _Console()
@@ -186,7 +218,8 @@ def verify(bundle: Path, checkpoints: tuple[Path, ...], base: Path | None, engin
 @click.option("--engine", required=True, type=click.Choice(["tensorrt", "tensorrt-rtx"]))
 @click.option(
     "--target",
-    help="Compute capabilities, sm86,sm89,sm120; a GPU is needed for tensorrt only.  [default: this machine's GPU]",
+    help="Compute capabilities to build for, sm86,sm89,sm120; with tensorrt-rtx the machine needs no GPU for it.  "
+    "[default: this machine's GPU]",
 )
 @click.option(
     "--profile",
@@ -224,15 +257,16 @@ def compile_(
             parsed = [parse_profile(text) for text in profiles]
         except ValueError as error:
             raise click.UsageError(f"--profile: {error}") from error
-        if workspace <= 0:
-            raise click.UsageError(f"--workspace is {workspace}, give GiB above 0.")
+        if not 0 < workspace <= MOST_GIB:
+            raise click.UsageError(f"--workspace is {workspace}, give GiB above 0 and up to {MOST_GIB}.")
         settings = Settings(int(workspace * 2**30), version_compatible, weight_streaming, refit)
-        targets = [name.strip() for name in target.split(",")] if target else []
+        targets = [name.strip() for name in (target or "").split(",") if name.strip()]
         order = Order(bundle, engine, targets, parsed, hardware_compatible, settings)
         built = compile_bundle(order, _Console())
     for entry in built:
         assert entry.plans is not None
         click.echo(f"{entry.engine} {entry.precision} for {entry.plans.target}, {entry.plans.version}")
+    click.echo(f"\nNext, on a machine with such a GPU: yoj-score {bundle} --engine {engine} ...")
 
 
 class _Console:
@@ -286,12 +320,20 @@ def _describe(manifest: Manifest) -> str:
         "limits": f"L={limits.L:,} N={limits.N} images={limits.images} frames={limits.frames} pixels={limits.pixels:,}",
         "probabilities": f"temperature {manifest.probabilities.temperature:g}, "
         f"{'calibrated' if manifest.probabilities.calibrated else 'not calibrated'}",
+        "float16": _headroom(manifest),
         "created": manifest.provenance.created,
         "libraries": ", ".join(f"{k} {v}" for k, v in manifest.provenance.libraries.items()),
     }
     described = "\n".join(f"{name:14} {text}" for name, text in rows.items())
     checkpoint = "\n".join(f"  {digest[:16]}  {name}" for name, digest in manifest.provenance.checkpoint.items())
     return f"{described}\n\n{_files(manifest)}\n\nmade from (SHA-256, first 16 digits)\n{checkpoint}"
+
+
+def _headroom(manifest: Manifest) -> str:
+    overflow = manifest.provenance.float16_overflow
+    if overflow is None:
+        return "not looked at"
+    return "holds all layers of the samples" if not overflow else f"may not hold {len(overflow)} layers: see --json"
 
 
 def _prepare_libraries() -> None:

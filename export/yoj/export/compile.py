@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import shutil
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+import numpy as np
 import onnx
+import onnx.numpy_helper
 
 from yoj.runtime import manifest as m
 from yoj.runtime.bundle import Bundle, sha256
@@ -20,8 +24,9 @@ from yoj.runtime.engines.library import load_library
 from yoj.runtime.errors import EngineError
 
 from .errors import OutputError
+from .files import folder_beside
 from .plans import Job, Settings, build_plan, describe_plan
-from .profiles import Profile, profiles_of
+from .profiles import Profile, profiles_of, sizes_text
 
 if TYPE_CHECKING:  # the build of bundles needs PyTorch, that of plans does not
     from .build import Progress
@@ -31,6 +36,9 @@ OVERHEAD = 16 * 2**20
 """Free space that is asked for: sizes of the weights, which a plan holds once, and bytes of each plan for all else.
 With TensorRT-RTX 1.7.1 plans were 1.003 to 1.02 times large weights, and 6 MB more for each profile of a scorer."""
 TIMING_CACHE = "timing.cache"
+WITHOUT_FLOAT32 = ("sm75",)
+"""TensorRT-RTX 1.7 has no float32 matrix product for Turing, and parts of every graph here are float32."""
+QUANTISING = ("QuantizeLinear", "DequantizeLinear")
 
 
 @dataclass(frozen=True)
@@ -80,8 +88,8 @@ def compile_bundle(order: Order, progress: Progress) -> list[m.Engine]:
         onnx={name: bundle.manifest.files[name].sha256 for name in names},
         profiles=_profiles(bundle, source, order),
     )
-    folder = path.parent / f".{path.name}.{os.getpid()}.tmp"
-    shutil.rmtree(folder, ignore_errors=True)
+    folder = folder_beside(path, progress.note)
+    _note_profiles(plans.profiles, order, progress)
     try:
         built: list[m.Engine] = []
         for target in targets:
@@ -102,10 +110,19 @@ def compile_bundle(order: Order, progress: Progress) -> list[m.Engine]:
 
 def _profiles(bundle: Bundle, source: m.Engine, order: Order) -> dict[str, tuple[dict[str, m.ShapeProfile], ...]]:
     # Attention of float32 has no fused kernel: it holds all its scores, before and after the softmax, and a mask.
-    room = order.settings.workspace // 3 if source.precision == "float32" else None
+    room = order.settings.workspace // 3 if source.arithmetic == "float32" else None
     return {
         role: profiles_of(role, graph, bundle.manifest, order.profiles, room) for role, graph in source.graphs.items()
     }
+
+
+def _note_profiles(profiles: Mapping[str, Sequence[Profile]], order: Order, progress: Progress) -> None:
+    for role, of_role in profiles.items():
+        for profile in of_role:
+            progress.note(f"{role}: {sizes_text(profile)}")
+    letters = {letter for of_role in profiles.values() for profile in of_role for letter in profile}
+    if unused := {letter for profile in order.profiles for letter in profile} - letters:
+        progress.note(f"no graph of this bundle has {', '.join(sorted(unused))}: left out")
 
 
 def _targets(trt: Any, order: Order) -> tuple[int | None, list[str]]:
@@ -118,7 +135,10 @@ def _targets(trt: Any, order: Order) -> tuple[int | None, list[str]]:
             "leave --version-compatible and --hardware-compatible out, and name every --target."
         )
     known = [name.lower() for name in trt.ComputeCapability.__members__ if name.startswith("SM")]
+    known = [name for name in known if name not in WITHOUT_FLOAT32]
     driver = _driver()
+    if order.settings.refit and driver is None:
+        raise EngineError("--refit needs a GPU to build, and there is no driver here: leave it out, or build there.")
     targets = list(order.targets)
     if not targets:
         try:
@@ -187,8 +207,9 @@ def _build(trt: Any, bundle: Bundle, entry: m.Engine, settings: Settings, folder
     for role, graph in entry.graphs.items():
         progress.stage(f"{entry.engine}: {role} {entry.precision} for {entry.plans.target}")
         plan = folder / place / f"{role}.plan"
-        job = Job(bundle.path / graph.file, graph, entry.plans.profiles[role], entry.plans.target, plan, cache)
-        build_plan(trt, job, settings, progress.note)
+        with _signed(bundle.path.resolve() / graph.file) as onnx_file:
+            job = Job(onnx_file, graph, entry.plans.profiles[role], entry.plans.target, plan, cache)
+            build_plan(trt, job, settings, progress.note)
         if layers := describe_plan(trt, plan) if entry.plans.driver else None:
             _by_content(plan.with_suffix(".layers.json"), layers)
         graphs[role] = msgspec.structs.replace(graph, file=f"{place}/{_by_content(plan).name}")
@@ -196,6 +217,30 @@ def _build(trt: Any, bundle: Bundle, entry: m.Engine, settings: Settings, folder
     if cache.is_file():
         _by_content(cache)
     return msgspec.structs.replace(entry, graphs=graphs)
+
+
+@contextlib.contextmanager
+def _signed(file: Path) -> Iterator[Path]:
+    """The graph with signed 8-bit activations, where it has unsigned ones.
+
+    Unsigned with 128 for zero they are the same numbers: ONNX Runtime multiplies those in 8 bits on a CPU, TensorRT
+    takes no zero but 0 (https://docs.nvidia.com/deeplearning/tensorrt, Working with Quantized Types).
+    """
+    model = onnx.load(file, load_external_data=False)
+    uses = [node.input[2] for node in model.graph.node if node.op_type in QUANTISING and len(node.input) > 2]
+    zeros = [t for t in model.graph.initializer if t.name in uses and t.data_type == onnx.TensorProto.UINT8]
+    if not zeros:
+        yield file
+        return
+    for tensor in zeros:
+        tensor.CopyFrom(onnx.numpy_helper.from_array(np.zeros((), np.int8), tensor.name))
+    with tempfile.TemporaryDirectory() as folder:
+        for other in file.parent.iterdir():  # the weights, which it names beside it
+            (Path(folder) / other.name).symlink_to(other)
+        changed = Path(folder) / file.name
+        changed.unlink()
+        onnx.save(model, changed)
+        yield changed
 
 
 def _place(entry: m.Engine) -> str:

@@ -1,8 +1,12 @@
-"""Reading the small JSON files of a checkpoint."""
+"""The small JSON files of a checkpoint, and where a bundle is made."""
 
 from __future__ import annotations
 
+import glob
 import json
+import os
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,3 +28,17 @@ def read_json(file: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise CheckpointError(f"{file} holds a {type(content).__name__} instead of an object. Copy it again.")
     return content
+
+
+def folder_beside(path: Path, note: Callable[[str], None]) -> Path:
+    """Where what will stand at ``path`` is made, on the same disk; not there yet.
+
+    Args:
+        path: of a bundle.
+        note: is told of what a killed run has left.
+    """
+    own = path.parent / f".{path.name}.{os.getpid()}.tmp"
+    shutil.rmtree(own, ignore_errors=True)
+    for left in sorted(path.parent.glob(f".{glob.escape(path.name)}.*.tmp")):
+        note(f"{left} is of a run that was killed, or that goes on elsewhere: delete it if it was killed")
+    return own

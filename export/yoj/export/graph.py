@@ -38,6 +38,9 @@ ONNX_TYPES = {
     torch.float32: ir.DataType.FLOAT,
     torch.float16: ir.DataType.FLOAT16,
     torch.bfloat16: ir.DataType.BFLOAT16,
+    torch.int8: ir.DataType.INT8,
+    torch.uint8: ir.DataType.UINT8,
+    torch.float8_e4m3fn: ir.DataType.FLOAT8E4M3FN,
 }
 
 
@@ -102,8 +105,9 @@ def write_graph(spec: GraphSpec, folder: Path, weight_file: WeightFile, dtype: t
     model = trace(spec, dtype)
     for name, value in list(model.graph.initializers.items()):
         if name in spec.plans:
-            shape = weight_file.weights.planned_shape(spec.plans[name])
-            value.const_value = _external(name, weight_file.place(spec.plans[name], dtype), shape, dtype, weight_file)
+            plan = spec.plans[name]
+            shape, stored = weight_file.weights.planned_shape(plan), plan.change.dtype(dtype)
+            value.const_value = _external(name, weight_file.place(plan, dtype), shape, stored, weight_file)
         elif name in spec.constants:
             constant = spec.constants[name]
             if constant.nbytes > INLINE_BYTES:

@@ -16,7 +16,9 @@ from yoj.runtime.errors import EngineError
 from yoj.runtime.manifest import Graph, ShapeProfile, TensorSpec
 
 from .errors import OutputError
-from .profiles import Profile
+from .profiles import Profile, sizes_text
+
+INTERRUPTS = (signal.SIGINT, signal.SIGTERM)
 
 
 @dataclass(frozen=True)
@@ -204,13 +206,14 @@ def _postponed_interrupts() -> Iterator[list[int]]:
     if threading.current_thread() is not threading.main_thread():
         yield caught
         return
-    before = signal.signal(signal.SIGINT, lambda number, _: caught.append(number))
+    before = {number: signal.signal(number, lambda n, _: caught.append(n)) for number in INTERRUPTS}
     try:
         yield caught
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
     if caught:
-        raise KeyboardInterrupt
+        signal.raise_signal(caught[0])
 
 
 def _writer(trt: Any, write: Callable[[bytes], int]) -> Any:
@@ -232,11 +235,10 @@ def _writer(trt: Any, write: Callable[[bytes], int]) -> Any:
 
 
 def _refused(trt: Any, job: Job, what: str, said: Iterable[str]) -> EngineError:
-    reasons = "\n  ".join(dict.fromkeys(said)) or "it does not say why"
-    sizes = "; ".join(
-        ", ".join(f"{letter} {size.min}/{size.opt}/{size.max}" for letter, size in profile.items())
-        for profile in job.profiles
-    )
+    # Without a GPU it ends every report with the driver that is missing, which no build here needs.
+    said = [text for text in dict.fromkeys(said) if "cudaError 35" not in text]
+    reasons = "\n  ".join(said) or "it does not say why"
+    sizes = "; ".join(map(sizes_text, job.profiles))
     return EngineError(
         f"{trt.__name__} {trt.__version__} {what} {job.onnx.name} (profiles: {sizes}):\n  {reasons}\n"
         "Try smaller profiles (--profile), a larger --workspace, another --target or precision; the bundle's other "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,13 +11,16 @@ import torch
 from torch import nn
 
 from yoj.runtime.batch import Prepared
+from yoj.runtime.errors import YojError
 from yoj.runtime.families import Family
 from yoj.runtime.jsonl import Settings, parse_line, read_lines
+from yoj.runtime.prepare import Preparer
 from yoj.runtime.request import Request
 
 from .checkpoint import Checkpoint
 from .errors import CheckpointError
 from .families import ExportFamily
+from .fidelity import make_samples
 from .modules import Projection, WideProjection
 from .traced import TracedSession, stream
 
@@ -43,9 +47,12 @@ def overflowing_layers(
 
     Returns:
         Layer, by the name of its module, -> largest magnitude; the largest first. Empty where float16 will do.
+
+    Raises:
+        CheckpointError: a layer gives NaN or infinity in float32.
     """
     largest: dict[str, float] = {}
-    session = TracedSession(family, lambda spec: stream(spec, checkpoint))
+    session = TracedSession(family.graphs(), lambda spec: stream(spec, checkpoint))
     for role in ("vision", "scorer.joint"):
         _watch(session.module(role), role, largest)
     session.score(batch, runtime)
@@ -53,19 +60,38 @@ def overflowing_layers(
     return dict(sorted(over.items(), key=lambda item: -item[1]))
 
 
-def read_samples(file: Path) -> list[Request]:
-    """The first requests of a file of JSON lines, as ``yoj-score`` reads it.
+def prepare_samples(file: Path | None, preparer: Preparer) -> list[Prepared]:
+    """The samples of a file, or made up ones, packed for joint reading.
+
+    Raises:
+        CheckpointError: a line is not a request, cannot be prepared, or none of them shows anything.
+    """
+    if file is None:
+        return [preparer.prepare(request, "joint") for request in make_samples()]
+    batch: list[Prepared] = []
+    for number, request in read_samples(file).items():
+        try:
+            batch.append(preparer.prepare(request, "joint"))
+        except (YojError, OSError) as error:
+            raise CheckpointError(f"{file}, line {number}: {error}") from error
+    return batch
+
+
+def read_samples(file: Path) -> dict[int, Request]:
+    """The first requests of a file of JSON lines by the number of their line, as ``yoj-score`` reads it.
 
     Raises:
         CheckpointError: a line is not a request, or none of them shows anything.
     """
-    requests: list[Request] = []
+    requests: dict[int, Request] = {}
     for line in read_lines(file.read_bytes())[:READ]:
         found = parse_line(line, Settings(file.parent))
         if not isinstance(found, Request):
             raise CheckpointError(f"{file}, line {line.number}: {found}")
-        requests.append(found)
-    if not any(request.images or request.video for request in requests):
+        requests[line.number] = found
+    if not requests:
+        raise CheckpointError(f"{file} is empty: give requests in JSON lines, as yoj-score reads them.")
+    if not any(request.images or request.video for request in requests.values()):
         raise CheckpointError(f"{file}: none of the first {READ} requests has an image or a video. Give one that has.")
     return requests
 
@@ -79,6 +105,12 @@ def _watch(module: nn.Module, role: str, largest: dict[str, float]) -> None:
         def note(_: nn.Module, inputs: Any, output: Any, name: str = f"{role}: {name}") -> None:
             for value in (*inputs, output):
                 if isinstance(value, torch.Tensor) and value.is_floating_point() and value.numel():
-                    largest[name] = max(largest.get(name, 0.0), float(value.abs().max()))
+                    magnitude = float(value.abs().max())
+                    if not math.isfinite(magnitude):
+                        raise CheckpointError(
+                            f"{name} gives {magnitude} in float32 on a sample. Check the checkpoint's tensors there, "
+                            "and before it, for NaN."
+                        )
+                    largest[name] = max(largest.get(name, 0.0), magnitude)
 
         layer.register_forward_hook(note)

@@ -40,7 +40,8 @@ def profiles_of(
         room: bytes that attention may take where it holds the scores of all heads at once; cuts the default profiles.
 
     Raises:
-        EngineError: the graph has an axis without a default size.
+        EngineError: the graph has an axis without a default size, or a profile that was asked for begins beyond what
+            the bundle allows.
     """
     defaults = (IMAGES, FRAMES) if role == "vision" else (LONG, SHORT)
     letters = sorted({axis for spec in graph.inputs for axis in spec.shape if isinstance(axis, str)})
@@ -49,12 +50,20 @@ def profiles_of(
     found: list[dict[str, ShapeProfile]] = []
     for profile in tuple({**defaults[0], **profile} for profile in asked) or defaults:
         clipped = {letter: _clip(letter, profile[letter], profile, manifest) for letter in letters}
+        if beyond := [letter for letter in letters if asked and profile[letter].min > clipped[letter].max]:
+            limits = ", ".join(f"{letter} up to {clipped[letter].max}" for letter in beyond)
+            raise EngineError(f"The profile {sizes_text(profile)} begins beyond what {role} allows: {limits}.")
         if room is not None and not asked:
             heads = manifest.vision_heads if role == "vision" else manifest.attention_heads
             clipped |= _within(room // (4 * heads), clipped, manifest)
         if clipped not in found:
             found.append(clipped)
     return tuple(found)
+
+
+def sizes_text(profile: Profile) -> str:
+    """``L 512/2048/8192, N 2/4/64``."""
+    return ", ".join(f"{letter} {size.min}/{size.opt}/{size.max}" for letter, size in profile.items())
 
 
 def parse_profile(text: str) -> Profile:

@@ -29,7 +29,7 @@ class Reference:
         self._checkpoint, self._family = checkpoint, family
         self._head = checkpoint.head.module()
         self._stock = family.stock_model()
-        self._traced = None if self._stock is not None else TracedSession.load(checkpoint, family, "float32")
+        self._traced = None if self._stock is not None else TracedSession.load(checkpoint, family.graphs(), "float32")
 
     @property
     def name(self) -> str:

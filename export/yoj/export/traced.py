@@ -13,7 +13,7 @@ from yoj.runtime.batch import Prepared, scorer_inputs
 from yoj.runtime.families import Arrays, Family
 
 from .checkpoint import Checkpoint
-from .families import ExportFamily, GraphSpec
+from .families import GraphSpec
 
 Precision: TypeAlias = Literal["float32", "float16", "bfloat16"]
 PRECISIONS: dict[str, torch.dtype] = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
@@ -22,16 +22,16 @@ PRECISIONS: dict[str, torch.dtype] = {"float32": torch.float32, "float16": torch
 class TracedSession:
     """Runs the modules as an engine runs their graphs; see `yoj.runtime.engines.Session`."""
 
-    def __init__(self, family: ExportFamily, make: Callable[[GraphSpec], nn.Module]):
+    def __init__(self, specs: Sequence[GraphSpec], make: Callable[[GraphSpec], nn.Module]):
         """Take what makes the module of a graph: one is made when it is first needed, for both scorers hold weights."""
-        self.specs = {spec.role: spec for spec in family.graphs()}
+        self.specs = {spec.role: spec for spec in specs}
         self._make = make
         self._modules: dict[str, nn.Module] = {}
 
     @classmethod
-    def load(cls, checkpoint: Checkpoint, family: ExportFamily, precision: str) -> TracedSession:
+    def load(cls, checkpoint: Checkpoint, specs: Sequence[GraphSpec], precision: str) -> TracedSession:
         """The graphs of a checkpoint, with their weights in a precision."""
-        return cls(family, lambda spec: materialise(spec, checkpoint, PRECISIONS[precision]))
+        return cls(specs, lambda spec: materialise(spec, checkpoint, PRECISIONS[precision]))
 
     def module(self, role: str) -> nn.Module:
         """The module of a graph."""
@@ -69,7 +69,7 @@ def materialise(spec: GraphSpec, checkpoint: Checkpoint, dtype: torch.dtype = to
     """A traced module with its weights in ``dtype``; what no tensor of the backbone holds stays in float32."""
     module = spec.in_precision(dtype).to_empty(device="cpu").eval().requires_grad_(False)
     for name, parameter in module.named_parameters():
-        _fill(parameter, name, spec, checkpoint)
+        _fill(parameter, name, spec, checkpoint, dtype)
     return module
 
 
@@ -88,7 +88,7 @@ def stream(spec: GraphSpec, checkpoint: Checkpoint) -> nn.Module:
         def load(owner: nn.Module, _: Any, names: list[str] = names, prefix: str = prefix) -> None:
             for name in names:
                 empty = torch.empty_like(owner.get_parameter(name), device="cpu")
-                _fill(empty, prefix + name, spec, checkpoint)
+                _fill(empty, prefix + name, spec, checkpoint, torch.float32)
                 setattr(owner, name, nn.Parameter(empty, requires_grad=False))
 
         def forget(owner: nn.Module, _: Any, __: Any, names: list[str] = names) -> None:
@@ -102,11 +102,11 @@ def stream(spec: GraphSpec, checkpoint: Checkpoint) -> nn.Module:
 
 
 @torch.no_grad()
-def _fill(parameter: torch.Tensor, name: str, spec: GraphSpec, checkpoint: Checkpoint) -> None:
+def _fill(parameter: torch.Tensor, name: str, spec: GraphSpec, checkpoint: Checkpoint, dtype: torch.dtype) -> None:
     if name in spec.constants:
         parameter.copy_(spec.constants[name])
         return
     begin = 0
-    for block in checkpoint.weights.blocks(spec.plans[name], parameter.dtype):
+    for block in checkpoint.weights.blocks(spec.plans[name], dtype):
         parameter[begin : begin + len(block)] = block
         begin += len(block)

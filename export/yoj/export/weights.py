@@ -16,6 +16,7 @@ import torch
 
 from .errors import CheckpointError
 from .files import read_json
+from .quantised import AS_IT_IS, Change
 
 DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 ROW_BYTES = 64 * 2**20
@@ -71,6 +72,8 @@ class TensorPlan:
     flatten: bool = False
     """The checkpoint stores a kernel [out, ...], which is as large as its stride: its values are the [in] of a
     transposed matrix."""
+    change: Change = AS_IT_IS
+    """What is done to it before it is stored."""
 
 
 class Weights:
@@ -79,6 +82,7 @@ class Weights:
     def __init__(self, tensors: Mapping[str, StoredTensor], deltas: Mapping[str, Sequence[LoraDelta]] | None = None):
         self._tensors = dict(tensors)
         self._deltas = dict(deltas or {})
+        self._last: tuple[tuple[str, ...], torch.Tensor] | None = None
 
     def __contains__(self, name: str) -> bool:
         return name in self._tensors
@@ -107,26 +111,33 @@ class Weights:
         """Shape of what `blocks` yields, joined."""
         shapes = self.source_shapes(plan)
         joined = (sum(shape[0] for shape in shapes), *shapes[0][1:])
-        return joined[::-1] if plan.transpose else joined
+        return plan.change.shape(joined[::-1] if plan.transpose else joined)
 
     def blocks(self, plan: TensorPlan, dtype: torch.dtype) -> Iterator[torch.Tensor]:
-        """The planned tensor as consecutive blocks of rows, cast to ``dtype``.
+        """The planned tensor as consecutive blocks of rows, as a graph of precision ``dtype`` stores it.
 
         Only tensors that are neither merged nor transposed come in more than one block: embedding tables, the
         largest of all.
         """
         if plan.transpose:
-            joined = torch.cat([self.read(name) for name in plan.sources])
-            yield (joined.flatten(1) if plan.flatten else joined).t().to(dtype).contiguous()
+            yield plan.change.apply(self._matrix(plan), dtype).contiguous()
             return
         for name in plan.sources:
             stored = self._tensors[name]
             if name in self._deltas or not stored.shape:
-                yield self.read(name).to(dtype)
+                yield plan.change.apply(self.read(name), dtype)
                 continue
             step = max(1, ROW_BYTES // max(1, stored.dtype.itemsize * math.prod(stored.shape[1:])))
             for start in range(0, stored.shape[0], step):
-                yield stored.rows(start, min(start + step, stored.shape[0])).to(dtype)
+                rows = stored.rows(start, min(start + step, stored.shape[0]))
+                yield rows.to(dtype) if plan.change == AS_IT_IS else plan.change.apply(rows.float(), dtype)
+
+    def _matrix(self, plan: TensorPlan) -> torch.Tensor:
+        """Merged and transposed, float32 [in, out]. The last one is kept: its scale is made after its values."""
+        if self._last is None or self._last[0] != plan.sources:
+            joined = torch.cat([self.read(name) for name in plan.sources])
+            self._last = plan.sources, (joined.flatten(1) if plan.flatten else joined).t()
+        return self._last[1]
 
 
 def read_folder(folder: Path) -> dict[str, StoredTensor]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,18 +11,23 @@ from .errors import BundleError, EngineError
 from .manifest import MANIFEST_NAME, Engine, Manifest, decode
 
 TOKENIZER_NAME = "tokenizer.json"
+PLANS = "engines/"
+"""Beginning of the paths of plans, which are added to a bundle later and can be built again."""
 
 
 @dataclass(frozen=True)
 class Bundle:
-    """A folder whose files are all there and have the hashes that its manifest gives."""
+    """A folder whose files, but for plans, are all there and have the hashes that its manifest gives.
+
+    Plans are checked when they are to be loaded: one that is damaged does not keep the other engines from scoring.
+    """
 
     path: Path
     manifest: Manifest
 
     @classmethod
     def open(cls, path: str | Path) -> Bundle:
-        """Read the manifest and check the size and SHA-256 of every file before any is deserialised.
+        """Read the manifest and check the size and SHA-256 of every file but plans before any is deserialised.
 
         Raises:
             BundleError: no bundle at ``path``, a damaged manifest, files missing or changed (all are named).
@@ -31,7 +37,7 @@ class Bundle:
         if not manifest_file.is_file():
             raise BundleError(f"{path} is not a bundle: there is no {MANIFEST_NAME} in it. Make one with yoj-export.")
         manifest = decode(manifest_file.read_bytes(), str(manifest_file))
-        problems = [problem for name in manifest.files if (problem := _check(path, name, manifest))]
+        problems = cls(path, manifest).problems(name for name in manifest.files if not name.startswith(PLANS))
         used = {graph.file for engine in manifest.engines for graph in engine.graphs.values()} | {TOKENIZER_NAME}
         problems += [f"{name}: used, but not listed with a hash" for name in sorted(used - manifest.files.keys())]
         if problems:
@@ -42,6 +48,10 @@ class Bundle:
             )
         return cls(path, manifest)
 
+    def problems(self, names: Iterable[str]) -> list[str]:
+        """What is wrong with these files: missing, or not of the size and SHA-256 that the manifest gives."""
+        return [problem for name in names if (problem := _check(self.path, name, self.manifest))]
+
     def engine(self, engine: str | None = None, precision: str | None = None) -> Engine:
         """The first engine of the manifest that has this name and precision (None: any).
 
@@ -51,10 +61,13 @@ class Bundle:
         for candidate in self.manifest.engines:
             if engine in (None, candidate.engine) and precision in (None, candidate.precision):
                 return candidate
-        held = ", ".join(f"{e.engine} {e.precision}" for e in self.manifest.engines)
-        raise EngineError(
-            f"{self.path} holds no engine {engine or '(any)'} of precision {precision or '(any)'}; it holds: {held}."
+        held = ", ".join(
+            f"{e.engine} {e.precision}{f' for {e.plans.target}' if e.plans else ''}" for e in self.manifest.engines
         )
+        wanted = " in ".join(f"{word!r}" for word in (engine, precision) if word is not None)
+        plans = engine in ("tensorrt", "tensorrt-rtx")
+        hint = f" Build plans with yoj-export compile {self.path} --engine {engine}." if plans else ""
+        raise EngineError(f"{self.path} holds no engine {wanted}; it holds: {held}.{hint}")
 
 
 def sha256(file: Path) -> str:

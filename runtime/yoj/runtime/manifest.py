@@ -139,10 +139,18 @@ class Engine(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 
     engine: str
     precision: str
+    """``float32``, ``float16``, ``bfloat16``, or what the matrices of the trunk are quantised to: ``int8``, ``fp8``."""
     graphs: dict[str, Graph]
     """Role (``vision``, ``scorer.joint``, ``scorer.segmented``) -> graph."""
+    rest: str | None = None
+    """Of what is not quantised, where something is."""
     plans: Plans | None = None
     """Of the TensorRT engines, whose ``Graph.file`` is a plan."""
+
+    @property
+    def arithmetic(self) -> str:
+        """Precision of everything but quantised matrices: ``float32``, ``float16`` or ``bfloat16``."""
+        return self.rest or self.precision
 
 
 class Probabilities(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

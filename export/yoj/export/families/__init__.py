@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .base import ExportFamily, GraphSpec
+from .base import ExportFamily, GraphSpec, Smoothing
 from .molmo2 import Molmo2
 from .qwen3_vl import Qwen3VL
 
@@ -11,4 +11,4 @@ FAMILIES: dict[str, type[ExportFamily]] = {
     "qwen3_vl": Qwen3VL,
 }
 
-__all__ = ["FAMILIES", "ExportFamily", "GraphSpec"]
+__all__ = ["FAMILIES", "ExportFamily", "GraphSpec", "Smoothing"]

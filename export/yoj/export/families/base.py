@@ -24,6 +24,19 @@ MAX_PIXELS = 178_956_970
 
 
 @dataclass(frozen=True)
+class Smoothing:
+    """Channels of the scorer that may be divided by factors where they arise and multiplied by them where they are
+    used, which changes no score."""
+
+    source: str
+    """Module whose last dimension they are: a norm, or a projection."""
+    consumers: tuple[str, ...]
+    """Projections that read them, and nothing else does."""
+    columns: tuple[int, int] | None = None
+    """Which of the source's outputs they are; None for all."""
+
+
+@dataclass(frozen=True)
 class GraphSpec:
     """One graph: the module that is traced, and what goes in and out."""
 
@@ -42,13 +55,16 @@ class GraphSpec:
     """Axis letter -> number that its size is always a multiple of."""
 
     def in_precision(self, dtype: torch.dtype) -> nn.Module:
-        """The module with parameters of this type on the meta device; what no tensor of the backbone holds keeps its
-        own: rotary frequencies and the value head are float32 in every precision."""
+        """The module with parameters of this type on the meta device. What no tensor of the backbone holds keeps its
+        own: rotary frequencies and the value head are float32 in every precision; so do 8-bit weights."""
         self.module.to(dtype)
-        for name, value in self.constants.items():
-            owner, _, leaf = name.rpartition(".")
-            own = nn.Parameter(torch.empty(value.shape, dtype=value.dtype, device="meta"), requires_grad=False)
-            setattr(self.module.get_submodule(owner), leaf, own)
+        own = {name: value.dtype for name, value in self.constants.items()}
+        own |= {name: plan.change.dtype(dtype) for name, plan in self.plans.items()}
+        for name, parameter in list(self.module.named_parameters()):
+            if parameter.dtype != own.get(name, dtype):
+                owner, _, leaf = name.rpartition(".")
+                empty = torch.empty(parameter.shape, dtype=own[name], device="meta")
+                setattr(self.module.get_submodule(owner), leaf, nn.Parameter(empty, requires_grad=False))
         return self.module
 
 
@@ -75,6 +91,10 @@ class ExportFamily(Protocol):
 
     def graphs(self) -> list[GraphSpec]:
         """The graphs of a bundle. Their modules are on the meta device: they take no memory and have no values."""
+        ...
+
+    def smoothing(self) -> list[Smoothing]:
+        """Where factors may move from the inputs of the trunk's matrices into what makes those inputs."""
         ...
 
     def stock_model(self) -> nn.Module | None:

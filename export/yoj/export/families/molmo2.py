@@ -40,7 +40,7 @@ from ..modules import (
     widen,
 )
 from ..weights import TensorPlan
-from .base import MAX_IMAGES, MAX_PIXELS, MAX_RESPONSES, GraphSpec
+from .base import MAX_IMAGES, MAX_PIXELS, MAX_RESPONSES, GraphSpec, Smoothing
 from .molmo2_config import TextConfig, VisionConfig, read_config
 
 MAX_FRAMES = 16
@@ -341,6 +341,17 @@ class Molmo2:
     def graphs(self) -> list[GraphSpec]:
         """``vision``, ``scorer.joint`` and ``scorer.segmented``."""
         return [self._vision_graph(), self._scorer_graph(segmented=False), self._scorer_graph(segmented=True)]
+
+    def smoothing(self) -> list[Smoothing]:
+        """Both norms of each block, and the half of ``ff_proj`` that the gate multiplies."""
+        groups: list[Smoothing] = []
+        for number in range(self.text.num_hidden_layers):
+            block = f"blocks.{number}"
+            groups.append(Smoothing(f"{block}.attn_norm", (f"{block}.self_attn.att_proj",)))
+            groups.append(Smoothing(f"{block}.ff_norm", (f"{block}.mlp.ff_proj",)))
+            up = (0, self.text.intermediate_size)
+            groups.append(Smoothing(f"{block}.mlp.ff_proj", (f"{block}.mlp.ff_out",), up))
+        return groups
 
     def _vision_graph(self) -> GraphSpec:
         with torch.device("meta"):

@@ -40,7 +40,7 @@ from ..modules import (
     widen,
 )
 from ..weights import TensorPlan
-from .base import MAX_IMAGES, MAX_PIXELS, MAX_RESPONSES, GraphSpec
+from .base import MAX_IMAGES, MAX_PIXELS, MAX_RESPONSES, GraphSpec, Smoothing
 from .qwen3_vl_config import TextConfig, VisionConfig, read_config
 
 MAX_TOKENS = 32_768
@@ -369,6 +369,18 @@ class Qwen3VL:
     def graphs(self) -> list[GraphSpec]:
         """``vision``, ``scorer.joint`` and ``scorer.segmented``."""
         return [self._vision_graph(), self._scorer_graph(segmented=False), self._scorer_graph(segmented=True)]
+
+    def smoothing(self) -> list[Smoothing]:
+        """Both norms of each layer, and ``up_proj``, which the gate multiplies."""
+        groups: list[Smoothing] = []
+        for number in range(self.text.num_hidden_layers):
+            layer = f"layers.{number}"
+            attention = tuple(f"{layer}.self_attn.{name}_proj" for name in "qkv")
+            groups.append(Smoothing(f"{layer}.input_layernorm", attention))
+            mlp = tuple(f"{layer}.mlp.{name}_proj" for name in ("gate", "up"))
+            groups.append(Smoothing(f"{layer}.post_attention_layernorm", mlp))
+            groups.append(Smoothing(f"{layer}.mlp.up_proj", (f"{layer}.mlp.down_proj",)))
+        return groups
 
     def _features(self) -> dict[str, tuple[int | str, ...]]:
         """Outputs of the vision graph, which are inputs of the scorer graphs."""

@@ -136,10 +136,11 @@ def open_onnxruntime(bundle: Bundle, engine: Engine, threads: int | None) -> Onn
         EngineError: ONNX Runtime is not installed, or refuses a graph.
     """
     ort = load_onnxruntime("ort")
-    if engine.precision == "bfloat16":
+    if engine.arithmetic == "bfloat16":
+        other = "float32" if bundle.manifest.provenance.float16_overflow else "float16 or float32"
         raise EngineError(
             f"ONNX Runtime's CPU kernels have no bfloat16, and {bundle.path} is in bfloat16. Use the engine "
-            "onnxruntime-cuda on a GPU, or export the checkpoint with --precision float16 or float32."
+            f"onnxruntime-cuda on a GPU, or export the checkpoint with --precision {other}."
         )
     cores = os.cpu_count() or 1
     if threads is not None and not (isinstance(threads, int) and 1 <= threads <= cores):  # pyright: ignore[reportUnnecessaryIsInstance]
@@ -148,6 +149,8 @@ def open_onnxruntime(bundle: Bundle, engine: Engine, threads: int | None) -> Onn
     options.intra_op_num_threads = threads or 0
     # Threads that spin between runs take the cores from tokenising and preprocessing the next request.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    if engine.precision == "fp8":  # there are no kernels to fuse it for; what tries fails
+        options.add_session_config_entry("session.disable_quant_qdq", "1")
 
     def make(file: str) -> Any:
         return ort.InferenceSession(file, options, providers=["CPUExecutionProvider"])

@@ -22,6 +22,8 @@ def select(bundle: Bundle, engine: str | None, precision: str | None) -> Engine:
     Raises:
         EngineError: the bundle has none, or none for this GPU, or there is no GPU to choose for.
     """
+    if engine not in (None, "onnxruntime", CUDA, "tensorrt", "tensorrt-rtx"):
+        raise EngineError(f"There is no engine {engine!r}; there are onnxruntime, {CUDA}, tensorrt and tensorrt-rtx.")
     if engine == CUDA:
         return msgspec.structs.replace(bundle.engine("onnxruntime", precision), engine=CUDA)
     first = bundle.engine(engine, precision)
@@ -43,14 +45,14 @@ def check_loadable(bundle: Bundle, entry: Engine, version: str, capability: tupl
     """What the manifest says of the plans, where they were built for what is here.
 
     Args:
-        bundle: opened, so its files are known to be those that the manifest lists.
+        bundle: opened; the plans themselves are checked here.
         entry: of a TensorRT engine.
         version: of the installed library.
         capability: of the GPU.
 
     Raises:
-        EngineError: built by another release, for another GPU, or from other graphs; all are listed, with the command
-            that builds the plans again.
+        EngineError: built by another release, for another GPU, or from other graphs, or changed since; all are listed,
+            with the command that builds the plans again.
     """
     command = rebuild_command(bundle, entry, capability)
     plans = entry.plans
@@ -71,6 +73,7 @@ def check_loadable(bundle: Bundle, entry: Engine, version: str, capability: tupl
         for name, digest in plans.onnx.items()
         if name in files and files[name].sha256 != digest
     ]
+    problems += bundle.problems(graph.file for graph in entry.graphs.values())
     if problems:
         raise EngineError(
             f"The plans of {entry.engine} {entry.precision} in {bundle.path} cannot be used:\n  "

@@ -1,0 +1,184 @@
+"""Which matrices a graph has in 8 or 4 bits, and the factors that make their inputs easier: a plan, and its use."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from .errors import CheckpointError
+from .families import GraphSpec, Smoothing
+from .modules import Projection
+from .quantised import (
+    LARGEST,
+    STORED,
+    BlockProjection,
+    Change,
+    QuantisedEmbedding,
+    QuantisedProjection,
+    Scheme,
+)
+from .weights import TensorPlan
+
+PLAN, FACTORS = "plan.json", "plan.safetensors"
+EMBEDDING = "embedding"
+RANGE = "range."
+"""Before the name of a matrix: largest magnitude of its inputs, where the scheme is static."""
+
+
+class Quantisation(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
+    """A plan, ``plan.json``; the factors are beside it in ``plan.safetensors``."""
+
+    schema_version: int = 1
+    scheme: Scheme
+    layers: tuple[str, ...]
+    """Matrices of the scorer, by the names of their modules."""
+    embeddings: bool = False
+    """Whether the embedding table has 8-bit rows."""
+    checkpoint: dict[str, str]
+    """Its files, ``folder/name`` -> SHA-256: the plan is for this checkpoint and no other."""
+    about: dict[str, Any] = {}
+    """How it was found: samples, budget, what was measured."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A plan with its tensors."""
+
+    said: Quantisation
+    factors: dict[str, torch.Tensor]
+    """Source of a `Smoothing` -> float32 factors of its channels, and `RANGE` + matrix -> a number."""
+
+
+def read_plan(folder: Path) -> Plan:
+    """Read a plan.
+
+    Raises:
+        CheckpointError: it is missing, damaged or of another version.
+    """
+    file = folder / PLAN
+    try:
+        said = msgspec.json.decode(file.read_bytes(), type=Quantisation)
+        tensors = load_file(folder / FACTORS) if (folder / FACTORS).is_file() else {}
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError, ValueError) as error:
+        raise CheckpointError(f"{file} is no plan: {error}. Make one with yoj-calibrate plan.") from error
+    if said.schema_version != 1:
+        raise CheckpointError(f"{file} has schema version {said.schema_version}, this yoj reads 1. Upgrade yoj.")
+    return Plan(said, tensors)
+
+
+def write_plan(plan: Plan, folder: Path) -> None:
+    """Write a plan; the folder is made."""
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file({name: value.contiguous() for name, value in plan.factors.items()}, folder / FACTORS)
+    (folder / PLAN).write_bytes(encode_plan(plan))
+
+
+def encode_plan(plan: Plan) -> bytes:
+    """``plan.json``."""
+    return msgspec.json.format(msgspec.json.encode(plan.said), indent=1) + b"\n"
+
+
+def quantise_graphs(specs: Sequence[GraphSpec], smoothing: Sequence[Smoothing], plan: Plan) -> list[GraphSpec]:
+    """The graphs with the plan's matrices in 8 or 4 bits; the vision graph stays as it is.
+
+    Args:
+        specs: of a family, fresh: their modules are changed.
+        smoothing: of the same family.
+        plan: for this checkpoint.
+
+    Raises:
+        CheckpointError: the plan names a matrix that the model has not, or factors of another size.
+    """
+    return [spec if spec.role == "vision" else _quantise(spec, smoothing, plan) for spec in specs]
+
+
+def _quantise(spec: GraphSpec, smoothing: Sequence[Smoothing], plan: Plan) -> GraphSpec:
+    changes = _smooth(spec, smoothing, plan)
+    scheme, constants = plan.said.scheme, dict(spec.constants)
+    plans = {name: _changed(of, changes.get(name.removesuffix(".weight"))) for name, of in spec.plans.items()}
+    for name in plan.said.layers:
+        layer = matrices(spec).get(name)
+        if layer is None:
+            raise CheckpointError(f"The plan names the matrix {name}, which {spec.role} has not. Make a new plan.")
+        change = replace(changes.get(name, Change(factors=plan.factors)), stored=STORED[scheme])
+        of = spec.plans[f"{name}.weight"]
+        plans[f"{name}.weight"] = replace(of, change=change)
+        plans[f"{name}.weight_scale"] = replace(of, change=replace(change, scale=True))
+        with torch.device("meta"):
+            kind = BlockProjection if scheme.endswith("weights") else QuantisedProjection
+            quantised = kind(layer.weight.shape[0], layer.weight.shape[1], scheme)
+        _replace(spec.module, name, quantised)
+        if isinstance(quantised, QuantisedProjection):
+            constants[f"{name}.input_scale"] = _input_scale(name, quantised, plan)
+    if plan.said.embeddings:
+        plans |= _quantise_table(spec, plan)
+    return replace(spec, plans=plans, constants=constants)
+
+
+def matrices(spec: GraphSpec) -> dict[str, Projection]:
+    """The matrices of a scorer's trunk that may be quantised, by the names of their modules."""
+    found = {name: module for name, module in spec.module.named_modules() if isinstance(module, Projection)}
+    return {name: module for name, module in found.items() if f"{name}.weight" in spec.plans and module.bias is None}
+
+
+def _smooth(spec: GraphSpec, smoothing: Sequence[Smoothing], plan: Plan) -> dict[str, Change]:
+    """Module -> how its weights take the factors."""
+    changes: dict[str, Change] = {}
+    for group in smoothing:
+        factors = plan.factors.get(group.source)
+        if factors is None:
+            continue
+        width = spec.module.get_submodule(group.consumers[0]).get_parameter("weight").shape[0]
+        if tuple(factors.shape) != (width,):
+            raise CheckpointError(
+                f"The plan has factors {list(factors.shape)} for {group.source}, the model {width} channels. Make a "
+                "new plan."
+            )
+        over = f"{group.source} over"
+        outputs = spec.module.get_submodule(group.source).get_parameter("weight").shape[-1]
+        start, stop = group.columns or (0, outputs)
+        divisors = torch.ones(outputs)
+        divisors[start:stop] = factors
+        tensors = plan.factors | {over: divisors}
+        source = changes.get(group.source, Change())
+        changes[group.source] = replace(source, over=over, factors=source.factors | tensors)
+        for name in group.consumers:
+            change = changes.get(name, Change())
+            changes[name] = replace(change, times=group.source, factors=change.factors | tensors)
+    return changes
+
+
+def _changed(of: TensorPlan, change: Change | None) -> TensorPlan:
+    return of if change is None else replace(of, change=change)
+
+
+def _input_scale(name: str, layer: QuantisedProjection, plan: Plan) -> torch.Tensor:
+    if not layer.static:
+        return torch.tensor(1.0 / LARGEST[layer.stored])
+    if RANGE + name not in plan.factors:
+        raise CheckpointError(f"The plan is static and has no range for {name}. Make a new plan.")
+    return plan.factors[RANGE + name].float().reshape(()) / LARGEST[layer.stored]
+
+
+def _quantise_table(spec: GraphSpec, plan: Plan) -> dict[str, TensorPlan]:
+    table = spec.module.get_submodule(EMBEDDING)
+    rows, width = table.get_parameter("weight").shape
+    with torch.device("meta"):
+        _replace(spec.module, EMBEDDING, QuantisedEmbedding(rows, width))
+    of, change = spec.plans[f"{EMBEDDING}.weight"], Change("int8", rows=True, factors=plan.factors)
+    return {
+        f"{EMBEDDING}.weight": replace(of, change=change),
+        f"{EMBEDDING}.weight_scale": replace(of, change=replace(change, scale=True)),
+    }
+
+
+def _replace(module: nn.Module, name: str, by: nn.Module) -> None:
+    owner, _, leaf = name.rpartition(".")
+    module.get_submodule(owner).add_module(leaf, by)
