@@ -11,7 +11,7 @@ from torch import nn
 
 from yoj.runtime.batch import Prepared
 from yoj.runtime.families import Family
-from yoj.runtime.jsonl import Settings, parse_line, read_lines
+from yoj.runtime.jsonl import read_requests
 from yoj.runtime.request import Request
 
 from .checkpoint import Checkpoint
@@ -57,14 +57,10 @@ def read_samples(file: Path) -> list[Request]:
     """The first requests of a file of JSON lines, as ``yoj-score`` reads it.
 
     Raises:
-        CheckpointError: a line is not a request, or none of them shows anything.
+        RequestError: a line is not a request.
+        CheckpointError: none of them shows anything.
     """
-    requests: list[Request] = []
-    for line in read_lines(file.read_bytes())[:READ]:
-        found = parse_line(line, Settings(file.parent))
-        if not isinstance(found, Request):
-            raise CheckpointError(f"{file}, line {line.number}: {found}")
-        requests.append(found)
+    requests = list(read_requests(file, READ).values())
     if not any(request.images or request.video for request in requests):
         raise CheckpointError(f"{file}: none of the first {READ} requests has an image or a video. Give one that has.")
     return requests
