@@ -28,7 +28,7 @@ USUAL = (128, 512)
 """The range that published recipes use."""
 FEWEST = 64
 POOL = 4
-"""Requests that are packed to know their length, for each that is chosen: packing a whole training set takes hours."""
+"""Requests that are packed to know their length, for each that is chosen."""
 SHOWN = 8
 """Lines that an error names."""
 
@@ -48,7 +48,7 @@ class Sample:
     @property
     def stratum(self) -> tuple[int, Medium, int]:
         """N, medium, and the power of two at or below L."""
-        return len(self.request.responses), medium_of(self.request), self.tokens.bit_length() - 1
+        return _stratum(self.request, self.tokens)
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,8 @@ def choose(file: Path, held_out: Sequence[Path], count: int, seed: int, measure:
     require_disjoint(file, requests, {other: read_requests(other) for other in held_out})
     distinct = _distinct(file, requests)
     draw = random.Random(seed)
-    cells = {line: (len(request.responses), medium_of(request)) for line, request in distinct.items()}
+    # Characters stand in for tokens here: packing a whole training set takes hours.
+    cells = {line: _stratum(request, _characters(request)) for line, request in distinct.items()}
     pool = stratified(cells, POOL * count, draw)
     samples = _measured(file, {line: distinct[line] for line in pool}, measure)
     chosen = stratified({line: sample.stratum for line, sample in samples.items()}, count, draw)
@@ -197,6 +198,14 @@ def advice(chosen: int, wanted: int) -> str | None:
     if chosen > USUAL[1]:
         return f"{few} are more than the usual {USUAL[0]} to {USUAL[1]}; time grows with them, accuracy seldom does."
     return None
+
+
+def _stratum(request: Request, length: int) -> tuple[int, Medium, int]:
+    return len(request.responses), medium_of(request), length.bit_length() - 1
+
+
+def _characters(request: Request) -> int:
+    return len(request.prompt) + sum(map(len, request.responses))
 
 
 def _distinct(file: Path, requests: Mapping[int, Request]) -> dict[int, Request]:
