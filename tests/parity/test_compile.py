@@ -352,8 +352,8 @@ def test_what_a_killed_run_left_is_named_by_the_next(copy):
 
 
 def test_the_profiles_that_are_built_are_printed_and_letters_that_no_graph_has(copy):
-    said = notes_of(order(copy, profiles=[parse_profile("B=1:1:1,L=16:32:9999,N=2:2:4,D=1:2:3")]))
-    assert any(note.startswith("scorer.joint: ") and "L 16/32/9999" not in note for note in said)
+    said = notes_of(order(copy, profiles=[parse_profile("B=1:1:1,L=16:32:99999,N=2:2:4,D=1:2:3")]))
+    assert any(note.startswith("scorer.joint: ") and "L 16/32/99999" not in note for note in said)
     assert "no graph of this bundle has D: left out" in said
 
 

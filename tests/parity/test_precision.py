@@ -27,7 +27,7 @@ from yoj.export.errors import CheckpointError, OutputError
 from yoj.export.fidelity import GRID, THRESHOLDS, make_requests, make_samples
 from yoj.export.precision import overflowing_layers, prepare_samples, read_samples
 from yoj.export.traced import materialise, stream
-from yoj.runtime import EngineError, Scorer
+from yoj.runtime import EngineError, RequestError, Scorer
 from yoj.runtime.bundle import Bundle
 from yoj.runtime.prepare import Preparer, rules_of
 
@@ -237,7 +237,7 @@ def test_samples_of_ones_own_are_read_as_requests(tmp_path):
     with pytest.raises(CheckpointError, match="none of the first 16 requests has an image or a video"):
         read_samples(file)
     file.write_text('{"prompt": "What?"}\n', "utf-8")
-    with pytest.raises(CheckpointError, match=r"samples\.jsonl, line 1: not a request"):
+    with pytest.raises(RequestError, match=r"samples\.jsonl, line 1: not a request"):
         read_samples(file)
     file.write_text("\n", "utf-8")
     with pytest.raises(CheckpointError, match=r"samples\.jsonl is empty"):

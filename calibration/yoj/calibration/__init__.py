@@ -1,1 +1,1 @@
-"""Samples become statistics, and statistics a plan of which layers run in 8 bits. Nothing is here yet."""
+"""Samples become statistics, and statistics a plan of which layers run in 8 bits."""

@@ -192,6 +192,11 @@ def open_scorer(bundle: Bundle, checkpoint: Checkpoint, family: ExportFamily, en
     return Scorer(bundle, in_its_place, TracedSession.load(checkpoint, family.graphs(), entry.precision))
 
 
+def checkpoint_hashes(checkpoint: Checkpoint) -> dict[str, str]:
+    """SHA-256 of every file of a checkpoint, by folder and name."""
+    return {_relative(file): sha256(file) for file in checkpoint.files()}
+
+
 def provenance_differences(manifest: m.Manifest, checkpoint: Checkpoint) -> list[str]:
     """Files of a checkpoint that are not those that a bundle was made from, by content."""
     made_from = manifest.provenance.checkpoint
@@ -334,7 +339,7 @@ def _describe(checkpoint: Checkpoint, family: ExportFamily, recipe: Recipe, layo
 def _provenance(checkpoint: Checkpoint, overflow: dict[str, float] | None) -> m.Provenance:
     versions = {name: _version(name) for name in LIBRARIES}
     return m.Provenance(
-        checkpoint={_relative(file): sha256(file) for file in checkpoint.files()},
+        checkpoint=checkpoint_hashes(checkpoint),
         libraries={name: version for name, version in versions.items() if version},
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         float16_overflow=overflow,

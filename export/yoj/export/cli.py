@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-import logging
-import os
 import signal
 import sys
 import time
@@ -19,6 +16,8 @@ from yoj.runtime.cli import readable_errors
 from yoj.runtime.engines import OPENERS
 from yoj.runtime.errors import BundleError
 from yoj.runtime.manifest import Manifest, encode
+
+from .options import checkpoint_options, prepare_libraries
 
 EPILOG = """\b
 Examples:
@@ -55,41 +54,9 @@ def main() -> None:
 
 
 @main.command()
-@click.argument("checkpoints", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option(
-    "--base",
-    type=click.Path(path_type=Path),
-    help="Folder of the base model under LoRA adapters.  [default: the one that the adapter names]",
-)
-@click.option(
-    "--layout",
-    required=True,
-    type=click.Choice(["assistant", "user"]),
-    help="Turn in which the responses stood in training; the published training code uses "
-    "assistant, its README's inference example user. Rankings differ.",
-)
+@checkpoint_options
 @click.option(
     "--out", required=True, type=click.Path(path_type=Path), help="Folder of the bundle, for example judge.yoj."
-)
-@click.option(
-    "--mode",
-    type=click.Choice(["joint", "isolated"]),
-    help="How the model was trained: joint, all responses in one sequence, or isolated, one response at a time "
-    "(a classic reward model). Both can be asked for when scoring.  "
-    "[default: what reward_model_config.json says, else joint]",
-)
-@click.option(
-    "--hidden-state",
-    type=click.Choice(["post_norm", "pre_norm"]),
-    help="Whether the head was trained on the trunk's output after or before its final norm; needed for Qwen3-VL, "
-    "where training with transformers 4.57 gave pre_norm and with 5.x post_norm.  "
-    "[default: what reward_model_config.json says, else post_norm for Molmo2]",
-)
-@click.option(
-    "--video-expansion",
-    type=click.Choice(["flat", "nested"]),
-    help="Whether a video's outer vision markers were replaced in training (flat, transformers 4.57) or stayed "
-    "around its frames (nested, 5.x); for Qwen3-VL.  [default: what reward_model_config.json says, else flat]",
 )
 @click.option(
     "--precision",
@@ -146,7 +113,7 @@ def build(
     Ends with a comparison of the written bundle with the PyTorch reference; where they disagree, no bundle is left.
     """
     with readable_errors():
-        _prepare_libraries()
+        prepare_libraries()
         from .build import Recipe
         from .build import build as run
         from .checkpoint import Training
@@ -189,7 +156,7 @@ def inspect(bundle: Path, as_json: bool) -> None:
 def verify(bundle: Path, checkpoints: tuple[Path, ...], base: Path | None, engine: str | None) -> None:
     """Compare the scores of BUNDLE with those of its checkpoint in PyTorch."""
     with readable_errors():
-        _prepare_libraries()
+        prepare_libraries()
         from .build import open_family, open_scorer, provenance_differences
         from .checkpoint import Checkpoint, Training
         from .fidelity import measure, require
@@ -334,14 +301,3 @@ def _headroom(manifest: Manifest) -> str:
     if overflow is None:
         return "not looked at"
     return "holds all layers of the samples" if not overflow else f"may not hold {len(overflow)} layers: see --json"
-
-
-def _prepare_libraries() -> None:
-    """Say what is missing, and keep the screen for what this command says; nothing is ever downloaded."""
-    missing = [name for name in ("torch", "transformers", "onnxscript") if importlib.util.find_spec(name) is None]
-    if missing:
-        raise click.ClickException(f"{', '.join(missing)} is not installed. Run: pip install 'yoj[export]'")
-    os.environ.setdefault("HF_HUB_OFFLINE", "1")
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    logging.getLogger("torch").setLevel(logging.ERROR)

@@ -13,7 +13,7 @@ from torch import nn
 from yoj.runtime.batch import Prepared
 from yoj.runtime.errors import YojError
 from yoj.runtime.families import Family
-from yoj.runtime.jsonl import Settings, parse_line, read_lines
+from yoj.runtime.jsonl import read_requests
 from yoj.runtime.prepare import Preparer
 from yoj.runtime.request import Request
 
@@ -81,14 +81,10 @@ def read_samples(file: Path) -> dict[int, Request]:
     """The first requests of a file of JSON lines by the number of their line, as ``yoj-score`` reads it.
 
     Raises:
-        CheckpointError: a line is not a request, or none of them shows anything.
+        RequestError: a line is not a request.
+        CheckpointError: none of them shows anything.
     """
-    requests: dict[int, Request] = {}
-    for line in read_lines(file.read_bytes())[:READ]:
-        found = parse_line(line, Settings(file.parent))
-        if not isinstance(found, Request):
-            raise CheckpointError(f"{file}, line {line.number}: {found}")
-        requests[line.number] = found
+    requests = read_requests(file, READ)
     if not requests:
         raise CheckpointError(f"{file} is empty: give requests in JSON lines, as yoj-score reads them.")
     if not any(request.images or request.video for request in requests.values()):

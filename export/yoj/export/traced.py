@@ -11,6 +11,7 @@ from torch import nn
 
 from yoj.runtime.batch import Prepared, scorer_inputs
 from yoj.runtime.families import Arrays, Family
+from yoj.runtime.manifest import Mode
 
 from .checkpoint import Checkpoint
 from .families import GraphSpec
@@ -48,21 +49,26 @@ class TracedSession:
         return {name: output.numpy() for name, output in zip(spec.outputs, outputs, strict=True)}
 
     def score(self, batch: Sequence[Prepared], runtime: Family) -> Arrays:
-        """Outputs of the joint scorer, each [B, N], for requests that the runtime prepared for joint reading.
+        """Outputs of the scorer, each [B, N].
 
         Args:
-            batch: the requests.
+            batch: requests that the runtime prepared, all in one mode, which says which scorer runs.
             runtime: the runtime's family, which turns them into arrays.
         """
         media = {key: medium for prepared in batch for key, medium in zip(prepared.keys, prepared.media, strict=True)}
         features = {key: self.run("vision", runtime.vision_inputs([medium])) for key, medium in media.items()}
         outputs = self.specs["vision"].outputs
         none = {name: np.zeros((1, int(axes[-1])), np.float32) for name, axes in outputs.items()}
-        return self.run("scorer.joint", none | scorer_inputs(batch, runtime, features))
+        return self.run(scorer_role(batch[0].mode), none | scorer_inputs(batch, runtime, features))
 
     def close(self) -> None:
         """Forget the weights."""
         self._modules.clear()
+
+
+def scorer_role(mode: Mode) -> str:
+    """The graph that scores in a mode."""
+    return "scorer.joint" if mode == "joint" else "scorer.segmented"
 
 
 def materialise(spec: GraphSpec, checkpoint: Checkpoint, dtype: torch.dtype = torch.float32) -> nn.Module:

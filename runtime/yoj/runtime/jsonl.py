@@ -205,6 +205,21 @@ def _score_chunk(scorer: Scorer, chunk: Sequence[Numbered], settings: Settings) 
     return [next(judgements) if isinstance(request, Request) else request for request in parsed]
 
 
+def read_requests(file: Path, most: int | None = None) -> dict[int, Request]:
+    """The requests of a file, or the first ``most`` of them, by line number. Media are not opened.
+
+    Raises:
+        RequestError: naming the file and the first line that is not a request.
+    """
+    requests: dict[int, Request] = {}
+    for line in read_lines(file.read_bytes())[:most]:
+        found = parse_line(line, Settings(file.parent))
+        if not isinstance(found, Request):
+            raise RequestError(f"{file}, line {line.number}: {found}")
+        requests[line.number] = found
+    return requests
+
+
 def parse_line(line: Numbered, settings: Settings) -> Request | YojError:
     """The request of a line, or what is wrong with it."""
     try:

@@ -76,7 +76,7 @@ def load_video(
         if fps is not None:
             raise MediaError(f"fps is for a folder or list of frames; {video} has a frame rate of its own.")
         return _read_file(Path(video), limits, sample)
-    sources = _folder(Path(video)) if isinstance(video, str | os.PathLike) else list(video)
+    sources = frame_files(Path(video)) if isinstance(video, str | os.PathLike) else list(video)
     if not sources:
         raise MediaError("The video has no frames; give at least one.")
     chosen = evenly(len(sources), limits.frames)
@@ -92,7 +92,12 @@ def evenly(total: int, most: int) -> list[int]:
     return [round(j * (total - 1) / (most - 1)) for j in range(most)] if most > 1 else [0]
 
 
-def _folder(folder: Path) -> list[Path]:
+def frame_files(folder: Path) -> list[Path]:
+    """The frames of a folder, in their order.
+
+    Raises:
+        MediaError: there are none.
+    """
     files = [path for path in folder.iterdir() if path.suffix.lower() in FRAME_ENDINGS]
     files.sort(key=lambda path: [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", path.name)])
     if not files:

@@ -1,0 +1,241 @@
+"""The pass over the reference that gathers statistics: batch after batch, saved after each.
+
+Shapes: B rows, L tokens, T tokens of a batch that are no padding; S, I and H as in `yoj.calibration.statistics`.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from yoj.export.build import checkpoint_hashes, open_family
+from yoj.export.checkpoint import Checkpoint
+from yoj.export.families import ExportFamily, GraphSpec
+from yoj.export.layout import render_layout
+from yoj.export.modules import Projection
+from yoj.export.traced import TracedSession, materialise, scorer_role, stream
+from yoj.runtime.batch import Prepared, batches_by_length
+from yoj.runtime.engines.onnxruntime import free_memory
+from yoj.runtime.manifest import LayoutName
+from yoj.runtime.packing import Pack
+from yoj.runtime.prepare import Preparer, Rules
+from yoj.runtime.scorer import BATCH_TOKENS
+
+from . import ranges
+from .errors import StatisticsError
+from .samples import Sample
+from .statistics import (
+    KINDS,
+    SCHEMA_VERSION,
+    TENSORS,
+    About,
+    Kind,
+    LayerStatistics,
+    Statistics,
+    differences,
+    load,
+    save,
+)
+
+ROOM = 2
+"""Free memory for each byte of weights with which a graph is taken into memory as a whole."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """What is calibrated, and how its requests are packed."""
+
+    checkpoint: Checkpoint
+    family: ExportFamily
+    preparer: Preparer
+
+    @classmethod
+    def open(cls, checkpoint: Checkpoint, layout: LayoutName) -> Model:
+        """Check the tensors and load the tokenizer; weights are read later.
+
+        Args:
+            checkpoint: in the mode that it says it was trained in, or else joint.
+            layout: the turn of the responses.
+
+        Raises:
+            CheckpointError: see `yoj.export.build.open_family`.
+        """
+        family = open_family(checkpoint)
+        rendered = render_layout(checkpoint, layout, family.markup())
+        mode = checkpoint.training.trained_mode or "joint"
+        rules = Rules(checkpoint.family, rendered, family.limits, family.preprocessing(), mode)
+        with tempfile.TemporaryDirectory() as folder:
+            checkpoint.tokenizer.save(f"{folder}/tokenizer.json")
+            preparer = Preparer(rules, Path(folder) / "tokenizer.json")
+        return cls(checkpoint, family, preparer)
+
+    def about(self) -> About:
+        """Of statistics that nothing is in yet. Reads every file of the checkpoint."""
+        rules = self.preparer.rules
+        return About(
+            schema_version=SCHEMA_VERSION,
+            family=rules.family,
+            mode=rules.trained_mode,
+            layout=rules.layout,
+            checkpoint=checkpoint_hashes(self.checkpoint),
+            bins=(ranges.LOWEST, ranges.HIGHEST, ranges.MANTISSA_BITS),
+        )
+
+
+def collect(model: Model, samples: Sequence[Sample], folder: Path, advance: Callable[[int], None]) -> Statistics:
+    """Gather statistics of the samples, or go on where a run into the same folder stopped.
+
+    Numbers are the same as without the interruption: batches depend on the samples alone, and are in as a whole or
+    not at all. Memory holds a batch and the largest layer, or the whole model where twice as much is free.
+
+    Args:
+        model: that takes them in.
+        samples: one at least.
+        folder: for the result; `yoj.calibration.statistics.save` says what is in it.
+        advance: called with the number of samples that are in, those of an earlier run first.
+
+    Raises:
+        StatisticsError: the folder holds those of another model or of other samples, or a value is NaN or infinite.
+    """
+    statistics = _begin(model, samples, folder)
+    done = set(statistics.about.samples)
+    advance(len(done))
+    session = TracedSession(model.family, lambda spec: _load(spec, model.checkpoint))
+    recorder = None
+    for group in batches_by_length([sample.tokens for sample in samples], [1] * len(samples), BATCH_TOKENS):
+        batch = [samples[index] for index in group if samples[index].digest not in done]
+        if not batch:
+            continue
+        recorder = recorder or Recorder(session.module(scorer_role(model.preparer.rules.trained_mode)))
+        prepared = [model.preparer.prepare(sample.request) for sample in batch]
+        recorder.begin(kinds_of(prepared, model.preparer.rules.layout.separator_id))
+        session.score(prepared, model.preparer.family)
+        _check(recorder.layers, batch)
+        statistics = statistics.with_batch(recorder.layers, recorder.tokens, [sample.digest for sample in batch])
+        save(statistics, folder)
+        advance(len(batch))
+    session.close()
+    return statistics
+
+
+def kinds_of(batch: Sequence[Prepared], separator_id: int) -> NDArray[np.int64]:
+    """The kind of each position, by its place in `KINDS`, -1 for padding; int64 [B, L]."""
+    rows = [position_kinds(pack, separator_id) for prepared in batch for pack in prepared.packs]
+    kinds_BL = np.full((len(rows), max(map(len, rows))), -1, np.int64)
+    for kinds_L, row in zip(kinds_BL, rows, strict=True):
+        kinds_L[: len(row)] = row
+    return kinds_BL
+
+
+def position_kinds(pack: Pack, separator_id: int) -> NDArray[np.int64]:
+    """The kind of each token, by its place in `KINDS`; int64 [L].
+
+    A response reaches from its first token to the one that is scored: the text between a separator and its neighbours
+    belongs to the responses.
+    """
+    kinds_L = np.full(len(pack.input_ids_L), KINDS.index("prompt"), np.int64)
+    for start, end in zip(pack.response_start_N, pack.response_end_N, strict=True):
+        kinds_L[start : end + 1] = KINDS.index("response")
+    kinds_L[pack.input_ids_L == separator_id] = KINDS.index("separator")
+    return kinds_L
+
+
+class Recorder:
+    """Gathers what goes into every linear layer of a scorer while it runs; the value head's are left out."""
+
+    def __init__(self, scorer: nn.Module):
+        """Watch a scorer from now on; see `begin`."""
+        self.layers: dict[str, LayerStatistics] = {}
+        """Of the batch."""
+        self._kinds_T = self._valid_BL = torch.empty(0)
+        self._last: tuple[Any, LayerStatistics] | None = None
+        for name, layer in scorer.named_modules():
+            if isinstance(layer, Projection) and not name.startswith("readout"):
+                layer.register_forward_pre_hook(partial(self._note, name))
+
+    def begin(self, kinds_BL: NDArray[np.int64]) -> None:
+        """Forget the last batch; positions of the next are of these kinds (`kinds_of`)."""
+        self.layers, self._last = {}, None
+        kinds = torch.from_numpy(kinds_BL)
+        self._valid_BL = kinds >= 0
+        self._kinds_T = kinds[self._valid_BL]
+
+    @property
+    def tokens(self) -> dict[Kind, int]:
+        """Positions of each kind in the batch."""
+        counts = torch.bincount(self._kinds_T, minlength=len(KINDS)).tolist()
+        return dict(zip(KINDS, counts, strict=True))
+
+    def _note(self, name: str, _: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+        (x_BLI,) = inputs
+        # Several layers read one tensor: queries, keys and values, or gate and up.
+        if self._last is None or self._last[0] is not x_BLI:
+            self._last = x_BLI, measure(x_BLI[self._valid_BL], self._kinds_T)
+        self.layers[name] = self._last[1]
+
+
+def measure(x_TI: torch.Tensor, kinds_T: torch.Tensor) -> LayerStatistics:
+    """Statistics of some rows.
+
+    Args:
+        x_TI: any float type; counted as float32.
+        kinds_T: int64, places in `KINDS`.
+    """
+    magnitude_TI = x_TI.float().abs()
+    absmax_SI = torch.zeros(len(KINDS), x_TI.shape[1])
+    for kind in range(len(KINDS)):
+        rows = magnitude_TI[kinds_T == kind]
+        if len(rows):
+            absmax_SI[kind] = rows.amax(dim=0)
+    bin_TI = (magnitude_TI.view(torch.int32) >> ranges.SHIFT).sub_(ranges.FIRST).clamp_(0, ranges.BINS - 1)
+    bin_TI += (kinds_T * ranges.BINS).to(torch.int32).unsqueeze(1)
+    counts = torch.bincount(bin_TI.flatten(), minlength=len(KINDS) * ranges.BINS)
+    return LayerStatistics(absmax_SI.numpy(), counts.view(len(KINDS), ranges.BINS).numpy())
+
+
+def _begin(model: Model, samples: Sequence[Sample], folder: Path) -> Statistics:
+    """Empty statistics, or what an earlier run left in the folder."""
+    about, digests = model.about(), {sample.digest for sample in samples}
+    if not (folder / TENSORS).exists():
+        if folder.exists() and any(path.name[0] != "." for path in folder.iterdir()):
+            raise StatisticsError(f"{folder} exists and holds no statistics. Choose another --out.")
+        fresh = Statistics(msgspec.structs.replace(about, waiting=tuple(sorted(digests))), {})
+        save(fresh, folder)
+        return fresh
+    found = load(folder)
+    if problems := differences(found.about, about):
+        raise StatisticsError(
+            f"{folder} holds statistics of another model: {'; '.join(problems)}. Choose another --out."
+        )
+    if other := {*found.about.samples, *found.about.waiting} ^ digests:
+        raise StatisticsError(
+            f"{folder} holds statistics of other samples: {len(other)} are in one of both choices only. Repeat the "
+            "command with the same --samples, --count and --seed, or choose another --out and merge."
+        )
+    return found
+
+
+def _load(spec: GraphSpec, checkpoint: Checkpoint) -> nn.Module:
+    """In memory where there clearly is room, else layer by layer; both compute the same."""
+    need, free = 4 * sum(parameter.numel() for parameter in spec.module.parameters()), free_memory()
+    return (materialise if free is not None and ROOM * need < free else stream)(spec, checkpoint)
+
+
+def _check(layers: dict[str, LayerStatistics], batch: Sequence[Sample]) -> None:
+    for name, layer in layers.items():
+        if not np.isfinite(layer.absmax_SI).all():
+            lines = ", ".join(str(sample.line) for sample in batch)
+            raise StatisticsError(
+                f"What goes into {name} is NaN or infinite in the batch of lines {lines}. Check the checkpoint's "
+                "tensors for NaN with yoj-export verify."
+            )

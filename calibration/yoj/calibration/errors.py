@@ -1,0 +1,13 @@
+"""Errors of calibration. Like those of the runtime, each also is one of Python's own."""
+
+from __future__ import annotations
+
+from yoj.runtime.errors import YojError
+
+
+class SampleError(YojError, ValueError):
+    """Calibration requests that cannot be used, or that are evaluated on as well."""
+
+
+class StatisticsError(YojError, ValueError):
+    """Statistics that are damaged, or that do not belong together."""

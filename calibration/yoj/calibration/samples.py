@@ -1,0 +1,281 @@
+"""Which requests a model is calibrated on: a mix of all that is there, and nothing that it is evaluated on."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+from PIL import Image
+
+from yoj.runtime.errors import YojError
+from yoj.runtime.images import ImageInput
+from yoj.runtime.jsonl import read_requests
+from yoj.runtime.request import Request
+from yoj.runtime.video import VideoInput, frame_files
+
+from .errors import SampleError
+
+Medium: TypeAlias = Literal["none", "image", "images", "video"]
+
+COUNT = 256
+"""Samples where nothing else is said."""
+USUAL = (128, 512)
+"""The range that published recipes use."""
+FEWEST = 64
+POOL = 4
+"""Requests that are packed to know their length, for each that is chosen."""
+SHOWN = 8
+"""Lines that an error names."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A request that is calibrated on."""
+
+    line: int
+    """Of its file."""
+    request: Request
+    digest: str
+    """See `content_hash`."""
+    tokens: int
+    """L of its pack."""
+
+    @property
+    def stratum(self) -> tuple[int, Medium, int]:
+        """N, medium, and the power of two at or below L."""
+        return _stratum(self.request, self.tokens)
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What was chosen of a file."""
+
+    samples: tuple[Sample, ...]
+    """By line."""
+    available: int
+    """Requests that could have been chosen."""
+    repeated: int
+    """Lines that were passed over because an earlier line is the same request."""
+
+
+def medium_of(request: Request) -> Medium:
+    """What a request shows; a video beside images counts as video."""
+    if request.video is not None:
+        return "video"
+    return ("none", "image", "images")[min(len(request.images), 2)]
+
+
+def text_hash(request: Request) -> str:
+    """SHA-256 of prompt and responses, in hexadecimal; the order of the responses does not count."""
+    return _digest([request.prompt.encode(), *sorted(response.encode() for response in request.responses)])
+
+
+def content_hash(request: Request) -> str:
+    """SHA-256 of prompt, responses and the bytes of images and video, in hexadecimal.
+
+    Equal for the same request under other file names, with other rankings, or with its responses in another order. A
+    folder of frames and the list of the same frames are equal.
+
+    Raises:
+        OSError: a file that cannot be read.
+        MediaError: a folder without frames.
+    """
+    images = [_digest(_medium_bytes(image)).encode() for image in request.images]
+    video = [_digest(_medium_bytes(frame)).encode() for frame in _frames(request.video)]
+    return _digest([text_hash(request).encode(), _digest(images).encode(), _digest(video).encode()])
+
+
+def choose(file: Path, held_out: Sequence[Path], count: int, seed: int, measure: Callable[[Request], int]) -> Selection:
+    """Choose calibration requests from a file.
+
+    Args:
+        file: JSON lines, as ``yoj-score`` reads them.
+        held_out: files of requests that are evaluated on.
+        count: how many to choose; all where the file has no more.
+        seed: of the draw. The same file, count and seed give the same samples on every machine.
+        measure: request -> L of its pack.
+
+    Raises:
+        RequestError: a line that is not a request.
+        SampleError: a file without requests, requests that are held out too, or that cannot be packed.
+    """
+    requests = read_requests(file)
+    if not requests:
+        raise SampleError(f"{file} holds no requests. Give a file with one JSON object a line, as yoj-score reads it.")
+    require_disjoint(file, requests, {other: read_requests(other) for other in held_out})
+    distinct = _distinct(file, requests)
+    draw = random.Random(seed)
+    # Characters stand in for tokens here: packing a whole training set takes hours.
+    cells = {line: _stratum(request, _characters(request)) for line, request in distinct.items()}
+    pool = stratified(cells, POOL * count, draw)
+    samples = _measured(file, {line: distinct[line] for line in pool}, measure)
+    chosen = stratified({line: sample.stratum for line, sample in samples.items()}, count, draw)
+    return Selection(tuple(samples[line] for line in chosen), len(distinct), len(requests) - len(distinct))
+
+
+def stratified(strata: Mapping[int, Hashable], count: int, draw: random.Random) -> list[int]:
+    """A draw in which every stratum is represented.
+
+    Each stratum gets one place, the largest first where there are more strata than places, and the other places are
+    shared out in proportion to what is left of each (largest remainders). Within a stratum, chance decides.
+
+    Args:
+        strata: item -> its stratum.
+        count: items to draw; all where there are no more.
+        draw: the source of chance.
+
+    Returns:
+        Items, sorted.
+    """
+    groups: dict[Hashable, list[int]] = {}
+    for item in sorted(strata):
+        groups.setdefault(strata[item], []).append(item)
+    members = sorted(groups.values(), key=lambda group: (-len(group), group[0]))
+    if count >= len(strata):
+        return sorted(strata)
+    places = [int(number < count) for number in range(len(members))]
+    left = [len(group) - place for group, place in zip(members, places, strict=True)]
+    free = count - sum(places)
+    shares = [free * n / max(1, sum(left)) for n in left]
+    places = [place + int(share) for place, share in zip(places, shares, strict=True)]
+    by_remainder = sorted(range(len(members)), key=lambda k: (int(shares[k]) - shares[k], k))
+    for k in by_remainder[: count - sum(places)]:
+        places[k] += 1
+    return sorted(item for group, place in zip(members, places, strict=True) for item in draw.sample(group, place))
+
+
+def require_disjoint(
+    file: Path, requests: Mapping[int, Request], held_out: Mapping[Path, Mapping[int, Request]]
+) -> None:
+    """Refuse requests that are held out for evaluation, by content.
+
+    Args:
+        file: what errors call the requests.
+        requests: by line.
+        held_out: by file and line.
+
+    Raises:
+        SampleError: naming the lines.
+    """
+    texts: dict[str, list[tuple[Path, int, Request]]] = {}
+    for other, theirs in held_out.items():
+        for line, request in theirs.items():
+            texts.setdefault(text_hash(request), []).append((other, line, request))
+    found: list[str] = []
+    for line, request in requests.items():
+        # Media are read only where the texts are equal: those of a whole training set would take long.
+        for other, their_line, theirs in texts.get(text_hash(request), ()):
+            if _hash_of(file, line, request) == _hash_of(other, their_line, theirs):
+                found.append(f"line {line} is line {their_line} of {other} ({_shorten(request.prompt)!r})")
+                break
+    if found:
+        raise SampleError(
+            f"{file} has {len(found)} requests that are held out for evaluation: {_listed(found)}. Accuracy would be "
+            "measured on what the model was calibrated on; take these lines out of one of the files."
+        )
+
+
+def advice(chosen: int, wanted: int) -> str | None:
+    """What to say about the number of samples, or nothing where it is usual.
+
+    Args:
+        chosen: how many there are.
+        wanted: how many were asked for.
+    """
+    few = f"{chosen} samples" if chosen == wanted else f"{chosen} samples, as the file has no more,"
+    if chosen < FEWEST:
+        return (
+            f"{few} are too few: the largest values of rare positions are likely not among them, and would be clipped. "
+            f"Give {USUAL[0]} to {USUAL[1]}."
+        )
+    if chosen < USUAL[0]:
+        return f"{few} are fewer than the usual {USUAL[0]} to {USUAL[1]}."
+    if chosen > USUAL[1]:
+        return f"{few} are more than the usual {USUAL[0]} to {USUAL[1]}; time grows with them, accuracy seldom does."
+    return None
+
+
+def _stratum(request: Request, length: int) -> tuple[int, Medium, int]:
+    return len(request.responses), medium_of(request), length.bit_length() - 1
+
+
+def _characters(request: Request) -> int:
+    return len(request.prompt) + sum(map(len, request.responses))
+
+
+def _distinct(file: Path, requests: Mapping[int, Request]) -> dict[int, Request]:
+    """The first of each group of equal requests."""
+    same_text: dict[str, list[int]] = {}
+    for line, request in requests.items():
+        same_text.setdefault(text_hash(request), []).append(line)
+    kept: list[int] = []
+    for lines in same_text.values():
+        first: dict[str, int] = {}
+        for line in lines:
+            first.setdefault(_hash_of(file, line, requests[line]) if len(lines) > 1 else "", line)
+        kept += first.values()
+    return {line: requests[line] for line in sorted(kept)}
+
+
+def _measured(file: Path, requests: Mapping[int, Request], measure: Callable[[Request], int]) -> dict[int, Sample]:
+    samples: dict[int, Sample] = {}
+    problems: list[str] = []
+    for line, request in requests.items():
+        try:
+            samples[line] = Sample(line, request, content_hash(request), measure(request))
+        except (YojError, OSError) as error:
+            problems.append(f"line {line}: {error}")
+    if problems:
+        raise SampleError(
+            f"{file}: {len(problems)} requests cannot be packed. {_listed(problems)} Correct these lines or take them "
+            "out."
+        )
+    return samples
+
+
+def _hash_of(file: Path, line: int, request: Request) -> str:
+    try:
+        return content_hash(request)
+    except (YojError, OSError) as error:
+        raise SampleError(f"{file}, line {line}: {error}. Correct the line or take it out.") from error
+
+
+def _listed(texts: Sequence[str]) -> str:
+    return "; ".join(texts[:SHOWN]) + (f"; and {len(texts) - SHOWN} more" if len(texts) > SHOWN else "")
+
+
+def _shorten(text: str) -> str:
+    return text if len(text) <= 40 else f"{text[:37]}..."
+
+
+def _frames(video: VideoInput | None) -> list[Any]:
+    if video is None:
+        return []
+    if isinstance(video, (list, tuple, np.ndarray)):
+        return list(video)
+    path = Path(str(video))
+    return list(frame_files(path)) if path.is_dir() else [path]
+
+
+def _medium_bytes(medium: ImageInput) -> list[bytes]:
+    """The bytes of a file, or shape and pixels of what is no file."""
+    if isinstance(medium, bytes):
+        return [medium]
+    if isinstance(medium, (np.ndarray, Image.Image)):
+        pixels = np.asarray(medium)
+        return [repr(pixels.shape).encode(), pixels.tobytes()]
+    return [Path(medium).read_bytes()]
+
+
+def _digest(parts: Iterable[bytes]) -> str:
+    """Of parts in their order; each is preceded by its length, so that no two sequences run together."""
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(len(part).to_bytes(8, "little"))
+        digest.update(part)
+    return digest.hexdigest()

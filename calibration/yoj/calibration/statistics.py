@@ -1,0 +1,261 @@
+"""What the linear layers of a scorer take in, by kind of position: gathered, merged, saved.
+
+Shapes: S kinds of position (`KINDS`), I input channels of a layer, H bins of a histogram (`yoj.calibration.ranges`).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from yoj.runtime.manifest import Layout, Mode
+
+from . import ranges
+from .errors import StatisticsError
+
+Kind: TypeAlias = Literal["prompt", "response", "separator"]
+
+KINDS: tuple[Kind, ...] = ("prompt", "response", "separator")
+"""Of positions: the tokens of a response up to the one that is scored are its own, all others the prompt's."""
+TENSORS, ABOUT = "statistics.safetensors", "statistics.json"
+SCHEMA_VERSION = 1
+SHOWN = 4
+"""Values that an error names."""
+
+
+class About(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``statistics.json``: what the numbers were gathered from."""
+
+    schema_version: int
+    family: str
+    mode: Mode
+    """How the responses were read."""
+    layout: Layout
+    checkpoint: dict[str, str]
+    """SHA-256 of its files, by folder and name."""
+    bins: tuple[int, int, int]
+    """Smallest and largest exponent of the histograms, and bits of the mantissa that tell bins apart."""
+    samples: tuple[str, ...] = ()
+    """`content_hash` of each request that is in, sorted."""
+    waiting: tuple[str, ...] = ()
+    """Of those that were chosen and are not in yet, sorted; none where the run came to its end."""
+    tokens: dict[Kind, int] = msgspec.field(default_factory=lambda: dict.fromkeys(KINDS, 0))
+    """Positions of each kind that were seen."""
+
+
+@dataclass(frozen=True)
+class LayerStatistics:
+    """What went into one linear layer."""
+
+    absmax_SI: NDArray[np.float32]
+    """Largest magnitude of each channel; 0 where no position of the kind was seen."""
+    histogram_SH: NDArray[np.int64]
+    """Values by magnitude, all channels together."""
+
+    def merged(self, other: LayerStatistics) -> LayerStatistics:
+        """Both together; exact, in any order.
+
+        Raises:
+            StatisticsError: another number of channels.
+        """
+        if self.absmax_SI.shape != other.absmax_SI.shape:
+            channels = self.absmax_SI.shape[1], other.absmax_SI.shape[1]
+            raise StatisticsError(f"One has {channels[0]} channels, the other {channels[1]}.")
+        absmax_SI = np.maximum(self.absmax_SI, other.absmax_SI)
+        return LayerStatistics(absmax_SI, self.histogram_SH + other.histogram_SH)
+
+    def channels(self, kinds: Sequence[Kind] = KINDS) -> NDArray[np.float32]:
+        """Largest magnitude of each channel over some kinds of position, float32 [I]."""
+        return self.absmax_SI[_rows(kinds)].max(axis=0)
+
+    def largest(self, kinds: Sequence[Kind] = KINDS) -> float:
+        """Largest magnitude over some kinds of position."""
+        return float(self.channels(kinds).max())
+
+    def counts(self, kinds: Sequence[Kind] = KINDS) -> NDArray[np.int64]:
+        """Values by magnitude over some kinds of position, int64 [H]."""
+        return self.histogram_SH[_rows(kinds)].sum(axis=0)
+
+    def percentile(self, q: float, kinds: Sequence[Kind] = KINDS) -> float:
+        """The magnitude below which ``q`` percent of the values lie; right within a bin, which is 3 to 6 % wide."""
+        return ranges.percentile(self.counts(kinds), self.largest(kinds), q)
+
+    def mse_range(self, kinds: Sequence[Kind] = KINDS) -> float:
+        """The magnitude that becomes 127 with the least mean squared error; see `yoj.calibration.ranges.mse_range`."""
+        return ranges.mse_range(self.counts(kinds), self.largest(kinds))
+
+    def entropy_range(self, kinds: Sequence[Kind] = KINDS) -> float:
+        """The one that entropy calibration chooses; see `yoj.calibration.ranges.entropy_range`."""
+        return ranges.entropy_range(self.counts(kinds), self.largest(kinds))
+
+    def outliers(self, kinds: Sequence[Kind] = KINDS) -> float:
+        """How much larger the largest channel is than the median channel; infinite where the median one is 0."""
+        channels = self.channels(kinds)
+        median = float(np.median(channels))
+        return float(channels.max()) / median if median else float("inf") if channels.any() else 1.0
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Of all linear layers of a scorer."""
+
+    about: About
+    layers: dict[str, LayerStatistics]
+    """By the name of the layer's module in the scorer's graph; empty before the first batch."""
+
+    def with_batch(
+        self, layers: Mapping[str, LayerStatistics], tokens: Mapping[Kind, int], samples: Iterable[str]
+    ) -> Statistics:
+        """With what one more batch showed.
+
+        Args:
+            layers: of the batch.
+            tokens: of the batch.
+            samples: `content_hash` of its requests; they wait no longer.
+
+        Raises:
+            StatisticsError: other layers.
+        """
+        added = set(samples)
+        about = msgspec.structs.replace(
+            self.about,
+            samples=tuple(sorted({*self.about.samples, *added})),
+            waiting=tuple(sorted({*self.about.waiting} - added)),
+            tokens={kind: self.about.tokens[kind] + tokens[kind] for kind in KINDS},
+        )
+        return Statistics(about, _merged(self.layers, layers) if self.layers else dict(layers))
+
+
+def merge(parts: Sequence[Statistics], names: Sequence[str]) -> Statistics:
+    """Statistics of several runs over one model, as if they had been gathered in one.
+
+    Args:
+        parts: one at least.
+        names: what errors call them.
+
+    Raises:
+        StatisticsError: of another model, mode or layout, of the same samples, or of a run that was interrupted.
+    """
+    whole = parts[0]
+    for part, name in zip(parts, names, strict=True):
+        if part.about.waiting:
+            total = len(part.about.samples) + len(part.about.waiting)
+            raise StatisticsError(
+                f"{name} has {len(part.about.samples)} of its {total} samples: the run was interrupted. Repeat its "
+                "command, which goes on where it stopped."
+            )
+    for part, name in zip(parts[1:], names[1:], strict=True):
+        if problems := differences(whole.about, part.about):
+            raise StatisticsError(
+                f"{names[0]} and {name} cannot be merged: {'; '.join(problems)}. Gather both from one checkpoint in "
+                "the same way."
+            )
+        if twice := sorted({*whole.about.samples} & {*part.about.samples}):
+            shown = ", ".join([*(digest[:16] for digest in twice[:SHOWN]), *(["..."] if len(twice) > SHOWN else [])])
+            raise StatisticsError(
+                f"{name} has {len(twice)} samples that are in already ({shown}), "
+                "which would count twice. Gather it from other requests."
+            )
+        whole = whole.with_batch(part.layers, part.about.tokens, part.about.samples)
+    return whole
+
+
+def differences(one: About, other: About) -> list[str]:
+    """Why numbers of the two do not belong together; empty where they do."""
+    problems: list[str] = []
+    if {*one.checkpoint.values()} != {*other.checkpoint.values()}:
+        named = {name for name, _ in {*one.checkpoint.items()} ^ {*other.checkpoint.items()}}
+        problems.append(f"files of the checkpoints differ ({', '.join(sorted(named)[:SHOWN])})")
+    for name in ("family", "mode", "bins"):
+        if getattr(one, name) != getattr(other, name):
+            problems.append(f"{name} is {getattr(one, name)} and {getattr(other, name)}")
+    if one.layout != other.layout:
+        both = one.layout.name, other.layout.name
+        problems.append(f"layout is {both[0]} and {both[1]}" if both[0] != both[1] else "the layouts' texts differ")
+    return problems
+
+
+def save(statistics: Statistics, folder: Path) -> None:
+    """Write into a folder, which is made where there is none, so that a crash at any moment leaves what was there.
+
+    ``statistics.safetensors`` is complete in itself, its header repeats ``statistics.json``, and it takes its place
+    at once; the JSON, for people and other programs, follows.
+    """
+    from safetensors.numpy import save as encode
+
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = {f"{name}.absmax": layer.absmax_SI for name, layer in statistics.layers.items()}
+    tensors |= {f"{name}.histogram": layer.histogram_SH for name, layer in statistics.layers.items()}
+    about = msgspec.json.format(msgspec.json.encode(statistics.about), indent=2)
+    _replace(folder / TENSORS, encode(tensors, {ABOUT: about.decode()}))
+    _replace(folder / ABOUT, about + b"\n")
+
+
+def load(folder: Path) -> Statistics:
+    """Read what `save` wrote.
+
+    Raises:
+        StatisticsError: nothing is there, or it is damaged or of another version of yoj.
+    """
+    from safetensors import SafetensorError
+    from safetensors.numpy import load as decode
+
+    file = folder / TENSORS
+    if not file.is_file():
+        raise StatisticsError(f"{file} is missing. Give a folder that yoj-calibrate statistics wrote.")
+    content = file.read_bytes()
+    try:
+        tensors = decode(content)
+        length = int.from_bytes(content[:8], "little")
+        about = json.loads(content[8 : 8 + length])["__metadata__"][ABOUT]
+        version = json.loads(about).get("schema_version")
+        if version == SCHEMA_VERSION:
+            return Statistics(msgspec.json.decode(about, type=About), _layers(tensors))
+    except (SafetensorError, msgspec.MsgspecError, ValueError, KeyError) as error:
+        raise StatisticsError(f"{file} is damaged: {error}. Gather the statistics again.") from error
+    raise StatisticsError(
+        f"{file} is of version {version}, this yoj reads {SCHEMA_VERSION}. Gather the statistics again."
+    )
+
+
+def _layers(tensors: Mapping[str, NDArray[Any]]) -> dict[str, LayerStatistics]:
+    names = [name.removesuffix(".absmax") for name in tensors if name.endswith(".absmax")]
+    # Layer 10 comes behind layer 9.
+    names.sort(
+        key=lambda name: [(part.isdecimal(), int(part) if part.isdecimal() else part) for part in name.split(".")]
+    )
+    return {name: LayerStatistics(tensors[f"{name}.absmax"], tensors[f"{name}.histogram"]) for name in names}
+
+
+def _merged(one: Mapping[str, LayerStatistics], other: Mapping[str, LayerStatistics]) -> dict[str, LayerStatistics]:
+    if unknown := sorted(one.keys() ^ other.keys()):
+        raise StatisticsError(f"Layers of one are not in the other: {', '.join(unknown[:SHOWN])}.")
+    merged: dict[str, LayerStatistics] = {}
+    for name, layer in one.items():
+        try:
+            merged[name] = layer.merged(other[name])
+        except StatisticsError as error:
+            raise StatisticsError(f"{name}: {error}") from error
+    return merged
+
+
+def _rows(kinds: Sequence[Kind]) -> list[int]:
+    return [KINDS.index(kind) for kind in kinds]
+
+
+def _replace(file: Path, content: bytes) -> None:
+    """The temporary file has a fixed name, so that what a killed run left is overwritten by the next."""
+    spare = file.with_name(f".{file.name}.tmp")
+    with spare.open("wb") as stream:
+        stream.write(content)
+        stream.flush()
+        os.fsync(stream.fileno())
+    spare.replace(file)

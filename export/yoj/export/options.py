@@ -1,0 +1,70 @@
+"""What a command says about a checkpoint that no file of it may say; and what every command that opens one prepares."""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+
+def checkpoint_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """CHECKPOINTS, ``--base``, ``--layout``, ``--mode``, ``--hidden-state`` and ``--video-expansion`` for a command."""
+    options = (
+        click.argument("checkpoints", nargs=-1, required=True, type=click.Path(path_type=Path)),
+        click.option(
+            "--base",
+            type=click.Path(path_type=Path),
+            help="Folder of the base model under LoRA adapters.  [default: the one that the adapter names]",
+        ),
+        click.option(
+            "--layout",
+            required=True,
+            type=click.Choice(["assistant", "user"]),
+            help="Turn in which the responses stood in training; the published training code uses "
+            "assistant, its README's inference example user. Rankings differ.",
+        ),
+        click.option(
+            "--mode",
+            type=click.Choice(["joint", "isolated"]),
+            help="How the model was trained: joint, all responses in one sequence, or isolated, one response at a time "
+            "(a classic reward model). Both can be asked for when scoring.  "
+            "[default: what reward_model_config.json says, else joint]",
+        ),
+        click.option(
+            "--hidden-state",
+            type=click.Choice(["post_norm", "pre_norm"]),
+            help="Whether the head was trained on the trunk's output after or before its final norm; needed for "
+            "Qwen3-VL, where training with transformers 4.57 gave pre_norm and with 5.x post_norm.  "
+            "[default: what reward_model_config.json says, else post_norm for Molmo2]",
+        ),
+        click.option(
+            "--video-expansion",
+            type=click.Choice(["flat", "nested"]),
+            help="Whether a video's outer vision markers were replaced in training (flat, transformers 4.57) or stayed "
+            "around its frames (nested, 5.x); for Qwen3-VL.  "
+            "[default: what reward_model_config.json says, else flat]",
+        ),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def prepare_libraries() -> None:
+    """Say what is missing, and keep the screen for what this command says; nothing is ever downloaded.
+
+    Raises:
+        click.ClickException: a library is not installed.
+    """
+    missing = [name for name in ("torch", "transformers", "onnxscript") if importlib.util.find_spec(name) is None]
+    if missing:
+        raise click.ClickException(f"{', '.join(missing)} is not installed. Run: pip install 'yoj[export]'")
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    logging.getLogger("torch").setLevel(logging.ERROR)
