@@ -17,6 +17,7 @@ from yoj.runtime.bundle import Bundle
 from yoj.runtime.cli import readable_errors
 from yoj.runtime.engines import OPENERS
 from yoj.runtime.manifest import Manifest, encode
+from yoj.runtime.temperature import describe
 
 EPILOG = """\b
 Examples:
@@ -284,8 +285,7 @@ def _describe(manifest: Manifest) -> str:
             f"{e.engine} {e.precision}{f' for {e.plans.target}' if e.plans else ''}" for e in manifest.engines
         ),
         "limits": f"L={limits.L:,} N={limits.N} images={limits.images} frames={limits.frames} pixels={limits.pixels:,}",
-        "probabilities": f"temperature {manifest.probabilities.temperature:g}, "
-        f"{'calibrated' if manifest.probabilities.calibrated else 'not calibrated'}",
+        "probabilities": describe(manifest.probabilities),
         "created": manifest.provenance.created,
         "libraries": ", ".join(f"{k} {v}" for k, v in manifest.provenance.libraries.items()),
     }

@@ -55,3 +55,18 @@ def why_uncalibrated(probabilities: Probabilities, read: Read) -> str | None:
         fitted = f"N={known[0]}" + (f" to {known[-1]}" if len(known) > 1 else "")
         return f"fitted on {fitted}, here N={read.n}"
     return None
+
+
+def describe(probabilities: Probabilities) -> str:
+    """One line: the temperatures, and what they were fitted on and hold for."""
+    fit = probabilities.fit
+    if fit is None:
+        said = "fitted on rankings" if probabilities.calibrated else "not calibrated"
+        return f"softmax of scores / {probabilities.temperature:g}, {said}"
+    by_n = ", ".join(f"{entry.temperature:.4g} for N={entry.N}" for entry in probabilities.by_n)
+    return (
+        f"softmax of scores / temperature: {by_n}; fitted on {fit.samples} rankings in {fit.mode} mode, one order, "
+        f"{fit.engine} {fit.precision}, and calibrated for that mode and precision only; held out, the NLL went from "
+        f"{fit.before.nll:.3f} to {fit.after.nll:.3f}, the calibration error from {fit.before.ece:.3f} to "
+        f"{fit.after.ece:.3f} (calibration/probabilities.json, calibration/reliability.svg)"
+    )
