@@ -230,8 +230,8 @@ def _notes_of(row: Row) -> list[str]:
     name = "All N" if row.n is None else f"N={row.n}"
     if row.fit.bound == "perfect":
         said.append(
-            f"{name}: no mistake in {row.samples} requests, so a lower temperature would always fit better; it is "
-            f"bounded where 1 mistake in {row.samples + 2} is expected."
+            f"{name}: next to no mistake in {row.samples} requests, so a still lower temperature would fit better; "
+            f"it is bounded where 1 mistake in {row.samples + 2} is expected."
         )
     if row.fit.bound == "random":
         said.append(
