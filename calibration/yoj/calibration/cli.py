@@ -14,6 +14,8 @@ import click
 from yoj.export.options import checkpoint_options, prepare_libraries
 from yoj.runtime.cli import readable_errors
 
+from .cli_probabilities import probabilities
+
 EPILOG = """\b
 Examples:
   yoj-calibrate statistics merged/ --layout assistant --samples train.jsonl \\
@@ -121,6 +123,9 @@ def merge(folders: tuple[Path, ...], out: Path) -> None:
         merged = run([load(folder) for folder in folders], [str(folder) for folder in folders])
         save(merged, out)
     _report(merged, out)
+
+
+main.add_command(probabilities)
 
 
 def _choose(model: Any, file: Path, held_out: tuple[Path, ...], count: int, seed: int) -> Any:

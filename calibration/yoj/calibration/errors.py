@@ -11,3 +11,7 @@ class SampleError(YojError, ValueError):
 
 class StatisticsError(YojError, ValueError):
     """Statistics that are damaged, or that do not belong together."""
+
+
+class CalibrationError(YojError, ValueError):
+    """Samples from which nothing can be calibrated, or a bundle that they do not fit."""

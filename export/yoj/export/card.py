@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from yoj.runtime.manifest import Manifest
+from yoj.runtime.temperature import describe
 
 from .fidelity import Fidelity, table
 
@@ -32,8 +33,7 @@ yoj-score . --image photo.jpg --prompt "What is shown?" --response "A cat." --re
 divided by {head.divisor:.4f}{spread} |
 | limits | {limits.L:,} tokens, {limits.N} responses, {limits.images} images, {limits.frames} frames, \
 {limits.pixels:,} pixels each |
-| probabilities | softmax of scores / {manifest.probabilities.temperature:g}, \
-{"fitted on rankings" if manifest.probabilities.calibrated else "not calibrated"} |
+| probabilities | {describe(manifest.probabilities)} |
 | graphs | {manifest.engines[0].precision}, for ONNX Runtime; `yoj-export inspect .` lists plans that were added later |
 
 ## Agreement with the reference

@@ -16,6 +16,7 @@ from yoj.runtime.cli import readable_errors
 from yoj.runtime.engines import OPENERS
 from yoj.runtime.errors import BundleError
 from yoj.runtime.manifest import Manifest, encode
+from yoj.runtime.temperature import describe
 
 from .options import checkpoint_options, prepare_libraries
 
@@ -285,8 +286,7 @@ def _describe(manifest: Manifest) -> str:
             f"{e.engine} {e.precision}{f' for {e.plans.target}' if e.plans else ''}" for e in manifest.engines
         ),
         "limits": f"L={limits.L:,} N={limits.N} images={limits.images} frames={limits.frames} pixels={limits.pixels:,}",
-        "probabilities": f"temperature {manifest.probabilities.temperature:g}, "
-        f"{'calibrated' if manifest.probabilities.calibrated else 'not calibrated'}",
+        "probabilities": describe(manifest.probabilities),
         "float16": _headroom(manifest),
         "created": manifest.provenance.created,
         "libraries": ", ".join(f"{k} {v}" for k, v in manifest.provenance.libraries.items()),

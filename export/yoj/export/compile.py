@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,6 +24,7 @@ from yoj.runtime.errors import EngineError
 
 from .errors import OutputError
 from .files import folder_beside
+from .install import install
 from .plans import Job, Settings, build_plan, describe_plan
 from .profiles import Profile, profiles_of, sizes_text
 
@@ -98,7 +98,7 @@ def compile_bundle(order: Order, progress: Progress) -> list[m.Engine]:
             )
             built.append(_build(trt, bundle, entry, order.settings, folder, progress))
         progress.stage("put the plans in place")
-        _install(path, folder, built)
+        install(path, folder, lambda manifest: _listing(manifest, built))
     except OutputError:
         raise
     except OSError as error:
@@ -255,45 +255,12 @@ def _by_content(file: Path, text: str | None = None) -> Path:
     return file.rename(file.with_name(f"{file.stem}.{sha256(file)[:12]}{file.suffix}"))
 
 
-def _install(path: Path, folder: Path, built: Sequence[m.Engine]) -> None:
-    """Move the files in, replace the manifest at once, and only then remove the plans that these replace."""
-    files = {f.relative_to(folder).as_posix(): f for f in sorted(folder.rglob("*")) if f.is_file()}
-    listed = {name: m.File(bytes=file.stat().st_size, sha256=sha256(file)) for name, file in files.items()}
-    # What others added to the bundle since it was opened stays.
-    manifest = Bundle.open(path).manifest
+def _listing(manifest: m.Manifest, built: Sequence[m.Engine]) -> m.Manifest:
+    """A manifest with the new entries in the place of those for the same engine, precision and target."""
     places = {_place(entry) for entry in built}
     kept = tuple(entry for entry in manifest.engines if entry.plans is None or _place(entry) not in places)
-    old = {name for name in manifest.files if str(Path(name).parent.as_posix()) in places} - listed.keys()
-    sealed = m.seal(
-        msgspec.structs.replace(
-            manifest,
-            engines=(*kept, *built),
-            files={name: file for name, file in manifest.files.items() if name not in old} | listed,
-        )
-    )
-    written = folder / m.MANIFEST_NAME
-    written.write_bytes(m.encode(sealed))
-    _to_disk(written)
-    moved: list[Path] = []
-    try:
-        for name, file in files.items():
-            _to_disk(file)
-            (path / name).parent.mkdir(parents=True, exist_ok=True)
-            if name not in manifest.files:
-                moved.append(path / name)
-            os.replace(file, path / name)
-        os.replace(written, path / m.MANIFEST_NAME)
-    except BaseException:
-        for file in moved:
-            file.unlink(missing_ok=True)
-        raise
-    for name in old:
-        (path / name).unlink(missing_ok=True)
-
-
-def _to_disk(file: Path) -> None:
-    with file.open("rb") as stream:
-        os.fsync(stream.fileno())
+    files = {name: file for name, file in manifest.files.items() if Path(name).parent.as_posix() not in places}
+    return msgspec.structs.replace(manifest, engines=(*kept, *built), files=files)
 
 
 def _peak() -> str:

@@ -47,10 +47,11 @@ frames, with seconds_between_frames) and rankings (1 = best) may be left out.
 
 \b
 A line of scores.jsonl has line, request, run and either scores, probabilities,
-ranks, best, margin, entropy and spread (null but for a Gaussian head, whose
-sigma it is, uncalibrated), or error. Failed lines are tried again when the
-command is repeated with the same --out. Exit status: 0 when every request was
-scored, 1 when some failed, 2 when the command itself was wrong.
+ranks, best, margin, entropy, spread (null but for a Gaussian head, whose sigma
+it is, uncalibrated), temperature, calibrated and uncalibrated (why the
+probabilities are not), or error. Failed lines are tried again when the command
+is repeated with the same --out. Exit status: 0 when every request was scored,
+1 when some failed, 2 when the command itself was wrong.
 """
 
 

@@ -33,7 +33,11 @@ class Judgement:
     entropy: float
     """Of the probabilities, in nats: 0 is certain, log(N) is undecided."""
     calibrated: bool
-    """Whether the temperature was fitted on rankings or is the neutral 1.0."""
+    """Whether the temperature was fitted on rankings of requests that were read like this one."""
+    temperature: float = 1.0
+    """Of the probabilities, in units of the score; 1 where none was fitted."""
+    uncalibrated: str | None = None
+    """What forbids calling the probabilities calibrated; None where they are."""
     spread: tuple[float, ...] | None = None
     """[N] sigma of each score as the model states it; uncalibrated; None for a head without one. With several orders
     the mean over them."""
@@ -78,9 +82,7 @@ class Judgement:
             score, chance = f"{self.scores[index]:9.4f}", f"{self.probabilities[index]:8.3f}"
             lines.append(f"{self.ranks[index]:4}  {index:8}  {score}{spread}  {chance}{label}")
         margin = "" if self.margin is None else f"margin {self.margin:.4f}, "
-        lines.append(
-            f"{margin}entropy {self.entropy:.3f} nats, probabilities {'' if self.calibrated else 'not '}calibrated"
-        )
+        lines.append(f"{margin}entropy {self.entropy:.3f} nats, probabilities {self._calibration()}")
         if self.spread is not None:
             lines.append("spread is the sigma of each score as the model states it, uncalibrated")
         if self.order_spread is not None:
@@ -94,6 +96,12 @@ class Judgement:
             lines.append(f"the model saw {self.frames_read} of the {self.frames_given} frames")
         lines += [f"response {c.response} was cut from {c.characters} to {c.kept} characters" for c in self.cuts]
         return "\n".join(lines)
+
+    def _calibration(self) -> str:
+        at = f"temperature {self.temperature:.4g}"
+        if self.calibrated:
+            return f"calibrated, {at}"
+        return f"not calibrated, {at}" + (f": {self.uncalibrated}" if self.uncalibrated else "")
 
 
 def probabilities(scores_N: NDArray[np.float32], temperature: float) -> NDArray[np.float64]:
@@ -123,6 +131,7 @@ def judge(scores_N: NDArray[np.float32], temperature: float, calibrated: bool, *
         margin=float(ordered[0] - ordered[1]) if len(ordered) > 1 else None,
         entropy=max(0.0, float(-(positive * np.log(positive)).sum())),
         calibrated=calibrated,
+        temperature=temperature,
         **about,
     )
 

@@ -153,12 +153,58 @@ class Engine(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         return self.rest or self.precision
 
 
-class Probabilities(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class Quality(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """How good probabilities are on rankings; lower is better."""
+
+    nll: float
+    """Negative log likelihood of the best response, in nats a request; log(N) is a guess."""
+    brier: float
+    """Squared differences of the probabilities of a request from 1 for its best response and 0 for the others, summed
+    over its responses; 0 to 2."""
+    ece: float
+    """Expected calibration error: how far P is from how often it comes true, 0 to 1."""
+
+
+class ProbabilityFit(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What temperatures were fitted on, and what for: probabilities of anything else are not calibrated."""
+
+    samples: int
+    """Requests with rankings."""
+    data: str
+    """SHA-256 of the file of requests."""
+    mode: Mode
+    """How the responses were read, in one order."""
+    engine: str
+    precision: str
+    before: Quality
+    """At temperature 1."""
+    after: Quality
+    """Cross-fitted: each half of the requests at the temperatures of the other half."""
+
+
+Temperature = Annotated[float, msgspec.Meta(gt=0)]
+
+
+class TemperatureOfN(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The temperature of requests with N responses."""
+
+    N: Size
+    temperature: Temperature
+    samples: int
+    """Requests with N responses among the rankings; where they are too few, the temperature is that of all N."""
+
+
+class Probabilities(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
     """How scores become P(best): softmax(scores / temperature)."""
 
-    temperature: Annotated[float, msgspec.Meta(gt=0)]
+    temperature: Temperature
+    """Of requests of every N together, in units of the score."""
     calibrated: bool
     """False while the temperature is the neutral 1.0 and nothing was fitted."""
+    by_n: tuple[TemperatureOfN, ...] = ()
+    """For each N of the rankings, smallest first. `yoj.runtime.temperature` has the rule for an N between."""
+    fit: ProbabilityFit | None = None
+    """None while nothing was fitted."""
 
 
 class File(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -23,6 +23,7 @@ from .manifest import Engine, Manifest, Mode
 from .orders import Orders, average, by_response
 from .prepare import Preparer, rules_of, timed
 from .request import Overflow, Request
+from .temperature import Read, temperature_for, why_uncalibrated
 from .video import VideoInput
 
 BATCH_TOKENS = 4096
@@ -295,14 +296,17 @@ class Scorer:
         manifest, averaged = self.manifest, average(rows["scores"], prepared.orders)
         spread_N = by_response(rows["spread"], prepared.orders).mean(axis=0) if "spread" in rows else None
         given, read = prepared.frames or (None, None)
+        n, orders = len(averaged.scores_N), len(prepared.orders)
+        wrong = why_uncalibrated(manifest.probabilities, Read(n, prepared.mode, orders, self._engine.precision))
         return judge(
             averaged.scores_N,
-            manifest.probabilities.temperature,
-            manifest.probabilities.calibrated,
+            temperature_for(manifest.probabilities, n),
+            wrong is None,
+            uncalibrated=wrong,
             spread=None if spread_N is None else tuple(spread_N.tolist()),
             mode=prepared.mode,
             trained_mode=manifest.trained_mode,
-            orders=len(prepared.orders),
+            orders=orders,
             order_spread=None if averaged.spread_N is None else tuple(averaged.spread_N.tolist()),
             order_agreement=averaged.agreement,
             frames_given=given,
