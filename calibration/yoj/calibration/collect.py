@@ -110,7 +110,7 @@ def collect(model: Model, samples: Sequence[Sample], folder: Path, advance: Call
     statistics = _begin(model, samples, folder)
     done = set(statistics.about.samples)
     advance(len(done))
-    session = TracedSession(model.family, lambda spec: _load(spec, model.checkpoint))
+    session = TracedSession(model.family.graphs(), lambda spec: _load(spec, model.checkpoint))
     recorder = None
     for group in batches_by_length([sample.tokens for sample in samples], [1] * len(samples), BATCH_TOKENS):
         batch = [samples[index] for index in group if samples[index].digest not in done]
