@@ -14,6 +14,8 @@ import click
 from yoj.export.options import checkpoint_options, prepare_libraries
 from yoj.runtime.cli import readable_errors
 
+from .cli_gate import gate
+from .cli_plan import plan
 from .cli_probabilities import probabilities
 
 EPILOG = """\b
@@ -125,6 +127,8 @@ def merge(folders: tuple[Path, ...], out: Path) -> None:
     _report(merged, out)
 
 
+main.add_command(plan)
+main.add_command(gate)
 main.add_command(probabilities)
 
 

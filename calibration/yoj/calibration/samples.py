@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -178,6 +178,26 @@ def require_disjoint(
             f"{file} has {len(found)} requests that are held out for evaluation: {_listed(found)}. Accuracy would be "
             "measured on what the model was calibrated on; take these lines out of one of the files."
         )
+
+
+def require_unseen(file: Path, requests: Mapping[int, Request], seen: Collection[str]) -> list[Request]:
+    """The requests, where none of them is among those that statistics were gathered from.
+
+    Args:
+        file: what errors call them.
+        requests: by line.
+        seen: `content_hash` of each sample.
+
+    Raises:
+        SampleError: naming the lines.
+    """
+    known = {*seen}
+    if found := [f"line {line}" for line, request in requests.items() if _hash_of(file, line, request) in known]:
+        raise SampleError(
+            f"{file} has {len(found)} requests that the statistics were gathered from: {_listed(found)}. Rankings "
+            "would be compared on what the ranges were fitted to; give others."
+        )
+    return list(requests.values())
 
 
 def advice(chosen: int, wanted: int) -> str | None:

@@ -112,14 +112,38 @@ def _quantise(spec: GraphSpec, smoothing: Sequence[Smoothing], plan: Plan) -> Gr
         plans[f"{name}.weight"] = replace(of, change=change)
         plans[f"{name}.weight_scale"] = replace(of, change=replace(change, scale=True))
         with torch.device("meta"):
-            kind = BlockProjection if scheme.endswith("weights") else QuantisedProjection
-            quantised = kind(layer.weight.shape[0], layer.weight.shape[1], scheme)
+            quantised = _module(layer.weight, scheme)
         _replace(spec.module, name, quantised)
         if isinstance(quantised, QuantisedProjection):
             constants[f"{name}.input_scale"] = _input_scale(name, quantised, plan)
     if plan.said.embeddings:
         plans |= _quantise_table(spec, plan)
     return replace(spec, plans=plans, constants=constants)
+
+
+def quantised_module(weight: torch.Tensor, plan: Plan, name: str) -> nn.Module:
+    """One matrix as the plan has it, with values.
+
+    Args:
+        weight: float32 [in, out], with the plan's factors in it.
+        plan: its scheme, and the range of this matrix where that is static.
+        name: of the matrix.
+    """
+    layer, change = _module(weight, plan.said.scheme), Change(STORED[plan.said.scheme])
+    values = {"weight": change.apply(weight, torch.float32)}
+    values["weight_scale"] = replace(change, scale=True).apply(weight, torch.float32)
+    if isinstance(layer, QuantisedProjection):
+        values["input_scale"] = _input_scale(name, layer, plan)
+    for leaf, value in values.items():
+        setattr(layer, leaf, nn.Parameter(value, requires_grad=False))
+    return layer
+
+
+def _module(weight: torch.Tensor, scheme: Scheme) -> QuantisedProjection | BlockProjection:
+    width, out = weight.shape
+    return (
+        BlockProjection(width, out, scheme) if scheme.endswith("weights") else QuantisedProjection(width, out, scheme)
+    )
 
 
 def matrices(spec: GraphSpec) -> dict[str, Projection]:

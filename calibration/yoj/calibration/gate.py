@@ -1,0 +1,184 @@
+"""What a quantised bundle loses and gains against one in float, on held-out requests and on this machine."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from yoj.export.files import folder_beside
+from yoj.export.install import install
+from yoj.runtime import Request, Scorer
+from yoj.runtime import manifest as m
+from yoj.runtime.bundle import sha256
+from yoj.runtime.jsonl import Line, read_lines, read_requests
+
+from .errors import CalibrationError
+from .trial import Damage, damage
+
+REPORT = "calibration/gate.json"
+TURNS = 5
+"""Times that both bundles read the timed requests, in turns; the fastest counts."""
+TIMED = 32
+"""Requests that are timed: the longest, whose time is the engine's."""
+FEWEST = 50
+
+
+class Gate(msgspec.Struct, frozen=True, kw_only=True):
+    """``calibration/gate.json``."""
+
+    engine: str
+    precision: str
+    against: str
+    """Engine and precision of the other bundle."""
+    requests: int
+    data: str
+    """SHA-256 of their file."""
+    damage: Damage
+    accuracy: float | None
+    """Share of the ranked requests whose best response is one of the best-ranked; none without rankings."""
+    accuracy_against: float | None
+    speedup: float
+    """How many times as fast the scorer is, on the timed requests."""
+    bytes: int
+    bytes_against: int
+    max_flips: float
+    passed: bool
+    reasons: tuple[str, ...]
+    """Why it did not pass."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What is asked of the bundle."""
+
+    max_flips: float = 0.005
+    max_loss: float = 0.01
+    """Of accuracy."""
+    faster: bool = True
+
+
+def measure(
+    bundle: Path, against: Path, file: Path, limits: Limits, engine: str | None, note: Callable[[str], None]
+) -> Gate:
+    """Score the requests with both bundles, and time them.
+
+    Raises:
+        CalibrationError: the bundles are not of one model, or there are too few requests.
+        YojError: a bundle, an engine or a request is not usable.
+    """
+    lines = read_requests_with_rankings(file)
+    requests = [request for request, _ in lines]
+    if len(requests) < FEWEST:
+        raise CalibrationError(f"{file} has {len(requests)} requests; give {FEWEST} at least, better 1,000 and more.")
+    with Scorer.load(bundle, engine=engine) as quantised, Scorer.load(against, engine=engine) as whole:
+        _check_same_model(quantised, whole, bundle, against)
+        note(f"score {len(requests)} requests with both")
+        found, expected = (
+            [np.array(j.scores, np.float32) for j in s.score_batch(requests)] for s in (quantised, whole)
+        )
+        many = [index for index, request in enumerate(requests) if len(request.responses) > 1]
+        loss = damage([found[i] for i in many], [expected[i] for i in many])
+        note("time both in turns")
+        speedup = _speedup(quantised, whole, requests)
+        gate = Gate(
+            engine=quantised.engine.engine,
+            precision=quantised.engine.precision,
+            against=f"{whole.engine.engine} {whole.engine.precision}",
+            requests=len(requests),
+            data=sha256(file),
+            damage=loss,
+            accuracy=accuracy(found, lines),
+            accuracy_against=accuracy(expected, lines),
+            speedup=speedup,
+            bytes=_size(quantised.manifest),
+            bytes_against=_size(whole.manifest),
+            max_flips=limits.max_flips,
+            passed=False,
+            reasons=(),
+        )
+    reasons = _reasons(gate, limits)
+    return msgspec.structs.replace(gate, passed=not reasons, reasons=reasons)
+
+
+def stamp(bundle: Path, gate: Gate, note: Callable[[str], None]) -> None:
+    """Put what was measured into the bundle."""
+    folder = folder_beside(bundle.resolve(), note)
+    try:
+        (folder / REPORT).parent.mkdir(parents=True)
+        (folder / REPORT).write_bytes(msgspec.json.format(msgspec.json.encode(gate), indent=1) + b"\n")
+        install(bundle.resolve(), folder, lambda manifest: manifest)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def read_requests_with_rankings(file: Path) -> list[tuple[Request, tuple[float, ...] | None]]:
+    """The requests of a file in its order, each with its rankings where the line has some.
+
+    Raises:
+        RequestError: a line is not a request.
+    """
+    requests = read_requests(file)
+    rankings = {
+        line.number: msgspec.json.decode(line.text, type=Line).rankings for line in read_lines(file.read_bytes())
+    }
+    return [(request, _tuple(rankings[number])) for number, request in requests.items()]
+
+
+def accuracy(
+    scores: Sequence[NDArray[np.float32]], lines: Sequence[tuple[Request, tuple[float, ...] | None]]
+) -> float | None:
+    """Share of the ranked requests whose best response is one of the best-ranked."""
+    hits = [
+        rankings[int(of.argmax())] == min(rankings) for of, (_, rankings) in zip(scores, lines, strict=True) if rankings
+    ]
+    return float(np.mean(hits)) if hits else None
+
+
+def _tuple(rankings: list[float] | None) -> tuple[float, ...] | None:
+    return None if rankings is None else tuple(rankings)
+
+
+def _check_same_model(one: Scorer, other: Scorer, bundle: Path, against: Path) -> None:
+    mine, theirs = ({*s.manifest.provenance.checkpoint.values()} for s in (one, other))
+    if mine != theirs or one.manifest.layout != other.manifest.layout:
+        raise CalibrationError(
+            f"{bundle} and {against} are not made from one checkpoint in one layout, so that their difference is not "
+            "what quantisation costs. Export both from the same files."
+        )
+
+
+def _speedup(quantised: Scorer, whole: Scorer, requests: Sequence[Request]) -> float:
+    lengths = [quantised.prepare(request).tokens for request in requests]
+    longest = [requests[i] for i in sorted(range(len(requests)), key=lambda i: -lengths[i])[:TIMED]]
+    times: dict[int, list[float]] = {0: [], 1: []}
+    for turn in range(TURNS + 1):  # the first is for caches and allocation
+        for number, scorer in enumerate((quantised, whole)):
+            begin = time.perf_counter()
+            scorer.score_batch(longest)
+            if turn:
+                times[number].append(time.perf_counter() - begin)
+    return min(times[1]) / min(times[0])
+
+
+def _size(manifest: m.Manifest) -> int:
+    return sum(file.bytes for name, file in manifest.files.items() if name.startswith("onnx/"))
+
+
+def _reasons(gate: Gate, limits: Limits) -> tuple[str, ...]:
+    reasons: list[str] = []
+    if gate.damage.flips > limits.max_flips:
+        reasons.append(f"{gate.damage.flips:.2%} of the first places change, {limits.max_flips:.2%} are allowed")
+    if gate.accuracy is not None and gate.accuracy_against is not None:
+        lost = gate.accuracy_against - gate.accuracy
+        if lost > limits.max_loss:
+            reasons.append(f"accuracy falls by {lost:.2%}, {limits.max_loss:.2%} are allowed")
+    if limits.faster and gate.speedup <= 1:
+        reasons.append(f"it is not faster: {gate.speedup:.2f} times as fast as {gate.against}")
+    return tuple(reasons)

@@ -1,0 +1,164 @@
+"""Which matrices go into 8 or 4 bits, and how much their inputs are smoothed: found by what rankings lose."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import msgspec
+import torch
+
+from yoj.export.quantisation import RANGE, Plan, Quantisation, matrices
+from yoj.export.quantised import Scheme
+from yoj.export.traced import scorer_role
+from yoj.runtime.request import Request
+
+from .collect import Model
+from .errors import CalibrationError
+from .smoothing import factors
+from .statistics import Statistics
+from .trial import Damage, Inputs, Trial, damage
+
+ALPHAS = (0.0, 0.25, 0.5, 0.75)
+"""That are tried; 0 stands for no smoothing. The published recipes are between 0.5 and 0.9."""
+ENOUGH = 1 / 3
+"""Share of a flip budget that the requests must be able to show: with fewer, one flip is more than the budget."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a plan is asked for."""
+
+    scheme: Scheme = "int8"
+    max_flips: float = 0.005
+    """Share of requests whose best response may become another."""
+    smooth: bool = True
+    embeddings: bool = False
+
+
+@dataclass(frozen=True)
+class Found:
+    """A plan and how it came about."""
+
+    plan: Plan
+    alphas: dict[float, Damage]
+    """With all matrices quantised."""
+    sweep: dict[str, Damage]
+    """With one matrix quantised, the mildest first; empty where all of them together were within the budget."""
+    damage: Damage
+    """Of the plan."""
+    requests: int
+
+
+def search(
+    model: Model, statistics: Statistics, requests: Sequence[Request], wanted: Wanted, note: Callable[[str], None]
+) -> Found:
+    """The largest set of matrices that keeps the flips within the budget.
+
+    First the smoothing with which all matrices together do the least damage. Where that is too much, matrices are
+    ordered by the damage that each does alone, and the longest beginning of that order within the budget is found by
+    bisection.
+
+    Args:
+        model: to quantise.
+        statistics: of its inputs, from other requests.
+        requests: on which damage is measured.
+        wanted: scheme and budget.
+        note: is told each result.
+
+    Raises:
+        CalibrationError: no request has two responses, or there are statistics of another model.
+    """
+    inputs = Inputs(model, requests)
+    _check(model, statistics, inputs, wanted, note)
+    whole = Trial(inputs, _plan(model, statistics, wanted, 0.0))
+    expected = whole.scores(())
+    alphas, trials = dict[float, Damage](), dict[float, Trial]()
+    for alpha in ALPHAS if wanted.smooth else ALPHAS[:1]:
+        trials[alpha] = Trial(inputs, _plan(model, statistics, wanted, alpha)) if alpha else whole
+        alphas[alpha] = damage(trials[alpha].scores(whole.matrices), expected)
+        note(f"all {len(whole.matrices)} matrices, alpha {alpha:g}: {_text(alphas[alpha])}")
+        best = min(alphas, key=lambda a: alphas[a].difference)
+        trials = {best: trials[best]}
+    (alpha,) = trials
+    trial, chosen, sweep = trials[alpha], list(whole.matrices), dict[str, Damage]()
+    loss = alphas[alpha]
+    if loss.flips > wanted.max_flips:
+        sweep = _sweep(trial, expected, note)
+        chosen, loss = _longest(trial, list(sweep), expected, wanted.max_flips, note)
+    layers = tuple(name for name in whole.matrices if name in chosen)
+    plan = Plan(msgspec.structs.replace(trial.plan.said, layers=layers), trial.plan.factors)
+    found = Found(plan, alphas, sweep, loss, len(inputs.counts))
+    said = msgspec.structs.replace(plan.said, about=_about(wanted, alpha, found, statistics))
+    return replace(found, plan=Plan(said, plan.factors))
+
+
+def _check(model: Model, statistics: Statistics, inputs: Inputs, wanted: Wanted, note: Callable[[str], None]) -> None:
+    mine = model.about()
+    if {*mine.checkpoint.values()} != {*statistics.about.checkpoint.values()}:
+        raise CalibrationError("The statistics are of another checkpoint. Gather them with yoj-calibrate statistics.")
+    if statistics.about.waiting:
+        raise CalibrationError("The run that gathered the statistics was interrupted. Repeat its command to its end.")
+    if len(inputs.counts) * wanted.max_flips < ENOUGH:
+        note(
+            f"warning: {len(inputs.counts)} requests show no share of flips finer than {1 / len(inputs.counts):.1%}; "
+            f"the budget is {wanted.max_flips:.1%}"
+        )
+
+
+def _plan(model: Model, statistics: Statistics, wanted: Wanted, alpha: float) -> Plan:
+    """Scheme, factors and ranges, no matrices yet."""
+    role = scorer_role(model.preparer.rules.trained_mode)
+    spec = next(spec for spec in model.family.graphs() if spec.role == role)
+    tensors = factors(model, spec, statistics, alpha) if alpha else {}
+    said = Quantisation(
+        scheme=wanted.scheme,
+        layers=(),
+        embeddings=wanted.embeddings,
+        checkpoint=statistics.about.checkpoint,
+    )
+    if wanted.scheme == "int8_static":
+        of = {name: group.source for group in model.family.smoothing() for name in group.consumers}
+        for name in matrices(spec):
+            channels_I = torch.from_numpy(statistics.layers[name].channels())
+            tensors[RANGE + name] = (channels_I / tensors.get(of.get(name, ""), torch.ones(()))).amax()
+    return Plan(said, tensors)
+
+
+def _sweep(trial: Trial, expected: Sequence[Any], note: Callable[[str], None]) -> dict[str, Damage]:
+    found: dict[str, Damage] = {}
+    for name in trial.matrices:
+        found[name] = damage(trial.scores([name]), expected)
+        note(f"{name} alone: {_text(found[name])}")
+    return dict(sorted(found.items(), key=lambda item: (item[1].difference, item[0])))
+
+
+def _longest(
+    trial: Trial, order: list[str], expected: Sequence[Any], budget: float, note: Callable[[str], None]
+) -> tuple[list[str], Damage]:
+    """The longest beginning of the order within the budget; bisection, as more matrices seldom flip less."""
+    low, high = 0, len(order)  # of all of them it is known that they are too many
+    best = damage(expected, expected)
+    while high - low > 1:
+        middle = (low + high) // 2
+        loss = damage(trial.scores(order[:middle]), expected)
+        note(f"the {middle} mildest matrices: {_text(loss)}")
+        low, high, best = (middle, high, loss) if loss.flips <= budget else (low, middle, best)
+    return order[:low], best
+
+
+def _about(wanted: Wanted, alpha: float, found: Found, statistics: Statistics) -> dict[str, Any]:
+    return {
+        "alpha": alpha,
+        "max_flips": wanted.max_flips,
+        "damage": msgspec.to_builtins(found.damage),
+        "requests": found.requests,
+        "samples": len(statistics.about.samples),
+        "all_by_alpha": {f"{a:g}": msgspec.to_builtins(of) for a, of in found.alphas.items()},
+        "alone": {name: msgspec.to_builtins(of) for name, of in found.sweep.items()},
+    }
+
+
+def _text(loss: Damage) -> str:
+    return f"{loss.flips:.2%} flips, tau {loss.tau:.3f}, differences {loss.difference:.4f}"

@@ -1,0 +1,41 @@
+"""Factors that move large channels from the inputs of matrices into what makes these inputs."""
+
+from __future__ import annotations
+
+import torch
+
+from yoj.export.families import GraphSpec, Smoothing
+
+from .collect import Model
+from .statistics import Statistics
+
+SMALLEST = 1e-5
+"""Magnitude below which a channel of activations or weights counts as this, as in the code of SmoothQuant."""
+
+
+def factors(model: Model, spec: GraphSpec, statistics: Statistics, alpha: float) -> dict[str, torch.Tensor]:
+    """max|x|^alpha / max|w|^(1 - alpha) of each channel, float32; the source's name -> [I].
+
+    Equation 4 of SmoothQuant (arXiv 2211.10438). Where several matrices read the channels, w is over all of them. Dead
+    channels keep the factor 1.
+
+    Args:
+        model: of the statistics.
+        spec: of its scorer.
+        statistics: what goes into each matrix.
+        alpha: 0 leaves all difficulty with the activations, 1 moves all into the weights.
+    """
+    return {group.source: _factors(model, spec, statistics, group, alpha) for group in model.family.smoothing()}
+
+
+def _factors(model: Model, spec: GraphSpec, statistics: Statistics, group: Smoothing, alpha: float) -> torch.Tensor:
+    weights = model.checkpoint.weights
+    largest_I = torch.from_numpy(statistics.layers[group.consumers[0]].channels())
+    of_weights_I = torch.stack(
+        [
+            torch.cat(list(weights.blocks(spec.plans[f"{name}.weight"], torch.float32))).abs().amax(dim=1)
+            for name in group.consumers
+        ]
+    ).amax(dim=0)
+    factor_I = largest_I.clamp(min=SMALLEST) ** alpha / of_weights_I.clamp(min=SMALLEST) ** (1 - alpha)
+    return torch.where((largest_I > 0) & (of_weights_I > 0), factor_I, torch.ones_like(factor_I))
