@@ -18,6 +18,11 @@ from typing import Any
 
 import click
 
+from yoj.export.build import checkpoint_hashes, open_family
+from yoj.export.checkpoint import Checkpoint
+from yoj.export.quantisation import Plan, Quantisation, matrices, write_plan
+from yoj.export.quantised import STORED
+
 PROMPT = "What does the picture show, and what is it doing?"
 RESPONSES = ("A cat looks into the camera.", "A dog sleeps on a sofa.", "Two people ride bicycles.", "An empty street.")
 
@@ -25,7 +30,7 @@ RESPONSES = ("A cat looks into the camera.", "A dog sleeps on a sofa.", "Two peo
 @click.command()
 @click.argument("checkpoint", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--image", required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--precision", default="float16", show_default=True)
+@click.option("--precision", default="float16", show_default=True, help="Of a quantised one, all matrices and rows.")
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Add the figures to this JSON file.")
 def main(checkpoint: Path, image: Path, precision: str, out: Path | None) -> None:
     """Export CHECKPOINT, of `yoj.bench.large_checkpoint`, beside itself, and score IMAGE with 4 answers."""
@@ -33,6 +38,8 @@ def main(checkpoint: Path, image: Path, precision: str, out: Path | None) -> Non
     shutil.rmtree(bundle, ignore_errors=True)
     export = ["yoj.export.cli", str(checkpoint), "--layout", "assistant", "--out", str(bundle), "--no-compare"]
     figures: dict[str, Any] = {"precision": precision, "checkpoint_gb": _size(checkpoint)}
+    if precision in STORED:
+        export += ["--plan", str(_write_plan(checkpoint, precision)), "--rest", "float16"]
     figures["export"] = _measure([*export, "--precision", precision])
     figures["bundle_gb"] = _size(bundle)
     score = ["yoj.runtime.cli", str(bundle), "--image", str(image), "--prompt", PROMPT]
@@ -42,9 +49,23 @@ def main(checkpoint: Path, image: Path, precision: str, out: Path | None) -> Non
     click.echo(json.dumps(figures, indent=1))
     if out is not None:
         known = json.loads(out.read_text("utf-8")) if out.is_file() else {}
-        known[checkpoint.name] = figures | {"environment": environment}
+        known[checkpoint.name if precision == "float16" else f"{checkpoint.name} {precision}"] = figures | {
+            "environment": environment
+        }
         out.parent.mkdir(parents=True, exist_ok=True)
         out.write_text(json.dumps(known, indent=1) + "\n", "utf-8")
+
+
+def _write_plan(folder: Path, scheme: Any) -> Path:
+    """A plan for all matrices and the embedding table, without statistics, which the size does not depend on."""
+    checkpoint = Checkpoint.open([folder])
+    scorer = next(spec for spec in open_family(checkpoint).graphs() if spec.role == "scorer.joint")
+    said = Quantisation(
+        scheme=scheme, layers=tuple(matrices(scorer)), embeddings=True, checkpoint=checkpoint_hashes(checkpoint)
+    )
+    place = folder.parent / f"{folder.name}.plan"
+    write_plan(Plan(said, {}), place)
+    return place
 
 
 def _measure(arguments: list[str]) -> dict[str, float]:

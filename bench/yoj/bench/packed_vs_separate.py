@@ -29,12 +29,18 @@ from .random_checkpoint import Sizes, write_checkpoint
 SIZES = Sizes(head="mlp", activation="silu", D=1024, layers=6, heads=16, kv_heads=4, head_dim=64, intermediate=3072)
 
 
-class _Quiet:
+class Stages:
+    """Names the stages of an export, and nothing more."""
+
     def stage(self, name: str, bytes_to_write: int = 0) -> None:
+        """See `yoj.export.build.Progress`."""
         click.echo(f"{name}{f' ({bytes_to_write / 1e6:,.0f} MB)' if bytes_to_write else ''} ...", err=True)
 
-    def advance(self, count: int) -> None: ...
-    def note(self, text: str) -> None: ...
+    def advance(self, count: int) -> None:
+        """See `yoj.export.build.Progress`."""
+
+    def note(self, text: str) -> None:
+        """See `yoj.export.build.Progress`."""
 
 
 def request_of(scorer: Scorer, prompt_tokens: int, response_tokens: int, n: int) -> Request:
@@ -74,7 +80,7 @@ def main(like: Path, prompt_tokens: int, response_tokens: int, n: int, threads: 
     """Time a packed pass, an isolated pass and N separate passes."""
     with tempfile.TemporaryDirectory() as folder:
         checkpoint = write_checkpoint(SIZES, like, Path(folder) / "checkpoint")
-        build(Recipe([checkpoint], None, "assistant", Path(folder) / "judge.yoj"), _Quiet())
+        build(Recipe([checkpoint], None, "assistant", Path(folder) / "judge.yoj"), Stages())
         scorer = Scorer.load(Path(folder) / "judge.yoj", threads=threads)
         request = request_of(scorer, prompt_tokens, response_tokens, n)
         ways = {

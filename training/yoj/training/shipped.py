@@ -9,18 +9,25 @@ import json
 import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import click
 import numpy as np
 from tqdm import tqdm
 
+from yoj.calibration.collect import Model, collect
+from yoj.calibration.samples import choose
+from yoj.calibration.search import Wanted, search
 from yoj.export.build import Recipe as Export
 from yoj.export.build import build, open_family, open_scorer
 from yoj.export.checkpoint import Checkpoint
+from yoj.export.quantisation import write_plan
+from yoj.export.quantised import STORED, Scheme
 from yoj.export.reference import Reference
 from yoj.export.traced import Precision
 from yoj.runtime import Request
 from yoj.runtime.bundle import Bundle
+from yoj.runtime.jsonl import read_requests
 
 from .evaluation import hit
 from .samples import read_samples
@@ -61,6 +68,10 @@ class Quiet:
         """Something to read."""
 
 
+CALIBRATION, CHOICE, CALIBRATION_SEED = 256, 200, 1_000
+"""Items for statistics and for the choice of smoothing, from seeds that no other split has."""
+
+
 @click.command()
 @click.argument("checkpoints", nargs=-1, required=True, type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--items", default=HELD_OUT, show_default=True, help="Held-out items, from the first on.")
@@ -69,12 +80,12 @@ class Quiet:
     "precisions",
     multiple=True,
     default=["float32"],
-    type=click.Choice(["float32", "float16", "bfloat16"]),
+    type=click.Choice(["float32", "float16", "bfloat16", *STORED]),
     show_default=True,
     help="Of the bundle; give it again for several. PyTorch runs bfloat16, which ONNX Runtime's CPU kernels lack.",
 )
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Also write the figures there, as JSON.")
-def main(checkpoints: tuple[Path, ...], items: int, precisions: tuple[Precision, ...], out: Path | None) -> None:
+def main(checkpoints: tuple[Path, ...], items: int, precisions: tuple[Any, ...], out: Path | None) -> None:
     """Export each judge and compare it with its stock model on the held-out items."""
     figures = {
         f"{checkpoint.name} {precision}": measure(checkpoint, items, precision)
@@ -86,13 +97,19 @@ def main(checkpoints: tuple[Path, ...], items: int, precisions: tuple[Precision,
     click.echo(table(figures))
 
 
-def measure(folder: Path, items: int, precision: Precision = "float32") -> Figures:
-    """Export a judge, and read ``items`` held-out items with the bundle and with the stock model in float32."""
+def measure(folder: Path, items: int, precision: Precision | Scheme = "float32") -> Figures:
+    """Export a judge, and read ``items`` held-out items with the bundle and with the stock model in float32.
+
+    For a quantised precision all matrices are quantised; its statistics and plan are from other items.
+    """
     checkpoint = Checkpoint.open([folder])
     family = open_family(checkpoint)
     with tempfile.TemporaryDirectory() as place:
         bundle = Path(place) / "judge.yoj"
-        build(Export([folder], None, "assistant", bundle, precision=precision), Quiet())
+        plan = _plan(checkpoint, precision, Path(place)) if precision in STORED else None
+        # What eight bits do is measured here, on all items; an export's own comparison would stop the worst of them.
+        recipe = Export([folder], None, "assistant", bundle, precision=precision, plan=plan, compare=plan is None)
+        build(recipe, Quiet())
         write_items(Path(place), "held_out", Shapes(items, 0), lambda _: None)
         samples, _ = read_samples(Path(place) / "held_out.jsonl")
         scorer = open_scorer(Bundle.open(bundle), checkpoint, family)
@@ -117,6 +134,19 @@ def measure(folder: Path, items: int, precision: Precision = "float32") -> Figur
         difference=max(float(np.abs(np.array(a) - np.array(b)).max()) for a, b in pairs),
         megabytes=sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) / 1e6,
     )
+
+
+def _plan(checkpoint: Checkpoint, scheme: Any, place: Path) -> Path:
+    """Of all matrices; static ranges are the plain ones, without smoothing, as the naive recipe has them."""
+    write_items(place, "calibration", Shapes(CALIBRATION, CALIBRATION_SEED), lambda _: None)
+    write_items(place, "choice", Shapes(CHOICE, CALIBRATION_SEED + 1), lambda _: None)
+    model = Model.open(checkpoint, "assistant")
+    chosen = choose(place / "calibration.jsonl", (), CALIBRATION, 0, lambda r: model.preparer.prepare(r).tokens)
+    known = collect(model, chosen.samples, place / "statistics", lambda _: None)
+    wanted = Wanted(scheme, max_flips=1.0, smooth=scheme != "int8_static")
+    requests = list(read_requests(place / "choice.jsonl").values())
+    write_plan(search(model, known, requests, wanted, lambda _: None).plan, place / "plan")
+    return place / "plan"
 
 
 def table(figures: dict[str, Figures]) -> str:

@@ -1,0 +1,241 @@
+"""Graphs with 8- and 4-bit matrices: they compute what PyTorch computes, and lose what the plan says."""
+
+from __future__ import annotations
+
+import functools
+import shutil
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import onnx
+import pytest
+import torch
+from conftest import Quiet
+from tiny import RECORDED
+from tiny_qwen3_vl import TinyQwen, write_qwen
+
+from yoj.bench.random_checkpoint import Sizes, write_checkpoint
+from yoj.export.build import Recipe, build, checkpoint_hashes, open_family
+from yoj.export.checkpoint import Checkpoint
+from yoj.export.errors import CheckpointError
+from yoj.export.fidelity import make_samples
+from yoj.export.quantisation import RANGE, Plan, Quantisation, matrices, quantise_graphs, read_plan, write_plan
+from yoj.export.quantised import BLOCK, LARGEST, STORED, pack_blocks, quantise, unpack_blocks
+from yoj.export.traced import TracedSession
+from yoj.runtime import Scorer
+from yoj.runtime.bundle import Bundle
+
+FAMILIES = ("molmo2", "qwen3_vl")
+LAST = {"molmo2": "blocks.1.mlp.ff_out", "qwen3_vl": "layers.1.mlp.down_proj"}
+"""With this one alone quantised, no rounding is carried on: engines agree to float32's own error."""
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory):
+    """source(family) -> a tiny checkpoint, its family, and the names of its matrices."""
+
+    @functools.cache
+    def make(family: str):
+        folder = tmp_path_factory.mktemp(family) / "checkpoint"
+        if family == "molmo2":
+            write_checkpoint(Sizes(D=160, intermediate=200), RECORDED, folder)
+        else:
+            write_qwen(TinyQwen(layers=2, depth=2, taps=(0, 1)), folder, hidden_state="post_norm")
+        checkpoint = Checkpoint.open([folder])
+        opened = open_family(checkpoint)
+        return folder, checkpoint, opened, tuple(matrices(opened.graphs()[1]))
+
+    return make
+
+
+def plan_of(checkpoint: Checkpoint, scheme: str, layers, **changes) -> Plan:
+    said = Quantisation(scheme=scheme, layers=tuple(layers), checkpoint=checkpoint_hashes(checkpoint), **changes)
+    ranges = {RANGE + name: torch.tensor(6.0) for name in layers} if scheme == "int8_static" else {}
+    return Plan(said, ranges)
+
+
+@pytest.fixture(scope="module")
+def exported(source, tmp_path_factory):
+    """exported(family, scheme) -> a bundle whose last matrix is quantised, and its plan."""
+
+    @functools.cache
+    def make(family: str, scheme: str) -> tuple[Path, Plan]:
+        folder, checkpoint, _, _ = source(family)
+        place = tmp_path_factory.mktemp("bundle")
+        plan = plan_of(checkpoint, scheme, [LAST[family]])
+        write_plan(plan, place / "plan")
+        recipe = Recipe([folder], None, "assistant", place / "q.yoj", precision=scheme, plan=place / "plan")
+        build(recipe, Quiet())
+        return place / "q.yoj", plan
+
+    return make
+
+
+CASES = [(family, scheme) for family in FAMILIES for scheme in ("int8", "fp8")]
+CASES += [("molmo2", "int8_static"), ("qwen3_vl", "int8_weights"), ("molmo2", "int4_weights")]
+
+
+@pytest.mark.parametrize(("family", "scheme"), CASES)
+def test_the_engine_computes_what_pytorch_computes(family, scheme, source, exported):
+    path, plan = exported(family, scheme)
+    _, checkpoint, opened, _ = source(family)
+    scorer = Scorer.load(path)
+    assert scorer.engine.precision == scheme
+    specs = quantise_graphs(opened.graphs(), opened.smoothing(), plan)
+    quantised, whole = (TracedSession.load(checkpoint, of, "float32") for of in (specs, opened.graphs()))
+    batch = [scorer.prepare(request) for request in make_samples()]
+    engine = scorer.outputs(batch)["scores"]
+    for row, prepared in zip(engine, batch, strict=True):
+        right = quantised.score([prepared], scorer.family)["scores"][0]
+        plain = whole.score([prepared], scorer.family)["scores"][0]
+        difference = np.abs(row[: len(right)] - right).max()
+        # MatMulNBits rounds activations to 8 bits as well, which costs about as much as the 8 bits of the weights.
+        rounded = {"int8_weights": 4.0, "int4_weights": 0.5}.get(scheme, 0.0)
+        assert difference <= 2e-6 + rounded * np.abs(right - plain).max()
+        assert np.abs(right - plain).max() > 2e-6
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_eight_bit_products_are_fused_for_the_cpu(family, exported, tmp_path):
+    import onnxruntime as ort
+
+    path, _ = exported(family, "int8")
+    options = ort.SessionOptions()
+    options.log_severity_level = 3
+    options.optimized_model_filepath = str(tmp_path / "optimised.onnx")
+    graph = Bundle.open(path).engine().graphs["scorer.joint"].file
+    ort.InferenceSession(str(path / graph), options, providers=["CPUExecutionProvider"])
+    operators = [node.op_type for node in onnx.load(tmp_path / "optimised.onnx", load_external_data=False).graph.node]
+    assert operators.count("MatMulIntegerToFloat") == 1
+    assert "DequantizeLinear" not in operators
+
+
+def test_weights_are_stored_in_eight_bits_only(exported):
+    path, plan = exported("molmo2", "int8")
+    model = onnx.load(path / "onnx" / "scorer.joint.onnx", load_external_data=False)
+    types = {tensor.name: tensor.data_type for tensor in model.graph.initializer}
+    (name,) = plan.said.layers
+    assert types[f"{name}.weight"] == onnx.TensorProto.INT8
+    assert types[f"{name}.weight_scale"] == onnx.TensorProto.FLOAT
+    assert sum(kind == onnx.TensorProto.INT8 for kind in types.values()) == 1
+    assert read_plan_in(path) == plan.said
+
+
+def read_plan_in(path: Path) -> Quantisation:
+    return msgspec.json.decode((path / "quantisation.json").read_bytes(), type=Quantisation)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_factors_change_no_score_and_do_change_weights(family, source):
+    _, checkpoint, opened, _ = source(family)
+    draw = torch.Generator().manual_seed(0)
+    spec = opened.graphs()[1]
+    factors = {}
+    for group in opened.smoothing():
+        width = spec.module.get_submodule(group.consumers[0]).weight.shape[0]
+        factors[group.source] = torch.rand(width, generator=draw) * 8 + 0.2
+    plan = Plan(plan_of(checkpoint, "int8", []).said, factors)
+    specs = quantise_graphs(opened.graphs(), opened.smoothing(), plan)
+    smooth, plain = (TracedSession.load(checkpoint, of, "float32") for of in (specs, opened.graphs()))
+    from yoj.calibration.collect import Model
+
+    preparer = Model.open(checkpoint, "assistant").preparer
+    for request in make_samples():
+        prepared = preparer.prepare(request)
+        scores = [of.score([prepared], preparer.family)["scores"] for of in (smooth, plain)]
+        np.testing.assert_allclose(*scores, rtol=0, atol=5e-6)
+    weights = [dict(of.module("scorer.joint").named_parameters()) for of in (smooth, plain)]
+    changed = {name for name, value in weights[1].items() if not torch.equal(value, weights[0][name])}
+    groups = opened.smoothing()
+    assert changed == {f"{name}.weight" for group in groups for name in (group.source, *group.consumers)}
+
+
+def test_rows_of_the_embedding_table_in_eight_bits(source, tmp_path):
+    folder, checkpoint, opened, layers = source("molmo2")
+    plan = plan_of(checkpoint, "int8", layers, embeddings=True)
+    write_plan(plan, tmp_path / "plan")
+    given = {"precision": "int8", "plan": tmp_path / "plan", "rest": "float16", "compare": False}
+    manifest, _ = build(Recipe([folder], None, "assistant", tmp_path / "q.yoj", **given), Quiet())
+    assert (manifest.engines[0].precision, manifest.engines[0].rest) == ("int8", "float16")
+    whole = TracedSession.load(checkpoint, opened.graphs(), "float32")
+    scorer = Scorer.load(tmp_path / "q.yoj")
+    for request in make_samples():
+        prepared = scorer.prepare(request)
+        right = whole.score([prepared], scorer.family)["scores"][0]
+        assert np.abs(scorer.outputs([prepared])["scores"][0] - right).max() < 0.1
+
+
+# The numbers themselves
+
+
+@pytest.mark.parametrize("stored", ["int8", "fp8"])
+def test_rounding_is_within_half_a_step_of_each_scale(stored):
+    weight = torch.randn(96, 40, generator=torch.Generator().manual_seed(1)) * torch.logspace(-3, 2, 40)
+    values, scale = quantise(weight, stored, 0, torch.float32)
+    assert scale.shape == (40,)
+    assert float(values.float().abs().max()) == LARGEST[stored]
+    error = (values.float() * scale - weight).abs()
+    step = scale if stored == "int8" else weight.abs() / 8 + scale / 512
+    assert (error <= step * 0.5001).all()
+
+
+@pytest.mark.parametrize("bits", [4, 8])
+@pytest.mark.parametrize("width", [BLOCK, BLOCK + 40])
+def test_blocks_unpack_to_what_was_packed(bits, width):
+    weight = torch.randn(width, 24, generator=torch.Generator().manual_seed(2))
+    values, scale = pack_blocks(weight, bits, torch.float32)
+    found = unpack_blocks(values, scale, bits)[:, :width].t()
+    steps = scale.repeat_interleave(BLOCK, dim=1)[:, :width].t()
+    assert ((found - weight).abs() <= 0.5001 * steps).all()
+
+
+# What is refused
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"precision": "fp8"}, ["is a plan for int8", "--precision int8"]),
+        ({"precision": "float32"}, ["--plan is for", "float32"]),
+        ({"precision": "int8", "plan": None}, ["int8 needs --plan"]),
+        ({"precision": "int8", "rest": "bfloat16"}, ["--no-compare"]),
+    ],
+)
+def test_a_plan_that_does_not_fit_what_is_asked_is_refused(change, words, source, tmp_path):
+    folder, checkpoint, _, layers = source("molmo2")
+    write_plan(plan_of(checkpoint, "int8", layers[:1]), tmp_path / "plan")
+    given = {"plan": tmp_path / "plan"} | change
+    with pytest.raises(CheckpointError) as caught:
+        build(Recipe([folder], None, "assistant", tmp_path / "q.yoj", **given), Quiet())
+    assert all(word in str(caught.value) for word in words), str(caught.value)
+    assert not (tmp_path / "q.yoj").exists()
+
+
+def test_a_plan_for_another_checkpoint_is_refused(source, tmp_path):
+    folder, checkpoint, _, layers = source("molmo2")
+    other = shutil.copytree(folder, tmp_path / "other")
+    config = other / "config.json"
+    config.write_text(config.read_text("utf-8") + "\n", "utf-8")
+    write_plan(plan_of(checkpoint, "int8", layers[:1]), tmp_path / "plan")
+    recipe = Recipe([other], None, "assistant", tmp_path / "q.yoj", precision="int8", plan=tmp_path / "plan")
+    with pytest.raises(CheckpointError, match="was made for another checkpoint"):
+        build(recipe, Quiet())
+
+
+def test_a_plan_with_matrices_or_factors_that_the_model_has_not_is_refused(source, tmp_path):
+    _, checkpoint, opened, layers = source("molmo2")
+    for plan, word in (
+        (plan_of(checkpoint, "int8", ["blocks.9.mlp.ff_out"]), "blocks.9.mlp.ff_out"),
+        (Plan(plan_of(checkpoint, "int8", layers).said, {"blocks.0.attn_norm": torch.ones(3)}), "blocks.0.attn_norm"),
+        (Plan(plan_of(checkpoint, "int8_static", layers).said, {}), "has no range for"),
+    ):
+        with pytest.raises(CheckpointError, match=word):
+            quantise_graphs(opened.graphs(), opened.smoothing(), plan)
+
+
+def test_a_damaged_plan_is_refused(tmp_path):
+    (tmp_path / "plan.json").write_text("{")
+    with pytest.raises(CheckpointError, match=r"plan\.json is no plan"):
+        read_plan(tmp_path)
+    assert set(STORED) == {"int8", "int8_static", "fp8", "int8_weights", "int4_weights"}

@@ -1,0 +1,243 @@
+"""Plans are found by what rankings lose, with outliers as large trunks have them; the gate passes what keeps them."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+from PIL import Image
+from safetensors.torch import load_file, save_file
+from tiny import RECORDED
+
+from yoj.bench.random_checkpoint import Sizes, write_checkpoint
+from yoj.calibration.cli import main
+from yoj.calibration.collect import Model, collect
+from yoj.calibration.errors import CalibrationError
+from yoj.calibration.gate import REPORT, Gate
+from yoj.calibration.samples import choose
+from yoj.calibration.search import ALPHAS, Found, Wanted, search
+from yoj.calibration.statistics import Statistics
+from yoj.calibration.trial import Inputs
+from yoj.export.checkpoint import Checkpoint
+from yoj.export.quantisation import read_plan
+from yoj.export.traced import TracedSession
+from yoj.runtime import Request
+from yoj.runtime.bundle import Bundle
+from yoj.runtime.jsonl import read_requests
+from yoj.training.shapes import Recipe as Shapes
+from yoj.training.shapes import write_items
+
+WORDS = "a the red blue small cat dog car tree is are in on under near two three and not it shows".split()  # noqa: SIM905
+OUTLIERS, FACTOR = 3, 64.0
+"""A power of two, so that the division is exact in bfloat16."""
+JUDGES = Path(__file__).parents[2] / "checkpoints"
+
+
+def write_requests(file: Path, count: int, seed: int) -> Path:
+    draw = np.random.default_rng(seed)
+    pixels = draw.integers(0, 256, (4, 48, 64, 3), np.uint8)
+    for number, image in enumerate(pixels):
+        Image.fromarray(image).save(file.parent / f"{file.stem}-{number}.png")
+    lines = []
+    for number in range(count):
+        n = int(draw.integers(2, 6))
+        line = {
+            "prompt": " ".join(draw.choice(WORDS, 6)) + "?",
+            "responses": [" ".join(draw.choice(WORDS, int(draw.integers(2, 9)))) for _ in range(n)],
+            "rankings": (draw.permutation(n) + 1).tolist(),
+        }
+        if number % 3 == 0:
+            line["image"] = f"{file.stem}-{number % 4}.png"
+        lines.append(json.dumps(line))
+    file.write_text("\n".join(lines) + "\n", "utf-8")
+    return file
+
+
+def plant_outliers(judge: Path) -> None:
+    """Channels that are large behind every norm, as those of large trained trunks are; the scores stay as they were.
+
+    A norm's weight is multiplied in a few channels; columns of what reads them are divided, the adapter's too.
+    """
+    readers = {"input_layernorm": "self_attn.{}_proj", "post_attention_layernorm": "mlp.{}_proj"}
+    files = [judge / "base" / "model.safetensors", judge / "adapter_model.safetensors"]
+    base, adapter = map(load_file, files)
+    for name in [n for n in base if n.endswith(".weight") and n.split(".")[-2] in readers]:
+        channels = torch.randperm(len(base[name]), generator=torch.Generator().manual_seed(len(name)))[:OUTLIERS]
+        base[name][channels] *= FACTOR
+        layer, norm = name.removesuffix(".weight").rsplit(".", 1)
+        for part in ("q", "k", "v", "gate", "up"):
+            module = f"{layer}.{readers[norm].format(part)}"
+            for tensors, key in ((base, f"{module}.weight"), (adapter, f"base_model.model.{module}.lora_A.weight")):
+                if key in tensors:
+                    tensors[key][:, channels] /= FACTOR
+    for file, tensors in zip(files, (base, adapter), strict=True):
+        save_file(tensors, file)
+
+
+@dataclass
+class Setting:
+    folder: Path
+    checkpoint: Path
+    model: Model
+    statistics: Statistics
+    requests: list[Request]
+
+
+@pytest.fixture(scope="module")
+def setting(tmp_path_factory) -> Setting:
+    folder = tmp_path_factory.mktemp("search")
+    sizes = Sizes(D=96, heads=4, intermediate=160, layers=3, seed=3)
+    write_requests(folder / "samples.jsonl", 64, 1)
+    write_requests(folder / "requests.jsonl", 60, 2)
+    return gather(folder, write_checkpoint(sizes, RECORDED, folder / "checkpoint"))
+
+
+@pytest.fixture(scope="module")
+def planted(tmp_path_factory) -> Setting:
+    """The shipped Qwen3-VL judge with outliers, and items of its task."""
+    folder = tmp_path_factory.mktemp("planted")
+    judge = shutil.copytree(JUDGES / "shapes-qwen3_vl", folder / "judge")
+    plant_outliers(judge)
+    write_items(folder, "samples", Shapes(96, 1_001), lambda _: None)
+    write_items(folder, "requests", Shapes(150, 1_002), lambda _: None)
+    return gather(folder, judge)
+
+
+def gather(folder: Path, checkpoint: Path) -> Setting:
+    model = Model.open(Checkpoint.open([checkpoint]), "assistant")
+    requests = folder / "requests.jsonl"
+    chosen = choose(folder / "samples.jsonl", [requests], 64, 0, lambda r: model.preparer.prepare(r).tokens)
+    statistics = collect(model, chosen.samples, folder / "statistics", lambda _: None)
+    return Setting(folder, checkpoint, model, statistics, list(read_requests(requests).values()))
+
+
+def found(setting: Setting, scheme: str, max_flips: float = 1.0, smooth: bool = True) -> Found:
+    wanted = Wanted(scheme, max_flips, smooth)
+    return search(setting.model, setting.statistics, setting.requests, wanted, lambda _: None)
+
+
+def test_planted_outliers_leave_the_scores_as_they_were(planted):
+    original = Model.open(Checkpoint.open([JUDGES / "shapes-qwen3_vl"]), "assistant")
+    role, some = "scorer.joint", planted.requests[:24]
+    scores = []
+    for model in (original, planted.model):
+        session = TracedSession.load(model.checkpoint, model.family.graphs(), "float32")
+        inputs = Inputs(model, some)
+        scores.append(np.concatenate(inputs.scores(session.specs[role], session.module(role))))
+    np.testing.assert_allclose(*scores, rtol=0, atol=5e-4)
+    ratios = [layer.outliers() for name, layer in planted.statistics.layers.items() if name.endswith("q_proj")]
+    assert min(ratios) > 10
+
+
+def test_scales_by_token_and_smoothing_hold_where_one_range_for_all_fails(planted):
+    naive = found(planted, "int8_static", smooth=False).damage
+    both = found(planted, "int8")
+    assert naive.flips > 0.05
+    assert both.damage.flips <= 0.02
+    assert naive.difference > 5 * both.damage.difference
+    assert both.plan.said.about["alpha"] > 0
+    assert set(both.alphas) == set(ALPHAS)
+    assert both.alphas[0.0].difference > 1.5 * both.damage.difference
+
+
+def test_the_largest_set_within_the_budget_is_taken_and_the_mildest_first(setting):
+    all_of_them = found(setting, "int8_static", 1.0, smooth=False)
+    budget = all_of_them.damage.flips / 3
+    some = found(setting, "int8_static", budget, smooth=False)
+    assert 0 < len(some.plan.said.layers) < len(all_of_them.plan.said.layers)
+    assert some.damage.flips <= budget
+    order = list(some.sweep)
+    assert set(some.plan.said.layers) == set(order[: len(some.plan.said.layers)])
+    differences = [loss.difference for loss in some.sweep.values()]
+    assert differences == sorted(differences)
+
+
+def test_a_search_repeats_itself(setting):
+    first, second = (found(setting, "int8") for _ in range(2))
+    assert msgspec.json.encode(first.plan.said) == msgspec.json.encode(second.plan.said)
+
+
+def test_requests_with_one_response_show_nothing(setting):
+    alone = [Request("Which?", ["one"])]
+    with pytest.raises(CalibrationError, match="two responses or more"):
+        search(setting.model, setting.statistics, alone, Wanted(), lambda _: None)
+
+
+def test_statistics_of_another_checkpoint_are_refused(setting):
+    about = msgspec.structs.replace(setting.statistics.about, checkpoint={"other": "0" * 64})
+    with pytest.raises(CalibrationError, match="of another checkpoint"):
+        search(setting.model, Statistics(about, {}), setting.requests, Wanted(), lambda _: None)
+
+
+def test_from_samples_to_a_bundle_that_passes_its_gate(setting, tmp_path):
+    """The commands, one after the other; a random model of this size is not faster in 8 bits, so that is forced."""
+    from yoj.export.cli import main as export
+
+    def run(command, *words) -> str:
+        result = CliRunner().invoke(command, [str(word) for word in words], catch_exceptions=False)
+        assert result.exit_code == 0, result.output
+        return result.output
+
+    given = (setting.checkpoint, "--layout", "assistant")
+    statistics, requests = setting.folder / "statistics", setting.folder / "requests.jsonl"
+    said = run(main, "plan", *given, "--statistics", statistics, "--requests", requests, "--max-flips", "5%", "--out",
+               tmp_path / "plan")  # fmt: skip
+    assert "the plan: 12 matrices" in said
+    assert (tmp_path / "plan" / "sensitivity.svg").read_bytes().startswith(b"<?xml")
+    assert read_plan(tmp_path / "plan").said.about["max_flips"] == 0.05
+    build = (export, *given, "--no-compare")
+    run(*build, "--precision", "int8", "--plan", tmp_path / "plan", "--out", tmp_path / "int8.yoj")
+    run(*build, "--out", tmp_path / "whole.yoj")
+    held_out = write_requests(tmp_path / "held_out.jsonl", 80, 5)
+
+    command = ["gate", tmp_path / "int8.yoj", tmp_path / "whole.yoj", held_out, "--max-flips", "5%", "--max-loss", "5%"]
+    run(main, *command, "--force")
+    opened = Bundle.open(tmp_path / "int8.yoj")
+    gate = msgspec.json.decode((opened.path / REPORT).read_bytes(), type=Gate)
+    assert REPORT in opened.manifest.files
+    assert (gate.engine, gate.precision, gate.requests) == ("onnxruntime", "int8", 80)
+    assert gate.damage.flips <= 0.05
+    assert gate.accuracy is not None
+    assert gate.speedup > 0
+    assert sorted(path.name for path in tmp_path.iterdir() if path.name.startswith(".")) == []
+
+
+def test_what_does_not_pass_is_left_as_it_was(setting, bundle, tmp_path):
+    path = shutil.copytree(bundle("merged", "assistant"), tmp_path / "judge.yoj")
+    before = (path / "manifest.json").read_bytes()
+    held_out = write_requests(tmp_path / "held_out.jsonl", 60, 6)
+    slower = CliRunner().invoke(main, ["gate", str(path), str(path), str(held_out), "--max-flips", "0"])
+    if slower.exit_code == 0:
+        pytest.skip("the same bundle was measured as faster than itself")
+    assert "is not faster" in slower.output
+    few = CliRunner().invoke(main, ["gate", str(path), str(path), str(write_requests(tmp_path / "few.jsonl", 9, 7))])
+    assert "has 9 requests; give 50" in few.output
+    other = bundle("adapter", "assistant")
+    strange = CliRunner().invoke(main, ["gate", str(path), str(other), str(held_out)])
+    assert "not made from one checkpoint" in strange.output
+    assert (path / "manifest.json").read_bytes() == before
+
+
+def test_requests_of_the_statistics_are_not_compared_on(setting, tmp_path):
+    words = ["plan", setting.checkpoint, "--layout", "assistant", "--statistics", setting.folder / "statistics"]
+    words += ["--requests", setting.folder / "samples.jsonl", "--out", tmp_path / "plan"]
+    result = CliRunner().invoke(main, [str(word) for word in words])
+    assert result.exit_code == 1
+    assert "requests that the statistics were gathered from" in result.output
+    assert not (tmp_path / "plan").exists()
+
+
+@pytest.mark.parametrize("share", ["-1", "120%", "half"])
+def test_a_share_is_a_share(share, setting, tmp_path):
+    words = ["plan", setting.checkpoint, "--layout", "assistant", "--statistics", setting.folder / "statistics"]
+    words += ["--requests", setting.folder / "samples.jsonl", "--out", tmp_path / "plan", "--max-flips", share]
+    result = CliRunner().invoke(main, [str(word) for word in words])
+    assert result.exit_code == 2
+    assert "is not a share" in result.output
