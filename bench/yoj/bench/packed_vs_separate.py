@@ -43,9 +43,11 @@ class Stages:
         """See `yoj.export.build.Progress`."""
 
 
-def request_of(scorer: Scorer, prompt_tokens: int, response_tokens: int, n: int) -> Request:
-    """A request with an image whose prompt and responses have about so many tokens each."""
-    image = np.random.default_rng(0).integers(0, 256, (400, 600, 3), np.uint8)
+def request_of(
+    scorer: Scorer, prompt_tokens: int, response_tokens: int, n: int, image_size: tuple[int, int] = (400, 600)
+) -> Request:
+    """A request with an image (height, width) whose prompt and responses have about so many tokens each."""
+    image = np.random.default_rng(0).integers(0, 256, (*image_size, 3), np.uint8)
 
     def tokens(prompt: str, responses: list[str]) -> int:
         return scorer.prepare(Request(prompt, responses, [image])).tokens

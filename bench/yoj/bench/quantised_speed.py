@@ -31,6 +31,8 @@ from .packed_vs_separate import Stages, request_of
 
 LAYERS, WORDS = 3, 1024
 SCHEMES = ("int8", "int8_static", "int8_weights", "int4_weights")
+IMAGE = (224, 224)
+"""Height and width: small enough that Molmo2's tokens of it leave room for a prompt."""
 SOME_RANGE = 8.0
 """Of static activations; the time does not depend on it."""
 
@@ -64,7 +66,7 @@ def _measure(judge: Path, shape: tuple[int, int], threads: int, repeats: int) ->
         bundles = _export(judge, Path(place))
         scorers = {name: Scorer.load(path, threads=threads) for name, path in bundles.items()}
         length, n = shape
-        request = request_of(scorers["float32"], length // 3, 2 * length // (3 * n), n)
+        request = request_of(scorers["float32"], length // 2, length // (2 * n), n, IMAGE)
         times: dict[str, list[float]] = {name: [] for name in scorers}
         for turn in range(repeats + 1):  # in turns, so that a slow moment of the machine hits all alike
             for name, scorer in scorers.items():

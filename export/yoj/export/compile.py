@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import shutil
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-import numpy as np
 import onnx
-import onnx.numpy_helper
 
 from yoj.runtime import manifest as m
 from yoj.runtime.bundle import Bundle, sha256
@@ -27,6 +23,7 @@ from .files import folder_beside
 from .install import install
 from .plans import Job, Settings, build_plan, describe_plan
 from .profiles import Profile, profiles_of, sizes_text
+from .quantised_onnx import check_scheme, for_tensorrt
 
 if TYPE_CHECKING:  # the build of bundles needs PyTorch, that of plans does not
     from .build import Progress
@@ -38,7 +35,6 @@ With TensorRT-RTX 1.7.1 plans were 1.003 to 1.02 times large weights, and 6 MB m
 TIMING_CACHE = "timing.cache"
 WITHOUT_FLOAT32 = ("sm75",)
 """TensorRT-RTX 1.7 has no float32 matrix product for Turing, and parts of every graph here are float32."""
-QUANTISING = ("QuantizeLinear", "DequantizeLinear")
 
 
 @dataclass(frozen=True)
@@ -75,6 +71,7 @@ def compile_bundle(order: Order, progress: Progress) -> list[m.Engine]:
     source = bundle.engine("onnxruntime")
     trt = load_library(order.engine)
     driver, targets = _targets(trt, order)
+    check_scheme(source.precision, targets)
     path = bundle.path.resolve()
     sizes = [_files_of(path, graph.file) for graph in source.graphs.values()]
     _check_space(path, len(targets) * sum(int(SPARE * sum(of.values())) + OVERHEAD for of in sizes))
@@ -207,7 +204,7 @@ def _build(trt: Any, bundle: Bundle, entry: m.Engine, settings: Settings, folder
     for role, graph in entry.graphs.items():
         progress.stage(f"{entry.engine}: {role} {entry.precision} for {entry.plans.target}")
         plan = folder / place / f"{role}.plan"
-        with _signed(bundle.path.resolve() / graph.file) as onnx_file:
+        with for_tensorrt(bundle.path.resolve() / graph.file) as onnx_file:
             job = Job(onnx_file, graph, entry.plans.profiles[role], entry.plans.target, plan, cache)
             build_plan(trt, job, settings, progress.note)
         if layers := describe_plan(trt, plan) if entry.plans.driver else None:
@@ -217,30 +214,6 @@ def _build(trt: Any, bundle: Bundle, entry: m.Engine, settings: Settings, folder
     if cache.is_file():
         _by_content(cache)
     return msgspec.structs.replace(entry, graphs=graphs)
-
-
-@contextlib.contextmanager
-def _signed(file: Path) -> Iterator[Path]:
-    """The graph with signed 8-bit activations, where it has unsigned ones.
-
-    Unsigned with 128 for zero they are the same numbers: ONNX Runtime multiplies those in 8 bits on a CPU, TensorRT
-    takes no zero but 0 (https://docs.nvidia.com/deeplearning/tensorrt, Working with Quantized Types).
-    """
-    model = onnx.load(file, load_external_data=False)
-    uses = [node.input[2] for node in model.graph.node if node.op_type in QUANTISING and len(node.input) > 2]
-    zeros = [t for t in model.graph.initializer if t.name in uses and t.data_type == onnx.TensorProto.UINT8]
-    if not zeros:
-        yield file
-        return
-    for tensor in zeros:
-        tensor.CopyFrom(onnx.numpy_helper.from_array(np.zeros((), np.int8), tensor.name))
-    with tempfile.TemporaryDirectory() as folder:
-        for other in file.parent.iterdir():  # the weights, which it names beside it
-            (Path(folder) / other.name).symlink_to(other)
-        changed = Path(folder) / file.name
-        changed.unlink()
-        onnx.save(model, changed)
-        yield changed
 
 
 def _place(entry: m.Engine) -> str:
