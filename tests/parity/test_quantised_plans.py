@@ -78,8 +78,10 @@ def test_the_form_for_tensorrt_computes_the_same(eight):
         assert changed != eight / graph
         types = {t.name: t.data_type for t in onnx.load(changed, load_external_data=False).graph.initializer}
         assert onnx.TensorProto.UINT8 not in types.values()
-        for file in (eight / graph, changed):
-            session = ort.InferenceSession(str(file.resolve()), options, providers=["CPUExecutionProvider"])
+        # ONNX Runtime reads no weights through a link.
+        beside = Path(shutil.copy(changed, (eight / graph).with_name("changed.onnx")))
+        for file in (eight / graph, beside):
+            session = ort.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
             names = [tensor.name for tensor in session.get_inputs()]
             scores.append(session.run(None, {name: inputs[name] for name in names})[0])
     np.testing.assert_allclose(*scores, rtol=0, atol=1e-5)
