@@ -8,7 +8,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
 import pytest
+from made_up import write_requests
+
+from yoj.calibration.gate import REPORT, Gate
+from yoj.export.quantisation import read_plan
+from yoj.runtime import Scorer
+from yoj.runtime.bundle import Bundle
 
 ROOT = Path(__file__).parents[2]
 DATA = ROOT / "tests" / "golden" / "data"
@@ -45,6 +52,32 @@ def test_command(line, folder):
         f"PATH={Path(sys.executable).parent}:$PATH {words}", shell=True, cwd=folder, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_eight_bits(folder):
+    """The lines follow from each other, so they run together."""
+    (block,) = (text for kind, text in BLOCKS if kind == "sh")
+    for name, count, seed in (("train", 64, 1), ("choose", 60, 2), ("test", 60, 3)):
+        write_requests(folder / f"{name}.jsonl", count, seed)
+    done = subprocess.run(
+        f"set -e; PATH={Path(sys.executable).parent}:$PATH; {block}",
+        shell=True,
+        cwd=folder,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "warning: 64 samples" in done.stderr
+    assert read_plan(folder / "plan").said.about["max_flips"] == 0.005
+    assert (folder / "plan" / "sensitivity.svg").read_bytes().startswith(b"<?xml")
+    opened = Bundle.open(folder / "int8.yoj")
+    report = REPORT.format(engine="onnxruntime")
+    assert report in opened.manifest.files
+    gate = msgspec.json.decode((opened.path / report).read_bytes(), type=Gate)
+    assert (gate.engine, gate.precision, gate.requests, gate.max_flips) == ("onnxruntime", "int8", 60, 0.02)
+    assert gate.accuracy is not None
+    assert gate.speedup > 0
+    assert len(Scorer.load(opened.path).score("Which?", ["one", "two"]).scores) == 2
 
 
 def test_make_targets_exist():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
-from PIL import Image
+from made_up import write_requests
 from safetensors.torch import load_file, save_file
 from tiny import RECORDED
 
@@ -20,44 +19,20 @@ from yoj.bench.random_checkpoint import Sizes, write_checkpoint
 from yoj.calibration.cli import main
 from yoj.calibration.collect import Model, collect
 from yoj.calibration.errors import CalibrationError
-from yoj.calibration.gate import REPORT, Gate
 from yoj.calibration.samples import choose
 from yoj.calibration.search import ALPHAS, Found, Wanted, search
 from yoj.calibration.statistics import Statistics
 from yoj.calibration.trial import Inputs
 from yoj.export.checkpoint import Checkpoint
-from yoj.export.quantisation import read_plan
 from yoj.export.traced import TracedSession
 from yoj.runtime import Request
-from yoj.runtime.bundle import Bundle
 from yoj.runtime.jsonl import read_requests
 from yoj.training.shapes import Recipe as Shapes
 from yoj.training.shapes import write_items
 
-WORDS = "a the red blue small cat dog car tree is are in on under near two three and not it shows".split()  # noqa: SIM905
 OUTLIERS, FACTOR = 3, 64.0
 """A power of two, so that the division is exact in bfloat16."""
 JUDGES = Path(__file__).parents[2] / "checkpoints"
-
-
-def write_requests(file: Path, count: int, seed: int) -> Path:
-    draw = np.random.default_rng(seed)
-    pixels = draw.integers(0, 256, (4, 48, 64, 3), np.uint8)
-    for number, image in enumerate(pixels):
-        Image.fromarray(image).save(file.parent / f"{file.stem}-{number}.png")
-    lines = []
-    for number in range(count):
-        n = int(draw.integers(2, 6))
-        line = {
-            "prompt": " ".join(draw.choice(WORDS, 6)) + "?",
-            "responses": [" ".join(draw.choice(WORDS, int(draw.integers(2, 9)))) for _ in range(n)],
-            "rankings": (draw.permutation(n) + 1).tolist(),
-        }
-        if number % 3 == 0:
-            line["image"] = f"{file.stem}-{number % 4}.png"
-        lines.append(json.dumps(line))
-    file.write_text("\n".join(lines) + "\n", "utf-8")
-    return file
 
 
 def plant_outliers(judge: Path) -> None:
@@ -174,39 +149,6 @@ def test_statistics_of_another_checkpoint_are_refused(setting):
     about = msgspec.structs.replace(setting.statistics.about, checkpoint={"other": "0" * 64})
     with pytest.raises(CalibrationError, match="of another checkpoint"):
         search(setting.model, Statistics(about, {}), setting.requests, Wanted(), lambda _: None)
-
-
-def test_from_samples_to_a_bundle_that_passes_its_gate(setting, tmp_path):
-    """The commands, one after the other; a random model of this size is not faster in 8 bits, so that is forced."""
-    from yoj.export.cli import main as export
-
-    def run(command, *words) -> str:
-        result = CliRunner().invoke(command, [str(word) for word in words], catch_exceptions=False)
-        assert result.exit_code == 0, result.output
-        return result.output
-
-    given = (setting.checkpoint, "--layout", "assistant")
-    statistics, requests = setting.folder / "statistics", setting.folder / "requests.jsonl"
-    said = run(main, "plan", *given, "--statistics", statistics, "--requests", requests, "--max-flips", "5%", "--out",
-               tmp_path / "plan")  # fmt: skip
-    assert "the plan: 12 matrices" in said
-    assert (tmp_path / "plan" / "sensitivity.svg").read_bytes().startswith(b"<?xml")
-    assert read_plan(tmp_path / "plan").said.about["max_flips"] == 0.05
-    build = (export, *given, "--no-compare")
-    run(*build, "--precision", "int8", "--plan", tmp_path / "plan", "--out", tmp_path / "int8.yoj")
-    run(*build, "--out", tmp_path / "whole.yoj")
-    held_out = write_requests(tmp_path / "held_out.jsonl", 80, 5)
-
-    command = ["gate", tmp_path / "int8.yoj", tmp_path / "whole.yoj", held_out, "--max-flips", "5%", "--max-loss", "5%"]
-    run(main, *command, "--force")
-    opened = Bundle.open(tmp_path / "int8.yoj")
-    gate = msgspec.json.decode((opened.path / REPORT).read_bytes(), type=Gate)
-    assert REPORT in opened.manifest.files
-    assert (gate.engine, gate.precision, gate.requests) == ("onnxruntime", "int8", 80)
-    assert gate.damage.flips <= 0.05
-    assert gate.accuracy is not None
-    assert gate.speedup > 0
-    assert sorted(path.name for path in tmp_path.iterdir() if path.name.startswith(".")) == []
 
 
 def test_what_does_not_pass_is_left_as_it_was(setting, bundle, tmp_path):

@@ -1,1 +1,1 @@
-"""Samples become statistics, and statistics a plan of which layers run in 8 bits."""
+"""Samples become statistics, and statistics a plan of which matrices run in 8 bits; temperatures for probabilities."""

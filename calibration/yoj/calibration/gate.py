@@ -22,7 +22,7 @@ from yoj.runtime.jsonl import Line, read_lines, read_requests
 from .errors import CalibrationError
 from .trial import Damage, damage
 
-REPORT = "calibration/gate.json"
+REPORT = "calibration/gate-{engine}.json"
 TURNS = 5
 """Times that both bundles read the timed requests, in turns; the fastest counts."""
 TIMED = 32
@@ -31,7 +31,7 @@ FEWEST = 50
 
 
 class Gate(msgspec.Struct, frozen=True, kw_only=True):
-    """``calibration/gate.json``."""
+    """``calibration/gate-onnxruntime.json``, one for each engine that was measured."""
 
     engine: str
     precision: str
@@ -111,8 +111,9 @@ def stamp(bundle: Path, gate: Gate, note: Callable[[str], None]) -> None:
     """Put what was measured into the bundle."""
     folder = folder_beside(bundle.resolve(), note)
     try:
-        (folder / REPORT).parent.mkdir(parents=True)
-        (folder / REPORT).write_bytes(msgspec.json.format(msgspec.json.encode(gate), indent=1) + b"\n")
+        file = folder / REPORT.format(engine=gate.engine)
+        file.parent.mkdir(parents=True)
+        file.write_bytes(msgspec.json.format(msgspec.json.encode(gate), indent=1) + b"\n")
         install(bundle.resolve(), folder, lambda manifest: manifest)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
