@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
@@ -10,8 +11,10 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from click.testing import CliRunner
 from made_up import write_requests
 
+from yoj.calibration.cli import main
 from yoj.calibration.gate import REPORT, Gate
 from yoj.export.quantisation import read_plan
 from yoj.runtime import Scorer
@@ -78,6 +81,19 @@ def test_eight_bits(folder):
     assert gate.accuracy is not None
     assert gate.speedup > 0
     assert len(Scorer.load(opened.path).score("Which?", ["one", "two"]).scores) == 2
+    before = (opened.path / "manifest.json").read_bytes()
+    one = [json.dumps({"prompt": f"Which {number}?", "responses": ["one"]}) for number in range(60)]
+    (folder / "single.jsonl").write_text("\n".join(one), "utf-8")
+    for words, said in (
+        (["judge.yoj", "choose.jsonl"], "was made with 60 of its 60 requests"),
+        (["judge.yoj", "train.jsonl"], "was made with 64 of its 64 requests"),
+        (["judge.yoj", "single.jsonl"], "no request has two responses"),
+        (["int8.yoj", "test.jsonl"], "is quantised itself"),
+    ):
+        refused = CliRunner().invoke(main, ["gate", *(str(folder / name) for name in ("int8.yoj", *words))])
+        assert refused.exit_code == 1
+        assert said in refused.output
+    assert (opened.path / "manifest.json").read_bytes() == before
 
 
 def test_make_targets_exist():

@@ -199,6 +199,7 @@ def test_blocks_unpack_to_what_was_packed(bits, width):
         ({"precision": "fp8"}, ["is a plan for int8", "--precision int8"]),
         ({"precision": "float32"}, ["--plan is for", "float32"]),
         ({"precision": "int8", "plan": None}, ["int8 needs --plan"]),
+        ({"precision": "float32", "plan": None, "rest": "float16"}, ["--rest goes with --plan"]),
         ({"precision": "int8", "rest": "bfloat16"}, ["--no-compare"]),
     ],
 )
@@ -236,6 +237,10 @@ def test_a_plan_with_matrices_or_factors_that_the_model_has_not_is_refused(sourc
 
 def test_a_damaged_plan_is_refused(tmp_path):
     (tmp_path / "plan.json").write_text("{")
+    with pytest.raises(CheckpointError, match=r"plan\.json is no plan"):
+        read_plan(tmp_path)
+    write_plan(Plan(Quantisation(scheme="int8", layers=(), checkpoint={}), {"a": torch.ones(99)}), tmp_path)
+    (tmp_path / "plan.safetensors").write_bytes((tmp_path / "plan.safetensors").read_bytes()[:20])
     with pytest.raises(CheckpointError, match=r"plan\.json is no plan"):
         read_plan(tmp_path)
     assert set(STORED) == {"int8", "int8_static", "fp8", "int8_weights", "int4_weights"}

@@ -147,23 +147,18 @@ def test_requests_with_one_response_show_nothing(setting):
 
 def test_statistics_of_another_checkpoint_are_refused(setting):
     about = msgspec.structs.replace(setting.statistics.about, checkpoint={"other": "0" * 64})
-    with pytest.raises(CalibrationError, match="of another checkpoint"):
+    with pytest.raises(CalibrationError, match="files of the checkpoints differ"):
         search(setting.model, Statistics(about, {}), setting.requests, Wanted(), lambda _: None)
 
 
-def test_what_does_not_pass_is_left_as_it_was(setting, bundle, tmp_path):
+def test_what_cannot_be_measured_is_refused_and_left_as_it_was(bundle, tmp_path):
     path = shutil.copytree(bundle("merged", "assistant"), tmp_path / "judge.yoj")
     before = (path / "manifest.json").read_bytes()
     held_out = write_requests(tmp_path / "held_out.jsonl", 60, 6)
-    slower = CliRunner().invoke(main, ["gate", str(path), str(path), str(held_out), "--max-flips", "0"])
-    if slower.exit_code == 0:
-        pytest.skip("the same bundle was measured as faster than itself")
-    assert "is not faster" in slower.output
+    plain = CliRunner().invoke(main, ["gate", str(path), str(path), str(held_out)])
+    assert "is not quantised" in plain.output
     few = CliRunner().invoke(main, ["gate", str(path), str(path), str(write_requests(tmp_path / "few.jsonl", 9, 7))])
     assert "has 9 requests; give 50" in few.output
-    other = bundle("adapter", "assistant")
-    strange = CliRunner().invoke(main, ["gate", str(path), str(other), str(held_out)])
-    assert "not made from one checkpoint" in strange.output
     assert (path / "manifest.json").read_bytes() == before
 
 

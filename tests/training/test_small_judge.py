@@ -44,7 +44,11 @@ def test_a_judge_is_made_from_nothing_and_exports(family, brief, tmp_path):
     assert {str(value.dtype) for value in base.values()} == {"torch.bfloat16"}
 
     out = tmp_path / "judge.yoj"
-    build(Recipe([shipped], None, "assistant", out), Quiet())
+    _, fidelity = build(Recipe([shipped], None, "assistant", out), Quiet())
+    assert fidelity is not None
+    assert fidelity.passed
+    assert fidelity.token_ids_equal
+    assert fidelity.reference.startswith(("Molmo2Model", "Qwen3VLModel"))
     judgement = Scorer.load(out).score("Where is the red shape?", ["In the top left.", "In the top right."])
     assert len(judgement.scores) == 2
 

@@ -25,6 +25,11 @@ Examples:
   yoj-calibrate statistics adapter/ --base Molmo2-4B/ --layout assistant \\
       --samples more.jsonl --held-out evaluation.jsonl --out more/
   yoj-calibrate merge statistics/ more/ --out both/
+  yoj-calibrate plan merged/ --layout assistant --statistics statistics/ \\
+      --requests choose.jsonl --out plan/
+  yoj-export merged/ --layout assistant --precision int8 --plan plan/ --out int8.yoj
+  yoj-calibrate gate int8.yoj float32.yoj evaluation.jsonl
+  yoj-calibrate probabilities int8.yoj rankings.jsonl
 
 \b
 A line of the samples, as yoj-score reads it:
@@ -41,7 +46,8 @@ LARGE_BLOCK = 4 * 2**20
 @click.group(epilog=EPILOG)
 @click.version_option(version("yoj"), prog_name="yoj-calibrate")
 def main() -> None:
-    """Gather what 8-bit engines are made from: statistics of what goes into each layer of a model, on samples."""
+    """From a trained model to 8-bit engines with evidence: statistics on samples, a plan of what is quantised, a gate
+    on held-out requests; and temperatures that make probabilities of scores."""
 
 
 @main.command()

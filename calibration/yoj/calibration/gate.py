@@ -12,14 +12,18 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from yoj.export.build import QUANTISATION
 from yoj.export.files import folder_beside
 from yoj.export.install import install
+from yoj.export.quantisation import Quantisation
+from yoj.export.quantised import STORED
 from yoj.runtime import Request, Scorer
 from yoj.runtime import manifest as m
 from yoj.runtime.bundle import sha256
 from yoj.runtime.jsonl import Line, read_lines, read_requests
 
 from .errors import CalibrationError
+from .samples import content_hash
 from .trial import Damage, damage
 
 REPORT = "calibration/gate-{engine}.json"
@@ -77,6 +81,7 @@ def measure(
     requests = [request for request, _ in lines]
     if len(requests) < FEWEST:
         raise CalibrationError(f"{file} has {len(requests)} requests; give {FEWEST} at least, better 1,000 and more.")
+    _check_unseen(bundle, file, requests)
     with Scorer.load(bundle, engine=engine) as quantised, Scorer.load(against, engine=engine) as whole:
         _check_same_model(quantised, whole, bundle, against)
         note(f"score {len(requests)} requests with both")
@@ -84,6 +89,8 @@ def measure(
             [np.array(j.scores, np.float32) for j in s.score_batch(requests)] for s in (quantised, whole)
         )
         many = [index for index, request in enumerate(requests) if len(request.responses) > 1]
+        if not many:
+            raise CalibrationError(f"{file}: no request has two responses or more, so that no ranking can change.")
         loss = damage([found[i] for i in many], [expected[i] for i in many])
         note("time both in turns")
         speedup = _speedup(quantised, whole, requests)
@@ -148,10 +155,29 @@ def _tuple(rankings: list[float] | None) -> tuple[float, ...] | None:
 
 def _check_same_model(one: Scorer, other: Scorer, bundle: Path, against: Path) -> None:
     mine, theirs = ({*s.manifest.provenance.checkpoint.values()} for s in (one, other))
+    if other.engine.precision in STORED:
+        raise CalibrationError(
+            f"{against} is quantised itself ({other.engine.precision}). Give a bundle of the same checkpoint in "
+            "float32 or float16."
+        )
     if mine != theirs or one.manifest.layout != other.manifest.layout:
         raise CalibrationError(
             f"{bundle} and {against} are not made from one checkpoint in one layout, so that their difference is not "
             "what quantisation costs. Export both from the same files."
+        )
+
+
+def _check_unseen(bundle: Path, file: Path, requests: Sequence[Request]) -> None:
+    """Refuse requests with which the plan of the bundle was made."""
+    plan = bundle / QUANTISATION
+    if not plan.is_file():
+        raise CalibrationError(f"{bundle} is not quantised: there is no {QUANTISATION} in it.")
+    about = msgspec.json.decode(plan.read_bytes(), type=Quantisation).about
+    known = {*about.get("seen", ())}
+    if found := sum(content_hash(request) in known for request in requests):
+        raise CalibrationError(
+            f"{file}: the plan of {bundle} was made with {found} of its {len(requests)} requests. Give others, which "
+            "neither yoj-calibrate statistics nor plan has seen."
         )
 
 

@@ -16,8 +16,9 @@ from yoj.runtime.request import Request
 
 from .collect import Model
 from .errors import CalibrationError
+from .samples import content_hash
 from .smoothing import factors
-from .statistics import Statistics
+from .statistics import Statistics, differences
 from .trial import Damage, Inputs, Trial, damage
 
 ALPHAS = (0.0, 0.25, 0.5, 0.75)
@@ -49,6 +50,8 @@ class Found:
     damage: Damage
     """Of the plan."""
     requests: int
+    digests: tuple[str, ...] = ()
+    """`content_hash` of the requests."""
 
 
 def search(
@@ -89,15 +92,17 @@ def search(
         chosen, loss = _longest(trial, list(sweep), expected, wanted.max_flips, note)
     layers = tuple(name for name in whole.matrices if name in chosen)
     plan = Plan(msgspec.structs.replace(trial.plan.said, layers=layers), trial.plan.factors)
-    found = Found(plan, alphas, sweep, loss, len(inputs.counts))
+    digests = tuple(content_hash(request) for request in requests)
+    found = Found(plan, alphas, sweep, loss, len(inputs.counts), digests)
     said = msgspec.structs.replace(plan.said, about=_about(wanted, alpha, found, statistics))
     return replace(found, plan=Plan(said, plan.factors))
 
 
 def _check(model: Model, statistics: Statistics, inputs: Inputs, wanted: Wanted, note: Callable[[str], None]) -> None:
-    mine = model.about()
-    if {*mine.checkpoint.values()} != {*statistics.about.checkpoint.values()}:
-        raise CalibrationError("The statistics are of another checkpoint. Gather them with yoj-calibrate statistics.")
+    if problems := differences(statistics.about, model.about()):
+        raise CalibrationError(
+            f"The statistics are not of this model: {'; '.join(problems)}. Gather them again, in the same way."
+        )
     if statistics.about.waiting:
         raise CalibrationError("The run that gathered the statistics was interrupted. Repeat its command to its end.")
     if len(inputs.counts) * wanted.max_flips < ENOUGH:
@@ -155,6 +160,7 @@ def _about(wanted: Wanted, alpha: float, found: Found, statistics: Statistics) -
         "damage": msgspec.to_builtins(found.damage),
         "requests": found.requests,
         "samples": len(statistics.about.samples),
+        "seen": sorted({*statistics.about.samples, *found.digests}),
         "all_by_alpha": {f"{a:g}": msgspec.to_builtins(of) for a, of in found.alphas.items()},
         "alone": {name: msgspec.to_builtins(of) for name, of in found.sweep.items()},
     }

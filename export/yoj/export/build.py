@@ -209,6 +209,8 @@ def _read_plan(recipe: Recipe, checkpoint: Checkpoint) -> Plan | None:
     if recipe.precision not in STORED:
         if recipe.plan is not None:
             raise CheckpointError(f"--plan is for {', '.join(STORED)}; the precision is {recipe.precision}.")
+        if recipe.rest != "float32":
+            raise CheckpointError(f"--rest goes with --plan; without one, give --precision {recipe.rest}.")
         return None
     if recipe.plan is None:
         raise CheckpointError(f"{recipe.precision} needs --plan, a folder that yoj-calibrate plan has made.")

@@ -176,6 +176,13 @@ def require(fidelity: Fidelity) -> None:
         )
         if not np.isfinite(fidelity.max_abs_diff):
             reason = "scores or their spread are NaN or infinite. Check the checkpoint's tensors for NaN"
+        if fidelity.precision in EIGHT_BITS and fidelity.token_ids_equal and np.isfinite(fidelity.max_abs_diff):
+            raise FidelityError(
+                f"{table(fidelity)}\n{fidelity.precision} costs this model up to {fidelity.max_abs_diff:.2f} of a "
+                f"score on made-up requests, {fidelity.threshold:g} is allowed. Make a plan with a smaller --max-flips "
+                "or another --scheme; or, where its own figures are good enough, export with --no-compare and measure "
+                "with yoj-calibrate gate."
+            )
         raise FidelityError(
             f"{fidelity.engine} {fidelity.precision} does not agree with {fidelity.reference}: {reason}.\n"
             f"{table(fidelity)}\nPlease report this with the versions that yoj-export inspect prints."

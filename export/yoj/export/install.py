@@ -39,8 +39,7 @@ def install(path: Path, folder: Path, change: Callable[[m.Manifest], m.Manifest]
     files = {f.relative_to(folder).as_posix(): f for f in sorted(folder.rglob("*")) if f.is_file()}
     listed = {name: m.File(bytes=file.stat().st_size, sha256=sha256(file)) for name, file in files.items()}
     # What others added to the bundle since it was opened stays.
-    manifest = Bundle.open(path).manifest
-    changed = change(manifest)
+    changed = change(manifest := Bundle.open(path).manifest)
     old = manifest.files.keys() - changed.files.keys() - listed.keys()
     sealed = m.seal(msgspec.structs.replace(changed, files=changed.files | listed))
     replaced = [name for name in files if name in manifest.files and manifest.files[name] != listed[name]]

@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
@@ -66,7 +67,7 @@ def read_plan(folder: Path) -> Plan:
     try:
         said = msgspec.json.decode(file.read_bytes(), type=Quantisation)
         tensors = load_file(folder / FACTORS) if (folder / FACTORS).is_file() else {}
-    except (OSError, msgspec.MsgspecError, UnicodeDecodeError, ValueError) as error:
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError, ValueError, SafetensorError) as error:
         raise CheckpointError(f"{file} is no plan: {error}. Make one with yoj-calibrate plan.") from error
     if said.schema_version != 1:
         raise CheckpointError(f"{file} has schema version {said.schema_version}, this yoj reads 1. Upgrade yoj.")
