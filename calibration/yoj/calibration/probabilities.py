@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-import os
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -14,6 +13,7 @@ from typing import Any
 import msgspec
 
 from yoj.export.errors import OutputError
+from yoj.export.files import folder_beside
 from yoj.export.install import install
 from yoj.runtime import Request, Scorer
 from yoj.runtime import manifest as m
@@ -155,7 +155,7 @@ def _score(
 
 def _put_in_place(path: Path, samples: Samples, found: Temperatures, changed: m.Manifest) -> m.Manifest:
     """Write the files beside the bundle and install them with the changed manifest, whose digest is still the old."""
-    folder = path.parent / f".{path.name}.{os.getpid()}.tmp"
+    folder = folder_beside(path, lambda _: None)
 
     def change(now: m.Manifest) -> m.Manifest:
         if now.digest != changed.digest:
@@ -165,7 +165,6 @@ def _put_in_place(path: Path, samples: Samples, found: Temperatures, changed: m.
             )
         return changed
 
-    shutil.rmtree(folder, ignore_errors=True)
     try:
         (folder / REPORT).parent.mkdir(parents=True)
         _write(folder, samples, found, changed)

@@ -19,8 +19,7 @@ from yoj.export.fidelity import kendall_tau
 from yoj.export.modules import Projection
 from yoj.export.quantisation import Plan, matrices, quantise_graphs, quantised_module
 from yoj.export.traced import TracedSession, materialise, scorer_role
-from yoj.runtime.batch import Prepared, batches_by_length, scorer_inputs
-from yoj.runtime.families import Arrays
+from yoj.runtime.batch import batches_by_length
 from yoj.runtime.request import Request
 from yoj.runtime.scorer import BATCH_TOKENS
 
@@ -59,8 +58,9 @@ class Inputs:
         self.counts = [len(request.responses) for request in usable]
         session = TracedSession.load(model.checkpoint, model.family.graphs(), "float32")
         self.batches = [
-            Batch(_inputs(session, model, [prepared[i] for i in group]), list(group))
+            Batch({name: torch.from_numpy(array) for name, array in arrays.items()}, group)
             for group in batches_by_length([p.tokens for p in prepared], [1] * len(prepared), BATCH_TOKENS)
+            for arrays in [session.scorer_inputs([prepared[i] for i in group], model.preparer.family)]
         ]
 
     def scores(self, spec: GraphSpec, module: nn.Module) -> list[NDArray[np.float32]]:
@@ -119,18 +119,6 @@ def damage(scores: Sequence[NDArray[np.float32]], expected: Sequence[NDArray[np.
         tau=float(np.mean([kendall_tau(found, right) for found, right in pairs])),
         difference=float(np.mean([np.ptp(found.astype(np.float64) - right) for found, right in pairs])),
     )
-
-
-def _inputs(session: TracedSession, model: Model, batch: Sequence[Prepared]) -> dict[str, torch.Tensor]:
-    runtime = model.preparer.family
-    media = {key: medium for prepared in batch for key, medium in zip(prepared.keys, prepared.media, strict=True)}
-    features: dict[bytes, Arrays] = {
-        key: session.run("vision", runtime.vision_inputs([medium])) for key, medium in media.items()
-    }
-    outputs = session.specs["vision"].outputs
-    none = {name: np.zeros((1, int(axes[-1])), np.float32) for name, axes in outputs.items()}
-    arrays = none | scorer_inputs(batch, runtime, features)
-    return {name: torch.from_numpy(array) for name, array in arrays.items()}
 
 
 def _put(module: nn.Module, name: str, part: nn.Module) -> None:

@@ -104,8 +104,9 @@ def _quantise(spec: GraphSpec, smoothing: Sequence[Smoothing], plan: Plan) -> Gr
     changes = _smooth(spec, smoothing, plan)
     scheme, constants = plan.said.scheme, dict(spec.constants)
     plans = {name: _changed(of, changes.get(name.removesuffix(".weight"))) for name, of in spec.plans.items()}
+    known = matrices(spec)
     for name in plan.said.layers:
-        layer = matrices(spec).get(name)
+        layer = known.get(name)
         if layer is None:
             raise CheckpointError(f"The plan names the matrix {name}, which {spec.role} has not. Make a new plan.")
         change = replace(changes.get(name, Change(factors=plan.factors)), stored=STORED[scheme])

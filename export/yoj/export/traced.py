@@ -55,11 +55,15 @@ class TracedSession:
             batch: requests that the runtime prepared, all in one mode, which says which scorer runs.
             runtime: the runtime's family, which turns them into arrays.
         """
+        return self.run(scorer_role(batch[0].mode), self.scorer_inputs(batch, runtime))
+
+    def scorer_inputs(self, batch: Sequence[Prepared], runtime: Family) -> Arrays:
+        """Inputs of the scorer, with the features of the requests' media; arguments as for `score`."""
         media = {key: medium for prepared in batch for key, medium in zip(prepared.keys, prepared.media, strict=True)}
         features = {key: self.run("vision", runtime.vision_inputs([medium])) for key, medium in media.items()}
         outputs = self.specs["vision"].outputs
         none = {name: np.zeros((1, int(axes[-1])), np.float32) for name, axes in outputs.items()}
-        return self.run(scorer_role(batch[0].mode), none | scorer_inputs(batch, runtime, features))
+        return none | scorer_inputs(batch, runtime, features)
 
     def close(self) -> None:
         """Forget the weights."""
