@@ -1,0 +1,234 @@
+"""What a bench found: the content of ``bench/results/*.json``, of the report, and of the README's table.
+
+Times are milliseconds, sizes bytes, work floating-point operations (8-bit products count as two as well).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+import click
+import msgspec
+
+SCHEMA_VERSION = 1
+Way: TypeAlias = Literal["packed", "isolated", "separate", "rows", "prefix"]
+"""How N responses are read: in one sequence, jointly or isolated; in N passes; as N rows of one batch; in N passes that
+share the prompt's keys and values."""
+Vendor: TypeAlias = Literal["PyTorch", "yoj"]
+
+
+class Time(msgspec.Struct, frozen=True, kw_only=True):
+    """Median of several runs, with the interval that holds it with 95 % confidence (order statistics)."""
+
+    median: float
+    low: float
+    high: float
+    runs: int
+
+
+class Shape(msgspec.Struct, frozen=True, kw_only=True):
+    """Of the request that is scored."""
+
+    B: int
+    L: int
+    """Tokens of the packed row."""
+    N: int
+    P: int
+    """Tokens before the first response, visual ones included."""
+    R: int
+    """Tokens of a response with the separator before it."""
+    V: int
+    threads: int
+
+
+class Contestant(msgspec.Struct, frozen=True, kw_only=True):
+    """One way to get the scores, from prepared arrays to scores, the vision tower included."""
+
+    name: str
+    vendor: Vendor
+    precision: str
+    way: Way
+    time: Time
+    difference: float
+    """Largest of a score, from PyTorch float32 that reads the responses the same way (packed, or each alone)."""
+    allowed: float
+    """Of its precision; see `yoj.export.fidelity.THRESHOLDS`."""
+    agrees: bool
+    """Where not, it is shown but not ranked."""
+    work: float
+    """That the way asks for, by the formula of `yoj.bench.limits`."""
+    share: float | None
+    """Of the measured peak of its precision; None where none was measured."""
+
+
+class Point(msgspec.Struct, frozen=True, kw_only=True):
+    """One contestant at one place of a sweep."""
+
+    contestant: str
+    x: float
+    shape: Shape
+    time: Time
+    agrees: bool
+
+
+class Sweep(msgspec.Struct, frozen=True, kw_only=True):
+    """One size varies, the others stay."""
+
+    name: str
+    """Of what varies: ``N``, ``response tokens``, ``prompt tokens``, ``image side``, ``batch``, ``threads``."""
+    points: tuple[Point, ...]
+
+
+class Saving(msgspec.Struct, frozen=True, kw_only=True):
+    """One pass against N passes, at one N."""
+
+    N: int
+    P: int
+    R: int
+    predicted: float
+    """N (P + R) / (P + N R)."""
+    measured: float
+    """N separate PyTorch passes over one packed pass of the same precision in the same PyTorch."""
+    engine: float
+    """The best N separate PyTorch passes over yoj's float32 engine."""
+
+
+class Start(msgspec.Struct, frozen=True, kw_only=True):
+    """A process of its own that loads a bundle and scores once."""
+
+    bundle: str
+    precision: str
+    import_s: float
+    load_s: float
+    first_score_s: float
+    resident: int
+    """After the score."""
+    weights: int
+    """Of the graphs that it ran, as they lie in the bundle."""
+    bundle_size: int
+
+
+class Cost(msgspec.Struct, frozen=True, kw_only=True):
+    """One kind of operator in the profile of an engine."""
+
+    operator: str
+    milliseconds: float
+    share: float
+    tried: str
+    """What was tried to make it smaller; empty for those that nothing was tried on."""
+
+
+class Profile(msgspec.Struct, frozen=True, kw_only=True):
+    """Where an engine spends its time, the largest first."""
+
+    contestant: str
+    graph: str
+    costs: tuple[Cost, ...]
+
+
+class Peak(msgspec.Struct, frozen=True, kw_only=True):
+    """The fastest large matrix product that was found in this run."""
+
+    precision: str
+    flops: float
+    """A second."""
+    by: str
+    """Whose product it is: PyTorch's or ONNX Runtime's."""
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
+    """What the machine can do."""
+
+    peaks: tuple[Peak, ...]
+    copied: float
+    """Bytes a second of a large copy, read and written once each."""
+
+
+class Load(msgspec.Struct, frozen=True, kw_only=True):
+    """Requests that arrive at a rate, whether or not earlier ones are done."""
+
+    contestant: str
+    offered: float
+    """Requests a second."""
+    served: float
+    requests: int
+    p50: float
+    p95: float
+    p99: float
+    """Milliseconds from arrival to scores."""
+
+
+class Model(msgspec.Struct, frozen=True, kw_only=True):
+    """What was scored with."""
+
+    name: str
+    family: str
+    parameters: int
+    """Of the graphs."""
+    layers: int
+    D: int
+
+
+class Judge(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything about one model; parts that were not asked for are empty."""
+
+    model: Model
+    shape: Shape
+    contestants: tuple[Contestant, ...]
+    phases: dict[str, dict[str, float]] = {}
+    """Contestant -> phase -> median milliseconds: decode, preprocess, pack, vision, gather, scorer."""
+    savings: tuple[Saving, ...] = ()
+    sweeps: tuple[Sweep, ...] = ()
+    starts: tuple[Start, ...] = ()
+    profiles: tuple[Profile, ...] = ()
+    load: tuple[Load, ...] = ()
+
+
+class Results(msgspec.Struct, frozen=True, kw_only=True):
+    """One run of ``yoj-bench run``."""
+
+    environment: dict[str, Any]
+    limits: Limits
+    judges: tuple[Judge, ...]
+    schema_version: int = SCHEMA_VERSION
+
+
+def read_results(file: Path) -> Results:
+    """Read what a run wrote.
+
+    Raises:
+        click.ClickException: it is missing, damaged or of another version.
+    """
+    try:
+        results = msgspec.json.decode(file.read_bytes(), type=Results)
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise click.ClickException(f"{file} holds no results: {error}. Make them with yoj-bench run.") from error
+    if results.schema_version != SCHEMA_VERSION:
+        raise click.ClickException(
+            f"{file} has schema version {results.schema_version}, this yoj reads {SCHEMA_VERSION}. Run yoj-bench again."
+        )
+    return results
+
+
+def write_results(results: Results, file: Path) -> None:
+    """Write it, the folder included."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_bytes(msgspec.json.format(msgspec.json.encode(results), indent=1) + b"\n")
+
+
+def ranked(judge: Judge) -> list[Contestant]:
+    """Those whose scores agree, the fastest first."""
+    return sorted((c for c in judge.contestants if c.agrees), key=lambda c: c.time.median)
+
+
+def best_pytorch(judge: Judge) -> Contestant:
+    """The fastest packed PyTorch of any precision whose scores agree.
+
+    Raises:
+        click.ClickException: there is none.
+    """
+    found = [c for c in ranked(judge) if c.vendor == "PyTorch" and c.way == "packed"]
+    if not found:
+        raise click.ClickException(f"{judge.model.name}: no packed PyTorch run agrees with PyTorch float32.")
+    return found[0]
