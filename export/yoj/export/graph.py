@@ -10,8 +10,8 @@ import hashlib
 import itertools
 import logging
 import warnings
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Set
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import onnx_ir as ir
@@ -103,9 +103,10 @@ def write_graph(spec: GraphSpec, folder: Path, weight_file: WeightFile, dtype: t
         The manifest's entry.
     """
     model = trace(spec, dtype)
+    plans = _cut_weights(model.graph, spec.plans)
     for name, value in list(model.graph.initializers.items()):
-        if name in spec.plans:
-            plan = spec.plans[name]
+        if name in plans:
+            plan = plans[name]
             shape, stored = weight_file.weights.planned_shape(plan), plan.change.dtype(dtype)
             value.const_value = _external(name, weight_file.place(plan, dtype), shape, stored, weight_file)
         elif name in spec.constants:
@@ -115,7 +116,7 @@ def write_graph(spec: GraphSpec, folder: Path, weight_file: WeightFile, dtype: t
                 value.const_value = _external(name, place, tuple(constant.shape), constant.dtype, weight_file)
             else:
                 value.const_value = ir.tensor(constant.numpy(), name=name)
-    _check_complete(model, spec)
+    _check_complete(model, plans.keys() | spec.constants.keys())
     optimizer.optimize_ir(model, should_fold=_without_weights)
     _forget_origin(model)
     file = f"onnx/{spec.role}.onnx"
@@ -187,6 +188,10 @@ def _without_weights(node: ir.Node) -> bool | None:
     return False if external else None
 
 
+def _is_fake(value: ir.Value) -> bool:
+    return "Fake" in repr(type(value.const_value))
+
+
 def _forget_origin(model: ir.Model) -> None:
     """The exporter notes stack traces, with the paths of this machine, on everything."""
     for item in (model, model.graph, *model.graph, *(out for node in model.graph for out in node.outputs)):
@@ -196,7 +201,37 @@ def _forget_origin(model: ir.Model) -> None:
         value.metadata_props.clear()
 
 
-def _check_complete(model: ir.Model, spec: GraphSpec) -> None:
-    known = spec.plans.keys() | spec.constants.keys()
-    fake = [n for n, v in model.graph.initializers.items() if n not in known and "Fake" in repr(type(v.const_value))]
-    assert not fake, f"{spec.role}: initializers without a source: {fake}"
+def _cut_weights(graph: ir.Graph, plans: Mapping[str, TensorPlan]) -> dict[str, TensorPlan]:
+    """Plans of a graph in which no weight is sliced: what was a slice of one is a weight of its own."""
+    found = dict(plans)
+    for node in [node for node in graph if node.op_type == "Slice"]:
+        source, *where = node.inputs
+        if source is None or source.name is None or source.name not in plans:
+            continue
+        start, stop, axis = (_number(value) for value in where[:3])
+        name = f"{source.name}.{start}_{stop}"
+        if name not in found:
+            found[name] = replace(plans[source.name], cut=(axis, start, stop))
+            part = ir.Value(name=name, shape=node.outputs[0].shape, type=source.type, const_value=source.const_value)
+            graph.register_initializer(part)
+        node.outputs[0].replace_all_uses_with(graph.initializers[name])
+        graph.remove(node, safe=True)
+        if not source.uses():
+            del graph.initializers[source.name]
+    return found
+
+
+def _number(value: ir.Value | None) -> int:
+    """Of a constant that was traced with casts and reshapes behind it."""
+    assert value is not None
+    tensor, producer = ir.convenience.get_const_tensor(value), value.producer()
+    if tensor is not None:
+        return int(tensor.numpy().item())
+    assert producer is not None
+    assert producer.op_type in ("Cast", "Reshape"), f"a weight is sliced by {producer.op_type}"
+    return _number(producer.inputs[0])
+
+
+def _check_complete(model: ir.Model, known: Set[str]) -> None:
+    fake = [n for n, v in model.graph.initializers.items() if n not in known and _is_fake(v)]
+    assert not fake, f"initializers without a source: {fake}"

@@ -1,11 +1,15 @@
 """PyTorch modules that trace into few ONNX operators. Parameters carry the names of the released checkpoints.
 
-Shapes: B requests, L tokens, N responses, V visual tokens, D hidden size, H heads, E values of a head.
+Shapes: B requests, L tokens, N responses, V visual tokens, D hidden size, H heads,
+E values of a head.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -26,6 +30,25 @@ class Projection(nn.Module):
         """[..., in] -> [..., out], in the weight's precision."""
         out = torch.matmul(x.to(self.weight.dtype), self.weight)
         return out if self.bias is None else out + self.bias
+
+    def part(self, x: torch.Tensor, start: int, stop: int) -> torch.Tensor:
+        """Some of the outputs: [..., in] -> [..., stop - start]."""
+        out = torch.matmul(x.to(self.weight.dtype), self.weight[:, start:stop])
+        return out if self.bias is None else out + self.bias[start:stop]
+
+
+def split_product(projection: nn.Module, inputs: Sequence[torch.Tensor], sizes: Sequence[int]) -> list[torch.Tensor]:
+    """The outputs of one projection in parts, one after the other, of ``sizes``.
+
+    In graphs each part is a product of its own, with columns that are stored apart, since a Split copies; and each has
+    an input of its own, which may be fewer rows. In PyTorch, where something may stand in the projection's place, the
+    inputs are all the same.
+    """
+    if not torch.compiler.is_exporting():
+        return list(projection(inputs[0]).split(list(sizes), dim=-1))
+    ends = list(itertools.accumulate(sizes))
+    part: Any = projection.part
+    return [part(x, end - size, end) for x, size, end in zip(inputs, sizes, ends, strict=True)]
 
 
 class WideProjection(Projection):
@@ -121,25 +144,63 @@ def rotate(x_BHLE: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.
     return torch.cat([first * cos - second * sin, second * cos + first * sin], dim=-1).to(dtype)
 
 
-def causal(ids_BL: torch.Tensor, segment_ids_BL: torch.Tensor | None = None) -> torch.Tensor:
+def causal(
+    ids_BL: torch.Tensor, segment_ids_BL: torch.Tensor | None = None, rows_BN: torch.Tensor | None = None
+) -> torch.Tensor:
     """Which keys a query sees: those before it and, with segments, of the prompt (0) and of its own segment.
 
     Returns:
-        bool [1, L, L], or [B, L, L] with segments.
+        bool [1, L, L], or [B, L, L] with segments, or [B, N, L] where only some rows are queries.
     """
-    index = torch.arange(ids_BL.shape[1], device=ids_BL.device)
-    before = (index.unsqueeze(0) <= index.unsqueeze(1)).unsqueeze(0)
+    index_1L = torch.arange(ids_BL.shape[1], device=ids_BL.device).unsqueeze(0)
+    before = index_1L.unsqueeze(1) <= at_rows(index_1L.expand_as(ids_BL) if rows_BN is not None else index_1L, rows_BN)
     if segment_ids_BL is None:
         return before
     key = segment_ids_BL.unsqueeze(1)
-    return before & ((key == 0) | (key == segment_ids_BL.unsqueeze(2)))
+    return before & ((key == 0) | (key == at_rows(segment_ids_BL, rows_BN)))
 
 
-def gather_rows(x_BLD: torch.Tensor, index_BN: torch.Tensor) -> torch.Tensor:
-    """Rows of each request, [B, N, D]; index -1 gives row 0. Exports as one Gather."""
+def at_rows(ids_BL: torch.Tensor, rows_BN: torch.Tensor | None) -> torch.Tensor:
+    """A number for each token -> [B, N, 1] of some rows, or [B, L, 1] of all; row -1 gives that of row 0."""
+    return (ids_BL if rows_BN is None else ids_BL.gather(1, rows_BN.clamp(min=0))).unsqueeze(-1)
+
+
+def gather_rows(x_BLD: torch.Tensor, rows_BN: torch.Tensor | None) -> torch.Tensor:
+    """Rows of each request, [B, N, D], or all as they are; row -1 gives row 0. Exports as one Gather."""
+    if rows_BN is None:
+        return x_BLD
     batch, length, width = x_BLD.shape
-    offset = torch.arange(batch, device=index_BN.device).unsqueeze(1) * length
-    return F.embedding(index_BN.clamp(min=0) + offset, x_BLD.reshape(batch * length, width))
+    offset = torch.arange(batch, device=rows_BN.device).unsqueeze(1) * length
+    return F.embedding(rows_BN.clamp(min=0) + offset, x_BLD.reshape(batch * length, width))
+
+
+def trims(rows_BN: torch.Tensor | None) -> bool:
+    """Whether the last layer computes only the rows that are read: in graphs, which nothing but scores is wanted of.
+
+    In PyTorch calibration looks at what goes into its matrices, and training reads other rows too.
+    """
+    return rows_BN is not None and torch.compiler.is_exporting()
+
+
+@dataclass(frozen=True)
+class Around:
+    """What attention in the trunk takes beside the hidden states."""
+
+    mask: torch.Tensor | None
+    """bool [B, 1, L, L], or [B, 1, N, L] with rows; without one each token attends to those before it."""
+    cos: torch.Tensor
+    sin: torch.Tensor
+    """[B, L, E / 2]."""
+    rows_BN: torch.Tensor | None = None
+    """Rows that are queries, and come out of the layer; None for all."""
+
+    def queries(self, x_BLD: torch.Tensor) -> torch.Tensor:
+        """Those rows, [B, N, D]."""
+        return gather_rows(x_BLD, self.rows_BN)
+
+    def rotate(self, q_BHNE: torch.Tensor, k_BHLE: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Queries and keys at their positions."""
+        return rotate(q_BHNE, self.queries(self.cos), self.queries(self.sin)), rotate(k_BHLE, self.cos, self.sin)
 
 
 def insert_features(embeds_BLD: torch.Tensor, features_VD: torch.Tensor, index_BL: torch.Tensor) -> torch.Tensor:
@@ -185,10 +246,14 @@ class Readout(nn.Module):
         """Whether the first token of each response is read."""
         return self.readout != "last"
 
+    def rows(self, end_BN: torch.Tensor, start_BN: torch.Tensor | None = None) -> torch.Tensor | None:
+        """The row of the trunk's output that is read of each response, [B, N]; None where it is more than one."""
+        return {"last": end_BN, "first": start_BN}.get(self.readout)
+
     def forward(
         self, hidden_BLD: torch.Tensor, end_BN: torch.Tensor, start_BN: torch.Tensor | None = None
     ) -> torch.Tensor | tuple[torch.Tensor, torch.Tensor]:
-        """Hidden states before the final norm -> scores [B, N], -inf where ``end_BN`` is -1.
+        """Hidden states before the final norm, of `rows` or of all, -> scores [B, N], -inf where ``end_BN`` is -1.
 
         With a Gaussian head scores and spread [B, N], the sigma of each score, 0 where ``end_BN`` is -1. It is not
         calibrated: sigma cannot be identified from preferences alone (arXiv 2605.11865).
@@ -202,19 +267,17 @@ class Readout(nn.Module):
     def outputs(
         self, hidden_BLD: torch.Tensor, end_BN: torch.Tensor, start_BN: torch.Tensor | None = None
     ) -> torch.Tensor:
-        """Hidden states before the final norm -> [B, N, outputs]: score or mean, and log sigma of a Gaussian head.
+        """Hidden states before the final norm, of `rows` or of all, -> score or mean, and log sigma of a Gaussian head.
 
-        Divided by sqrt(hidden size); without meaning where ``end_BN`` is -1.
+        [B, N, outputs], divided by sqrt(hidden size); without meaning where ``end_BN`` is -1.
         """
-        return self.value_head(self._rows(hidden_BLD, end_BN, start_BN)) / self.divisor
+        return self.value_head(self._read(hidden_BLD, end_BN, start_BN)) / self.divisor
 
-    def _rows(self, hidden_BLD: torch.Tensor, end_BN: torch.Tensor, start_BN: torch.Tensor | None) -> torch.Tensor:
+    def _read(self, hidden_BLD: torch.Tensor, end_BN: torch.Tensor, start_BN: torch.Tensor | None) -> torch.Tensor:
         norm = self.norm[0]
-        if self.readout == "last":
-            return norm(gather_rows(hidden_BLD, end_BN)).float()
+        if self.readout in ("last", "first"):
+            return norm(hidden_BLD).float()
         assert start_BN is not None
-        if self.readout == "first":
-            return norm(gather_rows(hidden_BLD, start_BN)).float()
         if self.readout == "response_mean":
             return _mean(norm(hidden_BLD).float(), start_BN, end_BN)
         first, last = (norm(gather_rows(hidden_BLD, index_BN)).float() for index_BN in (start_BN, end_BN))

@@ -53,22 +53,29 @@ class QuantisedProjection(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """[..., in] -> [..., out], in the scale's precision."""
-        x = x.to(self.weight_scale.dtype)
-        if self.static:
-            return self._product(x)
-        row = x.abs().amax(dim=-1, keepdim=True).clamp(min=SMALLEST_ROW)
-        return self._product(x / row) * row
+        return self._scaled(x, self.weight, self.weight_scale)
 
-    def _product(self, x: torch.Tensor) -> torch.Tensor:
+    def part(self, x: torch.Tensor, start: int, stop: int) -> torch.Tensor:
+        """Some of the outputs: [..., in] -> [..., stop - start]."""
+        return self._scaled(x, self.weight[:, start:stop], self.weight_scale[start:stop])
+
+    def _scaled(self, x: torch.Tensor, weight: torch.Tensor, weight_scale: torch.Tensor) -> torch.Tensor:
+        x = x.to(weight_scale.dtype)
+        if self.static:
+            return self._product(x, weight, weight_scale)
+        row = x.abs().amax(dim=-1, keepdim=True).clamp(min=SMALLEST_ROW)
+        return self._product(x / row, weight, weight_scale) * row
+
+    def _product(self, x: torch.Tensor, weight: torch.Tensor, weight_scale: torch.Tensor) -> torch.Tensor:
         if not torch.compiler.is_exporting():
-            return torch.matmul(self._rounded(x), self.weight.to(x.dtype) * self.weight_scale)
+            return torch.matmul(self._rounded(x), weight.to(x.dtype) * weight_scale)
         dtype = torch.uint8 if self.stored == "int8" else torch.float8_e4m3fn
         zero = torch.full((), ZERO if self.stored == "int8" else 0, dtype=dtype)
         scale = self.input_scale.to(x.dtype)
         quantised = _symbolic("QuantizeLinear", [x, scale, zero], dtype, x.shape)
         x = _symbolic("DequantizeLinear", [quantised, scale, zero], x.dtype, x.shape)
-        weights = [self.weight, self.weight_scale]
-        return torch.matmul(x, _symbolic("DequantizeLinear", weights, x.dtype, self.weight.shape, axis=1))
+        weights = [weight, weight_scale]
+        return torch.matmul(x, _symbolic("DequantizeLinear", weights, x.dtype, weight.shape, axis=1))
 
     def _rounded(self, x: torch.Tensor) -> torch.Tensor:
         scale, largest = self.input_scale.to(x.dtype), LARGEST[self.stored]
@@ -90,13 +97,19 @@ class BlockProjection(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """[..., in] -> [..., out], in the scale's precision."""
-        x = x.to(self.weight_scale.dtype)
+        return self._product(x, self.weight, self.weight_scale)
+
+    def part(self, x: torch.Tensor, start: int, stop: int) -> torch.Tensor:
+        """Some of the outputs: [..., in] -> [..., stop - start]."""
+        return self._product(x, self.weight[start:stop], self.weight_scale[start:stop])
+
+    def _product(self, x: torch.Tensor, weight: torch.Tensor, weight_scale: torch.Tensor) -> torch.Tensor:
+        x, out = x.to(weight_scale.dtype), weight.shape[0]
         if not torch.compiler.is_exporting():
-            return F.linear(x, unpack_blocks(self.weight, self.weight_scale, self.bits)[:, : self.width])
-        sizes = {"K": self.width, "N": self.out, "bits": self.bits, "block_size": BLOCK}
-        shape = (*x.shape[:-1], self.out)
+            return F.linear(x, unpack_blocks(weight, weight_scale, self.bits)[:, : self.width])
+        sizes = {"K": self.width, "N": out, "bits": self.bits, "block_size": BLOCK}
         operator, attributes = "com.microsoft::MatMulNBits", sizes | {"accuracy_level": ACCURACY_INT8}
-        return _symbolic(operator, [x, self.weight, self.weight_scale], x.dtype, shape, **attributes)
+        return _symbolic(operator, [x, weight, weight_scale], x.dtype, (*x.shape[:-1], out), **attributes)
 
 
 class QuantisedEmbedding(nn.Module):

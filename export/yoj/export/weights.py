@@ -74,6 +74,8 @@ class TensorPlan:
     transposed matrix."""
     change: Change = AS_IT_IS
     """What is done to it before it is stored."""
+    cut: tuple[int, int, int] | None = None
+    """Axis, start and stop of what is kept of it in the end; None for all. Only of transposed ones."""
 
 
 class Weights:
@@ -111,7 +113,11 @@ class Weights:
         """Shape of what `blocks` yields, joined."""
         shapes = self.source_shapes(plan)
         joined = (sum(shape[0] for shape in shapes), *shapes[0][1:])
-        return plan.change.shape(joined[::-1] if plan.transpose else joined)
+        shape = plan.change.shape(joined[::-1] if plan.transpose else joined)
+        if plan.cut is None:
+            return shape
+        axis, start, stop = plan.cut
+        return (*shape[:axis], stop - start, *shape[axis + 1 :])
 
     def blocks(self, plan: TensorPlan, dtype: torch.dtype) -> Iterator[torch.Tensor]:
         """The planned tensor as consecutive blocks of rows, as a graph of precision ``dtype`` stores it.
@@ -120,7 +126,9 @@ class Weights:
         largest of all.
         """
         if plan.transpose:
-            yield plan.change.apply(self._matrix(plan), dtype).contiguous()
+            whole = plan.change.apply(self._matrix(plan), dtype)
+            axis, start, stop = plan.cut or (0, 0, len(whole))
+            yield whole.narrow(axis, start, stop - start).contiguous()
             return
         for name in plan.sources:
             stored = self._tensors[name]

@@ -21,7 +21,7 @@ from yoj.export.build import open_family
 from yoj.export.checkpoint import Checkpoint, Training
 from yoj.export.families import ExportFamily
 from yoj.export.head import TrainedHead
-from yoj.export.modules import Projection
+from yoj.export.modules import Projection, gather_rows
 from yoj.export.traced import materialise
 
 from .batch import Batch
@@ -94,9 +94,9 @@ class Judge(nn.Module):
         heads_RNK = logits_TW = None
         rows = len(batch.response_end_RN)
         if rows:
-            heads_RNK = self.scorer.readout.outputs(
-                hidden_BLD[:rows], batch.response_end_RN, batch.response_start_RN if self._needs_start else None
-            )
+            readout, ends = self.scorer.readout, batch.response_end_RN
+            starts = batch.response_start_RN if self._needs_start else None
+            heads_RNK = readout.outputs(gather_rows(hidden_BLD[:rows], readout.rows(ends, starts)), ends, starts)
         if len(batch.labels_T) or not rows:
             chosen_TD = hidden_BLD.flatten(0, 1)[batch.label_place_T]
             weight = self.scorer.embedding.weight if self.language_head is None else self.language_head

@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import importlib.util
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -27,16 +28,20 @@ from ..files import read_json
 from ..head import divisor
 from ..layout import MediaMarkup
 from ..modules import (
+    Around,
     LayerNorm,
     Projection,
     Readout,
     RMSNorm,
     Rotary,
     WideProjection,
+    at_rows,
     causal,
+    gather_rows,
     head_constants,
     insert_features,
-    rotate,
+    split_product,
+    trims,
     widen,
 )
 from ..weights import TensorPlan
@@ -75,22 +80,23 @@ class Block(nn.Module):
             }
         )
         self.sizes = [wide, narrow, narrow]
+        self.halves = [config.intermediate_size] * 2
 
-    def forward(self, x_BLD: torch.Tensor, mask: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
-        """[B, L, D] -> [B, L, D]."""
-        x_BLD = x_BLD + self._attend(self.attn_norm(x_BLD), mask, cos, sin)
-        up, gate = self.mlp["ff_proj"](self.ff_norm(x_BLD)).chunk(2, dim=-1)
-        return x_BLD + self.mlp["ff_out"](F.silu(gate) * up)
+    def forward(self, x_BLD: torch.Tensor, around: Around) -> torch.Tensor:
+        """[B, L, D] -> [B, L, D], or [B, N, D] of some rows."""
+        x_BND = around.queries(x_BLD) + self._attend(self.attn_norm(x_BLD), around)
+        normed = self.ff_norm(x_BND)
+        up, gate = split_product(self.mlp["ff_proj"], (normed, normed), self.halves)
+        return x_BND + self.mlp["ff_out"](F.silu(gate) * up)
 
-    def _attend(self, x: torch.Tensor, mask: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
-        batch, length, _ = x.shape
-        q, k, v = self.self_attn["att_proj"](x).split(self.sizes, dim=-1)
-        q = self.self_attn["q_norm"](q.view(batch, length, self.heads, self.head_dim)).transpose(1, 2)
-        k = self.self_attn["k_norm"](k.view(batch, length, self.kv_heads, self.head_dim)).transpose(1, 2)
-        v = v.view(batch, length, self.kv_heads, self.head_dim).transpose(1, 2)
-        q, k = rotate(q, cos, sin), rotate(k, cos, sin)
-        out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, enable_gqa=self.heads != self.kv_heads)
-        return self.self_attn["attn_out"](out.transpose(1, 2).reshape(batch, length, -1))
+    def _attend(self, x: torch.Tensor, around: Around) -> torch.Tensor:
+        q, k, v = split_product(self.self_attn["att_proj"], (around.queries(x), x, x), self.sizes)
+        q = self.self_attn["q_norm"](q.unflatten(-1, (self.heads, self.head_dim)))
+        k = self.self_attn["k_norm"](k.unflatten(-1, (self.kv_heads, self.head_dim)))
+        v = v.unflatten(-1, (self.kv_heads, self.head_dim)).transpose(1, 2)
+        q, k = around.rotate(q.transpose(1, 2), k.transpose(1, 2))
+        out = F.scaled_dot_product_attention(q, k, v, attn_mask=around.mask, enable_gqa=self.heads != self.kv_heads)
+        return self.self_attn["attn_out"](out.transpose(1, 2).flatten(2))
 
 
 class Scorer(nn.Module):
@@ -120,8 +126,10 @@ class Scorer(nn.Module):
         With ``segment_ids`` it is the graph ``scorer.segmented``, without them ``scorer.joint``.
         """
         tokens = {"input_ids": input_ids, "position_ids": position_ids, "token_types": token_types}
-        x_BLD = self.trunk(**tokens, visual_index=visual_index, image_features=image_features, segment_ids=segment_ids)
-        return self.readout(x_BLD, response_end, response_start)
+        rows_BN = self.readout.rows(response_end, response_start)
+        visual = {"visual_index": visual_index, "image_features": image_features}
+        x_BND = self.trunk(**tokens, **visual, segment_ids=segment_ids, rows_BN=rows_BN)
+        return self.readout(x_BND, response_end, response_start)
 
     def trunk(
         self,
@@ -131,26 +139,32 @@ class Scorer(nn.Module):
         visual_index: torch.Tensor,
         image_features: torch.Tensor,
         segment_ids: torch.Tensor | None = None,
+        rows_BN: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """Hidden states before the final norm, [B, L, D]."""
+        """Hidden states before the final norm, [B, L, D], or of some rows, [B, N, D]."""
         x_BLD = widen(self.embedding(input_ids))
         x_BLD = x_BLD + insert_features(x_BLD, image_features, visual_index)
-        cos, sin = self.rotary(position_ids)
-        mask = attention_mask(token_types, segment_ids)
-        for block in self.blocks:
-            x_BLD = block(x_BLD, mask, cos, sin)
-        return x_BLD
+        around = Around(attention_mask(token_types, segment_ids), *self.rotary(position_ids))
+        for number, block in enumerate(self.blocks):
+            if number == len(self.blocks) - 1 and trims(rows_BN):
+                return block(
+                    x_BLD, replace(around, mask=attention_mask(token_types, segment_ids, rows_BN), rows_BN=rows_BN)
+                )
+            x_BLD = block(x_BLD, around)
+        return gather_rows(x_BLD, rows_BN)
 
 
-def attention_mask(token_types_BL: torch.Tensor, segment_ids_BL: torch.Tensor | None) -> torch.Tensor:
+def attention_mask(
+    token_types_BL: torch.Tensor, segment_ids_BL: torch.Tensor | None, rows_BN: torch.Tensor | None = None
+) -> torch.Tensor:
     """Causal, within segments where there are some, and all image tokens of a request see each other.
 
     Returns:
-        bool [B, 1, L, L], true where a query (third axis) attends to a key.
+        bool [B, 1, L, L], or [B, 1, N, L] of some rows, true where a query (third axis) attends to a key.
     """
-    image = token_types_BL == 1
-    seen = causal(token_types_BL, segment_ids_BL)
-    return (seen | (image.unsqueeze(2) & image.unsqueeze(1))).unsqueeze(1)
+    seen = causal(token_types_BL, segment_ids_BL, rows_BN)
+    image_BQ1, image_B1L = at_rows(token_types_BL, rows_BN) == 1, token_types_BL.unsqueeze(1) == 1
+    return (seen | (image_BQ1 & image_B1L)).unsqueeze(1)
 
 
 class VisionBlock(nn.Module):

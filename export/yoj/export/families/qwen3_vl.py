@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -27,16 +28,20 @@ from ..files import read_json
 from ..head import SETTINGS, divisor
 from ..layout import MediaMarkup
 from ..modules import (
+    Around,
     LayerNorm,
     MultiAxisRotary,
     Projection,
     Readout,
     RMSNorm,
     WideProjection,
+    at_rows,
     causal,
+    gather_rows,
     head_constants,
     insert_features,
     rotate,
+    trims,
     widen,
 )
 from ..weights import TensorPlan
@@ -68,19 +73,17 @@ class Attention(nn.Module):
         self.q_norm = RMSNorm(self.head_dim, config.norm_eps)
         self.k_norm = RMSNorm(self.head_dim, config.norm_eps)
 
-    def forward(
-        self, x_BLD: torch.Tensor, mask: torch.Tensor | None, cos: torch.Tensor, sin: torch.Tensor
-    ) -> torch.Tensor:
-        """[B, L, D] -> [B, L, D]; without a mask each token attends to those before it."""
-        batch, length, _ = x_BLD.shape
-        q = self.q_norm(self.q_proj(x_BLD).view(batch, length, self.heads, self.head_dim)).transpose(1, 2)
-        k = self.k_norm(self.k_proj(x_BLD).view(batch, length, self.kv_heads, self.head_dim)).transpose(1, 2)
-        v = self.v_proj(x_BLD).view(batch, length, self.kv_heads, self.head_dim).transpose(1, 2)
-        q, k = rotate(q, cos, sin), rotate(k, cos, sin)
+    def forward(self, x_BLD: torch.Tensor, around: Around) -> torch.Tensor:
+        """[B, L, D] -> [B, L, D], or [B, N, D] of some rows."""
+        mask = around.mask
+        q = self.q_proj(around.queries(x_BLD)).unflatten(-1, (self.heads, self.head_dim))
+        k = self.k_proj(x_BLD).unflatten(-1, (self.kv_heads, self.head_dim))
+        v = self.v_proj(x_BLD).unflatten(-1, (self.kv_heads, self.head_dim)).transpose(1, 2)
+        q, k = around.rotate(self.q_norm(q).transpose(1, 2), self.k_norm(k).transpose(1, 2))
         out = F.scaled_dot_product_attention(
             q, k, v, attn_mask=mask, is_causal=mask is None, enable_gqa=self.heads != self.kv_heads
         )
-        return self.o_proj(out.transpose(1, 2).reshape(batch, length, -1))
+        return self.o_proj(out.transpose(1, 2).flatten(2))
 
 
 class Layer(nn.Module):
@@ -99,14 +102,12 @@ class Layer(nn.Module):
             }
         )
 
-    def forward(
-        self, x_BLD: torch.Tensor, mask: torch.Tensor | None, cos: torch.Tensor, sin: torch.Tensor
-    ) -> torch.Tensor:
-        """[B, L, D] -> [B, L, D]."""
-        x_BLD = x_BLD + self.self_attn(self.input_layernorm(x_BLD), mask, cos, sin)
-        normed = self.post_attention_layernorm(x_BLD)
+    def forward(self, x_BLD: torch.Tensor, around: Around) -> torch.Tensor:
+        """[B, L, D] -> [B, L, D], or [B, N, D] of some rows."""
+        x_BND = around.queries(x_BLD) + self.self_attn(self.input_layernorm(x_BLD), around)
+        normed = self.post_attention_layernorm(x_BND)
         inner = F.silu(self.mlp["gate_proj"](normed)) * self.mlp["up_proj"](normed)
-        return x_BLD + self.mlp["down_proj"](inner)
+        return x_BND + self.mlp["down_proj"](inner)
 
 
 class Scorer(nn.Module):
@@ -138,8 +139,9 @@ class Scorer(nn.Module):
         With ``segment_ids`` it is the graph ``scorer.segmented``, without them ``scorer.joint``, which has no mask.
         """
         deepstack = {"deepstack_0": deepstack_0, "deepstack_1": deepstack_1, "deepstack_2": deepstack_2}
-        x_BLD = self.trunk(input_ids, position_ids, visual_index, image_features, segment_ids=segment_ids, **deepstack)
-        return self.readout(x_BLD, response_end, response_start)
+        more = deepstack | {"segment_ids": segment_ids, "rows_BN": self.readout.rows(response_end, response_start)}
+        x_BND = self.trunk(input_ids, position_ids, visual_index, image_features, **more)
+        return self.readout(x_BND, response_end, response_start)
 
     def trunk(
         self,
@@ -151,19 +153,22 @@ class Scorer(nn.Module):
         deepstack_1: torch.Tensor | None = None,
         deepstack_2: torch.Tensor | None = None,
         segment_ids: torch.Tensor | None = None,
+        rows_BN: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """Hidden states before the final norm, [B, L, D]."""
+        """Hidden states before the final norm, [B, L, D], or of some rows, [B, N, D]."""
         embeds_BLD = widen(self.embedding(input_ids))
         visual_BL1 = visual_index.unsqueeze(-1) > 0
         x_BLD = torch.where(visual_BL1, insert_features(embeds_BLD, image_features, visual_index), embeds_BLD)
-        cos, sin = self.rotary(position_ids)
         mask = None if segment_ids is None else causal(input_ids, segment_ids).unsqueeze(1)
+        around = Around(mask, *self.rotary(position_ids))
         deepstack = dict(enumerate((deepstack_0, deepstack_1, deepstack_2)))
         for number, layer in enumerate(self.layers):
-            x_BLD = layer(x_BLD, mask, cos, sin)
+            if number == len(self.layers) - 1 and trims(rows_BN):
+                around = replace(around, mask=causal(input_ids, segment_ids, rows_BN).unsqueeze(1), rows_BN=rows_BN)
+            x_BLD = layer(x_BLD, around)
             if (features_VD := deepstack.get(number)) is not None:
-                x_BLD = x_BLD + insert_features(x_BLD, features_VD, visual_index)
-        return x_BLD
+                x_BLD = x_BLD + insert_features(x_BLD, features_VD, at_rows(visual_index, around.rows_BN).squeeze(-1))
+        return x_BLD if trims(rows_BN) else gather_rows(x_BLD, rows_BN)
 
 
 class VisionBlock(nn.Module):
