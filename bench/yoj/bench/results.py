@@ -5,6 +5,7 @@ Times are milliseconds, sizes bytes, work floating-point operations (8-bit produ
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -218,8 +219,10 @@ def write_results(results: Results, file: Path) -> None:
 
 
 def ranked(judge: Judge) -> list[Contestant]:
-    """Those whose scores agree, the fastest first."""
-    return sorted((c for c in judge.contestants if c.agrees), key=lambda c: c.time.median)
+    """Those whose scores agree, the fastest first; without those whose time is none, which no order can place."""
+    return sorted(
+        (c for c in judge.contestants if c.agrees and 0 < c.time.median < math.inf), key=lambda c: c.time.median
+    )
 
 
 def best_pytorch(judge: Judge) -> Contestant:

@@ -1,0 +1,143 @@
+"""Two runs side by side: intervals decide, and nothing is called slower that cannot be compared."""
+
+from __future__ import annotations
+
+import math
+import re
+
+import bench_results as made
+import msgspec
+import pytest
+
+from yoj.bench.compare import compare, regressions
+from yoj.bench.results import Contestant, Results, Shape, Time
+
+
+def run(*contestants: Contestant, **changes) -> Results:
+    return made.results(made.judge("judge", **({"sweeps": (), "starts": ()} | changes | {"contestants": contestants})))
+
+
+def of(low: float, high: float) -> Time:
+    return Time(median=(low + high) / 2, low=low, high=high, runs=21)
+
+
+def row(text: str, what: str) -> list[str]:
+    (line,) = (line for line in text.splitlines() if line.startswith(what))
+    return re.split(r" {2,}", line)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "verdict"),
+    [
+        (of(10, 12), of(7, 9), "faster"),
+        (of(10, 12), of(13, 15), "slower"),
+        (of(10, 12), of(11, 19), "same"),
+        (of(10, 12), of(12, 19), "same"),  # they touch
+        (of(10, 12), of(2, 10), "same"),
+        (of(10, 20), of(14, 15), "same"),
+        (of(10, 12), Time(median=99.0, low=math.nan, high=math.nan, runs=1), "same"),
+    ],
+)
+def test_intervals_decide(old, new, verdict):
+    runs = [run(made.contestant(made.ENGINE, 1.0, time=time)) for time in (old, new)]
+    what, was, now, ratio, said = row(compare(*runs), made.ENGINE)
+    assert what == f"{made.ENGINE} (float32, packed)"
+    assert (was, now) == (f"{old.median:,.2f}", f"{new.median:,.2f}")
+    assert (ratio, said) == (f"{new.median / old.median:.2f}", verdict)
+    assert bool(regressions(*runs)) == (verdict == "slower")
+
+
+def test_regressions_say_how_much():
+    (line,) = regressions(run(made.contestant(made.ENGINE, 100.0)), run(made.contestant(made.ENGINE, 150.0)))
+    said = "became slower: 100.00 ms -> 150.00 ms, 1.50 times as long"
+    assert line == f"judge: {made.ENGINE} (float32, packed) {said}"
+
+
+def test_a_run_against_itself_is_the_same():
+    one = made.results()
+    text = compare(one, one)
+    assert text.startswith("The environment is the same.")
+    assert "slower" not in text
+    assert "faster" not in text
+    assert regressions(one, one) == []
+
+
+def test_scores_are_said_first_and_have_no_ratio():
+    names = ("broke", "mended", "always broken")
+    old = run(*(made.contestant(name, 10.0, agrees=name == "broke") for name in names))
+    new = run(*(made.contestant(name, 1.0, agrees=name == "mended") for name in names))
+    text = compare(old, msgspec.structs.replace(new, environment={}))
+    assert text.splitlines()[:4] == [
+        "scores",
+        "  judge: broke (float32, packed) no longer agrees",
+        "  judge: mended (float32, packed) agrees now",
+        "",
+    ]
+    for name in names:
+        assert row(text, name)[1:] == ["10.00", "1.00", "scores differ"]
+    assert regressions(old, new) == ["judge: broke (float32, packed) no longer agrees"]
+
+
+def test_what_is_new_and_disagrees_is_a_regression():
+    old, new = run(), run(made.contestant("wrong", 1.0, agrees=False), made.contestant("right", 1.0))
+    assert regressions(old, new) == ["judge: wrong (float32, packed) is new, and its scores differ"]
+
+
+def test_a_lost_time_is_a_regression_and_no_win():
+    lost = Time(median=math.nan, low=-math.inf, high=-math.inf, runs=0)
+    runs = run(made.contestant("a", 10.0)), run(made.contestant("a", 10.0, time=lost))
+    assert row(compare(*runs), "a (")[1:] == ["10.00", "no time", "no time"]
+    assert regressions(*runs) == ["judge: a (float32, packed) has no time any more; it took 10.00 ms"]
+    assert regressions(*reversed(runs)) == []
+
+
+def test_other_shapes_and_models_are_not_compared():
+    old = run(made.contestant("a", 10.0))
+    longer = Shape(**(msgspec.structs.asdict(made.SHAPE) | {"L": 4200}))
+    new = run(made.contestant("a", 99.0), shape=longer)
+    text = compare(old, new)
+    assert row(text, "a (")[1:] == ["10.00", "99.00", "not comparable"]
+    assert "The model or the request is not the same: L 1050 -> 4200." in text
+    assert regressions(old, new) == []
+
+
+def test_sweep_points_are_compared():
+    old = made.results()
+    swept = old.judges[0].sweeps[0]
+    slow = tuple(
+        msgspec.structs.replace(p, time=made.time(p.time.median * (3 if p.x == 8 else 1), 0.04)) for p in swept.points
+    )
+    new = made.results(made.judge(sweeps=(msgspec.structs.replace(swept, points=slow),)))
+    text = compare(old, new)
+    assert row(text, f"N = 8: {made.ENGINE}  ")[-2:] == ["3.00", "slower"]
+    assert row(text, f"N = 4: {made.ENGINE}  ")[-2:] == ["1.00", "same"]
+    assert f"  old: Qwen3-VL, three layers: {made.ENGINE}, batch = 1; 2; 4" in text.splitlines()
+    assert len(regressions(old, new)) == 4
+
+
+def test_starts_are_shown_without_a_verdict():
+    old = made.judge()
+    (start,) = old.starts
+    new = made.judge(starts=(msgspec.structs.replace(start, load_s=1.86, resident=4_200_000_000),))
+    text = compare(made.results(old), made.results(new))
+    assert row(text, "judge.yoj (float32): load s")[1:] == ["0.93", "1.86", "2.00"]
+    assert row(text, "judge.yoj (float32): resident MB")[1:] == ["2,100.00", "4,200.00", "2.00"]
+    assert "Each was measured once" in text
+    gone = compare(made.results(old), made.results(made.judge(starts=())))
+    assert "  old: Qwen3-VL, three layers: start of judge.yoj (float32)" in gone
+
+
+def test_environment_and_what_is_in_one_only():
+    old, new = made.results(made.bare("gone"), made.bare("both")), made.results(made.bare("both"), made.bare("new"))
+    env = {key: value for key, value in old.environment.items() if key != "date"} | {"torch": "2.14.0", "commit": "ab"}
+    text = compare(old, msgspec.structs.replace(new, environment=env))
+    assert text.splitlines() == [
+        "environment",
+        "  torch: 2.13.0 -> 2.14.0",
+        "  date: 2026-01-02 -> absent",
+        "  commit: absent -> ab",
+        "",
+        "in one of the two only",
+        "  old: judge gone",
+        "  new: judge new",
+    ]

@@ -1,0 +1,185 @@
+"""Tables of what a bench found: what is ranked, what is not, and what stands in the README."""
+
+from __future__ import annotations
+
+import math
+
+import bench_results as made
+import click
+import pytest
+
+from yoj.bench import tables
+from yoj.bench.readme import BEGIN, END, readme_table, update
+from yoj.bench.results import Limits, Profile, Sweep, Time, best_pytorch, ranked
+
+NOT_A_TIME = Time(median=math.nan, low=math.nan, high=math.nan, runs=0)
+NEVER = Time(median=math.inf, low=math.inf, high=math.inf, runs=0)
+
+
+def cells(table: tables.Table) -> list[dict[str, str]]:
+    return [dict(zip(table.heads, row, strict=True)) for row in table.rows]
+
+
+def test_contestants_are_sorted_and_compared():
+    rows = cells(tables.contestant_table(made.judge()))
+    assert [row["contestant"] for row in rows] == [
+        made.ENGINE_INT8,
+        made.ENGINE,
+        made.COMPILED,
+        made.EAGER,
+        f"{made.EAGER}, separate passes",
+        made.BROKEN,
+    ]
+    assert rows[1]["ms"] == "1,200.00"
+    assert rows[1]["95 % interval"] == "1,176.00 to 1,224.00"
+    assert rows[1]["times reference"] == f"{1700 / 1200:.2f}"
+    assert rows[1]["times best PyTorch"] == f"{1400 / 1200:.2f}"
+    assert rows[1]["share of peak"] == "83.0%"
+    assert rows[0]["share of peak"] == ""
+
+
+def test_what_disagrees_is_never_ranked():
+    row = cells(tables.contestant_table(made.judge()))[-1]
+    assert (row["contestant"], row["times reference"]) == (made.BROKEN, "scores differ")
+    assert row["times best PyTorch"] == row["share of peak"] == ""
+    assert readme_table(made.results()).count("400.00 | scores differ") == 1
+
+
+def test_reference_is_the_packed_one_and_may_be_absent():
+    separate = made.contestant(f"{made.EAGER}, N passes", 900.0, way="separate")
+    both = made.judge(contestants=(separate, made.contestant(made.EAGER, 1700.0), made.contestant(made.ENGINE, 850.0)))
+    assert cells(tables.contestant_table(both))[0]["times reference"] == "2.00"
+    none = made.judge(contestants=(made.contestant(made.ENGINE, 850.0),))
+    (row,) = cells(tables.contestant_table(none))
+    assert (row["times reference"], row["times best PyTorch"]) == ("", "")
+
+
+@pytest.mark.parametrize("time", [NOT_A_TIME, NEVER, Time(median=-math.inf, low=0, high=0, runs=1), made.time(0.0)])
+def test_what_is_no_time_never_wins(time):
+    """A NaN among them must not disturb the order of the others either."""
+    measured = [made.contestant(made.COMPILED, 3.0), made.contestant(made.ENGINE, 2.0), made.contestant("yoj", 1.0)]
+    judge = made.judge(
+        contestants=(measured[0], made.contestant("PyTorch odd", 1.0, time=time), measured[1], measured[2])
+    )
+    assert ranked(judge) == measured[::-1]
+    assert best_pytorch(judge) == measured[0]
+    row = cells(tables.contestant_table(judge))[-1]
+    assert (row["contestant"], row["times reference"], row["times best PyTorch"]) == ("PyTorch odd", "no time", "")
+    text = tables.judge_text(judge) + readme_table(made.results(judge))
+    assert "nan" not in text.lower().split()
+    assert "inf" not in text.lower().split()
+
+
+def test_those_without_a_time_stand_before_those_that_disagree():
+    odd = (made.contestant("a", 1.0, agrees=False, time=NOT_A_TIME), made.contestant("b", 1.0, time=NOT_A_TIME))
+    rows = cells(tables.contestant_table(made.judge(contestants=odd)))
+    assert [row["times reference"] for row in rows] == ["no time", "scores differ"]
+
+
+def test_columns_are_aligned():
+    text = tables.aligned([("name", "ms", "tried"), ("a long name", "1.00", ""), ("b", "12,000.00", "much")], (0, 2))
+    assert text.splitlines() == [
+        "name                ms  tried",
+        "a long name       1.00",
+        "b            12,000.00  much",
+    ]
+    lines = str(tables.contestant_table(made.judge())).splitlines()
+    assert len({line.index(" packed ") for line in lines[1:-1] if " packed " in line}) == 1
+
+
+def test_control_characters_do_not_reach_the_terminal():
+    judge = made.judge("evil\x1b[2J\nname\u202e", contestants=(made.contestant("yoj\r\x07\x9b1m", 1.0),))
+    text = tables.judge_text(judge)
+    assert text.startswith("evil [2J name\n")
+    assert all(letter.isprintable() or letter == "\n" for letter in text)
+
+
+def test_empty_parts_leave_no_headings():
+    text = tables.judge_text(made.bare())
+    assert text.splitlines() == ["bare", tables.summary(made.bare())]
+    empty = made.judge(
+        contestants=(),
+        phases={made.EAGER: {}},
+        savings=(),
+        sweeps=(Sweep(name="N", points=()),),
+        starts=(),
+        profiles=(Profile(contestant=made.ENGINE, graph="scorer", costs=()),),
+        load=(),
+    )
+    assert len(tables.judge_text(empty).splitlines()) == 2
+    assert not tables.limits_table(Limits(peaks=(), copied=0.0)).rows
+
+
+def test_whole_judge_has_all_parts():
+    judge = made.judge()
+    text = tables.judge_text(judge)
+    for title in ("contestants", "one pass", "N varies", "batch varies", "phases", "starts", "where the", "under load"):
+        assert f"\n\n{title}" in text
+    assert "3 layers, D=2,560, 404.2 M parameters" in text
+    (start,) = cells(tables.start_table(judge.starts))
+    assert start["resident/weights"] == "1.31"
+    assert [row["operator"] for row in cells(tables.profile_table(judge.profiles))] == ["MatMul", "Softmax"]
+    by_n = cells(tables.sweep_table(judge.sweeps[0]))
+    assert by_n[0] == {"N": "L", "1": "656", "2": "712", "4": "824", "8": "1,048", "16": "1,496", "32": "2,392"}
+    assert by_n[2]["32"].endswith("(scores differ)")
+    assert cells(tables.limits_table(made.results().limits))[0]["measured"] == "160.00 GFLOP/s"
+
+
+def test_readme_table_says_what_was_run():
+    line, *_ = readme_table(made.results()).splitlines()
+    assert line == (
+        "**Qwen3-VL, three layers**, 3 layers, D=2,560, 404.2 M parameters; L=1,050, N=8, 2 threads; x86_64, Some CPU, "
+        "2 cores; python 3.11.9, torch 2.13.0, onnxruntime 1.31.1, transformers 5.23.0; 2026-01-02"
+    )
+    bare = readme_table(made.results(made.bare(), environment={}))
+    assert bare == "**bare**, 3 layers, D=2,560, 404.2 M parameters; L=1,050, N=8, 2 threads"
+
+
+def test_update_replaces_what_is_between_the_markers(tmp_path):
+    file = tmp_path / "README.md"
+    file.write_bytes(f"# yoj\r\n\r\n{BEGIN}\r\nold\r\n{END}\r\nafter\r\n".encode())
+    update(file, made.results())
+    once = file.read_bytes()
+    assert once.startswith(f"# yoj\r\n\r\n{BEGIN}\r\n".encode())
+    assert once.endswith(f"{END}\r\nafter\r\n".encode())
+    assert b"old" not in once
+    assert readme_table(made.results()).encode() in once
+    update(file, made.results())
+    assert file.read_bytes() == once
+
+
+def test_a_name_cannot_end_the_part_nor_a_cell(tmp_path):
+    hostile = made.judge(f"x\n{END}\n", contestants=(made.contestant(f"a | b\n{BEGIN}\n<b>", 1.0),))
+    file = tmp_path / "README.md"
+    file.write_text(f"{BEGIN}\n{END}\n", "utf-8")
+    for _ in range(2):
+        update(file, made.results(hostile))
+    text = file.read_text("utf-8")
+    assert text.count(BEGIN) == text.count(END) == 1
+    assert "<b>" not in text
+    assert "a \\| b" in text
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("nothing\n", f"{BEGIN} 0 times"),
+        (f"{BEGIN}\n", f"{END} 0 times"),
+        (f"in a sentence: {BEGIN}\n{END}\n", f"{BEGIN} 0 times"),
+        (f"{BEGIN}\n{BEGIN}\n{END}\n", f"{BEGIN} 2 times, on lines 1, 2"),
+        (f"{BEGIN}\n{END}\n\n{END}\n", f"{END} 2 times, on lines 2, 4"),
+        (f"{END}\n{BEGIN}\n", f"{END} on line 1, before {BEGIN} on line 2"),
+    ],
+)
+def test_markers_must_be_there_once_and_in_order(tmp_path, text, said):
+    file = tmp_path / "README.md"
+    file.write_text(text, "utf-8")
+    with pytest.raises(click.ClickException) as error:
+        update(file, made.results())
+    assert said in error.value.message
+    assert file.read_text("utf-8") == text
+
+
+def test_a_missing_readme_is_said(tmp_path):
+    with pytest.raises(click.ClickException, match="cannot be read"):
+        update(tmp_path / "README.md", made.results())
