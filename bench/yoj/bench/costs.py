@@ -1,0 +1,82 @@
+"""Where an engine spends its time: ONNX Runtime's own profile of a graph, summed by operator."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import onnxruntime
+
+from yoj.runtime.bundle import Bundle
+from yoj.runtime.families import Arrays
+
+from .results import Cost, Profile
+
+TRIED: dict[str, str] = {"MatMul": "", "MatMulIntegerToFloat": "", "Attention": ""}
+"""Operator -> what was tried to make it faster."""
+KERNEL = "_kernel_time"
+"""End of the names of events that are the run of one operator."""
+
+
+def profile(contestant: str, bundle: Bundle, role: str, inputs: Arrays, threads: int, runs: int) -> Profile:
+    """Mean milliseconds of a run in each kind of operator, the largest first.
+
+    The first run, which allocates, is left out. What ONNX Runtime does between operators is not part of it.
+
+    Args:
+        contestant: whose engine it is.
+        bundle: opened; its first engine ``onnxruntime`` is profiled.
+        role: of the graph, such as ``scorer.joint``.
+        inputs: of the graph by name; others are left alone.
+        threads: of a run.
+        runs: that are counted.
+
+    Raises:
+        EngineError: the bundle has no engine ``onnxruntime``.
+    """
+    engine = bundle.engine("onnxruntime")
+    graph = engine.graphs[role]
+    with tempfile.TemporaryDirectory() as folder:
+        options = _options(threads, engine.precision)
+        options.enable_profiling = True
+        options.profile_file_prefix = str(Path(folder) / "profile")
+        session: Any = onnxruntime.InferenceSession(
+            str(bundle.path / graph.file), options, providers=["CPUExecutionProvider"]
+        )
+        taken = {spec.name: inputs[spec.name] for spec in graph.inputs}
+        for _ in range(1 + runs):
+            session.run(None, taken)
+        events: list[dict[str, Any]] = json.loads(Path(session.end_profiling()).read_text("utf-8"))
+    return Profile(contestant=contestant, graph=role, costs=_sum(events, runs))
+
+
+def _options(threads: int, precision: str) -> Any:
+    """The same as `yoj.runtime.engines.onnxruntime.open_onnxruntime` sets."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    if precision == "fp8":
+        options.add_session_config_entry("session.disable_quant_qdq", "1")
+    return options
+
+
+def _sum(events: list[dict[str, Any]], runs: int) -> tuple[Cost, ...]:
+    whole = [event for event in events if event["name"] == "model_run"]
+    first_end = whole[0]["ts"] + whole[0]["dur"]
+    spent: defaultdict[str, int] = defaultdict(int)
+    for event in events:
+        if event["name"].endswith(KERNEL) and event["ts"] >= first_end:
+            spent[event["args"]["op_name"]] += event["dur"]
+    total = sum(spent.values())
+    return tuple(
+        Cost(
+            operator=operator,
+            milliseconds=microseconds / 1e3 / runs,
+            share=microseconds / total,
+            tried=TRIED.get(operator, ""),
+        )
+        for operator, microseconds in sorted(spent.items(), key=lambda item: -item[1])
+    )

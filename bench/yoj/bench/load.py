@@ -1,0 +1,141 @@
+"""Requests that arrive at a rate, whether or not earlier ones are done: what users of a server wait.
+
+A client that waits for its answer before it asks again sends less just when the server is slow, and so hides the
+slowness (coordinated omission). Here requests have scheduled arrivals, and latency counts from those, however late a
+worker became free.
+"""
+
+from __future__ import annotations
+
+import queue
+import statistics
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+from numpy.typing import NDArray
+
+from yoj.runtime import Request, Scorer
+
+from .results import Load
+
+FRACTIONS = (0.25, 0.5, 0.75, 0.9, 1.1)
+"""Of the rate at which requests are served one after the other."""
+WARM_UP, ALONE = 2, 10
+"""Requests one after the other: not counted, and counted."""
+SATURATED_WAIT, SATURATED_SERVED = 5.0, 0.8
+"""Median latency over that without load, and served over offered, beyond which more load only makes a longer queue.
+Of few requests, those in flight at the end alone keep what is served some per cent below what is offered."""
+
+
+def arrivals(rate: float, count: int) -> NDArray[np.float64]:
+    """Seconds [count] from the start, rising, the same in each run.
+
+    Of a Poisson process of this rate that has ``count`` arrivals in ``count / rate`` seconds: given their number, they
+    are uniform (order statistics). So what is offered is the rate, and not an estimate of it.
+    """
+    return np.sort(np.random.default_rng(0).uniform(0.0, count / rate, count))
+
+
+def summarise(contestant: str, rate: float, arrived: NDArray[np.float64], done: NDArray[np.float64]) -> Load:
+    """Figures of one rate.
+
+    Args:
+        contestant: whose.
+        rate: offered, requests a second.
+        arrived: seconds [count] at which requests were scheduled.
+        done: seconds [count] at which their scores were there.
+    """
+    p50, p95, p99 = (float(value) for value in np.percentile((done - arrived) * 1e3, (50, 95, 99)))
+    count = len(arrived)
+    # Of requests that are all done before the last would have to come, no more were served than offered.
+    served = count / max(float(done.max()), count / rate)
+    return Load(contestant=contestant, offered=rate, served=served, requests=count, p50=p50, p95=p95, p99=p99)
+
+
+def offer(contestant: str, scorer: Scorer, request: Request, rate: float, count: int, workers: int) -> Load:
+    """Send a request ``count`` times at ``rate`` requests a second.
+
+    The features of its images are remembered between requests, as in serving.
+
+    Args:
+        contestant: whose figures these are.
+        scorer: loaded; several threads use it at once.
+        request: sent each time; decoding and preprocessing count.
+        rate: requests a second.
+        count: of requests.
+        workers: threads that score. A request waits when all are busy.
+
+    Raises:
+        ValueError: a rate, count or number of workers that is not above zero.
+        YojError: of the first request that fails; those that wait are dropped.
+    """
+    if min(rate, count, workers) <= 0:
+        raise ValueError(f"rate is {rate}, count {count}, workers {workers}; give numbers above zero.")
+    arrived, done = arrivals(rate, count), np.zeros(count)
+    stop, waiting = threading.Event(), queue.SimpleQueue[int | None]()
+    for number in (*range(count), *[None] * workers):  # each worker ends at its None
+        waiting.put(number)
+    begin = time.perf_counter()
+
+    def work() -> None:
+        try:
+            while (number := waiting.get()) is not None:
+                if stop.wait(max(0.0, begin + arrived[number] - time.perf_counter())):
+                    return
+                scorer.score_batch([request])
+                done[number] = time.perf_counter() - begin
+        except BaseException:
+            stop.set()
+            raise
+
+    with ThreadPoolExecutor(workers) as pool:
+        try:
+            for worker in [pool.submit(work) for _ in range(workers)]:
+                worker.result()
+        finally:
+            stop.set()  # an interrupt comes here, and must not wait for all arrivals
+    return summarise(contestant, rate, arrived, done)
+
+
+def measure_load(contestant: str, scorer: Scorer, request: Request, count: int, workers: int) -> tuple[Load, ...]:
+    """Latency at rising rates, in parts of what is served when each request waits for the one before.
+
+    Visual features stay remembered, as in serving: the image goes through the vision graph before the clock starts.
+
+    Args:
+        contestant: see `offer`.
+        scorer: loaded.
+        request: sent each time.
+        count: of requests at each rate. All rates take as long as nine times as many, one after the other.
+        workers: see `offer`.
+
+    Returns:
+        A point for each rate, up to the first that saturates the scorer.
+
+    Raises:
+        YojError: of the first request that fails.
+    """
+    alone: list[float] = []
+    for _ in range(WARM_UP + ALONE):
+        begin = time.perf_counter()
+        scorer.score_batch([request])
+        alone.append(time.perf_counter() - begin)
+    unloaded = statistics.median(alone[WARM_UP:])
+    points: list[Load] = []
+    for fraction in FRACTIONS:
+        points.append(offer(contestant, scorer, request, fraction / unloaded, count, workers))
+        if saturated(points[-1], unloaded * 1e3):
+            break
+    return tuple(points)
+
+
+def saturated(point: Load, unloaded: float) -> bool:
+    """Whether the queue grows as long as requests come.
+
+    Args:
+        point: at one rate.
+        unloaded: milliseconds of a request that is alone.
+    """
+    return point.p50 > SATURATED_WAIT * unloaded or point.served < SATURATED_SERVED * point.offered
