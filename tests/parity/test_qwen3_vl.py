@@ -286,9 +286,15 @@ def test_the_joint_graph_has_no_matrix_of_tokens_by_tokens(model):
         for role, masked in (("scorer.joint", False), ("scorer.segmented", True)):
             proto = onnx.shape_inference.infer_shapes(graph_of(model(name), role))
             attention = [node for node in proto.graph.node if node.op_type == "Attention"]
-            assert all((len(node.input) > 3 and node.input[3] != "") == masked for node in attention)
+            # In the last layer only the rows that are read attend, where that is one of each response.
+            trimmed = [False] * (len(attention) - 1) + [MODELS[name].readout == "last"]
+            has_mask = [len(node.input) > 3 and node.input[3] != "" for node in attention]
+            assert has_mask == [masked or last for last in trimmed]
             causal = [{a.name: a.i for a in node.attribute}.get("is_causal", 0) for node in attention]
-            assert set(causal) == {0 if masked else 1}
+            assert causal == [int(not mask) for mask in has_mask]
+            known = {value.name: describe(value)[2] for value in proto.graph.value_info}
+            assert [known[node.input[0]][2] for node in attention] == ["N" if last else "L" for last in trimmed]
+            assert {known[node.input[1]][2] for node in attention} == {"L"}
             shapes = [describe(value)[2] for value in (*proto.graph.value_info, *proto.graph.input)]
             assert any(shape.count("L") > 1 for shape in shapes) == masked
 

@@ -14,7 +14,7 @@ from torch import nn
 
 from yoj.export.errors import CheckpointError
 from yoj.export.head import ACTIVATIONS, divisor, read_head
-from yoj.export.modules import Readout, head_constants, traced_head
+from yoj.export.modules import Readout, gather_rows, head_constants, traced_head
 
 D, HIDDEN = 12, 20
 FUNCTIONS = {"selu": F.selu, "gelu": F.gelu, "relu": F.relu, "tanh": torch.tanh, "silu": F.silu}
@@ -259,7 +259,8 @@ def test_the_read_out_gives_what_training_needs(outputs, tmp_path):
     readout = Readout(nn.Identity(), head, divisor(D))
     readout.load_state_dict(head_constants(head, "value_head."))
     hidden_BLD, end_BN = torch.randn(2, 7, D, requires_grad=True), torch.tensor([[2, 5, -1], [0, 3, 6]])
-    out = readout.outputs(hidden_BLD, end_BN, None)
+    read_BND = gather_rows(hidden_BLD, readout.rows(end_BN))
+    out = readout.outputs(read_BND, end_BN, None)
     rows = torch.stack([hidden_BLD[b, end_BN[b]] for b in range(2)])
     there = end_BN >= 0
     torch.testing.assert_close(out[there], (head.module()(rows) / math.sqrt(D))[there], rtol=0, atol=1e-5)
@@ -268,7 +269,7 @@ def test_the_read_out_gives_what_training_needs(outputs, tmp_path):
             out[there][:, row].sum(), [hidden_BLD, *readout.parameters()], retain_graph=True
         )
         assert all(gradient.isfinite().all() and gradient.abs().sum() > 0 for gradient in gradients)
-    returned = readout(hidden_BLD, end_BN)
+    returned = readout(read_BND, end_BN)
     scores_BN, *spread = returned if outputs == 2 else (returned,)
     assert torch.equal(scores_BN, out[..., 0].masked_fill(~there, -math.inf))
     assert all(torch.equal(spread_BN, out[..., 1].exp().masked_fill(~there, 0)) for spread_BN in spread)

@@ -153,7 +153,8 @@ def causal(
         bool [1, L, L], or [B, L, L] with segments, or [B, N, L] where only some rows are queries.
     """
     index_1L = torch.arange(ids_BL.shape[1], device=ids_BL.device).unsqueeze(0)
-    before = index_1L.unsqueeze(1) <= at_rows(index_1L.expand_as(ids_BL) if rows_BN is not None else index_1L, rows_BN)
+    query_BN = index_1L if rows_BN is None else rows_BN.clamp(min=0)
+    before = index_1L.unsqueeze(1) <= query_BN.unsqueeze(-1)
     if segment_ids_BL is None:
         return before
     key = segment_ids_BL.unsqueeze(1)
@@ -162,7 +163,7 @@ def causal(
 
 def at_rows(ids_BL: torch.Tensor, rows_BN: torch.Tensor | None) -> torch.Tensor:
     """A number for each token -> [B, N, 1] of some rows, or [B, L, 1] of all; row -1 gives that of row 0."""
-    return (ids_BL if rows_BN is None else ids_BL.gather(1, rows_BN.clamp(min=0))).unsqueeze(-1)
+    return gather_rows(ids_BL.unsqueeze(-1), rows_BN)
 
 
 def gather_rows(x_BLD: torch.Tensor, rows_BN: torch.Tensor | None) -> torch.Tensor:

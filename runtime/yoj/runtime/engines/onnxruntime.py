@@ -145,12 +145,7 @@ def open_onnxruntime(bundle: Bundle, engine: Engine, threads: int | None) -> Onn
     cores = os.cpu_count() or 1
     if threads is not None and not (isinstance(threads, int) and 1 <= threads <= cores):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise EngineError(f"threads is {threads!r}; this machine has {cores} cores, give a number from 1 to {cores}.")
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = threads or 0
-    # Threads that spin between runs take the cores from tokenising and preprocessing the next request.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    if engine.precision == "fp8":  # there are no kernels to fuse it for; what tries fails
-        options.add_session_config_entry("session.disable_quant_qdq", "1")
+    options = session_options(ort, engine, threads)
 
     def make(file: str) -> Any:
         return ort.InferenceSession(file, options, providers=["CPUExecutionProvider"])
@@ -158,6 +153,25 @@ def open_onnxruntime(bundle: Bundle, engine: Engine, threads: int | None) -> Onn
     return OnnxRuntimeSession(
         Sessions(bundle, engine, make), bundle.manifest.attention_heads, bundle.manifest.vision_heads
     )
+
+
+def session_options(ort: Any, engine: Engine, threads: int | None) -> Any:
+    """ONNX Runtime's ``SessionOptions`` on the CPU.
+
+    Args:
+        ort: the library.
+        engine: the manifest's entry.
+        threads: of one run; None for all cores.
+    """
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads or 0
+    # Threads that spin between runs take the cores from tokenising and preprocessing the next request.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    # A plan of the memory helps the third run of a shape, and costs the second one; requests rarely share a shape.
+    options.enable_mem_pattern = False
+    if engine.precision == "fp8":  # there are no kernels to fuse it for; what tries fails
+        options.add_session_config_entry("session.disable_quant_qdq", "1")
+    return options
 
 
 def _check_memory(sequences: int, length: int, heads: int, what: str) -> None:

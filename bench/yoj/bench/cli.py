@@ -1,0 +1,125 @@
+"""``yoj-bench``: what a judge costs as a bundle, against PyTorch, on this machine."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import click
+
+from yoj.runtime.cli import readable_errors
+from yoj.runtime.engines import OPENERS
+
+PARTS = ("contestants", "savings", "phases", "starts", "profiles", "sweeps", "load")
+DEFAULT_PARTS = PARTS[:5]
+LAYERS = 3
+FILE = click.Path(dir_okay=False, path_type=Path)
+READABLE = click.Path(exists=True, dir_okay=False, path_type=Path)
+FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
+
+
+@click.group()
+@click.version_option(package_name="yoj")
+def main() -> None:
+    """Measure bundles against PyTorch: same inputs, same threads, in turns, scores compared.
+
+    \b
+    yoj-bench make checkpoints/shapes-qwen3_vl bench-qwen3_vl
+    yoj-bench run bench-qwen3_vl --out results.json --html report.html
+    yoj-bench compare before.json results.json
+    """
+
+
+@main.command()
+@click.argument("judge", type=FOLDER)
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--layers", default=LAYERS, show_default=True, type=click.IntRange(min=2),
+              help="Of the trunk, and at most of the vision tower; the 4B models have 36.")  # fmt: skip
+@click.option("--precision", "precisions", multiple=True, default=("float32", "int8"), show_default=True,
+              help="Of the bundles.")  # fmt: skip
+def make(judge: Path, folder: Path, layers: int, precisions: tuple[str, ...]) -> None:
+    """Write a model of 4B width with few layers and random weights to FOLDER, and its bundles.
+
+    JUDGE is a checkpoint whose family, tokenizer and head are taken. To measure a model of your own, make a folder with
+    its merged checkpoint as ``checkpoint`` (a link will do) and bundles of it, ``*.yoj``.
+    """
+    from .make import make as write
+
+    if folder.exists():
+        raise click.UsageError(f"{folder} exists. Choose another FOLDER, or remove it.")
+    with readable_errors():
+        write(judge, folder, layers, precisions)
+    click.echo(folder)
+
+
+@main.command()
+@click.argument("folders", nargs=-1, required=True, type=FOLDER)
+@click.option("--out", type=FILE, help="Write the results there, as JSON.")
+@click.option("--html", type=FILE, help="Write a report there, a page with tables and plots.")
+@click.option("--part", "parts", multiple=True, type=click.Choice(PARTS), default=DEFAULT_PARTS, show_default=True,
+              help="What to measure.")  # fmt: skip
+@click.option("--prompt-tokens", default=512, show_default=True, type=click.IntRange(min=1), help="P, image included.")
+@click.option("--response-tokens", default=64, show_default=True, type=click.IntRange(min=1), help="R of each.")
+@click.option("--n", default=8, show_default=True, type=click.IntRange(min=1), help="N responses.")
+@click.option("--image-side", default=0, show_default=True, type=click.IntRange(min=0),
+              help="Of a square image, in pixels; 0: text alone.")  # fmt: skip
+@click.option("--threads", default=os.cpu_count(), show_default=True, type=click.IntRange(min=1), help="Of everybody.")
+@click.option("--repeats", default=6, show_default=True, type=click.IntRange(min=1), help="Counted turns.")
+@click.option("--device", default="cpu", show_default=True, help="Of PyTorch: cpu or cuda.")
+@click.option("--engine", type=click.Choice(list(OPENERS)), help="Of the bundles.  [default: their first]")
+def run(
+    folders: tuple[Path, ...],
+    out: Path | None,
+    html: Path | None,
+    parts: tuple[str, ...],
+    prompt_tokens: int,
+    response_tokens: int,
+    n: int,
+    image_side: int,
+    **how: Any,
+) -> None:
+    """Measure FOLDERS of yoj-bench make. Tables go to the terminal; the last line is the results, one JSON object."""
+    from .run import run as measure
+
+    size = {"prompt": prompt_tokens, "response": response_tokens, "n": n, "side": image_side}
+    with readable_errors():
+        measure(folders, parts, size, how, (out, html))
+
+
+@main.command()
+@click.argument("old", type=READABLE)
+@click.argument("new", type=READABLE)
+def compare(old: Path, new: Path) -> None:
+    """Tell what became faster or slower from OLD to NEW, beyond both intervals; exit with 1 where something is worse."""
+    from .compare import compare as say
+    from .compare import regressions
+    from .results import read_results
+
+    before, after = read_results(old), read_results(new)
+    click.echo(say(before, after))
+    if worse := regressions(before, after):
+        raise click.ClickException("\n  ".join(["worse than before:", *worse]))
+
+
+@main.command()
+@click.argument("results", type=READABLE)
+@click.option("--html", type=FILE, help="Write the report there.")
+@click.option("--readme", type=READABLE, help="Replace the table between this file's bench markers.")
+def report(results: Path, html: Path | None, readme: Path | None) -> None:
+    """Write a report or the README's table again, from RESULTS of an earlier run."""
+    from .readme import update
+    from .report import write_report
+    from .results import read_results
+
+    if html is None and readme is None:
+        raise click.UsageError("Say what to write: --html FILE, --readme FILE, or both.")
+    found = read_results(results)
+    if html is not None:
+        write_report(found, html)
+    if readme is not None:
+        update(readme, found)
+
+
+if __name__ == "__main__":
+    main()

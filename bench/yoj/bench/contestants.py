@@ -1,0 +1,235 @@
+"""Everybody who scores the same prepared request: PyTorch in its ways, and each bundle of this package."""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import click
+import numpy as np
+import torch
+
+from yoj.export.build import open_family
+from yoj.export.checkpoint import Checkpoint
+from yoj.export.families import ExportFamily
+from yoj.export.fidelity import THRESHOLDS
+from yoj.runtime import Scorer
+from yoj.runtime.batch import Prepared
+
+from .cases import Case
+from .limits import Work, share, work
+from .pytorch import Backbone, Scores
+from .results import Contestant, Limits, Time, Vendor, Way
+from .tables import REFERENCE
+from .timing import time_in_turns
+
+DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+CHECKPOINT, BUNDLE = "checkpoint", ".yoj"
+LARGEST = 1e30
+"""Stands for a difference that is no number: JSON has none."""
+
+
+@dataclass(frozen=True)
+class Entrant:
+    """One way to get scores of a case."""
+
+    name: str
+    vendor: Vendor
+    precision: str
+    way: Way
+    prepare: Callable[[Case], Callable[[], Scores]]
+    """Case -> what is timed: prepared arrays to scores [B, N]."""
+    lm_head: bool = False
+
+
+@dataclass(frozen=True)
+class Field:
+    """One model, in PyTorch and as bundles."""
+
+    folder: Path
+    checkpoint: Checkpoint
+    family: ExportFamily
+    pytorch: Mapping[str, Backbone]
+    """By precision; float32 is the yardstick."""
+    bundles: Mapping[str, Path]
+    """By precision."""
+    scorers: Mapping[str, Scorer]
+
+    @property
+    def scorer(self) -> Scorer:
+        """Any one: all prepare requests alike."""
+        return next(iter(self.scorers.values()))
+
+
+def open_field(folder: Path, threads: int, device: str, engine: str | None) -> Field:
+    """Load a checkpoint into PyTorch and the bundles beside it into their engines.
+
+    Args:
+        folder: holds ``checkpoint`` and, by any names that end so, bundles ``*.yoj``.
+        threads: of every contestant.
+        device: of PyTorch: on a CPU float32 and bfloat16 run, elsewhere float16 too.
+        engine: of the bundles; see `yoj.runtime.Scorer.load`.
+
+    Raises:
+        click.ClickException: there is no checkpoint or no bundle.
+        YojError: one of them cannot be loaded.
+    """
+    paths = sorted(folder.glob(f"*{BUNDLE}"))
+    if not (folder / CHECKPOINT).is_dir() or not paths:
+        raise click.ClickException(
+            f"{folder} must hold the folder {CHECKPOINT} and bundles *{BUNDLE} of it. Make one with yoj-bench make."
+        )
+    torch.set_num_threads(threads)
+    cpu = device == "cpu"
+    of_engine = threads if cpu else None
+    loaded = [Scorer.load(path, engine=engine, threads=of_engine) for path in paths]
+    scorers = {scorer.engine.precision: scorer for scorer in loaded}
+    checkpoint = Checkpoint.open([folder / CHECKPOINT])
+    family = open_family(checkpoint)
+    stock = family.stock_model()
+    if stock is None:
+        raise click.ClickException(f"transformers has no {checkpoint.family}. Run: pip install 'yoj[export]' -U")
+    runtime = loaded[0].family
+    pytorch = {
+        name: Backbone(checkpoint, runtime, copy.deepcopy(stock).to(device, dtype), family)
+        for name, dtype in DTYPES.items()
+        if not (cpu and name == "float16")
+    }
+    bundles = {scorer.engine.precision: path for scorer, path in zip(loaded, paths, strict=True)}
+    return Field(folder, checkpoint, family, pytorch, bundles, scorers)
+
+
+def entrants(field: Field) -> list[Entrant]:
+    """All of them; single passes in the shortest precision of PyTorch only, as float32 takes minutes for them."""
+    found: list[Entrant] = []
+    for precision, backbone in field.pytorch.items():
+        label = REFERENCE + " runs it" if precision == "float32" else "with lm_head"
+        found.append(
+            Entrant(f"PyTorch {precision}, {label}", "PyTorch", precision, "packed", _reference(backbone), lm_head=True)
+        )
+        found.append(trimmed(field, precision))
+        found.append(Entrant(f"PyTorch {precision}, compiled", "PyTorch", precision, "packed", _compiled(backbone)))
+    return [*found, *singles(field), *(each for name in field.scorers for each in engines(field, name))]
+
+
+def trimmed(field: Field, precision: str) -> Entrant:
+    """One packed pass of PyTorch without ``lm_head``."""
+    backbone = field.pytorch[precision]
+    return Entrant(
+        f"PyTorch {precision}, trimmed", "PyTorch", precision, "packed", lambda case: backbone.packed(case.packed)
+    )
+
+
+def singles(field: Field) -> list[Entrant]:
+    """PyTorch's three ways of scoring responses that do not see each other, in bfloat16."""
+    backbone = field.pytorch["bfloat16"]
+    ways: dict[Way, tuple[str, Callable[[Sequence[Prepared]], Callable[[], Scores]]]] = {
+        "separate": ("N passes", backbone.separate),
+        "rows": ("N rows", backbone.rows),
+        "prefix": ("N passes over a shared prefix", backbone.prefix),
+    }
+    return [
+        Entrant(f"PyTorch bfloat16, {name}", "PyTorch", "bfloat16", way, _alone(prepare))
+        for way, (name, prepare) in ways.items()
+    ]
+
+
+def engines(field: Field, precision: str) -> list[Entrant]:
+    """A bundle, joint and isolated."""
+    scorer = field.scorers[precision]
+
+    def forward(batch: Sequence[Prepared]) -> Callable[[], Scores]:
+        return lambda: scorer.forward([_unseen(prepared) for prepared in batch])
+
+    return [
+        Entrant(f"yoj {precision}", "yoj", precision, "packed", lambda case: forward(case.packed)),
+        Entrant(f"yoj {precision}, isolated", "yoj", precision, "isolated", lambda case: forward([case.isolated])),
+    ]
+
+
+def race(field: Field, case: Case, racing: Sequence[Entrant], repeats: int, limits: Limits | None) -> list[Contestant]:
+    """Time entrants in turns on one case, and compare their scores with PyTorch float32's.
+
+    Entrants that cannot run are left out, which stderr says.
+
+    Args:
+        field: whose.
+        case: what is scored.
+        racing: those that run; names differ.
+        repeats: turns that are counted.
+        limits: of the machine; None where no share is wanted.
+    """
+    calls: dict[str, Callable[[], Scores]] = {}
+    scores: dict[str, Scores] = {}
+    with torch.inference_mode():
+        for entrant in racing:
+            click.echo(f"  {entrant.name}", err=True)
+            try:
+                call = entrant.prepare(case)
+                scores[entrant.name] = call()
+            except Exception as error:  # compilers and libraries raise anything
+                click.echo(f"  left out: {type(error).__name__}: {str(error)[:300]}", err=True)
+                continue
+            calls[entrant.name] = call
+        yardstick = field.pytorch["float32"]
+        together = yardstick.packed(case.packed)()
+        alone = yardstick.separate(case.single)() if any(entrant.way != "packed" for entrant in racing) else together
+        times = time_in_turns(calls, repeats)
+    media = [field.scorer.family.vision_inputs([medium]) for medium in case.packed[0].media]
+    ruler = Ruler(Work.of(field.family, media), case, limits)
+    return [
+        ruler.contestant(
+            entrant, times[entrant.name], scores[entrant.name] - (together if entrant.way == "packed" else alone)
+        )
+        for entrant in racing
+        if entrant.name in times
+    ]
+
+
+@dataclass(frozen=True)
+class Ruler:
+    """What times are measured against."""
+
+    model: Work
+    case: Case
+    limits: Limits | None
+
+    def contestant(self, entrant: Entrant, taken: Time, differences: Scores) -> Contestant:
+        """What an entrant did."""
+        done = work(self.model, entrant.way, self.case.shape, entrant.lm_head)
+        precision = "int8" if entrant.precision.startswith("int8") else entrant.precision
+        peaks = self.limits.peaks if self.limits is not None else ()
+        peak = next((peak for peak in peaks if peak.precision == precision), None)
+        largest, allowed = float(np.abs(differences).max()), THRESHOLDS[entrant.precision]
+        return Contestant(
+            name=entrant.name,
+            vendor=entrant.vendor,
+            precision=entrant.precision,
+            way=entrant.way,
+            time=taken,
+            difference=largest if np.isfinite(largest) else LARGEST,
+            allowed=allowed,
+            agrees=bool(largest <= allowed),
+            work=done,
+            share=share(done, taken, peak),
+        )
+
+
+def _reference(backbone: Backbone) -> Callable[[Case], Callable[[], Scores]]:
+    return lambda case: backbone.as_reference(case.packed)
+
+
+def _compiled(backbone: Backbone) -> Callable[[Case], Callable[[], Scores]]:
+    return lambda case: backbone.packed(case.packed, backbone.compiled())
+
+
+def _alone(prepare: Callable[[Sequence[Prepared]], Callable[[], Scores]]) -> Callable[[Case], Callable[[], Scores]]:
+    return lambda case: prepare(case.single)
+
+
+def _unseen(prepared: Prepared) -> Prepared:
+    """The same with media that the scorer has not seen, so that their features are computed and not remembered."""
+    return replace(prepared, keys=tuple(os.urandom(16) for _ in prepared.keys))

@@ -1,0 +1,61 @@
+"""A model in the dimensions of the 4B backbones with few layers and random weights, and its bundles."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+import torch
+
+from yoj.export.build import Recipe, build, checkpoint_hashes, open_family
+from yoj.export.checkpoint import Checkpoint
+from yoj.export.quantisation import RANGE, Plan, Quantisation, matrices, write_plan
+from yoj.export.quantised import STORED
+
+from .contestants import BUNDLE, CHECKPOINT
+from .large_checkpoint import LAYERS, WORDS, write
+
+SOME_RANGE = 8.0
+"""Of static activations; the time does not depend on it."""
+
+
+class Stages:
+    """Names the stages of an export, and nothing more."""
+
+    def stage(self, name: str, bytes_to_write: int = 0) -> None:
+        """See `yoj.export.build.Progress`."""
+        click.echo(f"{name}{f' ({bytes_to_write / 1e6:,.0f} MB)' if bytes_to_write else ''} ...", err=True)
+
+    def advance(self, count: int) -> None:
+        """See `yoj.export.build.Progress`."""
+
+    def note(self, text: str) -> None:
+        """See `yoj.export.build.Progress`."""
+
+
+def make(judge: Path, folder: Path, layers: int, precisions: tuple[str, ...]) -> None:
+    """Write ``checkpoint``, and a bundle ``<judge>.<precision>.yoj`` for each precision.
+
+    The vocabulary has the share of the layers that it has in the whole model, so that ``lm_head`` weighs what it weighs
+    there. Quantised bundles have all matrices of the trunk in their scheme.
+
+    Args:
+        judge: a small judge whose family, tokenizer and head settings are taken.
+        folder: is made.
+        layers: of the trunk, and at most of the vision tower.
+        precisions: of the bundles.
+    """
+    checkpoint = write(judge, folder / CHECKPOINT, layers, -(-WORDS * layers // LAYERS))
+    opened = Checkpoint.open([checkpoint])
+    scorer = next(spec for spec in open_family(opened).graphs() if spec.role == "scorer.joint")
+    names, hashes = tuple(matrices(scorer)), checkpoint_hashes(opened)
+    for precision in precisions:
+        changes: dict[str, Any] = {"precision": precision}
+        if precision in STORED:
+            ranges = {RANGE + name: torch.tensor(SOME_RANGE) for name in names if precision == "int8_static"}
+            said = Quantisation(scheme=changes["precision"], layers=names, checkpoint=hashes)
+            changes["plan"] = folder / f"{precision}.plan"
+            write_plan(Plan(said, ranges), changes["plan"])
+        out = folder / f"{judge.name}.{precision}{BUNDLE}"
+        build(Recipe([checkpoint], None, "assistant", out, compare=False, **changes), Stages())

@@ -1,0 +1,221 @@
+"""One model, measured: contestants, what one pass saves, phases, sweeps, cold starts, profiles and load."""
+
+from __future__ import annotations
+
+import statistics
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+import click
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+
+from yoj.runtime import Request, Scorer
+from yoj.runtime.batch import scorer_inputs
+from yoj.runtime.bundle import TOKENIZER_NAME, Bundle
+from yoj.runtime.families import Arrays
+
+from .cases import Case, Size, make_case, save_image
+from .contestants import Field, engines, entrants, open_field, race, singles, trimmed
+from .costs import profile
+from .limits import predicted_saving
+from .load import measure_load
+from .results import Judge, Limits, Load, Model, Point, Profile, Saving, Start, Sweep
+from .start import measure_start
+
+Part: TypeAlias = Literal["contestants", "savings", "phases", "starts", "profiles", "sweeps", "load"]
+PARTS: tuple[Part, ...] = ("contestants", "savings", "phases", "starts", "profiles", "sweeps", "load")
+SAVED_N = (8, 16)
+SAVED_PROMPT, SAVED_RESPONSE = 600, 60
+"""Of what one pass saves: DESIGN section 8."""
+SWEPT: dict[str, tuple[int, ...]] = {
+    "N": (1, 2, 4, 8, 16, 32, 64),
+    "response tokens": (16, 64, 256),
+    "prompt tokens": (256, 512, 1024, 2048),
+    "image side": (0, 224, 448),
+    "batch": (1, 2, 4),
+}
+SIZES = {"N": "n", "response tokens": "response", "prompt tokens": "prompt", "image side": "side", "batch": "batch"}
+"""Name of a sweep -> what it varies of `Size`."""
+IMAGE_PROMPT = 1536
+"""Tokens of the prompt where images vary, so that the largest has room."""
+SWEEP_REPEATS, SAVING_REPEATS, PROFILE_RUNS, PHASE_RUNS = 3, 4, 3, 9
+LOAD_REQUESTS, LOAD_WORKERS = 40, 2
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to measure."""
+
+    threads: int
+    repeats: int
+    parts: Sequence[Part]
+    size: Size
+    device: str = "cpu"
+    engine: str | None = None
+
+
+def measure(folder: Path, settings: Settings, limits: Limits) -> Judge:
+    """Measure the model and the bundles of a folder; see `open_field` for what it holds.
+
+    Progress goes to stderr. Each part that is not asked for is left empty.
+    """
+    field = open_field(folder, settings.threads, settings.device, settings.engine)
+    case = make_case(field.scorer, settings.size, settings.threads)
+    wanted = set(settings.parts)
+
+    def say(part: Part) -> bool:
+        if part in wanted:
+            click.echo(f"{folder.name}: {part}", err=True)
+        return part in wanted
+
+    return Judge(
+        model=describe_model(field, folder.name),
+        shape=case.shape,
+        contestants=tuple(race(field, case, entrants(field), settings.repeats, limits)) if say("contestants") else (),
+        savings=tuple(savings(field, settings.threads)) if say("savings") else (),
+        phases=phases(field, case) if say("phases") else {},
+        starts=tuple(starts(field, case)) if say("starts") else (),
+        profiles=tuple(profiles(field, case)) if say("profiles") else (),
+        sweeps=(*sweeps(field, settings), threads_sweep(folder, settings)) if say("sweeps") else (),
+        load=tuple(load(field, case)) if say("load") else (),
+    )
+
+
+def describe_model(field: Field, name: str) -> Model:
+    """Dimensions, from the graphs and the configuration."""
+    specs = {spec.role: spec for spec in field.family.graphs()}
+    text = field.checkpoint.config["text_config"]
+    return Model(
+        name=name,
+        family=field.checkpoint.family,
+        parameters=sum(p.numel() for role in ("vision", "scorer.joint") for p in specs[role].module.parameters()),
+        layers=int(text["num_hidden_layers"]),
+        D=int(text["hidden_size"]),
+    )
+
+
+def savings(field: Field, threads: int) -> Iterator[Saving]:
+    """One pass against N passes."""
+    for n in SAVED_N:
+        case = make_case(field.scorer, Size(prompt=SAVED_PROMPT, response=SAVED_RESPONSE, n=n), threads)
+        packed, engine = trimmed(field, "bfloat16"), engines(field, "float32")[0]
+        separate = singles(field)[0]
+        found = {c.name: c.time.median for c in race(field, case, [packed, separate, engine], SAVING_REPEATS, None)}
+        P, R = case.shape.P, case.shape.R
+        yield Saving(
+            N=n,
+            P=P,
+            R=R,
+            predicted=predicted_saving(P, R, n),
+            measured=found[separate.name] / found[packed.name],
+            engine=found[separate.name] / found[engine.name],
+        )
+
+
+def phases(field: Field, case: Case) -> dict[str, dict[str, float]]:
+    """Median milliseconds of each phase of a request from its text and pixels on, for each engine.
+
+    Tokenising is part of the runtime's packing; it is measured apart and taken off. Features are computed each time.
+    """
+    found: dict[str, dict[str, float]] = {}
+    request = case.request
+    tokenizer = Tokenizer.from_file(str(next(iter(field.bundles.values())) / TOKENIZER_NAME))
+    for precision, scorer in field.scorers.items():
+        runs: list[dict[str, float]] = []
+        for number in range(1 + PHASE_RUNS):
+            # A pixel differs each time, so that features are computed and not remembered.
+            images = [_marked(np.asarray(image), number) for image in request.images]
+            timings = scorer.score(request.prompt, request.responses, images=images, mode="joint").timings_ms
+            runs.append({**timings, "tokenise": tokenise_ms(tokenizer, request)})
+        medians = {name: statistics.median(run[name] for run in runs[1:]) for name in runs[0] if name != "batch"}
+        medians["pack"] -= medians["tokenise"]
+        order = ("decode", "preprocess", "tokenise", "pack", "vision", "gather", "scorer")
+        found[f"yoj {precision}"] = {name: medians[name] for name in order}
+    return found
+
+
+def tokenise_ms(tokenizer: Tokenizer, request: Request) -> float:
+    """Milliseconds of the tokenizer alone, for the texts of a request in one call."""
+    begin = time.perf_counter()
+    tokenizer.encode_batch([request.prompt, *request.responses], add_special_tokens=False)
+    return (time.perf_counter() - begin) * 1e3
+
+
+def starts(field: Field, case: Case) -> Iterator[Start]:
+    """A process of its own for each bundle."""
+    with tempfile.TemporaryDirectory() as place:
+        image = save_image(case, Path(place))
+        for path in field.bundles.values():
+            request = case.request
+            yield measure_start(path, request.prompt, request.responses, image, case.shape.threads)
+
+
+def profiles(field: Field, case: Case) -> Iterator[Profile]:
+    """Of the joint scorer of each engine, and of the vision graph where there is an image."""
+    for precision, path in field.bundles.items():
+        bundle, scorer = Bundle.open(path), field.scorers[precision]
+        name, graphs = f"yoj {precision}", scorer.engine.graphs
+        media = case.packed[0].media
+        feats: dict[bytes, Arrays] = {}
+        if media:
+            given = scorer.family.vision_inputs(media)
+            yield profile(name, bundle, "vision", given, case.shape.threads, PROFILE_RUNS)
+        rows = max(1, sum(medium.rows for medium in media))
+        width = {spec.name: int(spec.shape[-1]) for spec in graphs["vision"].outputs}
+        none = {output: np.zeros((rows, size), np.float32) for output, size in width.items()}
+        inputs = none | scorer_inputs(case.packed, scorer.family, feats)
+        yield profile(name, bundle, "scorer.joint", inputs, case.shape.threads, PROFILE_RUNS)
+
+
+def sweeps(field: Field, settings: Settings) -> Iterator[Sweep]:
+    """One size at a time, the others as asked for; the fast contestants only."""
+    for name, values in SWEPT.items():
+        points: list[Point] = []
+        for value in values:
+            size = replace(settings.size, **{SIZES[name]: value})
+            if name == "image side":
+                size = replace(size, prompt=IMAGE_PROMPT)
+            click.echo(f"  {name} = {value}", err=True)
+            points += swept(field, make_case(field.scorer, size, settings.threads), value)
+        yield Sweep(name=name, points=tuple(points))
+
+
+def swept(field: Field, case: Case, x: float) -> Iterator[Point]:
+    """The contestants of a sweep at one place."""
+    racing = [trimmed(field, "bfloat16"), *(engines(field, precision)[0] for precision in field.scorers)]
+    if case.shape.B == 1:
+        racing.append(singles(field)[2])
+    for found in race(field, case, racing, SWEEP_REPEATS, None):
+        yield Point(contestant=found.name, x=x, shape=case.shape, time=found.time, agrees=found.agrees)
+
+
+def threads_sweep(folder: Path, settings: Settings) -> Sweep:
+    """All again with one thread, and with twice as many until all are used."""
+    counts = [n for n in (1, 2, 4, 8, 16, 32, 64) if n <= settings.threads]
+    points: list[Point] = []
+    for threads in counts:
+        click.echo(f"  threads = {threads}", err=True)
+        field = open_field(folder, threads, settings.device, settings.engine)
+        points += swept(field, make_case(field.scorer, settings.size, threads), threads)
+    torch.set_num_threads(settings.threads)
+    return Sweep(name="threads", points=tuple(points))
+
+
+def load(field: Field, case: Case) -> Iterator[Load]:
+    """Each engine under rising rates; requests have the case's size, two workers share its threads."""
+    for precision, path in field.bundles.items():
+        with Scorer.load(path, threads=max(1, case.shape.threads // LOAD_WORKERS)) as scorer:
+            yield from measure_load(f"yoj {precision}", scorer, case.request, LOAD_REQUESTS, LOAD_WORKERS)
+
+
+def _marked(image: NDArray[np.uint8], number: int) -> NDArray[np.uint8]:
+    changed = image.copy()
+    changed[0, 0] = number
+    return changed

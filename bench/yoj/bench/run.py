@@ -1,0 +1,53 @@
+"""``yoj-bench run``: measure, print, write."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+
+from .cases import Size
+from .environment import describe
+from .limits import measure_limits
+from .measure import Settings, measure
+from .report import write_report
+from .results import Limits, Results, write_results
+from .tables import judge_text, limits_table
+
+
+def run(
+    folders: Sequence[Path],
+    parts: Sequence[Any],
+    size: Mapping[str, int],
+    how: Mapping[str, Any],
+    files: tuple[Path | None, Path | None],
+) -> None:
+    """Measure folders one after the other; what is done is written after each.
+
+    Args:
+        folders: see `yoj.bench.contestants.open_field`.
+        parts: of `yoj.bench.measure.Part`.
+        size: fields of `Size`.
+        how: further fields of `Settings`.
+        files: for the results and for the report.
+    """
+    settings = Settings(parts=parts, size=Size(**size), **how)
+    click.echo("limits of the machine", err=True)
+    cpu = settings.device == "cpu"  # peaks of other devices are not measured
+    limits = measure_limits(settings.threads) if cpu else Limits(peaks=(), copied=0.0)
+    results = Results(environment=describe(settings.threads), limits=limits, judges=())
+    out, html = files
+    for folder in folders:
+        judge = measure(folder, settings, limits)
+        results = msgspec.structs.replace(results, judges=(*results.judges, judge))
+        if out is not None:
+            write_results(results, out)
+        if html is not None:
+            write_report(results, html)
+    click.echo(limits_table(limits))
+    for judge in results.judges:
+        click.echo(f"\n{judge_text(judge)}")
+    click.echo(msgspec.json.encode(results).decode())

@@ -1,0 +1,47 @@
+"""Calls that are timed in turns, so that a slow moment of the machine hits all alike."""
+
+from __future__ import annotations
+
+import math
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
+
+from .results import Time
+
+CONFIDENCE = 0.95
+WARM_UP = 1
+"""Turns that are not counted: the first run of a shape allocates."""
+Key = TypeVar("Key")
+
+
+def time_in_turns(calls: Mapping[Key, Callable[[], object]], repeats: int) -> dict[Key, Time]:
+    """Time each call once a turn.
+
+    Args:
+        calls: by name.
+        repeats: turns that are counted.
+    """
+    runs: dict[Key, list[float]] = {name: [] for name in calls}
+    for turn in range(WARM_UP + repeats):
+        for name, call in calls.items():
+            begin = time.perf_counter()
+            call()
+            if turn >= WARM_UP:
+                runs[name].append((time.perf_counter() - begin) * 1e3)
+    return {name: interval(times) for name, times in runs.items()}
+
+
+def interval(runs: Sequence[float]) -> Time:
+    """Median, and the smallest pair of order statistics that holds the true one with 95 % confidence.
+
+    How many of n runs are below the true median is binomial (n, 1/2), whatever times are distributed like. With less
+    than six runs even the fastest and the slowest hold it with less confidence; they are given all the same.
+    """
+    ordered, n = sorted(runs), len(runs)
+    outside, rank = 2.0**-n, 0
+    while outside + math.comb(n, rank + 1) * 2.0**-n <= (1 - CONFIDENCE) / 2:
+        rank += 1
+        outside += math.comb(n, rank) * 2.0**-n
+    return Time(median=statistics.median(ordered), low=ordered[rank], high=ordered[n - 1 - rank], runs=n)
