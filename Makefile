@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint bench bench-packed judges clean
+.PHONY: demo test lint bench bench-sweeps bench-runtime judges clean
 demo: $(VENV)/.ready
 	$(BIN)/python examples/demo.py
 
@@ -17,12 +17,19 @@ lint: $(VENV)/.ready
 	$(BIN)/lint-imports
 
 bench: $(VENV)/.ready
+	rm -rf .bench
+	mkdir .bench
+	for judge in qwen3_vl molmo2; do $(BIN)/yoj-bench make checkpoints/shapes-$$judge .bench/$$judge || exit 1; done
+	$(BIN)/yoj-bench run .bench/qwen3_vl .bench/molmo2 --repeats 4 --out bench/results/bench.json --html .bench/report.html
+	$(BIN)/yoj-bench report bench/results/bench.json --readme README.md
+
+bench-sweeps: $(VENV)/.ready
+	$(BIN)/yoj-bench run .bench/qwen3_vl .bench/molmo2 --part sweeps --part load --out bench/results/sweeps.json --html .bench/sweeps.html
+
+bench-runtime: $(VENV)/.ready
 	$(BIN)/yoj-export tests/golden/data/checkpoint-merged --layout assistant --out .demo/bench.yoj --force
 	$(BIN)/python -m yoj.bench.runtime_cost .demo/bench.yoj --image $$($(BIN)/python -c \
 		"import pathlib, skimage; print(pathlib.Path(skimage.__file__).parent / 'data' / 'chelsea.png')")
-
-bench-packed: $(VENV)/.ready
-	$(BIN)/python -m yoj.bench.packed_vs_separate --like tests/golden/data/checkpoint-merged
 
 judges: $(VENV)/.ready
 	$(BIN)/yoj-train small qwen3_vl .judges
@@ -39,4 +46,4 @@ $(VENV)/.ready: pyproject.toml
 	touch $@
 
 clean:
-	rm -rf $(VENV) .demo .judges dist build
+	rm -rf $(VENV) .demo .bench .judges dist build

@@ -75,15 +75,18 @@ def request_of(scorer: Scorer, size: Size, images: list[np.ndarray]) -> Request:
     def tokens(prompt: str, responses: list[str]) -> int:
         return scorer.prepare(Request(prompt, responses, images)).tokens
 
-    empty = tokens("", [FIRST[0]])
-    word = (tokens(f"{WORD} " * 100, [FIRST[0]]) - empty) / 100
-    room = size.prompt - empty
+    empty = scorer.prepare(Request("", [FIRST[0]], images))
+    around, empty_tokens = int(empty.packs[0].response_start_N[0]), empty.tokens
+    word = (tokens(f"{WORD} " * 100, [FIRST[0]]) - empty_tokens) / 100
+    room = size.prompt - around
     if room < 0:
         raise click.ClickException(
-            f"A prompt of {size.prompt} tokens has no room for the {empty} of the image and the chat template. Give a "
+            f"A prompt of {size.prompt} tokens has no room for the {around} of the image and the chat template. Give a "
             "longer prompt or a smaller image."
         )
-    pair = tokens("", [FIRST[0], FIRST[1]]) - empty  # the separator and what stands around it are part of a response
+    pair = (
+        tokens("", [FIRST[0], FIRST[1]]) - empty_tokens
+    )  # the separator and what stands around it are part of a response
     words = max(0, round((size.response - pair) / word))
     responses = [f"{FIRST[k % len(FIRST)]} " + f"{WORD} " * words for k in range(size.n)]
     return Request(f"{WORD} " * max(1, round(room / word)), responses, images)

@@ -64,7 +64,8 @@ def make(judge: Path, folder: Path, layers: int, precisions: tuple[str, ...]) ->
 @click.option("--n", default=8, show_default=True, type=click.IntRange(min=1), help="N responses.")
 @click.option("--image-side", default=0, show_default=True, type=click.IntRange(min=0),
               help="Of a square image, in pixels; 0: text alone.")  # fmt: skip
-@click.option("--threads", default=os.cpu_count(), show_default=True, type=click.IntRange(min=1), help="Of everybody.")
+@click.option("--threads", default=os.cpu_count(), show_default=True, type=click.IntRange(1, os.cpu_count()),
+              help="Of everybody.")  # fmt: skip
 @click.option("--repeats", default=6, show_default=True, type=click.IntRange(min=1), help="Counted turns.")
 @click.option("--device", default="cpu", show_default=True, help="Of PyTorch: cpu or cuda.")
 @click.option("--engine", type=click.Choice(list(OPENERS)), help="Of the bundles.  [default: their first]")
@@ -91,7 +92,7 @@ def run(
 @click.argument("old", type=READABLE)
 @click.argument("new", type=READABLE)
 def compare(old: Path, new: Path) -> None:
-    """Tell what became faster or slower from OLD to NEW, beyond both intervals; exit with 1 where something is worse."""
+    """Tell what became faster or slower from OLD to NEW, beyond both intervals; exit with 1 where one is worse."""
     from .compare import compare as say
     from .compare import regressions
     from .results import read_results

@@ -64,6 +64,20 @@ class Field:
         return next(iter(self.scorers.values()))
 
 
+def bundles_in(folder: Path) -> list[Path]:
+    """The bundles beside a checkpoint.
+
+    Raises:
+        click.ClickException: there is no checkpoint or no bundle.
+    """
+    paths = sorted(folder.glob(f"*{BUNDLE}"))
+    if not (folder / CHECKPOINT).is_dir() or not paths:
+        raise click.ClickException(
+            f"{folder} must hold the folder {CHECKPOINT} and bundles *{BUNDLE} of it. Make one with yoj-bench make."
+        )
+    return paths
+
+
 def open_field(folder: Path, threads: int, device: str, engine: str | None) -> Field:
     """Load a checkpoint into PyTorch and the bundles beside it into their engines.
 
@@ -77,11 +91,7 @@ def open_field(folder: Path, threads: int, device: str, engine: str | None) -> F
         click.ClickException: there is no checkpoint or no bundle.
         YojError: one of them cannot be loaded.
     """
-    paths = sorted(folder.glob(f"*{BUNDLE}"))
-    if not (folder / CHECKPOINT).is_dir() or not paths:
-        raise click.ClickException(
-            f"{folder} must hold the folder {CHECKPOINT} and bundles *{BUNDLE} of it. Make one with yoj-bench make."
-        )
+    paths = bundles_in(folder)
     torch.set_num_threads(threads)
     cpu = device == "cpu"
     of_engine = threads if cpu else None
@@ -159,7 +169,7 @@ def race(field: Field, case: Case, racing: Sequence[Entrant], repeats: int, limi
         field: whose.
         case: what is scored.
         racing: those that run; names differ.
-        repeats: turns that are counted.
+        repeats: turns, after a first run of each that is not counted.
         limits: of the machine; None where no share is wanted.
     """
     calls: dict[str, Callable[[], Scores]] = {}
@@ -176,7 +186,8 @@ def race(field: Field, case: Case, racing: Sequence[Entrant], repeats: int, limi
             calls[entrant.name] = call
         yardstick = field.pytorch["float32"]
         together = yardstick.packed(case.packed)()
-        alone = yardstick.separate(case.single)() if any(entrant.way != "packed" for entrant in racing) else together
+        # As N passes give, in the time of one.
+        alone = yardstick.prefix(case.single)() if any(entrant.way != "packed" for entrant in racing) else together
         times = time_in_turns(calls, repeats)
     media = [field.scorer.family.vision_inputs([medium]) for medium in case.packed[0].media]
     ruler = Ruler(Work.of(field.family, media), case, limits)

@@ -13,7 +13,17 @@ from typing import Any
 from yoj.runtime.engines.device import check, load_cuda
 from yoj.runtime.errors import EngineError
 
-LIBRARIES = ("yoj", "torch", "transformers", "onnxruntime", "onnxruntime-gpu", "numpy", "tokenizers")
+LIBRARIES = (
+    "yoj",
+    "torch",
+    "transformers",
+    "onnxruntime",
+    "onnxruntime-gpu",
+    "tensorrt",
+    "tensorrt_rtx_cu13_libs",
+    "numpy",
+    "tokenizers",
+)
 
 
 def describe(threads: int) -> dict[str, Any]:

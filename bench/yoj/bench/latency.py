@@ -7,30 +7,28 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 import re
 import statistics
 import time
 from collections.abc import Sequence
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import click
+import numpy as np
 
 from yoj.runtime import Scorer
 from yoj.runtime.cli import readable_errors
 from yoj.runtime.engines import OPENERS
-from yoj.runtime.engines.device import check, load_cuda
-from yoj.runtime.errors import EngineError
 
-from .packed_vs_separate import request_of
+from .cases import Size, request_of
+from .environment import describe
 
 SHAPES = ("1600x4", "3400x16")
 """L x N: a photograph with four answers of a few sentences, and best of 16."""
 WARM_UP = 3
 """Runs that are not counted: the first of a shape allocates, and may capture a CUDA graph."""
-LIBRARIES = ("onnxruntime", "onnxruntime-gpu", "tensorrt", "tensorrt_rtx_cu13_libs")
+IMAGE = (400, 600, 3)
 
 
 @click.command()
@@ -64,7 +62,7 @@ def measure_all(bundle: Path, engine: str | None, shapes: Sequence[str] = SHAPES
             else:
                 found[shape] = measure(scorer, length, n, repeats)
         named = f"{scorer.engine.engine} {scorer.engine.precision}"
-    return {"engine": named, "requests": found, "environment": environment()}
+    return {"engine": named, "requests": found, "environment": describe(os.cpu_count() or 1)}
 
 
 def measure(scorer: Scorer, length: int, n: int, repeats: int) -> dict[str, float]:
@@ -76,7 +74,8 @@ def measure(scorer: Scorer, length: int, n: int, repeats: int) -> dict[str, floa
         n: N.
         repeats: runs that are counted.
     """
-    request = request_of(scorer, length * 3 // 4, length // (4 * n), n)
+    image = np.random.default_rng(0).integers(0, 256, IMAGE, np.uint8)
+    request = request_of(scorer, Size(prompt=length * 3 // 4, response=length // (4 * n), n=n), [image])
     total, engine = list[float](), list[float]()
     for number in range(WARM_UP + repeats):
         begin = time.perf_counter()
@@ -91,22 +90,6 @@ def measure(scorer: Scorer, length: int, n: int, repeats: int) -> dict[str, floa
         "p90_ms": sorted(total)[int(0.9 * len(total))],
         "scorer_ms": statistics.median(engine),
     }
-
-
-def environment() -> dict[str, Any]:
-    """Machine, GPU where there is one, and libraries."""
-    found: dict[str, Any] = {"machine": platform.machine(), "cores": os.cpu_count()}
-    try:
-        cudart = load_cuda()
-        found["gpu"] = check(cudart, cudart.cudaGetDeviceProperties(0), "ask for the GPU's name").name.decode()
-    except EngineError:
-        found["gpu"] = None
-    for name in LIBRARIES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
 
 
 if __name__ == "__main__":

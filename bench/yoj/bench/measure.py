@@ -45,7 +45,7 @@ SIZES = {"N": "n", "response tokens": "response", "prompt tokens": "prompt", "im
 """Name of a sweep -> what it varies of `Size`."""
 IMAGE_PROMPT = 1536
 """Tokens of the prompt where images vary, so that the largest has room."""
-SWEEP_REPEATS, SAVING_REPEATS, PROFILE_RUNS, PHASE_RUNS = 3, 4, 3, 9
+SWEEP_REPEATS, SAVING_REPEATS, PROFILE_RUNS, PHASE_RUNS = 3, 3, 3, 9
 LOAD_REQUESTS, LOAD_WORKERS = 40, 2
 
 

@@ -10,6 +10,7 @@ import click
 import msgspec
 
 from .cases import Size
+from .contestants import bundles_in
 from .environment import describe
 from .limits import measure_limits
 from .measure import Settings, measure
@@ -34,6 +35,8 @@ def run(
         how: further fields of `Settings`.
         files: for the results and for the report.
     """
+    for folder in folders:
+        bundles_in(folder)
     settings = Settings(parts=parts, size=Size(**size), **how)
     click.echo("limits of the machine", err=True)
     cpu = settings.device == "cpu"  # peaks of other devices are not measured

@@ -1,0 +1,186 @@
+"""The bench on tiny models: every contestant agrees with PyTorch float32, and what disagrees is not ranked."""
+
+from __future__ import annotations
+
+import functools
+import math
+import shutil
+
+import msgspec
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+from tiny import RECORDED
+from tiny_qwen3_vl import TinyQwen, write_qwen
+
+from yoj.bench import make as make_module
+from yoj.bench import measure as measure_module
+from yoj.bench.cases import Size, make_case
+from yoj.bench.cli import PARTS, main
+from yoj.bench.contestants import Entrant, engines, entrants, open_field, race, trimmed
+from yoj.bench.results import Limits, Peak, Results, read_results
+from yoj.bench.timing import interval, time_in_turns
+
+FAMILIES = ("molmo2", "qwen3_vl")
+LIMITS = Limits(peaks=(Peak(precision="float32", flops=1e12, by="made up"),), copied=1e9)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """folder(family) -> a checkpoint with a bundle in float32 and one in int8, as ``yoj-bench make`` lays them out."""
+
+    @functools.cache
+    def make(family: str):
+        place = tmp_path_factory.mktemp(family)
+
+        def write(_like, checkpoint, _layers, _words):
+            if family == "molmo2":
+                return shutil.copytree(RECORDED, checkpoint)
+            return write_qwen(TinyQwen(layers=2, depth=2, taps=(0, 1)), checkpoint, hidden_state="post_norm")
+
+        with pytest.MonkeyPatch.context() as patch:  # only the random weights of 4B width are left out
+            patch.setattr(make_module, "write", write)
+            make_module.make(place / "tiny", place, 2, ("float32", "int8"))
+        return place
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def field(folder):
+    return functools.cache(lambda family: open_field(folder(family), 2, "cpu", None))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("side", [0, 64])
+def test_all_agree_and_each_way_asks_for_its_work(family, side, field):
+    opened = field(family)
+    case = make_case(opened.scorer, Size(prompt=300, response=20, n=3, side=side), 2)
+    racing = [entrant for entrant in entrants(opened) if not entrant.name.endswith("compiled")]
+    found = {c.name: c for c in race(opened, case, racing, 1, LIMITS)}
+    assert len(found) == len(racing) == 11
+    assert {name: c.difference for name, c in found.items() if not c.agrees} == {}
+    assert found["PyTorch float32, trimmed"].difference == 0
+    assert 0 < found["yoj float32"].difference <= 1e-5
+    assert found["PyTorch float32, as the reference runs it"].work > found["PyTorch float32, trimmed"].work
+    assert found["PyTorch bfloat16, N passes"].work > 1.5 * found["PyTorch bfloat16, trimmed"].work
+    assert found["yoj float32, isolated"].work == found["PyTorch bfloat16, N passes over a shared prefix"].work
+    assert all(c.share is not None and c.share > 0 for c in found.values() if c.precision == "float32")
+    assert all(c.share is None for c in found.values() if c.precision != "float32")
+
+
+def test_compiled_models_are_contestants(field):
+    opened = field("qwen3_vl")
+    case = make_case(opened.scorer, Size(prompt=60, response=10, n=2), 2)
+    (racing,) = [entrant for entrant in entrants(opened) if entrant.name == "PyTorch float32, compiled"]
+    (found,) = race(opened, case, [racing], 1, None)
+    assert found.agrees
+
+
+def test_wrong_scores_are_marked_and_failures_are_left_out(field, capsys):
+    opened = field("molmo2")
+    case = make_case(opened.scorer, Size(prompt=60, response=10, n=2), 2)
+    right = trimmed(opened, "float32").prepare(case)()
+
+    def fail(_case):
+        raise RuntimeError("no such kernel")
+
+    racing = [
+        Entrant("off", "PyTorch", "float32", "packed", lambda _: lambda: right + 1e-4),
+        Entrant("none", "PyTorch", "float32", "packed", lambda _: lambda: right * np.float32(np.nan)),
+        Entrant("broken", "PyTorch", "float32", "packed", fail),
+    ]
+    found = race(opened, case, racing, 1, None)
+    assert [(c.name, c.agrees) for c in found] == [("off", False), ("none", False)]
+    assert found[0].difference == pytest.approx(1e-4, rel=0.01)
+    assert math.isfinite(found[1].difference)
+    assert "no such kernel" in capsys.readouterr().err
+
+
+def test_features_are_computed_in_every_run(field, monkeypatch):
+    opened = field("qwen3_vl")
+    case = make_case(opened.scorer, Size(prompt=300, response=10, n=2, side=64), 2)
+    roles, session = [], opened.scorer._session
+    monkeypatch.setattr(
+        session, "run", lambda role, inputs, run=session.run: (roles.append(role), run(role, inputs))[1]
+    )
+    call = engines(opened, opened.scorer.engine.precision)[0].prepare(case)
+    call(), call()
+    assert roles == ["vision", "scorer.joint"] * 2
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_case_has_the_size_that_was_asked_for(family, field):
+    scorer = field(family).scorer
+    shape = make_case(scorer, Size(prompt=400, response=40, n=5, batch=2), 1).shape
+    assert (shape.B, shape.N, shape.V, shape.threads) == (2, 5, 0, 1)
+    assert abs(shape.P - 400) <= 8
+    assert abs(shape.R - 40) <= 3
+    assert pytest.approx(shape.P + shape.N * shape.R, abs=shape.N) == shape.L
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_run_from_the_command_line(family, folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(measure_module, "SWEPT", {"N": (1, 2), "image side": (0, 32), "batch": (2,)})
+    monkeypatch.setattr(measure_module, "SAVED_N", (2,))
+    monkeypatch.setattr(measure_module, "LOAD_REQUESTS", 4)
+    monkeypatch.setattr(measure_module, "entrants", lambda field: [trimmed(field, "float32"), *engines(field, "int8")])
+    monkeypatch.setattr(torch, "set_num_threads", lambda _: None)  # other tests of this process keep theirs
+    out, html = tmp_path / "results" / "r.json", tmp_path / "r.html"
+    words = ["run", str(folder(family)), "--out", str(out), "--html", str(html), "--repeats", "1", "--threads", "1"]
+    words += ["--prompt-tokens", "80", "--response-tokens", "12", "--n", "2"]
+    done = CliRunner().invoke(main, [*words, *(word for part in PARTS for word in ("--part", part))])
+    assert done.exit_code == 0, done.output
+    last = msgspec.json.decode(done.stdout.splitlines()[-1], type=Results)
+    assert last == read_results(out)
+    (judge,) = last.judges
+    assert (judge.model.family, judge.model.layers, judge.shape.N) == (family, 2, 2)
+    assert {sweep.name for sweep in judge.sweeps} == {"N", "image side", "batch", "threads"}
+    assert {start.precision for start in judge.starts} == {"float32", "int8"}
+    assert {profile.contestant for profile in judge.profiles} == {load.contestant for load in judge.load}
+    assert all(value >= 0 for of in judge.phases.values() for value in of.values())
+    assert all(point.agrees for sweep in judge.sweeps for point in sweep.points)
+    assert html.read_text("utf-8").count("<svg") >= 4
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["run", "."], "must hold the folder checkpoint and bundles *.yoj"),
+        (["run", "{folder}", "--prompt-tokens", "3"], "has no room"),
+        (["run", "{folder}", "--threads", "4096"], "is not in the range"),
+        (["make", "{folder}", "{folder}"], "exists. Choose another FOLDER"),
+        (["report", "{folder}/checkpoint/config.json"], "Say what to write"),
+        (["report", "{folder}/checkpoint/config.json", "--html", "x"], "holds no results"),
+    ],
+)
+def test_bad_input_says_what_to_do(words, said, folder, tmp_path, monkeypatch):
+    place = folder("molmo2")
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(main, [word.format(folder=place) for word in words])
+    assert done.exit_code in (1, 2)
+    assert said in " ".join(done.output.split())
+    assert not done.stdout.strip().startswith("{")
+
+
+def test_comparing_a_run_with_itself_finds_nothing_worse(folder, tmp_path):
+    out = tmp_path / "r.json"
+    words = ["run", str(folder("qwen3_vl")), "--out", str(out), "--part", "phases", "--threads", "1", "--n", "2"]
+    assert CliRunner().invoke(main, words).exit_code == 0
+    assert CliRunner().invoke(main, ["compare", str(out), str(out)]).exit_code == 0
+
+
+@pytest.mark.parametrize(("n", "low", "high"), [(1, 1, 1), (5, 1, 5), (6, 1, 6), (8, 1, 8), (9, 2, 8), (20, 6, 15)])
+def test_intervals_are_those_of_the_binomial_distribution(n, low, high):
+    # Ranks of the 95 % interval of a median, as in tables of nonparametric statistics.
+    found = interval([float(value) for value in range(n, 0, -1)])
+    assert (found.low, found.high, found.runs) == (low, high, n)
+    assert found.median == (n + 1) / 2
+
+
+def test_turns_alternate():
+    said = []
+    times = time_in_turns({"a": lambda: said.append("a"), "b": lambda: said.append("b")}, 2)
+    assert said == ["a", "b"] * 2
+    assert times["a"].runs == times["b"].runs == 2
