@@ -20,7 +20,7 @@ bench: $(VENV)/.ready
 	rm -rf .bench
 	mkdir .bench
 	for judge in qwen3_vl molmo2; do $(BIN)/yoj-bench make checkpoints/shapes-$$judge .bench/$$judge || exit 1; done
-	$(BIN)/yoj-bench run .bench/qwen3_vl .bench/molmo2 --repeats 4 --out bench/results/bench.json --html .bench/report.html
+	$(BIN)/yoj-bench run .bench/qwen3_vl .bench/molmo2 --repeats 3 --out bench/results/bench.json --html .bench/report.html
 	$(BIN)/yoj-bench report bench/results/bench.json --readme README.md
 
 bench-sweeps: $(VENV)/.ready

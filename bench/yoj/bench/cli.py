@@ -81,6 +81,8 @@ def run(
     **how: Any,
 ) -> None:
     """Measure FOLDERS of yoj-bench make. Tables go to the terminal; the last line is the results, one JSON object."""
+    # PyTorch's idle threads would else go on spinning, in the turns of others too. Read when PyTorch is loaded.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from .run import run as measure
 
     size = {"prompt": prompt_tokens, "response": response_tokens, "n": n, "side": image_side}

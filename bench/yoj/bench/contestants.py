@@ -97,6 +97,9 @@ def open_field(folder: Path, threads: int, device: str, engine: str | None) -> F
     of_engine = threads if cpu else None
     loaded = [Scorer.load(path, engine=engine, threads=of_engine) for path in paths]
     scorers = {scorer.engine.precision: scorer for scorer in loaded}
+    if len(scorers) < len(loaded):
+        found = ", ".join(f"{path.name}: {scorer.engine.precision}" for path, scorer in zip(paths, loaded, strict=True))
+        raise click.ClickException(f"{folder} has two bundles of one precision ({found}). Keep one of each.")
     checkpoint = Checkpoint.open([folder / CHECKPOINT])
     family = open_family(checkpoint)
     stock = family.stock_model()

@@ -28,6 +28,8 @@ from .results import Limits, Peak, Shape, Time, Way
 
 ROWS, WIDTH, OUT = 1024, 2560, 9728
 """Of the products that peaks are measured with: tokens, hidden and intermediate size of the 4B models."""
+DEVICE_ROWS = 8192
+"""On a GPU, which 1,024 rows do not fill."""
 COPIED_BYTES = 2**28
 """Far more than caches hold."""
 SECONDS, LEAST_RUNS = 1.0, 3
@@ -160,6 +162,17 @@ def measure_limits(threads: int) -> Limits:
     return Limits(peaks=tuple(best.values()), copied=_copy_rate())
 
 
+def measure_device_limits(device: str) -> Limits:
+    """The same of a GPU, with PyTorch's products and a copy inside its memory."""
+    peaks = [
+        Peak(precision=name, flops=_pytorch_rate(dtype, device, DEVICE_ROWS), by="PyTorch")
+        for name, dtype in (("float32", torch.float32), ("float16", torch.float16), ("bfloat16", torch.bfloat16))
+    ]
+    source = torch.ones(COPIED_BYTES, dtype=torch.uint8, device=device)
+    target = torch.empty_like(source)
+    return Limits(peaks=tuple(peaks), copied=COPIED_BYTES / _fastest(lambda: _wait(target.copy_(source))))
+
+
 @contextlib.contextmanager
 def _torch_threads(threads: int) -> Generator[None]:
     before = torch.get_num_threads()
@@ -182,10 +195,16 @@ def _fastest(call: Callable[[], object]) -> float:
 
 
 @torch.inference_mode()
-def _pytorch_rate(dtype: torch.dtype) -> float:
+def _pytorch_rate(dtype: torch.dtype, device: str = "cpu", rows: int = ROWS) -> float:
     """Operations a second, with the matrix as PyTorch's layers hold it."""
-    left, right = torch.randn(ROWS, WIDTH).to(dtype), torch.randn(OUT, WIDTH).to(dtype)
-    return 2 * ROWS * WIDTH * OUT / _fastest(lambda: torch.nn.functional.linear(left, right))
+    left, right = (torch.randn(size, WIDTH).to(device, dtype) for size in (rows, OUT))
+    return 2 * rows * WIDTH * OUT / _fastest(lambda: _wait(torch.nn.functional.linear(left, right)))
+
+
+def _wait(done: torch.Tensor) -> None:
+    """Until a device has computed what was queued."""
+    if done.device.type == "cuda":
+        torch.cuda.synchronize()
 
 
 def _onnxruntime_rate(left: NDArray[Any], right: NDArray[Any], threads: int) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, TypeAlias
@@ -45,7 +45,7 @@ SIZES = {"N": "n", "response tokens": "response", "prompt tokens": "prompt", "im
 """Name of a sweep -> what it varies of `Size`."""
 IMAGE_PROMPT = 1536
 """Tokens of the prompt where images vary, so that the largest has room."""
-SWEEP_REPEATS, SAVING_REPEATS, PROFILE_RUNS, PHASE_RUNS = 3, 3, 3, 9
+SWEEP_REPEATS, SAVING_REPEATS, PROFILE_RUNS, PHASE_RUNS = 3, 3, 3, 6
 LOAD_REQUESTS, LOAD_WORKERS = 40, 2
 
 
@@ -68,12 +68,14 @@ def measure(folder: Path, settings: Settings, limits: Limits) -> Judge:
     """
     field = open_field(folder, settings.threads, settings.device, settings.engine)
     case = make_case(field.scorer, settings.size, settings.threads)
-    wanted = set(settings.parts)
+    # Cold starts, profiles and load are measured with ONNX Runtime on the CPU.
+    elsewhere: set[Part] = {"starts", "profiles", "load"} if settings.engine not in (None, "onnxruntime") else set()
 
     def say(part: Part) -> bool:
-        if part in wanted:
-            click.echo(f"{folder.name}: {part}", err=True)
-        return part in wanted
+        wanted = part in settings.parts and part not in elsewhere
+        if part in settings.parts:
+            click.echo(f"{folder.name}: {part}{'' if wanted else ', left out: it is measured on the CPU'}", err=True)
+        return wanted
 
     return Judge(
         model=describe_model(field, folder.name),
@@ -102,11 +104,11 @@ def describe_model(field: Field, name: str) -> Model:
 
 
 def savings(field: Field, threads: int) -> Iterator[Saving]:
-    """One pass against N passes."""
+    """One pass against N passes; of the bundles the one in float32, or the first."""
+    precision = "float32" if "float32" in field.scorers else next(iter(field.scorers))
+    packed, separate, engine = trimmed(field, "bfloat16"), singles(field)[0], engines(field, precision)[0]
     for n in SAVED_N:
         case = make_case(field.scorer, Size(prompt=SAVED_PROMPT, response=SAVED_RESPONSE, n=n), threads)
-        packed, engine = trimmed(field, "bfloat16"), engines(field, "float32")[0]
-        separate = singles(field)[0]
         found = {c.name: c.time.median for c in race(field, case, [packed, separate, engine], SAVING_REPEATS, None)}
         P, R = case.shape.P, case.shape.R
         yield Saving(
@@ -120,25 +122,26 @@ def savings(field: Field, threads: int) -> Iterator[Saving]:
 
 
 def phases(field: Field, case: Case) -> dict[str, dict[str, float]]:
-    """Median milliseconds of each phase of a request from its text and pixels on, for each engine.
+    """Median milliseconds of each phase of a request from its text and pixels on, for each engine, in turns.
 
     Tokenising is part of the runtime's packing; it is measured apart and taken off. Features are computed each time.
     """
-    found: dict[str, dict[str, float]] = {}
-    request = case.request
+    request, runs = case.request, {precision: list[dict[str, float]]() for precision in field.scorers}
     tokenizer = Tokenizer.from_file(str(next(iter(field.bundles.values())) / TOKENIZER_NAME))
-    for precision, scorer in field.scorers.items():
-        runs: list[dict[str, float]] = []
-        for number in range(1 + PHASE_RUNS):
-            # A pixel differs each time, so that features are computed and not remembered.
-            images = [_marked(np.asarray(image), number) for image in request.images]
+    for number in range(1 + PHASE_RUNS):
+        # A pixel differs each time, so that features are computed and not remembered.
+        images = [_marked(np.asarray(image), number) for image in request.images]
+        for precision, scorer in field.scorers.items():
             timings = scorer.score(request.prompt, request.responses, images=images, mode="joint").timings_ms
-            runs.append({**timings, "tokenise": tokenise_ms(tokenizer, request)})
-        medians = {name: statistics.median(run[name] for run in runs[1:]) for name in runs[0] if name != "batch"}
-        medians["pack"] -= medians["tokenise"]
-        order = ("decode", "preprocess", "tokenise", "pack", "vision", "gather", "scorer")
-        found[f"yoj {precision}"] = {name: medians[name] for name in order}
-    return found
+            runs[precision].append({**timings, "tokenise": tokenise_ms(tokenizer, request)})
+    return {f"yoj {precision}": _medians(found[1:]) for precision, found in runs.items()}
+
+
+def _medians(runs: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    order = ("decode", "preprocess", "tokenise", "pack", "vision", "gather", "scorer")
+    medians = {name: statistics.median(run[name] for run in runs) for name in order}
+    # Both are measured, one after the other: of short texts the difference may come out below nothing.
+    return medians | {"pack": max(0.0, medians["pack"] - medians["tokenise"])}
 
 
 def tokenise_ms(tokenizer: Tokenizer, request: Request) -> float:

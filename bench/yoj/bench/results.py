@@ -92,7 +92,7 @@ class Saving(msgspec.Struct, frozen=True, kw_only=True):
     measured: float
     """N separate PyTorch passes over one packed pass of the same precision in the same PyTorch."""
     engine: float
-    """The best N separate PyTorch passes over yoj's float32 engine."""
+    """N separate PyTorch passes in bfloat16 over yoj's engine in float32, or the first of its precisions."""
 
 
 class Start(msgspec.Struct, frozen=True, kw_only=True):

@@ -12,10 +12,10 @@ import msgspec
 from .cases import Size
 from .contestants import bundles_in
 from .environment import describe
-from .limits import measure_limits
+from .limits import measure_device_limits, measure_limits
 from .measure import Settings, measure
 from .report import write_report
-from .results import Limits, Results, write_results
+from .results import Results, write_results
 from .tables import judge_text, limits_table
 
 
@@ -39,8 +39,8 @@ def run(
         bundles_in(folder)
     settings = Settings(parts=parts, size=Size(**size), **how)
     click.echo("limits of the machine", err=True)
-    cpu = settings.device == "cpu"  # peaks of other devices are not measured
-    limits = measure_limits(settings.threads) if cpu else Limits(peaks=(), copied=0.0)
+    on_cpu = settings.device == "cpu"
+    limits = measure_limits(settings.threads) if on_cpu else measure_device_limits(settings.device)
     results = Results(environment=describe(settings.threads), limits=limits, judges=())
     out, html = files
     for folder in folders:
