@@ -112,7 +112,23 @@ def test_sweep_points_are_compared():
     assert row(text, f"N = 8: {made.ENGINE}  ")[-2:] == ["3.00", "slower"]
     assert row(text, f"N = 4: {made.ENGINE}  ")[-2:] == ["1.00", "same"]
     assert f"  old: Qwen3-VL, three layers: {made.ENGINE}, batch = 1; 2; 4" in text.splitlines()
-    assert len(regressions(old, new)) == 4
+    worse = regressions(old, new)
+    assert sum("became slower" in line for line in worse) == 4
+    assert sum(line.endswith("is gone") for line in worse) == len(worse) - 4 > 0
+
+
+def test_runs_with_nothing_in_common_are_no_success():
+    other = msgspec.structs.replace(made.judge(), model=msgspec.structs.replace(made.judge().model, name="other"))
+    assert regressions(made.results(), made.results(other)) == ["nothing that was measured before was measured again"]
+
+
+def test_few_runs_must_differ_by_more_than_chance():
+    old, judge = made.results(), made.judge()
+    slower = []
+    for c in judge.contestants:
+        late = Time(median=c.time.median * 1.08, low=c.time.high * 1.01, high=c.time.high * 1.2, runs=3)
+        slower.append(msgspec.structs.replace(c, time=late))
+    assert regressions(old, made.results(msgspec.structs.replace(judge, contestants=tuple(slower)))) == []
 
 
 def test_starts_are_shown_without_a_verdict():

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from yoj.export.options import prepare_libraries
 from yoj.runtime.cli import readable_errors
 from yoj.runtime.engines import OPENERS
 
@@ -67,7 +68,7 @@ def make(judge: Path, folder: Path, layers: int, precisions: tuple[str, ...]) ->
 @click.option("--threads", default=os.cpu_count(), show_default=True, type=click.IntRange(1, os.cpu_count()),
               help="Of everybody.")  # fmt: skip
 @click.option("--repeats", default=6, show_default=True, type=click.IntRange(min=1), help="Counted turns.")
-@click.option("--device", default="cpu", show_default=True, help="Of PyTorch: cpu or cuda.")
+@click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True, help="PyTorch's.")
 @click.option("--engine", type=click.Choice(list(OPENERS)), help="Of the bundles.  [default: their first]")
 def run(
     folders: tuple[Path, ...],
@@ -80,9 +81,13 @@ def run(
     image_side: int,
     **how: Any,
 ) -> None:
-    """Measure FOLDERS of yoj-bench make. Tables go to the terminal; the last line is the results, one JSON object."""
+    """Measure FOLDERS, of yoj-bench make or of your own.
+
+    Tables go to the terminal; the last line is the results, one JSON object.
+    """
     # PyTorch's idle threads would else go on spinning, in the turns of others too. Read when PyTorch is loaded.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    prepare_libraries()
     from .run import run as measure
 
     size = {"prompt": prompt_tokens, "response": response_tokens, "n": n, "side": image_side}

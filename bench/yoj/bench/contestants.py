@@ -12,10 +12,10 @@ import click
 import numpy as np
 import torch
 
-from yoj.export.build import open_family
+from yoj.export.build import open_family, provenance_differences
 from yoj.export.checkpoint import Checkpoint
 from yoj.export.families import ExportFamily
-from yoj.export.fidelity import THRESHOLDS
+from yoj.export.fidelity import EIGHT_BITS, THRESHOLDS
 from yoj.runtime import Scorer
 from yoj.runtime.batch import Prepared
 
@@ -28,6 +28,9 @@ from .timing import time_in_turns
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 CHECKPOINT, BUNDLE = "checkpoint", ".yoj"
+ALLOWED = THRESHOLDS | dict.fromkeys(EIGHT_BITS, 0.5)
+"""Largest difference over the largest magnitude of the scores. Eight bits are held to rankings of trained judges, by
+yoj-calibrate; here it is noticed when scores have nothing to do with the model."""
 LARGEST = 1e30
 """Stands for a difference that is no number: JSON has none."""
 
@@ -92,6 +95,8 @@ def open_field(folder: Path, threads: int, device: str, engine: str | None) -> F
         YojError: one of them cannot be loaded.
     """
     paths = bundles_in(folder)
+    if device == "cuda" and not torch.cuda.is_available():
+        raise click.ClickException("PyTorch finds no GPU here. Give --device cpu, or install PyTorch's build for CUDA.")
     torch.set_num_threads(threads)
     cpu = device == "cpu"
     of_engine = threads if cpu else None
@@ -101,6 +106,11 @@ def open_field(folder: Path, threads: int, device: str, engine: str | None) -> F
         found = ", ".join(f"{path.name}: {scorer.engine.precision}" for path, scorer in zip(paths, loaded, strict=True))
         raise click.ClickException(f"{folder} has two bundles of one precision ({found}). Keep one of each.")
     checkpoint = Checkpoint.open([folder / CHECKPOINT])
+    for path, scorer in zip(paths, loaded, strict=True):
+        if wrong := provenance_differences(scorer.manifest, checkpoint):
+            raise click.ClickException(
+                f"{path} was not made from {folder / CHECKPOINT}: {'; '.join(wrong)}. Export it again, or take it away."
+            )
     family = open_family(checkpoint)
     stock = family.stock_model()
     if stock is None:
@@ -196,7 +206,7 @@ def race(field: Field, case: Case, racing: Sequence[Entrant], repeats: int, limi
     ruler = Ruler(Work.of(field.family, media), case, limits)
     return [
         ruler.contestant(
-            entrant, times[entrant.name], scores[entrant.name] - (together if entrant.way == "packed" else alone)
+            entrant, times[entrant.name], scores[entrant.name], together if entrant.way == "packed" else alone
         )
         for entrant in racing
         if entrant.name in times
@@ -211,13 +221,14 @@ class Ruler:
     case: Case
     limits: Limits | None
 
-    def contestant(self, entrant: Entrant, taken: Time, differences: Scores) -> Contestant:
+    def contestant(self, entrant: Entrant, taken: Time, scores: Scores, expected: Scores) -> Contestant:
         """What an entrant did."""
         done = work(self.model, entrant.way, self.case.shape, entrant.lm_head)
         precision = "int8" if entrant.precision.startswith("int8") else entrant.precision
         peaks = self.limits.peaks if self.limits is not None else ()
         peak = next((peak for peak in peaks if peak.precision == precision), None)
-        largest, allowed = float(np.abs(differences).max()), THRESHOLDS[entrant.precision]
+        largest = float(np.abs(scores - expected).max() / np.abs(expected).max())
+        allowed = ALLOWED[entrant.precision]
         return Contestant(
             name=entrant.name,
             vendor=entrant.vendor,

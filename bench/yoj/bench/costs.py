@@ -18,7 +18,7 @@ from .results import Cost, Profile
 
 TRIED: dict[str, str] = {
     "MatMul": "rows that no score needs left out of the last layer; fused matrices stored apart, so that no product is "
-    "split by a copy; threads that spin (no gain). What is left runs near the peak of a float32 product.",
+    "split by a copy; threads that spin (no gain).",
     "MatMulIntegerToFloat": "unsigned activations (signed ones are 15 times slower), rows left out as in float32, wide "
     "products in 2, 4 and 8 parts (no gain).",
     "Attention": "all queries of the last layer but the scored ones left out; inputs as [B, L, D] (no gain). ONNX "

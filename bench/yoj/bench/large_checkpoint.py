@@ -160,7 +160,8 @@ def _shapes(spec: GraphSpec, known: set[str], config: dict[str, Any]) -> Iterato
 
 def _head(width: int, hidden: int = 1024) -> TrainedHead:
     tensors = {"0.weight": torch.randn(hidden, width) / width**0.5, "0.bias": torch.zeros(hidden)}
-    tensors |= {"2.weight": torch.randn(1, hidden) / hidden**0.5, "2.bias": torch.zeros(1)}
+    # Scores of magnitude 1, after the division by the root of the width.
+    tensors |= {"2.weight": torch.randn(1, hidden) * (width / hidden) ** 0.5, "2.bias": torch.zeros(1)}
     return TrainedHead("mlp", "silu", "last", tensors)
 
 

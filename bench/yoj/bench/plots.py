@@ -118,7 +118,7 @@ def contestants(judge: Judge) -> Plot | None:
                 f"{c.time.median:,.1f}", (end, place), (5, 0), textcoords="offset points", va="center", fontsize=8
             )
         axis.margins(x=0.12)
-        _bars(axis, [_named(c) for c in shown], "ms, median with its 95 % interval")
+        _bars(axis, [_named(c) for c in shown], "ms, median with its interval")
         _vendors(figure, shown)
 
     return Plot(f"{judge.model.name}: time of each contestant", 1.3 + 0.32 * len(shown), draw)
@@ -168,7 +168,7 @@ def sweep(judge: Judge, found: Sweep) -> Plot | None:
             axis.errorbar([], [], fmt="x", color=GREY, ms=8, label=SCORES_DIFFER)
         _scale(axis.xaxis, [p.x for p in shown], ticks=sorted({p.x for p in shown}))
         _scale(axis.yaxis, [p.time.median for p in shown])
-        axis.set(xlabel=plain(found.name), ylabel="median ms, with its 95 % interval")
+        axis.set(xlabel=plain(found.name), ylabel="median ms, with its interval")
         axis.grid(color=INK, alpha=0.15)
         _legend(figure, axis)
 

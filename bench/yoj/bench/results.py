@@ -52,9 +52,10 @@ class Contestant(msgspec.Struct, frozen=True, kw_only=True):
     way: Way
     time: Time
     difference: float
-    """Largest of a score, from PyTorch float32 that reads the responses the same way (packed, or each alone)."""
+    """Largest of a score, from PyTorch float32 that reads the responses the same way (packed, or each alone), over the
+    largest magnitude of those scores."""
     allowed: float
-    """Of its precision; see `yoj.export.fidelity.THRESHOLDS`."""
+    """Of its precision; see `yoj.bench.contestants.ALLOWED`."""
     agrees: bool
     """Where not, it is shown but not ranked."""
     work: float
@@ -223,6 +224,13 @@ def ranked(judge: Judge) -> list[Contestant]:
     return sorted(
         (c for c in judge.contestants if c.agrees and 0 < c.time.median < math.inf), key=lambda c: c.time.median
     )
+
+
+def rival(judge: Judge, contestant: Contestant) -> Contestant | None:
+    """The fastest PyTorch of any precision whose scores agree and that reads the responses likewise: together, in one
+    pack, or each as if it were alone."""
+    together = contestant.way == "packed"
+    return next((c for c in ranked(judge) if c.vendor == "PyTorch" and (c.way == "packed") == together), None)
 
 
 def best_pytorch(judge: Judge) -> Contestant:

@@ -37,6 +37,10 @@ def run(
     """
     for folder in folders:
         bundles_in(folder)
+    for file in files:
+        if file is not None:  # an hour later is too late to find that it cannot be written
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.open("ab").close()
     settings = Settings(parts=parts, size=Size(**size), **how)
     click.echo("limits of the machine", err=True)
     on_cpu = settings.device == "cpu"

@@ -6,7 +6,6 @@ import math
 from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 
-import click
 import msgspec
 
 from .results import (
@@ -21,8 +20,8 @@ from .results import (
     Start,
     Sweep,
     Time,
-    best_pytorch,
     ranked,
+    rival,
 )
 
 REFERENCE = "as the reference"
@@ -99,24 +98,26 @@ def judge_text(judge: Judge) -> str:
 
 def contestant_table(judge: Judge) -> Table:
     """The fastest first; those whose scores differ stand last and are compared with nothing."""
-    order, best = ranked(judge), fastest_pytorch(judge)
+    order = ranked(judge)
     # Its N separate passes may bear the words as well.
     references = sorted((c for c in order if REFERENCE in c.name), key=lambda c: c.way != "packed")
     reference = references[0] if references else None
     rows = [
-        (*_measured(c), times(reference, c), times(best, c), f"{c.difference:.1e}", percent(c.share)) for c in order
+        (*_measured(c), times(reference, c), times(rival(judge, c), c), f"{c.difference:.1e}", percent(c.share))
+        for c in order
     ]
     rows += [(*_measured(c), why_not(c), "", f"{c.difference:.1e}", "") for c in unranked(judge)]
     return Table(
         "contestants",
         (
-            *("contestant", "precision", "way", "ms", "95 % interval"),
+            *("contestant", "precision", "way", "ms", "interval"),
             *("times reference", "times best PyTorch", "score difference", "share of peak"),
         ),
         tuple(rows),
         left=(0, 1, 2),
-        note=f"times: how many times as fast as PyTorch eager float32 {REFERENCE} runs it, and as the fastest packed "
-        "PyTorch of any precision",
+        note=f"times: how many times as fast as PyTorch eager float32 {REFERENCE} runs it, and as the fastest PyTorch "
+        "of any precision that reads the responses likewise, in one pack or each alone; interval: 95 %, or of less "
+        "than six runs the fastest and the slowest; score difference: over the largest score",
     )
 
 
@@ -131,7 +132,7 @@ def saving_table(savings: Sequence[Saving]) -> Table:
         ),
         left=(),
         note="predicted: N (P + R) / (P + N R); measured: N separate PyTorch passes over one packed pass in the same "
-        "PyTorch; engine: the best N separate PyTorch passes over yoj's float32 engine",
+        "PyTorch, both in bfloat16; engine: the same N passes in bfloat16 over yoj's float32 engine",
     )
 
 
@@ -210,14 +211,6 @@ def limits_table(limits: Limits) -> Table:
     return Table("limits of the machine", ("limit", "measured", "by"), tuple(rows), left=(0, 2))
 
 
-def fastest_pytorch(judge: Judge) -> Contestant | None:
-    """As `best_pytorch`, for tables that can do without."""
-    try:
-        return best_pytorch(judge)
-    except click.ClickException:
-        return None
-
-
 def unranked(judge: Judge) -> list[Contestant]:
     """Those that `ranked` leaves out; among them, those whose scores differ stand last."""
     order = ranked(judge)
@@ -226,7 +219,7 @@ def unranked(judge: Judge) -> list[Contestant]:
 
 def why_not(contestant: Contestant) -> str:
     """What keeps it from being ranked."""
-    return NO_TIME if contestant.agrees else SCORES_DIFFER
+    return NO_TIME if contestant.agrees else f"{SCORES_DIFFER}, {contestant.allowed:g} allowed"
 
 
 def times(slower: Contestant | None, contestant: Contestant) -> str:
