@@ -87,7 +87,7 @@ def test_wrong_scores_are_marked_and_failures_are_left_out(field, capsys):
         raise RuntimeError("no such kernel")
 
     racing = [
-        Entrant("off", "PyTorch", "float32", "packed", lambda _: lambda: right + 0.01 * np.abs(right).max()),
+        Entrant("off", "PyTorch", "float32", "packed", lambda _: lambda: right + 0.01 * max(1.0, np.abs(right).max())),
         Entrant("none", "PyTorch", "float32", "packed", lambda _: lambda: right * np.float32(np.nan)),
         Entrant("broken", "PyTorch", "float32", "packed", fail),
     ]
@@ -103,7 +103,8 @@ def test_scores_that_have_nothing_to_do_with_the_model_are_marked(precision, fie
     opened = field("qwen3_vl")
     case = make_case(opened.scorer, Size(prompt=60, response=10, n=4), 2)
     right = trimmed(opened, "float32").prepare(case)()
-    for wrong in (np.zeros_like(right), -right):
+    opposite = right - 1.2 * np.sign(right) * max(1.0, np.abs(right).max())
+    for wrong in (opposite, opposite[:, ::-1]):
         (found,) = race(opened, case, [Entrant("", "yoj", precision, "packed", lambda _, w=wrong: lambda: w)], 1, None)
         assert not found.agrees
 

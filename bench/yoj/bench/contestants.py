@@ -29,7 +29,7 @@ from .timing import time_in_turns
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 CHECKPOINT, BUNDLE = "checkpoint", ".yoj"
 ALLOWED = THRESHOLDS | dict.fromkeys(EIGHT_BITS, 0.5)
-"""Largest difference over the largest magnitude of the scores. Eight bits are held to rankings of trained judges, by
+"""Largest difference over the largest magnitude of the scores, or over 1 where that is less. Eight bits are held to rankings of trained judges, by
 yoj-calibrate; here it is noticed when scores have nothing to do with the model."""
 LARGEST = 1e30
 """Stands for a difference that is no number: JSON has none."""
@@ -227,7 +227,7 @@ class Ruler:
         precision = "int8" if entrant.precision.startswith("int8") else entrant.precision
         peaks = self.limits.peaks if self.limits is not None else ()
         peak = next((peak for peak in peaks if peak.precision == precision), None)
-        largest = float(np.abs(scores - expected).max() / np.abs(expected).max())
+        largest = float(np.abs(scores - expected).max() / max(1.0, np.abs(expected).max()))
         allowed = ALLOWED[entrant.precision]
         return Contestant(
             name=entrant.name,

@@ -53,7 +53,7 @@ class Contestant(msgspec.Struct, frozen=True, kw_only=True):
     time: Time
     difference: float
     """Largest of a score, from PyTorch float32 that reads the responses the same way (packed, or each alone), over the
-    largest magnitude of those scores."""
+    largest magnitude of those scores, or over 1 where that is less."""
     allowed: float
     """Of its precision; see `yoj.bench.contestants.ALLOWED`."""
     agrees: bool

@@ -117,7 +117,7 @@ def contestant_table(judge: Judge) -> Table:
         left=(0, 1, 2),
         note=f"times: how many times as fast as PyTorch eager float32 {REFERENCE} runs it, and as the fastest PyTorch "
         "of any precision that reads the responses likewise, in one pack or each alone; interval: 95 %, or of less "
-        "than six runs the fastest and the slowest; score difference: over the largest score",
+        "than six runs the fastest and the slowest; score difference: over the largest score or 1",
     )
 
 
