@@ -29,8 +29,8 @@ from .timing import time_in_turns
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 CHECKPOINT, BUNDLE = "checkpoint", ".yoj"
 ALLOWED = THRESHOLDS | dict.fromkeys(EIGHT_BITS, 0.5)
-"""Largest difference over the largest magnitude of the scores, or over 1 where that is less. Eight bits are held to rankings of trained judges, by
-yoj-calibrate; here it is noticed when scores have nothing to do with the model."""
+"""Largest difference over the largest magnitude of the scores, or over 1 where that is less. Eight bits are held to
+rankings of trained judges, by yoj-calibrate; here it is noticed when scores have nothing to do with the model."""
 LARGEST = 1e30
 """Stands for a difference that is no number: JSON has none."""
 
