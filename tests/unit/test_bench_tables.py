@@ -10,7 +10,7 @@ import pytest
 
 from yoj.bench import tables
 from yoj.bench.readme import BEGIN, END, readme_table, update
-from yoj.bench.results import Limits, Profile, Sweep, Time, best_pytorch, ranked
+from yoj.bench.results import Limits, Profile, Sweep, Time, ranked, rival
 
 NOT_A_TIME = Time(median=math.nan, low=math.nan, high=math.nan, runs=0)
 NEVER = Time(median=math.inf, low=math.inf, high=math.inf, runs=0)
@@ -62,7 +62,7 @@ def test_what_is_no_time_never_wins(time):
         contestants=(measured[0], made.contestant("PyTorch odd", 1.0, time=time), measured[1], measured[2])
     )
     assert ranked(judge) == measured[::-1]
-    assert best_pytorch(judge) == measured[0]
+    assert rival(judge, measured[0]) == measured[0]
     row = cells(tables.contestant_table(judge))[-1]
     assert (row["contestant"], row["times reference"], row["times best PyTorch"]) == ("PyTorch odd", "no time", "")
     text = tables.judge_text(judge) + readme_table(made.results(judge))

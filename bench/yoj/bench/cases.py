@@ -84,9 +84,8 @@ def request_of(scorer: Scorer, size: Size, images: list[np.ndarray]) -> Request:
             f"A prompt of {size.prompt} tokens has no room for the {around} of the image and the chat template. Give a "
             "longer prompt or a smaller image."
         )
-    pair = (
-        tokens("", [FIRST[0], FIRST[1]]) - empty_tokens
-    )  # the separator and what stands around it are part of a response
+    # The separator and what stands around it are part of a response.
+    pair = tokens("", [FIRST[0], FIRST[1]]) - empty_tokens
     words = max(0, round((size.response - pair) / word))
     responses = [f"{FIRST[k % len(FIRST)]} " + f"{WORD} " * words for k in range(size.n)]
     return Request(f"{WORD} " * max(1, round(room / word)), responses, images)

@@ -12,7 +12,8 @@ from yoj.export.options import prepare_libraries
 from yoj.runtime.cli import readable_errors
 from yoj.runtime.engines import OPENERS
 
-PARTS = ("contestants", "savings", "phases", "starts", "profiles", "sweeps", "load")
+from .results import PARTS
+
 DEFAULT_PARTS = PARTS[:5]
 LAYERS = 3
 FILE = click.Path(dir_okay=False, path_type=Path)

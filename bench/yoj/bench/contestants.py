@@ -16,6 +16,7 @@ from yoj.export.build import open_family, provenance_differences
 from yoj.export.checkpoint import Checkpoint
 from yoj.export.families import ExportFamily
 from yoj.export.fidelity import EIGHT_BITS, THRESHOLDS
+from yoj.export.traced import PRECISIONS
 from yoj.runtime import Scorer
 from yoj.runtime.batch import Prepared
 
@@ -26,7 +27,6 @@ from .results import Contestant, Limits, Time, Vendor, Way
 from .tables import REFERENCE
 from .timing import time_in_turns
 
-DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 CHECKPOINT, BUNDLE = "checkpoint", ".yoj"
 ALLOWED = THRESHOLDS | dict.fromkeys(EIGHT_BITS, 0.5)
 """Largest difference over the largest magnitude of the scores, or over 1 where that is less. Eight bits are held to
@@ -118,7 +118,7 @@ def open_field(folder: Path, threads: int, device: str, engine: str | None) -> F
     runtime = loaded[0].family
     pytorch = {
         name: Backbone(checkpoint, runtime, copy.deepcopy(stock).to(device, dtype), family)
-        for name, dtype in DTYPES.items()
+        for name, dtype in PRECISIONS.items()
         if not (cpu and name == "float16")
     }
     bundles = {scorer.engine.precision: path for scorer, path in zip(loaded, paths, strict=True)}

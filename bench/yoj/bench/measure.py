@@ -8,7 +8,6 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, TypeAlias
 
 import click
 import numpy as np
@@ -19,18 +18,15 @@ from tokenizers import Tokenizer
 from yoj.runtime import Request, Scorer
 from yoj.runtime.batch import scorer_inputs
 from yoj.runtime.bundle import TOKENIZER_NAME, Bundle
-from yoj.runtime.families import Arrays
 
 from .cases import Case, Size, make_case, save_image
 from .contestants import Field, engines, entrants, open_field, race, singles, trimmed
 from .costs import profile
 from .limits import predicted_saving
 from .load import measure_load
-from .results import Judge, Limits, Load, Model, Point, Profile, Saving, Start, Sweep
+from .results import Judge, Limits, Load, Model, Part, Point, Profile, Saving, Start, Sweep
 from .start import measure_start
 
-Part: TypeAlias = Literal["contestants", "savings", "phases", "starts", "profiles", "sweeps", "load"]
-PARTS: tuple[Part, ...] = ("contestants", "savings", "phases", "starts", "profiles", "sweeps", "load")
 SAVED_N = (8, 16)
 SAVED_PROMPT, SAVED_RESPONSE = 600, 60
 """Of what one pass saves: DESIGN section 8."""
@@ -171,14 +167,13 @@ def profiles(field: Field, case: Case) -> Iterator[Profile]:
         bundle, scorer = Bundle.open(path), field.scorers[precision]
         name, graphs = f"yoj {precision}", scorer.engine.graphs
         media = case.packed[0].media
-        feats: dict[bytes, Arrays] = {}
         if media:
             given = scorer.family.vision_inputs(media)
             yield profile(name, bundle, "vision", given, case.shape.threads, PROFILE_RUNS)
         rows = max(1, sum(medium.rows for medium in media))
         width = {spec.name: int(spec.shape[-1]) for spec in graphs["vision"].outputs}
         none = {output: np.zeros((rows, size), np.float32) for output, size in width.items()}
-        inputs = none | scorer_inputs(case.packed, scorer.family, feats)
+        inputs = none | scorer_inputs(case.packed, scorer.family, {})
         yield profile(name, bundle, "scorer.joint", inputs, case.shape.threads, PROFILE_RUNS)
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, get_args
 
 import click
 import msgspec
@@ -16,6 +16,9 @@ SCHEMA_VERSION = 1
 Way: TypeAlias = Literal["packed", "isolated", "separate", "rows", "prefix"]
 """How N responses are read: in one sequence, jointly or isolated; in N passes; as N rows of one batch; in N passes that
 share the prompt's keys and values."""
+Part: TypeAlias = Literal["contestants", "savings", "phases", "starts", "profiles", "sweeps", "load"]
+PARTS: tuple[Part, ...] = get_args(Part)
+"""What can be measured of a model."""
 Vendor: TypeAlias = Literal["PyTorch", "yoj"]
 
 
@@ -231,15 +234,3 @@ def rival(judge: Judge, contestant: Contestant) -> Contestant | None:
     pack, or each as if it were alone."""
     together = contestant.way == "packed"
     return next((c for c in ranked(judge) if c.vendor == "PyTorch" and (c.way == "packed") == together), None)
-
-
-def best_pytorch(judge: Judge) -> Contestant:
-    """The fastest packed PyTorch of any precision whose scores agree.
-
-    Raises:
-        click.ClickException: there is none.
-    """
-    found = [c for c in ranked(judge) if c.vendor == "PyTorch" and c.way == "packed"]
-    if not found:
-        raise click.ClickException(f"{judge.model.name}: no packed PyTorch run agrees with PyTorch float32.")
-    return found[0]
