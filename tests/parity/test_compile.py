@@ -26,6 +26,7 @@ from yoj.export.compile import Order, compile_bundle
 from yoj.export.errors import OutputError
 from yoj.export.plans import Job, Settings, build_plan
 from yoj.export.profiles import parse_profile
+from yoj.export.quantised_onnx import for_tensorrt
 from yoj.runtime import Scorer
 from yoj.runtime import manifest as m
 from yoj.runtime.bundle import Bundle
@@ -203,8 +204,9 @@ def test_networks_are_strongly_typed(copy, tmp_path):
 
 def test_a_build_says_where_it_is_and_takes_the_options_that_need_no_gpu(copy, tmp_path):
     graph, said = Bundle.open(copy).engine("onnxruntime").graphs["scorer.joint"], []
-    job = Job(copy / graph.file, graph, SMALL, "sm86", tmp_path / "p", tmp_path / "c")
-    build_plan(trt, job, Settings(weight_streaming=True), said.append)
+    with for_tensorrt(copy / graph.file) as file:
+        job = Job(file, graph, SMALL, "sm86", tmp_path / "p", tmp_path / "c")
+        build_plan(trt, job, Settings(weight_streaming=True), said.append)
     assert any("steps" in note for note in said)
     assert job.out.stat().st_size > 100_000
     assert not job.timing_cache.exists()
@@ -257,8 +259,8 @@ def test_a_graph_that_is_not_what_the_manifest_says_is_refused_before_its_build(
             "scores",
         ),
     ):
-        job = Job(copy / graph.file, changed, SMALL, "sm86", tmp_path / "x.plan", tmp_path / "c")
-        with pytest.raises(EngineError, match="the manifest") as caught:
+        with for_tensorrt(copy / graph.file) as file, pytest.raises(EngineError, match="the manifest") as caught:
+            job = Job(file, changed, SMALL, "sm86", tmp_path / "x.plan", tmp_path / "c")
             build_plan(trt, job, Settings(), lambda _: None)
         assert word in str(caught.value)
         assert not (tmp_path / "x.plan").exists()

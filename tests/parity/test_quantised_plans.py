@@ -87,10 +87,12 @@ def test_the_form_for_tensorrt_computes_the_same(eight):
     np.testing.assert_allclose(*scores, rtol=0, atol=1e-5)
 
 
-def test_a_graph_without_quantised_matrices_stays_as_it_is(bundle):
-    file = bundle("merged", "assistant") / "onnx" / "scorer.joint.onnx"
-    with for_tensorrt(file) as same:
-        assert same == file
+def test_a_graph_without_blocks_and_quantised_matrices_stays_as_it_is(bundle):
+    folder = bundle("merged", "assistant") / "onnx"
+    with for_tensorrt(folder / "vision.onnx") as same:
+        assert same == folder / "vision.onnx"
+    with for_tensorrt(folder / "scorer.joint.onnx") as changed:
+        assert {node.domain for node in onnx.load(changed, load_external_data=False).graph.node} == {""}
 
 
 def test_a_scheme_that_a_target_has_not_is_refused_with_those_that_it_has(eight, tmp_path):

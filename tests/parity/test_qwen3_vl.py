@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save_file
 from test_graphs import FORBIDDEN, TOLERANCE, describe
 from tiny_qwen3_vl import Exported, TinyQwen, request_of, write_qwen
 
+from yoj.export.attention import join_queries
 from yoj.export.build import open_family
 from yoj.export.checkpoint import Checkpoint, Training
 from yoj.export.errors import CheckpointError
@@ -245,7 +246,8 @@ def graph_of(exported, role):
 def test_names_types_and_axes_are_those_of_the_manifest(role, name, model):
     exported = model(name)
     graph, specs = graph_of(exported, role), exported.scorer.engine.graphs[role]
-    assert [(imported.domain, imported.version) for imported in graph.opset_import] == [("", 23)]
+    own = [] if role == "vision" else [("yoj", 1)]
+    assert [(imported.domain, imported.version) for imported in graph.opset_import] == [("", 23), *own]
     for wanted, values in ((specs.inputs, graph.graph.input), (specs.outputs, graph.graph.output)):
         assert [describe(value) for value in values] == [(s.name, s.dtype, s.shape) for s in wanted]
     features = [f"deepstack_{k}" for k in range(3)]
@@ -265,7 +267,9 @@ def test_names_types_and_axes_are_those_of_the_manifest(role, name, model):
 @pytest.mark.parametrize("role", ["vision", "scorer.joint", "scorer.segmented"])
 def test_operators(role, name, model):
     exported, tiny = model(name), MODELS[name]
-    graph = graph_of(exported, role).graph
+    proto = graph_of(exported, role)
+    assert join_queries(proto) == (role != "vision")
+    graph = proto.graph
     counts = Counter(node.op_type for node in graph.node)
     assert {node.domain for node in graph.node} == {""}
     assert not (FORBIDDEN | {"Conv", "GatherElements"}) & counts.keys()
@@ -282,9 +286,12 @@ def test_operators(role, name, model):
 
 
 def test_the_joint_graph_has_no_matrix_of_tokens_by_tokens(model):
+    """But for the mask that attention in blocks makes of it, which half precision and TensorRT do not have."""
     for name in MODELS:
         for role, masked in (("scorer.joint", False), ("scorer.segmented", True)):
-            proto = onnx.shape_inference.infer_shapes(graph_of(model(name), role))
+            proto = graph_of(model(name), role)
+            join_queries(proto)
+            proto = onnx.shape_inference.infer_shapes(proto)
             attention = [node for node in proto.graph.node if node.op_type == "Attention"]
             # In the last layer only the rows that are read attend, where that is one of each response.
             trimmed = [False] * (len(attention) - 1) + [MODELS[name].readout == "last"]

@@ -69,7 +69,7 @@ def test_a_rate_that_cannot_be_served(loaded):
     assert 30 / taken <= load.served < load.offered / 10
     # All arrive at once, so that the median waits for half of all.
     assert load.p50 > 0.2 * taken * 1e3
-    assert saturated(load, unloaded=load.p50 / 10)
+    assert saturated(load, service=load.p50 / 10)
 
 
 def test_every_request_is_sent_once_whatever_the_workers(loaded, monkeypatch):
@@ -100,8 +100,8 @@ def test_what_cannot_be_offered(loaded, rate, count, workers):
 
 def test_saturation():
     point = Load(contestant="x", offered=10.0, served=9.5, requests=10, p50=40.0, p95=50.0, p99=60.0)
-    assert not saturated(point, unloaded=10.0)
-    assert saturated(point, unloaded=7.0)
+    assert not saturated(point, service=10.0)
+    assert saturated(point, service=7.0)
     assert saturated(Load(contestant="x", offered=10.0, served=5.0, requests=10, p50=1.0, p95=1.0, p99=1.0), 10.0)
 
 
@@ -111,3 +111,5 @@ def test_rates_rise_until_one_saturates(loaded):
     offered = [point.offered for point in points]
     assert offered == pytest.approx([offered[0] * fraction / FRACTIONS[0] for fraction in FRACTIONS[: len(points)]])
     assert not any(point.served < 0.8 * point.offered for point in points[:-1])
+    # The highest is half again as much as can be served.
+    assert saturated(points[-1], service=2 / (points[0].offered / FRACTIONS[0]) * 1e3)

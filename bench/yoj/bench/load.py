@@ -7,8 +7,8 @@ worker became free.
 
 from __future__ import annotations
 
+import math
 import queue
-import statistics
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -20,13 +20,13 @@ from yoj.runtime import Request, Scorer
 
 from .results import Load
 
-FRACTIONS = (0.25, 0.5, 0.75, 0.9, 1.1)
-"""Of the rate at which requests are served one after the other."""
-WARM_UP, ALONE = 2, 10
-"""Requests one after the other: not counted, and counted."""
+FRACTIONS = (0.5, 0.75, 0.9, 1.1, 1.5)
+"""Of the rate that is served while no worker waits."""
+WARM_UP, BUSY = 2, 6
+"""Requests of each worker before the clock starts, and those that find that rate."""
 SATURATED_WAIT, SATURATED_SERVED = 5.0, 0.8
-"""Median latency over that without load, and served over offered, beyond which more load only makes a longer queue.
-Of few requests, those in flight at the end alone keep what is served some per cent below what is offered."""
+"""Median latency over the time of one request, and served over offered, beyond which more load only makes a longer
+queue. Of few requests, those in flight at the end alone keep what is served some per cent below what is offered."""
 
 
 def arrivals(rate: float, count: int) -> NDArray[np.float64]:
@@ -100,7 +100,7 @@ def offer(contestant: str, scorer: Scorer, request: Request, rate: float, count:
 
 
 def measure_load(contestant: str, scorer: Scorer, request: Request, count: int, workers: int) -> tuple[Load, ...]:
-    """Latency at rising rates, in parts of what is served when each request waits for the one before.
+    """Latency at rising rates, in parts of what is served when all requests are there at once.
 
     Visual features stay remembered, as in serving: the image goes through the vision graph before the clock starts.
 
@@ -108,7 +108,7 @@ def measure_load(contestant: str, scorer: Scorer, request: Request, count: int, 
         contestant: see `offer`.
         scorer: loaded.
         request: sent each time.
-        count: of requests at each rate. All rates take as long as nine times as many, one after the other.
+        count: of requests at each rate. All rates take as long as seven times as many that are there at once.
         workers: see `offer`.
 
     Returns:
@@ -117,25 +117,21 @@ def measure_load(contestant: str, scorer: Scorer, request: Request, count: int, 
     Raises:
         YojError: of the first request that fails.
     """
-    alone: list[float] = []
-    for _ in range(WARM_UP + ALONE):
-        begin = time.perf_counter()
-        scorer.score_batch([request])
-        alone.append(time.perf_counter() - begin)
-    unloaded = statistics.median(alone[WARM_UP:])
+    offer(contestant, scorer, request, math.inf, WARM_UP * workers, workers)
+    most = offer(contestant, scorer, request, math.inf, BUSY * workers, workers).served
     points: list[Load] = []
     for fraction in FRACTIONS:
-        points.append(offer(contestant, scorer, request, fraction / unloaded, count, workers))
-        if saturated(points[-1], unloaded * 1e3):
+        points.append(offer(contestant, scorer, request, fraction * most, count, workers))
+        if saturated(points[-1], workers / most * 1e3):
             break
     return tuple(points)
 
 
-def saturated(point: Load, unloaded: float) -> bool:
+def saturated(point: Load, service: float) -> bool:
     """Whether the queue grows as long as requests come.
 
     Args:
         point: at one rate.
-        unloaded: milliseconds of a request that is alone.
+        service: milliseconds that a worker takes for a request while the others are busy too.
     """
-    return point.p50 > SATURATED_WAIT * unloaded or point.served < SATURATED_SERVED * point.offered
+    return point.p50 > SATURATED_WAIT * service or point.served < SATURATED_SERVED * point.offered

@@ -22,6 +22,7 @@ from yoj.runtime.engines.onnxruntime import free_memory
 from yoj.runtime.engines.plans import select
 from yoj.runtime.prepare import Preparer, rules_of
 
+from .attention import query_blocks
 from .card import model_card
 from .checkpoint import Checkpoint, Training
 from .errors import CheckpointError, OutputError
@@ -152,13 +153,22 @@ def build(recipe: Recipe, progress: Progress) -> tuple[m.Manifest, Fidelity | No
         manifest = _describe(checkpoint, family, recipe, layout)
         precision, overflow = _choose_precision(checkpoint, family, recipe, manifest, folder, progress)
         rest = recipe.rest if plan else None
-        graphs, hashes = _write_graphs(checkpoint, specs, folder, PRECISIONS[rest or precision], progress)
+        dtype = PRECISIONS[rest or precision]
+        graphs, hashes = _write_graphs(checkpoint, specs, folder, dtype, progress)
         if plan:
             (folder / QUANTISATION).write_bytes(encode_plan(plan))
         progress.stage("hash checkpoint")
         manifest = msgspec.structs.replace(
             manifest,
-            engines=(m.Engine(engine="onnxruntime", precision=precision, graphs=graphs, rest=rest),),
+            engines=(
+                m.Engine(
+                    engine="onnxruntime",
+                    precision=precision,
+                    graphs=graphs,
+                    rest=rest,
+                    query_blocks=query_blocks(dtype),
+                ),
+            ),
             provenance=_provenance(checkpoint, overflow),
         )
         _write_manifest(folder, manifest, hashes)

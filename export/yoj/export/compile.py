@@ -91,7 +91,7 @@ def compile_bundle(order: Order, progress: Progress) -> list[m.Engine]:
         built: list[m.Engine] = []
         for target in targets:
             entry = msgspec.structs.replace(
-                source, engine=order.engine, plans=msgspec.structs.replace(plans, target=target)
+                source, engine=order.engine, plans=msgspec.structs.replace(plans, target=target), query_blocks=1
             )
             built.append(_build(trt, bundle, entry, order.settings, folder, progress))
         progress.stage("put the plans in place")

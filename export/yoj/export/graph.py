@@ -22,6 +22,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from yoj.runtime.axes import AXES
 from yoj.runtime.manifest import Graph, TensorSpec
 
+from .attention import query_blocks, split_queries
 from .families import GraphSpec
 from .weights import TensorPlan, Weights, write_blocks
 
@@ -118,6 +119,8 @@ def write_graph(spec: GraphSpec, folder: Path, weight_file: WeightFile, dtype: t
                 value.const_value = ir.tensor(constant.numpy(), name=name)
     _check_complete(model, plans.keys() | spec.constants.keys())
     optimizer.optimize_ir(model, should_fold=_without_weights)
+    if query_blocks(dtype) > 1:
+        split_queries(model)
     _forget_origin(model)
     file = f"onnx/{spec.role}.onnx"
     ir.save(model, folder / file)

@@ -1,4 +1,4 @@
-"""Graphs with quantised matrices as TensorRT takes them: which schemes on which GPUs, and in which form."""
+"""Graphs as TensorRT takes them: which schemes of quantised matrices on which GPUs, and in which form."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ import onnx.helper
 import onnx.numpy_helper
 
 from yoj.runtime.errors import EngineError
+
+from .attention import join_queries
 
 QUANTISING = ("QuantizeLinear", "DequantizeLinear")
 FIRST_TARGET = {"int8": 80, "int8_static": 80, "fp8": 89}
@@ -49,15 +51,16 @@ def check_scheme(precision: str, targets: Sequence[str]) -> None:
 def for_tensorrt(file: Path) -> Iterator[Path]:
     """The graph in the form that TensorRT takes; the file itself where it is in that form.
 
-    Activations become signed: unsigned with 128 for zero, as ONNX Runtime's CPU kernels want them, they are the same
-    numbers, but TensorRT takes no zero but 0. Rows of an 8-bit table are scaled before they are looked up, as TensorRT
-    takes 8-bit constants in front of a DequantizeLinear only.
+    Attention in blocks becomes the operator again. Activations become signed: unsigned with 128 for zero, as ONNX
+    Runtime's CPU kernels want them, they are the same numbers, but TensorRT takes no zero but 0. Rows of an 8-bit
+    table are scaled before they are looked up, as TensorRT takes 8-bit constants in front of a DequantizeLinear
+    only.
 
     Args:
         file: of the bundle; the weights that it names stand beside it.
     """
     model = onnx.load(file, load_external_data=False)
-    if not (_sign(model.graph) | _scale_rows(model.graph)):
+    if not (join_queries(model) | _sign(model.graph) | _scale_rows(model.graph)):
         yield file
         return
     with tempfile.TemporaryDirectory() as folder:

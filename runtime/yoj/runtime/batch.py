@@ -13,6 +13,9 @@ from .families import Arrays, Family, PreparedMedia
 from .manifest import Mode
 from .packing import Cut, Pack
 
+SHORTEST_ROW = 8
+"""Tokens; shorter rows are padded, because graphs for CPUs cut the queries of a row into so many blocks."""
+
 
 @dataclass(frozen=True)
 class Prepared:
@@ -58,12 +61,14 @@ def scorer_inputs(batch: Sequence[Prepared], family: Family, features: Mapping[b
     rows = [(pack, prepared) for prepared in batch for pack in prepared.packs]
     own = [family.token_inputs(pack, prepared.media) for pack, prepared in rows]
     return {
-        "input_ids": _stack([pack.input_ids_L for pack, _ in rows]),
-        "visual_index": _stack([_visual_index(pack, prepared, family, offsets) for pack, prepared in rows]),
-        "segment_ids": _stack([pack.segment_L for pack, _ in rows], -1),
+        "input_ids": _stack([pack.input_ids_L for pack, _ in rows], shortest=SHORTEST_ROW),
+        "visual_index": _stack(
+            [_visual_index(pack, prepared, family, offsets) for pack, prepared in rows], shortest=SHORTEST_ROW
+        ),
+        "segment_ids": _stack([pack.segment_L for pack, _ in rows], -1, SHORTEST_ROW),
         "response_start": _stack([pack.response_start_N for pack, _ in rows], -1),
         "response_end": _stack([pack.response_end_N for pack, _ in rows], -1),
-        **{name: _stack([row[name] for row in own]) for name in own[0]},
+        **{name: _stack([row[name] for row in own], shortest=SHORTEST_ROW) for name in own[0]},
         **_join([features[key] for key in offsets] if features else []),
     }
 
@@ -106,9 +111,9 @@ def _visual_index(pack: Pack, prepared: Prepared, family: Family, offsets: Mappi
     return index_L
 
 
-def _stack(rows: Sequence[NDArray[Any]], padding: int = 0) -> NDArray[np.int64]:
-    """Rows [..., L] of different length -> [B, ..., L], padded on the right."""
-    longest = max(row.shape[-1] for row in rows)
+def _stack(rows: Sequence[NDArray[Any]], padding: int = 0, shortest: int = 0) -> NDArray[np.int64]:
+    """Rows [..., L] of different length -> [B, ..., L], padded on the right to the longest or more."""
+    longest = max(shortest, *(row.shape[-1] for row in rows))
     out = np.full((len(rows), *rows[0].shape[:-1], longest), padding, np.int64)
     for index, row in enumerate(rows):
         out[index, ..., : row.shape[-1]] = row

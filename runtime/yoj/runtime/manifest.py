@@ -146,6 +146,8 @@ class Engine(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     """Of what is not quantised, where something is."""
     plans: Plans | None = None
     """Of the TensorRT engines, whose ``Graph.file`` is a plan."""
+    query_blocks: Size = 1
+    """Blocks that attention of the scorers cuts the queries of a row into, one after the other; rows are no shorter."""
 
     @property
     def arithmetic(self) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import math
 import os
 import threading
 from collections.abc import Callable
@@ -12,7 +13,10 @@ from typing import Any
 from ..bundle import Bundle
 from ..errors import EngineError, EngineMemoryError
 from ..families import Arrays
-from ..manifest import Engine, Graph
+from ..manifest import Engine, Graph, Manifest
+
+MASK_BYTES = 5
+"""Of the trunk's mask for a query and a key: as a truth value, and as float32 in the kernel."""
 
 
 class Sessions:
@@ -75,9 +79,9 @@ class Sessions:
 class OnnxRuntimeSession:
     """The graphs of one bundle on the CPU."""
 
-    def __init__(self, sessions: Sessions, attention_heads: int, vision_heads: int):
-        self._sessions = sessions
-        self._attention_heads, self._vision_heads = attention_heads, vision_heads
+    def __init__(self, sessions: Sessions, manifest: Manifest, query_blocks: int):
+        self._sessions, self._query_blocks = sessions, query_blocks
+        self._attention_heads, self._vision_heads = manifest.attention_heads, manifest.vision_heads
 
     def run(self, role: str, inputs: Arrays) -> Arrays:
         """See `yoj.runtime.engines.Session`.
@@ -88,10 +92,13 @@ class OnnxRuntimeSession:
         """
         if role == "vision":
             frames, patches = inputs["pixel_values"].shape[:2]
-            _check_memory(frames, patches, self._vision_heads, f"{frames} crops or frames of P={patches:,} patches")
+            need = frames * 4 * self._vision_heads * patches**2
+            _check_memory(need, f"{frames} crops or frames of P={patches:,} patches")
         else:
             rows, tokens = inputs["input_ids"].shape
-            _check_memory(rows, tokens, self._attention_heads + 1, f"B={rows} rows of L={tokens:,} tokens")
+            queries = math.ceil(tokens / self._query_blocks)
+            need = rows * (4 * self._attention_heads * queries * tokens + MASK_BYTES * tokens**2)
+            _check_memory(need, f"B={rows} rows of L={tokens:,} tokens")
         session = self._sessions.get(role)
         try:
             names = [output.name for output in session.get_outputs()]
@@ -150,9 +157,7 @@ def open_onnxruntime(bundle: Bundle, engine: Engine, threads: int | None) -> Onn
     def make(file: str) -> Any:
         return ort.InferenceSession(file, options, providers=["CPUExecutionProvider"])
 
-    return OnnxRuntimeSession(
-        Sessions(bundle, engine, make), bundle.manifest.attention_heads, bundle.manifest.vision_heads
-    )
+    return OnnxRuntimeSession(Sessions(bundle, engine, make), bundle.manifest, engine.query_blocks)
 
 
 def session_options(ort: Any, engine: Engine, threads: int | None) -> Any:
@@ -174,12 +179,9 @@ def session_options(ort: Any, engine: Engine, threads: int | None) -> Any:
     return options
 
 
-def _check_memory(sequences: int, length: int, heads: int, what: str) -> None:
-    """The CPU kernel holds the attention scores of every head at once: float32 [sequences, heads, length, length].
-
-    In the trunk its mask, as float32, counts as one head more.
-    """
-    need, free = 4 * sequences * heads * length * length, free_memory()
+def _check_memory(need: int, what: str) -> None:
+    """The CPU kernel holds the attention scores of every head at once: float32 [sequences, heads, queries, keys]."""
+    free = free_memory()
     if free is not None and need > free:
         raise EngineMemoryError(
             f"Attention over {what} needs about {need / 2**30:.1f} GiB on the CPU, {free / 2**30:.1f} GiB are free. "
