@@ -259,9 +259,10 @@ def test_a_graph_that_is_not_what_the_manifest_says_is_refused_before_its_build(
             "scores",
         ),
     ):
-        with for_tensorrt(copy / graph.file) as file, pytest.raises(EngineError, match="the manifest") as caught:
+        with for_tensorrt(copy / graph.file) as file:
             job = Job(file, changed, SMALL, "sm86", tmp_path / "x.plan", tmp_path / "c")
-            build_plan(trt, job, Settings(), lambda _: None)
+            with pytest.raises(EngineError, match="the manifest") as caught:
+                build_plan(trt, job, Settings(), lambda _: None)
         assert word in str(caught.value)
         assert not (tmp_path / "x.plan").exists()
 
