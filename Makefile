@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint bench bench-sweeps bench-runtime judges clean
+.PHONY: demo test lint bench bench-sweeps bench-schemes bench-runtime judges clean
 demo: $(VENV)/.ready
 	$(BIN)/python examples/demo.py
 
@@ -26,6 +26,13 @@ bench: $(VENV)/.ready
 bench-sweeps: $(VENV)/.ready
 	$(BIN)/yoj-bench run .bench/qwen3_vl .bench/molmo2 --part sweeps --part load --out bench/results/sweeps.json --html .bench/sweeps.html
 
+SCHEMES := float32 int8 int8_static int8_weights int4_weights
+bench-schemes: $(VENV)/.ready
+	rm -rf .bench-schemes
+	mkdir .bench-schemes
+	for judge in qwen3_vl molmo2; do $(BIN)/yoj-bench make checkpoints/shapes-$$judge .bench-schemes/$$judge $(SCHEMES:%=--precision %) || exit 1; done
+	$(BIN)/yoj-bench run .bench-schemes/qwen3_vl .bench-schemes/molmo2 --part phases --out bench/results/schemes.json
+
 bench-runtime: $(VENV)/.ready
 	$(BIN)/yoj-export tests/golden/data/checkpoint-merged --layout assistant --out .demo/bench.yoj --force
 	$(BIN)/python -m yoj.bench.runtime_cost .demo/bench.yoj --image $$($(BIN)/python -c \
@@ -46,4 +53,4 @@ $(VENV)/.ready: pyproject.toml
 	touch $@
 
 clean:
-	rm -rf $(VENV) .demo .bench .judges dist build
+	rm -rf $(VENV) .demo .bench .bench-schemes .judges dist build

@@ -32,13 +32,13 @@ def query_blocks(dtype: torch.dtype) -> int:
 def split_queries(model: ir.Model) -> None:
     """Cut the queries of each causal or masked Attention into blocks; one whose queries are some rows stays whole.
 
-    No score changes: what a mask hides adds exactly 0 to sums and maxima.
+    Scores stay the same: what a mask hides adds 0 to each sum.
     """
     blocks: dict[ir.Value | None, list[ir.Value]] = {}
     for node in [node for node in model.graph if node.op_type == "Attention"]:
         q, k, v, mask = (*node.inputs, None)[:4]
         causal = node.attributes["is_causal"].as_int()
-        if not _sees_itself(mask, bool(causal)):
+        if not _hides_keys(mask, bool(causal)):
             continue
         if mask not in blocks:
             blocks[mask] = _make_blocks(model.graph, node, mask)
@@ -48,12 +48,11 @@ def split_queries(model: ir.Model) -> None:
         call.name, made.name, made.shape, made.type = node.name, out.name, out.shape, out.type
         out.replace_all_uses_with(made)
         model.graph.remove(node, safe=True)
-    if blocks:
-        opset = model.opset_imports[""]
-        for text in (CAUSAL_MASK, QUERY_BLOCKS, BLOCKED_ATTENTION):
-            header = f'<domain: "{DOMAIN}", opset_import: ["": {opset}]>'
-            function = ir.serde.deserialize_function(onnx.parser.parse_function(header + text))
-            model.functions[function.identifier()] = function
+    called = {node.op_type for node in model.graph if node.domain == DOMAIN}
+    for name in sorted(called):
+        header = f'<domain: "{DOMAIN}", opset_import: ["": {model.opset_imports[""]}]>'
+        function = ir.serde.deserialize_function(onnx.parser.parse_function(header + FUNCTIONS[name]))
+        model.functions[function.identifier()] = function
         model.opset_imports[DOMAIN] = 1
 
 
@@ -75,8 +74,8 @@ def join_queries(model: onnx.ModelProto) -> bool:
     return True
 
 
-def _sees_itself(mask: ir.Value | None, causal: bool) -> bool:
-    """Whether the queries are all rows, and not all keys are seen."""
+def _hides_keys(mask: ir.Value | None, causal: bool) -> bool:
+    """Whether all tokens are queries, and do not see all keys."""
     if mask is None:
         return causal
     assert mask.shape is not None
@@ -178,3 +177,4 @@ BlockedAttention <is_causal> (q_BHLE, k_BHLE, v_BHLE, mask_B1LL, sizes, ends) =>
     out_BHLE = Concat <axis = 2> ({_each("out_#")})
 }}"""
 """``is_causal`` says that the mask is the causal one, which `join_queries` wants to know."""
+FUNCTIONS = {"CausalMask": CAUSAL_MASK, "QueryBlocks": QUERY_BLOCKS, "BlockedAttention": BLOCKED_ATTENTION}
