@@ -122,6 +122,20 @@ def test_runs_with_nothing_in_common_are_no_success():
     assert regressions(made.results(), made.results(other)) == ["nothing that was measured before was measured again"]
 
 
+def test_what_is_gone_is_a_regression_without_times_too():
+    start = made.judge().starts[0]
+    old, lost = run(starts=(start,)), run()
+    assert regressions(old, lost) == [f"judge: start of {start.bundle} ({start.precision}) is gone"]
+    assert regressions(old, made.results(made.bare("other"))) == ["judge is gone"]
+    assert regressions(old, old) == []
+
+
+def test_what_is_not_compared_is_said():
+    words = "Phases, savings, profiles and load are not compared"
+    assert words in compare(made.results(), made.results())
+    assert words not in compare(made.results(made.bare()), made.results())
+
+
 def test_few_runs_must_differ_by_more_than_chance():
     old, judge = made.results(), made.judge()
     slower = []

@@ -183,3 +183,9 @@ def test_markers_must_be_there_once_and_in_order(tmp_path, text, said):
 def test_a_missing_readme_is_said(tmp_path):
     with pytest.raises(click.ClickException, match="cannot be read"):
         update(tmp_path / "README.md", made.results())
+
+
+def test_tokenising_is_part_of_packing_and_not_added_to_it():
+    table = tables.phase_table({"yoj": {"pack": 1.5, "tokenise": 1.0, "scorer": 20.0}})
+    assert table.heads == ("contestant", "pack", "of pack: tokenise", "scorer", "sum")
+    assert table.rows == (("yoj", "1.50", "1.00", "20.00", "21.50"),)

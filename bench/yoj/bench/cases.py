@@ -80,9 +80,10 @@ def request_of(scorer: Scorer, size: Size, images: list[np.ndarray]) -> Request:
     word = (tokens(f"{WORD} " * 100, [FIRST[0]]) - empty_tokens) / 100
     room = size.prompt - around
     if room < 0:
+        what, fix = (" and the image", " or a smaller image") if images else ("", "")
         raise click.ClickException(
-            f"A prompt of {size.prompt} tokens has no room for the {around} of the image and the chat template. Give a "
-            "longer prompt or a smaller image."
+            f"A prompt of {size.prompt} tokens has no room for the {around} of the chat template{what}. Give a longer "
+            f"prompt{fix}."
         )
     # The separator and what stands around it are part of a response.
     pair = tokens("", [FIRST[0], FIRST[1]]) - empty_tokens

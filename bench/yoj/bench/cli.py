@@ -100,7 +100,11 @@ def run(
 @click.argument("old", type=READABLE)
 @click.argument("new", type=READABLE)
 def compare(old: Path, new: Path) -> None:
-    """Tell what became faster or slower from OLD to NEW, beyond both intervals; exit with 1 where one is worse."""
+    """Tell what became faster or slower from OLD to NEW, beyond both intervals; exit with 1 where one is worse.
+
+    That is decided for contestants and sweeps, whose times have intervals. Cold starts are shown; what else is in the
+    files, phases, savings, profiles and load, is not compared.
+    """
     from .compare import compare as say
     from .compare import regressions
     from .results import read_results

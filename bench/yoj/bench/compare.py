@@ -52,6 +52,8 @@ def compare(old: Results, new: Results) -> str:
     if lone:
         parts.append("\n".join(["in one of the two only", *lone]))
     parts += [str(table) for judges in _both(old, new) for table in _tables(*judges) if table.rows]
+    if any(judge.phases or judge.savings or judge.profiles or judge.load for judge in old.judges):
+        parts.append("Phases, savings, profiles and load are not compared: they have no intervals.")
     return "\n\n".join(parts)
 
 
@@ -68,6 +70,18 @@ def regressions(old: Results, new: Results) -> list[str]:
         for judge in old.judges
         for what in _measured(judge)
         if (judge.model.name, what) not in again
+    ]
+    names = {judge.model.name for judge in new.judges}
+    lines += [
+        f"{plain(judge.model.name)} is gone"
+        for judge in old.judges
+        if judge.model.name not in names and not _measured(judge)
+    ]
+    lines += [
+        f"{plain(before.model.name)}: start of {bundle} ({precision}) is gone"
+        for before, after in _both(old, new)
+        for bundle, precision in _starts(before)
+        if (bundle, precision) not in _starts(after)
     ]
     for judge in new.judges:
         lines += [

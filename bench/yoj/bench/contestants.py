@@ -73,10 +73,15 @@ def bundles_in(folder: Path) -> list[Path]:
     Raises:
         click.ClickException: there is no checkpoint or no bundle.
     """
-    paths = sorted(folder.glob(f"*{BUNDLE}"))
-    if not (folder / CHECKPOINT).is_dir() or not paths:
+    paths, checkpoint = sorted(folder.glob(f"*{BUNDLE}")), folder / CHECKPOINT
+    missing = [] if paths else [f"a bundle *{BUNDLE}"]
+    if not checkpoint.is_dir():
+        where = f", which links to {checkpoint.readlink()}, where nothing is" if checkpoint.is_symlink() else ""
+        missing.insert(0, f"the folder {CHECKPOINT}{where}")
+    if missing:
         raise click.ClickException(
-            f"{folder} must hold the folder {CHECKPOINT} and bundles *{BUNDLE} of it. Make one with yoj-bench make."
+            f"{folder} must hold the folder {CHECKPOINT} and bundles *{BUNDLE} of it; it lacks "
+            f"{' and '.join(missing)}. Make such a folder with yoj-bench make."
         )
     return paths
 

@@ -21,9 +21,9 @@ TRIED: dict[str, str] = {
     "split by a copy; threads that spin (no gain).",
     "MatMulIntegerToFloat": "unsigned activations (signed ones are 15 times slower), rows left out as in float32, wide "
     "products in 2, 4 and 8 parts (no gain).",
-    "Attention": "all queries of the last layer but the scored ones left out; the others in 8 blocks that end at the "
-    "last key that the mask shows; inputs as [B, L, D] (no gain); ONNX Runtime's GroupQueryAttention (no faster, and "
-    "without Molmo2's mask).",
+    "Attention": "all queries of the last layer but the scored ones left out; in float32 arithmetic the others in 8 "
+    "blocks that end at the last key that the mask shows; inputs as [B, L, D] (no gain); ONNX Runtime's "
+    "GroupQueryAttention (no faster, and without Molmo2's mask).",
 }
 """Operator -> what was tried to make it faster."""
 KERNEL = "_kernel_time"

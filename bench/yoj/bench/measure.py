@@ -70,11 +70,13 @@ def measure(folder: Path, settings: Settings, limits: Limits) -> Judge:
     def say(part: Part) -> bool:
         wanted = part in settings.parts and part not in elsewhere
         if part in settings.parts:
-            click.echo(f"{folder.name}: {part}{'' if wanted else ', left out: it is measured on the CPU'}", err=True)
+            click.echo(
+                f"{folder.resolve().name}: {part}{'' if wanted else ', left out: it is measured on the CPU'}", err=True
+            )
         return wanted
 
     return Judge(
-        model=describe_model(field, folder.name),
+        model=describe_model(field, folder.resolve().name),
         shape=case.shape,
         contestants=tuple(race(field, case, entrants(field), settings.repeats, limits)) if say("contestants") else (),
         savings=tuple(savings(field, settings.threads)) if say("savings") else (),
@@ -125,7 +127,7 @@ def savings(field: Field, threads: int) -> Iterator[Saving]:
 def phases(field: Field, case: Case) -> dict[str, dict[str, float]]:
     """Median milliseconds of each phase of a request from its text and pixels on, for each engine, in turns.
 
-    Tokenising is part of the runtime's packing; it is measured apart and taken off. Features are computed each time.
+    Tokenising is part of the runtime's packing, and is measured once more apart. Features are computed each time.
     """
     request, runs = case.request, {precision: list[dict[str, float]]() for precision in field.scorers}
     tokenizer = Tokenizer.from_file(str(next(iter(field.bundles.values())) / TOKENIZER_NAME))
@@ -139,10 +141,8 @@ def phases(field: Field, case: Case) -> dict[str, dict[str, float]]:
 
 
 def _medians(runs: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    order = ("decode", "preprocess", "tokenise", "pack", "vision", "gather", "scorer")
-    medians = {name: statistics.median(run[name] for run in runs) for name in order}
-    # Both are measured, one after the other: of short texts the difference may come out below nothing.
-    return medians | {"pack": max(0.0, medians["pack"] - medians["tokenise"])}
+    order = ("decode", "preprocess", "pack", "tokenise", "vision", "gather", "scorer")
+    return {name: statistics.median(run[name] for run in runs) for name in order}
 
 
 def tokenise_ms(tokenizer: Tokenizer, request: Request) -> float:

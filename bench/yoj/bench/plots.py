@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any
 
-from .results import Contestant, Judge, Sweep, Time, Vendor, ranked
+from .results import WITHIN, Contestant, Judge, Sweep, Time, Vendor, ranked
 from .tables import SCORES_DIFFER, plain, unranked
 
 HUES: dict[Vendor, tuple[str, ...]] = {
@@ -209,7 +209,8 @@ def phases(judge: Judge) -> Plot | None:
     def draw(figure: Any) -> None:
         axis = figure.subplots()
         starts = dict.fromkeys(shown, 0.0)
-        for number, phase in enumerate(dict.fromkeys(phase for of in shown.values() for phase in of)):
+        apart = dict.fromkeys(phase for of in shown.values() for phase in of if phase not in WITHIN)
+        for number, phase in enumerate(apart):
             widths = [sum(_finite([of.get(phase, 0.0)])) for of in shown.values()]
             colour = PHASES[number % len(PHASES)]
             axis.barh(range(len(shown)), widths, left=list(starts.values()), color=colour, label=_label(phase))

@@ -19,6 +19,8 @@ share the prompt's keys and values."""
 Part: TypeAlias = Literal["contestants", "savings", "phases", "starts", "profiles", "sweeps", "load"]
 PARTS: tuple[Part, ...] = get_args(Part)
 """What can be measured of a model."""
+WITHIN = {"tokenise": "pack"}
+"""Phase that is part of another one, and is measured apart."""
 Vendor: TypeAlias = Literal["PyTorch", "yoj"]
 
 
@@ -182,7 +184,7 @@ class Judge(msgspec.Struct, frozen=True, kw_only=True):
     shape: Shape
     contestants: tuple[Contestant, ...]
     phases: dict[str, dict[str, float]] = {}
-    """Contestant -> phase -> median milliseconds: decode, preprocess, pack, vision, gather, scorer."""
+    """Contestant -> phase -> median milliseconds: decode, preprocess, pack, vision, gather, scorer; and of `WITHIN`."""
     savings: tuple[Saving, ...] = ()
     sweeps: tuple[Sweep, ...] = ()
     starts: tuple[Start, ...] = ()

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import msgspec
 
 from .results import (
+    WITHIN,
     Contestant,
     Cost,
     Judge,
@@ -159,11 +160,16 @@ def phase_table(phases: dict[str, dict[str, float]]) -> Table:
     """A row for each contestant, a column for each phase."""
     names = list(dict.fromkeys(name for of in phases.values() for name in of))
     rows = tuple(
-        (contestant, *(number(of[name]) if name in of else "" for name in names), number(sum(of.values())))
+        (
+            contestant,
+            *(number(of[name]) if name in of else "" for name in names),
+            number(sum(value for name, value in of.items() if name not in WITHIN)),
+        )
         for contestant, of in phases.items()
         if of
     )
-    return Table("phases (median ms)", ("contestant", *names, "sum"), rows)
+    heads = (f"of {WITHIN[name]}: {name}" if name in WITHIN else name for name in names)
+    return Table("phases (median ms)", ("contestant", *heads, "sum"), rows)
 
 
 def start_table(starts: Sequence[Start]) -> Table:

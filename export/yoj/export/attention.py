@@ -32,7 +32,7 @@ def query_blocks(dtype: torch.dtype) -> int:
 def split_queries(model: ir.Model) -> None:
     """Cut the queries of each causal or masked Attention into blocks; one whose queries are some rows stays whole.
 
-    Scores stay the same: what a mask hides adds 0 to each sum.
+    Scores stay the same but for rounding: what a mask hides adds 0 to each sum.
     """
     blocks: dict[ir.Value | None, list[ir.Value]] = {}
     for node in [node for node in model.graph if node.op_type == "Attention"]:
