@@ -62,14 +62,13 @@ def regressions(old: Results, new: Results) -> list[str]:
     pairs = list(_pairs(old, new))
     if not pairs and any(_measured(judge) for judge in old.judges):
         return ["nothing that was measured before was measured again"]
-    before = {(pair.judge, pair.what) for pair in pairs}
+    both = {(pair.judge, pair.what) for pair in pairs}
     lines = [f"{pair} {how}" for pair in pairs if (how := _regression(pair))]
-    again = {(judge.model.name, what) for judge in new.judges for what in _measured(judge)}
     lines += [
         f"{plain(judge.model.name)}: {plain(what)} is gone"
         for judge in old.judges
         for what in _measured(judge)
-        if (judge.model.name, what) not in again
+        if (judge.model.name, what) not in both
     ]
     names = {judge.model.name for judge in new.judges}
     lines += [
@@ -78,16 +77,15 @@ def regressions(old: Results, new: Results) -> list[str]:
         if judge.model.name not in names and not _measured(judge)
     ]
     lines += [
-        f"{plain(before.model.name)}: start of {bundle} ({precision}) is gone"
+        f"{plain(before.model.name)}: {plain(start)} is gone"
         for before, after in _both(old, new)
-        for bundle, precision in _starts(before)
-        if (bundle, precision) not in _starts(after)
+        for start in _lost_starts(before, after)
     ]
     for judge in new.judges:
         lines += [
             f"{plain(judge.model.name)}: {plain(what)} is new, and its {SCORES_DIFFER}"
             for what, measured in _measured(judge).items()
-            if (judge.model.name, what) not in before and not measured.agrees
+            if (judge.model.name, what) not in both and not measured.agrees
         ]
     return lines
 
@@ -193,7 +191,7 @@ def _lone(old: Results, new: Results) -> Iterator[str]:
 
 def _parts(judge: Judge, other: Judge) -> list[str]:
     """What of it the other has not; the places of a line of a sweep together."""
-    theirs, lines = {*_measured(other), *_starts(other)}, dict[str, list[str]]()
+    theirs, lines = _measured(other), dict[str, list[str]]()
     for sweep in judge.sweeps:
         for point in sweep.points:
             if _place(sweep, point) not in theirs:
@@ -201,11 +199,14 @@ def _parts(judge: Judge, other: Judge) -> list[str]:
     return [
         *(what for what in map(_name, judge.contestants) if what not in theirs),
         *(f"{line} {'; '.join(places)}" for line, places in lines.items()),
-        *(
-            f"start of {bundle} ({precision})"
-            for bundle, precision in _starts(judge)
-            if (bundle, precision) not in theirs
-        ),
+        *_lost_starts(judge, other),
+    ]
+
+
+def _lost_starts(judge: Judge, other: Judge) -> list[str]:
+    theirs = _starts(other)
+    return [
+        f"start of {bundle} ({precision})" for bundle, precision in _starts(judge) if (bundle, precision) not in theirs
     ]
 
 

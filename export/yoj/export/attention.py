@@ -120,6 +120,12 @@ CausalMask (q_BHLE) => (mask_11LL)
     query_11L1 = Unsqueeze (position_L, query_axes)
     mask_11LL = LessOrEqual (key_111L, query_11L1)
 }"""
+BLOCK_ENDS = """
+    byte_# = Cast <to = 2> (mask_#)
+    byte_L_# = ReduceMax <keepdims = 0> (byte_#, query_axes)
+    seen_L_# = Cast <to = 7> (byte_L_#)
+    seen_end_L_# = Mul (seen_L_#, key_end_L)
+    end_# = ReduceMax (seen_end_L_#)"""
 QUERY_BLOCKS = f"""
 QueryBlocks (mask_B1LL) => (sizes, ends)
 {{
@@ -141,20 +147,15 @@ QueryBlocks (mask_B1LL) => (sizes, ends)
     key_end_L = Range (one, beyond, one)
     query_axes = Constant <value_ints = [0, 1, 2]> ()
     {_each("mask_#")} = Split <axis = 2> (mask_B1LL, sizes)
-    {
-    _each(
-        '''
-    byte_# = Cast <to = 2> (mask_#)
-    byte_L_# = ReduceMax <keepdims = 0> (byte_#, query_axes)
-    seen_L_# = Cast <to = 7> (byte_L_#)
-    seen_end_L_# = Mul (seen_L_#, key_end_L)
-    end_# = ReduceMax (seen_end_L_#)''',
-        "",
-    )
-}
+{_each(BLOCK_ENDS, "")}
     ends = Concat <axis = 0> ({_each("end_#")})
 }}"""
 """How many queries each block has, and how many keys it reads, int64 [blocks]."""
+BLOCK_OUTS = """
+    k_# = Slice (k_BHLE, begin, end_#, token_axis)
+    v_# = Slice (v_BHLE, begin, end_#, token_axis)
+    seen_# = Slice (mask_#, begin, end_#, key_axis)
+    out_# = Attention (q_#, k_#, v_#, seen_#)"""
 BLOCKED_ATTENTION = f"""
 BlockedAttention <is_causal> (q_BHLE, k_BHLE, v_BHLE, mask_B1LL, sizes, ends) => (out_BHLE)
 {{
@@ -164,16 +165,7 @@ BlockedAttention <is_causal> (q_BHLE, k_BHLE, v_BHLE, mask_B1LL, sizes, ends) =>
     {_each("q_#")} = Split <axis = 2> (q_BHLE, sizes)
     {_each("mask_#")} = Split <axis = 2> (mask_B1LL, sizes)
     {_each("end_#")} = Split <num_outputs = {BLOCKS}> (ends)
-    {
-    _each(
-        '''
-    k_# = Slice (k_BHLE, begin, end_#, token_axis)
-    v_# = Slice (v_BHLE, begin, end_#, token_axis)
-    seen_# = Slice (mask_#, begin, end_#, key_axis)
-    out_# = Attention (q_#, k_#, v_#, seen_#)''',
-        "",
-    )
-}
+{_each(BLOCK_OUTS, "")}
     out_BHLE = Concat <axis = 2> ({_each("out_#")})
 }}"""
 """``is_causal`` says that the mask is the causal one, which `join_queries` wants to know."""
