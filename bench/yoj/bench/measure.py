@@ -62,6 +62,7 @@ def measure(folder: Path, settings: Settings, limits: Limits) -> Judge:
 
     Progress goes to stderr. Each part that is not asked for is left empty.
     """
+    name = folder.resolve().name
     field = open_field(folder, settings.threads, settings.device, settings.engine)
     case = make_case(field.scorer, settings.size, settings.threads)
     # Cold starts, profiles and load are measured with ONNX Runtime on the CPU.
@@ -70,13 +71,11 @@ def measure(folder: Path, settings: Settings, limits: Limits) -> Judge:
     def say(part: Part) -> bool:
         wanted = part in settings.parts and part not in elsewhere
         if part in settings.parts:
-            click.echo(
-                f"{folder.resolve().name}: {part}{'' if wanted else ', left out: it is measured on the CPU'}", err=True
-            )
+            click.echo(f"{name}: {part}{'' if wanted else ', left out: it is measured on the CPU'}", err=True)
         return wanted
 
     return Judge(
-        model=describe_model(field, folder.resolve().name),
+        model=describe_model(field, name),
         shape=case.shape,
         contestants=tuple(race(field, case, entrants(field), settings.repeats, limits)) if say("contestants") else (),
         savings=tuple(savings(field, settings.threads)) if say("savings") else (),

@@ -209,8 +209,8 @@ def phases(judge: Judge) -> Plot | None:
     def draw(figure: Any) -> None:
         axis = figure.subplots()
         starts = dict.fromkeys(shown, 0.0)
-        apart = dict.fromkeys(phase for of in shown.values() for phase in of if phase not in WITHIN)
-        for number, phase in enumerate(apart):
+        stacked = dict.fromkeys(phase for of in shown.values() for phase in of if phase not in WITHIN)
+        for number, phase in enumerate(stacked):
             widths = [sum(_finite([of.get(phase, 0.0)])) for of in shown.values()]
             colour = PHASES[number % len(PHASES)]
             axis.barh(range(len(shown)), widths, left=list(starts.values()), color=colour, label=_label(phase))
