@@ -21,6 +21,7 @@ from yoj.runtime.engines import open_session
 from yoj.runtime.engines.onnxruntime import free_memory
 from yoj.runtime.engines.plans import select
 from yoj.runtime.prepare import Preparer, rules_of
+from yoj.runtime.text import TextEncoder
 
 from .attention import query_blocks
 from .card import model_card
@@ -283,7 +284,7 @@ def _choose_precision(
     if recipe.precision != "auto" and (recipe.precision != "float16" or not recipe.compare):
         return recipe.precision, None
     progress.stage("probe float16")
-    preparer = Preparer(rules_of(manifest), folder / "tokenizer.json")
+    preparer = Preparer(rules_of(manifest), TextEncoder.open(folder / "tokenizer.json"))
     batch = prepare_samples(recipe.samples, preparer)
     overflow = overflowing_layers(checkpoint, family, batch, preparer.family)
     for name, value in list(overflow.items())[:SHOWN_LAYERS]:

@@ -15,7 +15,7 @@ from .errors import BundleError
 SCHEMA_VERSION = 1
 MANIFEST_NAME = "manifest.json"
 
-PieceKind = Literal["token", "text", "media", "medium", "index", "prompt", "responses"]
+PieceKind = Literal["token", "text", "media", "medium", "index"]
 Mode = Literal["joint", "isolated"]
 LayoutName = Literal["assistant", "user"]
 Readout = Literal["last", "first", "first_last_concat", "first_last_add", "first_last_sub", "response_mean"]
@@ -25,32 +25,54 @@ class Piece(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     """One part of a rendered pack."""
 
     kind: PieceKind
-    """token: one special token. text: literal text. prompt, responses: the request's own text.
-    media: all images of the request, then its video, each as one of ``Layout.one_image``, ``each_image``, ``video``.
-    Inside those: medium, what stands for the image or video; index, its 1-based number."""
+    """token: one special token. text: literal text.
+    media: all images of the prompt, then its videos, each as one of ``Layout.one_image``, ``each_image``, ``video``.
+    Inside those: medium, what stands for the image or video; index, the 1-based number of the image in its row."""
     value: str = ""
     """The special token or the literal text; empty for the other kinds."""
 
 
-class Layout(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class Turns(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What stands around the contents of the turns of a pack."""
+
+    before: dict[str, tuple[Piece, ...]]
+    """What precedes the content of a turn, by its role and that of the turn before: ``system``, ``user``,
+    ``system>user``, ``user>assistant``, ``assistant>user``. A turn that is not here cannot be shown."""
+    after: tuple[Piece, ...]
+    """What follows the responses."""
+
+
+class Layout(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
     """Where the responses stand and what surrounds them: the checkpoint's chat template, rendered once at export."""
 
     name: LayoutName
+    """``assistant``: the responses are the content of an assistant turn. ``user``: they stand in the last user turn,
+    behind the prompt and ``glue``."""
     separator: str
     """The special token between two responses, ``<|resp_sep|>``."""
     separator_id: int
     glue: str
     """Text on either side of the separator, two newlines in the reference."""
-    text_only: tuple[Piece, ...]
+    text_only: Turns
     """A pack without images or video."""
-    with_media: tuple[Piece, ...]
-    """A pack with at least one image or a video."""
+    with_media: Turns
+    """A pack with at least one image or video. Where a piece ``media`` stands in it, the template shows the media of
+    the prompt there and nowhere else; otherwise each stands in its place among the texts of its turn."""
     one_image: tuple[Piece, ...]
-    """What stands for the image of a request that has one."""
+    """What stands for the image of a row that has one."""
     each_image: tuple[Piece, ...]
-    """What stands for each image of a request that has several."""
+    """What stands for each image of a row that has several."""
     video: tuple[Piece, ...]
     """What stands for a video."""
+    text_glue: str | None = None
+    """Text between two texts of one turn; None where it is not known (bundles of schema 1)."""
+    media_roles: tuple[str, ...] = ("user",)
+    """Turns in which the template shows media."""
+
+    @property
+    def gathers_media(self) -> bool:
+        """Whether the template shows all media of a prompt in one place."""
+        return any(piece.kind == "media" for pieces in self.with_media.before.values() for piece in pieces)
 
 
 class ValueHead(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
@@ -251,6 +273,8 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     provenance: Provenance
     files: dict[str, File]
     """Every file of the bundle except this one, by its path with forward slashes."""
+    transparency: Literal["white", "drop"] = "white"
+    """What becomes of transparency in pictures: put on white, as today's processors do, or dropped."""
     digest: str
     """SHA-256 of this manifest's encoding with an empty digest, so that no value here can change unseen."""
 

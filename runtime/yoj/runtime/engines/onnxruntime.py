@@ -106,6 +106,10 @@ class OnnxRuntimeSession:
         except Exception as error:  # ONNX Runtime raises its own classes, one for each status code
             raise EngineError(f"ONNX Runtime failed in {role} with {shapes_of(inputs)}: {error}") from error
 
+    def open(self, role: str) -> None:
+        """See `Sessions.get`."""
+        self._sessions.get(role)
+
     def close(self) -> None:
         """See `Sessions.close`."""
         self._sessions.close()

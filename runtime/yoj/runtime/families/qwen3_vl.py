@@ -148,7 +148,8 @@ class Qwen3VL:
         blocks: list[_Block] = []
         for number, medium in enumerate(media):
             places = np.flatnonzero(visual_L & (pack.media_L == number + 1))
-            for rows, columns in medium.grids:
+            # Isolated responses that share no more of the prompt than its beginning each show its media again.
+            for rows, columns in medium.grids * (len(places) // max(medium.rows, 1)):
                 blocks.append(_Block(places[: rows * columns], rows, columns))
                 places = places[rows * columns :]
         return blocks
