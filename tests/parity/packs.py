@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from yoj.runtime.packing import Pack, Packer, Reading, Span
+from yoj.runtime.packing import Pack, Packer, Reading
 from yoj.runtime.request import Request
 from yoj.runtime.script import Script, script_of
+from yoj.runtime.stretch import Span
 
 
 def script(prompt: str, responses: Sequence[str], images: int = 0, videos: int = 0) -> Script:

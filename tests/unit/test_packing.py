@@ -16,7 +16,8 @@ from tokenizers import Tokenizer
 
 from yoj.runtime.bundle import Bundle
 from yoj.runtime.errors import BundleError, LengthError, LimitError
-from yoj.runtime.packing import Pack, Packer, Span
+from yoj.runtime.packing import Pack, Packer
+from yoj.runtime.stretch import Span
 from yoj.runtime.text import TextEncoder
 
 LAYOUTS = ("assistant", "user")

@@ -11,8 +11,8 @@ from jinja2 import TemplateError
 from transformers import AutoTokenizer
 
 from yoj.runtime.manifest import LayoutName, Piece
-from yoj.runtime.packing import Span
 from yoj.runtime.script import Parts, Script
+from yoj.runtime.stretch import Span
 
 from .checkpoint import SEPARATOR, Checkpoint
 from .errors import CheckpointError

@@ -16,9 +16,10 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from yoj.runtime.manifest import Layout, LayoutName, Piece, Turns
-from yoj.runtime.packing import Packer, Span
+from yoj.runtime.packing import Packer
 from yoj.runtime.request import Image, Role, Video
 from yoj.runtime.script import Parts, Script, Turn
+from yoj.runtime.stretch import Span
 from yoj.runtime.text import TextEncoder
 
 from .chat_template import GLUE, ChatTemplate, MediaMarkup, reference_ids, with_bos

@@ -7,8 +7,8 @@ neighbours. Special tokens come only from the layout: their names inside a user'
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from .errors import BundleError, LengthError, RequestError
 from .manifest import Layout, Mode, Piece
 from .script import Parts, Script, Turn
-from .text import Encoded, Ids, TextEncoder
+from .stretch import Markup, RowTokens, Spans, Stretch
+from .text import Ids, TextEncoder
 
 
 @dataclass(frozen=True)
@@ -28,18 +29,6 @@ class Cut:
     """Length before."""
     kept: int
     """Characters kept, from the start."""
-
-
-@dataclass(frozen=True)
-class Span:
-    """A part of a medium's place in the row: text, or else tokens that the family chose."""
-
-    text: str = ""
-    ids: Ids | None = None
-
-
-Spans = Sequence[Sequence[Span]]
-"""What stands for each medium, by its number."""
 
 
 @dataclass(frozen=True)
@@ -119,36 +108,83 @@ class Packer:
 
     def _rows(self, script: Script, media: Spans, reading: Reading) -> tuple[Pack, ...]:
         n = len(script.responses)
-        isolated = reading.mode == "isolated"
-        orders = [(k,) for k in range(n)] if isolated else list(reading.orders or (tuple(range(n)),))
-        rows = [self._row(script, media, order, shares=len(orders) > 1) for order in orders]
-        encoded = self.encoder.encode(piece for row in rows for piece in row.texts())
-        packs = [replace(row.pack(encoded), owners=script.owners) for row in rows]
-        return (_side_by_side(packs),) if isolated else tuple(packs)
+        if reading.mode == "isolated":
+            places = [_Place(k, True, True, *self._media_of(script, (k,))) for k in range(n)]
+            tokens = self._tokens(script, media, places, shares=n > 1)
+            return (_side_by_side([tokens[place] for place in places], script.owners),)
+        orders = reading.orders or (tuple(range(n)),)
+        has_media, images = self._media_of(script, range(n))
+        inner = [_Place(k, False, False, has_media, images) for k in range(n)]
+        rows = [_numbered(script, [inner[k] for k in order]) for order in orders]
+        distinct = dict.fromkeys(place for row in rows for place in row)
+        tokens = self._tokens(script, media, distinct, shares=len(rows) > 1)
+        return tuple(_pack([tokens[place] for place in row], script.owners) for row in rows)
 
-    def _row(self, script: Script, media: Spans, order: Sequence[int], shares: bool) -> _Row:
-        """One row under construction, with these responses."""
-        answers = [script.responses[k] for k in order]
-        shown = {number for parts in (*(turn.parts for turn in script.turns), *answers) for number in parts}
-        videos = script.videos
-        images = sum(isinstance(part, int) and part not in videos for part in shown)
-        markup = _Markup(self.layout, media, videos, self.layout.one_image if images == 1 else None)
-        row = _Row(self.encoder, self.layout, markup, shares)
-        turns = self.layout.with_media if any(isinstance(part, int) for part in shown) else self.layout.text_only
-        before = ""
+    def _media_of(self, script: Script, responses: Iterable[int]) -> tuple[bool, int]:
+        """Whether the row of these responses has media, and how many of them are images."""
+        owners = {0, *(k + 1 for k in responses)} if script.owners else set[int]()
+        shown = [number for number, owner in enumerate(script.owners) if owner in owners]
+        return bool(shown), sum(number not in script.videos for number in shown)
+
+    def _tokens(self, script: Script, media: Spans, places: Iterable[_Place], shares: bool) -> dict[_Place, RowTokens]:
+        """The stretch of a row that each place is, as tokens.
+
+        Args:
+            script: with the responses of the places.
+            media: what stands for each of its media.
+            places: each once.
+            shares: whether the prompt stands in several of them; then its text is cut so that it is encoded once.
+        """
+        openings: dict[tuple[bool, int], Stretch] = {}
+        stretches: dict[_Place, Stretch] = {}
+        for place in places:
+            key = place.has_media, place.images_in_row
+            if place.first and key not in openings:
+                openings[key] = self._opening(script, media, place, shares)
+            begin = openings[key] if place.first else None
+            stretches[place] = self._stretch(script, self._markup(script, media, place), place, begin)
+        encoded = self.encoder.encode(piece for stretch in stretches.values() for piece in stretch.texts())
+        return {place: stretch.tokens(encoded) for place, stretch in stretches.items()}
+
+    def _markup(self, script: Script, media: Spans, place: _Place) -> Markup:
+        image = self.layout.one_image if place.images_in_row == 1 else self.layout.each_image
+        return Markup(image, self.layout.video, media, script.videos)
+
+    def _opening(self, script: Script, media: Spans, place: _Place, shares: bool) -> Stretch:
+        """All that stands before the first response."""
+        stretch = Stretch(self.encoder, self._markup(script, media, place), self.layout.text_glue or "", shares)
+        before = (self.layout.with_media if place.has_media else self.layout.text_only).before
+        last = ""
         for turn in script.turns:
-            self._open(row, turns.before, (before, turn.role), script)
-            row.content(self._shown(turn))
-            before = turn.role
+            self._open(stretch, before, (last, turn.role), script)
+            stretch.content(self._shown(turn))
+            last = turn.role
         if self.layout.name == "assistant":
-            self._open(row, turns.before, (before, "assistant"), script)
+            self._open(stretch, before, (last, "assistant"), script)
         else:
-            row.fixed(self.layout.glue)
-        row.responses(answers)
-        row.add(turns.after)
-        return row
+            stretch.fixed(self.layout.glue)
+        return stretch
 
-    def _open(self, row: _Row, before: Mapping[str, Sequence[Piece]], roles: tuple[str, str], script: Script) -> None:
+    def _stretch(self, script: Script, markup: Markup, place: _Place, opening: Stretch | None) -> Stretch:
+        """What a row holds from one separator to the next: a response, after the prompt where it is the first."""
+        # In a row of its own a response is encoded once, but in three surroundings where there are several orders.
+        shares = not (place.first and place.last)
+        stretch = Stretch(self.encoder, markup, self.layout.text_glue or "", shares, place.images_before)
+        if opening is not None:
+            stretch.begin_with(opening)
+        else:
+            stretch.fixed(self.layout.glue)
+        stretch.content(script.responses[place.response])
+        if place.last:
+            stretch.add((self.layout.with_media if place.has_media else self.layout.text_only).after)
+        else:
+            stretch.fixed(self.layout.glue)
+            stretch.token(self.layout.separator)
+        return stretch
+
+    def _open(
+        self, stretch: Stretch, before: Mapping[str, Sequence[Piece]], roles: tuple[str, str], script: Script
+    ) -> None:
         """What stands between two turns, with all media of the prompt where the template shows them there."""
         key = ">".join(role for role in roles if role)
         if key not in before:
@@ -160,10 +196,10 @@ class Packer:
         for piece in before[key]:
             if piece.kind == "media":
                 prompt = range(script.owners.count(0))
-                for number in sorted(prompt, key=lambda number: (number in row.markup.videos, number)):
-                    row.medium(number)
+                for number in sorted(prompt, key=lambda number: (number in script.videos, number)):
+                    stretch.medium(number)
             else:
-                row.add((piece,))
+                stretch.add((piece,))
 
     def _shown(self, turn: Turn) -> Parts:
         """The parts of a turn that stand in its place."""
@@ -199,170 +235,79 @@ class Packer:
         )
 
 
-@dataclass(frozen=True)
-class _Markup:
-    """What stands for media in a row."""
+class _Place(NamedTuple):
+    """Where a response stands in a row; what stands in equal places has the same tokens."""
 
-    layout: Layout
-    media: Spans
-    videos: frozenset[int]
-    only_image: Sequence[Piece] | None
-    """What stands for the row's image, where it has one."""
-
-    def of(self, number: int) -> Sequence[Piece]:
-        if number in self.videos:
-            return self.layout.video
-        return self.layout.each_image if self.only_image is None else self.only_image
+    response: int
+    first: bool
+    last: bool
+    has_media: bool
+    """Whether its row has any."""
+    images_in_row: int
+    images_before: int = 0
+    """Images before it in its row; 0 for the first, which the prompt's precede, and where it has none to number."""
 
 
-@dataclass
-class _Row:
-    """A row under construction: runs of text, and tokens between them."""
-
-    encoder: TextEncoder
-    layout: Layout
-    markup: _Markup
-    shares: bool
-    """Whether other rows hold the same texts: then these are cut so that each is encoded once."""
-    parts: list[list[str] | tuple[Ids, int]] = field(default_factory=list["list[str] | tuple[Ids, int]"])
-    """A run of text in pieces, or tokens and the number of the medium that they stand for, from 1 (0: none)."""
-    separators: list[int] = field(default_factory=list[int])
-    """Which parts are separators."""
-    mark: tuple[int, int] = (0, 0)
-    """Where the first response begins: a part, and a character of its run."""
-    images: int = 0
-    """Images that stand in the row so far."""
-
-    def fixed(self, text: str) -> None:
-        """A text of the layout."""
-        if not text:
-            return
-        if self.parts and isinstance(last := self.parts[-1], list):
-            last[-1] += text
-        else:
-            self.parts.append([text])
-
-    def told(self, text: str) -> None:
-        """A text of the request."""
-        first, *rest = self.encoder.pieces(text) if self.shares else (text,)
-        self.fixed(first)
-        if rest:
-            run = self.parts[-1]
-            assert isinstance(run, list)
-            run += rest
-
-    def token(self, token: int) -> None:
-        self.parts.append((np.array([token], np.int64), 0))
-
-    def add(self, pieces: Iterable[Piece]) -> None:
-        """Texts and special tokens of the layout."""
-        for piece in pieces:
-            if piece.kind == "token":
-                self.token(self.encoder.token_id(piece.value))
-            else:
-                self.fixed(piece.value)
-
-    def medium(self, number: int) -> None:
-        """What stands for one medium. Its text may merge with the text before and behind, and is not marked as its."""
-        self.images += number not in self.markup.videos
-        for piece in self.markup.of(number):
-            if piece.kind == "index":
-                self.fixed(str(self.images))
-            elif piece.kind != "medium":
-                self.add((piece,))
-            else:
-                for span in self.markup.media[number]:
-                    if span.ids is None:
-                        self.fixed(span.text)
-                    else:
-                        self.parts.append((span.ids, number + 1))
-
-    def content(self, parts: Parts) -> None:
-        """Texts and media of a turn or a response."""
-        for place, part in enumerate(parts):
-            if isinstance(part, int):
-                self.medium(part)
-                continue
-            if place and isinstance(parts[place - 1], str):
-                self.fixed(self.layout.text_glue or "")
-            self.told(part)
-
-    def responses(self, answers: Sequence[Parts]) -> None:
-        inside = bool(self.parts) and isinstance(last := self.parts[-1], list)
-        self.mark = (len(self.parts) - 1, sum(map(len, last))) if inside else (len(self.parts), 0)
-        for place, parts in enumerate(answers):
-            if place:
-                self.fixed(self.layout.glue)
-                self.separators.append(len(self.parts))
-                self.token(self.layout.separator_id)
-                self.fixed(self.layout.glue)
-            self.content(parts)
-
-    def texts(self) -> Iterable[str]:
-        """All pieces of text."""
-        return (piece for part in self.parts if isinstance(part, list) for piece in part)
-
-    def pack(self, encoded: Mapping[str, Encoded]) -> Pack:
-        """The row as tokens."""
-        ids: list[Ids] = []
-        numbers: list[int] = []
-        begins: list[int] = []
-        length = 0
-        for part in self.parts:
-            begins.append(length)
-            runs = [encoded[piece].ids for piece in part] if isinstance(part, list) else [part[0]]
-            number = 0 if isinstance(part, list) else part[1]
-            ids += runs
-            numbers += [number] * len(runs)
-            length += sum(map(len, runs))
-        separators = [begins[place] for place in self.separators]
-        ends = [*(position - 1 for position in separators), length - 1]
-        first = self._first_start([*begins, length], encoded)
-        starts = [first, *(min(position + 1, length - 1) for position in separators)]
-        return Pack(
-            input_ids_L=np.concatenate(ids, dtype=np.int64),
-            media_L=np.repeat(np.array(numbers, np.int64), [len(run) for run in ids]),
-            segment_L=np.zeros(length, np.int64),
-            index_L=np.arange(length),
-            response_start_N=np.minimum(np.array(starts, np.int64), ends),
-            response_end_N=np.array(ends, np.int64),
-        )
-
-    def _first_start(self, begins: Sequence[int], encoded: Mapping[str, Encoded]) -> int:
-        """First token of the first response."""
-        place, character = self.mark
-        start = begins[place]
-        if place < len(self.parts) and isinstance(run := self.parts[place], list):
-            for piece in run:
-                # The last piece holds the place, or the response is empty and stands beside a special token.
-                if character < len(piece) or piece is run[-1]:
-                    return start + encoded[piece].token_at(character)
-                character -= len(piece)
-                start += len(encoded[piece].ids)
-        return start
+def _numbered(script: Script, inner: list[_Place]) -> list[_Place]:
+    """The places of one row, with its ends and the numbers of its images."""
+    if any(script.owners):
+        before = sum(owner == 0 and number not in script.videos for number, owner in enumerate(script.owners))
+        for place, one in enumerate(inner):
+            images = [part for part in script.responses[one.response] if isinstance(part, int)]
+            inner[place] = one._replace(images_before=before if images else 0)
+            before += sum(number not in script.videos for number in images)
+    inner[0] = inner[0]._replace(first=True, images_before=0)
+    inner[-1] = inner[-1]._replace(last=True)
+    return inner
 
 
-def _side_by_side(alone: Sequence[Pack]) -> Pack:
-    """The packs of single responses as one row, with what they share written once.
+def _pack(stretches: Sequence[RowTokens], owners: tuple[int, ...]) -> Pack:
+    """One row; a separator ends every stretch but the last."""
+    lengths = np.array([len(stretch.ids) for stretch in stretches])
+    begins = np.cumsum(lengths) - lengths
+    length = int(lengths.sum())
+    ends = begins + lengths - 2
+    ends[-1] += 1
+    # The reference counts the first response from its first character, and the others from behind their separator.
+    starts = np.minimum(begins, length - 1)
+    starts[0] = stretches[0].start
+    return Pack(
+        input_ids_L=np.concatenate([stretch.ids for stretch in stretches]),
+        media_L=np.concatenate([stretch.media for stretch in stretches]) if owners else np.zeros(length, np.int64),
+        segment_L=np.zeros(length, np.int64),
+        index_L=np.arange(length),
+        response_start_N=np.minimum(starts, ends),
+        response_end_N=ends,
+        owners=owners,
+    )
+
+
+def _side_by_side(alone: Sequence[RowTokens], owners: tuple[int, ...]) -> Pack:
+    """Rows of single responses as one row, with what they share written once.
 
     A response whose first characters merge with the end of the prompt takes the tokens that differ with it.
     """
-    shared = min(int(pack.response_start_N[0]) for pack in alone)
-    for pack in alone[1:]:
-        differs = pack.input_ids_L[:shared] != alone[0].input_ids_L[:shared]
-        differs |= pack.media_L[:shared] != alone[0].media_L[:shared]
+    # An empty response at the end of its row is scored at the last token before it.
+    starts = np.array([min(row.start, len(row.ids) - 1) for row in alone])
+    shared = int(starts.min())
+    head = alone[0]
+    for row in alone[1:]:
+        differs = row.ids[:shared] != head.ids[:shared]
+        if owners:
+            differs |= row.media[:shared] != head.media[:shared]
         shared = int(differs.argmax()) if differs.any() else shared
-    tails = [_length(pack) - shared for pack in alone]
-    begins = shared + np.cumsum([0, *tails[:-1]])
-    starts = [int(pack.response_start_N[0]) - shared for pack in alone]
+    tails = np.array([len(row.ids) - shared for row in alone])
+    begins = shared + np.cumsum(tails) - tails
+    index_L = np.arange(shared + int(tails.sum()))
+    index_L[shared:] -= np.repeat(begins - shared, tails)
     return Pack(
-        input_ids_L=np.concatenate([alone[0].input_ids_L[:shared], *(p.input_ids_L[shared:] for p in alone)]),
-        media_L=np.concatenate([alone[0].media_L[:shared], *(p.media_L[shared:] for p in alone)]),
+        input_ids_L=np.concatenate([head.ids[:shared], *(row.ids[shared:] for row in alone)]),
+        media_L=np.concatenate([head.media[:shared], *(row.media[shared:] for row in alone)]),
         segment_L=np.repeat(np.arange(len(alone) + 1), [shared, *tails]),
-        index_L=np.concatenate([np.arange(shared), *(shared + np.arange(tail) for tail in tails)]),
-        response_start_N=begins + np.array(starts, np.int64),
-        response_end_N=begins + np.array(tails, np.int64) - 1,
-        owners=alone[0].owners,
+        index_L=index_L,
+        response_start_N=begins + starts - shared,
+        response_end_N=begins + tails - 1,
+        owners=owners,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 from collections.abc import Iterable
@@ -23,7 +24,7 @@ SPLIT = (
 """The pattern by which the tokenizers of Qwen2 and its successors cut a text into words; no token crosses a cut."""
 SPACE = re.compile(r"(?<=[!-~]) (?=[!-~])")
 """A space at which `SPLIT` always cuts: a printable ASCII character on either side decides it alone."""
-SHORTEST_MIDDLE = 16
+SHORTEST_MIDDLE = 64
 """Characters; a shorter text is not worth being encoded apart."""
 LAST_SPACE_WITHIN = 256
 """Characters from the end of a text in which its last such space is looked for."""
@@ -57,6 +58,7 @@ class TextEncoder:
         self._tokenizer.no_padding()
         self._tokenizer.encode_special_tokens = True
         self._cuts = _cuts_at_spaces(self._tokenizer)
+        self._special: dict[str, Ids] = {}
 
     @classmethod
     def open(cls, file: Path) -> TextEncoder:
@@ -81,6 +83,16 @@ class TextEncoder:
             raise BundleError(f"The bundle's tokenizer has no token {token}. Export the bundle again.")
         return found
 
+    def special(self, token: str) -> Ids:
+        """A token that must exist as ids, int64 [1].
+
+        Raises:
+            BundleError: it does not.
+        """
+        if token not in self._special:
+            self._special[token] = np.array([self.token_id(token)], np.int64)
+        return self._special[token]
+
     def encode(self, texts: Iterable[str]) -> dict[str, Encoded]:
         """Each of the texts, encoded."""
         distinct = list(dict.fromkeys(texts))
@@ -92,11 +104,15 @@ class TextEncoder:
 
     def pieces(self, text: str) -> tuple[str, ...]:
         """A text in up to three pieces, of which the middle has the same tokens whatever stands around the text."""
-        if not self._cuts or (first := SPACE.search(text)) is None:
-            return (text,)
-        begin = first.start()
-        spaces = list(SPACE.finditer(text, max(begin + SHORTEST_MIDDLE, len(text) - LAST_SPACE_WITHIN)))
-        return (text[:begin], text[begin : spaces[-1].start()], text[spaces[-1].start() :]) if spaces else (text,)
+        return _pieces(text) if self._cuts else (text,)
+
+
+@functools.lru_cache(maxsize=256)
+def _pieces(text: str) -> tuple[str, ...]:
+    first = SPACE.search(text)
+    begin = first.start() if first else len(text)
+    spaces = list(SPACE.finditer(text, max(begin + SHORTEST_MIDDLE, len(text) - LAST_SPACE_WITHIN)))
+    return (text[:begin], text[begin : spaces[-1].start()], text[spaces[-1].start() :]) if spaces else (text,)
 
 
 def _cuts_at_spaces(tokenizer: Any) -> bool:

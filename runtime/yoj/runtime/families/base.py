@@ -9,7 +9,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ..packing import Pack, Span
+from ..packing import Pack
+from ..stretch import Span
 from ..video import Timeline
 
 Arrays = dict[str, NDArray[Any]]

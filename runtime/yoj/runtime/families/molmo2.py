@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import MediaError
-from ..packing import Pack, Span
+from ..packing import Pack
 from ..resize import bilinear
+from ..stretch import Span
 from ..video import Timeline
 from .base import Arrays, PreparedMedia
 

@@ -18,8 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import MediaError
-from ..packing import Pack, Span
+from ..packing import Pack
 from ..resize import bicubic
+from ..stretch import Span
 from ..video import Timeline
 from .base import Arrays, PreparedMedia
 
@@ -296,7 +297,9 @@ def rotary_positions(
     frequency = np.float32(1) / np.power(theta, exponent.astype(np.float64)).astype(np.float32)
     row_P, column_P = _patch_places(rows, columns, merge)
     angle_PX = np.concatenate([place[:, None].astype(np.float32) * frequency for place in (row_P, column_P)], axis=1)
-    return _read_only(np.cos(angle_PX)), _read_only(np.sin(angle_PX))
+    # NumPy's float32 cosine differs by several units from one kind of CPU to the next.
+    exact_PX = angle_PX.astype(np.float64)
+    return _read_only(np.cos(exact_PX).astype(np.float32)), _read_only(np.sin(exact_PX).astype(np.float32))
 
 
 def _patch_places(rows: int, columns: int, merge: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
