@@ -11,6 +11,7 @@ from .errors import BundleError, EngineError, LimitError, MediaError, RequestErr
 from .judgement import Judgement
 from .request import Request
 from .scorer import Scorer
+from .version import __version__
 
 __all__ = [
     "BundleError",
@@ -22,4 +23,5 @@ __all__ = [
     "RequestError",
     "Scorer",
     "YojError",
+    "__version__",
 ]

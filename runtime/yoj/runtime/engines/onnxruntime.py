@@ -18,8 +18,8 @@ from ..manifest import Engine, Graph, Manifest
 MASK_BYTES = 5
 """Of the trunk's mask for a query and a key: as a truth value, and as float32 in the kernel."""
 EXACT_8_BITS = ("session.x64quantprecision", "1")
-"""Session entry of ONNX Runtime. Without it, 8-bit products saturate on x86 CPUs that have no VNNI: 255 * 127 * 32 comes
-out as half of what it is, and scores differ with no error. CPUs with VNNI compute the same with it and without."""
+"""Session entry of ONNX Runtime. Without it, 8-bit products saturate on x86 CPUs that have no VNNI: 255 * 127 * 32
+comes out as half of what it is, and scores differ with no error. With VNNI it changes nothing."""
 
 
 class Sessions:
