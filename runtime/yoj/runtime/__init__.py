@@ -23,6 +23,7 @@ from .judgement import Judgement, TokenCounts
 from .packing import Cut
 from .request import Image, Message, Request, Video
 from .scorer import Scorer
+from .version import __version__
 
 __all__ = [
     "BundleError",
@@ -43,4 +44,5 @@ __all__ = [
     "TokenCounts",
     "Video",
     "YojError",
+    "__version__",
 ]

@@ -22,7 +22,7 @@ from ..video import Timeline
 from .base import Arrays, PreparedMedia
 
 
-class Preprocessing(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class Preprocessing(msgspec.Struct, frozen=True, kw_only=True):
     """The checkpoint's image settings, from ``preprocessor_config.json`` and ``processor_config.json``."""
 
     crop_size: int

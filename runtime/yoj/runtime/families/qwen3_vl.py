@@ -25,7 +25,7 @@ from ..video import Timeline
 from .base import Arrays, PreparedMedia
 
 
-class Preprocessing(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class Preprocessing(msgspec.Struct, frozen=True, kw_only=True):
     """The checkpoint's settings, from ``preprocessor_config.json``, its video twin and the vision config."""
 
     patch_size: int
