@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 from .batch import Prepared
 from .errors import MediaError, RequestError
 from .families import FAMILIES, PreparedMedia
-from .images import load_image
+from .images import ImageRules, load_image
 from .manifest import Layout, Limits, Manifest, Mode
 from .orders import Orders, plan_orders
 from .packing import Cut, Pack, Packer, Span
 from .request import Request, check_request
-from .video import Video, VideoLimits, load_video
+from .video import Clip, Film, VideoRules, load_video
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,9 @@ class Preparer:
             raise RequestError("Isolated scores do not depend on the order of the responses; leave orders at 1.")
         plan = plan_orders(len(request.responses), orders)
         with timed(timings, "decode"):
-            pixels = [load_image(image, limits.pixels, f"images[{k}]") for k, image in enumerate(request.images)]
+            rules = ImageRules(limits.pixels)
+            pictures = [load_image(image, rules, f"images[{k}]") for k, image in enumerate(request.images)]
+            pixels = [picture.pixels_HWC for picture in pictures]
             video = self._load_video(request)
         with timed(timings, "preprocess"):
             media = [self._prepare_image(image_HWC, k) for k, image_HWC in enumerate(pixels)]
@@ -109,13 +111,12 @@ class Preparer:
         except MediaError as error:
             raise MediaError(f"images[{number}]: {error}") from error
 
-    def _load_video(self, request: Request) -> Video | None:
+    def _load_video(self, request: Request) -> Clip | None:
         if request.video is None:
             return None
         limits = self.rules.limits
-        return load_video(
-            request.video, request.fps, VideoLimits(limits.frames, limits.pixels), self.family.sample_frames
-        )
+        rules = VideoRules(limits.frames, ImageRules(limits.pixels))
+        return load_video(Film(request.video, request.fps), rules, self.family.sample_frames)
 
 
 @contextmanager

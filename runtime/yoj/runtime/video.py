@@ -201,3 +201,5 @@ def _stack(frames: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
         sizes = ", ".join(f"{shape[1]}x{shape[0]}" for shape in shapes)
         raise MediaError(f"The frames of one video have different sizes: {sizes}. Resize them to one.")
     return np.stack(frames)
+
+Clip=Film=VideoRules=None
