@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from yoj.runtime.errors import LimitError, MediaError, RequestError
-from yoj.runtime.images import load_image
+from yoj.runtime.images import ImageRules, load_image
 
 LIMIT = 50_000_000
 ADVICE = re.compile(r"\b(give|check|replace|shrink|choose|save|convert)\b", re.IGNORECASE)
@@ -23,7 +23,7 @@ FORMATS = ["PNG", "JPEG", "GIF", "WEBP", "BMP", "TIFF", "PPM", "ICO"]
 
 
 def load(image, max_pixels: int = LIMIT) -> np.ndarray:
-    pixels = load_image(image, max_pixels, "images[3]")
+    pixels = load_image(image, ImageRules(max_pixels), "images[3]").pixels_HWC
     assert pixels.dtype == np.uint8
     assert pixels.ndim == 3
     assert pixels.shape[2] == 3

@@ -175,7 +175,7 @@ def _checked_array(array: NDArray[Any], rules: ImageRules, name: str) -> NDArray
         raise MediaError(
             f"{name} is an array of {array.dtype} {list(array.shape)}; give uint8 [H, W, 3], RGB, at least 1x1."
         )
-    _check_size(array.shape[1], array.shape[0], rules, name)
+    check_size(array.shape[1], array.shape[0], rules, name)
     return array
 
 
@@ -199,7 +199,7 @@ def _read(source: Path | io.BytesIO, rules: ImageRules, name: str) -> tuple[NDAr
 
 
 def _pixels(image: Image.Image, rules: ImageRules, name: str, ours: bool) -> tuple[NDArray[np.uint8], bool]:
-    _check_size(image.width, image.height, rules, name)
+    check_size(image.width, image.height, rules, name)
     try:
         frames = getattr(image, "n_frames", 1)
         if frames > 1 and image.format != "MPO":  # an MPO file is one photograph with previews behind it
@@ -211,7 +211,13 @@ def _pixels(image: Image.Image, rules: ImageRules, name: str, ours: bool) -> tup
         raise MediaError(f"{name} is truncated or damaged: {error}. Replace the file.") from error
 
 
-def _check_size(width: int, height: int, rules: ImageRules, name: str) -> None:
+def check_size(width: int, height: int, rules: ImageRules, name: str) -> None:
+    """Refuse what is empty or too large, before it is decoded.
+
+    Raises:
+        MediaError: no pixels.
+        LimitError: more than the rules allow.
+    """
     if not width * height:
         raise MediaError(f"{name} is {width}x{height} pixels: it is empty. Give an image of at least 1x1.")
     if width * height > rules.pixels:

@@ -69,11 +69,14 @@ def bicubic(image_HWC: NDArray[np.uint8], height: int, width: int) -> NDArray[np
     """
     rows, columns = image_HWC.shape[:2]
     across = None if width == columns else _bicubic_taps(columns, width)
-    if height == rows:
-        strips = [_across(image_HWC[top : top + STRIP_ROWS], across) for top in range(0, rows, STRIP_ROWS)]
-        return np.concatenate(strips) if across else np.ascontiguousarray(image_HWC)
-    index_HK, weight_HK = _bicubic_taps(rows, height)
+    if height == rows and width == columns:
+        return np.ascontiguousarray(image_HWC)
     out_HWC = np.empty((height, width, 3), np.uint8)
+    if height == rows:
+        for top in range(0, rows, STRIP_ROWS):
+            out_HWC[top : top + STRIP_ROWS] = _across(image_HWC[top : top + STRIP_ROWS], across)
+        return out_HWC
+    index_HK, weight_HK = _bicubic_taps(rows, height)
     strip, low, high = out_HWC[:0], 0, 0  # source rows low to high, resampled across
     block = max(1, STRIP_ROWS * height // rows)
     for begin in range(0, height, block):
