@@ -139,29 +139,6 @@ def test_one_bit_pixels_become_black_and_white():
     np.testing.assert_array_equal(load(encoded(bits))[..., 0], (picture()[..., 0] > 100) * 255)
 
 
-def translucent() -> Image.Image:
-    return Image.fromarray(np.concatenate([picture(), picture()[..., :1]], axis=2), "RGBA")
-
-
-def test_rgba_drops_its_transparency_as_convert_rgb_does():
-    np.testing.assert_array_equal(load(encoded(translucent())), picture())
-    np.testing.assert_array_equal(load(translucent()), np.asarray(translucent().convert("RGB")))
-
-
-def test_grey_with_transparency_becomes_rgb():
-    image = translucent().convert("LA")
-    np.testing.assert_array_equal(load(encoded(image)), np.asarray(image.convert("RGB")))
-
-
-@pytest.mark.parametrize("transparency", [bytes(range(0, 256, 16)), 3])
-def test_a_palette_with_transparency_keeps_its_colours(transparency):
-    image = Image.fromarray(picture()).quantize(16)
-    data = encoded(image, transparency=transparency)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        np.testing.assert_array_equal(load(data), np.asarray(image.convert("RGB")))
-
-
 @pytest.mark.parametrize("mode", ["PA", "RGBX", "RGBa", "La", "YCbCr", "HSV", "LAB"])
 def test_a_rare_mode_gives_pixels_or_a_clear_error(mode):
     result = pixels_or_refusal(Image.new(mode, (4, 3)))

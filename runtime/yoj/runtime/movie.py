@@ -81,7 +81,7 @@ def read_movie(file: BinaryIO, label: str, rules: VideoRules, sample: Sample, na
             frames = _decode(source, listing, chosen, rules)
     except YojError:
         raise
-    except (av.FFmpegError, ValueError) as error:
+    except (av.FFmpegError, OSError, ValueError) as error:
         raise source.error(f"is not a video that can be decoded, or is cut off: {error}. Replace the file.") from error
     if frames is None:
         raise source.error("gives other frames each time it is decoded: it is damaged. Replace the file.")

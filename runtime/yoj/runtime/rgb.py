@@ -17,6 +17,8 @@ STRIP_PIXELS = 2**20
 """Pixels that are converted at a time."""
 FOUR_BYTE_MODES = ("RGB", "RGBA", "RGBX", "RGBa", "LA", "La", "PA", "CMYK", "YCbCr", "LAB", "HSV")
 """Modes of which Pillow keeps four bytes a pixel, so that the RGB of a row fits into the memory of the same row."""
+MAPPED_FORMATS = ("PNG", "JPEG", "MPO", "TIFF", "BMP", "PPM")
+"""Formats that Pillow decodes row by row into memory that may be given; others it decodes into their own first."""
 DEEP_GREY_MODES = ("I;16", "I;16L", "I;16B", "I;16N")
 ORIENTATION = 0x0112
 """EXIF tag."""
@@ -66,7 +68,9 @@ def _load(image: Image.Image, ours: bool) -> NDArray[np.uint8] | None:
 
     Pillow has no way to give its memory away: a copy beside it would cost 7 bytes a pixel instead of 4.
     """
-    if not ours or image.mode not in FOUR_BYTE_MODES:
+    fits = ours and image.mode in FOUR_BYTE_MODES and image.format in MAPPED_FORMATS
+    # A TIFF that is to be turned has its sides exchanged in Pillow before it is decoded.
+    if not fits or (image.format == "TIFF" and image.getexif().get(ORIENTATION, 1) != 1):
         image.load()
         return None
     memory = np.empty((image.height, image.width, 4), np.uint8)
