@@ -129,12 +129,11 @@ class Molmo2:
         if timeline.frames <= 2:
             return list(range(timeline.frames))
         if timeline.frames / timeline.fps > (s.video_max_frames - 1) / s.video_max_fps:
-            count = min(s.video_max_frames, timeline.frames)
-            return np.linspace(0, last, count).astype(int).tolist()
-        places = np.arange(0.0, last, max(timeline.fps / s.video_max_fps, 1.0))
-        if round(places[-1]) != last:
-            places = np.append(places, last)
-        return np.rint(places).astype(int).tolist()[: s.video_max_frames]
+            places = timeline.nearest(np.linspace(0, last, s.video_max_frames))
+            return np.unique(places.astype(int)).tolist()
+        places = timeline.nearest(np.arange(0.0, last, timeline.fps / s.video_max_fps))
+        numbers = np.unique([*np.rint(places).astype(int), last])
+        return numbers[: s.video_max_frames].tolist()
 
     def vision_inputs(self, media: Sequence[PreparedMedia]) -> Arrays:
         """Concatenates the crops and shifts the patch indices of each medium to where its crops stand."""

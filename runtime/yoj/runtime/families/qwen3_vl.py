@@ -102,8 +102,9 @@ class Qwen3VL:
         (``Qwen3VLVideoProcessor.sample_frames``)."""
         s = self._settings
         wanted = int(timeline.frames / timeline.fps * s.video_fps)
-        count = min(max(wanted, s.video_min_frames), s.video_max_frames, timeline.frames)
-        return np.linspace(0, timeline.frames - 1, count).round().astype(int).tolist()
+        count = min(max(wanted, s.video_min_frames), s.video_max_frames)
+        places = timeline.nearest(np.linspace(0, timeline.frames - 1, count))
+        return np.unique(places.round().astype(int)).tolist()
 
     def vision_inputs(self, media: Sequence[PreparedMedia]) -> Arrays:
         """The patches of all media, and the tables of the one grid that they have in common.
