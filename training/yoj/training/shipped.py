@@ -27,7 +27,7 @@ from yoj.export.reference import Reference
 from yoj.export.traced import Precision
 from yoj.runtime import Request
 from yoj.runtime.bundle import Bundle
-from yoj.runtime.jsonl import read_requests
+from yoj.runtime.lines import read_requests
 
 from .evaluation import hit
 from .samples import read_samples
