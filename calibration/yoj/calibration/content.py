@@ -10,9 +10,8 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 from PIL import Image
 
-from yoj.runtime.images import ImageInput
 from yoj.runtime.request import Request
-from yoj.runtime.script import Parts, Script, script_of
+from yoj.runtime.script import Script, script_of
 from yoj.runtime.video import frame_files
 
 Medium: TypeAlias = Literal["none", "image", "images", "video"]
@@ -94,13 +93,15 @@ def _asked(script: Script) -> bytes:
         return _digest(
             part for turn in script.turns for part in (turn.role.encode(), _written(turn.parts, script))
         ).encode()
-    parts = list(script.turns[0].parts)
+    parts: list[str | int] = [*script.turns[0].parts]
     while parts and isinstance(parts[0], int) and parts[0] not in script.videos:
         del parts[0]
-    return _written(parts[1:] if parts and isinstance(parts[0], int) else parts, script)
+    if parts and isinstance(parts[0], int):
+        del parts[0]
+    return _written(parts, script)
 
 
-def _written(parts: Parts | Sequence[str | int], script: Script) -> bytes:
+def _written(parts: Sequence[str | int], script: Script) -> bytes:
     """A text as it is; of texts with media, a hash that knows where which kind stands."""
     if all(isinstance(part, str) for part in parts):
         return "".join(map(str, parts)).encode()
@@ -122,7 +123,7 @@ def _frames(video: Any) -> list[Any]:
     return list(frame_files(path)) if path.is_dir() else [path]
 
 
-def _medium_bytes(medium: ImageInput) -> list[bytes]:
+def _medium_bytes(medium: Any) -> list[bytes]:
     """The bytes of a file, or shape and pixels of what is no file."""
     if isinstance(medium, bytes):
         return [medium]

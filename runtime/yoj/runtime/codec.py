@@ -154,7 +154,7 @@ def to_request(line: Line, reading: Reading) -> Request:
         name = "timestamps" if fps is None else "seconds_between_frames"
         raise RequestError(f"{name} is given without a video. Give it in video, or leave {name} out.")
     several = line.image is None or isinstance(line.image, list)
-    images = cast("list[object]", line.image or []) if several else [line.image]
+    images: list[object] = cast("list[object]", line.image or []) if several else [cast("object", line.image)]
     return Request(
         _prompt(line.prompt, policy),
         [_content(response, f"responses[{k}]", policy) for k, response in enumerate(line.responses)],

@@ -27,7 +27,7 @@ def check_rankings(rankings: Sequence[float], n: int) -> None:
         RequestError: another number of them than responses, or no ranks.
     """
     if len(rankings) != n:
-        raise RequestError(f"There are {len(rankings)} rankings for {n} responses; give one for each.")
+        raise RequestError(f"{len(rankings)} rankings for {n} responses; give one for each.")
     told = f"rankings are {[_short(rank) for rank in rankings[:12]]}".replace("'", "") + (" ..." if n > 12 else "")
     if not all(map(math.isfinite, rankings)):
         raise RequestError(f"{told}: not all are numbers. {FIX}.")
