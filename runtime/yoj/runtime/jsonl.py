@@ -27,6 +27,8 @@ CHUNK = 16
 """Requests that are scored together and written before the next are read."""
 OURS = b'{"line":'
 """How every line of the results begins."""
+OF_THE_RUN = ("timings_ms", "batch", "provenance")
+"""Fields of a judgement that another run of the same settings would not repeat, or that `Done.run` stands for."""
 
 
 class Done(msgspec.Struct):
@@ -186,8 +188,7 @@ def _encode(entry: Entry, run: str, result: Judgement | Exception) -> bytes:
     about |= {} if entry.metadata is None else {"metadata": entry.metadata}
     if not isinstance(result, Judgement):
         return msgspec.json.encode(about | {"error": {"type": type(result).__name__, "message": _told(result)}}) + b"\n"
-    fields = encode_judgement(result)
-    del fields["timings_ms"], fields["provenance"]
+    fields = {name: value for name, value in encode_judgement(result).items() if name not in OF_THE_RUN}
     return msgspec.json.encode(about | fields) + b"\n"
 
 
