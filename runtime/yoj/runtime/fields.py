@@ -18,7 +18,7 @@ CALLED = {
     "image' or 'video": "media medium media_path media_paths media_url file files visual visuals",
     "video": "videos video_path video_paths videos_path video_url video_urls video_file video_id frames frame "
     "frame_paths frames_path video_frames clip clips movie film mp4 gif",
-    "rankings": "ranking rank ranks order preference preferences human_ranking",
+    "rankings": "ranking rank ranks preference preferences human_ranking",
     "seconds_between_frames": "interval frame_interval seconds_per_frame second_per_grid second_per_grid_ts",
     "timestamps": "timestamp frame_times frame_timestamps times time_stamps",
     "id": "uid uuid qid key idx index sample_id question_id prompt_id request_id custom_id",
