@@ -201,8 +201,8 @@ def test_a_value_of_a_wrong_type_is_named_with_what_to_give(name):
     ("name", "meant"),
     [
         ("Image", "image"), ("images", "image"), ("image_2", "image"), ("my_picture", "image"),
-        ("pixel_values", "image"), ("imgs_path", "image"), ("video_file", "video"), ("frame_list", "video"), ("Videos", "video"),
-        ("question", "prompt"), ("Prompt", "prompt"), ("promt", "prompt"), ("query", "prompt"),
+        ("pixel_values", "image"), ("imgs_path", "image"), ("video_file", "video"), ("frame_list", "video"),
+        ("Videos", "video"), ("question", "prompt"), ("Prompt", "prompt"), ("promt", "prompt"), ("query", "prompt"),
         ("answers", "responses"), ("candidates", "responses"), ("response", "responses"), ("ranking", "rankings"),
         ("completion_list", "responses"),
         ("human_ranks", "rankings"), ("uid", "id"), ("meta", "metadata"), ("order", "orders"),
