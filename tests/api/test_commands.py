@@ -34,6 +34,7 @@ def test_the_options_are_these():
 
     assert options_of(score) == {
         "--prompt", "--response", "--image", "--video", "--fps", "--mode", "--orders", "--out", "--overflow",
+        "--placeholders", "--media-root", "--ignore-field", "--ignore-unknown", "--allow-host",
         "--engine", "--threads", "--json", "--version",
     }  # fmt: skip
     assert {name: options_of(command) for name, command in export.commands.items()} == {
@@ -126,20 +127,24 @@ def test_a_file_of_requests(tmp_path, bundle, scorer):
         LINE | {"rankings": [1]}, {"responses": ["a"]}, LINE | {"images": [image]}, LINE | {"video": video, "fps": 4},
         LINE | {"mode": "isolated"}, LINE | {"seconds_between_frames": 2},
     ])  # fmt: skip
-    done = run("yoj-score", bundle("merged", "assistant"), requests)
+    done = run("yoj-score", bundle("merged", "assistant"), requests, "--media-root", "/")
     lines = [json.loads(line) for line in done.stdout.splitlines()]
     assert [line["line"] for line in lines] == [1, *range(3, 15)]
-    assert ["scores" in line for line in lines] == [True, True, True] + [False] * 10
-    assert all(line["error"]["message"] for line in lines[3:])
-    assert not any("requests[" in line["error"]["message"] for line in lines[3:])
+    assert [line["line"] for line in lines if "scores" in line] == [1, 3, 4, 13]
+    failed = [line["error"]["message"] for line in lines if "error" in line]
+    assert all(failed)
+    assert not any("requests[" in message for message in failed)
     assert done.returncode == 1
-    assert "3 of 13 requests scored, 10 failed" in done.stderr
+    assert "4 of 13 requests scored, 9 failed" in done.stderr
     assert "line 5" in done.stderr
     assert "of 1 requests with rankings" in done.stderr
     judge = scorer("merged", "assistant")
     assert lines[0]["scores"] == pytest.approx(judge.score(LINE["prompt"], LINE["responses"]).scores, abs=2e-6)
     expected = judge.score(LINE["prompt"], LINE["responses"], video=video, fps=0.5).scores
     assert lines[2]["scores"] == pytest.approx(expected, abs=2e-6)
+    alone = judge.score(LINE["prompt"], LINE["responses"], mode="isolated")
+    assert lines[11]["scores"] == pytest.approx(alone.scores, abs=2e-6)
+    assert (lines[11]["mode"], lines[0]["mode"]) == ("isolated", "joint")
 
 
 def test_requests_from_standard_input(bundle):

@@ -26,7 +26,7 @@ from yoj.calibration.trial import Inputs
 from yoj.export.checkpoint import Checkpoint
 from yoj.export.traced import TracedSession
 from yoj.runtime import Request
-from yoj.runtime.jsonl import read_requests
+from yoj.runtime.lines import read_requests
 from yoj.training.shapes import Recipe as Shapes
 from yoj.training.shapes import write_items
 

@@ -68,27 +68,27 @@ def changed(**fields) -> dict[str, Any]:
 
 LINES = [
     pytest.param(changed(rankings=[1, 2]), "lengths", "2 rankings for 3 responses", id="rankings of another length"),
-    pytest.param(changed(rating=3), "unknown field", "unknown field `rating`", id="unknown field"),
+    pytest.param(changed(rating=3), "unknown field", "The field 'rating' is not read", id="unknown field"),
     pytest.param(changed(image="none.png"), "missing media", "none.png: no such file", id="missing image"),
     pytest.param(changed(image=["good.png", "no.png"]), "missing media", "no.png: no such", id="missing second image"),
     pytest.param(changed(video="clip.mp4"), "missing media", "clip.mp4: no such file", id="missing video"),
-    pytest.param(changed(image=""), "missing media", "'': no such file", id="empty path"),
-    pytest.param(changed(image="data:image/png;base64," + 600 * "A"), "missing media", "data:image", id="data"),
+    pytest.param(changed(image=""), "unreadable media", "image is an empty text", id="empty path"),
+    pytest.param(changed(image="data:image/png;base64," + 600 * "A"), "unreadable media", "images[0]", id="data"),
     pytest.param(changed(rankings=[2, 2, 2]), "all tied", "all 3 responses have rank 2", id="all tied"),
     pytest.param(changed(responses=["red"], rankings=[1]), "all tied", "nothing can be learnt", id="one response"),
     pytest.param(changed(responses=[], rankings=[]), "no responses", "there are no responses", id="no responses"),
     pytest.param({"prompt": "Which?", "responses": ["a", "b"]}, "no rankings", "no rankings", id="no rankings"),
     pytest.param(changed(responses="red"), "not a sample", "`array`", id="a response that is no list"),
     pytest.param(changed(grades=["good"]), "lengths", "1 grades for 3 responses", id="grades of another length"),
-    pytest.param({"responses": ["a", "b"], "rankings": [1, 2]}, "not a sample", "`prompt`", id="no prompt"),
-    pytest.param("{not json", "not a sample", "malformed", id="no JSON"),
+    pytest.param({"responses": ["a", "b"], "rankings": [1, 2]}, "not a sample", "has no prompt", id="no prompt"),
+    pytest.param("{not json", "not a sample", "is not JSON", id="no JSON"),
     pytest.param(changed(seconds_between_frames=0), "not a sample", "seconds_between_frames is 0", id="no time"),
     pytest.param(changed(prompt="Which? " * 300), "too long", "max_length of the recipe is 200", id="too long"),
     pytest.param(changed(image="short.png"), "unreadable media", "images[0]", id="truncated image"),
     pytest.param(changed(image="text.png"), "unreadable media", "images[0]", id="no image"),
     pytest.param(changed(image=["good.png"] * 12), "too many visual tokens", "48 visual tokens", id="visual tokens"),
     pytest.param(changed(prompt="\ud800"), "not a sample", "", id="half a character"),
-    pytest.param(changed(seconds_between_frames=2), "cannot be packed", "fps is given without", id="time of no video"),
+    pytest.param(changed(seconds_between_frames=2), "not a sample", "is given without a video", id="time of no video"),
 ]  # fmt: skip
 
 
@@ -119,7 +119,7 @@ def test_what_is_good_is_not_reported(data):
         GOOD,
         changed(rankings=[1, 1, 2], image="good.png", kind="which", grades=["a", "b", "c"], scene=3),
         "",
-        changed(rankings=[0.5, 7, 7], image=["good.png", "frame.png"]),
+        changed(rankings=[1, 2.5, 2.5], image=["good.png", "frame.png"]),
         changed(video=["good.png", "good.png"], seconds_between_frames=1),
         changed(image=None, language={"prompt": "What?", "target": "red"}),
     ]
@@ -198,7 +198,7 @@ def test_too_few_samples_for_a_step(data):
 def test_an_array_is_not_json_lines(data):
     file = data.write([GOOD])
     file.write_text(json.dumps([GOOD, GOOD], indent=1), "utf-8")
-    with pytest.raises(DataError, match=r"train\.jsonl holds one JSON array\. Give JSON lines"):
+    with pytest.raises(DataError, match=r"train\.jsonl holds one JSON array\. Convert it to JSON lines: jq"):
         read_samples(file)
 
 

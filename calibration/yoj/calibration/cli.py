@@ -12,6 +12,7 @@ import click
 
 from yoj.export.options import checkpoint_options, prepare_libraries
 from yoj.runtime.cli import readable_errors
+from yoj.runtime.options import Given, reading_options
 from yoj.runtime.version import __version__
 
 from .cli_gate import gate
@@ -73,6 +74,7 @@ def main() -> None:
     help="Samples to choose, so that each N, kind of medium and length is among them; usual are 128 to 512.",
 )
 @click.option("--seed", default=0, show_default=True, help="Of the choice.")
+@reading_options
 @click.option("--out", required=True, type=click.Path(file_okay=False, path_type=Path), help="Folder of the result.")
 def statistics(
     checkpoints: tuple[Path, ...],
@@ -85,6 +87,7 @@ def statistics(
     held_out: tuple[Path, ...],
     count: int,
     seed: int,
+    given: Given,
     out: Path,
 ) -> None:
     """Run CHECKPOINTS on samples and keep, of each linear layer's input, the largest magnitude of every channel and a
@@ -106,7 +109,7 @@ def statistics(
         checkpoint = Checkpoint.open(checkpoints, base, Training(hidden_state, video_expansion, mode))
         model = Model.open(checkpoint, layout)
         _stage(begin, "choose samples")
-        chosen = _choose(model, samples, held_out, count, seed)
+        chosen = _choose(model, samples, held_out, count, seed, given)
         _stage(begin, "hash checkpoint, run samples")
         with _bar(len(chosen.samples), "samples") as bar:
             found = collect(model, chosen.samples, out, bar.update)
@@ -138,7 +141,7 @@ main.add_command(gate)
 main.add_command(probabilities)
 
 
-def _choose(model: Any, file: Path, held_out: tuple[Path, ...], count: int, seed: int) -> Any:
+def _choose(model: Any, file: Path, held_out: tuple[Path, ...], count: int, seed: int, given: Given) -> Any:
     """The samples, with what there is to say about them."""
     from .samples import advice, choose
 
@@ -148,7 +151,7 @@ def _choose(model: Any, file: Path, held_out: tuple[Path, ...], count: int, seed
             bar.update(1)
             return model.preparer.prepare(request).tokens
 
-        chosen = choose(file, held_out, count, seed, measure)
+        chosen = choose(file, held_out, count, seed, measure, given)
     media: dict[str, int] = {}
     for sample in chosen.samples:
         media[sample.stratum[1]] = media.get(sample.stratum[1], 0) + 1

@@ -9,6 +9,7 @@ import click
 
 from yoj.runtime.cli import readable_errors
 from yoj.runtime.engines import OPENERS
+from yoj.runtime.options import Given, reading_options
 
 from .cli_plan import Share
 
@@ -25,9 +26,17 @@ if TYPE_CHECKING:
     "--max-loss", type=Share(), default="1%", show_default=True, help="Of accuracy, where there are rankings."
 )
 @click.option("--engine", type=click.Choice(list(OPENERS)), help="Of both.  [default: the bundle's first]")
+@reading_options
 @click.option("--force", is_flag=True, help="Put the result into BUNDLE even where it does not pass.")
 def gate(
-    bundle: Path, against: Path, held_out: Path, max_flips: float, max_loss: float, engine: str | None, force: bool
+    bundle: Path,
+    against: Path,
+    held_out: Path,
+    max_flips: float,
+    max_loss: float,
+    engine: str | None,
+    given: Given,
+    force: bool,
 ) -> None:
     """Measure what BUNDLE, quantised, loses and gains AGAINST one of the same model in float, on HELD_OUT requests.
 
@@ -35,12 +44,13 @@ def gate(
     command fails and leaves it as it is.
     """
     with readable_errors():
-        from .gate import Limits, measure, stamp
+        from .gate import Limits, Pair, measure, stamp
 
         def note(text: str) -> None:
             click.echo(text, err=True)
 
-        found = measure(bundle, against, held_out, Limits(max_flips, max_loss), engine, note)
+        pair, reading = Pair(bundle, against, engine), given.reading(held_out.parent)
+        found = measure(pair, held_out, reading, Limits(max_flips, max_loss), note)
         click.echo(described(found))
         if not found.passed and not force:
             reasons = "; ".join(found.reasons)

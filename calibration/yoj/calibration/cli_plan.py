@@ -11,6 +11,7 @@ import click
 
 from yoj.export.options import checkpoint_options, prepare_libraries
 from yoj.runtime.cli import readable_errors
+from yoj.runtime.options import Given, reading_options
 
 SCHEMES = ["int8", "int8_static", "fp8", "int8_weights", "int4_weights"]
 
@@ -64,6 +65,7 @@ class Share(click.ParamType):
 )
 @click.option("--no-smoothing", is_flag=True, help="Leave the inputs of the matrices as they are.")
 @click.option("--embeddings", is_flag=True, help="Also store the embedding table in 8 bits, a scale for each row.")
+@reading_options
 @click.option("--out", required=True, type=click.Path(file_okay=False, path_type=Path), help="Folder of the plan.")
 def plan(
     checkpoints: tuple[Path, ...],
@@ -78,6 +80,7 @@ def plan(
     max_flips: float,
     no_smoothing: bool,
     embeddings: bool,
+    given: Given,
     out: Path,
 ) -> None:
     """Choose which matrices of CHECKPOINTS go into 8 or 4 bits, by what their rankings lose.
@@ -92,7 +95,7 @@ def plan(
             raise click.ClickException("matplotlib is not installed. Run: pip install 'yoj[calibrate]'")
         from yoj.export.checkpoint import Checkpoint, Training
         from yoj.export.quantisation import write_plan
-        from yoj.runtime.jsonl import read_requests
+        from yoj.runtime.lines import read_requests
 
         from .chart import CHART, draw, table
         from .collect import Model
@@ -102,10 +105,11 @@ def plan(
 
         begin = time.perf_counter()
         known = load(statistics)
-        given = require_unseen(requests, read_requests(requests), known.about.samples)
+        read = read_requests(requests, reading=given.reading(requests.parent))
+        unseen = require_unseen(requests, read, known.about.samples)
         model = Model.open(Checkpoint.open(checkpoints, base, Training(hidden_state, video_expansion, mode)), layout)
         wanted = Wanted(scheme, max_flips, not no_smoothing, embeddings)
-        found = search(model, known, given, wanted, lambda text: _say(begin, text))
+        found = search(model, known, unseen, wanted, lambda text: _say(begin, text))
         write_plan(found.plan, out)
         (out / CHART).write_bytes(draw(found))
     click.echo(f"\n{table(found)}")

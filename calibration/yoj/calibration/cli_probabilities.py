@@ -11,6 +11,7 @@ import click
 from yoj.runtime.cli import readable_errors
 from yoj.runtime.engines import OPENERS
 from yoj.runtime.manifest import Quality
+from yoj.runtime.options import Given, reading_options
 
 from .by_n import Temperatures
 from .probabilities import DIAGRAM, REPORT, Order, calibrate, notes
@@ -29,7 +30,8 @@ from .probabilities import DIAGRAM, REPORT, Order, calibrate, notes
     type=click.Choice(["joint", "isolated"]),
     help="How the responses are read; probabilities are calibrated for this mode only.  [default: as trained]",
 )
-def probabilities(bundle: Path, rankings: Path, engine: str | None, mode: Any) -> None:
+@reading_options
+def probabilities(bundle: Path, rankings: Path, engine: str | None, mode: Any, given: Given) -> None:
     """Fit the temperatures of the probabilities of BUNDLE on RANKINGS, and put them into it.
 
     RANKINGS has a request in each line, as yoj-score reads them, with rankings (1 = best) and none of them seen in
@@ -46,7 +48,7 @@ def probabilities(bundle: Path, rankings: Path, engine: str | None, mode: Any) -
             bar.total = total
             bar.update(done - bar.n)
 
-        outcome = calibrate(Order(bundle, rankings, engine, mode), advance)
+        outcome = calibrate(Order(bundle, rankings, engine, mode, given.reading(rankings.parent)), advance)
     click.echo(table(outcome.temperatures))
     for note in notes(outcome.temperatures):
         click.echo(note)

@@ -20,10 +20,11 @@ from yoj.export.quantised import STORED
 from yoj.runtime import Request, Scorer
 from yoj.runtime import manifest as m
 from yoj.runtime.bundle import sha256
-from yoj.runtime.jsonl import Line, read_lines, read_requests
+from yoj.runtime.codec import Reading
+from yoj.runtime.lines import read_entries
 
+from .content import content_hash
 from .errors import CalibrationError
-from .samples import content_hash
 from .trial import Damage, damage
 
 REPORT = "calibration/gate-{engine}.json"
@@ -68,16 +69,26 @@ class Limits:
     faster: bool = True
 
 
-def measure(
-    bundle: Path, against: Path, file: Path, limits: Limits, engine: str | None, note: Callable[[str], None]
-) -> Gate:
-    """Score the requests with both bundles, and time them.
+@dataclass(frozen=True)
+class Pair:
+    """What is compared."""
+
+    bundle: Path
+    """The quantised one."""
+    against: Path
+    engine: str | None
+    """Of both; None for the first of the bundle."""
+
+
+def measure(pair: Pair, file: Path, reading: Reading, limits: Limits, note: Callable[[str], None]) -> Gate:
+    """Score the requests of a file with both bundles, and time them.
 
     Raises:
         CalibrationError: the bundles are not of one model, or there are too few requests.
         YojError: a bundle, an engine or a request is not usable.
     """
-    lines = read_requests_with_rankings(file)
+    bundle, against, engine = pair.bundle, pair.against, pair.engine
+    lines = read_requests_with_rankings(file, reading)
     requests = [request for request, _ in lines]
     if len(requests) < FEWEST:
         raise CalibrationError(f"{file} has {len(requests)} requests; give {FEWEST} at least, better 1,000 and more.")
@@ -126,31 +137,24 @@ def stamp(bundle: Path, gate: Gate, note: Callable[[str], None]) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def read_requests_with_rankings(file: Path) -> list[tuple[Request, tuple[float, ...] | None]]:
+def read_requests_with_rankings(file: Path, reading: Reading) -> list[tuple[Request, Sequence[float] | None]]:
     """The requests of a file in its order, each with its rankings where the line has some.
 
     Raises:
         RequestError: a line is not a request.
     """
-    requests = read_requests(file)
-    rankings = {
-        line.number: msgspec.json.decode(line.text, type=Line).rankings for line in read_lines(file.read_bytes())
-    }
-    return [(request, _tuple(rankings[number])) for number, request in requests.items()]
+    entries = read_entries(file, reading)
+    return [(entry.request, entry.rankings) for entry in entries if isinstance(entry.request, Request)]
 
 
 def accuracy(
-    scores: Sequence[NDArray[np.float32]], lines: Sequence[tuple[Request, tuple[float, ...] | None]]
+    scores: Sequence[NDArray[np.float32]], lines: Sequence[tuple[Request, Sequence[float] | None]]
 ) -> float | None:
     """Share of the ranked requests whose best response is one of the best-ranked."""
     hits = [
         rankings[int(of.argmax())] == min(rankings) for of, (_, rankings) in zip(scores, lines, strict=True) if rankings
     ]
     return float(np.mean(hits)) if hits else None
-
-
-def _tuple(rankings: list[float] | None) -> tuple[float, ...] | None:
-    return None if rankings is None else tuple(rankings)
 
 
 def _check_same_model(one: Scorer, other: Scorer, bundle: Path, against: Path) -> None:

@@ -17,7 +17,8 @@ from yoj.export.files import folder_beside
 from yoj.export.install import check_rewritable, install
 from yoj.runtime import Request, Scorer
 from yoj.runtime import manifest as m
-from yoj.runtime.jsonl import Line, Settings, parse_line, read_lines
+from yoj.runtime.codec import Reading
+from yoj.runtime.lines import read_entries
 
 from .by_n import Row, Temperatures, fit_by_n
 from .errors import CalibrationError
@@ -51,6 +52,8 @@ class Order:
     engine: str | None = None
     mode: m.Mode | None = None
     """How the responses are read; None for what the model was trained for."""
+    reading: Reading | None = None
+    """Of the rankings; None for media in their folder."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +82,7 @@ def calibrate(order: Order, advance: Callable[[int, int], None]) -> Outcome:
         check_rewritable(order.bundle)
         before, engine = scorer.manifest, scorer.engine
         mode = order.mode or before.trained_mode
-        lines = read_rankings(text, order.rankings, mode)
+        lines = read_rankings(order.rankings, mode, order.reading)
         scores = _score(scorer, lines, mode, order.rankings, advance)
     samples = samples_of(scores, [line.rankings for line in lines])
     found = fit_by_n(samples)
@@ -106,31 +109,34 @@ def _probabilities(found: Temperatures, fitted: m.ProbabilityFit) -> m.Probabili
     )
 
 
-def read_rankings(text: bytes, file: Path, mode: m.Mode) -> list[Ranked]:
+def read_rankings(file: Path, mode: m.Mode, reading: Reading | None = None) -> list[Ranked]:
     """The requests of a file of rankings, in the order of their hashes, which has nothing to do with their content.
 
     Args:
-        text: of the file.
-        file: its place, where media are looked for.
+        file: JSON lines.
         mode: in which the responses will be read.
+        reading: of the lines; None for media in the folder of the file.
 
     Raises:
-        CalibrationError: a line that is no request, has no rankings or one response; or too few lines.
+        RequestError: a line that is no request.
+        CalibrationError: a line that has no rankings or one response, or says to be read otherwise; or too few lines.
     """
     found: list[Ranked] = []
-    for line in read_lines(text):
-        request = parse_line(line, Settings(file.parent, mode))
-        where = f"{file} line {line.number}"
-        if not isinstance(request, Request):
-            raise CalibrationError(f"{where}: {request}")
-        rankings = msgspec.json.decode(line.text, type=Line).rankings
+    for entry in read_entries(file, reading):
+        where, request, rankings = f"{file}, line {entry.number}", entry.request, entry.rankings
+        assert isinstance(request, Request)
         if rankings is None:
             raise CalibrationError(f"{where} has no rankings. Give one for each response, 1 = best, or leave it out.")
+        if request.mode not in (None, mode) or request.orders not in (None, 1):
+            raise CalibrationError(
+                f"{where} has mode {request.mode or mode} and orders {request.orders or 1}; probabilities are "
+                f"calibrated for {mode} mode and one order. Leave the fields out."
+            )
         if len(rankings) < 2:
             raise CalibrationError(
                 f"{where} has {len(rankings)} responses, which says nothing of probabilities. Leave it out."
             )
-        found.append(Ranked(line.number, line.digest, request, rankings))
+        found.append(Ranked(entry.number, entry.digest, request, rankings))
     if len(found) < MIN_SAMPLES:
         raise CalibrationError(
             f"{file} has {len(found)} requests, at least {MIN_SAMPLES} are needed: a temperature fitted on fewer may "
@@ -148,7 +154,7 @@ def _score(
         judgements = scorer.score_batch([line.request for line in chunk], mode=mode, on_error="return")
         for line, judgement in zip(chunk, judgements, strict=True):
             if isinstance(judgement, Exception):
-                raise CalibrationError(f"{file} line {line.number}: {judgement}") from judgement
+                raise CalibrationError(f"{file}, line {line.number}: {judgement}") from judgement
             scores.append(judgement.scores)
         advance(len(scores), len(lines))
     return scores

@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 import random
-from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
-
-import numpy as np
-from PIL import Image
 
 from yoj.runtime.errors import YojError
-from yoj.runtime.images import ImageInput
-from yoj.runtime.jsonl import read_requests
+from yoj.runtime.lines import read_requests
+from yoj.runtime.options import Given
 from yoj.runtime.request import Request
-from yoj.runtime.video import VideoInput, frame_files
 
+from .content import Medium, characters, content_hash, medium_of, said, text_hash
 from .errors import SampleError
-
-Medium: TypeAlias = Literal["none", "image", "images", "video"]
 
 COUNT = 256
 """Samples where nothing else is said."""
@@ -63,34 +56,14 @@ class Selection:
     """Lines that were passed over because an earlier line is the same request."""
 
 
-def medium_of(request: Request) -> Medium:
-    """What a request shows; a video beside images counts as video."""
-    if request.video is not None:
-        return "video"
-    return ("none", "image", "images")[min(len(request.images), 2)]
-
-
-def text_hash(request: Request) -> str:
-    """SHA-256 of prompt and responses, in hexadecimal; the order of the responses does not count."""
-    return _digest([request.prompt.encode(), *sorted(response.encode() for response in request.responses)])
-
-
-def content_hash(request: Request) -> str:
-    """SHA-256 of prompt, responses and the bytes of images and video, in hexadecimal.
-
-    Equal for the same request under other file names, with other rankings, or with its responses in another order. A
-    folder of frames and the list of the same frames are equal.
-
-    Raises:
-        OSError: a file that cannot be read.
-        MediaError: a folder without frames.
-    """
-    images = [_digest(_medium_bytes(image)).encode() for image in request.images]
-    video = [_digest(_medium_bytes(frame)).encode() for frame in _frames(request.video)]
-    return _digest([text_hash(request).encode(), _digest(images).encode(), _digest(video).encode()])
-
-
-def choose(file: Path, held_out: Sequence[Path], count: int, seed: int, measure: Callable[[Request], int]) -> Selection:
+def choose(
+    file: Path,
+    held_out: Sequence[Path],
+    count: int,
+    seed: int,
+    measure: Callable[[Request], int],
+    given: Given | None = None,
+) -> Selection:
     """Choose calibration requests from a file.
 
     Args:
@@ -99,19 +72,21 @@ def choose(file: Path, held_out: Sequence[Path], count: int, seed: int, measure:
         count: how many to choose; all where the file has no more.
         seed: of the draw. The same file, count and seed give the same samples on every machine.
         measure: request -> L of its pack.
+        given: where media are looked for and which fields are passed over; None for media in the folder of each file.
 
     Raises:
         RequestError: a line that is not a request.
         SampleError: a file without requests, requests that are held out too, or that cannot be packed.
     """
-    requests = read_requests(file)
+    given = given or Given()
+    requests, *others = (read_requests(one, reading=given.reading(one.parent)) for one in (file, *held_out))
     if not requests:
         raise SampleError(f"{file} holds no requests. Give a file with one JSON object a line, as yoj-score reads it.")
-    require_disjoint(file, requests, {other: read_requests(other) for other in held_out})
+    require_disjoint(file, requests, dict(zip(held_out, others, strict=True)))
     distinct = _distinct(file, requests)
     draw = random.Random(seed)
     # Characters stand in for tokens here: packing a whole training set takes hours.
-    cells = {line: _stratum(request, _characters(request)) for line, request in distinct.items()}
+    cells = {line: _stratum(request, characters(request)) for line, request in distinct.items()}
     pool = stratified(cells, POOL * count, draw)
     samples = _measured(file, {line: distinct[line] for line in pool}, measure)
     chosen = stratified({line: sample.stratum for line, sample in samples.items()}, count, draw)
@@ -165,13 +140,13 @@ def require_disjoint(
     texts: dict[str, list[tuple[Path, int, Request]]] = {}
     for other, theirs in held_out.items():
         for line, request in theirs.items():
-            texts.setdefault(text_hash(request), []).append((other, line, request))
+            texts.setdefault(_hash_of(other, line, request, text_hash), []).append((other, line, request))
     found: list[str] = []
     for line, request in requests.items():
         # Media are read only where the texts are equal: those of a whole training set would take long.
-        for other, their_line, theirs in texts.get(text_hash(request), ()):
+        for other, their_line, theirs in texts.get(_hash_of(file, line, request, text_hash), ()):
             if _hash_of(file, line, request) == _hash_of(other, their_line, theirs):
-                found.append(f"line {line} is line {their_line} of {other} ({_shorten(request.prompt)!r})")
+                found.append(f"line {line} is line {their_line} of {other} ({_shorten(said(request))!r})")
                 break
     if found:
         raise SampleError(
@@ -224,15 +199,11 @@ def _stratum(request: Request, length: int) -> tuple[int, Medium, int]:
     return len(request.responses), medium_of(request), length.bit_length() - 1
 
 
-def _characters(request: Request) -> int:
-    return len(request.prompt) + sum(map(len, request.responses))
-
-
 def _distinct(file: Path, requests: Mapping[int, Request]) -> dict[int, Request]:
     """The first of each group of equal requests."""
     same_text: dict[str, list[int]] = {}
     for line, request in requests.items():
-        same_text.setdefault(text_hash(request), []).append(line)
+        same_text.setdefault(_hash_of(file, line, request, text_hash), []).append(line)
     kept: list[int] = []
     for lines in same_text.values():
         first: dict[str, int] = {}
@@ -258,9 +229,9 @@ def _measured(file: Path, requests: Mapping[int, Request], measure: Callable[[Re
     return samples
 
 
-def _hash_of(file: Path, line: int, request: Request) -> str:
+def _hash_of(file: Path, line: int, request: Request, how: Callable[[Request], str] = content_hash) -> str:
     try:
-        return content_hash(request)
+        return how(request)
     except (YojError, OSError) as error:
         raise SampleError(f"{file}, line {line}: {error}. Correct the line or take it out.") from error
 
@@ -271,31 +242,3 @@ def _listed(texts: Sequence[str]) -> str:
 
 def _shorten(text: str) -> str:
     return text if len(text) <= 40 else f"{text[:37]}..."
-
-
-def _frames(video: VideoInput | None) -> list[Any]:
-    if video is None:
-        return []
-    if isinstance(video, (list, tuple, np.ndarray)):
-        return list(video)
-    path = Path(str(video))
-    return list(frame_files(path)) if path.is_dir() else [path]
-
-
-def _medium_bytes(medium: ImageInput) -> list[bytes]:
-    """The bytes of a file, or shape and pixels of what is no file."""
-    if isinstance(medium, bytes):
-        return [medium]
-    if isinstance(medium, (np.ndarray, Image.Image)):
-        pixels = np.asarray(medium)
-        return [repr(pixels.shape).encode(), pixels.tobytes()]
-    return [Path(medium).read_bytes()]
-
-
-def _digest(parts: Iterable[bytes]) -> str:
-    """Of parts in their order; each is preceded by its length, so that no two sequences run together."""
-    digest = hashlib.sha256()
-    for part in parts:
-        digest.update(len(part).to_bytes(8, "little"))
-        digest.update(part)
-    return digest.hexdigest()

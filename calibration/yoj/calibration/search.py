@@ -15,8 +15,8 @@ from yoj.export.traced import scorer_role
 from yoj.runtime.request import Request
 
 from .collect import Model
+from .content import content_hash
 from .errors import CalibrationError
-from .samples import content_hash
 from .smoothing import factors
 from .statistics import Statistics, differences
 from .trial import Damage, Inputs, Trial, damage

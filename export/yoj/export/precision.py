@@ -13,9 +13,10 @@ from torch import nn
 from yoj.runtime.batch import Prepared
 from yoj.runtime.errors import YojError
 from yoj.runtime.families import Family
-from yoj.runtime.jsonl import read_requests
+from yoj.runtime.lines import read_requests
 from yoj.runtime.prepare import Preparer
 from yoj.runtime.request import Request
+from yoj.runtime.script import script_of
 
 from .checkpoint import Checkpoint
 from .errors import CheckpointError
@@ -87,7 +88,7 @@ def read_samples(file: Path) -> dict[int, Request]:
     requests = read_requests(file, READ)
     if not requests:
         raise CheckpointError(f"{file} is empty: give requests in JSON lines, as yoj-score reads them.")
-    if not any(request.images or request.video for request in requests.values()):
+    if not any(script_of(request).media for request in requests.values()):
         raise CheckpointError(f"{file}: none of the first {READ} requests has an image or a video. Give one that has.")
     return requests
 

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Generator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import BinaryIO
@@ -17,10 +18,12 @@ import click
 
 from .engines import OPENERS
 from .errors import RequestError, YojError
-from .jsonl import Done, Settings, Summary, finished, read_lines, read_results, score_lines
+from .jsonl import Done, Settings, Summary, finished, read_results, score_lines
+from .lines import read_lines
 from .manifest import Mode
+from .options import Given, reading_options
 from .orders import Orders
-from .request import Overflow
+from .request import Overflow, Placeholders, Request
 from .scorer import Scorer
 from .version import __version__
 
@@ -42,16 +45,25 @@ Examples:
 A line of requests.jsonl:
   {"prompt": "What is shown?", "image": "photo.jpg",
    "responses": ["A cat.", "A red bus."], "rankings": [2, 1]}
-image (one path or a list, relative to the file), video (a file or a folder of
-frames, with seconds_between_frames) and rankings (1 = best) may be left out.
+prompt is a text, a list of parts, or a conversation, [{"role", "content"}, ...],
+also called messages; a response is a text or a list of parts. A part is a text,
+{"type": "image", "image": X} or {"type": "video", "video": X}, or as servers
+take it, {"type": "image_url", "image_url": {"url": X}}.
+May be left out: image (X or a list), video (X, a folder of frames or a list of
+frames, with seconds_between_frames or timestamps), rankings (1 = best), mode,
+orders, overflow, duplicates and placeholders of this request, id and metadata
+(passed through to the result). X is a path in the folder of the file or below
+it, a data URL, base64, {"bytes": base64}, or an http URL of an allowed host.
+Fields of other names are errors. Files may be compressed with gzip.
 
 \b
-A line of scores.jsonl has line, request, run and either scores, probabilities,
-ranks, best, margin, entropy, spread (null but for a Gaussian head, whose sigma
-it is, uncalibrated), temperature, calibrated and uncalibrated (why the
-probabilities are not), or error. Failed lines are tried again when the command
-is repeated with the same --out. Exit status: 0 when every request was scored,
-1 when some failed, 2 when the command itself was wrong.
+A line of scores.jsonl has line, request, run, id and metadata where given, and
+either scores, probabilities, ranks, best, margin, entropy, spread (null but for
+a Gaussian head, whose sigma it is, uncalibrated), temperature, calibrated and
+uncalibrated (why the probabilities are not), notices (what was read otherwise
+than it may have been meant), or error. Failed lines are tried again when the
+command is repeated with the same --out. Exit status: 0 when every request was
+scored, 1 when some failed, 2 when the command itself was wrong.
 """
 
 
@@ -114,6 +126,22 @@ def _orders(ctx: click.Context, parameter: click.Parameter, value: str) -> Order
     help="A pack over the length limit: refuse it, or cut the longest responses and say so.",
 )
 @click.option(
+    "--placeholders",
+    type=click.Choice(["error", "media", "text"]),
+    default="error",
+    show_default=True,
+    help="<image>, <video> and their kin in a prompt: refuse them; take them for the places of the media, whose number "
+    "must fit; or read them as text.",
+)
+@reading_options
+@click.option(
+    "--allow-host",
+    "hosts",
+    multiple=True,
+    metavar="HOST",
+    help="Fetch media of REQUESTS from this host; may be repeated.  [default: none]",
+)
+@click.option(
     "--engine",
     type=click.Choice(list(OPENERS)),
     help="What executes the graphs; all but onnxruntime need a GPU.  [default: the first of the bundle, onnxruntime]",
@@ -137,6 +165,9 @@ def main(
     orders: Orders,
     out: Path | None,
     overflow: Overflow,
+    placeholders: Placeholders,
+    given: Given,
+    hosts: tuple[str, ...],
     engine: str | None,
     threads: int | None,
     as_json: bool,
@@ -149,26 +180,30 @@ def main(
         raise click.UsageError("Give a file of requests, or --prompt and --response with their media, not both.")
     if requests is None and (prompt is None or not responses):
         raise click.UsageError("Give --prompt and at least one --response, or a file of requests.")
-    if requests is None and out is not None:
-        raise click.UsageError("--out is for a file of requests.")
+    if requests is None and (out is not None or hosts or given != Given()):
+        raise click.UsageError("--out, --media-root, --allow-host and --ignore-... are for a file of requests.")
     with readable_errors():
         if requests is not None:
-            settings = Settings(Path() if str(requests) == "-" else requests.parent, mode, orders, overflow)
+            folder = Path() if str(requests) == "-" else requests.parent
+            reading = replace(given, hosts=frozenset(hosts)).reading(folder, overflow, placeholders)
+            settings = Settings(reading, mode, orders)
             _score_file(lambda: Scorer.load(bundle, engine=engine, threads=threads), requests, out, settings)
             return
         scorer = Scorer.load(bundle, engine=engine, threads=threads)
-        judgement = scorer.score(
-            prompt or "", responses, images=images, video=video, fps=fps, overflow=overflow, mode=mode, orders=orders
-        )
+        request = Request(prompt or "", responses, images, video, fps, overflow=overflow, placeholders=placeholders)
+        judgement = scorer.score_batch([request], mode=mode, orders=orders)[0]
     if as_json:
         click.echo(json.dumps(judgement.to_dict()))
         return
-    phases = ", ".join(f"{name} {value:.1f} ms" for name, value in judgement.timings_ms.items() if name != "batch")
+    phases = ", ".join(f"{name} {value:.1f} ms" for name, value in judgement.timings_ms.items())
     click.echo(f"{judgement.table(responses)}\n{phases}")
 
 
 def _score_file(load: Callable[[], Scorer], requests: Path, out: Path | None, settings: Settings) -> None:
-    lines = read_lines(sys.stdin.buffer.read() if str(requests) == "-" else requests.read_bytes())
+    with ExitStack() as stack:
+        standard = str(requests) == "-"
+        source = sys.stdin.buffer if standard else stack.enter_context(requests.open("rb"))
+        lines = read_lines(source, "standard input" if standard else str(requests))
     with _results(requests, out) as (stream, done):
         scorer = load()
         begin = time.perf_counter()
@@ -244,5 +279,10 @@ def _report(summary: Summary, total: int, seconds: float) -> None:
     if summary.ranked:
         share = summary.right / summary.ranked
         click.echo(f"best response right in {share:.1%} of {summary.ranked} requests with rankings", err=True)
+    if summary.noticed:
+        click.echo(f"{summary.noticed} requests with notices; the first: {summary.first_notice}", err=True)
+    if summary.ignored:
+        fields = ", ".join(f"{name!r} in {count} lines" for name, count in summary.ignored.most_common())
+        click.echo(f"fields that were passed over: {fields}", err=True)
     if summary.failed:
         click.echo(f"first error: {summary.first_error}", err=True)

@@ -27,7 +27,18 @@ from .recipe import Recipe, trained_mode
 
 ADAPTER, HEAD, MODEL = "adapter_model.safetensors", "value_head.safetensors", "model.safetensors"
 RECIPE = "recipe.json"
-NOT_LEARNT = ("base", "out", "workers", "evaluate_every", "save_every", "keep", "log_every", "log")
+NOT_LEARNT = (
+    "base",
+    "out",
+    "media_root",
+    "ignore_fields",
+    "workers",
+    "evaluate_every",
+    "save_every",
+    "keep",
+    "log_every",
+    "log",
+)
 """Settings that the weights do not depend on; a base is checked by its tensors."""
 STATE = "training_state.json"
 COPIED = ("config.json", "generation_config.json", "tokenizer_config.json", "chat_template.jinja",

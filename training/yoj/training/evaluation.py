@@ -16,7 +16,7 @@ from . import objectives
 from .batch import collate
 from .feed import Feed
 from .preparer import BudgetedPreparer
-from .samples import Numbered
+from .samples import Numbered, texts_alone
 
 BATCH_TOKENS = 8192
 
@@ -93,7 +93,7 @@ def evaluate_language(judge: nn.Module, feed: Feed, samples: Sequence[Numbered])
 def _prepare(numbered: Numbered, preparer: BudgetedPreparer, reading: Reading) -> Prepared:
     request = numbered.request()
     if not reading.media:
-        request = request.__class__(request.prompt, request.responses)
+        request = texts_alone(request)
     return preparer.prepare(request, reading.mode, reading.orders)
 
 

@@ -130,6 +130,11 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Checkpoints; older ones are removed."""
     log_every: int = 10
     log: Literal["stdout", "tensorboard"] = "stdout"
+    media_root: str | None = None
+    """Folder that media of the samples may come from; by default that of their file. Relative paths begin at the folder
+    of the file where that lies in it, else here."""
+    ignore_fields: tuple[str, ...] = ()
+    """Fields of the samples that are passed over."""
 
 
 def read_recipe(file: Path, changes: Sequence[str] = ()) -> Recipe:
@@ -150,7 +155,7 @@ def read_recipe(file: Path, changes: Sequence[str] = ()) -> Recipe:
         raise RecipeError(f"{file} holds no settings. See the presets of yoj-train for a whole recipe.")
     for change in changes:
         _change(settings, change)
-    for name in ("base", "data", "out", "held_out"):
+    for name in ("base", "data", "out", "held_out", "media_root"):
         if isinstance(settings.get(name), str):
             settings[name] = str(file.parent / settings[name])
     try:

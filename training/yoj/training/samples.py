@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-import codecs
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
-from yoj.runtime.errors import LengthError, MediaError, YojError
-from yoj.runtime.jsonl import Line, line_request
+from yoj.runtime.codec import Line, Reading, to_line, to_request
+from yoj.runtime.errors import LengthError, MediaError, RequestError, YojError
+from yoj.runtime.fields import Ignore
+from yoj.runtime.lines import read_lines
 from yoj.runtime.manifest import Mode
-from yoj.runtime.request import Request
+from yoj.runtime.request import Message, Request
+from yoj.runtime.script import Script, script_of
+from yoj.runtime.sources import policy_of_files
+from yoj.runtime.strict_json import parse_object
 
 from .errors import DataError, VisionBudgetError
 from .preparer import BudgetedPreparer
@@ -21,6 +26,10 @@ from .recipe import Recipe
 
 SHOWN = 10
 """Problems that an error names; the others are counted."""
+OF_SCORING = ("mode", "orders", "overflow", "duplicates")
+"""Fields that say how a judge reads a request."""
+KINDS = {"is not read": "unknown field", " rankings for ": "lengths", "no ranks": "no ranks"}
+"""What an error of the reader says -> a word or two, to count by."""
 
 
 class Language(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -30,8 +39,8 @@ class Language(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     target: str
 
 
-class Sample(Line, frozen=True, forbid_unknown_fields=True):
-    """One line as ``yoj-score`` reads it, with what only training uses, and no field of another name.
+class Sample(Line, frozen=True):
+    """One line as ``yoj-score`` reads it, with what only training uses.
 
     Objective ``language`` alone does without rankings.
     """
@@ -51,26 +60,41 @@ class Numbered:
 
     line: int
     sample: Sample
-    folder: Path
-    """Of its file; media are relative to it."""
+    reading: Reading
+    """Of its file."""
 
     def lessons(self) -> list[Request]:
-        """What the language path may learn of it, one at a time: the text meant for it, or else the best responses."""
+        """What the language path may learn of it, one at a time: the text meant for it, or else the best responses.
+
+        Raises:
+            DataError: it has media where only texts can be learnt.
+        """
         sample = self.sample
+        if sample.language is not None and not isinstance(sample.prompt, str):
+            raise DataError(
+                "language has a prompt of its own, so that media must stand in image or video, not in prompt"
+            )
+        if sample.language is None and any(not isinstance(response, str) for response in sample.responses):
+            raise DataError("the language path learns texts; give responses as texts, or language with a target")
         if sample.language is not None:
             return [self.request([sample.language.target], sample.language.prompt)]
         ranks = sample.rankings or [0.0] * len(sample.responses)
         best = min(ranks)
         return [self.request([text]) for text, rank in zip(sample.responses, ranks, strict=True) if rank == best]
 
-    def request(self, responses: Sequence[str] | None = None, prompt: str | None = None) -> Request:
-        """What the runtime packs, with other texts where they are given."""
-        whole = line_request(self.sample, self.folder)
-        return replace(
-            whole,
-            prompt=whole.prompt if prompt is None else prompt,
-            responses=whole.responses if responses is None else list(responses),
-        )
+    def request(self, responses: Sequence[Any] | None = None, prompt: str | None = None) -> Request:
+        """What the runtime packs, with other responses, as the line has them, or another prompt where they are given.
+
+        Equal responses stay apart, since each has a rank.
+
+        Raises:
+            RequestError: media that may not be read.
+        """
+        sample = self.sample
+        asked = sample.prompt if prompt is None else prompt
+        responses = sample.responses if responses is None else list(responses)
+        changed = msgspec.structs.replace(sample, prompt=asked, responses=responses)
+        return replace(to_request(changed, self.reading), duplicates="score")
 
 
 @dataclass(frozen=True)
@@ -92,32 +116,42 @@ class Problem:
     text: str
 
 
-def read_samples(file: Path, ranked: bool = True) -> tuple[list[Numbered], list[Problem]]:
+def texts_alone(request: Request) -> Request:
+    """The same without its media."""
+    script = script_of(request)
+    turns = [Message(turn.role, _text(turn.parts)) for turn in script.turns]
+    prompt = turns if len(turns) > 1 else turns[0].content
+    return Request(prompt, [_text(parts) for parts in script.responses], duplicates="score")
+
+
+def read_samples(
+    file: Path, ranked: bool = True, media_root: Path | None = None, ignored: Sequence[str] = ()
+) -> tuple[list[Numbered], list[Problem]]:
     """Every line of a file, good or not; blank lines are passed over.
 
     Args:
         file: JSON lines.
         ranked: whether each sample must say which response is better.
+        media_root: folder that media may come from; None for that of the file.
+        ignored: fields that are passed over.
 
     Raises:
         DataError: the file cannot be read, or holds no lines of samples.
     """
+    reading = Reading(policy_of_files(file.parent, media_root), Ignore(frozenset(ignored)))
     try:
-        text = file.read_bytes()
+        with file.open("rb") as stream:
+            lines = read_lines(stream, str(file))
     except OSError as error:
         raise DataError(f"{file} cannot be read: {error.strerror}. Give a file of JSON lines.") from error
-    text = text.removeprefix(codecs.BOM_UTF8)
-    if text.lstrip().startswith(b"["):
-        raise DataError(f"{file} holds one JSON array. Give JSON lines: one sample a line, without commas between.")
+    except RequestError as error:
+        raise DataError(str(error)) from error
     samples, problems = list[Numbered](), list[Problem]()
-    for number, line in enumerate(text.splitlines(), 1):
-        if not line.strip():
-            continue
+    for line in lines:
         try:
-            sample = Numbered(number, msgspec.json.decode(line, type=Sample), file.parent)
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-            kind = "unknown field" if "unknown field" in str(error) else "not a sample"
-            problems.append(Problem(number, kind, str(error)))
+            sample = Numbered(line.number, to_line(parse_object(line.text), Sample, reading.ignore), reading)
+        except RequestError as error:
+            problems.append(Problem(line.number, _kind(str(error)), str(error)))
             continue
         if problem := _check(sample, ranked):
             problems.append(problem)
@@ -204,36 +238,38 @@ def _check_pack(numbered: Numbered, preparer: BudgetedPreparer, recipe: Recipe) 
 def _check(numbered: Numbered, ranked: bool) -> Problem | None:
     sample, line = numbered.sample, numbered.line
     n = len(sample.responses)
-    if not n or not all(isinstance(text, str) for text in sample.responses):
+    if not n:
         return Problem(line, "no responses", "there are no responses")
-    if sample.seconds_between_frames is not None and not sample.seconds_between_frames > 0:
-        return Problem(line, "not a sample", f"seconds_between_frames is {sample.seconds_between_frames}")
+    if set_here := [name for name in OF_SCORING if getattr(sample, name) is not None]:
+        return Problem(
+            line, "not for training", f"{', '.join(set_here)} is how a judge is asked; the recipe says it here"
+        )
     if sample.grades is not None and len(sample.grades) != n:
         return Problem(line, "lengths", f"{len(sample.grades)} grades for {n} responses")
-    if (ranked or sample.rankings is not None) and (problem := _check_rankings(sample.rankings, n, ranked)):
-        return Problem(line, *problem)
-    paths = [sample.image, sample.video]
-    flat = [path for of in paths if of is not None for path in ([of] if isinstance(of, str) else of)]
-    missing = [path[:80] or "''" for path in flat if not _exists(numbered.folder, path)]
-    if missing:
-        return Problem(line, "missing media", f"{', '.join(missing)}: no such file in {numbered.folder}")
-    return None
-
-
-def _exists(folder: Path, path: str) -> bool:
+    if ranked and sample.rankings is None:
+        return Problem(line, "no rankings", "there are no rankings")
+    if ranked and sample.rankings is not None and len(set(sample.rankings)) == 1:
+        return Problem(line, "all tied", f"all {n} responses have rank {sample.rankings[0]:g}: nothing can be learnt")
     try:
-        return bool(path) and (folder / path).exists()
-    except OSError:  # longer than a path can be: the medium itself, perhaps
-        return False
+        missing = _missing(script_of(numbered.request()))
+    except MediaError as error:
+        return Problem(line, "unreadable media", str(error))
+    except RequestError as error:
+        return Problem(line, "not a sample", str(error))
+    return Problem(line, "missing media", f"{', '.join(missing)}: no such file") if missing else None
 
 
-def _check_rankings(rankings: Sequence[float] | None, n: int, ranked: bool) -> tuple[str, str] | None:
-    if rankings is None:
-        return "no rankings", "there are no rankings"
-    if len(rankings) != n:
-        return "lengths", f"{len(rankings)} rankings for {n} responses"
-    if not all(rank == rank and abs(rank) < float("inf") for rank in rankings):
-        return "not a sample", f"rankings are {rankings}"
-    if ranked and len(set(rankings)) == 1:
-        return "all tied", f"all {n} responses have rank {rankings[0]:g}: nothing can be learnt"
-    return None
+def _missing(script: Script) -> list[str]:
+    """Files that are not there."""
+    sources = [medium.source for medium in script.media]
+    flat = [one for source in sources for one in (source if isinstance(source, list) else [source])]
+    return [str(path) for path in flat if isinstance(path, Path) and not path.exists()]
+
+
+def _kind(error: str) -> str:
+    """A word or two for what is wrong with a line."""
+    return next((kind for part, kind in KINDS.items() if part in error), "not a sample")
+
+
+def _text(parts: Sequence[str | int]) -> str:
+    return "".join(part for part in parts if isinstance(part, str))

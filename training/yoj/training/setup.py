@@ -45,7 +45,8 @@ def load(recipe: Recipe, skip: bool, packs: bool, note: Callable[[str], None]) -
             found.append([])
             continue
         file = Path(name)
-        samples, problems = read_samples(file, ranked=recipe.objective != "language")
+        root = None if recipe.media_root is None else Path(recipe.media_root)
+        samples, problems = read_samples(file, recipe.objective != "language", root, recipe.ignore_fields)
         told = note if place().rank == 0 else _ignore
         if preparer is not None:
             found_here = _check_share(samples, preparer, recipe, file.name)

@@ -25,12 +25,11 @@ from yoj.export.quantisation import write_plan
 from yoj.export.quantised import STORED, Scheme
 from yoj.export.reference import Reference
 from yoj.export.traced import Precision
-from yoj.runtime import Request
 from yoj.runtime.bundle import Bundle
-from yoj.runtime.jsonl import read_requests
+from yoj.runtime.lines import read_requests
 
 from .evaluation import hit
-from .samples import read_samples
+from .samples import read_samples, texts_alone
 from .shapes import Recipe as Shapes
 from .shapes import write_items
 from .small_judge import HELD_OUT
@@ -114,7 +113,7 @@ def measure(folder: Path, items: int, precision: Precision | Scheme = "float32")
         samples, _ = read_samples(Path(place) / "held_out.jsonl")
         scorer = open_scorer(Bundle.open(bundle), checkpoint, family)
         seen = [judgement.scores for judgement in scorer.score_batch([s.request() for s in samples])]
-        blind_requests = [Request(s.sample.prompt, s.sample.responses) for s in samples]
+        blind_requests = [texts_alone(s.request()) for s in samples]
         blind = [judgement.scores for judgement in scorer.score_batch(blind_requests)]
         reference = Reference(checkpoint, family)
         expected = [

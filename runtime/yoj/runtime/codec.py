@@ -1,0 +1,321 @@
+"""JSON -> `Request`, and `Judgement` -> JSON: the one reader of every command and server.
+
+A request is an object with ``prompt`` (a text, a list of parts, or a conversation), ``responses`` (a list; each a text
+or a list of parts) and, where wanted, the other fields of `Line`. Parts are texts, or objects as chat templates and the
+APIs of servers write them::
+
+    {"type": "text", "text": ...}
+    {"type": "image", "image": X}    {"type": "image_url", "image_url": {"url": X}}
+    {"type": "video", "video": X}    {"type": "video_url", "video_url": {"url": X}}
+
+X is what `yoj.runtime.sources.Policy` reads. Whatever a text holds, it gives a request or a `RequestError`.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeVar, cast
+
+import msgspec
+
+from .errors import RequestError
+from .fields import Ignore, check_complete, check_names, ends_with_an_answer, nearest
+from .images import shorten
+from .judgement import Judgement
+from .manifest import Mode
+from .ranks import check_rankings
+from .request import Content, Duplicates, Image, Message, Overflow, Placeholders, Request, Role, Video
+from .sources import Policy
+from .strict_json import Fields, check_values, parse_object
+
+VALUES = {
+    "text": ("text",),
+    "input_text": ("text",),
+    "image": ("image", "url", "path", "base64"),
+    "image_url": ("image_url",),
+    "input_image": ("image_url",),
+    "video": ("video", "url", "path", "base64"),
+    "video_url": ("video_url",),
+}
+"""Type of a part -> fields of which one holds what it shows."""
+TIMES = ("fps", "seconds_between_frames", "timestamps")
+ROLES: dict[str, Role] = {"system": "system", "user": "user", "assistant": "assistant"}
+ROLES_ELSEWHERE = {"human": "user", "gpt": "assistant", "bot": "assistant", "model": "assistant", "developer": "system"}
+GIVE = {
+    "prompt": "a text, a list of parts, or a conversation",
+    "responses": "a list of texts, or of lists of parts",
+    "seconds_between_frames": "a number above 0",
+    "timestamps": "a list of seconds, one for each frame",
+    "rankings": "a list of ranks, one for each response, 1 = best",
+    "mode": "'joint' or 'isolated'",
+    "orders": "a number from 1, or 'all'",
+    "overflow": "'error' or 'truncate'",
+    "duplicates": "'share' or 'score'",
+    "placeholders": "'error', 'media' or 'text'",
+    "id": "a text or a whole number",
+}
+"""What errors ask for in the place of a value of a wrong type."""
+
+
+class Line(msgspec.Struct, frozen=True):
+    """The fields of a request. Null is as good as left out."""
+
+    prompt: str | list[Any]
+    """Also called ``messages``."""
+    responses: list[Any]
+    image: Any = None
+    """One or a list, before the text of the first user turn."""
+    video: Any = None
+    """A file, a folder of frames, or a list of frames; after the images."""
+    seconds_between_frames: float | None = None
+    """Of a folder or list of frames; 4 where it is left out."""
+    timestamps: list[float] | None = None
+    """Seconds of each frame, instead."""
+    rankings: list[float] | None = None
+    """[N] see `check_rankings`; what the scores are compared with."""
+    mode: Mode | None = None
+    orders: int | Literal["all"] | None = None
+    overflow: Overflow | None = None
+    duplicates: Duplicates | None = None
+    placeholders: Placeholders | None = None
+    id: str | int | None = None
+    metadata: Any = None
+    """Anything; passed through."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How the lines of a file, or the requests of a server, are read."""
+
+    policy: Policy = field(default_factory=Policy)
+    ignore: Ignore = field(default_factory=Ignore)
+    overflow: Overflow = "error"
+    """Of requests that do not say it."""
+    placeholders: Placeholders = "error"
+    """Of requests that do not say it."""
+
+
+L = TypeVar("L", bound=Line)
+
+
+def decode_request(text: bytes, reading: Reading | None = None) -> Request:
+    """One request from the bytes of a JSON object.
+
+    Raises:
+        RequestError: it is no request, or names media that may not be read; the text names the field.
+    """
+    reading = reading or Reading()
+    return to_request(to_line(parse_object(text), Line, reading.ignore), reading)
+
+
+def encode_judgement(judgement: Judgement) -> dict[str, Any]:
+    """A judgement as values that JSON holds. ``id`` and ``metadata`` are left out where the request has none."""
+    fields = judgement.to_dict()
+    return {name: value for name, value in fields.items() if value is not None or name not in ("id", "metadata")}
+
+
+def to_line(fields: Fields, line: type[L], ignore: Ignore) -> L:
+    """Check the fields of an object.
+
+    Args:
+        fields: of `parse_object`.
+        line: which fields there may be.
+        ignore: which are passed over.
+
+    Raises:
+        RequestError: a field is missing, unknown, or of a wrong type, or rankings are no ranks.
+    """
+    kept, _ = ignore.split(fields, (*line.__struct_fields__, "messages"))
+    check_values(kept)
+    kept = _prompt_of(kept)
+    check_complete(kept)
+    check_names(kept, line.__struct_fields__)
+    try:
+        found = msgspec.convert(kept, line)
+    except msgspec.ValidationError as error:
+        raise RequestError(_wrong_type(kept, str(error))) from error
+    if found.rankings is not None:
+        check_rankings(found.rankings, len(found.responses))
+    return found
+
+
+def to_request(line: Line, reading: Reading) -> Request:
+    """The request of a line. Files are not opened; what a URL names is fetched.
+
+    Raises:
+        RequestError: media that may not be read, or parts and times that are none.
+    """
+    policy = reading.policy
+    fps, timestamps = _times(line.seconds_between_frames, None, line.timestamps, "")
+    if line.video is None and (fps or timestamps) is not None:
+        name = "timestamps" if fps is None else "seconds_between_frames"
+        raise RequestError(f"{name} is given without a video. Give it in video, or leave {name} out.")
+    several = line.image is None or isinstance(line.image, list)
+    images: list[object] = cast("list[object]", line.image or []) if several else [cast("object", line.image)]
+    return Request(
+        _prompt(line.prompt, policy),
+        [_content(response, f"responses[{k}]", policy) for k, response in enumerate(line.responses)],
+        [policy.image(image, f"image[{k}]" if several else "image") for k, image in enumerate(images)],
+        None if line.video is None else policy.video(line.video, "video"),
+        fps,
+        timestamps,
+        overflow=line.overflow or reading.overflow,
+        mode=line.mode,
+        orders=line.orders,
+        duplicates=line.duplicates or "share",
+        placeholders=line.placeholders or reading.placeholders,
+        id=line.id,
+        metadata=line.metadata,
+    )
+
+
+def _prompt_of(fields: Fields) -> Fields:
+    """With ``messages``, its other name, as ``prompt``."""
+    messages = fields.get("messages")
+    rest = {name: value for name, value in fields.items() if name != "messages"}
+    if messages is None:
+        return rest
+    if rest.get("prompt") is not None:
+        raise RequestError("There are prompt and messages, which are two names of one field. Leave one of them out.")
+    if not isinstance(messages, list):
+        raise RequestError(f'messages is {_shown(messages)}; give a list of {{"role", "content"}}.')
+    return {**rest, "prompt": messages}
+
+
+def _wrong_type(fields: Fields, error: str) -> str:
+    """What msgspec says, with the value and what to give."""
+    found = re.search(r" - at `\$\.(\w+)", error)
+    if found is None:
+        return f"{error}."
+    name = found[1]
+    what, _, rest = error.partition(f" - at `$.{name}")
+    give = f"; give {GIVE[name]}" if name in GIVE else ""
+    return f"{name}{rest.rstrip('`')} is wrong: {what}. {name} is {_shown(fields[name])}{give}."
+
+
+def _prompt(prompt: str | list[Any], policy: Policy) -> Content | list[Message]:
+    if isinstance(prompt, str):
+        return prompt
+    turns = [isinstance(one, dict) and "role" in one for one in prompt]
+    if not any(turns):
+        if not prompt:
+            raise RequestError("prompt is an empty list; give a text, a list of parts, or a conversation.")
+        return _content(prompt, "prompt", policy)
+    if not all(turns):
+        place = turns.index(False)
+        raise RequestError(
+            f"prompt[{place}] is {_shown(prompt[place])}, but others are turns of a conversation; give "
+            '{"role": ..., "content": ...} for each.'
+        )
+    if ends_with_an_answer(prompt):
+        raise RequestError(
+            "The conversation ends with the assistant's turn. What is scored goes into responses; end it with the "
+            "user's turn."
+        )
+    return [_message(turn, f"prompt[{k}]", policy) for k, turn in enumerate(prompt)]
+
+
+def _message(turn: Mapping[str, Any], name: str, policy: Policy) -> Message:
+    given = {key: value for key, value in turn.items() if value is not None}
+    if wrong := given.keys() - {"role", "content"}:
+        raise RequestError(f"{name} has {_listed(wrong)}; a turn has role and content and nothing else.")
+    role = given.get("role")
+    if not isinstance(role, str) or role not in ROLES:
+        meant = ROLES_ELSEWHERE.get(str(role).lower())
+        raise RequestError(
+            f"{name}.role is {_shown(role)}; give {f'{meant!r}' if meant else 'system, user or assistant'}."
+        )
+    if "content" not in given:
+        raise RequestError(f"{name} has no content; give a text, or a list of parts.")
+    return Message(ROLES[role], _content(given["content"], f"{name}.content", policy))
+
+
+def _content(content: object, name: str, policy: Policy) -> Content:
+    if isinstance(content, str):
+        return content
+    if isinstance(content, dict):
+        return _part(cast("Mapping[str, Any]", content), name, policy)
+    if not isinstance(content, list):
+        raise RequestError(f"{name} is {_shown(content)}; give a text, or a list of parts.")
+    parts = cast("list[Any]", content)
+    return [part if isinstance(part, str) else _part(part, f"{name}[{k}]", policy) for k, part in enumerate(parts)]
+
+
+def _part(part: Mapping[str, Any], name: str, policy: Policy) -> str | Image | Video:
+    """A part as it is written elsewhere. Null fields are those of other parts, as tables hold them."""
+    if not isinstance(part, dict):
+        raise RequestError(f"{name} is {_shown(part)}; give a text, or an object with a type.")
+    given = {key: value for key, value in part.items() if value is not None}
+    kind = given.pop("type", None)
+    if not isinstance(kind, str) or kind not in VALUES:
+        raise RequestError(
+            f"{name}.type is {_shown(kind)}; a part is a text, or an object whose type is text, image, image_url, "
+            "video or video_url."
+        )
+    if given.get("detail") == "auto":  # as clients of OpenAI's API add it
+        del given["detail"]
+    times = {key: given.pop(key) for key in TIMES if key in given and kind.startswith("video")}
+    named = VALUES[kind]
+    if wrong := given.keys() - set(named):
+        meant = nearest(min(wrong), (*named, *TIMES)) if len(wrong) == 1 else None
+        raise RequestError(
+            f"{name} has {_listed(wrong)}, which a part of the type {kind!r} has not"
+            + (f"; did you mean {meant!r}?" if meant else f"; it has {' or '.join(named)}.")
+        )
+    if len(given) != 1:
+        raise RequestError(f"{name} has {_listed(given) if given else 'nothing to show'}; give {' or '.join(named)}.")
+    ((key, value),) = given.items()
+    return _shown_part(kind, value, times, f"{name}.{key}", policy)
+
+
+def _shown_part(kind: str, value: Any, times: Mapping[str, Any], name: str, policy: Policy) -> str | Image | Video:
+    if "text" in kind:
+        if not isinstance(value, str):
+            raise RequestError(f"{name} is {_shown(value)}; give a text.")
+        return value
+    if name.endswith("_url") and isinstance(value, dict):
+        record = {k: v for k, v in cast("Fields", value).items() if v is not None and (k, v) != ("detail", "auto")}
+        if record.keys() != {"url"}:
+            raise RequestError(f"{name} has {_listed(record) if record else 'nothing'}; give url and nothing else.")
+        value, name = record["url"], f"{name}.url"
+    if name.endswith(".base64") and isinstance(value, str):
+        value = {"bytes": value}
+    if "image" in kind:
+        return Image(policy.image(value, name))
+    where = name.removesuffix(".url").rpartition(".")[0]
+    fps, timestamps = _times(
+        times.get("seconds_between_frames"), times.get("fps"), times.get("timestamps"), f"{where}."
+    )
+    return Video(policy.video(value, name), fps, timestamps)
+
+
+def _times(between: object, fps: object, timestamps: object, where: str) -> tuple[float | None, list[float] | None]:
+    """Frames a second, or seconds of the frames."""
+    given = [name for name, v in zip(TIMES, (fps, between, timestamps), strict=True) if v is not None]
+    if len(given) > 1:
+        raise RequestError(f"There are {where}{given[0]} and {given[1]}, which say the same. Leave one of them out.")
+    for name, value in (("seconds_between_frames", between), ("fps", fps)):
+        if value is None:
+            continue
+        number = float(value) if isinstance(value, int | float) and not isinstance(value, bool) else 0.0
+        if not 0 < number < math.inf or not 0 < 1 / number < math.inf:
+            raise RequestError(f"{where}{name} is {_shown(value)}; give a number above 0.")
+        return (1 / number if name == "seconds_between_frames" else number), None
+    if timestamps is None:
+        return None, None
+    try:
+        seconds = msgspec.convert(timestamps, list[float])
+    except msgspec.ValidationError:
+        raise RequestError(f"{where}timestamps is {_shown(timestamps)}; give {GIVE['timestamps']}.") from None
+    return None, seconds
+
+
+def _listed(names: Sequence[str] | Mapping[str, Any] | set[str]) -> str:
+    return shorten(", ".join(repr(name) for name in sorted(names)), 120)
+
+
+def _shown(value: object) -> str:
+    return shorten(repr(value), 60)

@@ -1,0 +1,214 @@
+"""Files of requests: one JSON object a line, plain or compressed with gzip."""
+
+from __future__ import annotations
+
+import codecs
+import hashlib
+import io
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+import msgspec
+
+from .codec import Line, Reading, to_line, to_request
+from .errors import RequestError
+from .fields import Ignore
+from .request import Request
+from .sources import policy_of_files
+from .strict_json import MAX_BYTES, Fields, check_values, parse_object
+
+GZIP = b"\x1f\x8b"
+ENCODINGS = {
+    codecs.BOM_UTF32_LE: "UTF-32",
+    codecs.BOM_UTF32_BE: "UTF-32",
+    codecs.BOM_UTF16_LE: "UTF-16",
+    codecs.BOM_UTF16_BE: "UTF-16",
+    b"{\0\0\0": "UTF-32LE",
+    b"\0\0\0{": "UTF-32BE",
+    b"{\0": "UTF-16LE",
+    b"\0{": "UTF-16BE",
+}
+"""How a file in another encoding than UTF-8 begins."""
+ARCHIVES = {
+    b"PK\3\4": "a zip archive; unpack it",
+    b"(\xb5/\xfd": "compressed with zstd; unpack it with zstd -d, or use gzip",
+    b"\xfd7zXZ": "compressed with xz; unpack it with xz -d, or use gzip",
+    b"BZh": "compressed with bzip2; unpack it with bzip2 -d, or use gzip",
+    b"PAR1": "a Parquet file; write its rows as JSON lines",
+}
+LOOKED_AT = 2**20
+"""Bytes in which an object of many lines is looked for."""
+
+
+@dataclass(frozen=True)
+class Numbered:
+    """A line of a file."""
+
+    number: int
+    text: bytes
+    digest: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "digest", hashlib.sha256(self.text).hexdigest()[:16])
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What a line says."""
+
+    number: int
+    digest: str
+    request: Request | Exception
+    """The request, or what is wrong with it."""
+    rankings: Sequence[float] | None = None
+    """[N] 1 = best."""
+    id: str | int | None = None
+    """Also of a line that is wrong, where it can be read."""
+    metadata: Any = None
+    ignored: tuple[str, ...] = ()
+    """Fields that were passed over, as the reading said."""
+
+
+def read_lines(stream: BinaryIO, name: str) -> list[Numbered]:
+    """The lines of a file of requests; blank ones are passed over. Of one that is too long the beginning is kept.
+
+    Args:
+        stream: at its beginning.
+        name: how errors call the file.
+
+    Raises:
+        RequestError: the whole file has another form, such as UTF-16 or one JSON array; the text says how to convert
+            it.
+    """
+    first = stream.readline(MAX_BYTES + 1)
+    if not first.startswith(GZIP):
+        return _numbered(first, stream, name)
+    import gzip
+    import zlib
+
+    packed = gzip.GzipFile(fileobj=io.BytesIO(first + stream.read()))
+    try:
+        return _numbered(packed.readline(MAX_BYTES + 1), cast("BinaryIO", packed), name)
+    except (EOFError, OSError, zlib.error) as error:
+        raise RequestError(f"{name} is a damaged gzip file: {error}. Make it again.") from error
+
+
+def read_entry(line: Numbered, reading: Reading) -> Entry:
+    """What a line says. Nothing that may be wrong with it is raised."""
+    fields: Fields = {}
+    try:
+        fields = parse_object(line.text)
+        said = to_line(fields, Line, reading.ignore)
+    except Exception as error:
+        return Entry(line.number, line.digest, error, id=_readable_id(fields))
+    try:
+        request: Request | Exception = to_request(said, reading)
+    except Exception as error:
+        request = error
+    ignored = tuple(reading.ignore.split(fields, (*Line.__struct_fields__, "messages"))[1])
+    return Entry(line.number, line.digest, request, said.rankings, said.id, said.metadata, ignored)
+
+
+def rankings_of(line: Numbered, ignore: Ignore) -> list[float] | None:
+    """What a line says of its responses; None where it says nothing, or is wrong."""
+    try:
+        return to_line(parse_object(line.text), Line, ignore).rankings
+    except RequestError:
+        return None
+
+
+def read_entries(file: Path, reading: Reading | None = None, most: int | None = None) -> list[Entry]:
+    """The lines of a file, or the first ``most`` of them, each a request. Files of media are not opened.
+
+    Args:
+        file: of requests.
+        reading: None for media in the folder of the file.
+        most: lines that are read.
+
+    Raises:
+        RequestError: naming the file and the first line that is not a request.
+    """
+    reading = reading or Reading(policy_of_files(file.parent))
+    with file.open("rb") as stream:
+        lines = read_lines(stream, str(file))[:most]
+    entries: list[Entry] = []
+    for line in lines:
+        entry = read_entry(line, reading)
+        if isinstance(entry.request, Exception):
+            raise RequestError(f"{file}, line {line.number}: {entry.request}") from entry.request
+        entries.append(entry)
+    return entries
+
+
+def read_requests(file: Path, most: int | None = None, reading: Reading | None = None) -> dict[int, Request]:
+    """The requests of `read_entries`, by line number."""
+    entries = read_entries(file, reading, most)
+    return {entry.number: entry.request for entry in entries if isinstance(entry.request, Request)}
+
+
+def _readable_id(fields: Fields) -> str | int | None:
+    try:
+        check_values({"id": fields.get("id")})
+        return msgspec.convert(fields.get("id"), str | int | None)
+    except (RequestError, msgspec.ValidationError):
+        return None
+
+
+def _numbered(first: bytes, rest: BinaryIO, name: str) -> list[Numbered]:
+    _check_encoding(first, name)
+    texts = (text for piece in _pieces(first.removeprefix(codecs.BOM_UTF8), rest) for text in piece.splitlines())
+    lines = [Numbered(number, text) for number, text in enumerate(texts, 1) if text.strip()]
+    _check_form(lines, name)
+    return lines
+
+
+def _pieces(piece: bytes, rest: BinaryIO) -> Iterator[bytes]:
+    """The file up to each line feed; of a line that is too long, its beginning."""
+    while piece:
+        yield piece
+        while piece and not piece.endswith(b"\n"):
+            piece = rest.readline(MAX_BYTES)
+        piece = rest.readline(MAX_BYTES + 1)
+
+
+def _check_encoding(text: bytes, name: str) -> None:
+    for begin, encoding in ENCODINGS.items():
+        if text.startswith(begin):
+            raise RequestError(f"{name} is {encoding}. Convert it: iconv -f {encoding} -t UTF-8 {name} > utf8.jsonl")
+    for begin, told in ARCHIVES.items():
+        if text.startswith(begin):
+            raise RequestError(f"{name} is {told}.")
+
+
+def _check_form(lines: Sequence[Numbered], name: str) -> None:
+    """Refuse a file that is one JSON array, or whose objects go over many lines."""
+    if not lines or not (begin := lines[0].text.lstrip()[:1]) or begin not in b"{[":
+        return
+    alone = _ends(lines[0].text) is not None
+    if begin == b"[" and (len(lines) == 1 if alone else _goes_on(lines)):
+        raise RequestError(f"{name} holds one JSON array. Convert it to JSON lines: jq -c '.[]' {name} > lines.jsonl")
+    if begin == b"{" and not alone and _goes_on(lines):
+        raise RequestError(
+            f"{name} has JSON objects of several lines. Convert it to one object a line: jq -c . {name} > lines.jsonl"
+        )
+
+
+def _goes_on(lines: Sequence[Numbered]) -> bool:
+    """Whether the first lines are one JSON value."""
+    size, count = 0, 0
+    while count < len(lines) and size < LOOKED_AT:
+        size, count = size + len(lines[count].text), count + 1
+    if (end := _ends(b"\n".join(line.text for line in lines[:count]))) is not None:
+        return end > len(lines[0].text)
+    return count < len(lines) and lines[0].text.strip() in (b"{", b"[")
+
+
+def _ends(text: bytes) -> int | None:
+    """Where the JSON value with which a text begins ends; None where there is none."""
+    try:
+        return json.JSONDecoder().raw_decode(text.decode("utf-8", "replace").lstrip())[1]
+    except (ValueError, RecursionError):
+        return None

@@ -1,0 +1,190 @@
+"""Where the media of a request may come from: what a request names -> a file that may be read, or bytes."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from .errors import LimitError, MediaError
+from .images import shorten
+
+MAX_BYTES = 64 * 2**20
+"""Of a medium that is no file."""
+TIMEOUT_S = 20.0
+SCHEME = re.compile(r"([a-z][a-z0-9+.-]+)://", re.IGNORECASE)
+ALPHABET = re.compile(r"[A-Za-z0-9+/=\s]*")
+SHORTEST_BASE64 = 60
+"""Characters; no picture is smaller, and few paths of as many have no dot."""
+SIGNATURES = re.compile(
+    rb"\x89PNG|\xff\xd8\xff|GIF8|RIFF....(WEBP|AVI )|BM|II\*\0|MM\0\*|....ftyp|\x1aE\xdf\xa3", re.DOTALL
+)
+"""How files of pictures and videos begin."""
+
+
+@dataclass(frozen=True)
+class Policy:
+    """Where media may come from. By default they stand in the request itself."""
+
+    root: Path | None = None
+    """Files in this folder, and below it, may be read; None for no files."""
+    base: Path | None = None
+    """Where relative paths begin; None for ``root``."""
+    data: bool = True
+    """Whether data URLs and base64 are read."""
+    hosts: frozenset[str] = frozenset()
+    """Names, or ``name:port``, of the hosts that http and https URLs may name. A host with a private address must be
+    written as that address."""
+    max_bytes: int = MAX_BYTES
+    """Of a medium that is no file."""
+    timeout: float = TIMEOUT_S
+    """Seconds in which a host must have sent a medium."""
+
+    def image(self, source: object, name: str) -> Path | bytes:
+        """An image, or a frame, as a request names it.
+
+        Args:
+            source: a path, a ``file:``, ``data:``, ``http:`` or ``https:`` URL, base64 of a file, or ``{"bytes":
+                base64, "path": ...}``.
+            name: how errors call it.
+
+        Returns:
+            A file below ``root``, which may be missing, or the bytes of one.
+
+        Raises:
+            MediaError: no such source, or one that this policy does not allow.
+            LimitError: more than ``max_bytes``.
+        """
+        if isinstance(source, dict):
+            source = self._record(cast("Mapping[str, Any]", source), name)
+        if isinstance(source, bytes):
+            return source
+        if not isinstance(source, str):
+            raise MediaError(f"{name} is {shorten(repr(source), 40)}; give a path, a URL, or base64 of a file.")
+        if not source.strip():
+            raise MediaError(f"{name} is an empty text; leave it out where there is none.")
+        if source[:5].lower() == "data:":
+            return self._data_url(source, name)
+        if scheme := SCHEME.match(source):
+            return self._url(source, scheme[1].lower(), name)
+        return self._base64(source, name) if is_base64(source) else self._file(source, name)
+
+    def video(self, source: object, name: str) -> Path | bytes | list[Path | bytes]:
+        """A video as a request names it: a file or a folder of frames as `image` has it, or a list of frames."""
+        if isinstance(source, list):
+            return [self.image(one, f"{name}[{k}]") for k, one in enumerate(cast("list[object]", source))]
+        found = self.image(source, name)
+        if isinstance(found, Path) and os.path.isdir(found):
+            try:
+                self._check_links(found, name)
+            except OSError as error:
+                raise MediaError(f"{name}: {found} cannot be listed: {error.strerror}.") from error
+        return found
+
+    def _record(self, record: Mapping[str, Any], name: str) -> object:
+        """As data sets of Hugging Face hold a medium."""
+        given = {key: value for key, value in record.items() if value is not None}
+        if not given or not given.keys() <= {"bytes", "path"}:
+            told = shorten(", ".join(map(repr, given)) or "nothing", 80)
+            raise MediaError(f'{name} holds {told}; give a path, or {{"bytes": base64}}, or {{"path": path}}.')
+        if "bytes" not in given:
+            return given["path"]
+        if not isinstance(given["bytes"], str):
+            raise MediaError(f"{name}.bytes is no text; give the file's bytes in base64.")
+        return self._base64(given["bytes"], f"{name}.bytes")
+
+    def _data_url(self, url: str, name: str) -> bytes:
+        head, comma, text = url.partition(",")
+        if not comma or not head.lower().endswith(";base64"):
+            raise MediaError(
+                f"{name} is the data URL {shorten(head, 60)!r}; give data:image/png;base64, and the base64 of a file."
+            )
+        return self._base64(text, name)
+
+    def _base64(self, text: str, name: str) -> bytes:
+        if not self.data:
+            raise MediaError(f"{name} holds the medium itself, which is not allowed here. Give the path of a file.")
+        if len(text) > self.max_bytes * 4 // 3 + 4:
+            raise LimitError(
+                f"{name} has {len(text):,} characters of base64; {self.max_bytes:,} bytes are the limit. Give a file."
+            )
+        try:
+            return base64.b64decode("".join(text.split()), validate=True)
+        except (binascii.Error, ValueError) as error:
+            raise MediaError(f"{name} is no base64: {error}. Encode the bytes of the file again.") from error
+
+    def _url(self, url: str, scheme: str, name: str) -> Path | bytes:
+        if scheme == "file":
+            from urllib.parse import unquote, urlsplit
+
+            parts = urlsplit(url)
+            if parts.netloc not in ("", "localhost"):
+                raise MediaError(f"{name} is on the host {parts.netloc!r}; write three slashes: file:///folder/a.png")
+            return self._file(unquote(parts.path), name)
+        if scheme not in ("http", "https"):
+            raise MediaError(
+                f"{name} is a {scheme} URL, {shorten(url)!r}; fetch it before, and give the path of the file."
+            )
+        from .fetch import fetch
+
+        return fetch(url, self.hosts, name, self.max_bytes, self.timeout)
+
+    def _file(self, path: str, name: str) -> Path:
+        if self.root is None:
+            raise MediaError(f"{name} is a path, {shorten(path)!r}; files are not read here. Send it as a data URL.")
+        real = _real((self.base or self.root) / path, name)
+        self._check_inside(real, f"{name} is {shorten(path)!r}")
+        return real
+
+    def _check_links(self, folder: Path, name: str) -> None:
+        """Of a folder of frames."""
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.is_symlink():
+                    self._check_inside(_real(Path(entry.path), name), f"{name} has the frame {entry.name!r}")
+
+    def _check_inside(self, real: Path, told: str) -> None:
+        assert self.root is not None
+        root = Path(os.path.realpath(self.root))
+        if not real.is_relative_to(root):
+            raise MediaError(
+                f"{told}, which lies outside of {root}, the folder that media may come from. Move it there, or name a "
+                "folder that holds both: --media-root DIR."
+            )
+
+
+def is_base64(text: str) -> bool:
+    """Whether a text is the base64 of a picture or a video rather than a path: it begins as such files do."""
+    if len(text) < SHORTEST_BASE64 or not ALPHABET.fullmatch(text[:400]):
+        return False
+    try:
+        return SIGNATURES.match(base64.b64decode(text[:SHORTEST_BASE64])) is not None
+    except (binascii.Error, ValueError):
+        return False
+
+
+def _real(path: Path, name: str) -> Path:
+    try:
+        return Path(os.path.realpath(path))
+    except (OSError, ValueError) as error:  # a null byte
+        raise MediaError(f"{name} is no path: {error}. Give the path of a file.") from error
+
+
+def policy_of_files(folder: Path, root: Path | None = None, hosts: frozenset[str] = frozenset()) -> Policy:
+    """The policy of a command that reads a file of requests.
+
+    Args:
+        folder: of the file.
+        root: folder that media may come from; None for ``folder``. Relative paths begin at ``folder`` where that lies
+            in ``root``, else at ``root``.
+        hosts: see `Policy`.
+    """
+    if root is None:
+        return Policy(folder, hosts=hosts)
+    inside = Path(os.path.realpath(folder)).is_relative_to(os.path.realpath(root))
+    return Policy(root, folder if inside else root, hosts=hosts)
