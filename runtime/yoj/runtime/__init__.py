@@ -7,6 +7,8 @@
 
 from __future__ import annotations
 
+import logging
+
 from .errors import BundleError, EngineError, LimitError, MediaError, RequestError, YojError
 from .judgement import Judgement
 from .request import Request
@@ -25,3 +27,5 @@ __all__ = [
     "YojError",
     "__version__",
 ]
+
+logging.getLogger("yoj").addHandler(logging.NullHandler())
