@@ -107,7 +107,9 @@ def _load(source: Any, film: Film, rules: VideoRules, sample: Sample, name: str)
         label, opened = f"{name} ({len(content)} bytes)", io.BytesIO(content)
     for given in ("fps", "timestamps"):
         if getattr(film, given) is not None:
-            raise MediaError(f"{given} of a video is for a folder or list of frames; {label} has a frame rate of its own.")
+            raise MediaError(
+                f"{given} of a video is for a folder or list of frames; {label} has a frame rate of its own."
+            )
     with opened as file:
         return _load_file(file, label, rules, sample, name)
 
@@ -155,8 +157,9 @@ def _time(film: Film, frame: int) -> float:
 
 
 def _check_times(film: Film, name: str) -> None:
-    fps, timestamps = film.fps, film.timestamps
-    if fps is not None and (isinstance(fps, bool) or not isinstance(fps, int | float) or not 0 < fps < math.inf):  # pyright: ignore[reportUnnecessaryIsInstance]
+    fps: Any = film.fps
+    timestamps: Any = film.timestamps
+    if fps is not None and (isinstance(fps, bool) or not isinstance(fps, int | float) or not 0 < fps < math.inf):
         raise MediaError(f"fps of {name} is {fps!r}; give frames a second, above 0.")
     if timestamps is None:
         return
@@ -165,7 +168,7 @@ def _check_times(film: Film, name: str) -> None:
     if not isinstance(timestamps, list | tuple | np.ndarray):
         raise MediaError(f"timestamps of {name} are a {type(timestamps).__name__}; give a list of seconds.")
     before = -math.inf
-    for number, time in enumerate(timestamps):
+    for number, time in enumerate(list[Any](timestamps)):
         if isinstance(time, bool) or not isinstance(time, int | float | np.number) or not 0 <= float(time) < math.inf:
             raise MediaError(f"timestamps[{number}] of {name} is {time!r}; give seconds, 0 or more.")
         if time <= before:
@@ -180,7 +183,7 @@ def _is_folder(path: Path) -> bool:
         return False
 
 
-def _is_video_path(entry: object) -> bool:
+def _is_video_path(entry: Any) -> bool:
     """Whether an entry of a list of frames is a file that by its name and its content is no picture."""
     if not isinstance(entry, str | os.PathLike) or not is_file(path := Path(entry)):
         return False
