@@ -122,11 +122,11 @@ def content_of(source: object, name: str) -> bytes | None:
         raise MediaError(
             f"{name} is a file that cannot be read: {error}. Give one that is open for reading."
         ) from error
-    if not isinstance(content, bytes | bytearray | memoryview):
+    if not isinstance(content, bytes):
         raise MediaError(
             f"{name} is a file that gives {type(content).__name__} instead of bytes. Give one opened with 'rb'."
         )
-    return bytes(content)
+    return content
 
 
 def is_file(path: Path) -> bool:
