@@ -92,11 +92,11 @@ def read_movie(file: BinaryIO, label: str, rules: VideoRules, sample: Sample, na
 
 def _stream(source: _Source, container: Any) -> Any:
     """The stream that is the video: not a cover or thumbnails; of several, the default one, or the largest."""
-    streams = [s for s in container.streams.video if not int(s.disposition) & NO_VIDEO]
+    streams = [s for s in container.streams.video if not s.disposition.value & NO_VIDEO]
     if not streams:
         what = "only a cover picture" if container.streams.video else "no video stream"
         raise source.error(f"has {what}. Give a video file or a folder of frames.")
-    return max(streams, key=lambda s: (s.frames != 1, int(s.disposition) & 1, s.width * s.height))
+    return max(streams, key=lambda s: (s.frames != 1, s.disposition.value & 1, s.width * s.height))
 
 
 def _listed(source: _Source) -> _Listing:
@@ -122,7 +122,7 @@ def _listed(source: _Source) -> _Listing:
 
 def _other_streams(source: _Source, container: Any, stream: Any) -> tuple[str, ...]:
     """A notice where another stream could have been meant."""
-    videos = [s for s in container.streams.video if s.frames != 1 and not int(s.disposition) & NO_VIDEO]
+    videos = [s for s in container.streams.video if s.frames != 1 and not s.disposition.value & NO_VIDEO]
     if len(videos) < 2:
         return ()
     return (f"{source.name}: the file has {len(videos)} video streams; number {stream.index} was read",)
