@@ -30,6 +30,7 @@ from yoj.export.traced import materialise, stream
 from yoj.runtime import EngineError, RequestError, Scorer
 from yoj.runtime.bundle import Bundle
 from yoj.runtime.prepare import Preparer, rules_of
+from yoj.runtime.text import TextEncoder
 
 TYPES = {"float16": onnx.TensorProto.FLOAT16, "bfloat16": onnx.TensorProto.BFLOAT16}
 FAMILIES = ("molmo2", "qwen3_vl")
@@ -149,7 +150,7 @@ def with_factor(source: Path, folder: Path, name: str, factor: float) -> Path:
 def overflow_of(folder: Path, exported: Path) -> dict[str, float]:
     """Packed as by a bundle of the same model."""
     checkpoint = Checkpoint.open([folder])
-    preparer = Preparer(rules_of(Bundle.open(exported).manifest), exported / "tokenizer.json")
+    preparer = Preparer(rules_of(Bundle.open(exported).manifest), TextEncoder.open(exported / "tokenizer.json"))
     batch = [preparer.prepare(request, "joint") for request in make_samples()]
     return overflowing_layers(checkpoint, open_family(checkpoint), batch, preparer.family)
 
@@ -246,7 +247,7 @@ def test_samples_of_ones_own_are_read_as_requests(tmp_path):
 
 def test_a_sample_that_cannot_be_prepared_is_named_with_its_line(exported, tmp_path):
     folder, _ = exported("molmo2", "float32")
-    preparer = Preparer(rules_of(Bundle.open(folder).manifest), folder / "tokenizer.json")
+    preparer = Preparer(rules_of(Bundle.open(folder).manifest), TextEncoder.open(folder / "tokenizer.json"))
     file = tmp_path / "samples.jsonl"
     Image.fromarray(np.full((40, 60, 3), 200, np.uint8)).save(tmp_path / "here.png")
     lines = [{"prompt": "What?", "responses": ["a", "b"], "image": name} for name in ("here.png", "gone.png")]

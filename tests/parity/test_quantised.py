@@ -25,6 +25,7 @@ from yoj.export.quantised import BLOCK, LARGEST, STORED, pack_blocks, quantise, 
 from yoj.export.traced import TracedSession
 from yoj.runtime import Scorer
 from yoj.runtime.bundle import Bundle
+from yoj.runtime.engines.onnxruntime import session_options
 
 FAMILIES = ("molmo2", "qwen3_vl")
 LAST = {"molmo2": "blocks.1.mlp.ff_out", "qwen3_vl": "layers.1.mlp.down_proj"}
@@ -101,10 +102,11 @@ def test_eight_bit_products_are_fused_for_the_cpu(family, exported, tmp_path):
     import onnxruntime as ort
 
     path, _ = exported(family, "int8")
-    options = ort.SessionOptions()
+    engine = Bundle.open(path).engine()
+    options = session_options(ort, engine, 1)
     options.log_severity_level = 3
     options.optimized_model_filepath = str(tmp_path / "optimised.onnx")
-    graph = Bundle.open(path).engine().graphs["scorer.joint"].file
+    graph = engine.graphs["scorer.joint"].file
     ort.InferenceSession(str(path / graph), options, providers=["CPUExecutionProvider"])
     operators = [node.op_type for node in onnx.load(tmp_path / "optimised.onnx", load_external_data=False).graph.node]
     assert operators.count("MatMulIntegerToFloat") == 1

@@ -25,6 +25,8 @@ from yoj.export.layout import render_layout
 from yoj.export.reference import Reference
 from yoj.runtime import RequestError
 from yoj.runtime.packing import Packer
+from yoj.runtime.script import script_of
+from yoj.runtime.text import TextEncoder
 
 MODELS = {
     "pre_norm, flat": TinyQwen(),
@@ -227,8 +229,9 @@ def test_scores_depend_on_the_expansion_of_a_video(model):
     (prepared,) = exported.prepare([request])
     family = open_family(replace(exported.checkpoint, training=Training("pre_norm", "nested")))
     layout = render_layout(exported.checkpoint, "assistant", family.markup())
-    packer = Packer(exported.path / "tokenizer.json", layout, family.limits.L)
-    nested = replace(prepared, packs=(packer.pack(request, [medium.spans for medium in prepared.media]),))
+    packer = Packer(TextEncoder.open(exported.path / "tokenizer.json"), layout, family.limits.L)
+    packs = packer.pack(script_of(request), [medium.spans for medium in prepared.media])
+    nested = replace(prepared, packs=packs)
     given, other = exported.scorer.forward([prepared]), exported.scorer.forward([nested])
     assert np.abs(given - other).max() > 100 * MOVED
     same(other[0], exported.reference.score(nested, exported.scorer.family))

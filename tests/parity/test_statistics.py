@@ -28,8 +28,8 @@ from yoj.calibration import collect as collect_module
 from yoj.calibration import ranges
 from yoj.calibration.cli import main
 from yoj.calibration.collect import Model, collect, kinds_of, measure, position_kinds
-from yoj.calibration.errors import StatisticsError
 from yoj.calibration.content import content_hash
+from yoj.calibration.errors import StatisticsError
 from yoj.calibration.samples import Sample
 from yoj.calibration.statistics import KINDS, TENSORS, Statistics, load, merge, save
 from yoj.export.checkpoint import Checkpoint, Training

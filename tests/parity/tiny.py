@@ -18,6 +18,8 @@ from yoj.runtime import Request
 from yoj.runtime.batch import Prepared, scorer_inputs
 from yoj.runtime.families.molmo2 import Molmo2
 from yoj.runtime.packing import Packer
+from yoj.runtime.script import script_of
+from yoj.runtime.text import TextEncoder
 
 RECORDED = Path(__file__).parents[1] / "golden" / "data" / "checkpoint-merged"
 WORDS = "a the red blue small cat dog car tree is are in on under near two three, and not. It shows 42% of".split()  # noqa: SIM905
@@ -39,16 +41,17 @@ class Exported:
         }
         self.checkpoint.tokenizer.save(str(folder / "tokenizer.json"))
         layout = render_layout(self.checkpoint, "assistant", family.markup())
-        self.packer = Packer(folder / "tokenizer.json", layout, family.limits.L)
-        self.family = Molmo2(family.preprocessing(), self.packer.token_id)
+        encoder = TextEncoder.open(folder / "tokenizer.json")
+        self.packer = Packer(encoder, layout, family.limits.L)
+        self.family = Molmo2(family.preprocessing(), encoder.token_id)
         self.reference = Reference(self.checkpoint, family)
         self.D = int(self.checkpoint.config["text_config"]["hidden_size"])
 
     def prepare(self, request: Request) -> Prepared:
         media = tuple(self.family.prepare_image(image) for image in request.images)
-        pack = self.packer.pack(request, [medium.spans for medium in media])
+        packs = self.packer.pack(script_of(request), [medium.spans for medium in media])
         keys = tuple(image.tobytes() for image in request.images)
-        return Prepared((pack,), (tuple(range(len(request.responses))),), media, keys, "joint", None, (), {})
+        return Prepared(packs, (tuple(range(len(request.responses))),), media, keys, "joint")
 
     def inputs(self, batch: Sequence[Prepared]) -> dict[str, np.ndarray]:
         """What the joint scorer graph takes for a batch, visual features included."""

@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from yoj.runtime.errors import LimitError, MediaError, RequestError
-from yoj.runtime.images import load_image
+from yoj.runtime.images import ImageRules, load_image
 
 LIMIT = 50_000_000
 ADVICE = re.compile(r"\b(give|check|replace|shrink|choose|save|convert)\b", re.IGNORECASE)
@@ -23,7 +23,7 @@ FORMATS = ["PNG", "JPEG", "GIF", "WEBP", "BMP", "TIFF", "PPM", "ICO"]
 
 
 def load(image, max_pixels: int = LIMIT) -> np.ndarray:
-    pixels = load_image(image, max_pixels, "images[3]")
+    pixels = load_image(image, ImageRules(max_pixels), "images[3]").pixels_HWC
     assert pixels.dtype == np.uint8
     assert pixels.ndim == 3
     assert pixels.shape[2] == 3
@@ -137,29 +137,6 @@ def test_one_bit_pixels_become_black_and_white():
     bits = Image.fromarray(picture()[..., 0] > 100)
     assert bits.mode == "1"
     np.testing.assert_array_equal(load(encoded(bits))[..., 0], (picture()[..., 0] > 100) * 255)
-
-
-def translucent() -> Image.Image:
-    return Image.fromarray(np.concatenate([picture(), picture()[..., :1]], axis=2), "RGBA")
-
-
-def test_rgba_drops_its_transparency_as_convert_rgb_does():
-    np.testing.assert_array_equal(load(encoded(translucent())), picture())
-    np.testing.assert_array_equal(load(translucent()), np.asarray(translucent().convert("RGB")))
-
-
-def test_grey_with_transparency_becomes_rgb():
-    image = translucent().convert("LA")
-    np.testing.assert_array_equal(load(encoded(image)), np.asarray(image.convert("RGB")))
-
-
-@pytest.mark.parametrize("transparency", [bytes(range(0, 256, 16)), 3])
-def test_a_palette_with_transparency_keeps_its_colours(transparency):
-    image = Image.fromarray(picture()).quantize(16)
-    data = encoded(image, transparency=transparency)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        np.testing.assert_array_equal(load(data), np.asarray(image.convert("RGB")))
 
 
 @pytest.mark.parametrize("mode", ["PA", "RGBX", "RGBa", "La", "YCbCr", "HSV", "LAB"])

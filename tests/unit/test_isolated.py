@@ -42,10 +42,10 @@ def test_scores_do_not_depend_on_the_order(scorer):
 )
 def test_each_segment_continues_the_prompt_as_its_own_pack_does(layout, prompt, responses, scorer):
     judge = scorer("merged", layout)
-    (pack,) = judge.prepare(Request(prompt, responses), "isolated").packs
+    (pack,) = judge.prepare(Request(prompt, responses, duplicates="score", placeholders="text"), "isolated").packs
     prompt_L = pack.segment_L == 0
     for number, response in enumerate(responses):
-        (single,) = judge.prepare(Request(prompt, [response]), "joint").packs
+        (single,) = judge.prepare(Request(prompt, [response], placeholders="text"), "joint").packs
         seen = prompt_L | (pack.segment_L == number + 1)
         assert pack.input_ids_L[seen].tolist() == single.input_ids_L.tolist()
         assert pack.index_L[seen].tolist() == single.index_L.tolist()

@@ -57,20 +57,19 @@ def text_of(layout: Layout, prompt: str, responses: list[str], images: int) -> s
     """The pack as text, put together as the manifest describes it."""
     joined = f"{layout.glue}{layout.separator}{layout.glue}".join(responses)
     each = layout.one_image if images == 1 else layout.each_image
-    values = {"prompt": prompt, "responses": joined, "medium": "<|image|>"}
+    turns = layout.with_media if images else layout.text_only
 
     def say(pieces, number: int = 0) -> str:
         parts = []
         for piece in pieces:
             if piece.kind == "media":
                 parts += [say(each, number) for number in range(1, images + 1)]
-            elif piece.kind == "index":
-                parts.append(str(number))
             else:
-                parts.append(values.get(piece.kind, piece.value))
+                parts.append({"index": str(number), "medium": "<|image|>"}.get(piece.kind, piece.value))
         return "".join(parts)
 
-    return say(layout.with_media if images else layout.text_only)
+    between = say(turns.before["user>assistant"]) if layout.name == "assistant" else layout.glue
+    return say(turns.before["user"]) + prompt + between + joined + say(turns.after)
 
 
 def rendered(folder: Path, layout: str, prompt: str, responses: list[str], images: int) -> str:
@@ -97,11 +96,13 @@ def test_pieces_join_to_what_transformers_renders(layout, texts, images):
 def test_pieces_of_the_assistant_layout():
     layout = layout_of(MERGED, "assistant")
     token, text = (lambda value: Piece(kind="token", value=value)), (lambda value: Piece(kind="text", value=value))
-    assert layout.text_only == (
-        token("<|im_start|>"), text("user\n"), Piece(kind="prompt"), token("<|im_end|>"), text("\n "),
-        token("<|im_start|>"), text("assistant\n"), Piece(kind="responses"),
-    )  # fmt: skip
-    assert layout.with_media == (token(BOS), Piece(kind="media"), *layout.text_only)
+    opened = (token("<|im_start|>"), text("user\n"))
+    answered = (token("<|im_end|>"), text("\n "), token("<|im_start|>"), text("assistant\n"))
+    assert layout.text_only.before["user"] == opened
+    assert layout.with_media.before["user"] == (token(BOS), Piece(kind="media"), *opened)
+    for turns in (layout.text_only, layout.with_media):
+        assert turns.before["user>assistant"] == answered
+        assert turns.after == ()
     assert layout.one_image == (Piece(kind="medium"),)
     assert layout.each_image == (text("Image "), Piece(kind="index"), Piece(kind="medium"))
     assert (layout.separator, layout.separator_id, layout.glue) == (SEPARATOR, 970, "\n\n")
@@ -109,10 +110,10 @@ def test_pieces_of_the_assistant_layout():
 
 def test_only_a_text_only_pack_of_the_assistant_layout_has_no_bos():
     bos = Piece(kind="token", value=BOS)
-    assert layout_of(MERGED, "assistant").text_only[0] != bos
-    assert layout_of(MERGED, "assistant").with_media[0] == bos
-    assert layout_of(MERGED, "user").text_only[0] == bos
-    assert layout_of(MERGED, "user").with_media[0] == bos
+    assert layout_of(MERGED, "assistant").text_only.before["user"][0] != bos
+    assert layout_of(MERGED, "assistant").with_media.before["user"][0] == bos
+    assert layout_of(MERGED, "user").text_only.before["user"][0] == bos
+    assert layout_of(MERGED, "user").with_media.before["user"][0] == bos
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -121,7 +122,8 @@ def test_a_template_that_starts_with_bos_gets_no_second_one(layout, merged):
     edit_template(merged, "{%- set seen = namespace", "{{- '<|im_end|>' -}}{%- set seen = namespace")
     after = layout_of(merged, layout)
     assert after.with_media == before.with_media
-    assert after.text_only == (*([Piece(kind="token", value=BOS)] if layout == "assistant" else []), *before.text_only)
+    bos = [Piece(kind="token", value=BOS)] if layout == "assistant" else []
+    assert after.text_only.before["user"] == (*bos, *before.text_only.before["user"])
 
 
 @pytest.mark.parametrize(
@@ -138,9 +140,9 @@ def test_a_template_that_starts_with_bos_gets_no_second_one(layout, merged):
 def test_bos_is_what_the_tokenizer_says(change, bos, merged):
     file = merged / "tokenizer_config.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | change))
-    without = layout_of(MERGED, "user").text_only[1:]
+    without = layout_of(MERGED, "user").text_only.before["user"][1:]
     expected = (Piece(kind="token", value=bos), *without) if bos else without
-    assert layout_of(merged, "user").text_only == expected
+    assert layout_of(merged, "user").text_only.before["user"] == expected
 
 
 # Where the template is found.
@@ -184,7 +186,7 @@ def test_the_template_of_an_adapter_comes_before_that_of_its_base(tmp_path):
     (adapter / "chat_template.jinja").unlink()
     file = adapter / "tokenizer_config.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | {"chat_template": template}))
-    assert Piece(kind="text", value="judge\n") in layout_of(adapter, "assistant").text_only
+    assert Piece(kind="text", value="judge\n") in layout_of(adapter, "assistant").text_only.before["user>assistant"]
 
 
 # Templates that cannot be rendered once and for all.

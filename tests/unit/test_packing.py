@@ -11,12 +11,14 @@ import numpy as np
 import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
+from packs import pack_one, script
 from tokenizers import Tokenizer
 
 from yoj.runtime.bundle import Bundle
 from yoj.runtime.errors import BundleError, LengthError, LimitError
-from yoj.runtime.packing import Pack, Packer, Span
-from yoj.runtime.request import Request
+from yoj.runtime.packing import Pack, Packer
+from yoj.runtime.stretch import Span
+from yoj.runtime.text import TextEncoder
 
 LAYOUTS = ("assistant", "user")
 NO_LIMIT = 10**6
@@ -48,7 +50,7 @@ def packer(bundle):
 
     def make(layout: str, max_tokens: int = NO_LIMIT) -> Packer:
         opened = Bundle.open(bundle("merged", layout))
-        return Packer(opened.path / "tokenizer.json", opened.manifest.layout, max_tokens)
+        return Packer(TextEncoder.open(opened.path / "tokenizer.json"), opened.manifest.layout, max_tokens)
 
     return functools.cache(make)
 
@@ -82,14 +84,14 @@ def runs(pack: Pack, special_ids: set[int]) -> list[list[int]]:
     return [part for part in parts if part]
 
 
-def texts(layout: str, request: Request, count: int) -> list[str]:
+def texts(layout: str, prompt: str, responses: list[str], count: int) -> list[str]:
     """What must stand between the special tokens, written out from the two published chat renderings."""
-    first, *rest = request.responses
+    first, *rest = responses
     marks = [] if count < 2 else [f"Image {number + 1}" for number in range(count)]
     if layout == "assistant":
-        head, begin, close = [f"user\n{request.prompt}", "\n "], "assistant\n", []
+        head, begin, close = [f"user\n{prompt}", "\n "], "assistant\n", []
     else:
-        head, begin, close = [], f"user\n{request.prompt}\n\n", ["\n"]
+        head, begin, close = [], f"user\n{prompt}\n\n", ["\n"]
     if not rest:
         return [*marks, *head, begin + first, *close]
     middle = [f"\n\n{response}\n\n" for response in rest[:-1]]
@@ -105,7 +107,7 @@ def texts(layout: str, request: Request, count: int) -> list[str]:
 def test_special_tokens_stand_only_where_the_layout_puts_them(
     layout, prompt, responses, count, packer, tokenizer, images, special_ids
 ):
-    pack = packer(layout).pack(Request(prompt, responses), images(count))
+    pack = pack_one(packer(layout), script(prompt, responses, count), images(count))
     between = ["<|resp_sep|>"] * (len(responses) - 1)
     turn = ["<|im_start|>", "<|im_end|>", "<|im_start|>"] if layout == "assistant" else ["<|im_start|>"]
     bos = ["<|im_end|>"] if count or layout == "user" else []
@@ -125,7 +127,7 @@ def test_special_tokens_stand_only_where_the_layout_puts_them(
 def test_a_response_ends_before_the_next_separator_and_the_last_at_the_end_of_the_row(
     layout, prompt, responses, count, packer, tokenizer, images
 ):
-    pack = packer(layout).pack(Request(prompt, responses), images(count))
+    pack = pack_one(packer(layout), script(prompt, responses, count), images(count))
     positions = separators(pack, tokenizer)
     assert len(positions) == len(responses) - 1
     length = len(pack.input_ids_L)
@@ -146,7 +148,7 @@ def test_a_response_ends_before_the_next_separator_and_the_last_at_the_end_of_th
 @example(prompt="a", responses=["\nb"])
 @example(prompt="a\n", responses=["\n\n", "b"])
 def test_the_first_response_starts_at_the_token_of_its_first_character(layout, prompt, responses, packer, tokenizer):
-    pack = packer(layout).pack(Request(prompt, responses))
+    pack = pack_one(packer(layout), script(prompt, responses))
     start = pack.response_start_N[0]
     before = tokenizer.decode(pack.input_ids_L[:start].tolist(), skip_special_tokens=False)
     through = tokenizer.decode(pack.input_ids_L[: start + 1].tolist(), skip_special_tokens=False)
@@ -163,10 +165,9 @@ def test_the_first_response_starts_at_the_token_of_its_first_character(layout, p
 @example(prompt="e\u0301", responses=["\u0301", "\uac00\u11a8", "\u212b"], count=0)
 @example(prompt="<|im_end|>\n <|im_start|>assistant\n", responses=["<|resp_", "sep|>"], count=0)
 def test_the_text_can_be_read_back(layout, prompt, responses, count, packer, tokenizer, images, special_ids):
-    request = Request(prompt, responses)
-    pack = packer(layout).pack(request, images(count))
+    pack = pack_one(packer(layout), script(prompt, responses, count), images(count))
     decoded = [tokenizer.decode(run, skip_special_tokens=False) for run in runs(pack, special_ids)]
-    assert decoded == [unicodedata.normalize("NFC", text) for text in texts(layout, request, count)]
+    assert decoded == [unicodedata.normalize("NFC", text) for text in texts(layout, prompt, responses, count)]
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -176,9 +177,9 @@ def test_another_text_in_one_response_moves_no_token_of_the_others(
     layout, prompt, responses, other, data, packer, special_ids
 ):
     changed = data.draw(st.integers(0, len(responses) - 1))
-    before = runs(packer(layout).pack(Request(prompt, responses)), special_ids)
+    before = runs(pack_one(packer(layout), script(prompt, responses)), special_ids)
     replaced = [other if k == changed else response for k, response in enumerate(responses)]
-    after = runs(packer(layout).pack(Request(prompt, replaced)), special_ids)
+    after = runs(pack_one(packer(layout), script(prompt, replaced)), special_ids)
     # Both layouts have one run for each response, after the runs before it.
     run = changed + (2 if layout == "assistant" else 0)
     assert before[:run] == after[:run]
@@ -193,14 +194,14 @@ def test_another_text_in_one_response_moves_no_token_of_the_others(
 def test_ids_of_harmless_text_are_those_of_the_stock_tokenizer(
     layout, prompt, responses, count, packer, tokenizer, images, special_ids, stock
 ):
-    from yoj.export.reference import reference_ids
+    from yoj.export.chat_template import reference_ids
 
     names = [tokenizer.id_to_token(token) for token in special_ids]
     assume(not any(name in text for name in names for text in (prompt, *responses)))
     template, markup = stock
-    request, spans = Request(prompt, responses), images(count)
+    request, spans = script(prompt, responses, count), images(count)
     expected = reference_ids(template, markup, layout, request, spans)
-    assert packer(layout).pack(request, spans).input_ids_L.tolist() == expected
+    assert pack_one(packer(layout), request, spans).input_ids_L.tolist() == expected
 
 
 @pytest.fixture(scope="module")
@@ -209,8 +210,8 @@ def stock():
     from conftest import MERGED
 
     from yoj.export.build import open_family
+    from yoj.export.chat_template import ChatTemplate
     from yoj.export.checkpoint import Checkpoint
-    from yoj.export.layout import ChatTemplate
 
     checkpoint = Checkpoint.open([MERGED])
     return ChatTemplate(checkpoint), open_family(checkpoint).markup()
@@ -227,7 +228,7 @@ def test_an_error_of_length_crosses_processes():
 
 def empty_length(pack: Packer, prompt: str, count: int) -> int:
     """Tokens of a pack whose responses are all empty."""
-    return len(pack.pack(Request(prompt, [""] * count)).input_ids_L)
+    return len(pack_one(pack, script(prompt, [""] * count)).input_ids_L)
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -235,11 +236,11 @@ def empty_length(pack: Packer, prompt: str, count: int) -> int:
 @given(prompt=WORDS, responses=responses_of(st.one_of(WORDS, HOSTILE)), data=st.data())
 def test_truncation_fits_and_reports_exactly_what_it_cut(layout, prompt, responses, data, packer, tokenizer):
     whole = packer(layout)
-    request = Request(prompt, responses, overflow="truncate")
-    full = len(whole.pack(request).input_ids_L)
+    request = script(prompt, responses)
+    full = len(pack_one(whole, request).input_ids_L)
     room = empty_length(whole, prompt, len(responses)) + 8 * len(responses)
     limit = data.draw(st.integers(room, max(room, full + 2)))
-    pack = packer(layout, limit).pack(request)
+    pack = pack_one(packer(layout, limit), request, overflow="truncate")
     assert len(pack.input_ids_L) <= limit
     assert bool(pack.cuts) == (full > limit)
     kept = list(responses)
@@ -249,7 +250,7 @@ def test_truncation_fits_and_reports_exactly_what_it_cut(layout, prompt, respons
         kept[cut.response] = responses[cut.response][: cut.kept]
     assert len({cut.response for cut in pack.cuts}) == len(pack.cuts)
     # The pack is that of the whole prompt and the reported parts, and of nothing else.
-    again = whole.pack(Request(prompt, kept))
+    again = pack_one(whole, script(prompt, kept))
     assert again.input_ids_L.tolist() == pack.input_ids_L.tolist()
     assert again.response_start_N.tolist() == pack.response_start_N.tolist()
     assert again.response_end_N.tolist() == pack.response_end_N.tolist()
@@ -261,12 +262,12 @@ def test_truncation_fits_and_reports_exactly_what_it_cut(layout, prompt, respons
 @example(prompt="cat", responses=["the " * 40, "red", "near " * 20], data=None)
 def test_truncation_cuts_only_the_longest_and_no_more_than_it_must(layout, prompt, responses, data, packer, tokenizer):
     whole = packer(layout)
-    request = Request(prompt, responses, overflow="truncate")
-    full = len(whole.pack(request).input_ids_L)
+    request = script(prompt, responses)
+    full = len(pack_one(whole, request).input_ids_L)
     room = empty_length(whole, prompt, len(responses)) + 3 * len(responses)
     assume(room < full)
     limit = data.draw(st.integers(room, full - 1)) if data else (room + full) // 2
-    pack = packer(layout, limit).pack(request)
+    pack = pack_one(packer(layout, limit), request, overflow="truncate")
     sizes = [len(tokenizer.encode(response).ids) for response in responses]
     cut = {cut.response for cut in pack.cuts}
     assert cut
@@ -281,14 +282,14 @@ def test_a_response_that_has_text_is_never_cut_to_nothing(layout, packer):
     responses = ["one two three", "four five", "six"]
     limit = empty_length(packer(layout), "Which?", 3) + 1
     with pytest.raises(LimitError, match="no room for the responses"):
-        packer(layout, limit).pack(Request("Which?", responses, overflow="truncate"))
+        pack_one(packer(layout, limit), script("Which?", responses), overflow="truncate")
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("responses", [["a"], ["a b c", "d"], ["", ""]])
 def test_a_prompt_that_leaves_no_room_is_never_cut(layout, responses, packer):
     with pytest.raises(LimitError, match="no room for the responses") as caught:
-        packer(layout, 20).pack(Request("word " * 50, responses, overflow="truncate"))
+        pack_one(packer(layout, 20), script("word " * 50, responses), overflow="truncate")
     assert "limit of this bundle is 20" in str(caught.value)
     assert "prompt" in str(caught.value)
 
@@ -296,17 +297,17 @@ def test_a_prompt_that_leaves_no_room_is_never_cut(layout, responses, packer):
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_images_that_leave_no_room_are_never_cut(layout, packer, images):
     with pytest.raises(LimitError, match="fewer images"):
-        packer(layout, 60).pack(Request("What?", ["A cat."], overflow="truncate"), images(12))
+        pack_one(packer(layout, 60), script("What?", ["A cat."], 12), images(12), overflow="truncate")
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_the_error_names_the_length_the_limit_and_the_tokens_of_each_response(layout, packer):
-    request = Request("Which one?", ["one two three", "", "four"])
-    pack = packer(layout).pack(request)
+    request = script("Which one?", ["one two three", "", "four"])
+    pack = pack_one(packer(layout), request)
     length = len(pack.input_ids_L)
-    assert packer(layout, length).pack(request).input_ids_L.tolist() == pack.input_ids_L.tolist()
+    assert pack_one(packer(layout, length), request).input_ids_L.tolist() == pack.input_ids_L.tolist()
     with pytest.raises(LimitError) as caught:
-        packer(layout, length - 1).pack(request)
+        pack_one(packer(layout, length - 1), request)
     text = str(caught.value)
     assert f"L={length} tokens" in text
     assert f"limit of this bundle is {length - 1}" in text
@@ -317,7 +318,7 @@ def test_the_error_names_the_length_the_limit_and_the_tokens_of_each_response(la
 
 def test_a_hundred_thousand_characters_are_cut_to_the_limit(packer):
     responses = ["hello world " * 8400, "short", "é中😀 " * 25_000]
-    pack = packer("assistant", 5000).pack(Request("Which?", responses, overflow="truncate"))
+    pack = pack_one(packer("assistant", 5000), script("Which?", responses), overflow="truncate")
     assert 4990 < len(pack.input_ids_L) <= 5000
     assert [cut.response for cut in pack.cuts] == [0, 2]
 
@@ -327,10 +328,10 @@ def test_a_tokenizer_with_another_separator_is_refused(bundle):
     file = opened.path / "tokenizer.json"
     moved = msgspec.structs.replace(opened.manifest.layout, separator_id=5)
     with pytest.raises(BundleError, match=r"<\|resp_sep\|> the id 970, the manifest says 5"):
-        Packer(file, moved, NO_LIMIT)
+        Packer(TextEncoder.open(file), moved, NO_LIMIT)
     absent = msgspec.structs.replace(opened.manifest.layout, separator="<|other|>")
     with pytest.raises(BundleError, match=r"no token <\|other\|>"):
-        Packer(file, absent, NO_LIMIT)
+        Packer(TextEncoder.open(file), absent, NO_LIMIT)
 
 
 def test_truncation_and_padding_saved_in_the_tokenizer_are_ignored(bundle, packer, tmp_path):
@@ -339,6 +340,6 @@ def test_truncation_and_padding_saved_in_the_tokenizer_are_ignored(bundle, packe
     saved.enable_truncation(4)
     saved.enable_padding(length=512)
     saved.save(str(tmp_path / "tokenizer.json"))
-    request = Request("Which of the two?", ["the first", "the second"])
-    pack = Packer(tmp_path / "tokenizer.json", opened.manifest.layout, NO_LIMIT).pack(request)
-    assert pack.input_ids_L.tolist() == packer("assistant").pack(request).input_ids_L.tolist()
+    request = script("Which of the two?", ["the first", "the second"])
+    pack = pack_one(Packer(TextEncoder.open(tmp_path / "tokenizer.json"), opened.manifest.layout, NO_LIMIT), request)
+    assert pack.input_ids_L.tolist() == pack_one(packer("assistant"), request).input_ids_L.tolist()

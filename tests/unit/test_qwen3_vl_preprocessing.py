@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-from pathlib import Path
 from types import SimpleNamespace
 
 import msgspec
@@ -14,6 +13,7 @@ import transformers
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from packaging.version import Version
+from packs import pack_one, script
 from PIL import Image
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 from transformers.image_processing_backends import PilBackend
@@ -37,9 +37,10 @@ from yoj.runtime.families.qwen3_vl import (
     rotary_positions,
     smart_resize,
 )
-from yoj.runtime.manifest import Layout, Piece
+from yoj.runtime.manifest import Layout, Piece, Turns
 from yoj.runtime.packing import Pack, Packer
-from yoj.runtime.request import Request
+from yoj.runtime.script import Script
+from yoj.runtime.text import TextEncoder
 from yoj.runtime.video import Timeline
 
 SPECIAL = ["<|image_pad|>", "<|video_pad|>", "<|vision_start|>", "<|vision_end|>", "<|im_start|>", "<|resp_sep|>"]
@@ -387,14 +388,9 @@ LAYOUT = Layout(
     separator="<|resp_sep|>",
     separator_id=FIRST_SPECIAL + SPECIAL.index("<|resp_sep|>"),
     glue="\n\n",
-    text_only=(piece("<|im_start|>"), Piece(kind="prompt"), piece("<|im_start|>"), Piece(kind="responses")),
-    with_media=(
-        piece("<|im_start|>"),
-        Piece(kind="media"),
-        Piece(kind="prompt"),
-        piece("<|im_start|>"),
-        Piece(kind="responses"),
-        piece("\n"),
+    text_only=Turns(before={"user": (piece("<|im_start|>"),), "user>assistant": (piece("<|im_start|>"),)}, after=()),
+    with_media=Turns(
+        before={"user": (piece("<|im_start|>"),), "user>assistant": (piece("<|im_start|>"),)}, after=(piece("\n"),)
     ),
     one_image=MEDIUM,
     each_image=(piece("Picture "), Piece(kind="index"), piece(": "), *MEDIUM),
@@ -403,15 +399,13 @@ LAYOUT = Layout(
 
 
 @pytest.fixture(scope="module")
-def packer(tmp_path_factory) -> Packer:
+def packer() -> Packer:
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     tokenizer = Tokenizer(models.BPE(vocab={letter: i for i, letter in enumerate(alphabet)}, merges=[]))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in SPECIAL])
-    file = Path(tmp_path_factory.mktemp("tokenizer")) / "tokenizer.json"
-    tokenizer.save(str(file))
-    return Packer(file, LAYOUT, 10**6)
+    return Packer(TextEncoder(tokenizer), LAYOUT, 10**6)
 
 
 MEDIA = {
@@ -435,9 +429,9 @@ def prepare(kind: str, media: list[str]) -> list:
     return prepared
 
 
-def request(media: list[str], responses: list[str]) -> Request:
-    images = [medium for medium in media if medium.startswith("image")]
-    return Request("Which is it?", responses, images, "film.mp4" if len(images) < len(media) else None)
+def request(media: list[str], responses: list[str]) -> Script:
+    images = sum(medium.startswith("image") for medium in media)
+    return script("Which is it?", responses, images, len(media) - images)
 
 
 def by_transformers(kind: str, ids_L: np.ndarray, prepared: list) -> np.ndarray:
@@ -474,7 +468,7 @@ def positions(kind: str, pack: Pack, prepared: list) -> np.ndarray:
 @pytest.mark.parametrize("media", MEDIA.values(), ids=MEDIA)
 def test_joint_positions_are_the_official_ones(packer, kind, media):
     prepared = prepare(kind, media)
-    pack = packer.pack(request(media, ["A cat.", "", "Two red cars."]), [medium.spans for medium in prepared])
+    pack = pack_one(packer, request(media, ["A cat.", "", "Two red cars."]), [medium.spans for medium in prepared])
     visual = np.isin(pack.input_ids_L, family(kind).visual_tokens)
     assert visual.sum() == sum(medium.rows for medium in prepared)
     np.testing.assert_array_equal(positions(kind, pack, prepared), by_transformers(kind, pack.input_ids_L, prepared))
@@ -490,7 +484,7 @@ def test_joint_positions_of_any_media(packer, media, frames, responses):
     names = [f"image {height} {width}" for height, width in media]
     names += [f"video {frames} 40 24"] if frames else []
     prepared = prepare("tiny", names)
-    pack = packer.pack(request(names, responses), [medium.spans for medium in prepared])
+    pack = pack_one(packer, request(names, responses), [medium.spans for medium in prepared])
     np.testing.assert_array_equal(
         positions("tiny", pack, prepared), by_transformers("tiny", pack.input_ids_L, prepared)
     )
@@ -501,10 +495,10 @@ def test_isolated_positions_are_those_of_single_passes(packer, media):
     prepared = prepare("uneven", media)
     spans = [medium.spans for medium in prepared]
     responses = ["A cat.", "Two red cars.", "", "A dog"]
-    pack = packer.pack(request(media, responses), spans, "isolated")
+    pack = pack_one(packer, request(media, responses), spans, mode="isolated")
     ours = positions("uneven", pack, prepared)
     for number, response in enumerate(responses):
-        alone = packer.pack(request(media, [response]), spans)
+        alone = pack_one(packer, request(media, [response]), spans)
         read = np.isin(pack.segment_L, [0, number + 1])
         np.testing.assert_array_equal(pack.input_ids_L[read], alone.input_ids_L)
         np.testing.assert_array_equal(ours[:, read], by_transformers("uneven", alone.input_ids_L, prepared))

@@ -21,6 +21,7 @@ from yoj.export.checkpoint import SEPARATOR, Checkpoint
 from yoj.export.layout import render_layout
 from yoj.runtime import Request
 from yoj.runtime.prepare import Preparer, Rules
+from yoj.runtime.text import TextEncoder
 from yoj.training.errors import RecipeError
 from yoj.training.small import MAX_FRAMES, write_base
 from yoj.training.small_tokenizer import VOCABULARY
@@ -90,7 +91,7 @@ def test_visual_tokens(merged, family):
     backbone = open_family(checkpoint)
     layout = render_layout(checkpoint, "assistant", backbone.markup())
     rules = Rules(family, layout, backbone.limits, backbone.preprocessing(), "joint")
-    preparer = Preparer(rules, merged / "tokenizer.json")
+    preparer = Preparer(rules, TextEncoder.open(merged / "tokenizer.json"))
     noise = np.random.default_rng(0).integers(0, 256, (MAX_FRAMES, 64, 64, 3), np.uint8)
 
     def visual(**media) -> int:

@@ -22,6 +22,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from yoj.export.families import ExportFamily, GraphSpec
 from yoj.export.quantisation import matrices
+from yoj.runtime.engines.onnxruntime import EXACT_8_BITS
 from yoj.runtime.families import Arrays
 
 from .results import Limits, Peak, Shape, Time, Way
@@ -234,6 +235,7 @@ def _onnxruntime_rate(left: NDArray[Any], right: NDArray[Any], threads: int) -> 
     ).SerializeToString()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
+    options.add_session_config_entry(*EXACT_8_BITS)
     session: Any = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     out = np.empty((len(left), right.shape[1]), np.int32 if whole else np.float32)
     # Into memory that is there already: fresh memory for the result costs a tenth of an 8-bit product.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import sys
 import time
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ import click
 from yoj.export.options import checkpoint_options, prepare_libraries
 from yoj.runtime.cli import readable_errors
 from yoj.runtime.options import Given, reading_options
+from yoj.runtime.version import __version__
 
 from .cli_gate import gate
 from .cli_plan import plan
@@ -45,7 +45,7 @@ LARGE_BLOCK = 4 * 2**20
 
 
 @click.group(epilog=EPILOG)
-@click.version_option(version("yoj"), prog_name="yoj-calibrate")
+@click.version_option(__version__, prog_name="yoj-calibrate")
 def main() -> None:
     """From a trained model to 8-bit engines with evidence: statistics on samples, a plan of what is quantised, a gate
     on held-out requests; and temperatures that make probabilities of scores."""

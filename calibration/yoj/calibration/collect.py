@@ -5,7 +5,6 @@ Shapes: B rows, L tokens, T tokens of a batch that are no padding; S, I and H as
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -21,7 +20,7 @@ from torch import nn
 from yoj.export.build import checkpoint_hashes, open_family
 from yoj.export.checkpoint import Checkpoint
 from yoj.export.families import ExportFamily, GraphSpec
-from yoj.export.layout import render_layout
+from yoj.export.layout import encoder_of, render_layout
 from yoj.export.modules import Projection
 from yoj.export.traced import TracedSession, materialise, scorer_role, stream
 from yoj.runtime.batch import Prepared, batches_by_length
@@ -74,10 +73,7 @@ class Model:
         rendered = render_layout(checkpoint, layout, family.markup())
         mode = checkpoint.training.trained_mode or "joint"
         rules = Rules(checkpoint.family, rendered, family.limits, family.preprocessing(), mode)
-        with tempfile.TemporaryDirectory() as folder:
-            checkpoint.tokenizer.save(f"{folder}/tokenizer.json")
-            preparer = Preparer(rules, Path(folder) / "tokenizer.json")
-        return cls(checkpoint, family, preparer)
+        return cls(checkpoint, family, Preparer(rules, encoder_of(checkpoint)))
 
     def about(self) -> About:
         """Of statistics that nothing is in yet. Reads every file of the checkpoint."""

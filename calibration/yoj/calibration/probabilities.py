@@ -14,7 +14,7 @@ import msgspec
 
 from yoj.export.errors import OutputError
 from yoj.export.files import folder_beside
-from yoj.export.install import install
+from yoj.export.install import check_rewritable, install
 from yoj.runtime import Request, Scorer
 from yoj.runtime import manifest as m
 from yoj.runtime.codec import Reading
@@ -73,12 +73,13 @@ def calibrate(order: Order, advance: Callable[[int, int], None]) -> Outcome:
 
     Raises:
         CalibrationError: rankings that cannot be used, or a bundle that was changed meanwhile.
-        BundleError: no bundle, or one that was damaged.
+        BundleError: no bundle, one that was damaged, or one that only a newer yoj can change.
         EngineError: the engine cannot be opened.
         OutputError: the bundle cannot be written to.
     """
     text = order.rankings.read_bytes()
     with Scorer.load(order.bundle, engine=order.engine) as scorer:
+        check_rewritable(order.bundle)
         before, engine = scorer.manifest, scorer.engine
         mode = order.mode or before.trained_mode
         lines = read_rankings(order.rankings, mode, order.reading)

@@ -21,6 +21,8 @@ from yoj.runtime.engines import open_session
 from yoj.runtime.engines.onnxruntime import free_memory
 from yoj.runtime.engines.plans import select
 from yoj.runtime.prepare import Preparer, rules_of
+from yoj.runtime.text import TextEncoder
+from yoj.runtime.version import __version__
 
 from .attention import query_blocks
 from .card import model_card
@@ -38,7 +40,6 @@ from .quantised import STORED, Scheme
 from .traced import PRECISIONS, Precision, TracedSession
 
 LIBRARIES = (
-    "yoj",
     "torch",
     "transformers",
     "tokenizers",
@@ -283,7 +284,7 @@ def _choose_precision(
     if recipe.precision != "auto" and (recipe.precision != "float16" or not recipe.compare):
         return recipe.precision, None
     progress.stage("probe float16")
-    preparer = Preparer(rules_of(manifest), folder / "tokenizer.json")
+    preparer = Preparer(rules_of(manifest), TextEncoder.open(folder / "tokenizer.json"))
     batch = prepare_samples(recipe.samples, preparer)
     overflow = overflowing_layers(checkpoint, family, batch, preparer.family)
     for name, value in list(overflow.items())[:SHOWN_LAYERS]:
@@ -324,6 +325,7 @@ def _describe(checkpoint: Checkpoint, family: ExportFamily, recipe: Recipe, layo
     head, hidden_size = checkpoint.head, int(checkpoint.config["text_config"]["hidden_size"])
     return m.Manifest(
         schema_version=m.SCHEMA_VERSION,
+        min_reader=m.MIN_READER,
         family=checkpoint.family,
         trained_mode=recipe.mode or checkpoint.training.trained_mode or "joint",
         layout=layout,
@@ -349,7 +351,7 @@ def _describe(checkpoint: Checkpoint, family: ExportFamily, recipe: Recipe, layo
 
 
 def _provenance(checkpoint: Checkpoint, overflow: dict[str, float] | None) -> m.Provenance:
-    versions = {name: _version(name) for name in LIBRARIES}
+    versions = {"yoj": __version__} | {name: _version(name) for name in LIBRARIES}
     return m.Provenance(
         checkpoint=checkpoint_hashes(checkpoint),
         libraries={name: version for name, version in versions.items() if version},

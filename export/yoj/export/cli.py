@@ -5,7 +5,6 @@ from __future__ import annotations
 import signal
 import sys
 import time
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from yoj.runtime.engines import OPENERS
 from yoj.runtime.errors import BundleError
 from yoj.runtime.manifest import Manifest, encode
 from yoj.runtime.temperature import describe
+from yoj.runtime.version import __version__
 
 from .options import checkpoint_options, prepare_libraries
 
@@ -47,7 +47,7 @@ class _BuildByDefault(click.Group):
 
 
 @click.group(cls=_BuildByDefault, epilog=EPILOG)
-@click.version_option(version("yoj"), prog_name="yoj-export")
+@click.version_option(__version__, prog_name="yoj-export")
 def main() -> None:
     """Make a bundle from a trained reward model: ONNX graphs, tokenizer and manifest, checked against PyTorch."""
     # As Ctrl-C does it: what was begun beside the bundle is removed.

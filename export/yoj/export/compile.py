@@ -20,7 +20,7 @@ from yoj.runtime.errors import EngineError
 
 from .errors import OutputError
 from .files import folder_beside
-from .install import install
+from .install import check_rewritable, install
 from .plans import Job, Settings, build_plan, describe_plan
 from .profiles import Profile, profiles_of, sizes_text
 from .quantised_onnx import check_scheme, for_tensorrt
@@ -63,11 +63,12 @@ def compile_bundle(order: Order, progress: Progress) -> list[m.Engine]:
         The manifest's new entries.
 
     Raises:
-        BundleError: no bundle, or one that was changed.
+        BundleError: no bundle, one that was changed, or one that only a newer yoj can change.
         EngineError: the library or the GPU is missing, or the library refuses a target, an option or a graph.
         OutputError: the disk is too small or cannot be written to.
     """
     bundle = Bundle.open(order.bundle)
+    check_rewritable(bundle.path)
     source = bundle.engine("onnxruntime")
     trt = load_library(order.engine)
     driver, targets = _targets(trt, order)

@@ -14,12 +14,13 @@ from yoj.runtime import Request, Scorer
 from yoj.runtime.batch import Prepared
 from yoj.runtime.families import Arrays
 from yoj.runtime.manifest import Limits, Mode
+from yoj.runtime.script import script_of
 
+from .chat_template import ChatTemplate, reference_ids
 from .checkpoint import Checkpoint
 from .errors import FidelityError
 from .families import ExportFamily
-from .layout import ChatTemplate
-from .reference import Reference, reference_ids
+from .reference import Reference
 
 EIGHT_BITS = dict.fromkeys(("int8", "int8_static", "fp8", "int8_weights", "int4_weights"), 1.0)
 """Notices what is broken. What eight bits cost is measured on rankings, by yoj-calibrate: a step of rounding that falls
@@ -134,7 +135,7 @@ def measure(scorer: Scorer, checkpoint: Checkpoint, family: ExportFamily, done: 
         if case.mode == "joint":
             for request, prepared in zip(requests, batch, strict=True):
                 spans = [medium.spans for medium in prepared.media]
-                ids = reference_ids(template, family.markup(), scorer.manifest.layout.name, request, spans)
+                ids = reference_ids(template, family.markup(), scorer.manifest.layout.name, script_of(request), spans)
                 ids_equal &= ids == prepared.packs[0].input_ids_L.tolist()
         done(case.name)
     taus = [r.kendall_tau for r in results if r.kendall_tau is not None]

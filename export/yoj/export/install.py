@@ -10,9 +10,28 @@ import msgspec
 
 from yoj.runtime import manifest as m
 from yoj.runtime.bundle import Bundle, sha256
+from yoj.runtime.errors import BundleError
+from yoj.runtime.version import __version__
 
 REPLACED = ".replaced"
 """Folder, inside that of the new files, where the old ones wait until the new manifest stands."""
+
+
+def check_rewritable(path: Path) -> None:
+    """Refuse to change a bundle whose manifest this yoj cannot write again without losing something.
+
+    Args:
+        path: of a bundle that was opened.
+
+    Raises:
+        BundleError: it has fields that only a newer yoj knows; all are named.
+    """
+    file = path / m.MANIFEST_NAME
+    if unknown := m.unknown_fields(file.read_bytes(), str(file)):
+        raise BundleError(
+            f"{file} was written by a newer yoj and has fields that this one, {__version__}, would lose: "
+            f"{', '.join(unknown)}. Upgrade yoj to change the bundle; to score with it needs no upgrade."
+        )
 
 
 def install(path: Path, folder: Path, change: Callable[[m.Manifest], m.Manifest]) -> m.Manifest:
@@ -33,13 +52,14 @@ def install(path: Path, folder: Path, change: Callable[[m.Manifest], m.Manifest]
         The new manifest, sealed.
 
     Raises:
-        BundleError: the bundle was changed or damaged meanwhile.
+        BundleError: the bundle was changed or damaged meanwhile; or see `check_rewritable`.
         OSError: a file cannot be written or moved. The bundle is as it was.
     """
     files = {f.relative_to(folder).as_posix(): f for f in sorted(folder.rglob("*")) if f.is_file()}
     listed = {name: m.File(bytes=file.stat().st_size, sha256=sha256(file)) for name, file in files.items()}
     # What others added to the bundle since it was opened stays.
     changed = change(manifest := Bundle.open(path).manifest)
+    check_rewritable(path)
     old = manifest.files.keys() - changed.files.keys() - listed.keys()
     sealed = m.seal(msgspec.structs.replace(changed, files=changed.files | listed))
     replaced = [name for name in files if name in manifest.files and manifest.files[name] != listed[name]]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import torch
 import transformers
@@ -11,14 +9,11 @@ from numpy.typing import NDArray
 
 from yoj.runtime.batch import Prepared, scorer_inputs
 from yoj.runtime.families import Arrays, Family
-from yoj.runtime.manifest import LayoutName, Piece
-from yoj.runtime.packing import Ids, Span
-from yoj.runtime.request import Request
+from yoj.runtime.text import Ids
 
-from .checkpoint import SEPARATOR, Checkpoint
+from .checkpoint import Checkpoint
 from .families import ExportFamily
 from .head import divisor
-from .layout import GLUE, ChatTemplate, MediaMarkup
 from .traced import TracedSession
 
 
@@ -81,37 +76,3 @@ def read_out(readout: str, hidden_LD: torch.Tensor, start_N: Ids, end_N: Ids) ->
         "first_last_add": first + last,
         "first_last_sub": last - first,
     }[readout]
-
-
-def reference_ids(
-    template: ChatTemplate, markup: MediaMarkup, layout: LayoutName, request: Request, media: Sequence[Sequence[Span]]
-) -> list[int]:
-    """Token ids as the reference makes them: template, processor, tokenizer; right for harmless text only.
-
-    Args:
-        template: of the checkpoint.
-        markup: of the family.
-        layout: of the pack.
-        request: its text.
-        media: what stands for each image, and then for the video.
-    """
-    tokenizer, videos = template.tokenizer, int(request.video is not None)
-    tokenizer.add_tokens([SEPARATOR], special_tokens=True)
-    joined = f"{GLUE}{SEPARATOR}{GLUE}".join(request.responses)
-    text = template.render(layout, request.prompt, joined, len(media) - videos, videos)
-    if markup.bos and (media or layout == "user") and not text.startswith(markup.bos):
-        text = markup.bos + text
-    done = ""
-    for number, spans in enumerate(media):
-        shown = "".join(s.text if s.ids is None else "".join(tokenizer.convert_ids_to_tokens(s.ids)) for s in spans)
-        replaced = markup.image_token
-        if number >= len(media) - videos:
-            replaced, shown = _written(markup.video, markup.video_token), _written(markup.packed_video, shown)
-        # What was replaced is done with: it may hold the token of the next medium.
-        before, _, text = text.partition(replaced)
-        done += before + shown
-    return tokenizer(done + text, add_special_tokens=False)["input_ids"]
-
-
-def _written(pieces: Sequence[Piece], medium: str) -> str:
-    return "".join(medium if piece.kind == "medium" else piece.value for piece in pieces)

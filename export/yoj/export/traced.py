@@ -65,6 +65,10 @@ class TracedSession:
         none = {name: np.zeros((1, int(axes[-1])), np.float32) for name, axes in outputs.items()}
         return none | scorer_inputs(batch, runtime, features)
 
+    def open(self, role: str) -> None:
+        """Make the module of a graph now."""
+        self.module(role)
+
     def close(self) -> None:
         """Forget the weights."""
         self._modules.clear()

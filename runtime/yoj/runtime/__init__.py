@@ -7,19 +7,42 @@
 
 from __future__ import annotations
 
-from .errors import BundleError, EngineError, LimitError, MediaError, RequestError, YojError
-from .judgement import Judgement
-from .request import Request
+from .batch import Prepared
+from .errors import (
+    BundleError,
+    EngineError,
+    EngineMemoryError,
+    LengthError,
+    LimitError,
+    MediaError,
+    RequestError,
+    ScoreError,
+    YojError,
+)
+from .judgement import Judgement, TokenCounts
+from .packing import Cut
+from .request import Image, Message, Request, Video
 from .scorer import Scorer
+from .version import __version__
 
 __all__ = [
     "BundleError",
+    "Cut",
     "EngineError",
+    "EngineMemoryError",
+    "Image",
     "Judgement",
+    "LengthError",
     "LimitError",
     "MediaError",
+    "Message",
+    "Prepared",
     "Request",
     "RequestError",
+    "ScoreError",
     "Scorer",
+    "TokenCounts",
+    "Video",
     "YojError",
+    "__version__",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from .families import Arrays, Family, PreparedMedia
 from .manifest import Mode
-from .packing import Cut, Pack
+from .packing import Pack
 
 SHORTEST_ROW = 8
 """Tokens; shorter rows are padded, because graphs for CPUs cut the queries of a row into so many blocks."""
@@ -19,25 +19,36 @@ SHORTEST_ROW = 8
 
 @dataclass(frozen=True)
 class Prepared:
-    """A request that is ready for the graphs."""
+    """A request that is ready for the graphs. It can be pickled, and judged in another thread or process."""
 
     packs: tuple[Pack, ...]
     """One row for each order in which the responses are read."""
     orders: tuple[tuple[int, ...], ...]
-    """For each row, the index of the response that stands in each place."""
+    """For each row, the index of the distinct response that stands in each place."""
     media: tuple[PreparedMedia, ...]
     keys: tuple[bytes, ...]
     """For each medium, a hash of its content: equal keys have equal features."""
     mode: Mode
-    frames: tuple[int, int] | None
-    """Frames of its video: given, and read."""
-    cuts: tuple[Cut, ...]
-    timings_ms: dict[str, float]
+    about: About = field(default_factory=lambda: About())
 
     @property
     def tokens(self) -> int:
         """Length of its longest row."""
         return max(len(pack.input_ids_L) for pack in self.packs)
+
+
+@dataclass(frozen=True)
+class About:
+    """What a judgement says of its request."""
+
+    copies: tuple[int, ...] = ()
+    """[N] For each response given, which of the distinct ones it is; empty where all are distinct."""
+    frames: tuple[int, int] | None = None
+    """Frames of its videos: given, and read."""
+    notices: tuple[str, ...] = ()
+    timings_ms: Mapping[str, float] = field(default_factory=dict[str, float])
+    id: str | int | None = None
+    metadata: Any = None
 
 
 def scorer_inputs(batch: Sequence[Prepared], family: Family, features: Mapping[bytes, Arrays]) -> Arrays:
@@ -107,7 +118,9 @@ def _visual_index(pack: Pack, prepared: Prepared, family: Family, offsets: Mappi
     index_L = np.zeros(len(pack.input_ids_L), np.int64)
     visual = np.isin(pack.input_ids_L, family.visual_tokens)
     for number, (key, medium) in enumerate(zip(prepared.keys, prepared.media, strict=True)):
-        index_L[visual & (pack.media_L == number + 1)] = offsets[key] + 1 + np.arange(medium.rows)
+        places = np.flatnonzero(visual & (pack.media_L == number + 1))
+        # Isolated responses that share no more of the prompt than its beginning each show its media again.
+        index_L[places] = offsets[key] + 1 + np.arange(len(places)) % max(medium.rows, 1)
     return index_L
 
 

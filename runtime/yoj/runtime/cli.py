@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Generator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
-from importlib.metadata import version
 from pathlib import Path
 from types import ModuleType
 from typing import BinaryIO
@@ -26,6 +25,7 @@ from .options import Given, reading_options
 from .orders import Orders
 from .request import Overflow, Placeholders, Request
 from .scorer import Scorer
+from .version import __version__
 
 fcntl: ModuleType | None
 try:
@@ -152,7 +152,7 @@ def _orders(ctx: click.Context, parameter: click.Parameter, value: str) -> Order
     help="CPU threads of one run; requests at a time of the TensorRT engines.  [default: all cores; 2]",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the judgement of one request as JSON.")
-@click.version_option(version("yoj"), prog_name="yoj-score")
+@click.version_option(__version__, prog_name="yoj-score")
 def main(
     bundle: Path,
     requests: Path | None,

@@ -153,8 +153,9 @@ def to_request(line: Line, reading: Reading) -> Request:
     if line.video is None and (fps or timestamps) is not None:
         name = "timestamps" if fps is None else "seconds_between_frames"
         raise RequestError(f"{name} is given without a video. Give it in video, or leave {name} out.")
-    several = line.image is None or isinstance(line.image, list)
-    images: list[object] = cast("list[object]", line.image or []) if several else [cast("object", line.image)]
+    image: object = line.image
+    several = image is None or isinstance(image, list)
+    images = cast("list[object]", image or []) if several else [image]
     return Request(
         _prompt(line.prompt, policy),
         [_content(response, f"responses[{k}]", policy) for k, response in enumerate(line.responses)],

@@ -2,61 +2,129 @@
 
 from __future__ import annotations
 
+import importlib
 import io
 import os
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from .errors import LimitError, MediaError, YojError
+from .rgb import SAID, Transparency, to_rgb
 
-ImageInput: TypeAlias = "str | os.PathLike[str] | bytes | Image.Image | NDArray[np.uint8]"
+
+class BinaryFile(Protocol):
+    """An open binary file; it need not be seekable."""
+
+    def read(self) -> bytes:
+        """Everything that is left."""
+        ...
 
 
-def load_image(image: ImageInput, max_pixels: int, name: str = "image") -> NDArray[np.uint8]:
+Content: TypeAlias = bytes | bytearray | memoryview | BinaryFile
+"""A file's content, or where it is read from."""
+ImageInput: TypeAlias = "str | os.PathLike[str] | Content | Image.Image | NDArray[np.uint8]"
+
+HEIF_BRANDS = frozenset((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"))
+AVIF_BRANDS = frozenset((b"avif", b"avis"))
+COMMON_BRANDS = frozenset((b"mif1", b"msf1"))
+"""Those that say no codec."""
+HEAD_BYTES = 128
+"""Of a file, enough to tell what it is."""
+
+
+@dataclass(frozen=True)
+class ImageRules:
+    """What a model's bundle says of its pictures."""
+
+    pixels: int
+    """Width times height that is refused above."""
+    transparency: Transparency = "white"
+    """``white`` as the stock processors do today; ``drop`` as ``convert("RGB")`` did."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One decoded image."""
+
+    pixels_HWC: NDArray[np.uint8]
+    """[H, W, 3] uint8, not always contiguous."""
+    notices: tuple[str, ...] = ()
+    """What is not shown as it was given, in phrases that begin with the image's name."""
+
+
+def load_image(image: ImageInput, rules: ImageRules, name: str = "image") -> Picture:
     """Decode one still image.
 
-    EXIF orientation is applied. CMYK, greyscale and palette images become RGB; transparency is dropped, as the
-    reference's ``convert("RGB")`` does; 16-bit greyscale is scaled to 8 bits.
+    EXIF orientation is applied. CMYK, greyscale and palette images become RGB; what is not opaque is put on white or
+    taken as opaque, as the rules say; 16-bit greyscale is scaled to 8 bits. A file takes about 4 bytes of memory a
+    pixel.
 
     Args:
-        image: a path, the bytes of an image file, a PIL image, or a [H, W, 3] uint8 array.
-        max_pixels: width times height that is refused above.
-        name: how errors call the image.
-
-    Returns:
-        [H, W, 3] uint8.
+        image: a path, the bytes of an image file or an open binary file (read from its beginning, and left where it
+            was, if it can be), a PIL image, or a [H, W, 3] uint8 array.
+        rules: of the bundle.
+        name: how errors and notices call the image.
 
     Raises:
-        MediaError: not an image, truncated, animated, or of an unusable mode, type or shape.
-        LimitError: more than ``max_pixels``.
+        MediaError: not an image, truncated, animated, or of an unusable mode, type or shape; HEIC without its reader.
+        LimitError: more pixels than the rules allow.
     """
+    pixels_HWC, see_through = _decoded(image, rules, name)
+    return Picture(pixels_HWC, (f"{name}: {SAID[rules.transparency]}",) if see_through else ())
+
+
+def _decoded(image: ImageInput, rules: ImageRules, name: str) -> tuple[NDArray[np.uint8], bool]:
+    """Pixels, and whether some are not opaque."""
     if isinstance(image, np.ndarray):
-        return _checked_array(image, max_pixels, name)
+        return _checked_array(image, rules, name), False
     if isinstance(image, Image.Image):
-        return _pixels(image, max_pixels, name)
-    if isinstance(image, bytes):
-        return _decode(io.BytesIO(image), max_pixels, f"{name} ({len(image)} bytes)")
-    if isinstance(image, str | os.PathLike):  # pyright: ignore[reportUnnecessaryIsInstance]
+        return _pixels(image, rules, name, ours=False)
+    if isinstance(image, str | os.PathLike):
         path = Path(image)
         if not is_file(path):
             raise MediaError(f"{name}: no file {shorten(str(path))}. Give the path of an image file.")
-        return _decode(path, max_pixels, f"{name} ({path})")
-    raise MediaError(
-        f"{name} is a {type(image).__name__}; give a path, bytes, a PIL image or a uint8 array of shape [H, W, 3]."
-    )
-
-
-def _checked_array(array: NDArray[Any], max_pixels: int, name: str) -> NDArray[np.uint8]:
-    if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3 or 0 in array.shape:
+        return _read(path, rules, f"{name} ({path})")
+    content = content_of(image, name)
+    if content is None:
         raise MediaError(
-            f"{name} is an array of {array.dtype} {list(array.shape)}; give uint8 [H, W, 3], RGB, at least 1x1."
+            f"{name} is a {type(image).__name__}; give a path, bytes, an open binary file, a PIL image or a uint8 "
+            "array of shape [H, W, 3]."
         )
-    _check_size(array.shape[1], array.shape[0], max_pixels, name)
-    return array
+    return _read(io.BytesIO(content), rules, f"{name} ({len(content)} bytes)")
+
+
+def content_of(source: object, name: str) -> bytes | None:
+    """Bytes of a bytes-like object or of an open file; None of anything else.
+
+    Raises:
+        MediaError: the file cannot be read, or is open for text.
+    """
+    if isinstance(source, bytes):
+        return source
+    if isinstance(source, bytearray | memoryview):
+        return bytes(source)
+    file: Any = source
+    if not callable(getattr(source, "read", None)):
+        return None
+    try:
+        place = file.tell() if hasattr(source, "seekable") and file.seekable() else None
+        if place is not None:
+            file.seek(0)
+        content = file.read()
+        if place is not None:
+            file.seek(place)
+    except Exception as error:  # a caller's object raises what it likes
+        raise MediaError(f"{name} is a file that cannot be read: {error}. Give one that is open for reading.") from error
+    if not isinstance(content, bytes | bytearray | memoryview):
+        raise MediaError(
+            f"{name} is a file that gives {type(content).__name__} instead of bytes. Give one opened with 'rb'."
+        )
+    return bytes(content)
 
 
 def is_file(path: Path) -> bool:
@@ -67,14 +135,61 @@ def is_file(path: Path) -> bool:
         return False
 
 
-def _decode(source: Path | io.BytesIO, max_pixels: int, name: str) -> NDArray[np.uint8]:
+def is_heif(head: bytes) -> bool:
+    """Whether the beginning of a file is that of a HEIF picture (HEIC), which Pillow alone cannot read."""
+    if head[4:8] != b"ftyp":
+        return False
+    end = min(int.from_bytes(head[:4], "big"), len(head))
+    major, brands = head[8:12], {head[8:12], *(head[i : i + 4] for i in range(16, end, 4))}
+    return major in HEIF_BRANDS or (major in COMMON_BRANDS and not brands & AVIF_BRANDS)
+
+
+def open_picture(source: Path | io.BytesIO, name: str) -> Image.Image:
+    """Open a picture's file without decoding it, HEIC included.
+
+    Raises:
+        MediaError: HEIC without its reader.
+        Exception: what Pillow raises for a file that it cannot read.
+    """
+    head = source.getbuffer()[:HEAD_BYTES].tobytes() if isinstance(source, io.BytesIO) else _head(source)
+    if not is_heif(head):
+        return Image.open(source)
     try:
-        with Image.open(source) as image:
-            return _pixels(image, max_pixels, name)
+        # Lazily, and without registering its reader, which would change Pillow for the whole process.
+        heif: Any = importlib.import_module("pillow_heif")
+    except ImportError as error:
+        raise MediaError(
+            f"{name} is a HEIC picture, and reading it needs pillow-heif ({error}). "
+            "Install it with: pip install 'yoj[heic]'; or save the picture as JPEG."
+        ) from error
+    return heif.HeifImageFile(source)
+
+
+def _head(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(HEAD_BYTES)
+
+
+def _checked_array(array: NDArray[Any], rules: ImageRules, name: str) -> NDArray[np.uint8]:
+    if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3 or 0 in array.shape:
+        raise MediaError(
+            f"{name} is an array of {array.dtype} {list(array.shape)}; give uint8 [H, W, 3], RGB, at least 1x1."
+        )
+    check_size(array.shape[1], array.shape[0], rules, name)
+    return array
+
+
+def _read(source: Path | io.BytesIO, rules: ImageRules, name: str) -> tuple[NDArray[np.uint8], bool]:
+    try:
+        with open_picture(source, name) as image:
+            return _pixels(image, rules, name, ours=True)
     except YojError:
         raise
     except Image.DecompressionBombError as error:
-        raise LimitError(f"{name}: {error} The limit is {max_pixels:,} pixels; shrink the image first.") from error
+        raise LimitError(
+            f"{name}: {error} The limit is {rules.pixels:,} pixels; shrink the image first, or raise "
+            "PIL.Image.MAX_IMAGE_PIXELS as well."
+        ) from error
     except UnidentifiedImageError as error:
         raise MediaError(
             f"{name} is not an image that Pillow can read. Check that the file is what it claims."
@@ -83,39 +198,31 @@ def _decode(source: Path | io.BytesIO, max_pixels: int, name: str) -> NDArray[np
         raise MediaError(f"{name} cannot be opened as an image: {error}. Replace the file.") from error
 
 
-def _pixels(image: Image.Image, max_pixels: int, name: str) -> NDArray[np.uint8]:
-    _check_size(image.width, image.height, max_pixels, name)
+def _pixels(image: Image.Image, rules: ImageRules, name: str, ours: bool) -> tuple[NDArray[np.uint8], bool]:
+    check_size(image.width, image.height, rules, name)
     try:
         frames = getattr(image, "n_frames", 1)
         if frames > 1 and image.format != "MPO":  # an MPO file is one photograph with previews behind it
             raise MediaError(f"{name} is animated ({frames} frames); choose one frame and pass that.")
-        image.load()
-        return _to_rgb(ImageOps.exif_transpose(image), name)
+        return to_rgb(image, rules.transparency, name, ours)
     except YojError:
         raise
     except Exception as error:
         raise MediaError(f"{name} is truncated or damaged: {error}. Replace the file.") from error
 
 
-def _to_rgb(image: Image.Image, name: str) -> NDArray[np.uint8]:
-    if image.mode in ("I;16", "I;16L", "I;16B", "I;16N"):
-        # convert("RGB") would clip every value above 255 to white.
-        grey = np.asarray(image).astype(np.int64)
-        return np.repeat(((grey + 128) // 257).astype(np.uint8)[:, :, None], 3, axis=2)
-    if image.mode in ("I", "F"):
-        kind = "32-bit" if image.mode == "I" else "floating-point"
-        raise MediaError(f"{name} has {kind} pixels, whose white is unknown; save it with 8 or 16 bits a channel.")
-    if image.mode == "P" and "transparency" in image.info:
-        image = image.convert("RGBA")  # Pillow warns when a palette's byte transparency is dropped in one step
-    return np.asarray(image.convert("RGB"))
+def check_size(width: int, height: int, rules: ImageRules, name: str) -> None:
+    """Refuse what is empty or too large, before it is decoded.
 
-
-def _check_size(width: int, height: int, max_pixels: int, name: str) -> None:
+    Raises:
+        MediaError: no pixels.
+        LimitError: more than the rules allow.
+    """
     if not width * height:
         raise MediaError(f"{name} is {width}x{height} pixels: it is empty. Give an image of at least 1x1.")
-    if width * height > max_pixels:
+    if width * height > rules.pixels:
         raise LimitError(
-            f"{name} is {width}x{height} = {width * height:,} pixels; the limit is {max_pixels:,}. Shrink it first."
+            f"{name} is {width}x{height} = {width * height:,} pixels; the limit is {rules.pixels:,}. Shrink it first."
         )
 
 

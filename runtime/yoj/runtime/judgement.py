@@ -2,15 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .manifest import Mode
+from .batch import Prepared
+from .manifest import Manifest, Mode
+from .orders import average, by_response
 from .packing import Cut
+from .temperature import Read, temperature_for, why_uncalibrated
+
+
+@dataclass(frozen=True)
+class TokenCounts:
+    """Tokens of a request, in the first of its orders."""
+
+    row: int
+    """Tokens of the row, L."""
+    prompt: int
+    """Tokens before the first response, media included."""
+    responses: tuple[int, ...]
+    """[N] Tokens of each response, media included; separators count for none."""
+    visual: int
+    """Tokens that stand for images and videos."""
 
 
 @dataclass(frozen=True)
@@ -57,10 +74,22 @@ class Judgement:
     """Frames of it that the model saw."""
     cuts: tuple[Cut, ...] = ()
     """Responses that ``overflow="truncate"`` shortened."""
+    duplicates: tuple[int, ...] = ()
+    """[N] Index of the first response equal to each, whose score it shares; empty where each was read."""
+    notices: tuple[str, ...] = ()
+    """What was read in another way than it may have been meant, each a full phrase."""
+    tokens: TokenCounts | None = None
+    """Lengths of the row and its parts."""
+    batch: int = 1
+    """Rows that the engine scored together."""
     timings_ms: dict[str, float] = field(default_factory=dict[str, float])
-    """Milliseconds by phase. ``vision`` and ``scorer`` are those of the whole batch, whose size is ``batch``."""
+    """Milliseconds by phase. ``vision``, ``gather`` and ``scorer`` are those of the whole batch."""
     provenance: dict[str, Any] = field(default_factory=dict[str, Any])
     """Engine, precision, layout and bundle that gave the scores."""
+    id: str | int | None = None
+    """That of the request."""
+    metadata: Any = None
+    """That of the request."""
 
     def to_dict(self) -> dict[str, Any]:
         """Everything, as plain Python values that JSON can hold."""
@@ -95,6 +124,9 @@ class Judgement:
         if self.frames_read != self.frames_given:
             lines.append(f"the model saw {self.frames_read} of the {self.frames_given} frames")
         lines += [f"response {c.response} was cut from {c.characters} to {c.kept} characters" for c in self.cuts]
+        shared = [f"{k} of {first}" for k, first in enumerate(self.duplicates) if k != first]
+        lines += [f"equal responses were read once and share a score: {', '.join(shared)}"] if shared else []
+        lines += [f"note: {notice}" for notice in self.notices]
         return "\n".join(lines)
 
     def _calibration(self) -> str:
@@ -133,6 +165,70 @@ def judge(scores_N: NDArray[np.float32], temperature: float, calibrated: bool, *
         calibrated=calibrated,
         temperature=temperature,
         **about,
+    )
+
+
+def judge_request(
+    prepared: Prepared, rows: Mapping[str, NDArray[np.float32]], manifest: Manifest, precision: str
+) -> Judgement:
+    """Build the judgement of one request from what the scorer graph returned.
+
+    Args:
+        prepared: the request.
+        rows: outputs of its rows, each float32 [k, N] by place in the order: ``scores``, and ``spread`` of a Gaussian
+            head.
+        manifest: of the bundle.
+        precision: of the engine.
+    """
+    about, orders = prepared.about, prepared.orders
+    averaged = average(rows["scores"], orders)
+    spread_N = by_response(rows["spread"], orders).mean(axis=0) if "spread" in rows else None
+    n = len(averaged.scores_N)
+    copies = np.array(about.copies or range(n))
+    wrong = why_uncalibrated(manifest.probabilities, Read(n, prepared.mode, len(orders), precision))
+    if wrong is None and about.copies:
+        wrong = "fitted on responses that differ, here some are equal"
+    given, read = about.frames or (None, None)
+    return judge(
+        averaged.scores_N[copies],
+        temperature_for(manifest.probabilities, n),
+        wrong is None,
+        uncalibrated=wrong,
+        spread=_tuple(spread_N, copies),
+        mode=prepared.mode,
+        trained_mode=manifest.trained_mode,
+        orders=len(orders),
+        order_spread=_tuple(averaged.spread_N, copies),
+        order_agreement=averaged.agreement,
+        frames_given=given,
+        frames_read=read,
+        cuts=tuple(
+            replace(cut, response=k)
+            for k, copy in enumerate(copies.tolist())
+            for cut in prepared.packs[0].cuts
+            if cut.response == copy
+        ),
+        duplicates=tuple(about.copies.index(copy) for copy in about.copies),
+        notices=about.notices,
+        tokens=_counts(prepared, copies),
+        id=about.id,
+        metadata=about.metadata,
+    )
+
+
+def _tuple(values_N: NDArray[np.float32] | None, copies: NDArray[np.int_]) -> tuple[float, ...] | None:
+    return None if values_N is None else tuple(values_N[copies].tolist())
+
+
+def _counts(prepared: Prepared, copies: NDArray[np.int_]) -> TokenCounts:
+    pack, order = prepared.packs[0], prepared.orders[0]
+    tokens_N = np.empty(len(order), np.int64)
+    tokens_N[list(order)] = pack.response_end_N - pack.response_start_N + 1
+    return TokenCounts(
+        row=len(pack.input_ids_L),
+        prompt=int(pack.response_start_N[0]) if prepared.mode == "joint" else int((pack.segment_L == 0).sum()),
+        responses=tuple(tokens_N[copies].tolist()),
+        visual=int((pack.media_L > 0).sum()),
     )
 
 

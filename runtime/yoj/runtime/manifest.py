@@ -6,54 +6,82 @@ The JSON schema of these structs is ``manifest.schema.json`` in this folder; a t
 from __future__ import annotations
 
 import hashlib
-from typing import Annotated, Any, Literal
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal, cast
 
 import msgspec
 
 from .errors import BundleError
+from .manifest_old import Tree, canonical_1, upgrade
+from .version import __version__, release
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+"""Raised when a reader cannot do without knowing it; an optional field needs no new one."""
+MIN_READER = "0.2.0"
+"""The least version of yoj that reads what this one writes, and computes the same scores from it."""
 MANIFEST_NAME = "manifest.json"
 
-PieceKind = Literal["token", "text", "media", "medium", "index", "prompt", "responses"]
+PieceKind = Literal["token", "text", "media", "medium", "index"]
 Mode = Literal["joint", "isolated"]
 LayoutName = Literal["assistant", "user"]
 Readout = Literal["last", "first", "first_last_concat", "first_last_add", "first_last_sub", "response_mean"]
 
 
-class Piece(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
+class Piece(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One part of a rendered pack."""
 
     kind: PieceKind
-    """token: one special token. text: literal text. prompt, responses: the request's own text.
-    media: all images of the request, then its video, each as one of ``Layout.one_image``, ``each_image``, ``video``.
-    Inside those: medium, what stands for the image or video; index, its 1-based number."""
+    """token: one special token. text: literal text.
+    media: all images of the prompt, then its videos, each as one of ``Layout.one_image``, ``each_image``, ``video``.
+    Inside those: medium, what stands for the image or video; index, the 1-based number of the image in its row."""
     value: str = ""
     """The special token or the literal text; empty for the other kinds."""
 
 
-class Layout(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class Turns(msgspec.Struct, frozen=True, kw_only=True):
+    """What stands around the contents of the turns of a pack."""
+
+    before: dict[str, tuple[Piece, ...]]
+    """What precedes the content of a turn, by its role and that of the turn before: ``system``, ``user``,
+    ``system>user``, ``user>assistant``, ``assistant>user``. A turn that is not here cannot be shown."""
+    after: tuple[Piece, ...]
+    """What follows the responses."""
+
+
+class Layout(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Where the responses stand and what surrounds them: the checkpoint's chat template, rendered once at export."""
 
     name: LayoutName
+    """``assistant``: the responses are the content of an assistant turn. ``user``: they stand in the last user turn,
+    behind the prompt and ``glue``."""
     separator: str
     """The special token between two responses, ``<|resp_sep|>``."""
     separator_id: int
     glue: str
     """Text on either side of the separator, two newlines in the reference."""
-    text_only: tuple[Piece, ...]
+    text_only: Turns
     """A pack without images or video."""
-    with_media: tuple[Piece, ...]
-    """A pack with at least one image or a video."""
+    with_media: Turns
+    """A pack with at least one image or video. Where a piece ``media`` stands in it, the template shows the media of
+    the prompt there and nowhere else; otherwise each stands in its place among the texts of its turn."""
     one_image: tuple[Piece, ...]
-    """What stands for the image of a request that has one."""
+    """What stands for the image of a row that has one."""
     each_image: tuple[Piece, ...]
-    """What stands for each image of a request that has several."""
+    """What stands for each image of a row that has several."""
     video: tuple[Piece, ...]
     """What stands for a video."""
+    text_glue: str | None = None
+    """Text between two texts of one turn; None where it is not known (bundles of schema 1)."""
+    media_roles: tuple[str, ...] = ("user",)
+    """Turns in which the template shows media."""
+
+    @property
+    def gathers_media(self) -> bool:
+        """Whether the template shows all media of a prompt in one place."""
+        return any(piece.kind == "media" for pieces in self.with_media.before.values() for piece in pieces)
 
 
-class ValueHead(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
+class ValueHead(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The head that turns the hidden states of a response into its score."""
 
     type: Literal["linear", "mlp"]
@@ -69,7 +97,7 @@ class ValueHead(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     calibrated: sigma cannot be identified from preferences alone (arXiv 2605.11865)."""
 
 
-class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """What a request may not exceed."""
 
     L: int
@@ -86,7 +114,7 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     """Whether one request may have both."""
 
 
-class TensorSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class TensorSpec(msgspec.Struct, frozen=True, kw_only=True):
     """One input or output of a graph."""
 
     name: str
@@ -96,7 +124,7 @@ class TensorSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     """Numbers, and axis letters (``yoj.runtime.axes``) where the size is free."""
 
 
-class Graph(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class Graph(msgspec.Struct, frozen=True, kw_only=True):
     """One ONNX graph of the bundle."""
 
     file: str
@@ -107,7 +135,7 @@ class Graph(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
 Size = Annotated[int, msgspec.Meta(ge=1)]
 
 
-class ShapeProfile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class ShapeProfile(msgspec.Struct, frozen=True, kw_only=True):
     """Sizes of one axis that a plan takes: from ``min`` to ``max``, fastest near ``opt``."""
 
     min: Size
@@ -115,7 +143,7 @@ class ShapeProfile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     max: Size
 
 
-class Plans(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
+class Plans(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What plans were built from, with what and for which GPU: all that decides whether they may be loaded."""
 
     library: str
@@ -134,7 +162,7 @@ class Plans(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     """Role -> the plan's optimisation profiles in their order, each by axis letter."""
 
 
-class Engine(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
+class Engine(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A way to execute the graphs, and the graph files of each role."""
 
     engine: str
@@ -155,7 +183,7 @@ class Engine(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         return self.rest or self.precision
 
 
-class Quality(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class Quality(msgspec.Struct, frozen=True, kw_only=True):
     """How good probabilities are on rankings; lower is better."""
 
     nll: float
@@ -167,7 +195,7 @@ class Quality(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     """Expected calibration error: how far P is from how often it comes true, 0 to 1."""
 
 
-class ProbabilityFit(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class ProbabilityFit(msgspec.Struct, frozen=True, kw_only=True):
     """What temperatures were fitted on, and what for: probabilities of anything else are not calibrated."""
 
     samples: int
@@ -187,7 +215,7 @@ class ProbabilityFit(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
 Temperature = Annotated[float, msgspec.Meta(gt=0)]
 
 
-class TemperatureOfN(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class TemperatureOfN(msgspec.Struct, frozen=True, kw_only=True):
     """The temperature of requests with N responses."""
 
     N: Size
@@ -196,7 +224,7 @@ class TemperatureOfN(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     """Requests with N responses among the rankings; where they are too few, the temperature is that of all N."""
 
 
-class Probabilities(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
+class Probabilities(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """How scores become P(best): softmax(scores / temperature)."""
 
     temperature: Temperature
@@ -209,14 +237,14 @@ class Probabilities(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     """None while nothing was fitted."""
 
 
-class File(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class File(msgspec.Struct, frozen=True, kw_only=True):
     """One file of the bundle."""
 
     bytes: int
     sha256: str
 
 
-class Provenance(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
+class Provenance(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Where the bundle comes from."""
 
     checkpoint: dict[str, str]
@@ -228,10 +256,12 @@ class Provenance(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     """Where the export chose the precision: layer -> largest magnitude that float16 would not hold with headroom."""
 
 
-class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     """``manifest.json``."""
 
     schema_version: int
+    min_reader: str
+    """The least version of yoj that can read this bundle, such as ``0.2.0``."""
     family: str
     """``model_type`` of the checkpoint: which family module packs and prepares the requests."""
     trained_mode: Mode
@@ -251,17 +281,16 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     provenance: Provenance
     files: dict[str, File]
     """Every file of the bundle except this one, by its path with forward slashes."""
+    transparency: Literal["white", "drop"] = "white"
+    """What becomes of transparency in pictures: put on white, as today's processors do, or dropped."""
     digest: str
-    """SHA-256 of this manifest's encoding with an empty digest, so that no value here can change unseen."""
-
-
-class _Version(msgspec.Struct):
-    schema_version: int
+    """SHA-256 of this file's content as compact JSON with keys sorted at every level and an empty digest, so that no
+    value can change unseen, known to the reader or not. Of an upgraded manifest, that in its file."""
 
 
 def seal(manifest: Manifest) -> Manifest:
     """The same manifest with its digest filled in."""
-    return msgspec.structs.replace(manifest, digest=_digest(manifest))
+    return msgspec.structs.replace(manifest, digest=_sha256(canonical(msgspec.structs.replace(manifest, digest=""))))
 
 
 def encode(manifest: Manifest) -> bytes:
@@ -269,33 +298,108 @@ def encode(manifest: Manifest) -> bytes:
     return msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n"
 
 
+def canonical(content: Manifest | Tree) -> bytes:
+    """Compact JSON with keys sorted at every level: its SHA-256 is the digest, if the content has an empty one."""
+    return msgspec.json.encode(content, order="sorted")
+
+
 def decode(text: bytes, where: str) -> Manifest:
-    """Read ``manifest.json``.
+    """Read ``manifest.json`` of this schema version or an earlier one. Fields that this yoj does not know are left out.
+
+    The digest covers them all the same.
+
+    Args:
+        text: content of the file.
+        where: its name, for errors.
 
     Raises:
-        BundleError: not JSON, another schema version, missing or unknown fields, or a digest that does not fit.
+        BundleError: not JSON, a bundle for a newer yoj, a digest that does not fit, missing fields or wrong types.
     """
+    tree = _parse(text, where)
+    _check_reader(tree, where)
+    _check_digest(tree, where)
     try:
-        version = msgspec.json.decode(text, type=_Version).schema_version
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise BundleError(f"{where} is damaged: {error}. Export the bundle again.") from error
-    if version != SCHEMA_VERSION:
-        fix = "upgrade yoj" if version > SCHEMA_VERSION else "export the bundle again with this version of yoj"
-        raise BundleError(f"{where} has schema version {version}, this yoj reads {SCHEMA_VERSION}: {fix}.")
+        return msgspec.convert(upgrade(tree), Manifest)
+    except (msgspec.ValidationError, KeyError, TypeError, ValueError) as error:
+        raise _damaged(where, error) from error
+
+
+def unknown_fields(text: bytes, where: str) -> list[str]:
+    """Fields of a ``manifest.json`` that this yoj does not know, such as ``limits.audio``: rewriting would lose them.
+
+    Raises:
+        BundleError: see `decode`.
+    """
+    manifest = decode(text, where)
+    return list(_unknown(upgrade(_parse(text, where)), manifest, ""))
+
+
+def _unknown(value: Any, read: object, place: str) -> Iterator[str]:
+    """Compare JSON with what became of it. Maps keep all their keys; structs keep those that they know."""
+    if isinstance(read, msgspec.Struct):
+        known = {name: getattr(read, name) for name in read.__struct_fields__}
+        yield from (f"{place}{name}" for name in value if name not in known)
+    elif isinstance(read, dict):
+        known = cast("Tree", read)
+    elif isinstance(read, tuple):
+        for number, (item, member) in enumerate(zip(value, cast("tuple[object, ...]", read), strict=True)):
+            yield from _unknown(item, member, f"{place.removesuffix('.')}[{number}].")
+        return
+    else:
+        return
+    for name in known.keys() & value.keys():
+        yield from _unknown(value[name], known[name], f"{place}{name}.")
+
+
+def _parse(text: bytes, where: str) -> Tree:
     try:
-        manifest = msgspec.json.decode(text, type=Manifest)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise BundleError(f"{where} is damaged: {error}. Export the bundle again.") from error
-    if manifest.digest != _digest(manifest):
+        tree = msgspec.json.decode(text, type=dict[str, Any])
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise _damaged(where, error) from error
+    if type(tree.get("schema_version")) is not int:
+        raise _damaged(where, "`schema_version` is not a whole number")
+    return tree
+
+
+def _check_reader(tree: Tree, where: str) -> None:
+    """Refuse what only another version of yoj can read."""
+    version = tree["schema_version"]
+    if version > SCHEMA_VERSION:
+        raise BundleError(
+            f"{where} has schema version {version}, yoj {__version__} reads up to {SCHEMA_VERSION}: upgrade yoj."
+        )
+    if version < 1:
+        raise _damaged(where, f"there is no schema version {version}")
+    if version == 1:
+        return
+    try:
+        least = release(tree["min_reader"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise _damaged(where, f"`min_reader` has to be a version such as {MIN_READER!r}") from error
+    if least > release(__version__):
+        raise BundleError(f"{where} needs yoj >= {tree['min_reader']}, this is yoj {__version__}: upgrade yoj.")
+
+
+def _check_digest(tree: Tree, where: str) -> None:
+    if "digest" not in tree:
+        raise _damaged(where, "it has no field `digest`")
+    blank = tree | {"digest": ""}
+    try:
+        covered = canonical_1(blank) if tree["schema_version"] == 1 else canonical(blank)
+    except (OverflowError, RecursionError) as error:
+        raise _damaged(where, error) from error
+    if tree["digest"] != _sha256(covered):
         raise BundleError(
             f"{where} was changed after it was written: its values do not fit its digest. Export the bundle again."
         )
-    return manifest
 
 
-def _digest(manifest: Manifest) -> str:
-    blank = msgspec.structs.replace(manifest, digest="")
-    return hashlib.sha256(msgspec.json.encode(blank, order="deterministic")).hexdigest()
+def _damaged(where: str, problem: object) -> BundleError:
+    return BundleError(f"{where} is damaged: {problem}. Export the bundle again.")
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
 
 
 def schema() -> bytes:

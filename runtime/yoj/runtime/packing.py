@@ -1,4 +1,4 @@
-"""Request -> the one row of tokens that the model reads, and where each response stands in it.
+"""Script -> the rows of tokens that the model reads, and where each response stands in them.
 
 Each run of text between two special tokens is encoded in one piece, because BPE merges newlines into their
 neighbours. Special tokens come only from the layout: their names inside a user's text are encoded as plain text.
@@ -6,20 +6,18 @@ neighbours. Special tokens come only from the layout: their names inside a user'
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import Any, TypeAlias, cast
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from tokenizers import Tokenizer
 
-from .errors import BundleError, LengthError
-from .manifest import Layout, Mode
-from .request import Request
-
-Ids: TypeAlias = NDArray[np.int64]
+from .errors import BundleError, LengthError, RequestError
+from .manifest import Layout, Mode, Piece
+from .script import Parts, Script, Turn
+from .stretch import Markup, RowTokens, Spans, Stretch
+from .text import Ids, TextEncoder
 
 
 @dataclass(frozen=True)
@@ -31,14 +29,6 @@ class Cut:
     """Length before."""
     kept: int
     """Characters kept, from the start."""
-
-
-@dataclass(frozen=True)
-class Span:
-    """A part of a medium's place in the row: text, or else tokens that the family chose."""
-
-    text: str = ""
-    ids: Ids | None = None
 
 
 @dataclass(frozen=True)
@@ -58,154 +48,185 @@ class Pack:
     response_end_N: Ids
     """The scored token: the one before the next separator, or the row's last."""
     cuts: tuple[Cut, ...] = ()
+    owners: tuple[int, ...] = ()
+    """For each medium, 0 for the prompt and k+1 for response k; empty where all are the prompt's."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How the responses of a script are read."""
+
+    mode: Mode = "joint"
+    """``joint``, the responses one after the other; ``isolated``, each after the prompt as if alone."""
+    orders: tuple[tuple[int, ...], ...] | None = None
+    """Of joint reading: for each row, the response that stands in each place; None for one row in the given order."""
+    overflow: Literal["error", "truncate"] = "error"
 
 
 class Packer:
-    """Packs requests in the layout of one bundle."""
+    """Packs scripts in the layout of one bundle."""
 
-    def __init__(self, tokenizer_file: Path, layout: Layout, max_tokens: int):
-        """Load the tokenizer and resolve the layout's special tokens.
+    def __init__(self, encoder: TextEncoder, layout: Layout, max_tokens: int):
+        """Check that the tokenizer fits the layout.
 
         Raises:
-            BundleError: the tokenizer lacks a token of the layout, or gives the separator another id.
+            BundleError: the tokenizer lacks the separator, or gives it another id.
         """
-        self._tokenizer: Any = Tokenizer.from_file(str(tokenizer_file))
-        self._tokenizer.no_truncation()
-        self._tokenizer.no_padding()
-        self._tokenizer.encode_special_tokens = True  # user text can then never become a special token
-        self._layout = layout
-        self._max_tokens = max_tokens
-        if (found := self.token_id(layout.separator)) != layout.separator_id:
+        self.encoder, self.layout, self._max_tokens = encoder, layout, max_tokens
+        if (found := encoder.token_id(layout.separator)) != layout.separator_id:
             raise BundleError(
-                f"{tokenizer_file} gives {layout.separator} the id {found}, the manifest says {layout.separator_id}. "
-                "Export the bundle again."
+                f"The bundle's tokenizer gives {layout.separator} the id {found}, the manifest says "
+                f"{layout.separator_id}. Export the bundle again."
             )
 
-    def token_id(self, token: str) -> int:
-        """Id of a token that must exist."""
-        found = cast("int | None", self._tokenizer.token_to_id(token))
-        if found is None:
-            raise BundleError(f"The bundle's tokenizer has no token {token}. Export the bundle again.")
-        return found
-
-    def pack(self, request: Request, media: Sequence[Sequence[Span]] = (), mode: Mode = "joint") -> Pack:
-        """Pack a checked request.
+    def pack(self, script: Script, media: Spans = (), reading: Reading | None = None) -> tuple[Pack, ...]:
+        """Pack a script: a row for each order.
 
         Args:
-            request: with at least one response.
-            media: what stands for each image, or for the video.
-            mode: ``joint``, the responses one after the other; ``isolated``, each after the prompt as if alone.
+            script: within the limits of the bundle.
+            media: what stands for each of its media.
+            reading: how its responses are read; None for jointly, as given.
 
         Raises:
-            LengthError: longer than the bundle allows, unless the request says ``overflow="truncate"`` and
-                shortening responses is enough.
+            RequestError: a turn that the checkpoint's chat template does not show.
+            LengthError: longer than the bundle allows, unless ``overflow`` is ``truncate`` and shortening responses is
+                enough.
         """
-        build = self._pack if mode == "joint" else self._pack_isolated
-        pack = build(_Parts(request.prompt, request.responses, media, request.video is not None))
-        if len(pack.input_ids_L) <= self._max_tokens:
-            return pack
-        if request.overflow == "truncate":
-            return self._pack_cut(request, media, build, len(pack.input_ids_L))
-        spans = ", ".join(f"{k}: {n}" for k, n in enumerate(_spans(pack)))
+        reading = reading or Reading()
+        packs = self._rows(script, media, reading)
+        longest = max(packs, key=_length)
+        if _length(longest) <= self._max_tokens:
+            return packs
+        if reading.overflow == "truncate":
+            return self._cut(script, media, reading, _length(longest))
+        spans = ", ".join(f"{k}: {n}" for k, n in sorted(_response_tokens(longest, reading, packs.index(longest))))
         raise LengthError(
-            f"The pack has L={len(pack.input_ids_L):,} tokens; the limit of this bundle is {self._max_tokens:,}. "
+            f"The pack has L={_length(longest):,} tokens; the limit of this bundle is {self._max_tokens:,}. "
             f"Tokens by response: {spans}. Shorten or split the request, or ask for overflow='truncate'.",
-            len(pack.input_ids_L),
+            _length(longest),
         )
 
-    def _pack(self, parts: _Parts) -> Pack:
-        row = _Row()
-        self._add(row, parts)
-        input_ids_L, media_L, begins, first_start = row.encode(self._tokenizer)
-        length = len(input_ids_L)
-        separators = [begins[place] for place in row.separators]
-        ends = [*(position - 1 for position in separators), length - 1]
-        starts = [first_start, *(min(position + 1, length - 1) for position in separators)]
-        return Pack(
-            input_ids_L=input_ids_L,
-            media_L=media_L,
-            segment_L=np.zeros(length, np.int64),
-            index_L=np.arange(length),
-            response_start_N=np.minimum(np.array(starts, np.int64), ends),
-            response_end_N=np.array(ends, np.int64),
-        )
+    def _rows(self, script: Script, media: Spans, reading: Reading) -> tuple[Pack, ...]:
+        n = len(script.responses)
+        if reading.mode == "isolated":
+            places = [_Place(k, True, True, *self._media_of(script, (k,))) for k in range(n)]
+            tokens = self._tokens(script, media, places, shares=n > 1)
+            return (_side_by_side([tokens[place] for place in places], script.owners),)
+        orders = reading.orders or (tuple(range(n)),)
+        has_media, images = self._media_of(script, range(n))
+        inner = [_Place(k, False, False, has_media, images) for k in range(n)]
+        rows = [_numbered(script, [inner[k] for k in order]) for order in orders]
+        distinct = dict.fromkeys(place for row in rows for place in row)
+        tokens = self._tokens(script, media, distinct, shares=len(rows) > 1)
+        return tuple(_pack([tokens[place] for place in row], script.owners) for row in rows)
 
-    def _pack_isolated(self, parts: _Parts) -> Pack:
-        """The packs of the single responses, with what they share written once.
+    def _media_of(self, script: Script, responses: Iterable[int]) -> tuple[bool, int]:
+        """Whether the row of these responses has media, and how many of them are images."""
+        owners = {0, *(k + 1 for k in responses)} if script.owners else set[int]()
+        shown = [number for number, owner in enumerate(script.owners) if owner in owners]
+        return bool(shown), sum(number not in script.videos for number in shown)
 
-        A response whose first characters merge with the end of the prompt takes the tokens that differ with it.
+    def _tokens(self, script: Script, media: Spans, places: Iterable[_Place], shares: bool) -> dict[_Place, RowTokens]:
+        """The stretch of a row that each place is, as tokens.
+
+        Args:
+            script: with the responses of the places.
+            media: what stands for each of its media.
+            places: each once.
+            shares: whether the prompt stands in several of them; then its text is cut so that it is encoded once.
         """
-        alone = [self._pack(replace(parts, responses=[response])) for response in parts.responses]
-        shared = min(int(pack.response_start_N[0]) for pack in alone)
-        for pack in alone[1:]:
-            differs = pack.input_ids_L[:shared] != alone[0].input_ids_L[:shared]
-            shared = int(differs.argmax()) if differs.any() else shared
-        tails = [len(pack.input_ids_L) - shared for pack in alone]
-        begins = shared + np.cumsum([0, *tails[:-1]])
-        starts = [int(pack.response_start_N[0]) - shared for pack in alone]
-        return Pack(
-            input_ids_L=np.concatenate([alone[0].input_ids_L[:shared], *(p.input_ids_L[shared:] for p in alone)]),
-            media_L=np.concatenate([alone[0].media_L[:shared], *(p.media_L[shared:] for p in alone)]),
-            segment_L=np.repeat(np.arange(len(alone) + 1), [shared, *tails]),
-            index_L=np.concatenate([np.arange(shared), *(shared + np.arange(tail) for tail in tails)]),
-            response_start_N=begins + np.array(starts, np.int64),
-            response_end_N=begins + np.array(tails, np.int64) - 1,
-        )
+        openings: dict[tuple[bool, int], Stretch] = {}
+        stretches: dict[_Place, Stretch] = {}
+        for place in places:
+            key = place.has_media, place.images_in_row
+            if place.first and key not in openings:
+                openings[key] = self._opening(script, media, place, shares)
+            begin = openings[key] if place.first else None
+            stretches[place] = self._stretch(script, self._markup(script, media, place), place, begin)
+        encoded = self.encoder.encode(piece for stretch in stretches.values() for piece in stretch.texts())
+        return {place: stretch.tokens(encoded) for place, stretch in stretches.items()}
 
-    def _add(self, row: _Row, parts: _Parts) -> None:
-        for piece in self._layout.with_media if parts.media else self._layout.text_only:
-            if piece.kind == "token":
-                row.token(self.token_id(piece.value))
-            elif piece.kind == "text":
-                row.text(piece.value)
-            elif piece.kind == "prompt":
-                row.text(parts.prompt)
-            elif piece.kind == "media":
-                self._add_media(row, parts)
-            elif piece.kind == "responses":
-                row.mark_first_start()
-                for number, response in enumerate(parts.responses):
-                    if number:
-                        row.text(self._layout.glue)
-                        row.token(self._layout.separator_id, separator=True)
-                        row.text(self._layout.glue)
-                    row.text(response)
+    def _markup(self, script: Script, media: Spans, place: _Place) -> Markup:
+        image = self.layout.one_image if place.images_in_row == 1 else self.layout.each_image
+        return Markup(image, self.layout.video, media, script.videos)
 
-    def _add_media(self, row: _Row, parts: _Parts) -> None:
-        images = len(parts.media) - parts.ends_with_video
-        image = self._layout.one_image if images == 1 else self._layout.each_image
-        for number, spans in enumerate(parts.media):
-            for piece in image if number < images else self._layout.video:
-                if piece.kind == "medium":
-                    row.medium(spans, number + 1)
-                elif piece.kind == "index":
-                    row.text(str(number + 1))
-                elif piece.kind == "token":
-                    row.token(self.token_id(piece.value))
-                else:
-                    row.text(piece.value)
+    def _opening(self, script: Script, media: Spans, place: _Place, shares: bool) -> Stretch:
+        """All that stands before the first response."""
+        stretch = Stretch(self.encoder, self._markup(script, media, place), self.layout.text_glue or "", shares)
+        before = (self.layout.with_media if place.has_media else self.layout.text_only).before
+        last = ""
+        for turn in script.turns:
+            self._open(stretch, before, (last, turn.role), script)
+            stretch.content(self._shown(turn))
+            last = turn.role
+        if self.layout.name == "assistant":
+            self._open(stretch, before, (last, "assistant"), script)
+        else:
+            stretch.fixed(self.layout.glue)
+        return stretch
 
-    def _pack_cut(
-        self, request: Request, media: Sequence[Sequence[Span]], build: Callable[[_Parts], Pack], length: int
-    ) -> Pack:
-        """Cut the longest responses to one common length, the longest with which the pack fits."""
-        offsets = [self._token_ends(response) for response in request.responses]
-        sizes = np.array([len(ends) for ends in offsets])
+    def _stretch(self, script: Script, markup: Markup, place: _Place, opening: Stretch | None) -> Stretch:
+        """What a row holds from one separator to the next: a response, after the prompt where it is the first."""
+        # In a row of its own a response is encoded once, but in three surroundings where there are several orders.
+        shares = not (place.first and place.last)
+        stretch = Stretch(self.encoder, markup, self.layout.text_glue or "", shares, place.images_before)
+        if opening is not None:
+            stretch.begin_with(opening)
+        else:
+            stretch.fixed(self.layout.glue)
+        stretch.content(script.responses[place.response])
+        if place.last:
+            stretch.add((self.layout.with_media if place.has_media else self.layout.text_only).after)
+        else:
+            stretch.fixed(self.layout.glue)
+            stretch.token(self.layout.separator)
+        return stretch
+
+    def _open(
+        self, stretch: Stretch, before: Mapping[str, Sequence[Piece]], roles: tuple[str, str], script: Script
+    ) -> None:
+        """What stands between two turns, with all media of the prompt where the template shows them there."""
+        key = ">".join(role for role in roles if role)
+        if key not in before:
+            what = "a system turn" if "system" in key else "a conversation of several turns"
+            raise RequestError(
+                f"The prompt has {what}, which the chat template of this checkpoint cannot show, or which the version "
+                "of yoj that wrote the bundle did not record. Give one question, or export the bundle again."
+            )
+        for piece in before[key]:
+            if piece.kind == "media":
+                prompt = range(script.owners.count(0))
+                for number in sorted(prompt, key=lambda number: (number in script.videos, number)):
+                    stretch.medium(number)
+            else:
+                stretch.add((piece,))
+
+    def _shown(self, turn: Turn) -> Parts:
+        """The parts of a turn that stand in its place."""
+        parts = turn.parts
+        if self.layout.text_glue is None:
+            texts = [place for place, part in enumerate(parts) if isinstance(part, str)]
+            if len(texts) > 1 or (not self.layout.gathers_media and texts and texts[0] != len(parts) - 1):
+                raise RequestError(
+                    "The prompt has media between or behind its texts. This bundle is of a version of yoj that did not "
+                    "record how its chat template shows that; export it again, or give the media first and one text."
+                )
+        return tuple(part for part in parts if isinstance(part, str)) if self.layout.gathers_media else parts
+
+    def _cut(self, script: Script, media: Spans, reading: Reading, length: int) -> tuple[Pack, ...]:
+        """Cut the longest responses to one common length, the longest with which every row fits."""
+        whole = [[part for part in parts if isinstance(part, str)] for parts in script.responses]
+        ends = {text: of.ends for text, of in self.encoder.encode(text for texts in whole for text in texts).items()}
+        sizes = np.array([sum(len(ends[text]) for text in texts) for texts in whole])
         room = self._max_tokens - (length - int(sizes.sum()))
         while (cap := _common_cap(sizes, room)) > 0:
-            kept = [
-                response if len(ends) <= cap else response[: ends[cap - 1]]
-                for response, ends in zip(request.responses, offsets, strict=True)
-            ]
-            pack = build(_Parts(request.prompt, kept, media, request.video is not None))
-            over = len(pack.input_ids_L) - self._max_tokens
+            kept = [_first_tokens(parts, cap, ends) for parts in script.responses]
+            packs = self._rows(replace(script, responses=tuple(kept)), media, reading)
+            over = max(map(_length, packs)) - self._max_tokens
             if over <= 0:
-                cuts = tuple(
-                    Cut(k, len(full), len(part))
-                    for k, (full, part) in enumerate(zip(request.responses, kept, strict=True))
-                    if len(part) < len(full)
-                )
-                return replace(pack, cuts=cuts)
+                pairs = enumerate(zip(script.responses, kept, strict=True))
+                cuts = tuple(Cut(k, _characters(a), _characters(b)) for k, (a, b) in pairs if a != b)
+                return tuple(replace(pack, cuts=cuts) for pack in packs)
             room -= over
         raise LengthError(
             f"The pack has L={length:,} tokens; the limit of this bundle is {self._max_tokens:,}, and the prompt with "
@@ -213,83 +234,107 @@ class Packer:
             length,
         )
 
-    def _token_ends(self, text: str) -> list[int]:
-        """Where each token of ``text`` ends, in characters."""
-        return [end for _, end in self._tokenizer.encode(text, add_special_tokens=False).offsets]
+
+class _Place(NamedTuple):
+    """Where a response stands in a row; what stands in equal places has the same tokens."""
+
+    response: int
+    first: bool
+    last: bool
+    has_media: bool
+    """Whether its row has any."""
+    images_in_row: int
+    images_before: int = 0
+    """Images before it in its row; 0 for the first, which the prompt's precede, and where it has none to number."""
 
 
-@dataclass(frozen=True)
-class _Parts:
-    """What goes into one row."""
-
-    prompt: str
-    responses: Sequence[str]
-    media: Sequence[Sequence[Span]]
-    ends_with_video: bool
-    """Whether the last medium is a video; the others are images."""
-
-
-@dataclass
-class _Row:
-    """A row under construction: runs of text, and tokens between them. All runs are encoded together at the end."""
-
-    parts: list[str | tuple[Ids, int]] = field(default_factory=list["str | tuple[Ids, int]"])
-    """A run of text, or tokens and the number of the medium that they stand for (0: none)."""
-    separators: list[int] = field(default_factory=list[int])
-    """Which parts are separators."""
-    mark: tuple[int, int] = (0, 0)
-    """Where the first response begins: a part, and a character of its run."""
-
-    def text(self, text: str) -> None:
-        if not text:
-            return
-        if self.parts and isinstance(last := self.parts[-1], str):
-            self.parts[-1] = last + text
-        else:
-            self.parts.append(text)
-
-    def token(self, token: int, separator: bool = False) -> None:
-        if separator:
-            self.separators.append(len(self.parts))
-        self.parts.append((np.array([token], np.int64), 0))
-
-    def medium(self, spans: Sequence[Span], number: int) -> None:
-        """What stands for one medium. Its text may merge with the text before and behind, and is not marked as its."""
-        for span in spans:
-            if span.ids is None:
-                self.text(span.text)
-            else:
-                self.parts.append((span.ids, number))
-
-    def mark_first_start(self) -> None:
-        """The next character that is added is the first of the first response."""
-        inside = self.parts and isinstance(self.parts[-1], str)
-        self.mark = (len(self.parts) - 1, len(self.parts[-1])) if inside else (len(self.parts), 0)
-
-    def encode(self, tokenizer: Any) -> tuple[Ids, Ids, list[int], int]:
-        """Ids [L], the medium of each [L], where each part begins, and the first token of the first response."""
-        runs = [place for place, part in enumerate(self.parts) if isinstance(part, str)]
-        texts = [self.parts[place] for place in runs]
-        encodings = dict(zip(runs, tokenizer.encode_batch(texts, add_special_tokens=False), strict=True))
-        ids: list[Ids] = []
-        numbers: list[int] = []
-        for place, part in enumerate(self.parts):
-            run, number = (np.array(encodings[place].ids, np.int64), 0) if isinstance(part, str) else part
-            ids.append(run)
-            numbers.append(number)
-        lengths = [len(run) for run in ids]
-        begins = [0, *np.cumsum(lengths).tolist()]
-        place, character = self.mark
-        first_start = begins[place]
-        if place in encodings:  # otherwise the first response is empty and stands beside a special token
-            offsets = encodings[place].offsets
-            later = (position for position, (_, end) in enumerate(offsets) if end > character)
-            first_start += next(later, len(offsets))
-        return np.concatenate(ids, dtype=np.int64), np.repeat(np.array(numbers, np.int64), lengths), begins, first_start
+def _numbered(script: Script, inner: list[_Place]) -> list[_Place]:
+    """The places of one row, with its ends and the numbers of its images."""
+    if any(script.owners):
+        before = sum(owner == 0 and number not in script.videos for number, owner in enumerate(script.owners))
+        for place, one in enumerate(inner):
+            images = [part for part in script.responses[one.response] if isinstance(part, int)]
+            inner[place] = one._replace(images_before=before if images else 0)
+            before += sum(number not in script.videos for number in images)
+    inner[0] = inner[0]._replace(first=True, images_before=0)
+    inner[-1] = inner[-1]._replace(last=True)
+    return inner
 
 
-def _spans(pack: Pack) -> list[int]:
-    return (pack.response_end_N - pack.response_start_N + 1).tolist()
+def _pack(stretches: Sequence[RowTokens], owners: tuple[int, ...]) -> Pack:
+    """One row; a separator ends every stretch but the last."""
+    lengths = np.array([len(stretch.ids) for stretch in stretches])
+    begins = np.cumsum(lengths) - lengths
+    length = int(lengths.sum())
+    ends = begins + lengths - 2
+    ends[-1] += 1
+    # The reference counts the first response from its first character, and the others from behind their separator.
+    starts = np.minimum(begins, length - 1)
+    starts[0] = stretches[0].start
+    return Pack(
+        input_ids_L=np.concatenate([stretch.ids for stretch in stretches]),
+        media_L=np.concatenate([stretch.media for stretch in stretches]) if owners else np.zeros(length, np.int64),
+        segment_L=np.zeros(length, np.int64),
+        index_L=np.arange(length),
+        response_start_N=np.minimum(starts, ends),
+        response_end_N=ends,
+        owners=owners,
+    )
+
+
+def _side_by_side(alone: Sequence[RowTokens], owners: tuple[int, ...]) -> Pack:
+    """Rows of single responses as one row, with what they share written once.
+
+    A response whose first characters merge with the end of the prompt takes the tokens that differ with it.
+    """
+    # An empty response at the end of its row is scored at the last token before it.
+    starts = np.array([min(row.start, len(row.ids) - 1) for row in alone])
+    shared = int(starts.min())
+    head = alone[0]
+    for row in alone[1:]:
+        differs = row.ids[:shared] != head.ids[:shared]
+        if owners:
+            differs |= row.media[:shared] != head.media[:shared]
+        shared = int(differs.argmax()) if differs.any() else shared
+    tails = np.array([len(row.ids) - shared for row in alone])
+    begins = shared + np.cumsum(tails) - tails
+    index_L = np.arange(shared + int(tails.sum()))
+    index_L[shared:] -= np.repeat(begins - shared, tails)
+    return Pack(
+        input_ids_L=np.concatenate([head.ids[:shared], *(row.ids[shared:] for row in alone)]),
+        media_L=np.concatenate([head.media[:shared], *(row.media[shared:] for row in alone)]),
+        segment_L=np.repeat(np.arange(len(alone) + 1), [shared, *tails]),
+        index_L=index_L,
+        response_start_N=begins + starts - shared,
+        response_end_N=begins + tails - 1,
+        owners=owners,
+    )
+
+
+def _length(pack: Pack) -> int:
+    return len(pack.input_ids_L)
+
+
+def _response_tokens(pack: Pack, reading: Reading, row: int) -> list[tuple[int, int]]:
+    """Index and tokens of each response of a row."""
+    spans = (pack.response_end_N - pack.response_start_N + 1).tolist()
+    order = reading.orders[row] if reading.orders else range(len(spans))
+    return list(zip(order, spans, strict=True))
+
+
+def _characters(parts: Parts) -> int:
+    return sum(len(part) for part in parts if isinstance(part, str))
+
+
+def _first_tokens(parts: Parts, cap: int, ends: Mapping[str, Sequence[int]]) -> Parts:
+    """The parts with ``cap`` tokens of their texts, from the start; media stay."""
+    kept: list[str | int] = []
+    for part in parts:
+        if isinstance(part, str):
+            take, cap = min(cap, len(ends[part])), max(0, cap - len(ends[part]))
+            part = part if take == len(ends[part]) else part[: ends[part][take - 1]] if take else ""
+        kept.append(part)
+    return tuple(kept)
 
 
 def _common_cap(sizes: NDArray[np.int_], room: int) -> int:

@@ -7,21 +7,22 @@ import time
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .batch import Prepared
+from .batch import About, Prepared
 from .errors import MediaError, RequestError
 from .families import FAMILIES, PreparedMedia
-from .images import load_image
+from .images import ImageInput, ImageRules, Transparency, load_image
 from .manifest import Layout, Limits, Manifest, Mode
 from .orders import Orders, plan_orders
-from .packing import Cut, Pack, Packer, Span
-from .request import Request, check_request
-from .video import Video, VideoLimits, load_video
+from .packing import Packer, Reading
+from .request import Image, Request, Video
+from .script import Script, check_limits, script_of
+from .text import TextEncoder
+from .video import Clip, Film, VideoInput, VideoRules, load_video
 
 
 @dataclass(frozen=True)
@@ -34,88 +35,130 @@ class Rules:
     preprocessing: Mapping[str, Any]
     """The family's settings."""
     trained_mode: Mode
+    transparency: Transparency = "white"
 
 
 def rules_of(manifest: Manifest) -> Rules:
-    """Those of a bundle."""
-    return Rules(manifest.family, manifest.layout, manifest.limits, manifest.preprocessing, manifest.trained_mode)
+    """How the requests of a bundle are prepared."""
+    return Rules(
+        manifest.family,
+        manifest.layout,
+        manifest.limits,
+        manifest.preprocessing,
+        manifest.trained_mode,
+        manifest.transparency,
+    )
+
+
+@dataclass(frozen=True)
+class _Decoded:
+    """One medium as pixels."""
+
+    pixels: NDArray[np.uint8]
+    """[H, W, 3] of an image, [F, H, W, 3] of a video."""
+    clip: Clip | None
+    """None for an image."""
+    notices: tuple[str, ...]
+    key: bytes
 
 
 class Preparer:
     """Prepares requests for one model. Safe to use from several threads."""
 
-    def __init__(self, rules: Rules, tokenizer_file: Path):
-        """Load the tokenizer.
+    def __init__(self, rules: Rules, encoder: TextEncoder):
+        """Set up the family's preprocessing.
 
         Raises:
             BundleError: the tokenizer does not fit the layout.
             msgspec.ValidationError: settings that the family does not know.
         """
         self.rules = rules
-        self.packer = Packer(tokenizer_file, rules.layout, rules.limits.L)
-        self.family = FAMILIES[rules.family](rules.preprocessing, self.packer.token_id)
+        self.packer = Packer(encoder, rules.layout, rules.limits.L)
+        self.family = FAMILIES[rules.family](rules.preprocessing, encoder.token_id)
 
-    def prepare(self, request: Request, mode: Mode | None = None, orders: Orders = 1) -> Prepared:
+    def prepare(self, request: Request, mode: Mode | None = None, orders: Orders | None = None) -> Prepared:
         """Decode, preprocess and pack one request: everything before the engine.
 
         Args:
             request: unchecked.
-            mode: how the responses are read; None for what the model was trained for.
-            orders: of joint reading; see `yoj.runtime.Scorer.score_batch`.
+            mode: how the responses are read where the request does not say it; None for what the model was trained for.
+            orders: of joint reading where the request does not say it; see `yoj.runtime.Scorer.score_batch`.
 
         Raises:
             RequestError: it cannot be scored; see its subclasses.
         """
-        limits, timings = self.rules.limits, dict[str, float]()
+        timings = dict[str, float]()
+        script = script_of(request)
+        check_limits(script, self.rules.limits)
+        mode, orders = self._reading(request, mode, orders)
+        n = len(script.responses)
+        plan_orders(n, orders)  # what is wrong with the orders is said in the caller's N
+        with timed(timings, "decode"):
+            decoded = [self._decode(medium, name) for medium, name in zip(script.media, script.names, strict=True)]
+        with timed(timings, "preprocess"):
+            media = self._preprocess(script, decoded)
+        with timed(timings, "pack"):
+            keys = tuple(one.key for one in decoded)
+            script, copies = _distinct(script, keys) if request.duplicates == "share" else (script, ())
+            plan = plan_orders(len(script.responses), orders if orders == "all" else min(orders, len(script.responses)))
+            reading = Reading(mode, None if mode == "isolated" else plan, request.overflow)
+            packs = self.packer.pack(script, [medium.spans for medium in media], reading)
+        clips = [one.clip for one in decoded if one.clip is not None]
+        frames = (sum(c.given for c in clips), sum(len(c.frames_FHWC) for c in clips)) if clips else None
+        notices = (*script.notices, *(notice for one in decoded for notice in one.notices))
+        about = About(copies, frames, notices, timings, request.id, request.metadata)
+        return Prepared(packs, plan, media, keys, mode, about)
+
+    def _reading(self, request: Request, mode: Mode | None, orders: Orders | None) -> tuple[Mode, Orders]:
+        """Mode and orders of a request: its own, or else the call's, or else the model's."""
+        mode = mode if request.mode is None else request.mode
         if mode not in (None, "joint", "isolated"):
             raise RequestError(f"mode is {mode!r}; give 'joint' or 'isolated'.")
         mode = mode or self.rules.trained_mode
-        check_request(request, limits)
+        orders = request.orders if request.orders is not None else 1 if orders is None else orders
         if mode == "isolated" and orders != 1:
             raise RequestError("Isolated scores do not depend on the order of the responses; leave orders at 1.")
-        plan = plan_orders(len(request.responses), orders)
-        with timed(timings, "decode"):
-            pixels = [load_image(image, limits.pixels, f"images[{k}]") for k, image in enumerate(request.images)]
-            video = self._load_video(request)
-        with timed(timings, "preprocess"):
-            media = [self._prepare_image(image_HWC, k) for k, image_HWC in enumerate(pixels)]
-            if video is not None:
-                media.append(self.family.prepare_video(video.frames_FHWC, video.seconds_F))
-            keys = tuple(_content_key(array) for array in (*pixels, *([video.frames_FHWC] if video else [])))
-        with timed(timings, "pack"):
-            packs, cuts = self._pack(request, [medium.spans for medium in media], mode, plan)
-        frames = (video.given, len(video.frames_FHWC)) if video else None
-        return Prepared(packs, plan, tuple(media), keys, mode, frames, cuts, timings)
+        return mode, orders
 
-    def _pack(
-        self, request: Request, spans: Sequence[Sequence[Span]], mode: Mode, plan: Sequence[Sequence[int]]
-    ) -> tuple[tuple[Pack, ...], tuple[Cut, ...]]:
-        """A row for each order. Where one has to be cut, all get the same texts."""
-        texts = list(request.responses)
-        while True:
-            turned = [replace(request, responses=[texts[i] for i in order]) for order in plan]
-            packs = tuple(self.packer.pack(one, spans, mode) for one in turned)
-            cut = [(order[c.response], c.kept) for order, pack in zip(plan, packs, strict=True) for c in pack.cuts]
-            for index, kept in cut:
-                texts[index] = texts[index][:kept]
-            if not cut:
-                break
-        both = enumerate(zip(request.responses, texts, strict=True))
-        return packs, tuple(Cut(k, len(full), len(part)) for k, (full, part) in both if len(part) < len(full))
+    def _decode(self, medium: Image | Video, name: str) -> _Decoded:
+        rules = ImageRules(self.rules.limits.pixels, self.rules.transparency)
+        if isinstance(medium, Image):
+            picture = load_image(cast("ImageInput", medium.source), rules, name)
+            return _Decoded(picture.pixels_HWC, None, picture.notices, _content_key(picture.pixels_HWC))
+        film = Film(cast("VideoInput", medium.source), medium.fps, medium.timestamps)
+        clip = load_video(film, VideoRules(self.rules.limits.frames, rules), self.family.sample_frames, name)
+        key = _content_key(clip.frames_FHWC, repr(clip.seconds_F))
+        return _Decoded(clip.frames_FHWC, clip, clip.notices, key)
 
-    def _prepare_image(self, image_HWC: NDArray[np.uint8], number: int) -> PreparedMedia:
-        try:
-            return self.family.prepare_image(image_HWC)
-        except MediaError as error:
-            raise MediaError(f"images[{number}]: {error}") from error
+    def _preprocess(self, script: Script, decoded: Sequence[_Decoded]) -> tuple[PreparedMedia, ...]:
+        """Each medium as the vision graph takes it; equal ones are one object."""
+        prepared: dict[bytes, PreparedMedia] = {}
+        for one, name in zip(decoded, script.names, strict=True):
+            if one.key not in prepared:
+                try:
+                    prepared[one.key] = (
+                        self.family.prepare_image(one.pixels)
+                        if one.clip is None
+                        else self.family.prepare_video(one.pixels, one.clip.seconds_F)
+                    )
+                except MediaError as error:
+                    raise MediaError(f"{name}: {error}") from error
+        return tuple(prepared[one.key] for one in decoded)
 
-    def _load_video(self, request: Request) -> Video | None:
-        if request.video is None:
-            return None
-        limits = self.rules.limits
-        return load_video(
-            request.video, request.fps, VideoLimits(limits.frames, limits.pixels), self.family.sample_frames
-        )
+
+def _distinct(script: Script, keys: Sequence[bytes]) -> tuple[Script, tuple[int, ...]]:
+    """The script with each response once, and for each response given, which of those it is.
+
+    The second is empty where all are distinct.
+    """
+    contents = [tuple(part if isinstance(part, str) else keys[part] for part in parts) for parts in script.responses]
+    first = {content: place for place, content in reversed(list(enumerate(contents)))}
+    kept = sorted(first.values())
+    if len(kept) == len(contents):
+        return script, ()
+    place = {contents[index]: number for number, index in enumerate(kept)}
+    distinct = replace(script, responses=tuple(script.responses[index] for index in kept))
+    return distinct, tuple(place[content] for content in contents)
 
 
 @contextmanager
@@ -126,8 +169,8 @@ def timed(timings: dict[str, float], phase: str) -> Generator[None]:
     timings[phase] = (time.perf_counter() - begin) * 1e3
 
 
-def _content_key(pixels: NDArray[np.uint8]) -> bytes:
+def _content_key(pixels: NDArray[np.uint8], *others: str) -> bytes:
     """Hash of shape and pixels: equal for the same picture, whether given as a path, bytes or an array."""
-    digest = hashlib.sha256(repr(pixels.shape).encode())
+    digest = hashlib.sha256(repr((pixels.shape, *others)).encode())
     digest.update(np.ascontiguousarray(pixels).data)
     return digest.digest()

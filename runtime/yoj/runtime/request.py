@@ -1,83 +1,90 @@
-"""What a caller asks: one prompt, its images and the responses to score."""
+"""What a caller asks: one prompt, its media, and the responses to score."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, TypeAlias
 
-from .errors import LimitError, RequestError
 from .images import ImageInput
-from .manifest import Limits
+from .manifest import Mode
+from .orders import Orders
 from .video import VideoInput
 
 Overflow = Literal["error", "truncate"]
+Duplicates = Literal["share", "score"]
+Placeholders = Literal["error", "media", "text"]
+Role = Literal["system", "user", "assistant"]
+
+
+@dataclass(frozen=True)
+class Image:
+    """A picture in a prompt or a response."""
+
+    source: ImageInput | None = None
+    """A path, bytes, a PIL image or a uint8 [H, W, 3] array; None for the next of the request's ``images``."""
+
+
+@dataclass(frozen=True)
+class Video:
+    """A video in a prompt or a response."""
+
+    source: VideoInput | None = None
+    """A file, a folder of frames or a list of frames; None for the request's ``video``."""
+    fps: float | None = None
+    """Frames a second of a folder or list of frames; None for one every 4 seconds."""
+    timestamps: Sequence[float] | None = None
+    """Seconds at which each frame of a folder or list stands, instead of ``fps``."""
+
+
+Part: TypeAlias = "str | Image | Video"
+Content: TypeAlias = "str | Image | Video | Sequence[str | Image | Video]"
+
+
+@dataclass(frozen=True)
+class Message:
+    """One turn of a conversation."""
+
+    role: Role
+    content: Content
+
+
+Conversation: TypeAlias = "Sequence[Message | Mapping[str, Any]]"
 
 
 @dataclass(frozen=True)
 class Request:
-    """One prompt with its images and its N responses."""
+    """One prompt and its N responses, each a text or a sequence of texts, `Image` and `Video`.
 
-    prompt: str
-    responses: Sequence[str]
+    >>> Request("What is shown?", ["A cat.", "A bus."], images=["photo.jpg"])
+    >>> Request(["Make the sky red: ", Image("before.png")], [[Image("a.png")], [Image("b.png")]])
+    >>> Request([{"role": "system", "content": "Be strict."}, {"role": "user", "content": "Why?"}], ["So.", "No."])
+    """
+
+    prompt: Content | Conversation
+    """The question; or a conversation that ends with the user's turn, as `Message` or ``{"role", "content"}``."""
+    responses: Sequence[Content]
     images: Sequence[ImageInput] = ()
+    """Short form: images that stand before the text of the first user turn."""
     video: VideoInput | None = None
-    """A video file, a folder of frames, or a list of frames."""
+    """Short form: a video file, a folder of frames or a list of frames, after the images."""
     fps: float | None = None
-    """Frames a second of a folder or list of frames; None for one every 4 seconds."""
+    """Of ``video``; see `Video.fps`."""
+    timestamps: Sequence[float] | None = None
+    """Of ``video``; see `Video.timestamps`."""
     overflow: Overflow = "error"
     """What to do when the pack is longer than the bundle allows: refuse it, or cut the longest responses and say so."""
-
-
-def check_request(request: Request, limits: Limits) -> None:
-    """Refuse what cannot be packed.
-
-    Raises:
-        RequestError: no response, a text that is not a string or not valid Unicode.
-        LimitError: more responses or images than the bundle takes.
-    """
-    if not isinstance(request, Request):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise RequestError(f"A request is a {type(request).__name__}; give a yoj.runtime.Request.")
-    _check_list(request.responses, "responses", "strings, even for one response")
-    _check_list(request.images, "images", "images, even for one image")
-    if not request.responses:
-        raise RequestError("The request has no responses; give at least one.")
-    if len(request.responses) > limits.N:
-        raise LimitError(
-            f"The request has N={len(request.responses)} responses; the limit of this bundle is {limits.N}. "
-            "Split it; note that scores compare only within one pack."
-        )
-    if len(request.images) > limits.images:
-        raise LimitError(
-            f"The request has {len(request.images)} images; the limit of this bundle is {limits.images}. "
-            "Leave some out."
-        )
-    if request.video is not None and not limits.frames:
-        raise LimitError("This bundle takes no video; give frames as images.")
-    if request.video is not None and request.images and not limits.images_with_video:
-        raise LimitError("The model takes images or a video, not both in one request. Leave one of them out.")
-    if request.fps is not None and request.video is None:
-        raise RequestError("fps is given without a video.")
-    if request.overflow not in ("error", "truncate"):
-        raise RequestError(f"overflow is {request.overflow!r}; give 'error' or 'truncate'.")
-    _check_text(request.prompt, "prompt")
-    for number, response in enumerate(request.responses):
-        _check_text(response, f"responses[{number}]")
-
-
-def _check_list(value: object, name: str, content: str) -> None:
-    """A set, a dictionary or a generator has no order that scores could come back in."""
-    if not isinstance(value, list | tuple):
-        raise RequestError(f"{name} is a {type(value).__name__}; give a list of {content}.")
-
-
-def _check_text(text: object, name: str) -> None:
-    if not isinstance(text, str):
-        raise RequestError(f"{name} is a {type(text).__name__}; give a string.")
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise RequestError(
-            f"{name} holds a lone surrogate U+{ord(text[error.start]):04X} at character {error.start}, "
-            "which no tokenizer can read; remove it or decode the source with errors='replace'."
-        ) from error
+    mode: Mode | None = None
+    """``joint``, each response sees those before it, or ``isolated``, each sees the prompt and itself, as if it were
+    scored alone; None for what the call says, or else what the model was trained for."""
+    orders: Orders | None = None
+    """Of joint reading: k rotations of the responses, or ``all`` for up to 4; None for what the call says or 1."""
+    duplicates: Duplicates = "share"
+    """``share`` scores equal responses once and gives each that score; ``score`` reads every copy."""
+    placeholders: Placeholders = "error"
+    """What ``<image>`` and its kin in a prompt are: refused; the places of ``images`` and ``video`` (``media``), whose
+    number must fit; or plain text, which the judgement then says (``text``)."""
+    id: str | int | None = None
+    """Passed through to the judgement."""
+    metadata: Any = None
+    """Passed through to the judgement."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,11 @@ BICUBIC_SUPPORT = 2.0
 """Half the width of the kernel, in source pixels when enlarging and in target pixels when shrinking."""
 BLOCK_BYTES = 2**20
 """Of one block's sums: what is added to tap after tap should stay in the processor's cache."""
+STRIP_ROWS = 128
+"""Source rows that `bicubic` turns into target rows at a time, so that it needs little memory beside its result."""
+
+Taps: TypeAlias = "tuple[NDArray[np.intp], NDArray[np.int32]]"
+"""Source pixels of each target pixel and their weights in fixed point, both [target, taps]."""
 
 
 def bilinear(image_HWC: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
@@ -34,12 +39,18 @@ def bilinear(image_HWC: NDArray[np.uint8], height: int, width: int) -> NDArray[n
     """
     top, bottom, down = _taps(image_HWC.shape[0], height)
     left, right, across = _taps(image_HWC.shape[1], width)
-    # Each source row that some target row reads is blended across once.
-    rows, place = np.unique(np.concatenate([top, bottom]), return_inverse=True)
-    source = image_HWC[rows]
-    blended = _blend(source[:, left], source[:, right], across[None, :, None])
-    mixed = _blend(blended[place[:height]], blended[place[height:]], down[:, None, None])
-    return np.clip(np.rint(mixed), 0, 255).astype(np.uint8)
+    out_HWC = np.empty((height, width, 3), np.uint8)
+    block = max(1, BLOCK_BYTES // (8 * 3 * width))
+    for begin in range(0, height, block):
+        part = slice(begin, begin + block)
+        # Each source row that some target row of the block reads is blended across once.
+        rows, place = np.unique(np.concatenate([top[part], bottom[part]]), return_inverse=True)
+        source = image_HWC[rows]
+        blended = _blend(source[:, left], source[:, right], across[None, :, None])
+        lower, upper = np.split(place.reshape(-1), 2)
+        mixed = _blend(blended[lower], blended[upper], down[part, None, None])
+        out_HWC[part] = np.clip(np.rint(mixed), 0, 255)
+    return out_HWC
 
 
 def bicubic(image_HWC: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
@@ -56,12 +67,25 @@ def bicubic(image_HWC: NDArray[np.uint8], height: int, width: int) -> NDArray[np
     Returns:
         [height, width, 3] uint8; the image itself where the size is the same.
     """
-    if width != image_HWC.shape[1]:
-        # Turned on its side, so that each tap reads whole rows of memory.
-        image_HWC = _resample_rows(image_HWC.transpose(1, 0, 2), width).transpose(1, 0, 2)
-    if height != image_HWC.shape[0]:
-        image_HWC = _resample_rows(image_HWC, height)
-    return np.ascontiguousarray(image_HWC)
+    rows, columns = image_HWC.shape[:2]
+    across = None if width == columns else _bicubic_taps(columns, width)
+    if height == rows and width == columns:
+        return np.ascontiguousarray(image_HWC)
+    out_HWC = np.empty((height, width, 3), np.uint8)
+    if height == rows:
+        for top in range(0, rows, STRIP_ROWS):
+            out_HWC[top : top + STRIP_ROWS] = _across(image_HWC[top : top + STRIP_ROWS], across)
+        return out_HWC
+    index_HK, weight_HK = _bicubic_taps(rows, height)
+    strip, low, high = out_HWC[:0], 0, 0  # source rows low to high, resampled across
+    block = max(1, STRIP_ROWS * height // rows)
+    for begin in range(0, height, block):
+        index, weight = index_HK[begin : begin + block], weight_HK[begin : begin + block]
+        first, end = int(index[0, 0]), int(index[-1, -1]) + 1
+        strip = np.concatenate([strip[first - low :], _across(image_HWC[high:end], across)])
+        low, high = first, end
+        out_HWC[begin : begin + block] = _resample_rows(strip, (index - first, weight))
+    return out_HWC
 
 
 def _blend(lower: NDArray[Any], upper: NDArray[Any], weight: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -83,12 +107,21 @@ def _taps(size: int, target: int) -> tuple[NDArray[np.intp], NDArray[np.intp], N
     return lower, upper, np.clip(centre - lower.astype(np.float32), 0, 1).astype(np.float32)
 
 
-def _resample_rows(image_HWC: NDArray[np.uint8], height: int) -> NDArray[np.uint8]:
+def _across(strip_HWC: NDArray[np.uint8], taps: Taps | None) -> NDArray[np.uint8]:
+    """One pass of `bicubic` along the second axis; None where that keeps its size."""
+    if taps is None:
+        return strip_HWC
+    # Turned on its side, so that each tap reads whole rows of memory.
+    return _resample_rows(strip_HWC.transpose(1, 0, 2), taps).transpose(1, 0, 2)
+
+
+def _resample_rows(image_HWC: NDArray[np.uint8], taps: Taps) -> NDArray[np.uint8]:
     """One pass of `bicubic`, along the first axis."""
-    index_HK, weight_HK = _bicubic_taps(image_HWC.shape[0], height)
+    index_HK, weight_HK = taps
+    height = len(index_HK)
     source = np.ascontiguousarray(image_HWC).reshape(image_HWC.shape[0], -1)
     out = np.empty((height, source.shape[1]), np.uint8)
-    block = max(1, BLOCK_BYTES // (4 * source.shape[1]))
+    block = max(1, BLOCK_BYTES // (4 * source.shape[1] or 1))
     for begin in range(0, height, block):
         index, weight = index_HK[begin : begin + block], weight_HK[begin : begin + block]
         total = np.full((len(index), source.shape[1]), 1 << (WEIGHT_BITS - 1), np.int32)  # a half, to round
@@ -98,8 +131,8 @@ def _resample_rows(image_HWC: NDArray[np.uint8], height: int) -> NDArray[np.uint
     return out.reshape(height, *image_HWC.shape[1:])
 
 
-def _bicubic_taps(size: int, target: int) -> tuple[NDArray[np.intp], NDArray[np.int32]]:
-    """Source pixels of each target pixel and their weights in fixed point, both [target, taps].
+def _bicubic_taps(size: int, target: int) -> Taps:
+    """What each target pixel is made of.
 
     ``precompute_coeffs`` and ``normalize_coeffs_8bpc`` of Pillow's ``Resample.c``, in the same float64 steps. A pixel
     with fewer taps than others has zero weights behind them.

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+import copy
+import threading
+from collections.abc import Collection, Hashable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, Self, overload
 
@@ -15,15 +18,15 @@ from .bundle import TOKENIZER_NAME, Bundle
 from .cache import FeatureCache
 from .engines import Session, open_session
 from .engines.plans import select
-from .errors import BundleError, EngineError, ScoreError, YojError
+from .errors import BundleError, EngineError, LimitError, ScoreError, YojError
 from .families import FAMILIES, Arrays, Family, PreparedMedia
 from .images import ImageInput
-from .judgement import Judgement, judge
+from .judgement import Judgement, judge_request
 from .manifest import Engine, Manifest, Mode
-from .orders import Orders, average, by_response
+from .orders import Orders
 from .prepare import Preparer, rules_of, timed
-from .request import Overflow, Request
-from .temperature import Read, temperature_for, why_uncalibrated
+from .request import Content, Conversation, Duplicates, Overflow, Placeholders, Request
+from .text import TextEncoder
 from .video import VideoInput
 
 BATCH_TOKENS = 4096
@@ -31,11 +34,48 @@ BATCH_TOKENS = 4096
 
 
 CACHE_BYTES = 256 * 2**20
-"""Of visual features that are kept: some 25 images of a 4B model in float32."""
+"""Bytes of visual features that are kept: some 25 images of a 4B model in float32."""
+
+
+OnError = Literal["raise", "return"]
+
+
+@dataclass(frozen=True)
+class Source:
+    """What a scorer was loaded from; enough to load it again."""
+
+    path: Path
+    engine: str | None = None
+    precision: str | None = None
+    threads: int | None = None
+    modes: tuple[Mode, ...] = ()
+    max_pixels: int | None = None
+
+    def open(self) -> _Opened:
+        """Open the bundle and load its engine; see `Scorer.load`."""
+        bundle = Bundle.open(self.path)
+        engine = select(bundle, self.engine, self.precision)
+        preparer = _preparer(bundle, engine, self.max_pixels)
+        session = open_session(bundle, engine, self.threads)
+        for mode in self.modes:
+            session.open(_role(bundle, engine, mode))
+        return _Opened(bundle, engine, session, preparer)
+
+
+@dataclass(frozen=True)
+class _Opened:
+    """What a scorer holds while it is open."""
+
+    bundle: Bundle
+    engine: Engine
+    session: Session
+    preparer: Preparer
 
 
 class Scorer:
     """Scores requests with one bundle. Safe to use from several threads.
+
+    A scorer can be pickled: it travels as what it was loaded from, and is opened again when it is first used.
 
     >>> scorer = Scorer.load("judge.yoj")
     >>> judgement = scorer.score("What is shown?", ["A cat.", "A red bus."], images=["photo.jpg"])
@@ -44,19 +84,11 @@ class Scorer:
 
     def __init__(self, bundle: Bundle, engine: Engine, session: Session):
         """Use `load`, unless the session is not one of the runtime's own."""
-        manifest = bundle.manifest
-        if manifest.family not in FAMILIES:
-            raise BundleError(
-                f"{bundle.path} is of family {manifest.family}; this yoj knows {', '.join(FAMILIES)}. Upgrade yoj."
-            )
-        self._bundle, self._engine = bundle, engine
-        if missing := {"vision", "scorer.joint"} - engine.graphs.keys():
-            raise BundleError(f"{bundle.path} has no graph {', '.join(sorted(missing))}. Export the bundle again.")
-        try:
-            self._preparer = Preparer(rules_of(manifest), bundle.path / TOKENIZER_NAME)
-        except msgspec.ValidationError as error:
-            raise BundleError(f"{bundle.path}: preprocessing settings: {error}. Export the bundle again.") from error
-        self._session = session
+        self._prepare_state(None, _Opened(bundle, engine, session, _preparer(bundle, engine, None)))
+
+    def _prepare_state(self, source: Source | None, opened: _Opened | None) -> None:
+        self._source, self._opened = source, opened
+        self._opening = threading.Lock()
         self._cache = FeatureCache(CACHE_BYTES)
 
     @classmethod
@@ -67,6 +99,8 @@ class Scorer:
         engine: str | None = None,
         precision: str | None = None,
         threads: int | None = None,
+        modes: Collection[Mode] = (),
+        max_pixels: int | None = None,
     ) -> Scorer:
         """Open a bundle, check its files against their hashes, and load one of its engines.
 
@@ -74,17 +108,40 @@ class Scorer:
             path: the bundle's folder.
             engine: ``"onnxruntime"`` on the CPU, ``"onnxruntime-cuda"``, ``"tensorrt"`` or ``"tensorrt-rtx"``; None for
                 the first that the bundle holds.
-            precision: ``"float32"``, ``"float16"`` or ``"bfloat16"``; None for the first that the bundle holds.
+            precision: precision of the engine, such as ``"float32"`` or ``"int8"``; None for the first that the bundle
+                holds.
             threads: of ONNX Runtime, CPU threads of one run, None for all cores; of the TensorRT engines, requests that
                 run at once on the GPU, each with its own memory, None for two.
+            modes: modes whose graphs are loaded now rather than when they are first used. The graph of the trained mode
+                always is. ONNX Runtime holds the weights again for each.
+            max_pixels: width times height of an image above which it is refused, where that is less than the bundle's.
 
         Raises:
             BundleError: the bundle is missing, changed, incomplete or of another version.
             EngineError: no such engine in the bundle, its library or its GPU is missing, or its plans do not fit them.
         """
-        bundle = Bundle.open(path)
-        chosen = select(bundle, engine, precision)
-        return cls(bundle, chosen, open_session(bundle, chosen, threads))
+        if max_pixels is not None and max_pixels < 1:
+            raise LimitError(f"max_pixels is {max_pixels}; give at least 1, or None for the bundle's limit.")
+        source = Source(Path(path).absolute(), engine, precision, threads, tuple(modes), max_pixels)
+        return cls._from(source, source.open())
+
+    @classmethod
+    def _from(cls, source: Source, opened: _Opened | None = None) -> Scorer:
+        scorer = cls.__new__(cls)
+        scorer._prepare_state(source, opened)
+        return scorer
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self._source is None:
+            raise TypeError("This Scorer was made from a session. Only one of Scorer.load can be pickled.")
+        return Scorer._from, (self._source,)
+
+    def __repr__(self) -> str:
+        if self._opened is None:
+            assert self._source is not None
+            return f"Scorer({str(self._source.path)!r}, not opened yet)"
+        of, engine = self._opened.bundle, self._opened.engine
+        return f"Scorer({str(of.path)!r}, {of.manifest.family}, {engine.engine}, {engine.precision})"
 
     def close(self) -> None:
         """Give back the engine's memory, on the GPU too; nothing can be scored afterwards. A ``with`` block does it."""
@@ -104,48 +161,78 @@ class Scorer:
     @property
     def engine(self) -> Engine:
         """The manifest's entry of the loaded engine."""
-        return self._engine
+        return self._open().engine
 
     @property
     def family(self) -> Family:
         """Pixels, placeholders and positions of the bundle's backbone."""
         return self._preparer.family
 
+    @property
+    def _bundle(self) -> Bundle:
+        return self._open().bundle
+
+    @property
+    def _session(self) -> Session:
+        return self._open().session
+
+    @property
+    def _preparer(self) -> Preparer:
+        return self._open().preparer
+
+    def _open(self) -> _Opened:
+        if self._opened is not None:
+            return self._opened
+        with self._opening:
+            if self._opened is None:
+                assert self._source is not None
+                self._opened = self._source.open()
+            return self._opened
+
     def score(  # noqa: PLR0913  (what a caller may say of one request, by name)
         self,
-        prompt: str,
-        responses: Sequence[str],
+        prompt: Content | Conversation,
+        responses: Sequence[Content],
         *,
         images: Sequence[ImageInput] = (),
         video: VideoInput | None = None,
         fps: float | None = None,
+        timestamps: Sequence[float] | None = None,
         overflow: Overflow = "error",
         mode: Mode | None = None,
         orders: Orders = 1,
+        duplicates: Duplicates = "share",
+        placeholders: Placeholders = "error",
     ) -> Judgement:
         """Score N responses to one prompt in one forward pass.
 
         Args:
-            prompt: the question, as the user asked it.
-            responses: [N] the candidate answers.
+            prompt: the question, as the user asked it; with media between its texts, or a conversation, see
+                `yoj.runtime.Request`.
+            responses: [N] the candidate answers, each a text or a sequence of texts, `Image` and `Video`.
             images: paths, bytes, PIL images or uint8 [H, W, 3] arrays that the question is about.
             video: a video file (needs the extra ``video``), a folder of frames, or a list of frames.
             fps: frames a second of a folder or list of frames; None for one every 4 seconds.
+            timestamps: seconds at which each frame of a folder or list stands, instead of ``fps``.
             overflow: ``"error"`` refuses a pack over the bundle's length limit; ``"truncate"`` cuts the longest
                 responses and reports it in ``Judgement.cuts``.
             mode: see `score_batch`.
             orders: see `score_batch`.
+            duplicates: ``"share"`` scores equal responses once and gives each that score; ``"score"`` reads every copy.
+            placeholders: what ``<image>`` and its kin in the prompt are; see `yoj.runtime.Request`.
 
         Raises:
             RequestError: the request is not one that can be scored; see its subclasses.
             EngineError: the engine failed, or returned something that is not a score.
         """
-        request = Request(prompt, responses, images, video, fps, overflow)
-        return self.score_batch([request], mode=mode, orders=orders)[0]
+        request = Request(
+            prompt, responses, images, video, fps, timestamps, overflow, mode, orders, duplicates, placeholders
+        )
+        return self.score_batch([request])[0]
 
     @overload
     def score_batch(
-        self, requests: Sequence[Request], *, mode: Mode | None = None, orders: Orders = 1
+        self, requests: Sequence[Request], *, mode: Mode | None = None, orders: Orders | None = None
     ) -> list[Judgement]: ...
     @overload
     def score_batch(
@@ -153,7 +240,7 @@ class Scorer:
         requests: Sequence[Request],
         *,
         mode: Mode | None = None,
-        orders: Orders = 1,
+        orders: Orders | None = None,
         on_error: Literal["return"],
     ) -> list[Judgement | YojError]: ...
     def score_batch(
@@ -161,42 +248,61 @@ class Scorer:
         requests: Sequence[Request],
         *,
         mode: Mode | None = None,
-        orders: Orders = 1,
-        on_error: Literal["raise", "return"] = "raise",
+        orders: Orders | None = None,
+        on_error: OnError = "raise",
     ) -> list[Judgement] | list[Judgement | YojError]:
         """Score several requests, with different N and with or without images, together.
 
         Args:
             requests: any number.
             mode: ``"joint"``, each response sees those before it, or ``"isolated"``, each sees the prompt and itself,
-                as if it were scored alone; None for what the model was trained for.
+                as if it were scored alone; None for what the model was trained for. A request's own goes before.
             orders: of joint reading: k rotations of the responses in one batch, or ``"all"`` for up to 4 responses.
-                Scores are then centred in each order and averaged.
+                Scores are then centred in each order and averaged. None for one. A request's own go before.
             on_error: ``"raise"`` the first error, or ``"return"`` each error in the place of its judgement.
 
         Returns:
             One entry for each request, in the given order.
         """
-        results: dict[int, Judgement | YojError] = {}
-        ready: dict[int, Prepared] = {}
+        ready: list[Prepared | YojError] = []
         for index, request in enumerate(requests):
             try:
-                ready[index] = self.prepare(request, mode, orders)
+                ready.append(self.prepare(request, mode, orders))
             except YojError as error:
                 # In a list of results an error's place says whose it is.
-                results[index] = error if on_error == "return" else _named(error, index, len(requests))
-        if results and on_error == "raise":
-            raise next(error for error in results.values() if isinstance(error, YojError))
-        order = list(ready)
-        sizes = [ready[index].tokens for index in order], [len(ready[index].packs) for index in order]
-        for group in batches_by_length(*sizes, BATCH_TOKENS):
-            indices = [order[place] for place in group]
-            results |= dict(zip(indices, self._score_together([ready[i] for i in indices], on_error), strict=True))
-        return [results[index] for index in range(len(requests))]  # type: ignore[return-value]
+                ready.append(error if on_error == "return" else _named(error, index, len(requests)))
+        if on_error == "raise" and (first := next((one for one in ready if isinstance(one, YojError)), None)):
+            raise first
+        good = [one for one in ready if isinstance(one, Prepared)]
+        judged = iter(self._score_prepared(good, on_error))
+        return [next(judged) if isinstance(one, Prepared) else one for one in ready]
 
-    def prepare(self, request: Request, mode: Mode | None = None, orders: Orders = 1) -> Prepared:
-        """Everything before the engine; see `yoj.runtime.prepare.Preparer.prepare`."""
+    def prepare(self, request: Request, mode: Mode | None = None, orders: Orders | None = None) -> Prepared:
+        """Everything before the engine, which another thread or process may do: decode, preprocess and pack.
+
+        Args:
+            request: unchecked.
+            mode: see `score_batch`.
+            orders: see `score_batch`.
+
+        Raises:
+            RequestError: it cannot be scored; see its subclasses.
+        """
         return self._preparer.prepare(request, mode, orders)
+
+    def score_prepared(self, prepared: Sequence[Prepared]) -> list[Judgement]:
+        """Score requests that `prepare` of this scorer, or of one of the same bundle, made ready.
+
+        Args:
+            prepared: any number, of any modes and orders.
+
+        Returns:
+            One judgement for each, in the given order.
+
+        Raises:
+            EngineError: the engine failed, or returned something that is not a score.
+        """
+        return self._score_prepared(prepared, "raise")  # type: ignore[return-value]
 
     def forward(self, batch: Sequence[Prepared]) -> NDArray[np.float32]:
         """Raw scores [B, N] of prepared requests of one mode in one batch, a row for each order of each request.
@@ -212,9 +318,18 @@ class Scorer:
         """
         return self._run(batch)[0]
 
-    def _score_together(
-        self, batch: Sequence[Prepared], on_error: Literal["raise", "return"]
-    ) -> list[Judgement | YojError]:
+    def _score_prepared(self, prepared: Sequence[Prepared], on_error: OnError) -> list[Judgement | YojError]:
+        results: dict[int, Judgement | YojError] = {}
+        for mode in ("joint", "isolated"):
+            places = [place for place, one in enumerate(prepared) if one.mode == mode]
+            sizes = [prepared[k].tokens for k in places], [len(prepared[k].packs) for k in places]
+            for group in batches_by_length(*sizes, BATCH_TOKENS):
+                together = [places[k] for k in group]
+                scored = self._score_together([prepared[k] for k in together], on_error)
+                results |= dict(zip(together, scored, strict=True))
+        return [results[place] for place in range(len(prepared))]
+
+    def _score_together(self, batch: Sequence[Prepared], on_error: OnError) -> list[Judgement | YojError]:
         try:
             outputs, timings = self._run(batch)
         except YojError as error:
@@ -225,17 +340,17 @@ class Scorer:
             # One request may be what the engine choked on; the others must not go down with it.
             return [result for prepared in batch for result in self._score_together([prepared], on_error)]
         results: list[Judgement | YojError] = []
-        begin = 0
+        begin, rows = 0, sum(len(prepared.packs) for prepared in batch)
         for prepared in batch:
-            rows = slice(begin, begin + len(prepared.packs)), slice(len(prepared.orders[0]))
+            own = slice(begin, begin + len(prepared.packs)), slice(len(prepared.orders[0]))
             begin += len(prepared.packs)
-            own = {name: values_BN[rows] for name, values_BN in outputs.items()}
-            if all(np.isfinite(rows_KN).all() for rows_KN in own.values()):
-                results.append(self._judge(prepared, own, timings))
+            values = {name: values_BN[own] for name, values_BN in outputs.items()}
+            if all(np.isfinite(values_KN).all() for values_KN in values.values()):
+                results.append(self._judge(prepared, values, timings, rows))
                 continue
-            returned = ", ".join(f"{name} {rows_KN.tolist()}" for name, rows_KN in own.items())
+            returned = ", ".join(f"{name} {values_KN.tolist()}" for name, values_KN in values.items())
             error = ScoreError(
-                f"The engine {self._engine.engine} {self._engine.precision} returned {returned} for a request of "
+                f"The engine {self.engine.engine} {self.engine.precision} returned {returned} for a request of "
                 f"{prepared.tokens} tokens. Try another precision, and check the bundle with yoj-export verify."
             )
             if on_error == "raise":
@@ -245,25 +360,21 @@ class Scorer:
 
     def _run(self, batch: Sequence[Prepared]) -> tuple[Arrays, dict[str, float]]:
         timings: dict[str, float] = {}
-        role = self._role(batch[0].mode)
+        role = _role(self._bundle, self.engine, batch[0].mode)
+        wanted = {spec.name for spec in self.engine.graphs[role].inputs}
+        if "token_types" in wanted and any(any(pack.owners) for prepared in batch for pack in prepared.packs):
+            raise EngineError(
+                f"{self._bundle.path} was written by a version of yoj whose graphs let the images of all responses see "
+                "each other. Export it again to score responses that hold images."
+            )
         with timed(timings, "vision"):
             features = self._features({k: m for p in batch for k, m in zip(p.keys, p.media, strict=True)})
         with timed(timings, "gather"):
             inputs = (self._no_media() if not features else {}) | scorer_inputs(batch, self.family, features)
-            wanted = {spec.name for spec in self._engine.graphs[role].inputs}
             inputs = {name: array for name, array in inputs.items() if name in wanted}
         with timed(timings, "scorer"):
             outputs = self._session.run(role, inputs)
-        return outputs, timings | {"batch": sum(len(prepared.packs) for prepared in batch)}
-
-    def _role(self, mode: Mode) -> str:
-        role = "scorer.joint" if mode == "joint" else "scorer.segmented"
-        if role not in self._engine.graphs:
-            raise EngineError(
-                f"{self._bundle.path} has no graph {role}, which {mode} mode needs; it has "
-                f"{', '.join(self._engine.graphs)}. Export it again with this version of yoj."
-            )
-        return role
+        return outputs, timings
 
     def _features(self, media: Mapping[bytes, PreparedMedia]) -> dict[bytes, Arrays]:
         """Visual features of each medium: remembered ones, and the others from one run for each group."""
@@ -285,47 +396,59 @@ class Scorer:
 
     def _no_media(self) -> Arrays:
         """One row of zeros for each feature output: the scorer gathers from at least one row."""
-        outputs = self._engine.graphs["vision"].outputs
+        outputs = self.engine.graphs["vision"].outputs
         return {
             spec.name: np.zeros([size if isinstance(size, int) else 1 for size in spec.shape], spec.dtype)
             for spec in outputs
         }
 
-    def _judge(self, prepared: Prepared, rows: Arrays, timings: dict[str, float]) -> Judgement:
-        """From the outputs of its rows, each [k, N] by place in the order."""
-        manifest, averaged = self.manifest, average(rows["scores"], prepared.orders)
-        spread_N = by_response(rows["spread"], prepared.orders).mean(axis=0) if "spread" in rows else None
-        given, read = prepared.frames or (None, None)
-        n, orders = len(averaged.scores_N), len(prepared.orders)
-        wrong = why_uncalibrated(manifest.probabilities, Read(n, prepared.mode, orders, self._engine.precision))
-        return judge(
-            averaged.scores_N,
-            temperature_for(manifest.probabilities, n),
-            wrong is None,
-            uncalibrated=wrong,
-            spread=None if spread_N is None else tuple(spread_N.tolist()),
-            mode=prepared.mode,
-            trained_mode=manifest.trained_mode,
-            orders=orders,
-            order_spread=None if averaged.spread_N is None else tuple(averaged.spread_N.tolist()),
-            order_agreement=averaged.agreement,
-            frames_given=given,
-            frames_read=read,
-            cuts=prepared.cuts,
-            timings_ms=prepared.timings_ms | timings,
-            provenance=self._provenance(),
+    def _judge(self, prepared: Prepared, rows: Arrays, timings: dict[str, float], batch: int) -> Judgement:
+        manifest, engine = self.manifest, self.engine
+        judgement = judge_request(prepared, rows, manifest, engine.precision)
+        provenance = {
+            "engine": engine.engine,
+            "precision": engine.precision,
+            "family": manifest.family,
+            "layout": manifest.layout.name,
+            "manifest_sha256": manifest.digest,
+        }
+        return replace(
+            judgement, timings_ms={**prepared.about.timings_ms, **timings}, batch=batch, provenance=provenance
         )
 
-    def _provenance(self) -> dict[str, Any]:
-        return {
-            "engine": self._engine.engine,
-            "precision": self._engine.precision,
-            "family": self.manifest.family,
-            "layout": self.manifest.layout.name,
-            "manifest_sha256": self.manifest.digest,
-        }
+
+def _preparer(bundle: Bundle, engine: Engine, max_pixels: int | None) -> Preparer:
+    manifest = bundle.manifest
+    if missing := {"vision", "scorer.joint"} - engine.graphs.keys():
+        raise BundleError(f"{bundle.path} has no graph {', '.join(sorted(missing))}. Export the bundle again.")
+    if manifest.family not in FAMILIES:
+        raise BundleError(
+            f"{bundle.path} is of family {manifest.family}; this yoj knows {', '.join(FAMILIES)}. Upgrade yoj."
+        )
+    rules = rules_of(manifest)
+    if max_pixels is not None:
+        pixels = min(max_pixels, rules.limits.pixels)
+        rules = replace(rules, limits=msgspec.structs.replace(rules.limits, pixels=pixels))
+    try:
+        return Preparer(rules, TextEncoder.open(bundle.path / TOKENIZER_NAME))
+    except msgspec.ValidationError as error:
+        raise BundleError(f"{bundle.path}: preprocessing settings: {error}. Export the bundle again.") from error
+
+
+def _role(bundle: Bundle, engine: Engine, mode: Mode) -> str:
+    role = "scorer.joint" if mode == "joint" else "scorer.segmented"
+    if role not in engine.graphs:
+        raise EngineError(
+            f"{bundle.path} has no graph {role}, which {mode} mode needs; it has "
+            f"{', '.join(engine.graphs)}. Export it again with this version of yoj."
+        )
+    return role
 
 
 def _named(error: YojError, index: int, count: int) -> YojError:
     """The same error saying which request of a batch it is about."""
-    return error if count == 1 else type(error)(f"requests[{index}]: {error}")
+    if count == 1:
+        return error
+    named = copy.copy(error)
+    named.args = (f"requests[{index}]: {error}",)
+    return named

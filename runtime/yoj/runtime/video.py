@@ -2,107 +2,175 @@
 
 from __future__ import annotations
 
-import importlib
+import functools
+import io
 import math
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, BinaryIO, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
-from .errors import MediaError, YojError
-from .images import ImageInput, is_file, load_image, shorten
+from .animation import is_animation, read_animation
+from .clip import Clip, Sample, Timeline, VideoRules, evenly, notices_of_frames, stack
+from .errors import MediaError
+from .images import HEAD_BYTES, Content, ImageInput, content_of, is_file, is_heif, load_image, shorten
+from .movie import read_movie
 
-VideoInput: TypeAlias = "str | os.PathLike[str] | Sequence[ImageInput] | NDArray[np.uint8]"
+__all__ = ["Clip", "Film", "Timeline", "VideoInput", "VideoRules", "evenly", "frame_files", "load_video"]
+
+VideoInput: TypeAlias = "str | os.PathLike[str] | Content | Sequence[ImageInput] | NDArray[np.uint8]"
 
 SECONDS_BETWEEN_FRAMES = 4.0
 """Of a folder or list of frames where nothing else is said (the reference's default for frame folders)."""
-FRAME_ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
-UNEVEN = 0.25
-"""Largest deviation of a frame's duration from the median, as a share of it, before a file counts as variable."""
+HEIF_ENDINGS = (".heic", ".heif", ".hif")
+NO_PICTURES = frozenset(("MPEG", "HDF5", "GRIB", "BUFR", "EPS", "WMF", "FITS", "PDF"))
+"""Formats of which Pillow knows the endings, that are no frames of a video or that it cannot decode alone."""
+OF_THE_SYSTEM = ("thumbs.db", "desktop.ini")
+"""What operating systems leave in folders, beside names that begin with a dot."""
 
 
 @dataclass(frozen=True)
-class Timeline:
-    """What is known of a video file before its frames are decoded."""
+class Film:
+    """A video as a caller gives it."""
 
-    frames: int
-    fps: float
-
-
-@dataclass(frozen=True)
-class Video:
-    """The frames that the model sees."""
-
-    frames_FHWC: NDArray[np.uint8]
-    seconds_F: tuple[float, ...]
-    given: int
-    """Frames of the source, of which these are a choice."""
+    source: VideoInput
+    """A video file or its content, a folder of frames (sorted by name), or the frames themselves."""
+    fps: float | None = None
+    """Frames a second of a folder or list; None for one every 4 seconds. A file has its own."""
+    timestamps: Sequence[float] | None = None
+    """When each frame of a folder or list begins, in seconds, instead of ``fps``."""
 
 
-@dataclass(frozen=True)
-class VideoLimits:
-    """What bounds the choice of frames."""
-
-    frames: int
-    pixels: int
-    """Of one frame."""
-
-
-def load_video(
-    video: VideoInput, fps: float | None, limits: VideoLimits, sample: Callable[[Timeline], list[int]]
-) -> Video:
+def load_video(film: Film, rules: VideoRules, sample: Sample, name: str = "video") -> Clip:
     """Decode the frames that the model sees.
 
+    The times of a file are those at which its frames are shown, from the first one on; where the rate is constant,
+    the frames' numbers divided by it. What is to be shown turned or mirrored is.
+
     Args:
-        video: a video file, a folder of frames (sorted by name), or the frames themselves.
-        fps: frames a second of a folder or list; None for one every 4 seconds. A file has its own.
-        limits: of the bundle.
+        film: what a caller gives.
+        rules: of the bundle.
         sample: the family's choice among the frames of a file.
+        name: how errors and notices call the video.
 
     Raises:
-        MediaError: missing, unreadable, truncated, empty, rotated or of variable frame rate; frames of unequal size.
+        MediaError: missing, unreadable, cut off or empty; frames of unequal size; times that cannot be.
         LimitError: a frame of too many pixels.
     """
-    if fps is not None and (isinstance(fps, bool) or not isinstance(fps, int | float) or not 0 < fps < math.inf):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise MediaError(f"fps is {fps!r}; give frames a second, above 0.")
-    if not isinstance(video, str | os.PathLike | list | tuple | np.ndarray):
-        raise MediaError(f"video is a {type(video).__name__}; give a file, a folder of frames or a list of frames.")
-    if isinstance(video, str | os.PathLike) and not _is_folder(Path(video)):
-        if fps is not None:
-            raise MediaError(f"fps is for a folder or list of frames; {video} has a frame rate of its own.")
-        return _read_file(Path(video), limits, sample)
-    sources = frame_files(Path(video)) if isinstance(video, str | os.PathLike) else list(video)
-    if not sources:
-        raise MediaError("The video has no frames; give at least one.")
-    chosen = evenly(len(sources), limits.frames)
-    frames = [load_image(sources[i], limits.pixels, f"frame {i}") for i in chosen]
-    seconds = tuple(i / fps if fps else i * SECONDS_BETWEEN_FRAMES for i in chosen)
-    return Video(_stack(frames), seconds, len(sources))
-
-
-def evenly(total: int, most: int) -> list[int]:
-    """At most ``most`` indices from the first to the last, as the reference chooses among the frames of a folder."""
-    if total <= most:
-        return list(range(total))
-    return [round(j * (total - 1) / (most - 1)) for j in range(most)] if most > 1 else [0]
+    _check_times(film, name)
+    source, notices = film.source, ()
+    if isinstance(source, list | tuple) and len(source) == 1 and _is_video_path(source[0]):
+        notices = (f"{name}: the one entry of the list is a video file, and was read as such",)
+        source = source[0]
+    clip = _load(source, film, rules, sample, name)
+    return Clip(clip.frames_FHWC, clip.seconds_F, clip.given, notices + clip.notices)
 
 
 def frame_files(folder: Path) -> list[Path]:
-    """The frames of a folder, in their order.
+    """The frames of a folder, in their order: its pictures.
 
     Raises:
         MediaError: there are none.
     """
-    files = [path for path in folder.iterdir() if path.suffix.lower() in FRAME_ENDINGS]
+    endings = _picture_endings()
+    files = [path for path in _visible(folder) if path.suffix.lower() in endings and not path.is_dir()]
     files.sort(key=lambda path: [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", path.name)])
     if not files:
-        raise MediaError(f"{folder} holds no frames ({', '.join(FRAME_ENDINGS)}). Name them frame_0001.jpg and so on.")
+        raise MediaError(f"{folder} holds no frames (.jpg, .png, .webp, .tif ...). Name them frame_0001.jpg and so on.")
     return files
+
+
+def _load(source: Any, film: Film, rules: VideoRules, sample: Sample, name: str) -> Clip:
+    if isinstance(source, np.ndarray | list | tuple):
+        return _load_frames(list(source), film, rules, name)
+    if isinstance(source, str | os.PathLike):
+        path = Path(source)
+        if _is_folder(path):
+            files = frame_files(path)
+            clip = _load_frames(files, film, rules, name)
+            return Clip(clip.frames_FHWC, clip.seconds_F, clip.given, clip.notices + _left_out(path, files, name))
+        if not is_file(path):
+            raise MediaError(f"{name}: no file {shorten(str(path))}. Give a video file or a folder of frames.")
+        label, opened = f"{name}: {path}", _opened(path, name)
+    else:
+        content = content_of(source, name)
+        if content is None:
+            raise MediaError(
+                f"{name} is a {type(source).__name__}; give a file, its bytes, a folder of frames or a list of frames."
+            )
+        label, opened = f"{name} ({len(content)} bytes)", io.BytesIO(content)
+    for given in ("fps", "timestamps"):
+        if getattr(film, given) is not None:
+            raise MediaError(f"{given} of a video is for a folder or list of frames; {label} has a frame rate of its own.")
+    with opened as file:
+        return _load_file(file, label, rules, sample, name)
+
+
+def _opened(path: Path, name: str) -> BinaryIO:
+    try:
+        return path.open("rb")
+    except OSError as error:
+        raise MediaError(f"{name}: {path} cannot be opened: {error.strerror}. Give a file that can be read.") from error
+
+
+def _load_file(file: BinaryIO, label: str, rules: VideoRules, sample: Sample, name: str) -> Clip:
+    head = file.read(HEAD_BYTES)
+    if is_heif(head):
+        raise MediaError(f"{label} is a HEIC picture. Give it as an image, or in a list of frames.")
+    clip = read_animation(file, label, rules, sample, name) if is_animation(head) else None
+    return clip or read_movie(file, label, rules, sample, name)
+
+
+def _load_frames(sources: list[Any], film: Film, rules: VideoRules, name: str) -> Clip:
+    if not sources:
+        raise MediaError(f"{name} has no frames; give at least one.")
+    if film.timestamps is not None and len(film.timestamps) != len(sources):
+        raise MediaError(
+            f"{name} has {len(sources)} frames but {len(film.timestamps)} timestamps; give one for each frame."
+        )
+    chosen = evenly(len(sources), rules.frames)
+    frames, found = list[NDArray[np.uint8]](), list[str]()
+    for i in chosen:
+        label = f"{name}, frame {i}"
+        if _is_video_path(sources[i]):
+            raise MediaError(f"{label} is a video, {sources[i]}; a list holds frames. Give a video file as text.")
+        picture = load_image(sources[i], rules.image, label)
+        frames.append(picture.pixels_HWC)
+        found += [notice.removeprefix(f"{label}: ") for notice in picture.notices]
+    notices = notices_of_frames(found, len(chosen), name)
+    return Clip(stack(frames), tuple(_time(film, i) for i in chosen), len(sources), notices)
+
+
+def _time(film: Film, frame: int) -> float:
+    """When a frame of a folder or list begins, in seconds."""
+    if film.timestamps is not None:
+        return float(film.timestamps[frame])
+    return frame / film.fps if film.fps else frame * SECONDS_BETWEEN_FRAMES
+
+
+def _check_times(film: Film, name: str) -> None:
+    fps, timestamps = film.fps, film.timestamps
+    if fps is not None and (isinstance(fps, bool) or not isinstance(fps, int | float) or not 0 < fps < math.inf):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise MediaError(f"fps of {name} is {fps!r}; give frames a second, above 0.")
+    if timestamps is None:
+        return
+    if fps is not None:
+        raise MediaError(f"{name} has fps and timestamps; give one of them.")
+    if not isinstance(timestamps, list | tuple | np.ndarray):
+        raise MediaError(f"timestamps of {name} are a {type(timestamps).__name__}; give a list of seconds.")
+    before = -math.inf
+    for number, time in enumerate(timestamps):
+        if isinstance(time, bool) or not isinstance(time, int | float | np.number) or not 0 <= float(time) < math.inf:
+            raise MediaError(f"timestamps[{number}] of {name} is {time!r}; give seconds, 0 or more.")
+        if time <= before:
+            raise MediaError(f"timestamps[{number}] of {name} is {time} after {before}; give increasing times.")
+        before = time
 
 
 def _is_folder(path: Path) -> bool:
@@ -112,92 +180,39 @@ def _is_folder(path: Path) -> bool:
         return False
 
 
-def _read_file(file: Path, limits: VideoLimits, sample: Callable[[Timeline], list[int]]) -> Video:
-    if not is_file(file):
-        raise MediaError(f"No video {shorten(str(file))}. Give a video file or a folder of frames.")
+def _is_video_path(entry: object) -> bool:
+    """Whether an entry of a list of frames is a file that by its name and its content is no picture."""
+    if not isinstance(entry, str | os.PathLike) or not is_file(path := Path(entry)):
+        return False
+    if path.suffix.lower() in _picture_endings():
+        return False
     try:
-        av: Any = importlib.import_module("av")
-    except ImportError as error:
-        raise MediaError(f"Reading {file} needs PyAV ({error}). Install it with: pip install 'yoj[video]'") from error
-    try:
-        with av.open(str(file)) as container:
-            if not container.streams.video:
-                raise MediaError(f"{file} has no video stream. Give a video file or a folder of frames.")
-            timeline = _timeline(container, file)
-        wanted = sample(timeline)
-        chosen = [wanted[i] for i in evenly(len(wanted), limits.frames)]
-        # Opened again: not every container can go back exactly to its first frame.
-        with av.open(str(file)) as container:
-            frames = _decode(container, file, chosen, limits)
-    except YojError:
-        raise
-    except (av.FFmpegError, ValueError) as error:
-        raise MediaError(
-            f"{file} is not a video that can be decoded, or is cut off: {error}. Replace the file."
-        ) from error
-    return Video(_stack(frames), tuple(i / timeline.fps for i in chosen), timeline.frames)
+        with Image.open(path):
+            return False
+    except Image.UnidentifiedImageError:
+        with path.open("rb") as file:
+            return not is_heif(file.read(HEAD_BYTES))
+    except Exception:  # a picture, if a damaged one: reading it as a frame says so
+        return False
 
 
-def _timeline(container: Any, file: Path) -> Timeline:
-    """Frames and rate from the packets' time stamps, without decoding."""
-    stream = container.streams.video[0]
-    seconds = np.sort([packet.pts for packet in container.demux(stream) if packet.pts is not None]) * float(
-        stream.time_base
-    )
-    if not len(seconds):
-        raise MediaError(f"{file} has no frames with time stamps; it is empty, cut off or a bare stream. Replace it.")
-    gaps = np.diff(seconds)
-    typical = float(np.median(gaps)) if len(gaps) else 0.0
-    announced, covered = _announced_seconds(container), float(seconds[-1] - seconds[0]) + typical
-    if len(seconds) < stream.frames - 1 or covered < min(announced - 1.5 * typical, 0.98 * announced):
-        raise MediaError(
-            f"{file} is cut off: it holds {len(seconds)} frames, {covered:.2f} s, of the "
-            f"{max(stream.frames, len(seconds))} frames, {announced:.2f} s, that it announces. Replace the file."
-        )
-    if (np.abs(gaps - typical) > max(UNEVEN * typical, float(stream.time_base))).any():
-        raise MediaError(
-            f"{file} has a variable frame rate: frames last from {gaps.min():.3f} to {gaps.max():.3f} s. "
-            "Make it constant first, for example with: ffmpeg -i in.mp4 -vf fps=10 out.mp4"
-        )
-    stated = float(stream.average_rate or 0)
-    if not len(gaps):
-        return Timeline(1, stated or 1.0)
-    measured = 1.0 / float(gaps.mean())
-    # Time stamps may be rounded to milliseconds; the stated rate is exact, where it is not another one.
-    return Timeline(len(seconds), stated if abs(stated - measured) < 0.02 * measured else measured)
+@functools.cache
+def _picture_endings() -> frozenset[str]:
+    """Endings of the files that Pillow can read, and of HEIC."""
+    readable = {ending for ending, form in Image.registered_extensions().items() if form in Image.OPEN}
+    return frozenset(readable | set(HEIF_ENDINGS)) - {
+        ending for ending, form in Image.registered_extensions().items() if form in NO_PICTURES
+    }
 
 
-def _announced_seconds(container: Any) -> float:
-    """How long the header says the video is; 0 where it says nothing of the video alone."""
-    stream = container.streams.video[0]
-    if stream.duration:
-        return float(stream.duration * stream.time_base)
-    if tag := stream.metadata.get("DURATION"):  # Matroska: hours:minutes:seconds
-        hours, minutes, rest = tag.split(":")
-        return 3600 * float(hours) + 60 * float(minutes) + float(rest)
-    return container.duration / 1e6 if len(container.streams) == 1 and container.duration else 0.0
+def _visible(folder: Path) -> list[Path]:
+    """What a folder holds, without what operating systems put there."""
+    return [path for path in folder.iterdir() if path.name[0] != "." and path.name.lower() not in OF_THE_SYSTEM]
 
 
-def _decode(container: Any, file: Path, chosen: Sequence[int], limits: VideoLimits) -> list[NDArray[np.uint8]]:
-    wanted, frames = set(chosen), dict[int, NDArray[np.uint8]]()
-    for number, frame in enumerate(container.decode(video=0)):
-        if number == 0 and (rotation := int(getattr(frame, "rotation", 0) or 0)) % 360:
-            raise MediaError(
-                f"{file} is to be shown rotated by {rotation} degrees, which the model was not trained on. "
-                "Write it upright first, for example with: ffmpeg -i in.mp4 out.mp4"
-            )
-        if number in wanted:
-            frames[number] = load_image(frame.to_ndarray(format="rgb24"), limits.pixels, f"frame {number} of {file}")
-        if len(frames) == len(wanted):
-            return [frames[i] for i in chosen]
-    raise MediaError(
-        f"{file} is cut off: {len(frames)} of the {len(wanted)} frames could be decoded. Replace the file."
-    )
-
-
-def _stack(frames: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
-    shapes = sorted({frame.shape for frame in frames})
-    if len(shapes) > 1:
-        sizes = ", ".join(f"{shape[1]}x{shape[0]}" for shape in shapes)
-        raise MediaError(f"The frames of one video have different sizes: {sizes}. Resize them to one.")
-    return np.stack(frames)
+def _left_out(folder: Path, files: Sequence[Path], name: str) -> tuple[str, ...]:
+    left = sorted({path.name for path in _visible(folder)} - {path.name for path in files})
+    if not left:
+        return ()
+    shown = ", ".join(left[:3]) + (", ..." if len(left) > 3 else "")
+    return (f"{name}: {len(left)} entries of the folder are no pictures and were not taken: {shown}",)

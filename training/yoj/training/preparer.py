@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import copy
-import tempfile
 from dataclasses import replace
-from pathlib import Path
 
 import msgspec
 
 from yoj.export.checkpoint import Checkpoint
 from yoj.export.families import ExportFamily
-from yoj.export.layout import render_layout
+from yoj.export.layout import encoder_of, render_layout
 from yoj.runtime.batch import Prepared
 from yoj.runtime.errors import LengthError
 from yoj.runtime.families import FAMILIES
@@ -40,7 +38,7 @@ class BudgetedPreparer:
         self.levels = [_halve(preparer, times) for times in range(HALVINGS + 1)]
         """Preparers, the runtime's first."""
 
-    def prepare(self, request: Request, mode: Mode | None = None, orders: Orders = 1) -> Prepared:
+    def prepare(self, request: Request, mode: Mode | None = None, orders: Orders | None = None) -> Prepared:
         """The request as the first level that keeps both limits has it; arguments are the runtime's.
 
         Raises:
@@ -50,7 +48,9 @@ class BudgetedPreparer:
         """
         return self.prepare_at_level(request, mode, orders)[0]
 
-    def prepare_at_level(self, request: Request, mode: Mode | None = None, orders: Orders = 1) -> tuple[Prepared, int]:
+    def prepare_at_level(
+        self, request: Request, mode: Mode | None = None, orders: Orders | None = None
+    ) -> tuple[Prepared, int]:
         """What `prepare` gives, and how often pictures and frames were halved for it."""
         error: LengthError | VisionBudgetError | None = None
         for times, level in enumerate(self.levels if request.images or request.video is not None else self.levels[:1]):
@@ -73,10 +73,7 @@ def make_preparer(checkpoint: Checkpoint, family: ExportFamily, recipe: Recipe) 
     layout: Layout = render_layout(checkpoint, recipe.layout, family.markup())
     limits = msgspec.structs.replace(family.limits, L=min(family.limits.L, recipe.max_length))
     rules = Rules(checkpoint.family, layout, limits, family.preprocessing(), trained_mode(recipe))
-    with tempfile.TemporaryDirectory() as folder:
-        checkpoint.tokenizer.save(f"{folder}/tokenizer.json")
-        preparer = Preparer(rules, Path(folder) / "tokenizer.json")
-    return BudgetedPreparer(preparer, recipe.max_vision_tokens)
+    return BudgetedPreparer(Preparer(rules, encoder_of(checkpoint)), recipe.max_vision_tokens)
 
 
 def _halve(preparer: Preparer, times: int) -> Preparer:
@@ -91,5 +88,5 @@ def _halve(preparer: Preparer, times: int) -> Preparer:
     )
     smaller = copy.copy(preparer)
     smaller.rules = replace(rules, limits=limits, preprocessing=settings)
-    smaller.family = FAMILIES[rules.family](settings, preparer.packer.token_id)
+    smaller.family = FAMILIES[rules.family](settings, preparer.packer.encoder.token_id)
     return smaller

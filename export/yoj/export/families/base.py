@@ -12,8 +12,8 @@ from torch import nn
 from yoj.runtime.families import Family, PreparedMedia
 from yoj.runtime.manifest import Limits
 
+from ..chat_template import MediaMarkup
 from ..checkpoint import Checkpoint, HiddenState
-from ..layout import MediaMarkup
 from ..weights import TensorPlan
 
 MAX_RESPONSES = 64

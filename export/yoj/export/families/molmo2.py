@@ -22,11 +22,11 @@ from yoj.runtime.families import Family, PreparedMedia
 from yoj.runtime.families.molmo2 import Preprocessing
 from yoj.runtime.manifest import Limits, Piece
 
+from ..chat_template import MediaMarkup
 from ..checkpoint import Checkpoint, HiddenState
 from ..errors import CheckpointError
 from ..files import read_json
 from ..head import divisor
-from ..layout import MediaMarkup
 from ..modules import (
     Around,
     LayerNorm,
@@ -114,7 +114,7 @@ class Scorer(nn.Module):
         self,
         input_ids: torch.Tensor,
         position_ids: torch.Tensor,
-        token_types: torch.Tensor,
+        media_blocks: torch.Tensor,
         visual_index: torch.Tensor,
         image_features: torch.Tensor,
         response_end: torch.Tensor,
@@ -125,7 +125,7 @@ class Scorer(nn.Module):
 
         With ``segment_ids`` it is the graph ``scorer.segmented``, without them ``scorer.joint``.
         """
-        tokens = {"input_ids": input_ids, "position_ids": position_ids, "token_types": token_types}
+        tokens = {"input_ids": input_ids, "position_ids": position_ids, "media_blocks": media_blocks}
         rows_BN = self.readout.rows(response_end, response_start)
         visual = {"visual_index": visual_index, "image_features": image_features}
         x_BND = self.trunk(**tokens, **visual, segment_ids=segment_ids, rows_BN=rows_BN)
@@ -135,7 +135,7 @@ class Scorer(nn.Module):
         self,
         input_ids: torch.Tensor,
         position_ids: torch.Tensor,
-        token_types: torch.Tensor,
+        media_blocks: torch.Tensor,
         visual_index: torch.Tensor,
         image_features: torch.Tensor,
         segment_ids: torch.Tensor | None = None,
@@ -144,27 +144,32 @@ class Scorer(nn.Module):
         """Hidden states before the final norm, [B, L, D], or of some rows, [B, N, D]."""
         x_BLD = widen(self.embedding(input_ids))
         x_BLD = x_BLD + insert_features(x_BLD, image_features, visual_index)
-        around = Around(attention_mask(token_types, segment_ids), *self.rotary(position_ids))
+        around = Around(attention_mask(media_blocks, segment_ids), *self.rotary(position_ids))
         for number, block in enumerate(self.blocks):
             if number == len(self.blocks) - 1 and trims(rows_BN):
                 return block(
-                    x_BLD, replace(around, mask=attention_mask(token_types, segment_ids, rows_BN), rows_BN=rows_BN)
+                    x_BLD, replace(around, mask=attention_mask(media_blocks, segment_ids, rows_BN), rows_BN=rows_BN)
                 )
             x_BLD = block(x_BLD, around)
         return gather_rows(x_BLD, rows_BN)
 
 
 def attention_mask(
-    token_types_BL: torch.Tensor, segment_ids_BL: torch.Tensor | None, rows_BN: torch.Tensor | None = None
+    media_blocks_BL: torch.Tensor, segment_ids_BL: torch.Tensor | None, rows_BN: torch.Tensor | None = None
 ) -> torch.Tensor:
-    """Causal, within segments where there are some, and all image tokens of a request see each other.
+    """Causal, within segments where there are some, and image tokens of one block see each other in both directions.
+
+    Args:
+        media_blocks_BL: number of the block of each image token, from 1; 0 for other tokens.
+        segment_ids_BL: for isolated reading.
+        rows_BN: positions of the queries; None for all.
 
     Returns:
         bool [B, 1, L, L], or [B, 1, N, L] of some rows, true where a query (third axis) attends to a key.
     """
-    seen = causal(token_types_BL, segment_ids_BL, rows_BN)
-    image_BQ1, image_B1L = at_rows(token_types_BL, rows_BN) == 1, token_types_BL.unsqueeze(1) == 1
-    return (seen | (image_BQ1 & image_B1L)).unsqueeze(1)
+    seen = causal(media_blocks_BL, segment_ids_BL, rows_BN)
+    block_BQ1, block_B1L = at_rows(media_blocks_BL, rows_BN), media_blocks_BL.unsqueeze(1)
+    return (seen | ((block_BQ1 == block_B1L) & (block_B1L > 0))).unsqueeze(1)
 
 
 class VisionBlock(nn.Module):
@@ -393,7 +398,7 @@ class Molmo2:
         constants["rotary.inv_freq"] = module.rotary.frequencies()
         row, responses = ("B", "L"), ("B", "N")
         inputs: dict[str, tuple[torch.dtype, tuple[int | str, ...]]] = {
-            **dict.fromkeys(("input_ids", "position_ids", "token_types", "visual_index"), (torch.int64, row)),
+            **dict.fromkeys(("input_ids", "position_ids", "media_blocks", "visual_index"), (torch.int64, row)),
             "image_features": (torch.float32, ("V", self.text.hidden_size)),
             "response_end": (torch.int64, responses),
         }

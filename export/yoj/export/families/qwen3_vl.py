@@ -22,11 +22,11 @@ from yoj.runtime.families import Family, PreparedMedia
 from yoj.runtime.families.qwen3_vl import Preprocessing
 from yoj.runtime.manifest import Limits, Piece
 
+from ..chat_template import MediaMarkup
 from ..checkpoint import Checkpoint, HiddenState
 from ..errors import CheckpointError
 from ..files import read_json
 from ..head import SETTINGS, divisor
-from ..layout import MediaMarkup
 from ..modules import (
     Around,
     LayerNorm,

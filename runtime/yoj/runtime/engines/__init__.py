@@ -21,6 +21,10 @@ class Session(Protocol):
         """Run one graph. Inputs and outputs by name, shapes as the manifest gives them."""
         ...
 
+    def open(self, role: str) -> None:
+        """Load one graph now rather than at its first run."""
+        ...
+
     def close(self) -> None:
         """Give back what it holds; nothing can be run afterwards."""
         ...

@@ -9,7 +9,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ..packing import Pack, Span
+from ..packing import Pack
+from ..stretch import Span
 from ..video import Timeline
 
 Arrays = dict[str, NDArray[Any]]
@@ -56,7 +57,7 @@ class Family(Protocol):
         ...
 
     def sample_frames(self, timeline: Timeline) -> list[int]:
-        """Which frames of a video file the model sees, in order."""
+        """Which frames of a video file the model sees, in order and each once: the family's rule on the true times."""
         ...
 
     def vision_inputs(self, media: Sequence[PreparedMedia]) -> Arrays:

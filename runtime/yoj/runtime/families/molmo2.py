@@ -15,13 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import MediaError
-from ..packing import Pack, Span
+from ..packing import Pack
 from ..resize import bilinear
+from ..stretch import Span
 from ..video import Timeline
 from .base import Arrays, PreparedMedia
 
 
-class Preprocessing(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class Preprocessing(msgspec.Struct, frozen=True, kw_only=True):
     """The checkpoint's image settings, from ``preprocessor_config.json`` and ``processor_config.json``."""
 
     crop_size: int
@@ -54,7 +55,7 @@ IMAGE_TOKENS = (
     "<im_patch>", "<im_col>", "<im_start>", "<low_res_im_start>",
     "<frame_start>", "<im_end>", "<frame_end>", "<im_low>",
 )  # fmt: skip
-"""Tokens of type 1: those of one request attend to each other in both directions."""
+"""Tokens of type 1: those of the prompt, and those of each response, attend to each other in both directions."""
 
 
 @dataclass(frozen=True)
@@ -128,12 +129,11 @@ class Molmo2:
         if timeline.frames <= 2:
             return list(range(timeline.frames))
         if timeline.frames / timeline.fps > (s.video_max_frames - 1) / s.video_max_fps:
-            count = min(s.video_max_frames, timeline.frames)
-            return np.linspace(0, last, count).astype(int).tolist()
-        places = np.arange(0.0, last, max(timeline.fps / s.video_max_fps, 1.0))
-        if round(places[-1]) != last:
-            places = np.append(places, last)
-        return np.rint(places).astype(int).tolist()[: s.video_max_frames]
+            places = timeline.nearest(np.linspace(0, last, s.video_max_frames))
+            return np.unique(places.astype(int)).tolist()
+        places = timeline.nearest(np.arange(0.0, last, timeline.fps / s.video_max_fps))
+        numbers = np.unique([*np.rint(places).astype(int), last])
+        return numbers[: s.video_max_frames].tolist()
 
     def vision_inputs(self, media: Sequence[PreparedMedia]) -> Arrays:
         """Concatenates the crops and shifts the patch indices of each medium to where its crops stand."""
@@ -148,10 +148,14 @@ class Molmo2:
         return {"pixel_values": pixels_CPX, "pooling_index": np.concatenate(tables)}
 
     def token_inputs(self, pack: Pack, media: Sequence[PreparedMedia]) -> Arrays:
-        """Returns ``token_types`` int64 [L], 1 for image tokens, and ``position_ids`` int64 [L]."""
+        """Returns int64 [L] each: ``position_ids``; ``token_types``, 1 for image tokens; and ``media_blocks``, equal
+        for the image tokens that see each other in both directions: those of the prompt, and those of each response."""
         del media  # Molmo2's positions count tokens, whatever they stand for
         types_L = np.isin(pack.input_ids_L, self._image_tokens).astype(np.int64)
-        return {"token_types": types_L, "position_ids": pack.index_L}
+        owner_M = np.array((0, *(pack.owners or [0] * int(pack.media_L.max()))), np.int64)
+        owners = int(owner_M.max()) + 1
+        blocks_L = types_L * (1 + owner_M[pack.media_L] + owners * pack.segment_L)
+        return {"token_types": types_L, "media_blocks": blocks_L, "position_ids": pack.index_L}
 
     def _crops(self, image_HWC: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
         """Overlapping crops [C, crop, crop, 3], and the [rows, columns] grid of the patches that each place keeps."""

@@ -18,13 +18,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import MediaError
-from ..packing import Pack, Span
+from ..packing import Pack
 from ..resize import bicubic
+from ..stretch import Span
 from ..video import Timeline
 from .base import Arrays, PreparedMedia
 
 
-class Preprocessing(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class Preprocessing(msgspec.Struct, frozen=True, kw_only=True):
     """The checkpoint's settings, from ``preprocessor_config.json``, its video twin and the vision config."""
 
     patch_size: int
@@ -101,8 +102,9 @@ class Qwen3VL:
         (``Qwen3VLVideoProcessor.sample_frames``)."""
         s = self._settings
         wanted = int(timeline.frames / timeline.fps * s.video_fps)
-        count = min(max(wanted, s.video_min_frames), s.video_max_frames, timeline.frames)
-        return np.linspace(0, timeline.frames - 1, count).round().astype(int).tolist()
+        count = min(max(wanted, s.video_min_frames), s.video_max_frames)
+        places = timeline.nearest(np.linspace(0, timeline.frames - 1, count))
+        return np.unique(places.round().astype(int)).tolist()
 
     def vision_inputs(self, media: Sequence[PreparedMedia]) -> Arrays:
         """The patches of all media, and the tables of the one grid that they have in common.
@@ -148,7 +150,8 @@ class Qwen3VL:
         blocks: list[_Block] = []
         for number, medium in enumerate(media):
             places = np.flatnonzero(visual_L & (pack.media_L == number + 1))
-            for rows, columns in medium.grids:
+            # Isolated responses that share no more of the prompt than its beginning each show its media again.
+            for rows, columns in medium.grids * (len(places) // max(medium.rows, 1)):
                 blocks.append(_Block(places[: rows * columns], rows, columns))
                 places = places[rows * columns :]
         return blocks
@@ -295,7 +298,9 @@ def rotary_positions(
     frequency = np.float32(1) / np.power(theta, exponent.astype(np.float64)).astype(np.float32)
     row_P, column_P = _patch_places(rows, columns, merge)
     angle_PX = np.concatenate([place[:, None].astype(np.float32) * frequency for place in (row_P, column_P)], axis=1)
-    return _read_only(np.cos(angle_PX)), _read_only(np.sin(angle_PX))
+    # NumPy's float32 cosine differs by several units from one kind of CPU to the next.
+    exact_PX = angle_PX.astype(np.float64)
+    return _read_only(np.cos(exact_PX).astype(np.float32)), _read_only(np.sin(exact_PX).astype(np.float32))
 
 
 def _patch_places(rows: int, columns: int, merge: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

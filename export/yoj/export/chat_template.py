@@ -1,0 +1,141 @@
+"""A checkpoint's chat template, rendered by transformers: what packs are made after and compared with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jinja2 import TemplateError
+from transformers import AutoTokenizer
+
+from yoj.runtime.manifest import LayoutName, Piece
+from yoj.runtime.script import Parts, Script
+from yoj.runtime.stretch import Span
+
+from .checkpoint import SEPARATOR, Checkpoint
+from .errors import CheckpointError
+from .files import read_json
+
+GLUE = "\n\n"
+"""Text on either side of the separator (mr2rm/data/dataset.py of the reference)."""
+
+
+@dataclass(frozen=True)
+class MediaMarkup:
+    """How a family's chat template shows images and videos."""
+
+    image_token: str
+    """The special token that the processor replaces by the tokens of one image."""
+    video_token: str
+    one_image: tuple[Piece, ...]
+    each_image: tuple[Piece, ...]
+    video: tuple[Piece, ...]
+    packed_video: tuple[Piece, ...]
+    """What remains of ``video`` once the processor replaced what it replaces."""
+    both: bool
+    """Whether the template shows images and a video of one request."""
+    bos: str | None
+    """Token that the processor puts before every rendered text; None where it puts none."""
+
+
+class ChatTemplate:
+    """The chat template of a checkpoint."""
+
+    def __init__(self, checkpoint: Checkpoint):
+        folder = checkpoint.file("tokenizer.json").parent
+        self.tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        self.tokenizer.add_tokens([SEPARATOR], special_tokens=True)
+        self.file, self._template = _read_template(checkpoint)
+
+    def render(self, layout: LayoutName, script: Script) -> str:
+        """The text of one joint pack without BOS; each image or video of the prompt is its placeholder token.
+
+        Args:
+            layout: where the responses stand.
+            script: whose responses are texts.
+
+        Raises:
+            CheckpointError: the template refuses the turns.
+        """
+        responses = f"{GLUE}{SEPARATOR}{GLUE}".join("".join(map(str, parts)) for parts in script.responses)
+        messages = [{"role": turn.role, "content": _content(turn.parts, script)} for turn in script.turns]
+        if layout == "assistant":
+            messages.append({"role": "assistant", "content": [{"type": "text", "text": responses}]})
+        elif isinstance(script.turns[-1].parts[-1], str):
+            messages[-1]["content"][-1]["text"] += GLUE + responses
+        else:
+            messages[-1]["content"].append({"type": "text", "text": GLUE + responses})
+        try:
+            return self.tokenizer.apply_chat_template(messages, chat_template=self._template, tokenize=False)
+        except TemplateError as error:
+            roles, images = [turn.role for turn in script.turns], len(script.media) - len(script.videos)
+            raise CheckpointError(
+                f"{self.file}: the chat template cannot show the turns {', '.join(roles)} with {images} images in the "
+                f"{layout} layout: {error}. Use the model's released template."
+            ) from error
+
+
+def reference_ids(
+    template: ChatTemplate, markup: MediaMarkup, layout: LayoutName, script: Script, media: Sequence[Sequence[Span]]
+) -> list[int]:
+    """Token ids as the reference makes them: template, processor, tokenizer; right for harmless text only.
+
+    Args:
+        template: of the checkpoint.
+        markup: of the family.
+        layout: of the pack.
+        script: whose responses are texts.
+        media: what stands for each of its images and videos.
+    """
+    text = with_bos(template.render(layout, script), markup, layout, bool(media))
+    done = ""
+    for number, spans in enumerate(media):
+        shown = "".join(
+            s.text if s.ids is None else "".join(template.tokenizer.convert_ids_to_tokens(s.ids)) for s in spans
+        )
+        replaced = markup.image_token
+        if number in script.videos:
+            replaced, shown = _written(markup.video, markup.video_token), _written(markup.packed_video, shown)
+        # What was replaced is done with: it may hold the token of the next medium.
+        before, _, text = text.partition(replaced)
+        done += before + shown
+    return template.tokenizer(done + text, add_special_tokens=False)["input_ids"]
+
+
+def with_bos(text: str, markup: MediaMarkup, layout: LayoutName, media: bool) -> str:
+    """A rendered text with the BOS that its processor puts before it.
+
+    The reference tokenises a text-only pack of the assistant layout without its processor, so without BOS.
+    """
+    bare = layout == "assistant" and not media
+    return text if bare or markup.bos is None or text.startswith(markup.bos) else markup.bos + text
+
+
+def _content(parts: Parts, script: Script) -> list[dict[str, Any]]:
+    return [
+        {"type": "text", "text": part}
+        if isinstance(part, str)
+        else {"type": "video" if part in script.videos else "image"}
+        for part in parts
+    ]
+
+
+def _written(pieces: Sequence[Piece], medium: str) -> str:
+    return "".join(medium if piece.kind == "medium" else piece.value for piece in pieces)
+
+
+def _read_template(checkpoint: Checkpoint) -> tuple[Path, str]:
+    """The chat template and its file: of the last adapter, in any of its places, or else of the base."""
+    for folder in dict.fromkeys((checkpoint.folders[-1], checkpoint.trunk)):
+        if (file := folder / "chat_template.jinja").is_file():
+            return file, file.read_text("utf-8")
+        for name in ("chat_template.json", "tokenizer_config.json"):
+            file = folder / name
+            if file.is_file() and isinstance(template := read_json(file).get("chat_template"), str):
+                return file, template
+    raise CheckpointError(
+        f"{checkpoint.folders[-1]} has no chat template (chat_template.jinja, or chat_template in "
+        "tokenizer_config.json). Copy it from the model that was trained."
+    )

@@ -1,0 +1,87 @@
+"""An animated GIF, WebP, APNG or AVIF -> the frames that the model sees, decoded by Pillow."""
+
+from __future__ import annotations
+
+from typing import BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+
+from .clip import Clip, Sample, VideoRules, choose, notices_of_frames, stack, timeline_of
+from .errors import MediaError, YojError
+from .images import AVIF_BRANDS, check_size
+from .rgb import SAID, to_rgb
+from .whole import is_cut_off
+
+TICKS = {"GIF": 0.01, "PNG": 0.001, "WEBP": 0.001, "AVIF": 0.001}
+"""Seconds to which a format, or Pillow's reading of it, rounds times."""
+NO_TIME, SHOWN_TIME = 10.0, 100.0
+"""Up to so many milliseconds count as no duration, which browsers and FFmpeg show as the other number."""
+
+
+def is_animation(head: bytes) -> bool:
+    """Whether the beginning of a file is that of a format that Pillow reads as an animation."""
+    if head[4:8] == b"ftyp":
+        return head[8:12] in AVIF_BRANDS
+    return head[:4] == b"GIF8" or head[:8] == b"\x89PNG\r\n\x1a\n" or (head[:4] == b"RIFF" and head[8:12] == b"WEBP")
+
+
+def read_animation(file: BinaryIO, label: str, rules: VideoRules, sample: Sample, name: str) -> Clip | None:
+    """Decode the frames that the model sees; None where this Pillow does not read the format.
+
+    Args:
+        file: seekable.
+        label: how errors call it.
+        rules: of the bundle.
+        sample: the family's choice among its frames.
+        name: how notices call it.
+
+    Raises:
+        MediaError: cut off or damaged.
+        LimitError: frames of too many pixels.
+    """
+    file.seek(0)
+    if is_cut_off(file):
+        raise MediaError(f"{label} is cut off: it ends before the end that it announces. Replace the file.")
+    file.seek(0)
+    try:
+        with Image.open(file) as image:
+            check_size(image.width, image.height, rules.image, label)
+            return _read(image, rules, sample, label, name)
+    except UnidentifiedImageError:
+        return None
+    except YojError:
+        raise
+    except Exception as error:  # on damaged files Pillow's readers raise whatever their parsing runs into
+        raise MediaError(f"{label} is truncated or damaged: {error}. Replace the file.") from error
+
+
+def _read(image: Image.Image, rules: VideoRules, sample: Sample, label: str, name: str) -> Clip:
+    hidden = int(bool(getattr(image, "default_image", False)))  # an APNG's picture for those who read PNG only
+    lasting = _durations(image, hidden)
+    untimed = [ms <= NO_TIME and image.format != "AVIF" for ms in lasting]
+    shown = [SHOWN_TIME if no_time else ms for ms, no_time in zip(lasting, untimed, strict=True)]
+    seconds_F = np.cumsum([0.0, *shown[:-1]]) / 1e3
+    timeline = timeline_of(seconds_F, 0.0, TICKS.get(image.format or "", 0.001))
+    chosen = choose(timeline, rules, sample)
+    frames, found = list[NDArray[np.uint8]](), list[str]()
+    for number in chosen:
+        image.seek(number + hidden)
+        pixels_HWC, see_through = to_rgb(image, rules.image.transparency, f"{label}, frame {number}", ours=False)
+        frames.append(pixels_HWC)
+        found += [SAID[rules.image.transparency]] * see_through
+    notices = notices_of_frames(found, len(chosen), name)
+    if len(lasting) > 1 and any(untimed):
+        notices += (f"{name}: {sum(untimed)} frames without a duration were shown for 0.1 s, as browsers do",)
+    return Clip(stack(frames), timeline.times(chosen), timeline.frames, notices)
+
+
+def _durations(image: Image.Image, hidden: int) -> list[float]:
+    """Milliseconds for which each frame is shown, those that the file leaves open as 0."""
+    durations: list[float] = []
+    for number in range(hidden, getattr(image, "n_frames", 1)):
+        image.seek(number)
+        image.load()  # some formats tell the duration only then
+        durations.append(float(image.info.get("duration") or 0.0))
+    return durations

@@ -1,0 +1,128 @@
+"""What a video comes to: its time line, the rules for its frames, and the frames that the model sees."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .errors import MediaError
+from .images import ImageRules
+
+UNEVEN = 0.25
+"""Largest distance of a frame from its place at a constant rate, as a share of a frame's duration."""
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """What is known of a video before its frames are decoded."""
+
+    frames: int
+    fps: float
+    """Frames a second; of a variable rate the mean, by which the last frame begins when it does."""
+    seconds_F: tuple[float, ...] | None = None
+    """When each frame begins, the first at 0; None where the rate is constant."""
+
+    def nearest(self, places: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Frame numbers, with fractions, at the times at which ``places`` would stand at a constant rate.
+
+        Args:
+            places: frame numbers, with fractions.
+
+        Returns:
+            The same where the rate is constant.
+        """
+        if self.seconds_F is None:
+            return places
+        return np.interp(places / self.fps, self.seconds_F, np.arange(self.frames))
+
+    def times(self, chosen: Sequence[int]) -> tuple[float, ...]:
+        """When these frames begin, in seconds."""
+        return tuple(i / self.fps if self.seconds_F is None else self.seconds_F[i] for i in chosen)
+
+
+Sample: TypeAlias = Callable[[Timeline], list[int]]
+"""A family's choice among the frames of a file."""
+
+
+@dataclass(frozen=True)
+class VideoRules:
+    """What a model's bundle says of its videos."""
+
+    frames: int
+    """Frames of which no more are taken."""
+    image: ImageRules
+    """Of each frame."""
+
+
+@dataclass(frozen=True)
+class Clip:
+    """The frames that the model sees."""
+
+    frames_FHWC: NDArray[np.uint8]
+    seconds_F: tuple[float, ...]
+    given: int
+    """Frames of the source, of which these are a choice."""
+    notices: tuple[str, ...] = ()
+    """What is not shown as it was given, in phrases that begin with the video's name."""
+
+
+def timeline_of(seconds_F: NDArray[np.float64], stated: float, tick: float) -> Timeline:
+    """The time line of frames that begin at these times.
+
+    Args:
+        seconds_F: in order, the first at 0.
+        stated: frames a second that the file speaks of; 0 for none.
+        tick: seconds to which times are rounded in the file.
+    """
+    frames = len(seconds_F)
+    if frames == 1 or not seconds_F[-1]:
+        return Timeline(frames, stated or 1.0)
+    measured = round((frames - 1) / float(seconds_F[-1]), 6)
+    typical = float(np.median(np.diff(seconds_F)))
+    slack = max(UNEVEN * typical, min(tick, 0.75 * typical))
+    # Times may be rounded to milliseconds; the stated rate is exact, where it is not another one.
+    for fps in (stated, measured):
+        if fps and np.abs(seconds_F - np.arange(frames) / fps).max() <= slack:
+            return Timeline(frames, fps)
+    return Timeline(frames, (frames - 1) / float(seconds_F[-1]), tuple(seconds_F.tolist()))
+
+
+def choose(timeline: Timeline, rules: VideoRules, sample: Sample) -> list[int]:
+    """Numbers of the frames that the model sees, in order."""
+    wanted = sample(timeline)
+    return [wanted[i] for i in evenly(len(wanted), rules.frames)]
+
+
+def evenly(total: int, most: int) -> list[int]:
+    """At most ``most`` indices from the first to the last, as the reference chooses among the frames of a folder."""
+    if total <= most:
+        return list(range(total))
+    return [round(j * (total - 1) / (most - 1)) for j in range(most)] if most > 1 else [0]
+
+
+def stack(frames: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
+    """[F, H, W, 3].
+
+    Raises:
+        MediaError: they are not of one size.
+    """
+    shapes = sorted({frame.shape for frame in frames})
+    if len(shapes) > 1:
+        sizes = ", ".join(f"{shape[1]}x{shape[0]}" for shape in shapes)
+        raise MediaError(f"The frames of one video have different sizes: {sizes}. Resize them to one.")
+    return np.stack(frames)
+
+
+def notices_of_frames(found: Sequence[str], seen: int, name: str) -> tuple[str, ...]:
+    """One notice for each kind, however many frames it is true of.
+
+    Args:
+        found: what is to be said, once for each frame of which it is true.
+        seen: frames in all.
+        name: of the video.
+    """
+    return tuple(f"{name}: in {found.count(text)} of {seen} frames, {text}" for text in dict.fromkeys(found))

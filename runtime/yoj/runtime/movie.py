@@ -1,0 +1,237 @@
+"""A video file -> the frames that the model sees, decoded by PyAV."""
+
+from __future__ import annotations
+
+import importlib
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .clip import Clip, Sample, Timeline, VideoRules, choose, stack, timeline_of
+from .errors import MediaError, YojError
+from .images import load_image
+from .whole import is_cut_off
+
+NO_VIDEO = 0x400 | 0x800 | 0x100000
+"""Dispositions of a cover, of thumbnails and of a still picture (``AV_DISPOSITION_*`` of FFmpeg)."""
+LITTLE = 0.05
+"""Share by which a header may overstate a file that is whole."""
+
+
+@dataclass(frozen=True)
+class _Source:
+    av: Any
+    file: BinaryIO
+    label: str
+    """How errors call the file."""
+    name: str
+    """How notices call the video."""
+
+    def opened(self) -> Any:
+        self.file.seek(0)
+        # Of an open file, with no protocol allowed: a playlist must not make FFmpeg open other files or addresses.
+        return self.av.open(self.file, options={"protocol_whitelist": "none"})
+
+    def error(self, text: str) -> MediaError:
+        return MediaError(f"{self.label} {text}")
+
+
+@dataclass(frozen=True)
+class _Listing:
+    """The frames of a stream that are shown, in their order."""
+
+    pts_F: NDArray[np.int64]
+    """Of each, in ticks of the stream."""
+    timeline: Timeline
+    trusted: bool
+    """Whether a decoded frame with another time is a surprise."""
+    notices: tuple[str, ...] = ()
+
+
+def read_movie(file: BinaryIO, label: str, rules: VideoRules, sample: Sample, name: str) -> Clip:
+    """Decode the frames that the model sees.
+
+    Args:
+        file: seekable.
+        label: how errors call it.
+        rules: of the bundle.
+        sample: the family's choice among its frames.
+        name: how notices call it.
+
+    Raises:
+        MediaError: no video, cut off, damaged, without time stamps, turned by an odd angle; PyAV is missing.
+        LimitError: a frame of too many pixels.
+    """
+    try:
+        av: Any = importlib.import_module("av")
+    except ImportError as error:
+        raise MediaError(f"Reading {label} needs PyAV ({error}). Install it with: pip install 'yoj[video]'") from error
+    source = _Source(av, file, label, name)
+    try:
+        listing = _listed(source)
+        chosen = choose(listing.timeline, rules, sample)
+        frames = _decode(source, listing, chosen, rules)
+        if frames is None:
+            listing = _decodable(source, listing)
+            chosen = choose(listing.timeline, rules, sample)
+            frames = _decode(source, listing, chosen, rules)
+    except YojError:
+        raise
+    except (av.FFmpegError, OSError, ValueError) as error:
+        raise source.error(f"is not a video that can be decoded, or is cut off: {error}. Replace the file.") from error
+    if frames is None:
+        raise source.error("gives other frames each time it is decoded: it is damaged. Replace the file.")
+    return Clip(stack(frames), listing.timeline.times(chosen), listing.timeline.frames, listing.notices)
+
+
+def _stream(source: _Source, container: Any) -> Any:
+    """The stream that is the video: not a cover or thumbnails; of several, the default one, or the largest."""
+    streams = [s for s in container.streams.video if not int(s.disposition) & NO_VIDEO]
+    if not streams:
+        what = "only a cover picture" if container.streams.video else "no video stream"
+        raise source.error(f"has {what}. Give a video file or a folder of frames.")
+    return max(streams, key=lambda s: (s.frames != 1, int(s.disposition) & 1, s.width * s.height))
+
+
+def _listed(source: _Source) -> _Listing:
+    """Frames and times from the packets, without decoding."""
+    with source.opened() as container:
+        stream = _stream(source, container)
+        packets = [packet for packet in container.demux(stream) if packet.size]
+        if any(packet.pts is None for packet in packets):
+            return _decodable(source, None)
+        shown = [packet for packet in packets if not packet.is_discard]  # not those ahead of an edit list
+        if not shown:
+            raise source.error("has no frames with time stamps; it is empty, cut off or a bare stream. Replace it.")
+        first_key = next((i for i, packet in enumerate(packets) if packet.is_keyframe), 0)
+        early = {id(packet) for packet in packets[:first_key]}
+        notices = _check_end(source, container, stream, shown)
+        decodable = [packet for packet in shown if id(packet) not in early] or shown
+        if missing := len(shown) - len(decodable):
+            text = f"the first {missing} frames have nothing to be decoded from, since the file starts between key frames"
+            notices += (f"{source.name}: {text}; they are left out",)
+        others = [s for s in container.streams.video if s is not stream and s.frames != 1]
+        if any(not int(s.disposition) & NO_VIDEO for s in others):
+            notices += (f"{source.name}: the file has several video streams; number {stream.index} was read",)
+        pts_F = np.sort(np.array([packet.pts for packet in decodable], np.int64))
+        return _Listing(pts_F, _timeline(stream, pts_F), True, notices)
+
+
+def _timeline(stream: Any, pts_F: NDArray[np.int64]) -> Timeline:
+    tick = float(stream.time_base)
+    return timeline_of((pts_F - pts_F[0]) * tick, float(stream.average_rate or 0), tick)
+
+
+def _check_end(source: _Source, container: Any, stream: Any, packets: Sequence[Any]) -> tuple[str, ...]:
+    """Compare what the headers announce with what there is; what a notice says of it.
+
+    Raises:
+        MediaError: the file is cut off.
+    """
+    tick = float(stream.time_base)
+    pts_F = np.sort([packet.pts for packet in packets])
+    typical = float(np.median(np.diff(pts_F))) * tick if len(pts_F) > 1 else 0.0
+    lasting = max(packet.pts + (packet.duration or 0) for packet in packets) - int(pts_F[0])
+    covered = max(lasting * tick, float(pts_F[-1] - pts_F[0]) * tick + typical)
+    announced = _announced_seconds(container, stream)
+    lacking = announced - covered if announced else (stream.frames - len(packets)) * typical
+    cut = lacking > 0.5 * typical and is_cut_off(source.file)
+    if cut or lacking > max(2.5 * typical, LITTLE * announced) or packets[-1].is_corrupt:
+        raise source.error(
+            f"is cut off: it holds {len(packets)} frames, {covered:.2f} s, of the "
+            f"{max(stream.frames, len(packets))} frames, {announced:.2f} s, that it announces. Replace the file."
+        )
+    if lacking <= 1.5 * typical:
+        return ()
+    return (f"{source.name}: the file announces {announced:.2f} s but holds {covered:.2f} s, which were read",)
+
+
+def _announced_seconds(container: Any, stream: Any) -> float:
+    """How long the header says the video is; 0 where it says nothing of the video alone."""
+    if stream.duration:
+        return float(stream.duration * stream.time_base)
+    if tag := stream.metadata.get("DURATION"):  # Matroska: hours:minutes:seconds
+        hours, minutes, rest = tag.split(":")
+        return 3600 * float(hours) + 60 * float(minutes) + float(rest)
+    return container.duration / 1e6 if len(container.streams) == 1 and container.duration else 0.0
+
+
+def _decodable(source: _Source, listed: _Listing | None) -> _Listing:
+    """Frames and times as the decoder gives them, where the packets do not say.
+
+    Args:
+        listed: what the packets said; None for nothing.
+
+    Raises:
+        MediaError: the decoder gives less than the packets promise, or no time stamps.
+    """
+    with source.opened() as container:
+        stream = _stream(source, container)
+        times = [frame.pts for frame in container.decode(stream)]
+        timed = [pts for pts in times if pts is not None]
+        if len(timed) < len(times) or not times:
+            raise source.error("has no frames with time stamps; it is empty, cut off or a bare stream. Replace it.")
+        # AVI has no times for frames that are shown in another order than they are stored: the order is right.
+        pts_F = np.sort(np.array(timed, np.int64))
+        if listed is None:
+            return _Listing(pts_F, _timeline(stream, pts_F), False)
+        if len(pts_F) == len(listed.pts_F):
+            return replace(listed, trusted=False)
+        span, end = listed.pts_F[-1] - listed.pts_F[0], listed.pts_F[-1] - pts_F[-1]
+        typical = np.median(np.diff(listed.pts_F))
+        lost = f"{len(pts_F)} of the {len(listed.pts_F)} frames could be decoded"
+        if is_cut_off(source.file) or end > max(2.5 * typical, LITTLE * span):
+            raise source.error(f"is cut off: {lost}. Replace the file.")
+        notices = (*listed.notices, f"{source.name}: {lost}, and these were read")
+        return _Listing(pts_F, _timeline(stream, pts_F), False, notices)
+
+
+def _decode(
+    source: _Source, listing: _Listing, chosen: Sequence[int], rules: VideoRules
+) -> list[NDArray[np.uint8]] | None:
+    """Pixels of the chosen frames; None where the decoder gives other frames than those listed."""
+    wanted, frames = set(chosen), dict[int, NDArray[np.uint8]]()
+    # Opened again: not every container can go back exactly to its first frame.
+    with source.opened() as container:
+        for number, frame in enumerate(container.decode(_stream(source, container))):
+            if listing.trusted and (number >= len(listing.pts_F) or frame.pts != listing.pts_F[number]):
+                return None
+            if number in wanted:
+                pixels = _as_shown(frame, source)
+                frames[number] = load_image(pixels, rules.image, f"{source.label}, frame {number}").pixels_HWC
+            if len(frames) == len(wanted):
+                return [frames[i] for i in chosen]
+    return None
+
+
+def _as_shown(frame: Any, source: _Source) -> NDArray[np.uint8]:
+    """RGB of a frame, turned and mirrored as its display matrix says."""
+    pixels_HWC: NDArray[np.uint8] = frame.to_ndarray(format="rgb24")
+    a, b, c, d = _display_matrix(frame)
+    if not any((a, b, c, d)):
+        return pixels_HWC
+    if not ((a and d and not b and not c) or (b and c and not a and not d)):
+        raise source.error(
+            f"is to be shown rotated by {frame.rotation} degrees, which leaves its corners empty. "
+            "Write it upright first, for example with: ffmpeg -i in.mp4 out.mp4"
+        )
+    if b:
+        pixels_HWC = pixels_HWC.transpose(1, 0, 2)
+    return pixels_HWC[:: d or b, :: a or c]
+
+
+def _display_matrix(frame: Any) -> list[int]:
+    """Signs of a, b, c, d: a place x, y is shown a x + c y to the right and b x + d y down; zeros for none."""
+    try:
+        matrix = next((data for data in frame.side_data if data.type.name == "DISPLAYMATRIX"), None)
+    except ValueError:  # a frame with side data of a kind that PyAV does not know yet
+        turned = math.radians(frame.rotation or 0)
+        down, across = -round(math.sin(turned), 6), round(math.cos(turned), 6)
+        return np.sign([across, down, -down, across]).astype(int).tolist()
+    if matrix is None:
+        return [0, 0, 0, 0]
+    return np.sign(np.frombuffer(bytes(matrix), np.int32)[[0, 1, 3, 4]]).tolist()

@@ -1,0 +1,165 @@
+"""A stretch of a row of tokens under construction: runs of text, and special tokens and media between them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+
+from .manifest import Piece
+from .script import Parts
+from .text import Encoded, Ids, TextEncoder
+
+
+@dataclass(frozen=True)
+class Span:
+    """A part of a medium's place in the row: text, or else tokens that the family chose."""
+
+    text: str = ""
+    ids: Ids | None = None
+
+
+Spans: TypeAlias = Sequence[Sequence[Span]]
+"""What stands for each medium, by its number."""
+
+
+@dataclass(frozen=True)
+class Markup:
+    """What stands for media in a row."""
+
+    image: Sequence[Piece]
+    video: Sequence[Piece]
+    media: Spans
+    videos: frozenset[int]
+    """Which of the media are videos."""
+
+
+@dataclass(frozen=True)
+class RowTokens:
+    """A stretch as tokens."""
+
+    ids: Ids
+    media: Ids
+    """k+1 where the token stands for medium k, 0 elsewhere."""
+    start: int
+    """First token behind the opening: the one that holds its first character."""
+
+
+class Stretch:
+    """A stretch of a row under construction."""
+
+    def __init__(self, encoder: TextEncoder, markup: Markup, text_glue: str, shares: bool, images: int = 0):
+        """Begin an empty stretch.
+
+        Args:
+            encoder: of the bundle.
+            markup: what stands for media.
+            text_glue: text between two texts of one turn.
+            shares: whether other stretches hold the same texts: then these are cut so that each is encoded once.
+            images: how many the row holds before.
+        """
+        self._encoder, self._markup, self._text_glue, self._shares = encoder, markup, text_glue, shares
+        self._images = images
+        # A run of text in pieces, or tokens and the number of the medium that they stand for, from 1 (0: none).
+        self._parts: list[list[str] | tuple[Ids, int]] = []
+        self._mark = (0, 0)
+
+    @property
+    def videos(self) -> frozenset[int]:
+        """Which of the media are videos."""
+        return self._markup.videos
+
+    def begin_with(self, opening: Stretch) -> None:
+        """Take what another stretch holds as the opening of this one."""
+        self._parts = [list(part) if isinstance(part, list) else part for part in opening._parts]
+        self._images = opening._images
+        inside = bool(self._parts) and isinstance(last := self._parts[-1], list)
+        # Where the opening ends: a part, and a character of its run.
+        self._mark = (len(self._parts) - 1, sum(map(len, last))) if inside else (len(self._parts), 0)
+
+    def fixed(self, text: str) -> None:
+        """Add a text of the layout."""
+        if not text:
+            return
+        if self._parts and isinstance(last := self._parts[-1], list):
+            last[-1] += text
+        else:
+            self._parts.append([text])
+
+    def token(self, token: str) -> None:
+        """Add a special token."""
+        self._parts.append((self._encoder.special(token), 0))
+
+    def add(self, pieces: Iterable[Piece]) -> None:
+        """Add texts and special tokens of the layout."""
+        for piece in pieces:
+            if piece.kind == "token":
+                self.token(piece.value)
+            else:
+                self.fixed(piece.value)
+
+    def medium(self, number: int) -> None:
+        """Add what stands for one medium. Its text may merge with the text around it, and is not marked as its."""
+        is_video = number in self._markup.videos
+        self._images += not is_video
+        for piece in self._markup.video if is_video else self._markup.image:
+            if piece.kind == "index":
+                self.fixed(str(self._images))
+            elif piece.kind != "medium":
+                self.add((piece,))
+            else:
+                for span in self._markup.media[number]:
+                    if span.ids is None:
+                        self.fixed(span.text)
+                    else:
+                        self._parts.append((span.ids, number + 1))
+
+    def content(self, parts: Parts) -> None:
+        """Add the texts and media of a turn or a response."""
+        for place, part in enumerate(parts):
+            if isinstance(part, int):
+                self.medium(part)
+                continue
+            if place and isinstance(parts[place - 1], str):
+                self.fixed(self._text_glue)
+            first, *rest = self._encoder.pieces(part) if self._shares else (part,)
+            self.fixed(first)
+            if rest:
+                run = self._parts[-1]
+                assert isinstance(run, list)
+                run += rest
+
+    def texts(self) -> Iterable[str]:
+        """All pieces of text."""
+        return (piece for part in self._parts if isinstance(part, list) for piece in part)
+
+    def tokens(self, encoded: Mapping[str, Encoded]) -> RowTokens:
+        """The stretch as tokens."""
+        ids: list[Ids] = []
+        numbers: list[int] = []
+        for part in self._parts:
+            if isinstance(part, list):
+                ids += [encoded[piece].ids for piece in part]
+                numbers += [0] * len(part)
+            else:
+                ids.append(part[0])
+                numbers.append(part[1])
+        joined = np.concatenate(ids) if ids else np.zeros(0, np.int64)
+        media = np.repeat(np.array(numbers), [len(run) for run in ids]) if any(numbers) else np.zeros_like(joined)
+        return RowTokens(joined, media, self._start(encoded))
+
+    def _start(self, encoded: Mapping[str, Encoded]) -> int:
+        place, character = self._mark
+        start = 0
+        for part in self._parts[:place]:
+            start += sum(len(encoded[piece].ids) for piece in part) if isinstance(part, list) else len(part[0])
+        if self._mark != (0, 0) and place < len(self._parts) and isinstance(run := self._parts[place], list):
+            for piece in run:
+                # The last piece holds the place, or the response is empty and stands beside a special token.
+                if character < len(piece) or piece is run[-1]:
+                    return start + encoded[piece].token_at(character)
+                character -= len(piece)
+                start += len(encoded[piece].ids)
+        return start
