@@ -89,7 +89,7 @@ def _text_hash(script: Script) -> str:
 
 def _asked(script: Script) -> bytes:
     """The prompt. Images, and a video behind them, that stand before all text are left to `content_hash`."""
-    if len(script.turns) > 1:
+    if len(script.turns) != 1:
         return _digest(
             part for turn in script.turns for part in (turn.role.encode(), _written(turn.parts, script))
         ).encode()
