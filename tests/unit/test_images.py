@@ -6,7 +6,6 @@ import io
 import random
 import re
 import struct
-import warnings
 import zlib
 from pathlib import Path
 

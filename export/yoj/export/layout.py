@@ -32,6 +32,11 @@ MARKS = tuple(f"\n {chr(0xE001 + number)} \n" for number in range(4))
 """Texts of the turns."""
 IMAGE, VIDEO = Image(b""), Video(b"")
 """Media that are only counted."""
+CONVERSATIONS: tuple[tuple[Role, ...], ...] = (
+    ("user", "assistant", "user"),
+    ("system", "user"),
+    ("system", "user", "assistant", "user"),
+)
 MANY = ((1, 0), (2, 0), (3, 0), (11, 0), (0, 1))
 """Images and videos of the questions that are compared."""
 
@@ -98,7 +103,9 @@ class _Reader:
             CheckpointError: the template refuses such turns, or does not show their texts once and unchanged.
         """
         first = roles.index("user")
-        told = [(role, ((IMAGE,) if media and k == first else ()) + (MARKS[k],)) for k, role in enumerate(roles)]
+        told: list[tuple[Role, tuple[Any, ...]]] = [
+            (role, ((IMAGE,) if media and k == first else ()) + (MARKS[k],)) for k, role in enumerate(roles)
+        ]
         gaps = self._gaps(told)
         if media:
             gaps = self._without_image(gaps, gathers)
@@ -186,7 +193,7 @@ def _with_parts(layout: Layout, reader: _Reader) -> Layout:
 
 def _with_conversations(layout: Layout, reader: _Reader, gathers: bool) -> Layout:
     """The layout with the turns of conversations, where packs of conversations are as they should be."""
-    for roles in (("user", "assistant", "user"), ("system", "user"), ("system", "user", "assistant", "user")):
+    for roles in CONVERSATIONS:
         try:
             with_media = _joined(layout.with_media, reader.turns(roles, True, gathers))
             longer = msgspec.structs.replace(

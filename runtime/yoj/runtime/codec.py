@@ -271,6 +271,8 @@ def _part(part: Mapping[str, Any], name: str, policy: Policy) -> str | Image | V
             f"{name} has {_listed(wrong)}, which a part of the type {kind!r} has not"
             + (f"; did you mean {meant!r}?" if meant else f"; it has {' or '.join(named)}.")
         )
+    if not given and kind in ("image", "video"):
+        return Image() if kind == "image" else Video()
     if len(given) != 1:
         raise RequestError(f"{name} has {_listed(given) if given else 'nothing to show'}; give {' or '.join(named)}.")
     ((key, value),) = given.items()

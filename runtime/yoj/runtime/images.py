@@ -119,7 +119,9 @@ def content_of(source: object, name: str) -> bytes | None:
         if place is not None:
             file.seek(place)
     except Exception as error:  # a caller's object raises what it likes
-        raise MediaError(f"{name} is a file that cannot be read: {error}. Give one that is open for reading.") from error
+        raise MediaError(
+            f"{name} is a file that cannot be read: {error}. Give one that is open for reading."
+        ) from error
     if not isinstance(content, bytes | bytearray | memoryview):
         raise MediaError(
             f"{name} is a file that gives {type(content).__name__} instead of bytes. Give one opened with 'rb'."

@@ -112,7 +112,9 @@ def _listed(source: _Source) -> _Listing:
         notices = _check_end(source, container, stream, shown)
         decodable = [packet for packet in shown if id(packet) not in early] or shown
         if missing := len(shown) - len(decodable):
-            text = f"the first {missing} frames have nothing to be decoded from, since the file starts between key frames"
+            text = (
+                f"the first {missing} frames have nothing to be decoded from, since the file starts between key frames"
+            )
             notices += (f"{source.name}: {text}; they are left out",)
         others = [s for s in container.streams.video if s is not stream and s.frames != 1]
         if any(not int(s.disposition) & NO_VIDEO for s in others):

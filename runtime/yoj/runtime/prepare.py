@@ -13,16 +13,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .batch import About, Prepared
+from .clip import Clip, VideoRules
 from .errors import MediaError, RequestError
 from .families import FAMILIES, PreparedMedia
-from .images import ImageInput, ImageRules, Transparency, load_image
+from .images import ImageInput, ImageRules, load_image
 from .manifest import Layout, Limits, Manifest, Mode
 from .orders import Orders, plan_orders
 from .packing import Packer, Reading
 from .request import Image, Request, Video
+from .rgb import Transparency
 from .script import Script, check_limits, script_of
 from .text import TextEncoder
-from .video import Clip, Film, VideoInput, VideoRules, load_video
+from .video import Film, VideoInput, load_video
 
 
 @dataclass(frozen=True)

@@ -172,7 +172,7 @@ def _turns(prompt: object) -> list[tuple[Role, object, str]]:
         name = f"prompt[{number}]"
         if isinstance(message, Message):
             role, content = message.role, message.content
-        elif isinstance(message, Mapping) and message.keys() == {"role", "content"}:  # pyright: ignore[reportUnnecessaryIsInstance]
+        elif isinstance(message, Mapping) and set(message) == {"role", "content"}:  # pyright: ignore[reportUnnecessaryIsInstance]
             role, content = message["role"], message["content"]
         else:
             fields = f"the fields {sorted(map(str, message))}" if isinstance(message, Mapping) else _kind(message)  # pyright: ignore[reportUnnecessaryIsInstance]
@@ -227,7 +227,8 @@ def _written(part: Mapping[str, Any], name: str) -> object:
     """A part as chat templates take it: ``{"type": "text", "text": ...}``, ``{"type": "image", "image": ...}``."""
     kind = part.get("type")
     known = {"text": {"text"}, "image": {"image"}, "video": {"video", "fps", "timestamps"}}
-    if kind not in known or (wrong := part.keys() - known[kind] - {"type"}):
+    wrong = part.keys() - known.get(str(kind), set[str]()) - {"type"}
+    if kind not in known or wrong:
         what = f"the type {kind!r}" if kind not in known else f"the field {min(map(str, wrong))!r}"
         raise RequestError(
             f"{name} has {what}; a part is a text, or has a type (text, image, video) and the field of that name."
@@ -309,7 +310,7 @@ def _listed(value: object, name: str, content: str, kinds: tuple[type, ...] = (C
     """The items of a sequence. A set, a dictionary or a generator has no order that scores could come back in."""
     unordered = isinstance(value, str | bytes | bytearray | memoryview | AbstractSet | Mapping)
     if unordered or not isinstance(value, kinds):
-        raise RequestError(f"{name} is {_kind(value)}; give a list of {content}.")
+        raise RequestError(f"{name} is {_kind(cast('object', value))}; give a list of {content}.")
     return list(cast("Collection[Any]", value))
 
 

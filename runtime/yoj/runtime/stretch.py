@@ -75,9 +75,10 @@ class Stretch:
         """Take what another stretch holds as the opening of this one."""
         self._parts = [list(part) if isinstance(part, list) else part for part in opening._parts]
         self._images = opening._images
-        inside = bool(self._parts) and isinstance(last := self._parts[-1], list)
         # Where the opening ends: a part, and a character of its run.
-        self._mark = (len(self._parts) - 1, sum(map(len, last))) if inside else (len(self._parts), 0)
+        self._mark = (len(self._parts), 0)
+        if self._parts and isinstance(last := self._parts[-1], list):
+            self._mark = (len(self._parts) - 1, sum(map(len, last)))
 
     def fixed(self, text: str) -> None:
         """Add a text of the layout."""

@@ -107,7 +107,9 @@ def _load(source: Any, film: Film, rules: VideoRules, sample: Sample, name: str)
         label, opened = f"{name} ({len(content)} bytes)", io.BytesIO(content)
     for given in ("fps", "timestamps"):
         if getattr(film, given) is not None:
-            raise MediaError(f"{given} of a video is for a folder or list of frames; {label} has a frame rate of its own.")
+            raise MediaError(
+                f"{given} of a video is for a folder or list of frames; {label} has a frame rate of its own."
+            )
     with opened as file:
         return _load_file(file, label, rules, sample, name)
 

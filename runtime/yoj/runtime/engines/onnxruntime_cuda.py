@@ -46,6 +46,10 @@ class BoundSession:
                 ) from error
             raise EngineError(f"ONNX Runtime failed in {role} with {shapes}: {error}") from error
 
+    def open(self, role: str) -> None:
+        """See `Sessions.get`."""
+        self._sessions.get(role)
+
     def close(self) -> None:
         """Give the GPU's memory back once what is running has ended."""
         self._sessions.close()

@@ -39,6 +39,9 @@ class TensorRTSession:
         """
         return self._roles[role].run(inputs)
 
+    def open(self, role: str) -> None:
+        """Do nothing: all plans were loaded at once."""
+
     def close(self) -> None:
         """Wait for what is running and give the GPU's memory back. Closing twice is no error."""
         for role in self._roles.values():
