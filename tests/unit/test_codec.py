@@ -10,7 +10,7 @@ import math
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image as Pictures
 
@@ -341,6 +341,10 @@ values = st.recursive(
 )
 
 
+PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+
+@PATIENT
 @given(st.dictionaries(st.sampled_from([*Line.__struct_fields__, "messages", "chosen"]) | st.text(), values))
 def test_any_object_is_a_request_or_an_error(fields):
     try:
@@ -349,6 +353,7 @@ def test_any_object_is_a_request_or_an_error(fields):
         str(error).encode()
 
 
+@PATIENT
 @given(st.binary() | st.text(alphabet='{}[]":,\\u0123456789.eE-+ntfalsrp\x00 ').map(str.encode))
 def test_any_bytes_are_a_request_or_an_error(text):
     try:

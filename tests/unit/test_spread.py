@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import json
-from pathlib import Path
 
 import msgspec
 import numpy as np
 import pytest
 
 from yoj.runtime import Request, Scorer
+from yoj.runtime.codec import Reading
 from yoj.runtime.errors import ScoreError
-from yoj.runtime.jsonl import Settings, read_lines, score_lines
+from yoj.runtime.jsonl import Settings, score_lines
 from yoj.runtime.judgement import judge
+from yoj.runtime.lines import read_lines
 
 RESPONSES = ["A red ball.", "Two blue squares.", "Nothing."]
 
@@ -87,7 +89,7 @@ def test_a_spread_that_is_no_number_is_an_error(value, gaussian, monkeypatch):
 
 
 def test_it_stands_in_the_lines_of_results(gaussian):
-    lines = read_lines(json.dumps({"prompt": "Why?", "responses": RESPONSES}).encode())
+    lines = read_lines(io.BytesIO(json.dumps({"prompt": "Why?", "responses": RESPONSES}).encode()), "lines")
     written = []
-    score_lines(gaussian, lines, [], Settings(Path()), written.append, lambda _: None)
+    score_lines(gaussian, lines, [], Settings(Reading()), written.append, lambda _: None)
     assert msgspec.json.decode(written[0])["spread"] == [0.5, 1.0, 1.5]

@@ -89,16 +89,15 @@ def _text_hash(script: Script) -> str:
 
 def _asked(script: Script) -> bytes:
     """The prompt. Images, and a video behind them, that stand before all text are left to `content_hash`."""
-    if len(script.turns) > 1:
+    if len(script.turns) != 1:
         return _digest(
             part for turn in script.turns for part in (turn.role.encode(), _written(turn.parts, script))
         ).encode()
-    parts: list[str | int] = [*script.turns[0].parts]
-    while parts and isinstance(parts[0], int) and parts[0] not in script.videos:
-        del parts[0]
-    if parts and isinstance(parts[0], int):
-        del parts[0]
-    return _written(parts, script)
+    parts, shown = script.turns[0].parts, 0
+    while shown < len(parts) and isinstance(parts[shown], int) and parts[shown] not in script.videos:
+        shown += 1
+    shown += shown < len(parts) and isinstance(parts[shown], int)
+    return _written(parts[shown:], script)
 
 
 def _written(parts: Sequence[str | int], script: Script) -> bytes:

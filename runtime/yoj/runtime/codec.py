@@ -153,12 +153,10 @@ def to_request(line: Line, reading: Reading) -> Request:
     if line.video is None and (fps or timestamps) is not None:
         name = "timestamps" if fps is None else "seconds_between_frames"
         raise RequestError(f"{name} is given without a video. Give it in video, or leave {name} out.")
-    several = line.image is None or isinstance(line.image, list)
-    images: list[object] = cast("list[object]", line.image or []) if several else [cast("object", line.image)]
     return Request(
         _prompt(line.prompt, policy),
         [_content(response, f"responses[{k}]", policy) for k, response in enumerate(line.responses)],
-        [policy.image(image, f"image[{k}]" if several else "image") for k, image in enumerate(images)],
+        [policy.image(image, name) for name, image in _images(line.image)],
         None if line.video is None else policy.video(line.video, "video"),
         fps,
         timestamps,
@@ -170,6 +168,14 @@ def to_request(line: Line, reading: Reading) -> Request:
         id=line.id,
         metadata=line.metadata,
     )
+
+
+def _images(value: object) -> list[tuple[str, object]]:
+    if value is None:
+        return []
+    if isinstance(value, list):
+        return [(f"image[{k}]", one) for k, one in enumerate(cast("list[object]", value))]
+    return [("image", value)]
 
 
 def _prompt_of(fields: Fields) -> Fields:
