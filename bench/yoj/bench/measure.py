@@ -157,7 +157,8 @@ def starts(field: Field, case: Case) -> Iterator[Start]:
         image = save_image(case, Path(place))
         for path in field.bundles.values():
             request = case.request
-            yield measure_start(path, request.prompt, request.responses, image, case.shape.threads)
+            prompt, responses = cast("str", request.prompt), cast("list[str]", request.responses)
+            yield measure_start(path, prompt, responses, image, case.shape.threads)
 
 
 def profiles(field: Field, case: Case) -> Iterator[Profile]:
