@@ -238,7 +238,7 @@ def test_samples_of_ones_own_are_read_as_requests(tmp_path):
     with pytest.raises(CheckpointError, match="none of the first 16 requests has an image or a video"):
         read_samples(file)
     file.write_text('{"prompt": "What?"}\n', "utf-8")
-    with pytest.raises(RequestError, match=r"samples\.jsonl, line 1: not a request"):
+    with pytest.raises(RequestError, match=r"samples\.jsonl, line 1: The request has no responses"):
         read_samples(file)
     file.write_text("\n", "utf-8")
     with pytest.raises(CheckpointError, match=r"samples\.jsonl is empty"):

@@ -115,7 +115,7 @@ def test_the_command_puts_temperatures_a_report_and_a_diagram_into_the_bundle(co
 def test_the_options_are_these():
     command = main.commands["probabilities"]
     names = {name for parameter in command.params for name in parameter.opts if name.startswith("--")}
-    assert names == {"--engine", "--mode"}
+    assert names == {"--engine", "--mode", "--media-root", "--ignore-field", "--ignore-unknown"}
     assert "RANKINGS has a request in each line" in run("--help").stdout
 
 
@@ -184,11 +184,13 @@ def changed(lines: list[dict], place: int, **fields: object) -> list[dict]:
         (lambda lines: changed(lines, 3, rankings=[1]), "line 4: 1 rankings for 2 responses"),
         (lambda lines: changed(lines, 3, responses=["a"], rankings=[1]), "line 4 has 1 responses"),
         (lambda lines: changed(lines, 3, image="missing.png"), "line 4: "),
-        (lambda lines: changed(lines, 3, prompt=None), "line 4: not a request"),
+        (lambda lines: changed(lines, 3, prompt=None), "line 4: The request has no prompt"),
         (lambda lines: lines[:99], "has 99 requests, at least 100 are needed"),
         (lambda lines: [], "has 0 requests"),
         (
-            lambda lines: [line | {"rankings": [-rank for rank in line["rankings"]]} for line in lines],
+            lambda lines: [
+                line | {"rankings": [1 + len(line["rankings"]) - rank for rank in line["rankings"]]} for line in lines
+            ],
             "252 requests cannot be told from chance",
         ),
         (

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from yoj.runtime.batch import Prepared
-from yoj.runtime.errors import YojError
+from yoj.runtime.errors import RequestError, YojError
 from yoj.runtime.families import Family
 from yoj.runtime.lines import read_requests
 from yoj.runtime.prepare import Preparer
@@ -83,12 +83,18 @@ def read_samples(file: Path) -> dict[int, Request]:
 
     Raises:
         RequestError: a line is not a request.
-        CheckpointError: none of them shows anything.
+        CheckpointError: a line is not one that can be packed, or none of them shows anything.
     """
     requests = read_requests(file, READ)
     if not requests:
         raise CheckpointError(f"{file} is empty: give requests in JSON lines, as yoj-score reads them.")
-    if not any(script_of(request).media for request in requests.values()):
+    shown = 0
+    for number, request in requests.items():
+        try:
+            shown += len(script_of(request).media)
+        except RequestError as error:
+            raise CheckpointError(f"{file}, line {number}: {error}") from error
+    if not shown:
         raise CheckpointError(f"{file}: none of the first {READ} requests has an image or a video. Give one that has.")
     return requests
 
