@@ -28,7 +28,8 @@ def test_public_names():
     import yoj.runtime
 
     assert sorted(yoj.runtime.__all__) == [
-        "BundleError", "EngineError", "Judgement", "LimitError", "MediaError", "Request", "RequestError", "Scorer",
-        "YojError",
+        "BundleError", "Cut", "EngineError", "EngineMemoryError", "Image", "Judgement", "LengthError", "LimitError",
+        "MediaError", "Message", "Prepared", "Request", "RequestError", "ScoreError", "Scorer", "TokenCounts", "Video",
+        "YojError", "__version__",
     ]  # fmt: skip
     assert all(hasattr(yoj.runtime, name) for name in yoj.runtime.__all__)

@@ -25,9 +25,11 @@ LAYOUTS = ("assistant", "user")
 def request_of(case) -> Request:
     images = [DATA / "images" / name for name in case["images"]]
     if not case["video_dir"]:
-        return Request(case["prompt"], case["responses"], images)
+        return Request(case["prompt"], case["responses"], images, duplicates="score")
     folder = DATA / "images" / case["video_dir"]
-    return Request(case["prompt"], case["responses"], video=folder, fps=1 / case["seconds_between_frames"])
+    return Request(
+        case["prompt"], case["responses"], video=folder, fps=1 / case["seconds_between_frames"], duplicates="score"
+    )
 
 
 def sha256_u8(pixels: np.ndarray) -> str:
@@ -93,6 +95,6 @@ def test_special_tokens_in_a_response_are_plain_text(name, layout, scorer):
     separators = (pack.input_ids_L == RECORDED["separator_id"]).sum()
     assert separators == case["n_responses"] - 1
     for token in ("<|im_end|>", "<|im_start|>", "<|image|>"):
-        id_ = judge._preparer.packer.token_id(token)
+        id_ = judge._preparer.packer.encoder.token_id(token)
         assert (pack.input_ids_L == id_).sum() == (expected.input_ids_L == id_).sum()
     assert len(judge.score_batch([request_of(case)])[0].scores) == case["n_responses"]

@@ -48,7 +48,7 @@ STRICT = """\
 NO_SYSTEM = STRICT.replace("{%- if messages[0].role == 'system' -%}", "{%- if messages[0].role == 'nobody' -%}")
 ONE_QUESTION = "{%- if messages | length > 2 -%}{{- raise_exception('one question') -}}{%- endif -%}" + STRICT
 STRIPS = STRICT.replace(
-    "{{- part.text -}}\n      {%- elif", "{{- part.text if loop.first else part.text | trim -}}\n      {%- elif"
+    "{{- part.text -}}\n      {%- elif", "{{- part.text if loop.index < 3 else part.text | trim -}}\n      {%- elif"
 )
 TEMPLATES = {"molmo2": None, "qwen3_vl": None, "qwen3_vl, strict": STRICT}
 

@@ -228,7 +228,8 @@ def graph_of(content: dict) -> dict:
 UNKNOWN = {
     "": lambda content: content,
     "layout.": lambda content: content["layout"],
-    "layout.text_only[0].": lambda content: content["layout"]["text_only"][0],
+    "layout.text_only.": lambda content: content["layout"]["text_only"],
+    "layout.text_only.before.user[0].": lambda content: content["layout"]["text_only"]["before"]["user"][0],
     "value_head.": lambda content: content["value_head"],
     "limits.": lambda content: content["limits"],
     "preprocessing.": lambda content: content["preprocessing"],

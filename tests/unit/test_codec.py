@@ -167,7 +167,7 @@ def test_a_conversation_is_a_prompt_and_may_be_called_messages():
         (LINE | {"prompt": [{"role": "user", "content": "a"}, "b"]}, "prompt[1] is 'b', but others are turns"),
         (LINE | {"prompt": [{"text": "a"}]}, "prompt[0].type is None; a part is a text, or an object whose type"),
         (LINE | {"prompt": [{"type": "audio", "audio": "a"}]}, "prompt[0].type is 'audio'"),
-        (LINE | {"prompt": [{"type": "image"}]}, "prompt[0] has nothing to show"),
+        (LINE | {"prompt": [{"type": "image_url"}]}, "prompt[0] has nothing to show"),
         (LINE | {"prompt": [{"type": "image", "img": URL}]}, "has 'img', which a part of the type 'image' has not"),
         (LINE | {"prompt": [{"type": "image", "image": URL, "max_pixels": 9}]}, "has 'max_pixels'"),
         (LINE | {"prompt": [{"type": "image_url", "image_url": {"url": URL, "detail": "low"}}]}, "'detail', 'url'"),

@@ -63,7 +63,7 @@ def test_equal_pictures_make_equal_responses_and_other_pictures_do_not(scorer):
 
 def test_a_cut_is_reported_for_each_copy(scorer):
     judge = scorer("merged", "assistant")
-    long = "word " * 6000
+    long = "word " * 60_000
     judgement = judge.score_batch([Request("Which?", [long, "short", long], overflow="truncate")])[0]
     assert [cut.response for cut in judgement.cuts] == [0, 2]
     assert judgement.cuts[0].kept == judgement.cuts[1].kept < len(long)

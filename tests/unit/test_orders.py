@@ -85,12 +85,13 @@ def test_all_orders_read_the_same_cut_texts(bundle, tmp_path):
     texts = [f"{k} " + "word, and another. " * (10 + k) for k in range(3)]
     request = Request("Which?", texts, overflow="truncate")
     prepared = judge.prepare(request, orders=3)
-    assert prepared.cuts
-    kept = [text[: next((c.kept for c in prepared.cuts if c.response == k), None)] for k, text in enumerate(texts)]
+    cuts = prepared.packs[0].cuts
+    assert cuts
+    kept = [text[: next((c.kept for c in cuts if c.response == k), None)] for k, text in enumerate(texts)]
     for order, pack in zip(prepared.orders, prepared.packs, strict=True):
         (alone,) = judge.prepare(Request("Which?", [kept[i] for i in order])).packs
         assert pack.input_ids_L.tolist() == alone.input_ids_L.tolist()
-    assert judge.score_batch([request], orders=3)[0].cuts == prepared.cuts
+    assert judge.score_batch([request], orders=3)[0].cuts == cuts
 
 
 def altered(bundle, out, limit):

@@ -113,7 +113,7 @@ def test_one_string_as_responses_is_refused(one):
     assert "list" in refusal(one, responses=b"a single answer")
 
 
-@pytest.mark.parametrize("response", [None, 3, b"bytes", ["nested"]])
+@pytest.mark.parametrize("response", [None, 3, b"bytes", {"nested"}])
 def test_a_response_that_is_no_string_is_refused_by_its_number_and_type(response, one):
     text = refusal(one, responses=["fine", response])
     assert "responses[1]" in text
@@ -141,7 +141,7 @@ def test_missing_responses_are_refused(one):
     assert "responses" in refusal(one, responses=None)
 
 
-@pytest.mark.parametrize("prompt", [None, 3, b"bytes", ["a"]])
+@pytest.mark.parametrize("prompt", [None, 3, b"bytes", {"a"}])
 def test_a_prompt_that_is_no_string_is_refused_by_its_type(prompt, one):
     text = refusal(one, prompt=prompt)
     assert text.startswith("prompt is a")

@@ -30,9 +30,8 @@ class Simulated:
             letters = {axis for spec in graph.inputs for axis in spec.shape if isinstance(axis, str)}
             profiles = tuple({x: size for x, size in profile.items() if x in letters} for profile in PROFILES)
             self.plans[role] = simulated_plan(self.cudart, path / graph.file, role, graph, profiles)
-        self.scorer = Scorer.load(path)
         self.session = TensorRTSession({role: _Role(plan, lanes) for role, plan in self.plans.items()})
-        self.scorer._session = self.session
+        self.scorer = Scorer(bundle, bundle.engine(), self.session)
 
 
 @pytest.fixture

@@ -83,8 +83,8 @@ def test_a_video_is_shown_with_fewer_frames(base):
     half, times = preparer(base, max_vision_tokens=rows(full) - 1).prepare_at_level(video)
     assert times == 1
     assert rows(half) <= rows(full) // 2 + 1
-    assert half.frames == (16, 8)
-    assert full.frames == (16, 16)
+    assert half.about.frames == (16, 8)
+    assert full.about.frames == (16, 16)
 
 
 def test_lines_that_are_not_shown_whole_are_told(base, tmp_path):
