@@ -16,11 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from .animation import is_animation, read_animation
 from .clip import Clip, Sample, Timeline, VideoRules, evenly, notices_of_frames, stack
 from .errors import MediaError
 from .images import HEAD_BYTES, Content, ImageInput, content_of, is_file, is_heif, load_image, shorten
-from .movie import read_movie
 
 __all__ = ["Clip", "Film", "Timeline", "VideoInput", "VideoRules", "evenly", "frame_files", "load_video"]
 
@@ -122,6 +120,10 @@ def _opened(path: Path, name: str) -> BinaryIO:
 
 
 def _load_file(file: BinaryIO, label: str, rules: VideoRules, sample: Sample, name: str) -> Clip:
+    # Most who import the runtime read no video files.
+    from .animation import is_animation, read_animation
+    from .movie import read_movie
+
     head = file.read(HEAD_BYTES)
     if is_heif(head):
         raise MediaError(f"{label} is a HEIC picture. Give it as an image, or in a list of frames.")

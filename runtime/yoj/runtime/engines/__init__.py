@@ -11,7 +11,6 @@ from ..families import Arrays
 from ..manifest import Engine
 from .onnxruntime import open_onnxruntime
 from .onnxruntime_cuda import open_onnxruntime_cuda
-from .tensorrt import open_tensorrt
 
 
 class Session(Protocol):
@@ -30,11 +29,18 @@ class Session(Protocol):
         ...
 
 
+def _open_tensorrt(bundle: Bundle, engine: Engine, threads: int | None) -> Session:
+    # Most who import the runtime run no plans, and importing what does would be a tenth of the cost.
+    from .tensorrt import open_tensorrt
+
+    return open_tensorrt(bundle, engine, threads)
+
+
 OPENERS: dict[str, Callable[[Bundle, Engine, int | None], Session]] = {
     "onnxruntime": open_onnxruntime,
     "onnxruntime-cuda": open_onnxruntime_cuda,
-    "tensorrt": open_tensorrt,
-    "tensorrt-rtx": open_tensorrt,
+    "tensorrt": _open_tensorrt,
+    "tensorrt-rtx": _open_tensorrt,
 }
 
 
