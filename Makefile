@@ -2,13 +2,20 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+NUMPY1 := .venv-numpy1
 
-.PHONY: demo test lint bench bench-sweeps bench-schemes bench-runtime judges clean
+.PHONY: demo test test-numpy1 lint bench bench-sweeps bench-schemes bench-runtime judges clean
 demo: $(VENV)/.ready
 	$(BIN)/python examples/demo.py
 
-test: lint
+test: lint test-numpy1
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+# The runtime alone beside NumPy 1.26, which old Triton servers and training images have; builds of it end with Python 3.12.
+test-numpy1:
+	if $(PYTHON) -c 'import sys; sys.exit(sys.version_info >= (3, 13))'; then $(MAKE) $(NUMPY1)/.ready && \
+		$(NUMPY1)/bin/python -m pytest --noconftest tests/unit/test_old_bundles.py; \
+	else echo "NumPy 1 is not tried: there are no builds of it for $$($(PYTHON) --version)."; fi
 
 lint: $(VENV)/.ready
 	$(BIN)/ruff check .
@@ -52,5 +59,11 @@ $(VENV)/.ready: pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	touch $@
 
+$(NUMPY1)/.ready: pyproject.toml
+	$(PYTHON) -m venv $(NUMPY1)
+	$(NUMPY1)/bin/python -m pip install --quiet --upgrade pip
+	$(NUMPY1)/bin/python -m pip install --quiet --editable '.[ort,video]' 'numpy<2' 'pytest>=8.3,<10' 'pytest-timeout>=2.3,<3'
+	touch $@
+
 clean:
-	rm -rf $(VENV) .demo .bench .bench-schemes .judges dist build
+	rm -rf $(VENV) $(NUMPY1) .demo .bench .bench-schemes .judges dist build

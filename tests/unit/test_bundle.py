@@ -14,6 +14,7 @@ from yoj.runtime import Scorer
 from yoj.runtime import manifest as m
 from yoj.runtime.bundle import Bundle, sha256
 from yoj.runtime.errors import BundleError, EngineError
+from yoj.runtime.version import __version__, release
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +47,20 @@ def edit(path: Path, change) -> None:
     content = json.loads((path / m.MANIFEST_NAME).read_bytes())
     change(content)
     (path / m.MANIFEST_NAME).write_text(json.dumps(content), "utf-8")
+
+
+def rewrite(path: Path, change) -> None:
+    """Change the manifest's JSON as a newer or a wrong exporter would write it, with a digest that fits."""
+    content = json.loads((path / m.MANIFEST_NAME).read_bytes())
+    change(content)
+    content["digest"] = digest_of(content)
+    (path / m.MANIFEST_NAME).write_text(json.dumps(content, indent=1), "utf-8")
+
+
+def digest_of(content: dict) -> str:
+    """By Python's own JSON."""
+    text = json.dumps(content | {"digest": ""}, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def test_an_unchanged_copy_is_opened_and_scores(copy):
@@ -161,40 +176,136 @@ def test_loading_checks_the_files_too(copy):
     assert "onnx/weights.data" in refusal(copy, Scorer.load)
 
 
-# Another schema
+# Another schema, another reader
 
 
-def test_a_newer_schema_version_asks_for_a_newer_yoj(copy):
+def test_a_newer_schema_version_asks_for_a_newer_yoj_and_names_both_versions(copy):
     edit(copy, lambda content: content.update(schema_version=m.SCHEMA_VERSION + 1, something_new={"a": 1}))
     text = refusal(copy)
     assert f"schema version {m.SCHEMA_VERSION + 1}" in text
-    assert "upgrade yoj" in text
+    assert f"reads up to {m.SCHEMA_VERSION}: upgrade yoj" in text
 
 
-def test_an_older_schema_version_asks_for_another_export(copy):
-    edit(copy, lambda content: content.update(schema_version=m.SCHEMA_VERSION - 1))
-    assert "export the bundle again" in refusal(copy)
+def test_a_bundle_for_a_newer_reader_asks_for_it_and_names_both_versions(copy):
+    rewrite(copy, lambda content: content.update(min_reader="12.3.4", something_new={"a": 1}))
+    assert f"needs yoj >= 12.3.4, this is yoj {__version__}: upgrade yoj" in refusal(copy)
 
 
-@pytest.mark.parametrize("version", ["1", None, True, 1.5])
-def test_a_schema_version_that_is_no_number_is_refused(version, copy):
+@pytest.mark.parametrize("least", ["0.0.1", "0.1.99", m.MIN_READER, __version__])
+def test_a_bundle_for_this_reader_or_an_older_one_is_opened(least, copy):
+    rewrite(copy, lambda content: content.update(min_reader=least))
+    assert Bundle.open(copy).manifest.min_reader == least
+
+
+@pytest.mark.parametrize("least", ["", "1", "1.2", "soon", 1, None, ["0.2.0"]])
+def test_a_least_reader_that_is_no_version_is_refused(least, copy):
+    rewrite(copy, lambda content: content.update(min_reader=least))
+    assert "manifest.json is damaged: `min_reader`" in refusal(copy)
+
+
+def test_a_manifest_without_a_least_reader_is_refused(copy):
+    rewrite(copy, lambda content: content.pop("min_reader"))
+    assert "manifest.json is damaged: `min_reader`" in refusal(copy)
+
+
+def test_what_is_written_needs_no_newer_reader_than_this_one(original):
+    assert Bundle.open(original).manifest.min_reader == m.MIN_READER
+    assert release(m.MIN_READER) <= release(__version__)
+
+
+@pytest.mark.parametrize("version", [0, -1, "1", None, True, 1.5])
+def test_a_schema_version_that_never_was_is_refused(version, copy):
     edit(copy, lambda content: content.update(schema_version=version))
-    assert "schema_version" in refusal(copy)
+    text = refusal(copy)
+    assert "manifest.json is damaged" in text
+    assert "schema_version" in text or "schema version" in text
 
 
-def test_an_unknown_field_is_refused_and_named(copy):
-    edit(copy, lambda content: content.update(surprise=1))
-    assert "surprise" in refusal(copy)
+def graph_of(content: dict) -> dict:
+    return content["engines"][0]["graphs"]["scorer.joint"]
+
+
+UNKNOWN = {
+    "": lambda content: content,
+    "layout.": lambda content: content["layout"],
+    "layout.text_only[0].": lambda content: content["layout"]["text_only"][0],
+    "value_head.": lambda content: content["value_head"],
+    "limits.": lambda content: content["limits"],
+    "preprocessing.": lambda content: content["preprocessing"],
+    "engines[0].": lambda content: content["engines"][0],
+    "engines[0].graphs.scorer.joint.": graph_of,
+    "engines[0].graphs.scorer.joint.inputs[0].": lambda content: graph_of(content)["inputs"][0],
+    "probabilities.": lambda content: content["probabilities"],
+    "provenance.": lambda content: content["provenance"],
+    "files.tokenizer.json.": lambda content: content["files"]["tokenizer.json"],
+}
+"""Places where a newer yoj may write an optional field, by the beginning of the field's name."""
+
+
+@pytest.mark.parametrize("place", UNKNOWN)
+def test_an_unknown_optional_field_is_left_alone_and_covered_by_the_digest(place, copy, original):
+    rewrite(copy, lambda content: UNKNOWN[place](content).update(surprise={"b": [1, None], "a": "ü"}))
+    before, after = Bundle.open(original).manifest, Bundle.open(copy).manifest
+    changed = {"digest": after.digest, "preprocessing": after.preprocessing}
+    assert after == msgspec.structs.replace(before, **changed)
+    edit(copy, lambda content: UNKNOWN[place](content).update(surprise={"b": [1, 0], "a": "ü"}))
+    assert "changed" in refusal(copy)
+
+
+@pytest.mark.parametrize("place", UNKNOWN)
+def test_unknown_fields_that_a_rewriting_would_lose_are_named(place, copy):
+    rewrite(copy, lambda content: UNKNOWN[place](content).update(surprise=1))
+    text = (copy / m.MANIFEST_NAME).read_bytes()
+    named = [] if place == "preprocessing." else [f"{place}surprise"]  # a map keeps all that is in it
+    assert m.unknown_fields(text, "manifest") == named
+
+
+def test_a_default_that_is_written_out_is_no_unknown_field(copy):
+    rewrite(copy, lambda content: content["value_head"].update(outputs=1))
+    assert m.unknown_fields((copy / m.MANIFEST_NAME).read_bytes(), "manifest") == []
+
+
+def test_a_bundle_with_unknown_fields_everywhere_scores_as_before(copy, original):
+    def change(content):
+        for place in UNKNOWN.values():
+            place(content)["surprise"] = 1
+
+    rewrite(copy, change)
+    prompt, responses = "Which?", ["one", "two words"]
+    assert Scorer.load(copy).score(prompt, responses).scores == Scorer.load(original).score(prompt, responses).scores
+
+
+def test_the_digest_is_that_of_the_sorted_json(original):
+    content = json.loads((original / m.MANIFEST_NAME).read_bytes())
+    assert content["digest"] == digest_of(content)
+
+
+def test_the_order_of_fields_and_white_space_do_not_matter(copy, original):
+    content = json.loads((copy / m.MANIFEST_NAME).read_bytes())
+    (copy / m.MANIFEST_NAME).write_text(json.dumps(content, sort_keys=True), "utf-8")
+    assert Bundle.open(copy).manifest == Bundle.open(original).manifest
 
 
 def test_a_missing_field_is_refused_and_named(copy):
-    edit(copy, lambda content: content.pop("limits"))
-    assert "limits" in refusal(copy)
+    rewrite(copy, lambda content: content.pop("limits"))
+    assert "manifest.json is damaged: Object missing required field `limits`" in refusal(copy)
+
+
+def test_a_missing_digest_is_refused_and_named(copy):
+    edit(copy, lambda content: content.pop("digest"))
+    assert "manifest.json is damaged: it has no field `digest`" in refusal(copy)
 
 
 def test_a_value_of_the_wrong_type_is_refused_and_its_place_named(copy):
-    edit(copy, lambda content: content["limits"].update(N="many"))
+    rewrite(copy, lambda content: content["limits"].update(N="many"))
     assert "limits.N" in refusal(copy)
+
+
+@pytest.mark.parametrize("value", ["[" * 100_000 + "]" * 100_000, "1e999", str(2**70)])
+def test_a_value_that_nothing_can_hold_is_refused(value, copy):
+    text = (copy / m.MANIFEST_NAME).read_text("utf-8")
+    (copy / m.MANIFEST_NAME).write_text(text.replace('"limits": {', '"surprise": ' + value + ', "limits": {'), "utf-8")
+    assert "manifest.json" in refusal(copy)
 
 
 def test_the_manifest_reads_back_as_it_was_written(original):

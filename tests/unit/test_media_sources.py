@@ -136,7 +136,7 @@ def test_a_heic_file_cut_off_is_refused():
 
 
 def test_a_heic_photo_is_no_video():
-    with pytest.raises(MediaError, match="HEIC picture. Give it as an image"):
+    with pytest.raises(MediaError, match=r"HEIC picture. Give it as an image"):
         load_video(Film(MEDIA / "phone.heic"), VideoRules(4, RULES), lambda t: [0])
 
 
@@ -144,7 +144,7 @@ def test_a_heic_photo_is_no_video():
 
 
 def test_a_file_opened_as_text_is_refused():
-    with pytest.raises(MediaError, match="gives str instead of bytes. Give one opened with 'rb'"):
+    with pytest.raises(MediaError, match=r"gives str instead of bytes. Give one opened with 'rb'"):
         load_image(io.StringIO("text"), RULES)
 
 
@@ -152,7 +152,7 @@ def test_a_file_that_is_closed_is_refused(tmp_path):
     (tmp_path / "a.png").write_bytes(png(noise()))
     file = (tmp_path / "a.png").open("rb")
     file.close()
-    with pytest.raises(MediaError, match="cannot be read: .*closed"):
+    with pytest.raises(MediaError, match=r"cannot be read: .*closed"):
         load_image(file, RULES)
 
 
@@ -169,24 +169,24 @@ PEAK = """
 import resource, sys
 import numpy as np
 from yoj.runtime.images import ImageRules, load_image
-from yoj.runtime.resize import {resize}
+from yoj.runtime.resize import bicubic, bilinear
 peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 before = peak()
 pixels = load_image(sys.argv[1], ImageRules(10**9)).pixels_HWC
-assert {resize}(pixels, 700, 900).shape == (700, 900, 3)
+for resize in (bicubic, bilinear):
+    assert resize(pixels, 700, 900).shape == (700, 900, 3)
 print((peak() - before) / (pixels.shape[0] * pixels.shape[1] * 3))
 """
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="resource is not there")
-@pytest.mark.parametrize("resize", ["bicubic", "bilinear"])
 @pytest.mark.parametrize(
     ("mode", "form"),
     [("RGB", "PNG"), ("RGBA", "PNG"), ("LA", "PNG"), ("P", "PNG"), ("L", "PNG"), ("RGB", "JPEG"), ("RGB", "TIFF")],
 )
-def test_a_huge_picture_costs_at_most_twice_its_pixels(mode, form, resize, tmp_path):
+def test_a_huge_picture_costs_at_most_twice_its_pixels(mode, form, tmp_path):
     file = tmp_path / f"huge.{form.lower()}"
-    Image.new(mode, (6000, 5000), 77 if mode in "PL" else (77,) * len(mode)).save(file, form)
-    command = [sys.executable, "-c", PEAK.format(resize=resize), str(file)]
+    Image.new(mode, (5000, 4000), 77 if mode in "PL" else (77,) * len(mode)).save(file, form)
+    command = [sys.executable, "-c", PEAK, str(file)]
     run = subprocess.run(command, capture_output=True, text=True, check=True)
     assert float(run.stdout) < 2.0

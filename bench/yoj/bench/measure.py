@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import cast
 
 import click
 import numpy as np
@@ -157,7 +158,8 @@ def starts(field: Field, case: Case) -> Iterator[Start]:
         image = save_image(case, Path(place))
         for path in field.bundles.values():
             request = case.request
-            yield measure_start(path, request.prompt, request.responses, image, case.shape.threads)
+            prompt, responses = cast("str", request.prompt), cast("list[str]", request.responses)
+            yield measure_start(path, prompt, responses, image, case.shape.threads)
 
 
 def profiles(field: Field, case: Case) -> Iterator[Profile]:

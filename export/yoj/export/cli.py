@@ -14,7 +14,7 @@ from yoj.runtime.bundle import PLANS, Bundle
 from yoj.runtime.cli import readable_errors
 from yoj.runtime.engines import OPENERS
 from yoj.runtime.errors import BundleError
-from yoj.runtime.manifest import Manifest, encode
+from yoj.runtime.manifest import MANIFEST_NAME, Manifest
 from yoj.runtime.temperature import describe
 from yoj.runtime.version import __version__
 
@@ -139,7 +139,7 @@ def inspect(bundle: Path, as_json: bool) -> None:
         manifest = opened.manifest
     for problem in opened.problems(name for name in manifest.files if name.startswith(PLANS)):
         click.echo(f"warning: {problem}; build it again with yoj-export compile", err=True)
-    click.echo(encode(manifest).decode() if as_json else _describe(manifest), nl=not as_json)
+    click.echo((bundle / MANIFEST_NAME).read_text("utf-8") if as_json else _describe(manifest), nl=not as_json)
 
 
 @main.command()

@@ -7,6 +7,8 @@
 
 from __future__ import annotations
 
+import logging
+
 from .batch import Prepared
 from .errors import (
     BundleError,
@@ -46,3 +48,5 @@ __all__ = [
     "YojError",
     "__version__",
 ]
+
+logging.getLogger("yoj").addHandler(logging.NullHandler())

@@ -106,27 +106,27 @@ def content_of(source: object, name: str) -> bytes | None:
     """
     if isinstance(source, bytes):
         return source
-    if isinstance(source, bytearray | memoryview):
-        return bytes(source)
     file: Any = source
+    if isinstance(source, bytearray | memoryview):
+        return bytes(file)
     if not callable(getattr(source, "read", None)):
         return None
     try:
         place = file.tell() if hasattr(source, "seekable") and file.seekable() else None
         if place is not None:
             file.seek(0)
-        content = file.read()
+        content: Any = file.read()
         if place is not None:
             file.seek(place)
     except Exception as error:  # a caller's object raises what it likes
         raise MediaError(
             f"{name} is a file that cannot be read: {error}. Give one that is open for reading."
         ) from error
-    if not isinstance(content, bytes | bytearray | memoryview):
+    if not isinstance(content, bytes):
         raise MediaError(
             f"{name} is a file that gives {type(content).__name__} instead of bytes. Give one opened with 'rb'."
         )
-    return bytes(content)
+    return content
 
 
 def is_file(path: Path) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, BinaryIO
 
@@ -47,7 +47,9 @@ class _Listing:
     pts_F: NDArray[np.int64]
     """Of each, in ticks of the stream."""
     timeline: Timeline
-    trusted: bool
+    first: int = 0
+    """Packet that is the first key frame; nothing ahead of it can be decoded."""
+    trusted: bool = False
     """Whether a decoded frame with another time is a surprise."""
     notices: tuple[str, ...] = ()
 
@@ -90,37 +92,40 @@ def read_movie(file: BinaryIO, label: str, rules: VideoRules, sample: Sample, na
 
 def _stream(source: _Source, container: Any) -> Any:
     """The stream that is the video: not a cover or thumbnails; of several, the default one, or the largest."""
-    streams = [s for s in container.streams.video if not int(s.disposition) & NO_VIDEO]
+    streams = [s for s in container.streams.video if not s.disposition.value & NO_VIDEO]
     if not streams:
         what = "only a cover picture" if container.streams.video else "no video stream"
         raise source.error(f"has {what}. Give a video file or a folder of frames.")
-    return max(streams, key=lambda s: (s.frames != 1, int(s.disposition) & 1, s.width * s.height))
+    return max(streams, key=lambda s: (s.frames != 1, s.disposition.value & 1, s.width * s.height))
 
 
 def _listed(source: _Source) -> _Listing:
     """Frames and times from the packets, without decoding."""
     with source.opened() as container:
         stream = _stream(source, container)
-        packets = [packet for packet in container.demux(stream) if packet.size]
+        read = list(container.demux(stream))
+        first = next((i for i, packet in enumerate(read) if packet.is_keyframe), 0)
+        packets = [packet for packet in read if packet.size]
         if any(packet.pts is None for packet in packets):
             return _decodable(source, None)
         shown = [packet for packet in packets if not packet.is_discard]  # not those ahead of an edit list
         if not shown:
             raise source.error("has no frames with time stamps; it is empty, cut off or a bare stream. Replace it.")
-        first_key = next((i for i, packet in enumerate(packets) if packet.is_keyframe), 0)
-        early = {id(packet) for packet in packets[:first_key]}
-        notices = _check_end(source, container, stream, shown)
-        decodable = [packet for packet in shown if id(packet) not in early] or shown
-        if missing := len(shown) - len(decodable):
-            text = (
-                f"the first {missing} frames have nothing to be decoded from, since the file starts between key frames"
-            )
-            notices += (f"{source.name}: {text}; they are left out",)
-        others = [s for s in container.streams.video if s is not stream and s.frames != 1]
-        if any(not int(s.disposition) & NO_VIDEO for s in others):
-            notices += (f"{source.name}: the file has several video streams; number {stream.index} was read",)
-        pts_F = np.sort(np.array([packet.pts for packet in decodable], np.int64))
-        return _Listing(pts_F, _timeline(stream, pts_F), True, notices)
+        notices = _check_end(source, container, stream, shown) + _other_streams(source, container, stream)
+        late = [packet for packet in read[first:] if packet.size and not packet.is_discard]
+        if missing := len(shown) - len(late):
+            why = f"the first {missing} frames have no key frame to be decoded from"
+            notices += (f"{source.name}: {why}, and are left out",)
+        pts_F = np.sort(np.array([packet.pts for packet in late], np.int64))
+        return _Listing(pts_F, _timeline(stream, pts_F), first, True, notices)
+
+
+def _other_streams(source: _Source, container: Any, stream: Any) -> tuple[str, ...]:
+    """A notice where another stream could have been meant."""
+    videos = [s for s in container.streams.video if s.frames != 1 and not s.disposition.value & NO_VIDEO]
+    if len(videos) < 2:
+        return ()
+    return (f"{source.name}: the file has {len(videos)} video streams; number {stream.index} was read",)
 
 
 def _timeline(stream: Any, pts_F: NDArray[np.int64]) -> Timeline:
@@ -140,7 +145,9 @@ def _check_end(source: _Source, container: Any, stream: Any, packets: Sequence[A
     lasting = max(packet.pts + (packet.duration or 0) for packet in packets) - int(pts_F[0])
     covered = max(lasting * tick, float(pts_F[-1] - pts_F[0]) * tick + typical)
     announced = _announced_seconds(container, stream)
-    lacking = announced - covered if announced else (stream.frames - len(packets)) * typical
+    if "matroska" in container.format.name:  # which counts from time 0, not from the first frame
+        announced -= max(0.0, int(pts_F[0]) * tick)
+    lacking = announced - covered if announced > 0 else (stream.frames - len(packets)) * typical
     cut = lacking > 0.5 * typical and is_cut_off(source.file)
     if cut or lacking > max(2.5 * typical, LITTLE * announced) or packets[-1].is_corrupt:
         raise source.error(
@@ -173,14 +180,14 @@ def _decodable(source: _Source, listed: _Listing | None) -> _Listing:
     """
     with source.opened() as container:
         stream = _stream(source, container)
-        times = [frame.pts for frame in container.decode(stream)]
+        times = [frame.pts for frame in _frames(container, stream, listed.first if listed else 0)]
         timed = [pts for pts in times if pts is not None]
         if len(timed) < len(times) or not times:
             raise source.error("has no frames with time stamps; it is empty, cut off or a bare stream. Replace it.")
         # AVI has no times for frames that are shown in another order than they are stored: the order is right.
         pts_F = np.sort(np.array(timed, np.int64))
         if listed is None:
-            return _Listing(pts_F, _timeline(stream, pts_F), False)
+            return _Listing(pts_F, _timeline(stream, pts_F))
         if len(pts_F) == len(listed.pts_F):
             return replace(listed, trusted=False)
         span, end = listed.pts_F[-1] - listed.pts_F[0], listed.pts_F[-1] - pts_F[-1]
@@ -189,7 +196,14 @@ def _decodable(source: _Source, listed: _Listing | None) -> _Listing:
         if is_cut_off(source.file) or end > max(2.5 * typical, LITTLE * span):
             raise source.error(f"is cut off: {lost}. Replace the file.")
         notices = (*listed.notices, f"{source.name}: {lost}, and these were read")
-        return _Listing(pts_F, _timeline(stream, pts_F), False, notices)
+        return _Listing(pts_F, _timeline(stream, pts_F), listed.first, notices=notices)
+
+
+def _frames(container: Any, stream: Any, first: int) -> Iterator[Any]:
+    """What the decoder makes of the packets from number ``first`` on."""
+    for number, packet in enumerate(container.demux(stream)):
+        if number >= first:
+            yield from packet.decode()
 
 
 def _decode(
@@ -199,7 +213,7 @@ def _decode(
     wanted, frames = set(chosen), dict[int, NDArray[np.uint8]]()
     # Opened again: not every container can go back exactly to its first frame.
     with source.opened() as container:
-        for number, frame in enumerate(container.decode(_stream(source, container))):
+        for number, frame in enumerate(_frames(container, _stream(source, container), listing.first)):
             if listing.trusted and (number >= len(listing.pts_F) or frame.pts != listing.pts_F[number]):
                 return None
             if number in wanted:

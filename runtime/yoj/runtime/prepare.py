@@ -16,7 +16,7 @@ from .batch import About, Prepared
 from .clip import Clip, VideoRules
 from .errors import MediaError, RequestError
 from .families import FAMILIES, PreparedMedia
-from .images import ImageInput, ImageRules, load_image
+from .images import ImageInput, ImageRules, Picture, load_image
 from .manifest import Layout, Limits, Manifest, Mode
 from .orders import Orders, plan_orders
 from .packing import Packer, Reading
@@ -53,15 +53,14 @@ def rules_of(manifest: Manifest) -> Rules:
 
 
 @dataclass(frozen=True)
-class _Decoded:
-    """One medium as pixels."""
+class _Shown:
+    """One medium of a request."""
 
-    pixels: NDArray[np.uint8]
-    """[H, W, 3] of an image, [F, H, W, 3] of a video."""
-    clip: Clip | None
-    """None for an image."""
-    notices: tuple[str, ...]
+    media: PreparedMedia
     key: bytes
+    frames: tuple[int, int] | None
+    """Frames of a video: given, and read."""
+    notices: tuple[str, ...]
 
 
 class Preparer:
@@ -95,21 +94,18 @@ class Preparer:
         mode, orders = self._reading(request, mode, orders)
         n = len(script.responses)
         plan_orders(n, orders)  # what is wrong with the orders is said in the caller's N
-        with timed(timings, "decode"):
-            decoded = [self._decode(medium, name) for medium, name in zip(script.media, script.names, strict=True)]
-        with timed(timings, "preprocess"):
-            media = self._preprocess(script, decoded)
+        shown = self._media(script, timings)
         with timed(timings, "pack"):
-            keys = tuple(one.key for one in decoded)
+            keys = tuple(one.key for one in shown)
             script, copies = _distinct(script, keys) if request.duplicates == "share" else (script, ())
             plan = plan_orders(len(script.responses), orders if orders == "all" else min(orders, len(script.responses)))
             reading = Reading(mode, None if mode == "isolated" else plan, request.overflow)
-            packs = self.packer.pack(script, [medium.spans for medium in media], reading)
-        clips = [one.clip for one in decoded if one.clip is not None]
-        frames = (sum(c.given for c in clips), sum(len(c.frames_FHWC) for c in clips)) if clips else None
-        notices = (*script.notices, *(notice for one in decoded for notice in one.notices))
-        about = About(copies, frames, notices, timings, request.id, request.metadata)
-        return Prepared(packs, plan, media, keys, mode, about)
+            packs = self.packer.pack(script, [one.media.spans for one in shown], reading)
+        frames = [one.frames for one in shown if one.frames is not None]
+        given_read = (sum(given for given, _ in frames), sum(read for _, read in frames)) if frames else None
+        notices = (*script.notices, *self._notices(script), *(notice for one in shown for notice in one.notices))
+        about = About(copies, given_read, notices, timings, request.id, request.metadata)
+        return Prepared(packs, plan, tuple(one.media for one in shown), keys, mode, about)
 
     def _reading(self, request: Request, mode: Mode | None, orders: Orders | None) -> tuple[Mode, Orders]:
         """Mode and orders of a request: its own, or else the call's, or else the model's."""
@@ -122,30 +118,51 @@ class Preparer:
             raise RequestError("Isolated scores do not depend on the order of the responses; leave orders at 1.")
         return mode, orders
 
-    def _decode(self, medium: Image | Video, name: str) -> _Decoded:
+    def _media(self, script: Script, timings: dict[str, float]) -> list[_Shown]:
+        """Each medium as the vision graph takes it; equal ones are one object, and pixels are held one at a time."""
+        timings |= {"decode": 0.0, "preprocess": 0.0}
+        shown: list[_Shown] = []
+        known: dict[bytes, PreparedMedia] = {}
+        for medium, name in zip(script.media, script.names, strict=True):
+            with timed(timings, "decode"):
+                given = self._decode(medium, name)
+            with timed(timings, "preprocess"):
+                pixels = given.pixels_HWC if isinstance(given, Picture) else given.frames_FHWC
+                key = _content_key(pixels, repr(None if isinstance(given, Picture) else given.seconds_F))
+                if key not in known:
+                    known[key] = self._preprocess(given, name)
+            frames = None if isinstance(given, Picture) else (given.given, len(given.frames_FHWC))
+            shown.append(_Shown(known[key], key, frames, given.notices))
+        return shown
+
+    def _decode(self, medium: Image | Video, name: str) -> Picture | Clip:
         rules = ImageRules(self.rules.limits.pixels, self.rules.transparency)
         if isinstance(medium, Image):
-            picture = load_image(cast("ImageInput", medium.source), rules, name)
-            return _Decoded(picture.pixels_HWC, None, picture.notices, _content_key(picture.pixels_HWC))
+            return load_image(cast("ImageInput", medium.source), rules, name)
         film = Film(cast("VideoInput", medium.source), medium.fps, medium.timestamps)
-        clip = load_video(film, VideoRules(self.rules.limits.frames, rules), self.family.sample_frames, name)
-        key = _content_key(clip.frames_FHWC, repr(clip.seconds_F))
-        return _Decoded(clip.frames_FHWC, clip, clip.notices, key)
+        return load_video(film, VideoRules(self.rules.limits.frames, rules), self.family.sample_frames, name)
 
-    def _preprocess(self, script: Script, decoded: Sequence[_Decoded]) -> tuple[PreparedMedia, ...]:
-        """Each medium as the vision graph takes it; equal ones are one object."""
-        prepared: dict[bytes, PreparedMedia] = {}
-        for one, name in zip(decoded, script.names, strict=True):
-            if one.key not in prepared:
-                try:
-                    prepared[one.key] = (
-                        self.family.prepare_image(one.pixels)
-                        if one.clip is None
-                        else self.family.prepare_video(one.pixels, one.clip.seconds_F)
-                    )
-                except MediaError as error:
-                    raise MediaError(f"{name}: {error}") from error
-        return tuple(prepared[one.key] for one in decoded)
+    def _preprocess(self, given: Picture | Clip, name: str) -> PreparedMedia:
+        try:
+            if isinstance(given, Picture):
+                return self.family.prepare_image(given.pixels_HWC)
+            return self.family.prepare_video(given.frames_FHWC, given.seconds_F)
+        except MediaError as error:
+            raise MediaError(f"{name}: {error}") from error
+
+    def _notices(self, script: Script) -> list[str]:
+        """What the chat template shows otherwise than the prompt is written."""
+        layout = self.rules.layout
+        of_roles = {turn.role for turn in script.turns if any(isinstance(part, int) for part in turn.parts)}
+        notices = [
+            f"the chat template of this checkpoint shows no media in {role} turns; they stand as in a user turn"
+            for role in sorted(of_roles - {*layout.media_roles})
+        ]
+        first = next(turn.parts for turn in script.turns if turn.role == "user")
+        leading = next((place for place, part in enumerate(first) if isinstance(part, str)), len(first))
+        if layout.gathers_media and script.owners.count(0) > leading:
+            notices.append("the chat template of this checkpoint shows all media of the prompt before its texts")
+        return notices
 
 
 def _distinct(script: Script, keys: Sequence[bytes]) -> tuple[Script, tuple[int, ...]]:
@@ -165,14 +182,15 @@ def _distinct(script: Script, keys: Sequence[bytes]) -> tuple[Script, tuple[int,
 
 @contextmanager
 def timed(timings: dict[str, float], phase: str) -> Generator[None]:
-    """Put the milliseconds of a block into ``timings``."""
+    """Add the milliseconds of a block to ``timings``."""
     begin = time.perf_counter()
     yield
-    timings[phase] = (time.perf_counter() - begin) * 1e3
+    timings[phase] = timings.get(phase, 0.0) + (time.perf_counter() - begin) * 1e3
 
 
 def _content_key(pixels: NDArray[np.uint8], *others: str) -> bytes:
     """Hash of shape and pixels: equal for the same picture, whether given as a path, bytes or an array."""
     digest = hashlib.sha256(repr((pixels.shape, *others)).encode())
-    digest.update(np.ascontiguousarray(pixels).data)
+    for rows in [pixels] if pixels.flags.c_contiguous else pixels:
+        digest.update(np.ascontiguousarray(rows).data)
     return digest.digest()

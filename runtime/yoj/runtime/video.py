@@ -10,7 +10,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, TypeAlias
+from typing import Any, BinaryIO, TypeAlias, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
@@ -65,9 +65,9 @@ def load_video(film: Film, rules: VideoRules, sample: Sample, name: str = "video
     """
     _check_times(film, name)
     source, notices = film.source, ()
-    if isinstance(source, list | tuple) and len(source) == 1 and _is_video_path(source[0]):
+    if isinstance(source, list | tuple) and len(source) == 1 and _is_video_path(only := source[0]):
         notices = (f"{name}: the one entry of the list is a video file, and was read as such",)
-        source = source[0]
+        source = only
     clip = _load(source, film, rules, sample, name)
     return Clip(clip.frames_FHWC, clip.seconds_F, clip.given, notices + clip.notices)
 
@@ -86,7 +86,7 @@ def frame_files(folder: Path) -> list[Path]:
     return files
 
 
-def _load(source: Any, film: Film, rules: VideoRules, sample: Sample, name: str) -> Clip:
+def _load(source: VideoInput, film: Film, rules: VideoRules, sample: Sample, name: str) -> Clip:
     if isinstance(source, np.ndarray | list | tuple):
         return _load_frames(list(source), film, rules, name)
     if isinstance(source, str | os.PathLike):
@@ -157,22 +157,27 @@ def _time(film: Film, frame: int) -> float:
 
 
 def _check_times(film: Film, name: str) -> None:
-    fps, timestamps = film.fps, film.timestamps
-    if fps is not None and (isinstance(fps, bool) or not isinstance(fps, int | float) or not 0 < fps < math.inf):  # pyright: ignore[reportUnnecessaryIsInstance]
+    fps: Any = film.fps
+    if fps is not None and not (_is_number(fps) and 0 < fps < math.inf):
         raise MediaError(f"fps of {name} is {fps!r}; give frames a second, above 0.")
+    timestamps = film.timestamps
     if timestamps is None:
         return
     if fps is not None:
         raise MediaError(f"{name} has fps and timestamps; give one of them.")
-    if not isinstance(timestamps, list | tuple | np.ndarray):
+    if not isinstance(timestamps, list | tuple | np.ndarray):  # a text, for instance, is a sequence too
         raise MediaError(f"timestamps of {name} are a {type(timestamps).__name__}; give a list of seconds.")
     before = -math.inf
-    for number, time in enumerate(timestamps):
-        if isinstance(time, bool) or not isinstance(time, int | float | np.number) or not 0 <= float(time) < math.inf:
+    for number, time in enumerate(list[Any](timestamps)):
+        if not (_is_number(time) and 0 <= time < math.inf):
             raise MediaError(f"timestamps[{number}] of {name} is {time!r}; give seconds, 0 or more.")
         if time <= before:
             raise MediaError(f"timestamps[{number}] of {name} is {time} after {before}; give increasing times.")
         before = time
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
 
 
 def _is_folder(path: Path) -> bool:
@@ -182,7 +187,7 @@ def _is_folder(path: Path) -> bool:
         return False
 
 
-def _is_video_path(entry: object) -> bool:
+def _is_video_path(entry: ImageInput) -> TypeGuard[str | os.PathLike[str]]:
     """Whether an entry of a list of frames is a file that by its name and its content is no picture."""
     if not isinstance(entry, str | os.PathLike) or not is_file(path := Path(entry)):
         return False

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import importlib
+import logging
 import math
 import os
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,8 @@ from ..bundle import Bundle
 from ..errors import EngineError, EngineMemoryError
 from ..families import Arrays
 from ..manifest import Engine, Graph, Manifest
+
+logger = logging.getLogger(__name__)
 
 MASK_BYTES = 5
 """Of the trunk's mask for a query and a key: as a truth value, and as float32 in the kernel."""
@@ -67,6 +71,7 @@ class Sessions:
             self._opened.clear()
 
     def _open(self, graph: Graph) -> Any:
+        begin = time.perf_counter()
         try:
             session = self._make(str(self._bundle.path / graph.file))
         except EngineError:
@@ -76,6 +81,7 @@ class Sessions:
         found, expected = [spec.name for spec in session.get_inputs()], [spec.name for spec in graph.inputs]
         if sorted(found) != sorted(expected):
             raise EngineError(f"{graph.file} takes {found}, the manifest says {expected}. Export the bundle again.")
+        logger.debug("opened %s of %s in %.2f s", graph.file, self._bundle.path, time.perf_counter() - begin)
         return session
 
 
