@@ -72,7 +72,8 @@ class Model:
         family = open_family(checkpoint)
         rendered = render_layout(checkpoint, layout, family.markup())
         mode = checkpoint.training.trained_mode or "joint"
-        rules = Rules(checkpoint.family, rendered, family.limits, family.preprocessing(), mode)
+        transparency = checkpoint.training.transparency or "white"
+        rules = Rules(checkpoint.family, rendered, family.limits, family.preprocessing(), mode, transparency)
         return cls(checkpoint, family, Preparer(rules, encoder_of(checkpoint)))
 
     def about(self) -> About:

@@ -27,6 +27,7 @@ from yoj.runtime.version import __version__
 from .attention import query_blocks
 from .card import model_card
 from .checkpoint import Checkpoint, Training
+from .describe import describe_prompts
 from .errors import CheckpointError, OutputError
 from .families import FAMILIES, ExportFamily, GraphSpec
 from .fidelity import Fidelity, measure, require
@@ -143,6 +144,7 @@ def build(recipe: Recipe, progress: Progress) -> tuple[m.Manifest, Fidelity | No
     checkpoint = Checkpoint.open(recipe.checkpoints, recipe.base, recipe.training)
     family = open_family(checkpoint)
     layout = render_layout(checkpoint, recipe.layout, family.markup())
+    progress.note(f"prompts: {describe_prompts(layout)}")
     out.parent.mkdir(parents=True, exist_ok=True)
     folder = folder_beside(out, progress.note)
     try:
@@ -345,6 +347,7 @@ def _describe(checkpoint: Checkpoint, family: ExportFamily, recipe: Recipe, layo
         engines=(),
         probabilities=m.Probabilities(temperature=1.0, calibrated=False),
         provenance=m.Provenance(checkpoint={}, libraries={}, created=""),
+        transparency=checkpoint.training.transparency or "white",
         files={},
         digest="",
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from yoj.runtime.manifest import Manifest
 from yoj.runtime.temperature import describe
 
+from .describe import describe_prompts
 from .fidelity import Fidelity, table
 
 
@@ -29,6 +30,7 @@ yoj-score . --image photo.jpg --prompt "What is shown?" --response "A cat." --re
 |---|---|
 | trained | {manifest.trained_mode} |
 | layout | responses in the `{manifest.layout.name}` turn |
+| prompts | {describe_prompts(manifest.layout)} |
 | value head | {head.type}{activation}, read-out `{head.readout}`, {head.hidden_state}, \
 divided by {head.divisor:.4f}{spread} |
 | limits | {limits.L:,} tokens, {limits.N} responses, {limits.images} images, {limits.frames} frames, \

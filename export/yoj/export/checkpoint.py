@@ -11,6 +11,7 @@ from tokenizers import AddedToken, Tokenizer
 
 from yoj.runtime.families import FAMILIES
 from yoj.runtime.manifest import Mode
+from yoj.runtime.rgb import Transparency
 
 from .errors import CheckpointError
 from .files import read_json
@@ -36,6 +37,8 @@ class Training:
     frames, which have markers of their own."""
     trained_mode: Mode | None = None
     """How the responses were read."""
+    transparency: Transparency | None = None
+    """What became of transparency in pictures; where it is not said, they are put on white, as stock processors do."""
 
 
 @dataclass(frozen=True)
@@ -219,7 +222,12 @@ def _hidden_size(config: dict[str, Any], folder: Path) -> int:
 
 def _read_training(file: Path, given: Training) -> Training:
     settings, problems = read_json(file), list[str]()
-    choices = {"hidden_state": HiddenState, "video_expansion": VideoExpansion, "trained_mode": Mode}
+    choices = {
+        "hidden_state": HiddenState,
+        "video_expansion": VideoExpansion,
+        "trained_mode": Mode,
+        "transparency": Transparency,
+    }
     for name, known in ((name, get_args(kind)) for name, kind in choices.items()):
         if getattr(given, name) is not None or (stated := settings.get(name)) is None:
             continue

@@ -18,6 +18,7 @@ from yoj.runtime.manifest import MANIFEST_NAME, Manifest
 from yoj.runtime.temperature import describe
 from yoj.runtime.version import __version__
 
+from .describe import describe_prompts
 from .options import checkpoint_options, prepare_libraries
 
 EPILOG = """\b
@@ -278,6 +279,7 @@ def _describe(manifest: Manifest) -> str:
         "family": manifest.family,
         "trained": f"{manifest.trained_mode} (scores in both modes)",
         "layout": f"responses in the {manifest.layout.name} turn",
+        "prompts": describe_prompts(manifest.layout),
         "separator": f"{manifest.layout.separator} = {manifest.layout.separator_id}",
         "value head": f"{head.type}{f' ({head.activation})' if head.activation else ''}, read-out {head.readout}, "
         f"{head.hidden_state}, divided by {head.divisor:g}"

@@ -72,7 +72,8 @@ def make_preparer(checkpoint: Checkpoint, family: ExportFamily, recipe: Recipe) 
     """The runtime's packing for the model that is trained, within the recipe's limits."""
     layout: Layout = render_layout(checkpoint, recipe.layout, family.markup())
     limits = msgspec.structs.replace(family.limits, L=min(family.limits.L, recipe.max_length))
-    rules = Rules(checkpoint.family, layout, limits, family.preprocessing(), trained_mode(recipe))
+    transparency = checkpoint.training.transparency or "white"
+    rules = Rules(checkpoint.family, layout, limits, family.preprocessing(), trained_mode(recipe), transparency)
     return BudgetedPreparer(Preparer(rules, encoder_of(checkpoint)), recipe.max_vision_tokens)
 
 
