@@ -357,7 +357,8 @@ def write_lines(file: Path, count: int) -> Path:
     for k in range(count):
         request = make_request(k, 2 + k % 3, 4 + 3 * (k % 4))
         line = {"prompt": request.prompt, "responses": list(request.responses)}
-        lines.append(line | ({"image": str(IMAGES / "odd_small.png")} if k % 3 == 0 else {}))
+        lines.append(line | ({"image": "odd_small.png"} if k % 3 == 0 else {}))
+    shutil.copy(IMAGES / "odd_small.png", file.parent)
     file.write_text("".join(json.dumps(line) + "\n" for line in lines), "utf-8")
     return file
 

@@ -134,6 +134,13 @@ def test_parts_as_they_are_written_elsewhere(part, expected):
     assert found.responses == [[expected], "b"]
 
 
+def test_a_part_without_a_medium_is_the_place_of_one(tmp_path):
+    line = LINE | {"prompt": [{"type": "image"}, "?", {"type": "video", "fps": 2}], "image": "a.png"}
+    found = decode(line, policy=Policy(tmp_path))
+    assert found.prompt == [Image(), "?", Video(None, 2.0)]
+    assert found.images == [tmp_path / "a.png"]
+
+
 def test_a_conversation_is_a_prompt_and_may_be_called_messages():
     turns = [
         {"role": "system", "content": "Be strict."},
@@ -227,13 +234,20 @@ def test_every_name_in_the_table_leads_to_a_field_that_there_is():
 
 
 def test_a_name_like_no_other_is_told_all_that_are_known():
-    assert "is not read; known are prompt, responses, image" in refused(LINE | {"zzz": 1})
+    assert "The field 'zzz' is not read. Known are prompt, responses, image" in refused(LINE | {"zzz": 1})
 
 
 def test_all_unknown_fields_are_named_at_once():
     message = refused(LINE | {f"zz{k}": 1 for k in range(10)} | {"img": 2})
     assert message.count("is not read") == 8
     assert "Nor are 3 more" in message
+
+
+def test_a_line_of_training_is_a_request():
+    more = {"language": {"prompt": "p", "target": "t"}, "kind": "count", "grades": ["a", "b"], "scene": 3}
+    assert decode(LINE | more) == decode(LINE)
+    with pytest.raises(RequestError, match="'grade' is not read"):
+        decode(LINE | {"grade": 1})
 
 
 def test_ignored_fields_do_not_count_whatever_is_in_them():

@@ -98,6 +98,9 @@ class Reading:
     """Of requests that do not say it."""
 
 
+OF_TRAINING = ("language", "kind", "grades", "scene")
+"""Fields that lines of training have beside those of a request. Scoring does without them."""
+
 L = TypeVar("L", bound=Line)
 
 
@@ -117,6 +120,11 @@ def encode_judgement(judgement: Judgement) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if value is not None or name not in ("id", "metadata")}
 
 
+def split(fields: Fields, line: type[Line], ignore: Ignore) -> tuple[Fields, list[str]]:
+    """The fields that are read or refused, and the names of those that are passed over because that was asked for."""
+    return ignore.split(fields, {*line.__struct_fields__, *OF_TRAINING, "messages"})
+
+
 def to_line(fields: Fields, line: type[L], ignore: Ignore) -> L:
     """Check the fields of an object.
 
@@ -128,11 +136,11 @@ def to_line(fields: Fields, line: type[L], ignore: Ignore) -> L:
     Raises:
         RequestError: a field is missing, unknown, or of a wrong type, or rankings are no ranks.
     """
-    kept, _ = ignore.split(fields, (*line.__struct_fields__, "messages"))
+    kept, _ = split(fields, line, ignore)
     check_values(kept)
     kept = _prompt_of(kept)
     check_complete(kept)
-    check_names(kept, line.__struct_fields__)
+    check_names(kept, {*line.__struct_fields__, *OF_TRAINING}, line.__struct_fields__)
     try:
         found = msgspec.convert(kept, line)
     except msgspec.ValidationError as error:
@@ -149,7 +157,7 @@ def to_request(line: Line, reading: Reading) -> Request:
         RequestError: media that may not be read, or parts and times that are none.
     """
     policy = reading.policy
-    fps, timestamps = _times(line.seconds_between_frames, None, line.timestamps, "")
+    fps, timestamps = _times({name: getattr(line, name, None) for name in TIMES}, "")
     if line.video is None and (fps or timestamps) is not None:
         name = "timestamps" if fps is None else "seconds_between_frames"
         raise RequestError(f"{name} is given without a video. Give it in video, or leave {name} out.")
@@ -272,7 +280,7 @@ def _part(part: Mapping[str, Any], name: str, policy: Policy) -> str | Image | V
             + (f"; did you mean {meant!r}?" if meant else f"; it has {' or '.join(named)}.")
         )
     if not given and kind in ("image", "video"):
-        return Image() if kind == "image" else Video()
+        return Image() if kind == "image" else Video(None, *_times(times, f"{name}."))
     if len(given) != 1:
         raise RequestError(f"{name} has {_listed(given) if given else 'nothing to show'}; give {' or '.join(named)}.")
     ((key, value),) = given.items()
@@ -294,24 +302,23 @@ def _shown_part(kind: str, value: Any, times: Mapping[str, Any], name: str, poli
     if "image" in kind:
         return Image(policy.image(value, name))
     where = name.removesuffix(".url").rpartition(".")[0]
-    fps, timestamps = _times(
-        times.get("seconds_between_frames"), times.get("fps"), times.get("timestamps"), f"{where}."
-    )
-    return Video(policy.video(value, name), fps, timestamps)
+    return Video(policy.video(value, name), *_times(times, f"{where}."))
 
 
-def _times(between: object, fps: object, timestamps: object, where: str) -> tuple[float | None, list[float] | None]:
+def _times(of: Mapping[str, object], where: str) -> tuple[float | None, list[float] | None]:
     """Frames a second, or seconds of the frames."""
-    given = [name for name, v in zip(TIMES, (fps, between, timestamps), strict=True) if v is not None]
+    given = [name for name in TIMES if of.get(name) is not None]
     if len(given) > 1:
         raise RequestError(f"There are {where}{given[0]} and {given[1]}, which say the same. Leave one of them out.")
-    for name, value in (("seconds_between_frames", between), ("fps", fps)):
+    for name in ("seconds_between_frames", "fps"):
+        value = of.get(name)
         if value is None:
             continue
         number = float(value) if isinstance(value, int | float) and not isinstance(value, bool) else 0.0
         if not 0 < number < math.inf or not 0 < 1 / number < math.inf:
             raise RequestError(f"{where}{name} is {_shown(value)}; give a number above 0.")
         return (1 / number if name == "seconds_between_frames" else number), None
+    timestamps = of.get("timestamps")
     if timestamps is None:
         return None, None
     try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -72,17 +72,24 @@ class Ignore:
         return kept, [name for name in fields if name not in kept]
 
 
-def check_names(names: Iterable[str], known: Collection[str]) -> None:
-    """Refuse every name that is not known.
+def check_names(names: Iterable[str], allowed: Collection[str], known: Sequence[str]) -> None:
+    """Refuse every name that is not allowed.
+
+    Args:
+        names: of the fields there are.
+        allowed: of the fields there may be.
+        known: those that errors tell of.
 
     Raises:
         RequestError: naming all of them, with what is meant.
     """
-    wrong = [name for name in names if name not in known]
+    wrong = [name for name in names if name not in allowed]
     if not wrong:
         return
-    told = "".join(f"The field {shorten(name, 40)!r} is not read{_advice(name, known)}. " for name in wrong[:SHOWN])
+    advice = {name: _advice(name, known) for name in wrong[:SHOWN]}
+    told = "".join(f"The field {shorten(name, 40)!r} is not read{said}. " for name, said in advice.items())
     told += f"Nor are {len(wrong) - SHOWN} more. " if len(wrong) > SHOWN else ""
+    told += f"Known are {', '.join(known)}. " if "" in advice.values() else ""
     options = " ".join(f"--ignore-field {shorten(name, 40)}" for name in wrong[:SHOWN])
     raise RequestError(f"{told}What is no part of the request goes into metadata, or is passed over with {options}.")
 
@@ -91,7 +98,7 @@ def _advice(name: str, known: Collection[str]) -> str:
     if name.lower() in TOLD:
         return f": {TOLD[name.lower()]}"
     meant = nearest(name, known)
-    return f"; it is called '{meant}' here" if meant else f"; known are {', '.join(known)}"
+    return f"; it is called '{meant}' here" if meant else ""
 
 
 def nearest(name: str, known: Collection[str]) -> str | None:

@@ -13,7 +13,7 @@ from typing import Any, BinaryIO, cast
 
 import msgspec
 
-from .codec import Line, Reading, to_line, to_request
+from .codec import Line, Reading, split, to_line, to_request
 from .errors import RequestError
 from .fields import Ignore
 from .request import Request
@@ -108,7 +108,7 @@ def read_entry(line: Numbered, reading: Reading) -> Entry:
         request: Request | Exception = to_request(said, reading)
     except Exception as error:
         request = error
-    ignored = tuple(reading.ignore.split(fields, (*Line.__struct_fields__, "messages"))[1])
+    ignored = tuple(split(fields, Line, reading.ignore)[1])
     return Entry(line.number, line.digest, request, said.rankings, said.id, said.metadata, ignored)
 
 
