@@ -10,8 +10,8 @@ from typing import Any, Literal, TypeAlias, get_args
 from tokenizers import AddedToken, Tokenizer
 
 from yoj.runtime.families import FAMILIES
+from yoj.runtime.images import Transparency
 from yoj.runtime.manifest import Mode
-from yoj.runtime.rgb import Transparency
 
 from .errors import CheckpointError
 from .files import read_json

@@ -7,8 +7,6 @@
 
 from __future__ import annotations
 
-import logging
-
 from .batch import Prepared
 from .errors import (
     BundleError,
@@ -48,5 +46,3 @@ __all__ = [
     "YojError",
     "__version__",
 ]
-
-logging.getLogger("yoj").addHandler(logging.NullHandler())

@@ -10,8 +10,8 @@ from PIL import Image, UnidentifiedImageError
 
 from .clip import Clip, Sample, VideoRules, choose, notices_of_frames, stack, timeline_of
 from .errors import MediaError, YojError
-from .images import AVIF_BRANDS, check_size
-from .rgb import SAID, to_rgb
+from .images import AVIF_BRANDS, SAID, check_size
+from .rgb import to_rgb
 from .whole import is_cut_off
 
 TICKS = {"GIF": 0.01, "PNG": 0.001, "WEBP": 0.001, "AVIF": 0.001}

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from .errors import BundleError, EngineError
+from .log import logger
 from .manifest import MANIFEST_NAME, Engine, Manifest, decode
-
-logger = logging.getLogger(__name__)
 
 TOKENIZER_NAME = "tokenizer.json"
 PLANS = "engines/"
@@ -50,7 +48,7 @@ class Bundle:
                 + "\nCopy the bundle again or export it again."
             )
         entries = ", ".join(f"{entry.engine} {entry.precision}" for entry in manifest.engines)
-        logger.info("opened bundle %s: %s with %s, digest %s", path, manifest.family, entries, manifest.digest[:12])
+        logger().info("opened bundle %s: %s with %s, digest %s", path, manifest.family, entries, manifest.digest[:12])
         return cls(path, manifest)
 
     def problems(self, names: Iterable[str]) -> list[str]:

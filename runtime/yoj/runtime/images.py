@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
-import importlib
 import io
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
 
-from .errors import LimitError, MediaError, YojError
-from .rgb import SAID, Transparency, to_rgb
+from .errors import LimitError, MediaError
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+Transparency: TypeAlias = Literal["white", "drop"]
+"""Whether a picture is put on white, or its alpha is ignored so that the colours stored under it show."""
+
+SAID = {
+    "white": "transparent parts were put on white",
+    "drop": "transparency was ignored, so the colours stored under it show",
+}
 
 
 class BinaryFile(Protocol):
@@ -82,20 +90,23 @@ def _decoded(image: ImageInput, rules: ImageRules, name: str) -> tuple[NDArray[n
     """Pixels, and whether some are not opaque."""
     if isinstance(image, np.ndarray):
         return _checked_array(image, rules, name), False
-    if isinstance(image, Image.Image):
-        return _pixels(image, rules, name, ours=False)
+    # Importing the runtime does not import Pillow.
+    from .pictures import is_picture, pixels_of, read_picture
+
+    if is_picture(image):
+        return pixels_of(image, rules, name, ours=False)
     if isinstance(image, str | os.PathLike):
         path = Path(image)
         if not is_file(path):
             raise MediaError(f"{name}: no file {shorten(str(path))}. Give the path of an image file.")
-        return _read(path, rules, f"{name} ({path})")
+        return read_picture(path, rules, f"{name} ({path})")
     content = content_of(image, name)
     if content is None:
         raise MediaError(
             f"{name} is a {type(image).__name__}; give a path, bytes, an open binary file, a PIL image or a uint8 "
             "array of shape [H, W, 3]."
         )
-    return _read(io.BytesIO(content), rules, f"{name} ({len(content)} bytes)")
+    return read_picture(io.BytesIO(content), rules, f"{name} ({len(content)} bytes)")
 
 
 def content_of(source: object, name: str) -> bytes | None:
@@ -146,32 +157,6 @@ def is_heif(head: bytes) -> bool:
     return major in HEIF_BRANDS or (major in COMMON_BRANDS and not brands & AVIF_BRANDS)
 
 
-def open_picture(source: Path | io.BytesIO, name: str) -> Image.Image:
-    """Open a picture's file without decoding it, HEIC included.
-
-    Raises:
-        MediaError: HEIC without its reader.
-        Exception: what Pillow raises for a file that it cannot read.
-    """
-    head = source.getbuffer()[:HEAD_BYTES].tobytes() if isinstance(source, io.BytesIO) else _head(source)
-    if not is_heif(head):
-        return Image.open(source)
-    try:
-        # Lazily, and without registering its reader, which would change Pillow for the whole process.
-        heif: Any = importlib.import_module("pillow_heif")
-    except ImportError as error:
-        raise MediaError(
-            f"{name} is a HEIC picture, and reading it needs pillow-heif ({error}). "
-            "Install it with: pip install 'yoj[heic]'; or save the picture as JPEG."
-        ) from error
-    return heif.HeifImageFile(source)
-
-
-def _head(path: Path) -> bytes:
-    with path.open("rb") as file:
-        return file.read(HEAD_BYTES)
-
-
 def _checked_array(array: NDArray[Any], rules: ImageRules, name: str) -> NDArray[np.uint8]:
     if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3 or 0 in array.shape:
         raise MediaError(
@@ -179,38 +164,6 @@ def _checked_array(array: NDArray[Any], rules: ImageRules, name: str) -> NDArray
         )
     check_size(array.shape[1], array.shape[0], rules, name)
     return array
-
-
-def _read(source: Path | io.BytesIO, rules: ImageRules, name: str) -> tuple[NDArray[np.uint8], bool]:
-    try:
-        with open_picture(source, name) as image:
-            return _pixels(image, rules, name, ours=True)
-    except YojError:
-        raise
-    except Image.DecompressionBombError as error:
-        raise LimitError(
-            f"{name}: {error} The limit is {rules.pixels:,} pixels; shrink the image first, or raise "
-            "PIL.Image.MAX_IMAGE_PIXELS as well."
-        ) from error
-    except UnidentifiedImageError as error:
-        raise MediaError(
-            f"{name} is not an image that Pillow can read. Check that the file is what it claims."
-        ) from error
-    except Exception as error:  # on damaged files Pillow's readers raise whatever their parsing runs into
-        raise MediaError(f"{name} cannot be opened as an image: {error}. Replace the file.") from error
-
-
-def _pixels(image: Image.Image, rules: ImageRules, name: str, ours: bool) -> tuple[NDArray[np.uint8], bool]:
-    check_size(image.width, image.height, rules, name)
-    try:
-        frames = getattr(image, "n_frames", 1)
-        if frames > 1 and image.format != "MPO":  # an MPO file is one photograph with previews behind it
-            raise MediaError(f"{name} is animated ({frames} frames); choose one frame and pass that.")
-        return to_rgb(image, rules.transparency, name, ours)
-    except YojError:
-        raise
-    except Exception as error:
-        raise MediaError(f"{name} is truncated or damaged: {error}. Replace the file.") from error
 
 
 def check_size(width: int, height: int, rules: ImageRules, name: str) -> None:

@@ -16,12 +16,11 @@ from .batch import About, Prepared
 from .clip import Clip, VideoRules
 from .errors import MediaError, RequestError
 from .families import FAMILIES, PreparedMedia
-from .images import ImageInput, ImageRules, Picture, load_image
+from .images import ImageInput, ImageRules, Picture, Transparency, load_image
 from .manifest import Layout, Limits, Manifest, Mode
 from .orders import Orders, plan_orders
 from .packing import Packer, Reading
 from .request import Image, Request, Video
-from .rgb import Transparency
 from .script import Script, check_limits, script_of
 from .text import TextEncoder
 from .video import Film, VideoInput, load_video

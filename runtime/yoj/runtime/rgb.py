@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from .errors import MediaError
-
-Transparency: TypeAlias = Literal["white", "drop"]
-"""Whether a picture is put on white, or its alpha is ignored so that the colours stored under it show."""
+from .images import Transparency
 
 STRIP_PIXELS = 2**20
 """Pixels that are converted at a time."""
@@ -22,10 +20,6 @@ MAPPED_FORMATS = ("PNG", "JPEG", "MPO", "TIFF", "BMP", "PPM")
 DEEP_GREY_MODES = ("I;16", "I;16L", "I;16B", "I;16N")
 ORIENTATION = 0x0112
 """EXIF tag."""
-SAID = {
-    "white": "transparent parts were put on white",
-    "drop": "transparency was ignored, so the colours stored under it show",
-}
 
 
 def to_rgb(image: Image.Image, transparency: Transparency, name: str, ours: bool) -> tuple[NDArray[np.uint8], bool]:

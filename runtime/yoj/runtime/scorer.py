@@ -17,7 +17,6 @@ from .batch import Prepared, batches_by_length, scorer_inputs
 from .bundle import TOKENIZER_NAME, Bundle
 from .cache import FeatureCache
 from .engines import Session, open_session
-from .engines.plans import select
 from .errors import BundleError, EngineError, LimitError, ScoreError, YojError
 from .families import FAMILIES, Arrays, Family, PreparedMedia
 from .images import ImageInput
@@ -53,6 +52,8 @@ class Source:
 
     def open(self) -> _Opened:
         """Open the bundle and load its engine; see `Scorer.load`."""
+        from .engines.plans import select
+
         bundle = Bundle.open(self.path)
         engine = select(bundle, self.engine, self.precision)
         preparer = _preparer(bundle, engine, self.max_pixels)

@@ -15,12 +15,11 @@ from .request import Duplicates, Image, Message, Overflow, Placeholders, Request
 Parts: TypeAlias = "tuple[str | int, ...]"
 """Texts, and numbers of media."""
 
-MARKERS = re.compile(
+MARKERS = (
     r"<\|vision_start\|>(?:<\|(?:image|video)_pad\|>)+<\|vision_end\|>"
-    r"|<\|?(?:image|video)(?:_pad|_placeholder)?\|?>|<\|?image_?\d+\|?>|<img>|<ImageHere>|<start_of_image>|\[IMG\]",
-    re.IGNORECASE,
+    r"|<\|?(?:image|video)(?:_pad|_placeholder)?\|?>|<\|?image_?\d+\|?>|<img>|<ImageHere>|<start_of_image>|\[IMG\]"
 )
-"""What other frameworks write where a medium stands."""
+"""What other frameworks write where a medium stands, in capitals or not."""
 UNKNOWN = "which this judge is not known to be trained on"
 
 
@@ -255,7 +254,7 @@ def _text(text: str, name: str) -> str:
 
 def _at_markers(turns: list[_Spoken], placeholders: Placeholders) -> tuple[list[_Spoken], list[str]]:
     """Take ``<image>`` and its kin as they are meant: places of media, texts, or a mistake."""
-    found = [m[0] for turn in turns for part in turn.parts if isinstance(part, str) for m in MARKERS.finditer(part)]
+    found = [m[0] for turn in turns for part in turn.parts if isinstance(part, str) for m in _markers(part)]
     if not found:
         return turns, []
     if placeholders == "text":
@@ -269,12 +268,16 @@ def _at_markers(turns: list[_Spoken], placeholders: Placeholders) -> tuple[list[
     return [replace(turn, parts=[piece for part in turn.parts for piece in _split(part)]) for turn in turns], []
 
 
+def _markers(text: str) -> Iterator[re.Match[str]]:
+    return re.finditer(MARKERS, text, re.IGNORECASE)
+
+
 def _split(part: str | Image | Video) -> Iterator[str | Image | Video]:
     if not isinstance(part, str):
         yield part
         return
     end = 0
-    for marker in MARKERS.finditer(part):
+    for marker in _markers(part):
         if text := part[end : marker.start()]:
             yield text
         yield Video() if "video" in marker[0].lower() else Image()

@@ -8,13 +8,15 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from tokenizers import Tokenizer
 
 from .errors import BundleError
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
 
 Ids: TypeAlias = NDArray[np.int64]
 
@@ -67,6 +69,8 @@ class TextEncoder:
         Raises:
             BundleError: the file is no tokenizer.
         """
+        from tokenizers import Tokenizer
+
         try:
             return cls(Tokenizer.from_file(str(file)))
         except Exception as error:  # the library raises plain Exception

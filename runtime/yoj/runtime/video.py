@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import io
 import math
 import os
@@ -10,11 +9,10 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, TypeAlias, TypeGuard
+from typing import Any, BinaryIO, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from .clip import Clip, Sample, Timeline, VideoRules, evenly, notices_of_frames, stack
 from .errors import MediaError
@@ -26,9 +24,6 @@ VideoInput: TypeAlias = "str | os.PathLike[str] | Content | Sequence[ImageInput]
 
 SECONDS_BETWEEN_FRAMES = 4.0
 """Of a folder or list of frames where nothing else is said (the reference's default for frame folders)."""
-HEIF_ENDINGS = (".heic", ".heif", ".hif")
-NO_PICTURES = frozenset(("MPEG", "HDF5", "GRIB", "BUFR", "EPS", "WMF", "FITS", "PDF"))
-"""Formats of which Pillow knows the endings, that are no frames of a video or that it cannot decode alone."""
 OF_THE_SYSTEM = ("thumbs.db", "desktop.ini")
 """What operating systems leave in folders, beside names that begin with a dot."""
 
@@ -63,7 +58,9 @@ def load_video(film: Film, rules: VideoRules, sample: Sample, name: str = "video
     """
     _check_times(film, name)
     source, notices = film.source, ()
-    if isinstance(source, list | tuple) and len(source) == 1 and _is_video_path(only := source[0]):
+    from .pictures import is_video_path
+
+    if isinstance(source, list | tuple) and len(source) == 1 and is_video_path(only := source[0]):
         notices = (f"{name}: the one entry of the list is a video file, and was read as such",)
         source = only
     clip = _load(source, film, rules, sample, name)
@@ -76,7 +73,9 @@ def frame_files(folder: Path) -> list[Path]:
     Raises:
         MediaError: there are none.
     """
-    endings = _picture_endings()
+    from .pictures import picture_endings
+
+    endings = picture_endings()
     files = [path for path in _visible(folder) if path.suffix.lower() in endings and not path.is_dir()]
     files.sort(key=lambda path: [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", path.name)])
     if not files:
@@ -132,6 +131,8 @@ def _load_file(file: BinaryIO, label: str, rules: VideoRules, sample: Sample, na
 
 
 def _load_frames(sources: list[Any], film: Film, rules: VideoRules, name: str) -> Clip:
+    from .pictures import is_video_path
+
     if not sources:
         raise MediaError(f"{name} has no frames; give at least one.")
     if film.timestamps is not None and len(film.timestamps) != len(sources):
@@ -142,7 +143,7 @@ def _load_frames(sources: list[Any], film: Film, rules: VideoRules, name: str) -
     frames, found = list[NDArray[np.uint8]](), list[str]()
     for i in chosen:
         label = f"{name}, frame {i}"
-        if _is_video_path(sources[i]):
+        if is_video_path(sources[i]):
             raise MediaError(f"{label} is a video, {sources[i]}; a list holds frames. Give a video file as text.")
         picture = load_image(sources[i], rules.image, label)
         frames.append(picture.pixels_HWC)
@@ -187,31 +188,6 @@ def _is_folder(path: Path) -> bool:
         return path.is_dir()
     except (OSError, ValueError):  # longer than a name may be, or with a null byte
         return False
-
-
-def _is_video_path(entry: ImageInput) -> TypeGuard[str | os.PathLike[str]]:
-    """Whether an entry of a list of frames is a file that by its name and its content is no picture."""
-    if not isinstance(entry, str | os.PathLike) or not is_file(path := Path(entry)):
-        return False
-    if path.suffix.lower() in _picture_endings():
-        return False
-    try:
-        with Image.open(path):
-            return False
-    except Image.UnidentifiedImageError:
-        with path.open("rb") as file:
-            return not is_heif(file.read(HEAD_BYTES))
-    except Exception:  # a picture, if a damaged one: reading it as a frame says so
-        return False
-
-
-@functools.cache
-def _picture_endings() -> frozenset[str]:
-    """Endings of the files that Pillow can read, and of HEIC."""
-    readable = {ending for ending, form in Image.registered_extensions().items() if form in Image.OPEN}
-    return frozenset(readable | set(HEIF_ENDINGS)) - {
-        ending for ending, form in Image.registered_extensions().items() if form in NO_PICTURES
-    }
 
 
 def _visible(folder: Path) -> list[Path]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import logging
 import math
 import os
 import threading
@@ -15,9 +14,8 @@ from typing import Any
 from ..bundle import Bundle
 from ..errors import EngineError, EngineMemoryError
 from ..families import Arrays
+from ..log import logger
 from ..manifest import Engine, Graph, Manifest
-
-logger = logging.getLogger(__name__)
 
 MASK_BYTES = 5
 """Of the trunk's mask for a query and a key: as a truth value, and as float32 in the kernel."""
@@ -81,7 +79,7 @@ class Sessions:
         found, expected = [spec.name for spec in session.get_inputs()], [spec.name for spec in graph.inputs]
         if sorted(found) != sorted(expected):
             raise EngineError(f"{graph.file} takes {found}, the manifest says {expected}. Export the bundle again.")
-        logger.debug("opened %s of %s in %.2f s", graph.file, self._bundle.path, time.perf_counter() - begin)
+        logger().debug("opened %s of %s in %.2f s", graph.file, self._bundle.path, time.perf_counter() - begin)
         return session
 
 
