@@ -22,28 +22,7 @@ import click
 
 from yoj.runtime import Request, Scorer
 
-WORDS = [
-    "the",
-    "image",
-    "shows",
-    "a",
-    "small",
-    "red",
-    "bus",
-    "next",
-    "to",
-    "two",
-    "people",
-    "who",
-    "wait",
-    "under",
-    "an",
-    "old",
-    "tree",
-    "in",
-    "the",
-    "rain",
-]
+WORDS = "the image shows a small red bus next to two people who wait under an old tree in the rain".split()  # noqa: SIM905
 IMPORT = """
 import sys, time
 begin = time.perf_counter()
@@ -53,6 +32,13 @@ loaded = [name for name in ("torch", "transformers", "onnxruntime") if name in s
 # getrusage would count what this process was before exec: a copy of its parent.
 peak = next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM:"))
 print(seconds, int(peak) / 1024, ",".join(loaded) or "-")
+"""
+RESIDENT = """
+import sys
+from yoj.runtime import Scorer
+Scorer.load(sys.argv[1], modes=sys.argv[2:]).score("Why?", ["Because.", "No."])
+resident = next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmRSS:"))
+print(int(resident) / 1024)
 """
 
 
@@ -69,7 +55,7 @@ def measure_import(repeats: int = 9) -> dict[str, float]:
 def measure_phases(scorer: Scorer, request: Request, repeats: int) -> dict[str, float]:
     """Median milliseconds of each phase of one request, after two runs to warm up."""
     runs = [scorer.score_batch([request])[0].timings_ms for _ in range(repeats + 2)][2:]
-    return {phase: statistics.median(run[phase] for run in runs) for phase in runs[0] if phase != "batch"}
+    return {phase: statistics.median(run[phase] for run in runs) for phase in runs[0]}
 
 
 def text_request(n: int, prompt_words: int = 300, response_words: int = 60) -> Request:
@@ -92,6 +78,29 @@ def timed(call: Callable[[], object], repeats: int = 5) -> float:
     return statistics.median(runs)
 
 
+def measure_packing(scorer: Scorer, n: int, repeats: int) -> dict[str, float]:
+    """Median milliseconds of packing N responses jointly, isolated, and in N orders, and how many times joint packing."""
+    request = text_request(n, response_words=20)
+    ways = {"joint": ("joint", 1), "isolated": ("isolated", 1), "orders": ("joint", n)}
+    runs: dict[str, list[float]] = {way: [] for way in ways}
+    for _ in range(repeats + 2):
+        for way, (mode, orders) in ways.items():
+            runs[way].append(scorer.prepare(request, mode, orders).about.timings_ms["pack"])
+    medians = {way: statistics.median(of[2:]) for way, of in runs.items()}
+    figures = {f"text_N{n}_{way}_pack_ms": value for way, value in medians.items()}
+    ratios = {f"text_N{n}_{way}_times_joint": medians[way] / medians["joint"] for way in ("isolated", "orders")}
+    return figures | ratios
+
+
+def measure_graphs(bundle: Path) -> dict[str, float]:
+    """Resident MiB of a process that has scored, with the graph of one mode open and with both; Linux only."""
+    modes = {"one_graph_MiB": (), "both_graphs_MiB": ("joint", "isolated")}
+    return {
+        name: float(subprocess.check_output([sys.executable, "-c", RESIDENT, str(bundle), *opened], text=True))
+        for name, opened in modes.items()
+    }
+
+
 @click.command()
 @click.argument("bundle", type=click.Path(exists=True, path_type=Path))
 @click.option("--image", type=click.Path(exists=True, path_type=Path), help="Measure decoding and preprocessing of it.")
@@ -105,6 +114,7 @@ def main(bundle: Path, image: Path | None, repeats: int) -> None:
     phases = measure_phases(scorer, request, repeats)
     figures |= {f"text_N16_{phase}_ms": value for phase, value in phases.items()}
     figures["text_N16_overhead_ms"] = sum(phases[phase] for phase in ("pack", "gather"))
+    figures |= measure_packing(scorer, 32, repeats) | measure_graphs(bundle)
     if image is not None:
         photo = Request("What is shown?", ["A cat.", "A dog.", "A bus.", "Nothing."], [image])
         figures |= {f"photo_N4_{phase}_ms": v for phase, v in measure_phases(scorer, photo, repeats).items()}

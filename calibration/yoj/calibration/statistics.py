@@ -26,7 +26,7 @@ Kind: TypeAlias = Literal["prompt", "response", "separator"]
 KINDS: tuple[Kind, ...] = ("prompt", "response", "separator")
 """Of positions: the tokens of a response up to the one that is scored are its own, all others the prompt's."""
 TENSORS, ABOUT = "statistics.safetensors", "statistics.json"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 SHOWN = 4
 """Values that an error names."""
 
