@@ -15,6 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -79,13 +80,17 @@ def timed(call: Callable[[], object], repeats: int = 5) -> float:
 
 
 def measure_packing(scorer: Scorer, n: int, repeats: int) -> dict[str, float]:
-    """Median milliseconds of packing N responses jointly, isolated, and in N orders, and how many times joint packing."""
+    """Median milliseconds of packing N responses jointly, isolated, and in N orders, and the ratios to joint packing."""
     request = text_request(n, response_words=20)
-    ways = {"joint": ("joint", 1), "isolated": ("isolated", 1), "orders": ("joint", n)}
+    ways = {
+        "joint": replace(request, mode="joint"),
+        "isolated": replace(request, mode="isolated"),
+        "orders": replace(request, mode="joint", orders=n),
+    }
     runs: dict[str, list[float]] = {way: [] for way in ways}
     for _ in range(repeats + 2):
-        for way, (mode, orders) in ways.items():
-            runs[way].append(scorer.prepare(request, mode, orders).about.timings_ms["pack"])
+        for way, one in ways.items():
+            runs[way].append(scorer.prepare(one).about.timings_ms["pack"])
     medians = {way: statistics.median(of[2:]) for way, of in runs.items()}
     figures = {f"text_N{n}_{way}_pack_ms": value for way, value in medians.items()}
     ratios = {f"text_N{n}_{way}_times_joint": medians[way] / medians["joint"] for way in ("isolated", "orders")}
