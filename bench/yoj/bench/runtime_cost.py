@@ -80,7 +80,7 @@ def timed(call: Callable[[], object], repeats: int = 5) -> float:
 
 
 def measure_packing(scorer: Scorer, n: int, repeats: int) -> dict[str, float]:
-    """Median milliseconds of packing N responses jointly, isolated, and in N orders, and the ratios to joint packing."""
+    """Median milliseconds of packing N responses jointly, isolated and in N orders, with the ratios to the first."""
     request = text_request(n, response_words=20)
     ways = {
         "joint": replace(request, mode="joint"),
