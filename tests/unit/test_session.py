@@ -80,7 +80,7 @@ def test_a_shape_is_captured_at_its_second_run_and_only_the_last_shapes_are_kept
     assert simulated.cudart.launched == 3 * len(given)
     for rows in (1, 2, 3):
         for count in range(1, SHAPES):
-            request = Request("Which?", ["one"] * count)
+            request = Request("Which?", [f"answer {k}" for k in range(count)])
             simulated.scorer.score_batch([request] * rows)
     assert all(len(room._shapes) <= SHAPES for room in lane._rooms.values())
     simulated.scorer.close()
@@ -131,7 +131,7 @@ def test_a_request_outside_all_profiles_costs_no_buffers(path):
     simulated.scorer.score("Which?", ["one", "two"])
     held = dict(simulated.cudart.held)
     with pytest.raises(EngineError, match=r"No profile of scorer\.joint takes"):
-        simulated.scorer.score("Which?", ["one"] * 17)
+        simulated.scorer.score("Which?", [f"answer {k}" for k in range(17)])
     assert simulated.cudart.held.keys() == held.keys()
 
 

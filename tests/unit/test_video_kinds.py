@@ -368,7 +368,7 @@ def test_an_animated_avif_is_its_frames_and_not_its_first_stream():
 
 def test_an_animated_avif_is_its_frames_where_pillow_does_not_read_avif(monkeypatch):
     expected = load(MEDIA / "animated_avif_4_frames.avif")
-    monkeypatch.setattr("yoj.runtime.video.is_animation", lambda head: False)
+    monkeypatch.setattr("yoj.runtime.animation.is_animation", lambda head: False)
     clip = load(MEDIA / "animated_avif_4_frames.avif")
     assert (clip.given, clip.seconds_F) == (4, expected.seconds_F)
     # FFmpeg's colours are a little other ones: each frame is nearest to its own.

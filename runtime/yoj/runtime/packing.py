@@ -6,6 +6,7 @@ neighbours. Special tokens come only from the layout: their names inside a user'
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
@@ -263,18 +264,19 @@ def _numbered(script: Script, inner: list[_Place]) -> list[_Place]:
 
 def _pack(stretches: Sequence[RowTokens], owners: tuple[int, ...]) -> Pack:
     """One row; a separator ends every stretch but the last."""
-    lengths = np.array([len(stretch.ids) for stretch in stretches])
-    begins = np.cumsum(lengths) - lengths
-    length = int(lengths.sum())
-    ends = begins + lengths - 2
+    ids_L = np.concatenate([stretch.ids for stretch in stretches])
+    length = len(ids_L)
+    behind = np.fromiter(itertools.accumulate([len(stretch.ids) for stretch in stretches]), np.int64, len(stretches))
+    ends = behind - 2
     ends[-1] += 1
     # The reference counts the first response from its first character, and the others from behind their separator.
-    starts = np.minimum(begins, length - 1)
-    starts[0] = stretches[0].start
+    starts = np.empty_like(behind)
+    starts[0], starts[1:] = stretches[0].start, np.minimum(behind[:-1], length - 1)
+    zeros_L = np.zeros(length, np.int64)
     return Pack(
-        input_ids_L=np.concatenate([stretch.ids for stretch in stretches]),
-        media_L=np.concatenate([stretch.media for stretch in stretches]) if owners else np.zeros(length, np.int64),
-        segment_L=np.zeros(length, np.int64),
+        input_ids_L=ids_L,
+        media_L=np.concatenate([stretch.media for stretch in stretches]) if owners else zeros_L,
+        segment_L=zeros_L,
         index_L=np.arange(length),
         response_start_N=np.minimum(starts, ends),
         response_end_N=ends,
@@ -291,10 +293,10 @@ def _side_by_side(alone: Sequence[RowTokens], owners: tuple[int, ...]) -> Pack:
     starts = np.array([min(row.start, len(row.ids) - 1) for row in alone])
     shared = int(starts.min())
     head = alone[0]
-    for row in alone[1:]:
+    media = [row.media for row in alone]
+    for row, own in zip(alone[1:], media[1:], strict=True):
         differs = row.ids[:shared] != head.ids[:shared]
-        if owners:
-            differs |= row.media[:shared] != head.media[:shared]
+        differs |= own[:shared] != media[0][:shared]
         shared = int(differs.argmax()) if differs.any() else shared
     tails = np.array([len(row.ids) - shared for row in alone])
     begins = shared + np.cumsum(tails) - tails
@@ -302,7 +304,7 @@ def _side_by_side(alone: Sequence[RowTokens], owners: tuple[int, ...]) -> Pack:
     index_L[shared:] -= np.repeat(begins - shared, tails)
     return Pack(
         input_ids_L=np.concatenate([head.ids[:shared], *(row.ids[shared:] for row in alone)]),
-        media_L=np.concatenate([head.media[:shared], *(row.media[shared:] for row in alone)]),
+        media_L=np.concatenate([media[0][:shared], *(own[shared:] for own in media)]),
         segment_L=np.repeat(np.arange(len(alone) + 1), [shared, *tails]),
         index_L=index_L,
         response_start_N=begins + starts - shared,

@@ -92,12 +92,14 @@ class Preparer:
         check_limits(script, self.rules.limits)
         mode, orders = self._reading(request, mode, orders)
         n = len(script.responses)
-        plan_orders(n, orders)  # what is wrong with the orders is said in the caller's N
+        plan = plan_orders(n, orders)
         shown = self._media(script, timings)
         with timed(timings, "pack"):
             keys = tuple(one.key for one in shown)
             script, copies = _distinct(script, keys) if request.duplicates == "share" else (script, ())
-            plan = plan_orders(len(script.responses), orders if orders == "all" else min(orders, len(script.responses)))
+            if copies:
+                distinct = len(script.responses)
+                plan = plan_orders(distinct, orders if orders == "all" else min(orders, distinct))
             reading = Reading(mode, None if mode == "isolated" else plan, request.overflow)
             packs = self.packer.pack(script, [one.media.spans for one in shown], reading)
         frames = [one.frames for one in shown if one.frames is not None]

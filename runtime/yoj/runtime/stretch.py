@@ -41,10 +41,16 @@ class RowTokens:
     """A stretch as tokens."""
 
     ids: Ids
-    media: Ids
-    """k+1 where the token stands for medium k, 0 elsewhere."""
+    numbers: tuple[tuple[int, int], ...]
+    """Of each run of tokens: k+1 where it stands for medium k or else 0, and its length."""
     start: int
     """First token behind the opening: the one that holds its first character."""
+
+    @property
+    def media(self) -> Ids:
+        """k+1 where the token stands for medium k, 0 elsewhere."""
+        numbers, lengths = zip(*self.numbers, strict=True) if self.numbers else ((), ())
+        return np.repeat(np.array(numbers, np.int64), lengths)
 
 
 class Stretch:
@@ -139,24 +145,22 @@ class Stretch:
     def tokens(self, encoded: Mapping[str, Encoded]) -> RowTokens:
         """The stretch as tokens."""
         ids: list[Ids] = []
-        numbers: list[int] = []
+        numbers: list[tuple[int, int]] = []
         for part in self._parts:
-            if isinstance(part, list):
-                ids += [encoded[piece].ids for piece in part]
-                numbers += [0] * len(part)
-            else:
-                ids.append(part[0])
-                numbers.append(part[1])
+            runs = [encoded[piece].ids for piece in part] if isinstance(part, list) else [part[0]]
+            ids += runs
+            numbers += [(0 if isinstance(part, list) else part[1], len(run)) for run in runs]
         joined = np.concatenate(ids) if ids else np.zeros(0, np.int64)
-        media = np.repeat(np.array(numbers), [len(run) for run in ids]) if any(numbers) else np.zeros_like(joined)
-        return RowTokens(joined, media, self._start(encoded))
+        return RowTokens(joined, tuple(numbers), self._start(encoded))
 
     def _start(self, encoded: Mapping[str, Encoded]) -> int:
+        if self._mark == (0, 0):
+            return 0
         place, character = self._mark
         start = 0
         for part in self._parts[:place]:
             start += sum(len(encoded[piece].ids) for piece in part) if isinstance(part, list) else len(part[0])
-        if self._mark != (0, 0) and place < len(self._parts) and isinstance(run := self._parts[place], list):
+        if place < len(self._parts) and isinstance(run := self._parts[place], list):
             for piece in run:
                 # The last piece holds the place, or the response is empty and stands beside a special token.
                 if character < len(piece) or piece is run[-1]:
