@@ -17,6 +17,7 @@ import torch
 from yoj.runtime import Scorer
 from yoj.runtime import manifest as m
 from yoj.runtime.bundle import Bundle, sha256
+from yoj.runtime.codec import Reading
 from yoj.runtime.engines import open_session
 from yoj.runtime.engines.onnxruntime import free_memory
 from yoj.runtime.engines.plans import select
@@ -93,6 +94,8 @@ class Recipe:
     samples: Path | None = None
     """For auto and float16: JSON lines of requests, the first of which are run. None: noise, which rarely finds the
     largest."""
+    reading: Reading | None = None
+    """How the samples are read: where media may come from, and which fields are passed over."""
     compare: bool = True
     """Compare the bundle with the reference, which takes both models into memory."""
     plan: Path | None = None
@@ -287,7 +290,7 @@ def _choose_precision(
         return recipe.precision, None
     progress.stage("probe float16")
     preparer = Preparer(rules_of(manifest), TextEncoder.open(folder / "tokenizer.json"))
-    batch = prepare_samples(recipe.samples, preparer)
+    batch = prepare_samples(recipe.samples, preparer, recipe.reading)
     overflow = overflowing_layers(checkpoint, family, batch, preparer.family)
     for name, value in list(overflow.items())[:SHOWN_LAYERS]:
         progress.note(f"{name}: up to {value:,.0f}; float16 holds {LARGEST:,.0f}")

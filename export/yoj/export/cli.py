@@ -15,6 +15,7 @@ from yoj.runtime.cli import readable_errors
 from yoj.runtime.engines import OPENERS
 from yoj.runtime.errors import BundleError
 from yoj.runtime.manifest import MANIFEST_NAME, Manifest
+from yoj.runtime.options import Given, reading_options
 from yoj.runtime.temperature import describe
 from yoj.runtime.version import __version__
 
@@ -88,6 +89,7 @@ def main() -> None:
     "the first 16 are run, and one at least must have an image or a video.  [default: made up ones, which seldom find "
     "the largest values]",
 )
+@reading_options
 @click.option(
     "--no-compare",
     is_flag=True,
@@ -109,6 +111,7 @@ def build(
     samples: Path | None,
     no_compare: bool,
     force: bool,
+    given: Given,
 ) -> None:
     """Build a bundle from CHECKPOINTS: one merged checkpoint, or LoRA adapters in the order they are applied.
 
@@ -121,8 +124,9 @@ def build(
         from .checkpoint import Training
 
         training = Training(hidden_state, video_expansion)
-        given = {"precision": precision, "plan": plan, "rest": rest, "samples": samples, "compare": not no_compare}
-        recipe = Recipe(checkpoints, base, layout, out, mode, force, training, **given)
+        reading = None if samples is None else given.reading(samples.parent)
+        chosen = {"precision": precision, "plan": plan, "rest": rest, "samples": samples, "compare": not no_compare}
+        recipe = Recipe(checkpoints, base, layout, out, mode, force, training, reading=reading, **chosen)
         manifest, fidelity = run(recipe, _Console())
     click.echo(f"\n{_files(manifest)}\n")
     click.echo(_verdict(fidelity) if fidelity else f"Not compared with the reference: yoj-export verify {out} does it.")

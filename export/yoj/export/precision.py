@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from yoj.runtime.batch import Prepared
+from yoj.runtime.codec import Reading
 from yoj.runtime.errors import RequestError, YojError
 from yoj.runtime.families import Family
 from yoj.runtime.lines import read_requests
@@ -61,7 +62,7 @@ def overflowing_layers(
     return dict(sorted(over.items(), key=lambda item: -item[1]))
 
 
-def prepare_samples(file: Path | None, preparer: Preparer) -> list[Prepared]:
+def prepare_samples(file: Path | None, preparer: Preparer, reading: Reading | None = None) -> list[Prepared]:
     """The samples of a file, or made up ones, packed for joint reading.
 
     Raises:
@@ -70,7 +71,7 @@ def prepare_samples(file: Path | None, preparer: Preparer) -> list[Prepared]:
     if file is None:
         return [preparer.prepare(request, "joint") for request in make_samples()]
     batch: list[Prepared] = []
-    for number, request in read_samples(file).items():
+    for number, request in read_samples(file, reading).items():
         try:
             batch.append(preparer.prepare(request, "joint"))
         except (YojError, OSError) as error:
@@ -78,14 +79,14 @@ def prepare_samples(file: Path | None, preparer: Preparer) -> list[Prepared]:
     return batch
 
 
-def read_samples(file: Path) -> dict[int, Request]:
+def read_samples(file: Path, reading: Reading | None = None) -> dict[int, Request]:
     """The first requests of a file of JSON lines by the number of their line, as ``yoj-score`` reads it.
 
     Raises:
         RequestError: a line is not a request.
         CheckpointError: a line is not one that can be packed, or none of them shows anything.
     """
-    requests = read_requests(file, READ)
+    requests = read_requests(file, READ, reading)
     if not requests:
         raise CheckpointError(f"{file} is empty: give requests in JSON lines, as yoj-score reads them.")
     shown = 0
