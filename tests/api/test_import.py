@@ -29,7 +29,7 @@ def test_public_names():
 
     assert sorted(yoj.runtime.__all__) == [
         "BundleError", "Cut", "EngineError", "EngineMemoryError", "Image", "Judgement", "LengthError", "LimitError",
-        "MediaError", "Message", "Prepared", "Request", "RequestError", "ScoreError", "Scorer", "TokenCounts", "Video",
-        "YojError", "__version__",
+        "MediaError", "Message", "Policy", "Prepared", "Reading", "Request", "RequestError", "ScoreError", "Scorer",
+        "TokenCounts", "Video", "YojError", "__version__", "decode_request", "encode_judgement",
     ]  # fmt: skip
     assert all(hasattr(yoj.runtime, name) for name in yoj.runtime.__all__)

@@ -20,7 +20,9 @@ def test_equal_responses_tie(mode, scorer):
     assert judgement.duplicates == (0, 1, 1, 1, 4, 1)
     assert len({*judgement.scores}) == 3
     assert sum(judgement.probabilities) == pytest.approx(1)
-    assert "equal responses were read once and share a score: 2 of 1, 3 of 1, 5 of 1" in str(judgement)
+    assert "equal responses were read once and share a score: 2 is the same as 1, 3 is the same as 1, 5 is" in str(
+        judgement
+    )
 
 
 def test_the_distinct_responses_are_scored_as_if_the_others_were_not_there(scorer):

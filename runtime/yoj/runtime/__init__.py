@@ -7,6 +7,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from .batch import Prepared
 from .errors import (
     BundleError,
@@ -25,6 +27,10 @@ from .request import Image, Message, Request, Video
 from .scorer import Scorer
 from .version import __version__
 
+if TYPE_CHECKING:
+    from .codec import Reading, decode_request, encode_judgement
+    from .sources import Policy
+
 __all__ = [
     "BundleError",
     "Cut",
@@ -36,7 +42,9 @@ __all__ = [
     "LimitError",
     "MediaError",
     "Message",
+    "Policy",
     "Prepared",
+    "Reading",
     "Request",
     "RequestError",
     "ScoreError",
@@ -45,4 +53,19 @@ __all__ = [
     "Video",
     "YojError",
     "__version__",
+    "decode_request",
+    "encode_judgement",
 ]
+
+
+def __getattr__(name: str) -> object:
+    # Who gives requests in Python needs no reader of JSON, and importing it would cost a tenth more.
+    if name in ("Reading", "decode_request", "encode_judgement"):
+        from . import codec
+
+        return getattr(codec, name)
+    if name == "Policy":
+        from .sources import Policy
+
+        return Policy
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

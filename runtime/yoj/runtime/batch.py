@@ -30,6 +30,8 @@ class Prepared:
     """For each medium, a hash of its content: equal keys have equal features."""
     mode: Mode
     about: About = field(default_factory=lambda: About())
+    bundle: str = ""
+    """Digest of the manifest that it was prepared for; empty where there is no bundle."""
 
     @property
     def tokens(self) -> int:

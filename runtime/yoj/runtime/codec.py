@@ -269,7 +269,7 @@ def _part(part: Mapping[str, Any], name: str, policy: Policy) -> str | Image | V
             f"{name}.type is {_shown(kind)}; a part is a text, or an object whose type is text, image, image_url, "
             "video or video_url."
         )
-    if given.get("detail") == "auto":  # as clients of OpenAI's API add it
+    if given.get("detail") in ("auto", "high"):  # as clients of OpenAI's API add it
         del given["detail"]
     times = {key: given.pop(key) for key in TIMES if key in given and kind.startswith("video")}
     named = VALUES[kind]
@@ -293,7 +293,11 @@ def _shown_part(kind: str, value: Any, times: Mapping[str, Any], name: str, poli
             raise RequestError(f"{name} is {_shown(value)}; give a text.")
         return value
     if name.endswith("_url") and isinstance(value, dict):
-        record = {k: v for k, v in cast("Fields", value).items() if v is not None and (k, v) != ("detail", "auto")}
+        record = {
+            k: v
+            for k, v in cast("Fields", value).items()
+            if v is not None and (k, v) not in (("detail", "auto"), ("detail", "high"))
+        }
         if record.keys() != {"url"}:
             raise RequestError(f"{name} has {_listed(record) if record else 'nothing'}; give url and nothing else.")
         value, name = record["url"], f"{name}.url"

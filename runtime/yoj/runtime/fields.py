@@ -91,7 +91,10 @@ def check_names(names: Iterable[str], allowed: Collection[str], known: Sequence[
     told += f"Nor are {len(wrong) - SHOWN} more. " if len(wrong) > SHOWN else ""
     told += f"Known are {', '.join(known)}. " if "" in advice.values() else ""
     options = " ".join(f"--ignore-field {shorten(name, 40)}" for name in wrong[:SHOWN])
-    raise RequestError(f"{told}What is no part of the request goes into metadata, or is passed over with {options}.")
+    raise RequestError(
+        f"{told}What is no part of the request goes into metadata, or is passed over with {options} "
+        "(in the recipe of a training: ignore_fields)."
+    )
 
 
 def _advice(name: str, known: Collection[str]) -> str:

@@ -212,6 +212,6 @@ def _count(summary: Summary, done: Done, rankings: Sequence[float] | None) -> No
     if done.notices:
         summary.noticed += 1
         summary.first_notice = summary.first_notice or f"line {done.line}: {done.notices[0]}"
-    if rankings:
+    if rankings and len({*rankings}) > 1:  # where all tie, any first place would be right
         summary.ranked += 1
         summary.right += rankings[done.best] == min(rankings)

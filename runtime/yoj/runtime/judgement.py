@@ -124,7 +124,7 @@ class Judgement:
         if self.frames_read != self.frames_given:
             lines.append(f"the model saw {self.frames_read} of the {self.frames_given} frames")
         lines += [f"response {c.response} was cut from {c.characters} to {c.kept} characters" for c in self.cuts]
-        shared = [f"{k} of {first}" for k, first in enumerate(self.duplicates) if k != first]
+        shared = [f"{k} is the same as {first}" for k, first in enumerate(self.duplicates) if k != first]
         lines += [f"equal responses were read once and share a score: {', '.join(shared)}"] if shared else []
         lines += [f"note: {notice}" for notice in self.notices]
         return "\n".join(lines)

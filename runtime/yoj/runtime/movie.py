@@ -113,6 +113,8 @@ def _listed(source: _Source) -> _Listing:
             raise source.error("has no frames with time stamps; it is empty, cut off or a bare stream. Replace it.")
         notices = _check_end(source, container, stream, shown) + _other_streams(source, container, stream)
         late = [packet for packet in read[first:] if packet.size and not packet.is_discard]
+        if damaged := sum(packet.is_corrupt for packet in read):
+            notices += (f"{source.name}: {damaged} packets are damaged; their frames are missing or not as they were",)
         if missing := len(shown) - len(late):
             why = f"the first {missing} frames have no key frame to be decoded from"
             notices += (f"{source.name}: {why}, and are left out",)

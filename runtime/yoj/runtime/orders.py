@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import numbers
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -45,7 +46,7 @@ def plan_orders(n: int, orders: Orders) -> tuple[tuple[int, ...], ...]:
         if n > MAX_ALL:
             raise RequestError(f"orders='all' is for up to {MAX_ALL} responses, here N={n}; give a number up to {n}.")
         return tuple(itertools.permutations(range(n)))
-    if isinstance(orders, bool) or not isinstance(orders, int) or orders < 1:  # pyright: ignore[reportUnnecessaryIsInstance]
+    if isinstance(orders, bool) or not isinstance(orders, numbers.Integral) or orders < 1:  # pyright: ignore[reportUnnecessaryIsInstance]
         raise RequestError(f"orders is {orders!r}; give a number from 1 or 'all'.")
     if orders > n:
         raise RequestError(

@@ -6,7 +6,6 @@ neighbours. Special tokens come only from the layout: their names inside a user'
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
@@ -119,7 +118,7 @@ class Packer:
         rows = [_numbered(script, [inner[k] for k in order]) for order in orders]
         distinct = dict.fromkeys(place for row in rows for place in row)
         tokens = self._tokens(script, media, distinct, shares=len(rows) > 1)
-        return tuple(_pack([tokens[place] for place in row], script.owners) for row in rows)
+        return _packs(tokens, rows, script.owners)
 
     def _media_of(self, script: Script, responses: Iterable[int]) -> tuple[bool, int]:
         """Whether the row of these responses has media, and how many of them are images."""
@@ -262,26 +261,39 @@ def _numbered(script: Script, inner: list[_Place]) -> list[_Place]:
     return inner
 
 
-def _pack(stretches: Sequence[RowTokens], owners: tuple[int, ...]) -> Pack:
-    """One row; a separator ends every stretch but the last."""
-    ids_L = np.concatenate([stretch.ids for stretch in stretches])
-    length = len(ids_L)
-    behind = np.fromiter(itertools.accumulate([len(stretch.ids) for stretch in stretches]), np.int64, len(stretches))
-    ends = behind - 2
-    ends[-1] += 1
+def _packs(
+    tokens: Mapping[_Place, RowTokens], rows: Sequence[Sequence[_Place]], owners: tuple[int, ...]
+) -> tuple[Pack, ...]:
+    """Rows of as many places each, all at once; a separator ends every stretch but the last of a row."""
+    index = {place: number for number, place in enumerate(tokens)}
+    pool = np.concatenate([stretch.ids for stretch in tokens.values()])
+    media_pool = np.concatenate([stretch.media for stretch in tokens.values()]) if owners else np.zeros_like(pool)
+    lengths = np.array([len(stretch.ids) for stretch in tokens.values()])
+    places_KN = np.array([[index[place] for place in row] for row in rows])
+    lengths_KN = lengths[places_KN]
+    behind_KN = np.cumsum(lengths_KN, axis=1)
+    length_K = behind_KN[:, -1]
+    # Where each token of the rows, one row after the other, stands in the pool.
+    flat = lengths_KN.ravel()
+    begins = (np.cumsum(lengths) - lengths)[places_KN].ravel()
+    source: Ids = np.arange(int(length_K.sum())) + np.repeat(begins - (np.cumsum(flat) - flat), flat)
+    ids, media = pool[source], media_pool[source]
+    ends_KN = behind_KN - 2
+    ends_KN[:, -1] += 1
     # The reference counts the first response from its first character, and the others from behind their separator.
-    starts = np.empty_like(behind)
-    starts[0], starts[1:] = stretches[0].start, np.minimum(behind[:-1], length - 1)
-    zeros_L = np.zeros(length, np.int64)
-    return Pack(
-        input_ids_L=ids_L,
-        media_L=np.concatenate([stretch.media for stretch in stretches]) if owners else zeros_L,
-        segment_L=zeros_L,
-        index_L=np.arange(length),
-        response_start_N=np.minimum(starts, ends),
-        response_end_N=ends,
-        owners=owners,
-    )
+    starts_KN = np.empty_like(ends_KN)
+    starts_KN[:, 0] = [tokens[row[0]].start for row in rows]
+    starts_KN[:, 1:] = np.minimum(behind_KN[:, :-1], length_K[:, None] - 1)
+    starts_KN = np.minimum(starts_KN, ends_KN)
+    longest = int(length_K.max())
+    zeros_L, index_L = np.zeros(longest, np.int64), np.arange(longest)
+    packs: list[Pack] = []
+    end = 0
+    for length, starts_N, ends_N in zip(length_K.tolist(), starts_KN, ends_KN, strict=True):
+        row = slice(end, end + length)
+        end += length
+        packs.append(Pack(ids[row], media[row], zeros_L[:length], index_L[:length], starts_N, ends_N, (), owners))
+    return tuple(packs)
 
 
 def _side_by_side(alone: Sequence[RowTokens], owners: tuple[int, ...]) -> Pack:

@@ -21,7 +21,7 @@ from .manifest import Layout, Limits, Manifest, Mode
 from .orders import Orders, plan_orders
 from .packing import Packer, Reading
 from .request import Image, Request, Video
-from .script import Script, check_limits, script_of
+from .script import UNKNOWN, Parts, Script, check_limits, script_of
 from .text import TextEncoder
 from .video import Film, VideoInput, load_video
 
@@ -37,6 +37,8 @@ class Rules:
     """The family's settings."""
     trained_mode: Mode
     transparency: Transparency = "white"
+    bundle: str = ""
+    """Digest of the bundle's manifest; empty where there is no bundle."""
 
 
 def rules_of(manifest: Manifest) -> Rules:
@@ -48,6 +50,7 @@ def rules_of(manifest: Manifest) -> Rules:
         manifest.preprocessing,
         manifest.trained_mode,
         manifest.transparency,
+        manifest.digest,
     )
 
 
@@ -96,7 +99,11 @@ class Preparer:
         shown = self._media(script, timings)
         with timed(timings, "pack"):
             keys = tuple(one.key for one in shown)
-            script, copies = _distinct(script, keys) if request.duplicates == "share" else (script, ())
+            script, copies = (
+                _distinct(script, keys, self.rules.layout.text_glue or "")
+                if request.duplicates == "share"
+                else (script, ())
+            )
             if copies:
                 distinct = len(script.responses)
                 plan = plan_orders(distinct, orders if orders == "all" else min(orders, distinct))
@@ -106,7 +113,7 @@ class Preparer:
         given_read = (sum(given for given, _ in frames), sum(read for _, read in frames)) if frames else None
         notices = (*script.notices, *self._notices(script), *(notice for one in shown for notice in one.notices))
         about = About(copies, given_read, notices, timings, request.id, request.metadata)
-        return Prepared(packs, plan, tuple(one.media for one in shown), keys, mode, about)
+        return Prepared(packs, plan, tuple(one.media for one in shown), keys, mode, about, self.rules.bundle)
 
     def _reading(self, request: Request, mode: Mode | None, orders: Orders | None) -> tuple[Mode, Orders]:
         """Mode and orders of a request: its own, or else the call's, or else the model's."""
@@ -161,17 +168,21 @@ class Preparer:
         ]
         first = next(turn.parts for turn in script.turns if turn.role == "user")
         leading = next((place for place, part in enumerate(first) if isinstance(part, str)), len(first))
-        if layout.gathers_media and script.owners.count(0) > leading:
-            notices.append("the chat template of this checkpoint shows all media of the prompt before its texts")
+        if script.owners.count(0) > leading:
+            notices.append(
+                "the chat template of this checkpoint shows all media of the prompt before its texts"
+                if layout.gathers_media
+                else f"media stand behind a text of the prompt, {UNKNOWN}"
+            )
         return notices
 
 
-def _distinct(script: Script, keys: Sequence[bytes]) -> tuple[Script, tuple[int, ...]]:
+def _distinct(script: Script, keys: Sequence[bytes], text_glue: str) -> tuple[Script, tuple[int, ...]]:
     """The script with each response once, and for each response given, which of those it is.
 
-    The second is empty where all are distinct.
+    The second is empty where all are distinct. Responses are equal where they read the same, whatever their parts.
     """
-    contents = [tuple(part if isinstance(part, str) else keys[part] for part in parts) for parts in script.responses]
+    contents = [_content(parts, keys, text_glue) for parts in script.responses]
     first = {content: place for place, content in reversed(list(enumerate(contents)))}
     kept = sorted(first.values())
     if len(kept) == len(contents):
@@ -179,6 +190,19 @@ def _distinct(script: Script, keys: Sequence[bytes]) -> tuple[Script, tuple[int,
     place = {contents[index]: number for number, index in enumerate(kept)}
     distinct = replace(script, responses=tuple(script.responses[index] for index in kept))
     return distinct, tuple(place[content] for content in contents)
+
+
+def _content(parts: Parts, keys: Sequence[bytes], text_glue: str) -> tuple[str | bytes, ...]:
+    """What a response shows: its texts as they are joined, and the hashes of its media."""
+    content: list[str | bytes] = []
+    for part in parts:
+        if isinstance(part, int):
+            content.append(keys[part])
+        elif content and isinstance(last := content[-1], str):
+            content[-1] = last + text_glue + part
+        else:
+            content.append(part)
+    return tuple(one for one in content if one)
 
 
 @contextmanager

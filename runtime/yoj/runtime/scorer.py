@@ -7,7 +7,7 @@ import threading
 from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, Self, overload
+from typing import Any, Literal, Self, get_args, overload
 
 import msgspec
 import numpy as np
@@ -17,7 +17,7 @@ from .batch import Prepared, batches_by_length, scorer_inputs
 from .bundle import TOKENIZER_NAME, Bundle
 from .cache import FeatureCache
 from .engines import Session, open_session
-from .errors import BundleError, EngineError, LimitError, ScoreError, YojError
+from .errors import BundleError, EngineError, LimitError, RequestError, ScoreError, YojError
 from .families import FAMILIES, Arrays, Family, PreparedMedia
 from .images import ImageInput
 from .judgement import Judgement, judge_request
@@ -49,12 +49,19 @@ class Source:
     threads: int | None = None
     modes: tuple[Mode, ...] = ()
     max_pixels: int | None = None
+    digest: str | None = None
+    """Of the manifest that was there when the scorer was loaded."""
 
     def open(self) -> _Opened:
         """Open the bundle and load its engine; see `Scorer.load`."""
         from .engines.plans import select
 
         bundle = Bundle.open(self.path)
+        if self.digest not in (None, bundle.manifest.digest):
+            raise BundleError(
+                f"{self.path} is another bundle than when this scorer was loaded: its digest was {self.digest}, and is "
+                f"{bundle.manifest.digest}. Load it again with Scorer.load."
+            )
         engine = select(bundle, self.engine, self.precision)
         preparer = _preparer(bundle, engine, self.max_pixels)
         session = open_session(bundle, engine, self.threads)
@@ -121,10 +128,13 @@ class Scorer:
             BundleError: the bundle is missing, changed, incomplete or of another version.
             EngineError: no such engine in the bundle, its library or its GPU is missing, or its plans do not fit them.
         """
-        if max_pixels is not None and max_pixels < 1:
-            raise LimitError(f"max_pixels is {max_pixels}; give at least 1, or None for the bundle's limit.")
+        if max_pixels is not None and (not isinstance(max_pixels, int) or max_pixels < 1):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise LimitError(f"max_pixels is {max_pixels!r}; give a number from 1, or None for the bundle's limit.")
+        if isinstance(modes, str) or not {*modes} <= {*get_args(Mode)}:
+            raise RequestError(f"modes is {modes!r}; give a list of 'joint' and 'isolated'.")
         source = Source(Path(path).absolute(), engine, precision, threads, tuple(modes), max_pixels)
-        return cls._from(source, source.open())
+        opened = source.open()
+        return cls._from(replace(source, digest=opened.bundle.manifest.digest), opened)
 
     @classmethod
     def _from(cls, source: Source, opened: _Opened | None = None) -> Scorer:
@@ -265,6 +275,8 @@ class Scorer:
         Returns:
             One entry for each request, in the given order.
         """
+        if on_error not in get_args(OnError):
+            raise RequestError(f"on_error is {on_error!r}; give 'raise' or 'return'.")
         ready: list[Prepared | YojError] = []
         for index, request in enumerate(requests):
             try:
@@ -301,8 +313,18 @@ class Scorer:
             One judgement for each, in the given order.
 
         Raises:
+            RequestError: one was prepared for another bundle.
             EngineError: the engine failed, or returned something that is not a score.
         """
+        digest = self.manifest.digest
+        for index, one in enumerate(prepared):
+            if not isinstance(one, Prepared):  # pyright: ignore[reportUnnecessaryIsInstance]
+                raise RequestError(f"prepared[{index}] is a {type(one).__name__}; give what `prepare` returned.")
+            if one.bundle != digest:
+                raise RequestError(
+                    f"prepared[{index}] was prepared for a bundle of digest {one.bundle or 'none'}, this is "
+                    f"{self._bundle.path} of digest {digest}. Prepare it with a scorer of this bundle."
+                )
         return self._score_prepared(prepared, "raise")  # type: ignore[return-value]
 
     def forward(self, batch: Sequence[Prepared]) -> NDArray[np.float32]:

@@ -17,10 +17,13 @@ Parts: TypeAlias = "tuple[str | int, ...]"
 
 MARKERS = (
     r"<\|vision_start\|>(?:<\|(?:image|video)_pad\|>)+<\|vision_end\|>"
-    r"|<\|?(?:image|video)(?:_pad|_placeholder)?\|?>|<\|?image_?\d+\|?>|<img>|<ImageHere>|<start_of_image>|\[IMG\]"
+    r"|<\|?(?:image|img|video|frame)s?(?:[ _-]?\d+)?(?:_(?:pad|placeholder|token|soft_token|context))?/?\|?>"
+    r"|<\|?(?:vision|image|media)_(?:start|end|pad)\|?>|<\|begin_of_image\|>|<ImageHere>|<start_of_image>"
+    r"|<im_(?:patch|col|low|start|end)>|\[(?:IMG|IMAGE)\]"
 )
 """What other frameworks write where a medium stands, in capitals or not."""
 UNKNOWN = "which this judge is not known to be trained on"
+"""End of notices."""
 
 
 @dataclass(frozen=True)
@@ -186,6 +189,8 @@ def _turns(prompt: object) -> list[tuple[Role, object, str]]:
 def _is_conversation(prompt: object) -> bool:
     if not isinstance(prompt, list | tuple):
         return False
+    if not prompt:
+        raise RequestError("prompt is an empty list; give a text, a list of parts, or a conversation.")
     first = next(iter(cast("Sequence[object]", prompt)), None)
     return isinstance(first, Message) or (isinstance(first, Mapping) and "role" in first)
 
@@ -314,7 +319,10 @@ def _listed(value: object, name: str, content: str, kinds: tuple[type, ...] = (C
     unordered = isinstance(value, str | bytes | bytearray | memoryview | AbstractSet | Mapping)
     if unordered or not isinstance(value, kinds):
         raise RequestError(f"{name} is {_kind(cast('object', value))}; give a list of {content}.")
-    return list(cast("Collection[Any]", value))
+    try:
+        return list(cast("Collection[Any]", value))
+    except TypeError as error:  # an array of no dimension
+        raise RequestError(f"{name} is {_kind(value)} without items; give a list of {content}.") from error
 
 
 def _kind(value: object) -> str:

@@ -71,6 +71,7 @@ class Stretch:
         # A run of text in pieces, or tokens and the number of the medium that they stand for, from 1 (0: none).
         self._parts: list[list[str] | tuple[Ids, int]] = []
         self._mark = (0, 0)
+        self._shows_media = False
 
     @property
     def videos(self) -> frozenset[int]:
@@ -80,7 +81,7 @@ class Stretch:
     def begin_with(self, opening: Stretch) -> None:
         """Take what another stretch holds as the opening of this one."""
         self._parts = [list(part) if isinstance(part, list) else part for part in opening._parts]
-        self._images = opening._images
+        self._images, self._shows_media = opening._images, opening._shows_media
         # Where the opening ends: a part, and a character of its run.
         self._mark = (len(self._parts), 0)
         if self._parts and isinstance(last := self._parts[-1], list):
@@ -110,6 +111,7 @@ class Stretch:
     def medium(self, number: int) -> None:
         """Add what stands for one medium. Its text may merge with the text around it, and is not marked as its."""
         is_video = number in self._markup.videos
+        self._shows_media = True
         self._images += not is_video
         for piece in self._markup.video if is_video else self._markup.image:
             if piece.kind == "index":
@@ -147,11 +149,15 @@ class Stretch:
         ids: list[Ids] = []
         numbers: list[tuple[int, int]] = []
         for part in self._parts:
-            runs = [encoded[piece].ids for piece in part] if isinstance(part, list) else [part[0]]
-            ids += runs
-            numbers += [(0 if isinstance(part, list) else part[1], len(run)) for run in runs]
+            if isinstance(part, list):
+                ids += [encoded[piece].ids for piece in part]
+            else:
+                ids.append(part[0])
+            if self._shows_media:
+                number, runs = (0, len(part)) if isinstance(part, list) else (part[1], 1)
+                numbers += [(number, len(run)) for run in ids[len(ids) - runs :]]
         joined = np.concatenate(ids) if ids else np.zeros(0, np.int64)
-        return RowTokens(joined, tuple(numbers), self._start(encoded))
+        return RowTokens(joined, tuple(numbers) if numbers else ((0, len(joined)),), self._start(encoded))
 
     def _start(self, encoded: Mapping[str, Encoded]) -> int:
         if self._mark == (0, 0):

@@ -24,6 +24,7 @@ VideoInput: TypeAlias = "str | os.PathLike[str] | Content | Sequence[ImageInput]
 
 SECONDS_BETWEEN_FRAMES = 4.0
 """Of a folder or list of frames where nothing else is said (the reference's default for frame folders)."""
+TIFF_HEADS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 OF_THE_SYSTEM = ("thumbs.db", "desktop.ini")
 """What operating systems leave in folders, beside names that begin with a dot."""
 
@@ -126,6 +127,8 @@ def _load_file(file: BinaryIO, label: str, rules: VideoRules, sample: Sample, na
     head = file.read(HEAD_BYTES)
     if is_heif(head):
         raise MediaError(f"{label} is a HEIC picture. Give it as an image, or in a list of frames.")
+    if head[:4] in TIFF_HEADS:
+        raise MediaError(f"{label} is a TIFF picture. Give its pages as images, or as a list of frames.")
     clip = read_animation(file, label, rules, sample, name) if is_animation(head) else None
     return clip or read_movie(file, label, rules, sample, name)
 
