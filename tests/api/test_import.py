@@ -8,10 +8,25 @@ import sys
 from yoj.bench.runtime_cost import measure_import
 
 
-def test_import_is_quick_and_small():
-    cost = measure_import()
-    assert cost["import_s"] <= 0.3
-    assert cost["import_MiB"] <= 60
+HEAVY = (
+    "torch",
+    "transformers",
+    "onnx",
+    "onnxruntime",
+    "tokenizers",
+    "PIL",
+    "av",
+    "click",
+    "logging",
+    "urllib.request",
+)
+
+
+def test_import_is_small_and_loads_nothing_heavy():
+    """How long it takes is for the bench (`python -m yoj.bench.runtime_cost`): seconds fail on a busy machine."""
+    assert measure_import()["import_MiB"] <= 60
+    code = f"import sys, yoj.runtime; print([name for name in {HEAVY} if name in sys.modules])"
+    assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"
 
 
 def test_scoring_loads_neither_torch_nor_transformers(bundle):
