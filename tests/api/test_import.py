@@ -7,19 +7,9 @@ import sys
 
 from yoj.bench.runtime_cost import measure_import
 
-
 HEAVY = (
-    "torch",
-    "transformers",
-    "onnx",
-    "onnxruntime",
-    "tokenizers",
-    "PIL",
-    "av",
-    "click",
-    "logging",
-    "urllib.request",
-)
+    "torch", "transformers", "onnx", "onnxruntime", "tokenizers", "PIL", "av", "click", "logging", "urllib.request",
+)  # fmt: skip
 
 
 def test_import_is_small_and_loads_nothing_heavy():
