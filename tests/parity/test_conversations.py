@@ -190,3 +190,11 @@ def test_a_medium_where_the_template_shows_none_stands_as_in_a_user_turn_and_is_
     assert any("conversation of 3 turns" in notice for notice in judgement.notices)
     assert any("all media of the prompt before its texts" in notice for notice in judgement.notices)
     assert "note: " in str(judgement)
+
+
+def test_media_behind_a_text_of_the_prompt_are_said(bundle):
+    scorer = Scorer.load(bundle("qwen3_vl", "assistant"))
+    pixels = np.random.default_rng(0).integers(0, 256, (30, 40, 3), np.uint8)
+    assert scorer.score([Image(pixels), "Is it one?"], ["yes", "no"]).notices == ()
+    (notice,) = scorer.score(["Is it one?", Image(pixels)], ["yes", "no"]).notices
+    assert "media stand behind a text of the prompt" in notice

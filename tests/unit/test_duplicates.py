@@ -75,3 +75,14 @@ def test_probabilities_of_shared_scores_are_not_called_calibrated(scorer):
     judgement = scorer("merged", "assistant").score("Where?", ["a", "a", "b"])
     assert not judgement.calibrated
     assert judgement.probabilities[0] == judgement.probabilities[1]
+
+
+def test_responses_that_read_the_same_are_equal_whatever_their_parts(scorer):
+    judge = scorer("merged", "assistant")
+    assert judge.manifest.layout.text_glue == " "
+    for mode in ("joint", "isolated"):
+        judgement = judge.score("Where?", ["a b", ["a", "b"], "ab", ["a b"]], mode=mode)
+        assert judgement.duplicates == (0, 0, 2, 0)
+        assert judgement.scores[0] == judgement.scores[1] == judgement.scores[3] != judgement.scores[2]
+    read = judge.score("Where?", ["a b", ["a", "b"]], duplicates="score", mode="isolated")
+    np.testing.assert_allclose(read.scores[0], read.scores[1], rtol=0, atol=1e-5)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import pickle
+import shutil
 import threading
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
@@ -14,7 +15,7 @@ import numpy as np
 import pytest
 
 import yoj.runtime
-from yoj.runtime import LengthError, LimitError, Prepared, Request, RequestError, ScoreError, Scorer
+from yoj.runtime import BundleError, LengthError, LimitError, Prepared, Request, RequestError, ScoreError, Scorer
 from yoj.runtime.bundle import Bundle
 
 IMAGES = Path(__file__).parents[1] / "golden" / "data" / "images"
@@ -180,3 +181,48 @@ def test_the_library_logs_and_is_silent_until_asked(bundle, caplog):
     with caplog.at_level(logging.INFO, "yoj"):
         Scorer.load(bundle("merged", "assistant"))
     assert any("molmo2" in record.getMessage() or "assistant" in record.getMessage() for record in caplog.records)
+
+
+def test_requests_prepared_for_another_bundle_are_refused(judge, bundle):
+    """Ids of another tokenizer or layout would be scored as if they were this one's."""
+    other = Scorer.load(bundle("merged", "user"))
+    prepared = other.prepare(Request("Why?", RESPONSES))
+    with pytest.raises(RequestError, match=r"prepared\[1\] was prepared for a bundle of digest .*merged-assistant"):
+        judge.score_prepared([judge.prepare(Request("Why?", RESPONSES)), prepared])
+    with pytest.raises(RequestError, match=r"prepared\[0\] is a int"):
+        judge.score_prepared([3])
+
+
+def test_a_pickled_scorer_refuses_a_bundle_that_took_the_place_of_its_own(bundle, tmp_path):
+    place = tmp_path / "judge.yoj"
+    shutil.copytree(bundle("merged", "assistant"), place)
+    content = pickle.dumps(Scorer.load(place))
+    assert pickle.loads(content).score("Why?", RESPONSES).best in range(3)
+    shutil.rmtree(place)
+    shutil.copytree(bundle("merged", "user"), place)
+    with pytest.raises(BundleError, match="is another bundle than when this scorer was loaded"):
+        pickle.loads(content).score("Why?", RESPONSES)
+
+
+@pytest.mark.parametrize("modes", ["isolated", ["alone"]])
+def test_modes_that_are_none_are_refused(modes, bundle):
+    with pytest.raises(RequestError, match="give a list of 'joint' and 'isolated'"):
+        Scorer.load(bundle("merged", "assistant"), modes=modes)
+
+
+def test_what_to_do_with_errors_is_one_of_two_words(judge):
+    with pytest.raises(RequestError, match="give 'raise' or 'return'"):
+        judge.score_batch([Request("Why?", RESPONSES)], on_error="ignore")
+
+
+def test_a_server_reads_and_writes_json_with_public_names(judge, tmp_path):
+    from yoj.runtime import Policy, Reading, decode_request, encode_judgement
+
+    (tmp_path / "p.png").write_bytes(PICTURE.read_bytes())
+    text = json.dumps({"prompt": "What?", "responses": RESPONSES, "image": "p.png", "id": 7, "metadata": [1]}).encode()
+    (judgement,) = judge.score_batch([decode_request(text, Reading(policy=Policy(root=tmp_path)))])
+    answer = json.loads(json.dumps(encode_judgement(judgement)))
+    assert (answer["id"], answer["metadata"]) == (7, [1])
+    assert answer["scores"] == list(judge.score("What?", RESPONSES, images=[PICTURE]).scores)
+    with pytest.raises(RequestError):
+        decode_request(text)  # no policy: no files

@@ -82,6 +82,8 @@ def test_responses_may_be_any_sequence_but_not_what_has_no_order():
         (("Why?", ["a", 3]), "responses[1] is a int"),
         (("Why?", ["a", ["b", 3]]), "responses[1][1] is a int; give a text, Image or Video"),
         (("Why?", []), "no responses"),
+        (([], ["a"]), "prompt is an empty list"),
+        (("Why?", np.array("a")), "responses is a ndarray without items"),
         ((["Why?", {"type": "audio"}], ["a"]), "the type 'audio'"),
         ((["Why?", {"type": "image", "url": "x"}], ["a"]), "the field 'url'"),
         (([{"role": "user", "content": "So?"}, ASSISTANT], ["a"]), "end it with the user's turn"),
@@ -121,6 +123,9 @@ def test_options_are_checked(more, said):
     [
         "<image>", "<IMAGE>", "<|image|>", "<|image_pad|>", "<|vision_start|><|image_pad|><|vision_end|>", "<image_1>",
         "<|image_1|>", "<img>", "<ImageHere>", "<start_of_image>", "[IMG]", "<image_placeholder>",
+        "<image 1>", "<image/>",
+        "<images>", "<image-1>", "<image_soft_token>", "<IMG_CONTEXT>", "<im_patch>", "<|media_pad|>",
+        "[IMAGE]", "<frame_1>",
     ],
 )  # fmt: skip
 def test_a_placeholder_is_the_place_of_the_image_a_text_or_an_error_but_never_silent(marker):
