@@ -62,7 +62,7 @@ def opened(bundle, tmp_path_factory):
 
 
 def mask_of(prepared: Prepared, inputs: dict[str, np.ndarray]) -> torch.Tensor:
-    """Who sees whom in the row, written out from the rules: bool [1, 1, L, L]."""
+    """Mask of the row, true where a query sees a key, written out from the rules: bool [1, 1, L, L]."""
     (pack,) = prepared.packs
     segment, types = pack.segment_L, inputs.get("token_types")
     owner = np.array((-1, *pack.owners))[pack.media_L]

@@ -173,6 +173,11 @@ def test_a_conversation_is_a_prompt_and_may_be_called_messages():
         (LINE | {"prompt": [{"role": "user", "content": None}]}, "prompt[0] has no content"),
         (LINE | {"prompt": [{"role": "user", "content": "a"}, "b"]}, "prompt[1] is 'b', but others are turns"),
         (LINE | {"prompt": [{"text": "a"}]}, "prompt[0].type is None; a part is a text, or an object whose type"),
+        (
+            LINE | {"prompt": [{"from": "human", "value": "a"}]},
+            "prompt[0] is a turn with from and value; write it as role",
+        ),
+        (LINE | {"responses": [{"role": "assistant", "content": "a"}]}, "responses[0] is a turn of a conversation"),
         (LINE | {"prompt": [{"type": "audio", "audio": "a"}]}, "prompt[0].type is 'audio'"),
         (LINE | {"prompt": [{"type": "image_url"}]}, "prompt[0] has nothing to show"),
         (LINE | {"prompt": [{"type": "image", "img": URL}]}, "has 'img', which a part of the type 'image' has not"),

@@ -133,7 +133,7 @@ def _medium_bytes(medium: Any) -> list[bytes]:
 
 
 def _digest(parts: Iterable[bytes]) -> str:
-    """Of parts in their order; each is preceded by its length, so that no two sequences run together."""
+    """SHA-256 of parts in their order; each is preceded by its length, so that no two sequences run together."""
     digest = hashlib.sha256()
     for part in parts:
         digest.update(len(part).to_bytes(8, "little"))

@@ -77,7 +77,7 @@ class Pair:
     """The quantised one."""
     against: Path
     engine: str | None
-    """Of both; None for the first of the bundle."""
+    """Engine of both bundles; None for the first that each holds."""
 
 
 def measure(pair: Pair, file: Path, reading: Reading, limits: Limits, note: Callable[[str], None]) -> Gate:

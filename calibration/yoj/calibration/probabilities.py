@@ -53,7 +53,7 @@ class Order:
     mode: m.Mode | None = None
     """How the responses are read; None for what the model was trained for."""
     reading: Reading | None = None
-    """Of the rankings; None for media in their folder."""
+    """How the rankings are read; None for media in their folder."""
 
 
 @dataclass(frozen=True)

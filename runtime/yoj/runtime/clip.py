@@ -55,7 +55,7 @@ class VideoRules:
     frames: int
     """Frames of which no more are taken."""
     image: ImageRules
-    """Of each frame."""
+    """Rules of each frame."""
 
 
 @dataclass(frozen=True)

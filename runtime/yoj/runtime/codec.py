@@ -71,7 +71,7 @@ class Line(msgspec.Struct, frozen=True):
     video: Any = None
     """A file, a folder of frames, or a list of frames; after the images."""
     seconds_between_frames: float | None = None
-    """Of a folder or list of frames; 4 where it is left out."""
+    """Seconds from one frame of a folder or list to the next; 4 where it is left out."""
     timestamps: list[float] | None = None
     """Seconds of each frame, instead."""
     rankings: list[float] | None = None
@@ -93,9 +93,9 @@ class Reading:
     policy: Policy = field(default_factory=Policy)
     ignore: Ignore = field(default_factory=Ignore)
     overflow: Overflow = "error"
-    """Of requests that do not say it."""
+    """What requests that do not say it do when they are too long."""
     placeholders: Placeholders = "error"
-    """Of requests that do not say it."""
+    """What placeholders are in requests that do not say it."""
 
 
 OF_TRAINING = ("language", "kind", "grades", "scene")
@@ -262,6 +262,12 @@ def _part(part: Mapping[str, Any], name: str, policy: Policy) -> str | Image | V
     """A part as it is written elsewhere. Null fields are those of other parts, as tables hold them."""
     if not isinstance(part, dict):
         raise RequestError(f"{name} is {_shown(part)}; give a text, or an object with a type.")
+    if "role" in part:
+        raise RequestError(f"{name} is a turn of a conversation; give its content alone, a text or a list of parts.")
+    if "from" in part and "value" in part:
+        raise RequestError(
+            f"{name} is a turn with from and value; write it as role (human is user, gpt is assistant) and content."
+        )
     given = {key: value for key, value in part.items() if value is not None}
     kind = given.pop("type", None)
     if not isinstance(kind, str) or kind not in VALUES:

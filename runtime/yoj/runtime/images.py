@@ -40,9 +40,9 @@ ImageInput: TypeAlias = "str | os.PathLike[str] | Content | Image.Image | NDArra
 HEIF_BRANDS = frozenset((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"))
 AVIF_BRANDS = frozenset((b"avif", b"avis"))
 COMMON_BRANDS = frozenset((b"mif1", b"msf1"))
-"""Those that say no codec."""
+"""Brands that name a container and no codec."""
 HEAD_BYTES = 128
-"""Of a file, enough to tell what it is."""
+"""Bytes of a file that are enough to tell what it is."""
 
 
 @dataclass(frozen=True)

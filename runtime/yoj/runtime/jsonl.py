@@ -48,9 +48,9 @@ class Settings:
 
     reading: Reading
     mode: Mode | None = None
-    """Of requests that do not say it."""
+    """Mode of requests that do not say it."""
     orders: Orders = 1
-    """Of requests that do not say it."""
+    """Orders of requests that do not say them."""
 
 
 @dataclass

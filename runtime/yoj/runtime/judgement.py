@@ -87,9 +87,9 @@ class Judgement:
     provenance: dict[str, Any] = field(default_factory=dict[str, Any])
     """Engine, precision, layout and bundle that gave the scores."""
     id: str | int | None = None
-    """That of the request."""
+    """Name that the request was given."""
     metadata: Any = None
-    """That of the request."""
+    """Whatever the request was given to pass through."""
 
     def to_dict(self) -> dict[str, Any]:
         """Everything, as plain Python values that JSON can hold."""

@@ -45,7 +45,7 @@ class _Listing:
     """The frames of a stream that are shown, in their order."""
 
     pts_F: NDArray[np.int64]
-    """Of each, in ticks of the stream."""
+    """Time of each frame, in ticks of the stream."""
     timeline: Timeline
     first: int = 0
     """Packet that is the first key frame; nothing ahead of it can be decoded."""

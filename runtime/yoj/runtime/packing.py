@@ -59,7 +59,7 @@ class Reading:
     mode: Mode = "joint"
     """``joint``, the responses one after the other; ``isolated``, each after the prompt as if alone."""
     orders: tuple[tuple[int, ...], ...] | None = None
-    """Of joint reading: for each row, the response that stands in each place; None for one row in the given order."""
+    """For each row of joint reading, the response that stands in each place; None for one row in the given order."""
     overflow: Literal["error", "truncate"] = "error"
 
 

@@ -69,16 +69,16 @@ class Request:
     video: VideoInput | None = None
     """Short form: a video file, a folder of frames or a list of frames, after the images."""
     fps: float | None = None
-    """Of ``video``; see `Video.fps`."""
+    """Frames a second of ``video``; see `Video.fps`."""
     timestamps: Sequence[float] | None = None
-    """Of ``video``; see `Video.timestamps`."""
+    """Times of the frames of ``video``; see `Video.timestamps`."""
     overflow: Overflow = "error"
     """What to do when the pack is longer than the bundle allows: refuse it, or cut the longest responses and say so."""
     mode: Mode | None = None
     """``joint``, each response sees those before it, or ``isolated``, each sees the prompt and itself, as if it were
     scored alone; None for what the call says, or else what the model was trained for."""
     orders: Orders | None = None
-    """Of joint reading: k rotations of the responses, or ``all`` for up to 4; None for what the call says or 1."""
+    """Rotations of the responses in joint reading, or ``all`` for up to 4; None for what the call says or 1."""
     duplicates: Duplicates = "share"
     """``share`` scores equal responses once and gives each that score; ``score`` reads every copy."""
     placeholders: Placeholders = "error"

@@ -50,7 +50,7 @@ class Source:
     modes: tuple[Mode, ...] = ()
     max_pixels: int | None = None
     digest: str | None = None
-    """Of the manifest that was there when the scorer was loaded."""
+    """Digest of the manifest that was there when the scorer was loaded."""
 
     def open(self) -> _Opened:
         """Open the bundle and load its engine; see `Scorer.load`."""

@@ -15,7 +15,7 @@ from .errors import LimitError, MediaError
 from .images import shorten
 
 MAX_BYTES = 64 * 2**20
-"""Of a medium that is no file."""
+"""Largest medium that is no file, in bytes."""
 TIMEOUT_S = 20.0
 SCHEME = re.compile(r"([a-z][a-z0-9+.-]+)://", re.IGNORECASE)
 ALPHABET = re.compile(r"[A-Za-z0-9+/=\s]*")
@@ -41,7 +41,7 @@ class Policy:
     """Names, or ``name:port``, of the hosts that http and https URLs may name. A host with a private address must be
     written as that address."""
     max_bytes: int = MAX_BYTES
-    """Of a medium that is no file."""
+    """Largest medium that is no file, in bytes."""
     timeout: float = TIMEOUT_S
     """Seconds in which a host must have sent a medium."""
 
@@ -142,7 +142,7 @@ class Policy:
         return real
 
     def _check_links(self, folder: Path, name: str) -> None:
-        """Of a folder of frames."""
+        """Refuse a folder of frames with a link that leads out of the root."""
         with os.scandir(folder) as entries:
             for entry in entries:
                 if entry.is_symlink():

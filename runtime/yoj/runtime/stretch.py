@@ -42,7 +42,7 @@ class RowTokens:
 
     ids: Ids
     numbers: tuple[tuple[int, int], ...]
-    """Of each run of tokens: k+1 where it stands for medium k or else 0, and its length."""
+    """Number and length of each run of tokens: k+1 where it stands for medium k, or else 0."""
     start: int
     """First token behind the opening: the one that holds its first character."""
 

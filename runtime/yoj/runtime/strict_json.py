@@ -13,9 +13,9 @@ from .errors import RequestError
 from .images import shorten
 
 MAX_BYTES = 64 * 2**20
-"""Of one text."""
+"""Largest text, in bytes."""
 MAX_VALUES = 1_000_000
-"""Of one text, counted by its commas."""
+"""Most values of one text, counted by its commas."""
 MAX_DEPTH = 64
 """Lists and objects in one another."""
 SURROGATE = re.compile("[\ud800-\udfff]")
