@@ -124,7 +124,7 @@ def kinds_by_hand(model: Model, request: Request) -> np.ndarray:
     (pack,) = model.preparer.prepare(request, "joint").packs
     ids = pack.input_ids_L.tolist()
     separator = model.preparer.rules.layout.separator_id
-    turn = len(ids) - 1 - ids[::-1].index(model.preparer.packer.token_id("<|im_start|>"))
+    turn = len(ids) - 1 - ids[::-1].index(model.preparer.packer.encoder.token_id("<|im_start|>"))
     first = int(pack.response_start_N[0])
     assert turn < first
     assert first - turn <= 8  # "assistant" and a newline, in whatever pieces

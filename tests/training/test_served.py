@@ -128,7 +128,7 @@ def feed(setup):
 
 def read(feed: Feed, batch) -> list[list[tuple[float, str]]]:
     """Rank and text of every response, in the order of the row, from the tokens alone."""
-    tokenizer = feed.preparer.levels[0].packer._tokenizer
+    tokenizer = feed.preparer.levels[0].packer.encoder._tokenizer
     rows = []
     for ids, starts, ends, ranks in zip(
         batch.tokens["input_ids"], batch.response_start_RN, batch.response_end_RN, batch.rankings_RN, strict=True
@@ -209,7 +209,7 @@ def test_workers_give_the_same_batches(feed):
 
 def test_text_to_learn_is_the_target_or_one_of_the_best(feed, setup):
     feed = feed(objective="joint")
-    tokenizer = feed.preparer.levels[0].packer._tokenizer
+    tokenizer = feed.preparer.levels[0].packer.encoder._tokenizer
     learnt = set()
     for epoch in range(12):
         for number in (0, 11):
