@@ -182,7 +182,7 @@ def _shuffled(features_VD):
 
 
 WRONG = {
-    "token types are all zero": ("token_types", np.zeros_like),
+    "token types are all zero": ("media_blocks", np.zeros_like),
     "visual features are zero": ("image_features", np.zeros_like),
     "visual features are in another order": ("image_features", _shuffled),
     "visual features enter nowhere": ("visual_index", np.zeros_like),
