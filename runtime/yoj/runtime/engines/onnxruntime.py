@@ -11,6 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from ..bundle import Bundle
 from ..errors import EngineError, EngineMemoryError
 from ..families import Arrays
@@ -164,6 +166,14 @@ def open_onnxruntime(bundle: Bundle, engine: Engine, threads: int | None) -> Onn
     if threads is not None and not (isinstance(threads, int) and 1 <= threads <= cores):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise EngineError(f"threads is {threads!r}; this machine has {cores} cores, give a number from 1 to {cores}.")
     options = session_options(ort, engine, threads)
+    if _has_8_bit_rows(bundle):
+        # ONNX Runtime 1.32 then gives the rows of the embedding table a zero point of the wrong shape, and fails.
+        options.add_session_config_entry(EXACT_8_BITS[0], "0")
+        logger().warning(
+            "%s has 8-bit rows of embeddings: on x86 CPUs without VNNI its 8-bit products may saturate. Make the plan "
+            "without --embeddings for those.",
+            bundle.path,
+        )
 
     def make(file: str) -> Any:
         return ort.InferenceSession(file, options, providers=["CPUExecutionProvider"])
@@ -189,6 +199,12 @@ def session_options(ort: Any, engine: Engine, threads: int | None) -> Any:
     if engine.precision == "fp8":  # there are no kernels to fuse it for; what tries fails
         options.add_session_config_entry("session.disable_quant_qdq", "1")
     return options
+
+
+def _has_8_bit_rows(bundle: Bundle) -> bool:
+    """Whether the plan of a quantised bundle gave the embedding table 8 bits."""
+    file = bundle.path / "quantisation.json"
+    return file.is_file() and bool(msgspec.json.decode(file.read_bytes(), type=dict[str, Any]).get("embeddings"))
 
 
 def _check_memory(need: int, what: str) -> None:
