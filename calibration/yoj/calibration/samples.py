@@ -31,7 +31,7 @@ class Sample:
     """A request that is calibrated on."""
 
     line: int
-    """Of its file."""
+    """Number of its line in its file."""
     request: Request
     digest: str
     """See `content_hash`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
@@ -50,7 +51,7 @@ class Script:
     notices: tuple[str, ...] = ()
     """What was read in another way than it may have been meant."""
 
-    @property
+    @functools.cached_property
     def videos(self) -> frozenset[int]:
         """Numbers of the media that are videos."""
         return frozenset(number for number, medium in enumerate(self.media) if isinstance(medium, Video))

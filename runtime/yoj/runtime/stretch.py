@@ -73,11 +73,6 @@ class Stretch:
         self._mark = (0, 0)
         self._shows_media = False
 
-    @property
-    def videos(self) -> frozenset[int]:
-        """Which of the media are videos."""
-        return self._markup.videos
-
     def begin_with(self, opening: Stretch) -> None:
         """Take what another stretch holds as the opening of this one."""
         self._parts = [list(part) if isinstance(part, list) else part for part in opening._parts]

@@ -61,7 +61,7 @@ class Numbered:
     line: int
     sample: Sample
     reading: Reading
-    """Of its file."""
+    """How its file is read: where media may come from, and which fields are passed over."""
 
     def lessons(self) -> list[Request]:
         """What the language path may learn of it, one at a time: the text meant for it, or else the best responses.
