@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from tiny import make_request
@@ -44,7 +46,7 @@ def test_a_padded_batch_scores_as_it_does_without(mode, loaded, monkeypatch):
     requests = [make_request(1, 3, 6, [(40, 56)]), make_request(2, 2, 12), make_request(3, 5, 4, [(30, 30), (60, 30)])]
     plain = [judgement.scores for judgement in loaded.score_batch(requests, mode=mode)]
     padding = Padding(loaded)
-    monkeypatch.setattr(loaded, "_session", padding)
+    monkeypatch.setattr(loaded, "_opened", replace(loaded._opened, session=padding))
     loaded._cache.__init__(2**20)
     padded = [judgement.scores for judgement in loaded.score_batch(requests, mode=mode)]
     assert padding.added >= {"B", "L", "N", "V"}

@@ -341,7 +341,7 @@ def test_what_does_not_belong_together_is_not_merged(model, gathered, tmp_path):
         content[:-5],
         content[:100],
         b"",
-        content.replace(b'\\"schema_version\\": 1', b'\\"schema_version\\": 7'),
+        content.replace(b'\\"schema_version\\": 2', b'\\"schema_version\\": 7'),
     ):
         (tmp_path / TENSORS).write_bytes(damaged)
         with pytest.raises(StatisticsError, match=r"statistics\.safetensors is (damaged|of version 7)"):

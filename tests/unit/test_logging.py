@@ -16,7 +16,7 @@ def test_the_opening_of_a_bundle_is_logged_with_what_it_holds(caplog):
     with caplog.at_level(logging.INFO, "yoj"):
         Scorer.load(BUNDLE)
     (record,) = caplog.records
-    assert (record.name, record.levelname) == ("yoj.runtime.bundle", "INFO")
+    assert (record.name, record.levelname) == ("yoj", "INFO")
     assert str(BUNDLE) in record.getMessage()
     assert "molmo2 with onnxruntime float32" in record.getMessage()
 

@@ -328,7 +328,7 @@ def test_a_playlist_opens_no_other_file(tmp_path):
 # Videos of one frame, animations
 
 
-@pytest.mark.parametrize("ending", ["mp4", "mkv", "avi", "gif", "webp", "png", "avif", "tiff", "jpg"])
+@pytest.mark.parametrize("ending", ["mp4", "mkv", "avi", "gif", "webp", "png", "avif", "jpg"])
 def test_a_video_of_one_frame_has_one_frame_at_time_zero(ending, tmp_path):
     file = tmp_path / f"one.{ending}"
     if ending in ("mp4", "mkv", "avi"):
@@ -337,6 +337,13 @@ def test_a_video_of_one_frame_has_one_frame_at_time_zero(ending, tmp_path):
         Image.fromarray(quarters(0)).save(file)
     clip = load(file)
     assert (clip.given, clip.seconds_F, clip.frames_FHWC.shape) == (1, (0.0,), (1, 48, 64, 3))
+
+
+def test_a_tiff_is_no_video_for_its_pages_have_no_times(tmp_path):
+    file = tmp_path / "pages.tiff"
+    Image.fromarray(quarters(0)).save(file, save_all=True, append_images=[Image.fromarray(quarters(1))])
+    with pytest.raises(MediaError, match=r"is a TIFF picture. Give its pages as images"):
+        load(file)
 
 
 @pytest.mark.parametrize("file", ["one_frame.mp4", "one_frame.gif"])
