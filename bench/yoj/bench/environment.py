@@ -12,6 +12,7 @@ from typing import Any
 
 from yoj.runtime.engines.device import check, load_cuda
 from yoj.runtime.errors import EngineError
+from yoj.runtime.instruction_sets import instruction_sets
 
 LIBRARIES = (
     "yoj",
@@ -32,6 +33,7 @@ def describe(threads: int) -> dict[str, Any]:
     found: dict[str, Any] = {
         "machine": platform.machine(),
         "cpu": _cpu(),
+        "instruction_sets": list(instruction_sets()),
         "cores": os.cpu_count(),
         "threads": threads,
         "gpu": _gpu(),

@@ -1,0 +1,33 @@
+"""Instruction sets of this machine's CPU, on which speed depends, and with some libraries the numbers too."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+MATTERING = (
+    "avx2",
+    "avx512f",
+    "avx_vnni",
+    "avx512_vnni",
+    "avx512_bf16",
+    "avx512_fp16",
+    "amx_int8",
+    "amx_bf16",
+    "asimd",
+    "asimddp",
+    "i8mm",
+    "bf16",
+    "sve",
+)
+"""Names that matter to products of matrices, as Linux writes them."""
+
+
+def instruction_sets() -> tuple[str, ...]:
+    """Those of `MATTERING` that the CPU has, in that order; none where the system is not Linux and does not say."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
+    except OSError:
+        return ()
+    # x86 calls the line "flags", ARM "Features"; every core has one, and they are alike.
+    flags = next((line.partition(":")[2].split() for line in lines if line.startswith(("flags", "Features"))), [])
+    return tuple(name for name in MATTERING if name in flags)
