@@ -1,84 +1,55 @@
-"""Products of 8-bit matrices are those of whole numbers on every CPU, at the ends of the scale too."""
+"""Products of quantised matrices are those of whole numbers on this CPU, whatever it has, at the ends of the scale too.
+
+It needs the runtime alone, so that test_other_cpus.py can run it on an emulated CPU.
+"""
 
 from __future__ import annotations
 
 import numpy as np
-import onnx
-import onnx.helper
-import onnx.numpy_helper
 import onnxruntime
 import pytest
-from onnx import TensorProto
 
-from yoj.export.quantised import ZERO
+from yoj.runtime.engines import exact
 from yoj.runtime.engines.onnxruntime import session_options
+from yoj.runtime.errors import EngineError
 from yoj.runtime.manifest import Engine
 
-WIDTH, OUT = 96, 24
-"""So small that every sum is a whole number that float32 holds exactly."""
+EPSILON = {"float32": 1e-6, "float16": 2e-3}
+"""Rounding of one result; the sums themselves are whole numbers that float32 holds."""
 
 
-def product(node_of, taken: int, given: int, weights: np.ndarray):
-    """What a session as the runtime opens it computes of a graph that multiplies by ``weights``."""
-    nodes, constants = node_of(weights)
-    graph = onnx.helper.make_graph(
-        nodes,
-        "product",
-        [onnx.helper.make_tensor_value_info("left", taken, ["L", WIDTH])],
-        [onnx.helper.make_tensor_value_info("out", given, ["L", OUT])],
-        [onnx.numpy_helper.from_array(array, name) for name, array in constants.items()],
-    )
-    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 23)], ir_version=10)
-    options = session_options(onnxruntime, Engine(engine="onnxruntime", precision="int8", graphs={}), 1)
-    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    return lambda left: session.run(None, {"left": left})[0]
+def options_of(scheme: str, arithmetic: str):
+    return session_options(onnxruntime, Engine(engine="onnxruntime", precision=scheme, rest=arithmetic, graphs={}), 1)
 
 
-def as_integers(weights: np.ndarray):
-    make = onnx.helper.make_node
-    return [make("MatMulInteger", ["left", "right", "zero"], ["out"])], {
-        "right": weights,
-        "zero": np.array(ZERO, np.uint8),
-    }
+def integers(scheme: str, rows: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+    """Rows at the ends of the scale, and weights."""
+    draw = np.random.default_rng(rows)
+    left = draw.choice([-127, 127], (rows, width))
+    left[0], left[rows // 2] = 127, -127
+    return left, exact.weights(scheme)
 
 
-def as_exported(weights: np.ndarray):
-    """QuantizeLinear and DequantizeLinear around a MatMul, which the engine fuses."""
-    make = onnx.helper.make_node
-    nodes = [
-        make("QuantizeLinear", ["left", "one", "zero"], ["bytes"]),
-        make("DequantizeLinear", ["bytes", "one", "zero"], ["rounded"]),
-        make("DequantizeLinear", ["right", "ones"], ["whole"], axis=1),
-        make("MatMul", ["rounded", "whole"], ["out"]),
-    ]
-    one = np.array(1, np.float32)
-    return nodes, {
-        "right": weights,
-        "zero": np.array(ZERO, np.uint8),
-        "one": one,
-        "ones": np.ones(weights.shape[1], np.float32),
-    }
+@pytest.mark.parametrize("rows", [1, 2, 7, 64])
+@pytest.mark.parametrize("arithmetic", exact.ARITHMETIC)
+@pytest.mark.parametrize("scheme", exact.LARGEST_WEIGHT)
+def test_products_of_full_scale_rows_are_those_of_whole_numbers(scheme, arithmetic, rows):
+    left, right = integers(scheme, rows, exact.WIDTH)
+    file = str(exact.PROBES / f"{scheme}-{arithmetic}.onnx")
+    session = onnxruntime.InferenceSession(file, options_of(scheme, arithmetic), providers=["CPUExecutionProvider"])
+    found = session.run(None, {"x": left.astype(np.float32)})[0] / exact.SCALE
+    expected = left @ right
+    assert np.abs(found - expected).max() <= EPSILON[arithmetic] * np.abs(expected).max()
 
 
-def full_scale(rows: int) -> tuple[np.ndarray, np.ndarray]:
-    """Activations -128 or 127 and weights -127 or 127: constant rows of either sign, then mixed ones."""
-    draw = np.random.default_rng(0)
-    left = draw.choice([-128, 127], (rows, WIDTH))
-    left[0], left[rows // 2] = 127, -128
-    right = draw.choice([-127, 127], (WIDTH, OUT))
-    right[:, 0], right[:, 1] = 127, -127
-    return left, right
+@pytest.mark.parametrize("arithmetic", exact.ARITHMETIC)
+@pytest.mark.parametrize("scheme", exact.LARGEST_WEIGHT)
+def test_a_bundle_is_opened_as_its_products_are_exact(scheme, arithmetic):
+    exact.check_products(onnxruntime, scheme, arithmetic, options_of(scheme, arithmetic))
 
 
-@pytest.mark.parametrize("rows", [1, 7, 64])
-def test_full_scale_rows_of_whole_numbers_have_exact_products(rows):
-    left, right = full_scale(rows)
-    run = product(as_integers, TensorProto.UINT8, TensorProto.INT32, right.astype(np.int8))
-    np.testing.assert_array_equal(run((left + ZERO).astype(np.uint8)), left @ right)
-
-
-@pytest.mark.parametrize("rows", [1, 7, 64])
-def test_full_scale_rows_of_an_exported_product_have_exact_products(rows):
-    left, right = full_scale(rows)
-    run = product(as_exported, TensorProto.FLOAT, TensorProto.FLOAT, right.astype(np.int8))
-    np.testing.assert_array_equal(run(left.astype(np.float32)).astype(np.int64), left @ right)
+def test_wrong_products_are_refused_with_the_scheme_the_cpu_and_what_to_use_instead(monkeypatch):
+    right = exact.weights("int8")
+    monkeypatch.setattr(exact, "weights", lambda scheme: right // 2)  # what saturating kernels give is as far off
+    with pytest.raises(EngineError, match=r"no exact kernel for int8 with float32 on this CPU .* instead of .*float32"):
+        exact.check_products(onnxruntime, "int8", "float32", options_of("int8", "float32"))

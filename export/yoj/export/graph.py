@@ -121,7 +121,7 @@ def write_graph(spec: GraphSpec, folder: Path, weight_file: WeightFile, dtype: t
     optimizer.optimize_ir(model, should_fold=_without_weights)
     if query_blocks(dtype) > 1:
         split_queries(model)
-    _forget_origin(model)
+    forget_origin(model)
     file = f"onnx/{spec.role}.onnx"
     ir.save(model, folder / file)
     inputs = tuple(TensorSpec(name=n, dtype=NUMPY_NAMES[d], shape=axes) for n, (d, axes) in spec.inputs.items())
@@ -195,8 +195,8 @@ def _is_fake(value: ir.Value) -> bool:
     return "Fake" in repr(type(value.const_value))
 
 
-def _forget_origin(model: ir.Model) -> None:
-    """The exporter notes stack traces, with the paths of this machine, on everything."""
+def forget_origin(model: ir.Model) -> None:
+    """Remove what the exporter notes on everything: stack traces, with the paths of this machine."""
     for item in (model, model.graph, *model.graph, *(out for node in model.graph for out in node.outputs)):
         item.metadata_props.clear()
         item.doc_string = None if not isinstance(item, ir.Value) else item.doc_string

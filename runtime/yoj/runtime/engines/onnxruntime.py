@@ -11,19 +11,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from ..bundle import Bundle
 from ..errors import EngineError, EngineMemoryError
 from ..families import Arrays
 from ..log import logger
 from ..manifest import Engine, Graph, Manifest
+from .exact import check_products
 
 MASK_BYTES = 5
 """Of the trunk's mask for a query and a key: as a truth value, and as float32 in the kernel."""
 EXACT_8_BITS = ("session.x64quantprecision", "1")
-"""Session entry of ONNX Runtime. Without it, 8-bit products saturate on x86 CPUs that have no VNNI: 255 * 127 * 32
-comes out as half of what it is, and scores differ with no error. With VNNI it changes nothing."""
+"""Session entry of ONNX Runtime. Without it, 8-bit products saturate on x86 CPUs that have no VNNI, and scores differ
+with no error; see `yoj.runtime.engines.exact`. With VNNI it changes nothing."""
 
 
 class Sessions:
@@ -153,7 +152,7 @@ def open_onnxruntime(bundle: Bundle, engine: Engine, threads: int | None) -> Onn
         threads: that one run may use; None for ONNX Runtime's choice, all cores.
 
     Raises:
-        EngineError: ONNX Runtime is not installed, or refuses a graph.
+        EngineError: ONNX Runtime is not installed, refuses a graph, or has no exact kernel for 8 bits on this CPU.
     """
     ort = load_onnxruntime("ort")
     if engine.arithmetic == "bfloat16":
@@ -166,14 +165,7 @@ def open_onnxruntime(bundle: Bundle, engine: Engine, threads: int | None) -> Onn
     if threads is not None and not (isinstance(threads, int) and 1 <= threads <= cores):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise EngineError(f"threads is {threads!r}; this machine has {cores} cores, give a number from 1 to {cores}.")
     options = session_options(ort, engine, threads)
-    if _has_8_bit_rows(bundle):
-        # ONNX Runtime 1.32 then gives the rows of the embedding table a zero point of the wrong shape, and fails.
-        options.add_session_config_entry(EXACT_8_BITS[0], "0")
-        logger().warning(
-            "%s has 8-bit rows of embeddings: on x86 CPUs without VNNI its 8-bit products may saturate. Make the plan "
-            "without --embeddings for those.",
-            bundle.path,
-        )
+    check_products(ort, engine.precision, engine.arithmetic, options)
 
     def make(file: str) -> Any:
         return ort.InferenceSession(file, options, providers=["CPUExecutionProvider"])
@@ -195,16 +187,12 @@ def session_options(ort: Any, engine: Engine, threads: int | None) -> Any:
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     # A plan of the memory helps the third run of a shape, and costs the second one; requests rarely share a shape.
     options.enable_mem_pattern = False
-    options.add_session_config_entry(*EXACT_8_BITS)
+    if engine.arithmetic == "float32":
+        # Beside float16 nothing multiplies in 8 bits on a CPU, and ONNX Runtime 1.32 makes graphs that fail of it.
+        options.add_session_config_entry(*EXACT_8_BITS)
     if engine.precision == "fp8":  # there are no kernels to fuse it for; what tries fails
         options.add_session_config_entry("session.disable_quant_qdq", "1")
     return options
-
-
-def _has_8_bit_rows(bundle: Bundle) -> bool:
-    """Whether the plan of a quantised bundle gave the embedding table 8 bits."""
-    file = bundle.path / "quantisation.json"
-    return file.is_file() and bool(msgspec.json.decode(file.read_bytes(), type=dict[str, Any]).get("embeddings"))
 
 
 def _check_memory(need: int, what: str) -> None:

@@ -1,0 +1,86 @@
+"""Whether ONNX Runtime multiplies 8-bit matrices exactly on this CPU: tried on products whose results are known.
+
+Without VNNI, x86 CPUs add pairs of 8-bit products in 16 bits, where full-scale values saturate: 255 * 127 twice comes
+out as half of what it is, with no error.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import EngineError
+from ..instruction_sets import instruction_sets
+
+PROBES = Path(__file__).parent / "probes"
+"""Graphs of `yoj.export.probes`, ``<scheme>-<arithmetic>.onnx``."""
+LARGEST_WEIGHT = {"int8": 127, "int8_static": 127, "int8_weights": 127, "int4_weights": 7}
+"""Scheme of quantised matrices with integer kernels on a CPU -> largest magnitude of its stored weights."""
+LARGEST_ACTIVATION = 127.0
+ARITHMETIC = ("float32", "float16")
+"""Precisions, of what is not quantised, that ONNX Runtime has on a CPU."""
+WIDTH, OUT = 160, 24
+"""Inputs and outputs of the product: beyond one block of `int8_weights`, and beyond what a register holds."""
+SCALE = 2.0**-8
+"""Factor of the product, with which it stays within float16."""
+ROWS = (1, 9)
+"""Rows of activations: kernels differ for one and for several."""
+TOLERANCE = 1e-2
+"""Largest error in parts of the largest product; float16 rounds by 5e-4, saturation takes half."""
+
+
+def weights(scheme: str) -> NDArray[np.int64]:
+    """Full-scale integer weights [`WIDTH`, `OUT`]: columns of either sign, then mixed ones."""
+    right = np.random.default_rng(0).choice([-1, 1], (WIDTH, OUT))
+    right[:, 0], right[:, 1] = 1, -1
+    return right * LARGEST_WEIGHT[scheme]
+
+
+def activations(rows: int) -> NDArray[np.int64]:
+    """Full-scale integer activations [rows, `WIDTH`]: all at the end of the scale, then mixed ones."""
+    left = np.random.default_rng(1).choice([-1, 1], (rows, WIDTH))
+    left[0] = 1
+    return left * int(LARGEST_ACTIVATION)
+
+
+def check_products(ort: Any, scheme: str, arithmetic: str, options: Any) -> None:
+    """Compare products of full-scale integers with exact ones.
+
+    Args:
+        ort: ONNX Runtime.
+        scheme: precision of the engine's matrices; one without integer kernels is let pass.
+        arithmetic: precision of everything else.
+        options: ``SessionOptions`` that the bundle's graphs are opened with.
+
+    Raises:
+        EngineError: the products are wrong on this CPU, so that scores would be.
+    """
+    if scheme not in LARGEST_WEIGHT or arithmetic not in ARITHMETIC:
+        return
+    found, expected = _worst_product(ort, scheme, arithmetic, options)
+    if abs(found - expected) > TOLERANCE * abs(expected):
+        sets = ", ".join(instruction_sets()) or "instruction sets not known"
+        raise EngineError(
+            f"ONNX Runtime {ort.__version__} has no exact kernel for {scheme} with {arithmetic} on this CPU ({sets}): "
+            f"a product of full-scale rows is {found:,.0f} instead of {expected:,.0f}, so scores would be wrong. Use a "
+            "bundle in float32 or float16 (yoj-export --precision float32), or an engine for the GPU."
+        )
+
+
+def _worst_product(ort: Any, scheme: str, arithmetic: str, options: Any) -> tuple[float, float]:
+    """The product that is furthest from what it should be, and what that is."""
+    session = ort.InferenceSession(
+        str(PROBES / f"{scheme}-{arithmetic}.onnx"), options, providers=["CPUExecutionProvider"]
+    )
+    worst = (0.0, 0.0)
+    for rows in ROWS:
+        left = activations(rows)
+        expected = left @ weights(scheme)
+        found = session.run(None, {"x": left.astype(np.float32)})[0] / SCALE
+        where = np.unravel_index(np.abs(found - expected).argmax(), found.shape)
+        pair = (float(found[where]), float(expected[where]))
+        worst = max(worst, pair, key=lambda pair: abs(pair[0] - pair[1]))
+    return worst

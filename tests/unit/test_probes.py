@@ -1,0 +1,28 @@
+"""The small products that the runtime ships are those that an export makes today."""
+
+from __future__ import annotations
+
+import onnx
+import onnx_ir as ir
+import pytest
+import torch
+
+from yoj.export.probes import model_of
+from yoj.runtime.engines import exact
+
+
+def content(model: onnx.ModelProto) -> list[object]:
+    """What is computed, whatever the names."""
+    nodes = [(node.domain, node.op_type, sorted(map(str, node.attribute))) for node in model.graph.node]
+    constants = sorted(
+        (t.data_type, tuple(t.dims), onnx.numpy_helper.to_array(t).tobytes()) for t in model.graph.initializer
+    )
+    return [nodes, constants]
+
+
+@pytest.mark.parametrize("arithmetic", exact.ARITHMETIC)
+@pytest.mark.parametrize("scheme", exact.LARGEST_WEIGHT)
+def test_the_shipped_probe_is_what_an_export_traces(scheme, arithmetic):
+    shipped = onnx.load(exact.PROBES / f"{scheme}-{arithmetic}.onnx")
+    made = ir.to_proto(model_of(scheme, getattr(torch, arithmetic)))
+    assert content(shipped) == content(made), "Write them anew: python -m yoj.export.probes"
