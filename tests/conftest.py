@@ -15,10 +15,16 @@ import pytest
 from filelock import FileLock
 
 from yoj.runtime import Scorer
+from yoj.runtime.instruction_sets import instruction_sets
 
 DATA = Path(__file__).parent / "golden" / "data"
 MERGED, ADAPTER = DATA / "checkpoint-merged", DATA / "checkpoint-adapter"
 IMAGES = DATA / "images"
+
+
+def pytest_report_header() -> str:
+    """Rounding, kernels and times differ with these, so that a report of a failure must name them."""
+    return f"instruction sets: {', '.join(instruction_sets()) or 'not known'}"
 
 
 class Quiet:

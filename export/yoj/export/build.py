@@ -21,6 +21,7 @@ from yoj.runtime.codec import Reading
 from yoj.runtime.engines import open_session
 from yoj.runtime.engines.onnxruntime import free_memory
 from yoj.runtime.engines.plans import select
+from yoj.runtime.instruction_sets import instruction_sets
 from yoj.runtime.prepare import Preparer, rules_of
 from yoj.runtime.text import TextEncoder
 from yoj.runtime.version import __version__
@@ -362,6 +363,7 @@ def _provenance(checkpoint: Checkpoint, overflow: dict[str, float] | None) -> m.
         checkpoint=checkpoint_hashes(checkpoint),
         libraries={name: version for name, version in versions.items() if version},
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        instruction_sets=instruction_sets(),
         float16_overflow=overflow,
     )
 

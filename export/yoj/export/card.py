@@ -48,8 +48,13 @@ divided by {head.divisor:.4f}{spread} |
 |---|---|
 {checkpoint}
 
-{libraries}
+{libraries}{_cpu(manifest)}
 """
+
+
+def _cpu(manifest: Manifest) -> str:
+    sets = ", ".join(manifest.provenance.instruction_sets)
+    return f"; on a CPU with {sets}" if sets else ""
 
 
 def _agreement(fidelity: Fidelity | None) -> str:

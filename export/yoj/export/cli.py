@@ -296,6 +296,7 @@ def _describe(manifest: Manifest) -> str:
         "float16": _headroom(manifest),
         "created": manifest.provenance.created,
         "libraries": ", ".join(f"{k} {v}" for k, v in manifest.provenance.libraries.items()),
+        "CPU": ", ".join(manifest.provenance.instruction_sets) or "not known",
     }
     described = "\n".join(f"{name:14} {text}" for name, text in rows.items())
     checkpoint = "\n".join(f"  {digest[:16]}  {name}" for name, digest in manifest.provenance.checkpoint.items())

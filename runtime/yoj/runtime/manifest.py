@@ -252,6 +252,9 @@ class Provenance(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     libraries: dict[str, str]
     created: str
     """UTC, ISO 8601."""
+    instruction_sets: tuple[str, ...] = ()
+    """Instruction sets of the CPU on which it was exported and compared with PyTorch (names of
+    `yoj.runtime.instruction_sets`); empty where that was not known."""
     float16_overflow: dict[str, float] | None = None
     """Where the export chose the precision: layer -> largest magnitude that float16 would not hold with headroom."""
 

@@ -26,6 +26,7 @@ from yoj.export.quantised import STORED, Scheme
 from yoj.export.reference import Reference
 from yoj.export.traced import Precision
 from yoj.runtime.bundle import Bundle
+from yoj.runtime.instruction_sets import instruction_sets
 from yoj.runtime.lines import read_requests
 
 from .evaluation import hit
@@ -51,7 +52,9 @@ class Figures:
     difference: float
     """Largest difference between their scores."""
     megabytes: float
-    """Of the checkpoint: base, adapter, head."""
+    """Size of the checkpoint: base, adapter, head."""
+    instruction_sets: tuple[str, ...]
+    """What the CPU had that they were measured on; products of 8 bits take other kernels by these."""
 
 
 class Quiet:
@@ -83,16 +86,22 @@ CALIBRATION, CHOICE, CALIBRATION_SEED = 256, 200, 1_000
     show_default=True,
     help="Of the bundle; give it again for several. PyTorch runs bfloat16, which ONNX Runtime's CPU kernels lack.",
 )
-@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Also write the figures there, as JSON.")
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Add the figures to this JSON file.")
 def main(checkpoints: tuple[Path, ...], items: int, precisions: tuple[Any, ...], out: Path | None) -> None:
-    """Export each judge and compare it with its stock model on the held-out items."""
+    """Export each judge and compare it with its stock model on the held-out items.
+
+    In the file figures of each kind of CPU stand beside those of others.
+    """
+    vnni = "VNNI" if any("vnni" in name for name in instruction_sets()) else "no VNNI"
     figures = {
-        f"{checkpoint.name} {precision}": measure(checkpoint, items, precision)
+        f"{checkpoint.name} {precision}, {vnni}": measure(checkpoint, items, precision)
         for checkpoint in checkpoints
         for precision in precisions
     }
     if out is not None:
-        out.write_text(json.dumps({name: asdict(found) for name, found in figures.items()}, indent=1) + "\n", "utf-8")
+        known = json.loads(out.read_text("utf-8")) if out.is_file() else {}
+        known |= {name: asdict(found) for name, found in figures.items()}
+        out.write_text(json.dumps(known, indent=1) + "\n", "utf-8")
     click.echo(table(figures))
 
 
@@ -132,6 +141,7 @@ def measure(folder: Path, items: int, precision: Precision | Scheme = "float32")
         agreement=float(np.mean([np.argmax(a) == np.argmax(b) for a, b in pairs])),
         difference=max(float(np.abs(np.array(a) - np.array(b)).max()) for a, b in pairs),
         megabytes=sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) / 1e6,
+        instruction_sets=instruction_sets(),
     )
 
 
