@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from .errors import DataError
 from .recipe import PRESETS, Recipe, read_recipe
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # workers are forked after the tokenizer was used
+
 
 COUNT = click.IntRange(min=0)
 
@@ -125,11 +127,12 @@ def small(family: str, folder: Path, seed: int) -> None:
 
 
 def _run(recipe: Recipe, skip_invalid: bool, trust_data: bool) -> None:
+    from .precision import resolve, this_machine
     from .processes import open_accelerator
     from .setup import load
     from .trainer import Trainer
 
-    open_accelerator(recipe)  # before the check of the data, which its processes share
+    open_accelerator(resolve(recipe, this_machine()))  # before the check of the data, which its processes share
     samples, held_out = load(recipe, skip_invalid, packs=not trust_data, note=_note)
     Trainer(recipe, samples, held_out).run(_note)
 
@@ -140,6 +143,7 @@ def _show(bar: tqdm, done: int) -> None:
 
 def _note(text: str) -> None:
     tqdm.write(text)
+    sys.stdout.flush()  # who follows a log file wants the line now
 
 
 if __name__ == "__main__":
