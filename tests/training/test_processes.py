@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
 import yaml
@@ -85,6 +86,29 @@ def launch(folder: Path, kind: str, out: str, *options: str, **changes: object) 
     return subprocess.run([*command, *options], env=environment, capture_output=True, text=True, timeout=240)
 
 
+def launch_and_stop_one(folder: Path, out: str, word: str, **changes: object) -> tuple[int, str]:
+    """Run a recipe in two processes, of which one gets SIGTERM when the log has a word; returns status and log."""
+    recipe = write_recipe(folder, out, changes)
+    command = [sys.executable, *LAUNCH["ddp"], "-m", "yoj.training.cli", "run", str(recipe), "--trust-data"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    assert process.stdout is not None
+    said = ""
+    for line in process.stdout:
+        said += line
+        if line.startswith(word):
+            trains = [child for child in psutil.Process(process.pid).children(recursive=True) if has_joined(child)]
+            trains[-1].terminate()
+            break
+    rest, _ = process.communicate(timeout=240)
+    return process.returncode, said + rest
+
+
+def has_joined(process: psutil.Process) -> bool:
+    """Whether a process is one of those that train together."""
+    return "RANK" in process.environ() and "yoj.training.cli" in process.cmdline()
+
+
 def write_recipe(folder: Path, out: str, changes: dict[str, object]) -> Path:
     """With some settings changed."""
     file = folder / f"{out}.yaml"
@@ -145,6 +169,40 @@ def test_the_same_gradients_where_not_every_process_has_a_picture(folder: Path, 
     for name, state in one.items():
         assert float((state["exp_avg"] - two[name]["exp_avg"]).abs().max()) <= 1e-5 * largest, name
     assert any(name.startswith("vision.") and state["exp_avg"].any() for name, state in two.items())
+
+
+MIXED = """
+import torch.distributed as dist
+from yoj.training.precision import agree_on_precision
+from yoj.training.recipe import Recipe
+dist.init_process_group("gloo")
+agree_on_precision(Recipe("b", "d", "o", precision=("float32", "float32")[dist.get_rank()], base_precision="float32"))
+print("agreed", flush=True)
+agree_on_precision(Recipe("b", "d", "o", precision=("float32", "bfloat16")[dist.get_rank()], base_precision="float32"))
+"""
+
+
+def test_processes_that_would_compute_differently_are_refused(tmp_path: Path):
+    (tmp_path / "mixed.py").write_text(MIXED)
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--standalone"]
+    done = subprocess.run([*command, str(tmp_path / "mixed.py")], capture_output=True, text=True, timeout=240)
+    assert done.returncode != 0
+    assert done.stdout.count("agreed") == 2, done.stderr
+    assert "precision, base_precision: bfloat16 and float32; float32 and float32" in done.stderr
+
+
+def test_processes_stop_together_where_one_is_asked_to(folder: Path):
+    settings = {"max_steps": 60, "epochs": 60, "save_every": 99, "held_out": None}
+    status, said = launch_and_stop_one(folder, "stopped", "step 2 ", **settings)
+    assert status != 0
+    assert said.count("Stopped by SIGTERM after step ") == 1, said
+    (kept,) = [path for path in (folder / "stopped").iterdir() if path.name.startswith("checkpoint-")]
+    step = int(kept.name.removeprefix("checkpoint-"))
+    assert f"Stopped by SIGTERM after step {step} of 60. {kept} holds all whole steps." in said
+    # What they have is what one process has after as many steps.
+    train_alone(folder, "as-far", **settings | {"accumulation": 2, "max_steps": step})
+    assert_same(folder / "as-far" / kept.name, kept)
+    assert "Goes on from" in train_alone(folder, "stopped", **settings | {"accumulation": 2, "max_steps": step + 1})
 
 
 def test_a_failure_ends_the_run_with_its_message(folder: Path):

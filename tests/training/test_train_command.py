@@ -12,6 +12,7 @@ from click.testing import CliRunner, Result
 from tiny_training import FAMILIES, Setup, fresh_process
 
 from yoj.training.cli import PRESETS, main
+from yoj.training.precision import this_machine
 from yoj.training.recipe import Recipe
 
 
@@ -162,3 +163,27 @@ def test_either_family_is_trained_by_the_same_recipe(family, setup, file):
     result = run("run", file, "--set", f"base={setup.folder / family}", "--set", "precision=bfloat16",
                  "--set", "base_precision=bfloat16", "--set", "gradient_checkpointing=true")  # fmt: skip
     assert result.exit_code == 0, result.output
+
+
+def test_auto_is_resolved_said_and_kept(file, tmp_path):
+    fast = "bfloat16" if this_machine().fast_bfloat16 else "float32"
+    result = run("run", file, "--set", "precision=auto", "--set", "base_precision=auto", "--trust-data")
+    assert result.exit_code == 0, result.output
+    assert f"Products in {fast} (auto), weights of the base in {fast}; {this_machine().device}, " in result.output
+    assert "Warning" not in result.output
+    kept = json.loads((tmp_path / "run" / "checkpoint-2" / "recipe.json").read_text("utf-8"))
+    assert (kept["precision"], kept["base_precision"]) == (fast, fast)
+
+
+def test_a_run_that_goes_on_in_another_precision_says_so(file):
+    """As on another machine: what is compared is what ``auto`` came to."""
+    fast = "bfloat16" if this_machine().fast_bfloat16 else "float32"
+    other = "float32" if fast == "bfloat16" else "bfloat16"
+    settings = ["--trust-data", "--set", "base_precision=float32"]
+    first = run("run", file, *settings, "--set", f"precision={other}", "--set", "max_steps=1")
+    assert first.exit_code == 0, first.output
+    assert ("Warning: precision is bfloat16. " in first.output) == (other == "bfloat16")
+    fresh_process()
+    again = run("run", file, *settings, "--set", "precision=auto")
+    assert again.exit_code == 0, again.output
+    assert f"Changed since: max_steps 1 -> 2; precision {other} -> {fast}." in again.output

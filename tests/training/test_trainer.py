@@ -16,7 +16,7 @@ import msgspec
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tiny_training import FAMILIES, Setup, open_run, train
+from tiny_training import FAMILIES, LONG, Lines, Setup, differing, open_run, stored, train
 
 from yoj.training.checkpoints import by_step, newest, read_state
 from yoj.training.errors import TrainingError
@@ -28,36 +28,6 @@ from yoj.training.trainer import right, schedule
 @pytest.fixture(scope="module")
 def setup(tmp_path_factory):
     return Setup.make(tmp_path_factory.mktemp("trainer"))
-
-
-def stored(recipe: Recipe) -> dict[str, torch.Tensor]:
-    """Every tensor of the newest checkpoint."""
-    folder = newest(Path(recipe.out))
-    assert folder is not None
-    return {f"{file.name}/{n}": t for file in folder.glob("*.safetensors") for n, t in load_file(file).items()}
-
-
-def differing(one: Recipe, other: Recipe) -> list[str]:
-    ours, theirs = stored(one), stored(other)
-    assert ours.keys() == theirs.keys()
-    return [name for name in ours if not torch.equal(ours[name], theirs[name])]
-
-
-class Lines:
-    """Lines of a run's log, and the end of the run where one of them says a word."""
-
-    def __init__(self, stop: str | None = None):
-        self.stop, self.said = stop, list[str]()
-
-    def __call__(self, text: str) -> None:
-        self.said.append(text)
-        if self.stop is not None and text.startswith(self.stop):
-            raise KeyboardInterrupt
-
-
-# Twelve samples make 6 batches, and these 3 steps an epoch.
-LONG = {"accumulation": 2, "batch_size": 2, "epochs": 3, "max_steps": None, "save_every": 2, "log_every": 1}
-LONG |= {"optimiser": Optimiser(learning_rate=0.01, schedule="cosine", warmup=0.2)}
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,9 @@ from typing import Any
 import msgspec
 import torch
 from accelerate.state import AcceleratorState
+from safetensors.torch import load_file
 
+from yoj.training.checkpoints import newest
 from yoj.training.recipe import Head, Lora, Optimiser, Recipe
 from yoj.training.samples import Numbered, read_samples
 from yoj.training.setup import load
@@ -24,6 +26,11 @@ FAMILIES = ("molmo2", "qwen3_vl")
 COLOURS = ("red", "blue", "green", "yellow", "black", "white")
 LEARNING = Optimiser(learning_rate=0.02, schedule="constant")
 """So fast that a few steps move every score."""
+
+
+# Twelve samples make 6 batches, and these 3 steps an epoch.
+LONG = {"accumulation": 2, "batch_size": 2, "epochs": 3, "max_steps": None, "save_every": 2, "log_every": 1}
+LONG |= {"optimiser": Optimiser(learning_rate=0.01, schedule="cosine", warmup=0.2)}
 
 
 def quiet(_: object) -> None: ...
@@ -111,3 +118,28 @@ def train(recipe: Recipe, note: Callable[[str], None] = quiet) -> Trainer:
 
 def weights(trainer: Trainer) -> dict[str, torch.Tensor]:
     return {name: value.clone() for name, value in trainer.judge.state_dict().items()}
+
+
+def stored(recipe: Recipe) -> dict[str, torch.Tensor]:
+    """Every tensor of the newest checkpoint."""
+    folder = newest(Path(recipe.out))
+    assert folder is not None
+    return {f"{file.name}/{n}": t for file in folder.glob("*.safetensors") for n, t in load_file(file).items()}
+
+
+def differing(one: Recipe, other: Recipe) -> list[str]:
+    ours, theirs = stored(one), stored(other)
+    assert ours.keys() == theirs.keys()
+    return [name for name in ours if not torch.equal(ours[name], theirs[name])]
+
+
+class Lines:
+    """Lines of a run's log, and the end of the run where one of them says a word."""
+
+    def __init__(self, stop: str | None = None):
+        self.stop, self.said = stop, list[str]()
+
+    def __call__(self, text: str) -> None:
+        self.said.append(text)
+        if self.stop is not None and text.startswith(self.stop):
+            raise KeyboardInterrupt

@@ -153,6 +153,16 @@ def test_problems_of_both_passes_are_reported_together_in_order(data):
     assert message.index("line 1: ") < message.index("line 3: ")
 
 
+def test_errors_name_the_id_of_a_sample(data):
+    lines = [changed(id="a"), changed(id=7, rating=1), changed(id="b", rankings=[1, 2]), changed(id=1.5, rating=1)]
+    lines += [changed(id="c", image="none.png"), changed(id="d", prompt="Which? " * 300), changed(rankings=[2, 2, 2])]
+    message = data.refused(lines, max_length=200)
+    for said in ("2 (id 7)", "3 (id 'b')", "4", "5 (id 'c')", "6 (id 'd')", "7"):
+        assert f"\n  line {said}: " in message
+    # Where ids are equal lines are told apart by their numbers.
+    assert data.load([changed(id="a"), changed(id="a", metadata={"of": [1]})]) == [1, 2]
+
+
 def test_samples_held_out_are_checked_too(data):
     held_out = data.write([GOOD, changed(rankings=[1, 1, 1])], "held_out.jsonl")
     message = data.refused([GOOD], held_out=str(held_out))

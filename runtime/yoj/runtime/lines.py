@@ -103,7 +103,7 @@ def read_entry(line: Numbered, reading: Reading) -> Entry:
         fields = parse_object(line.text)
         said = to_line(fields, Line, reading.ignore)
     except Exception as error:
-        return Entry(line.number, line.digest, error, id=_readable_id(fields))
+        return Entry(line.number, line.digest, error, id=readable_id(fields))
     try:
         request: Request | Exception = to_request(said, reading)
     except Exception as error:
@@ -149,7 +149,8 @@ def read_requests(file: Path, most: int | None = None, reading: Reading | None =
     return {entry.number: entry.request for entry in entries if isinstance(entry.request, Request)}
 
 
-def _readable_id(fields: Fields) -> str | int | None:
+def readable_id(fields: Fields) -> str | int | None:
+    """The ``id`` of an object in which something else may be wrong; None where there is none that can be read."""
     try:
         check_values({"id": fields.get("id")})
         return msgspec.convert(fields.get("id"), str | int | None)

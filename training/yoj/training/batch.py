@@ -36,6 +36,11 @@ class Batch:
     lines: tuple[int, ...] = field(default=())
     """Of the samples, in their file."""
 
+    @property
+    def tokens_without_padding(self) -> int:
+        """Number of tokens in all rows."""
+        return int((self.tokens["segment_ids"] >= 0).sum())
+
     def to(self, device: torch.device) -> Batch:
         """The same on another device."""
         moved = {

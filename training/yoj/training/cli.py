@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import sys
+import textwrap
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,11 +13,26 @@ import click
 from tqdm import tqdm
 
 from yoj.runtime.cli import readable_errors
+from yoj.runtime.options import Given, reading_options
 
 from .errors import DataError
+from .forms import FORMS
 from .recipe import PRESETS, Recipe, read_recipe
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # workers are forked after the tokenizer was used
+
+
+def told_forms() -> str:
+    """The forms of `convert`, each with a row of it."""
+    rows = "\n\n".join(f"\b\n{name}:\n{wrapped(form.told)}\n{wrapped(form.example)}" for name, form in FORMS.items())
+    return f"Forms, each with a row:\n\n{rows}"
+
+
+def wrapped(text: str) -> str:
+    """A text in indented lines, cut between words alone, so that what is JSON stays JSON."""
+    lines = textwrap.wrap(text, 100, break_long_words=False, break_on_hyphens=False)
+    return textwrap.indent("\n".join(lines), "  ")
+
 
 COUNT = click.IntRange(min=0)
 
@@ -26,6 +43,7 @@ def main() -> None:
 
     \b
     yoj-train preset molmo2-4b > recipe.yaml      a whole recipe to start from
+    yoj-train convert preference in.json out.jsonl   samples from a file of another form
     yoj-train check recipe.yaml                   read every sample, train nothing
     yoj-train run recipe.yaml                     train; goes on where it was killed
     accelerate launch --config_file fsdp.yaml -m yoj.training.cli run recipe.yaml
@@ -74,6 +92,31 @@ def check(recipe: Path, changes: tuple[str, ...], skip_invalid: bool) -> None:
 def preset(name: str) -> None:
     """Print a recipe, or a configuration for accelerate, to start from."""
     click.echo((PRESETS / f"{name}.yaml").read_text("utf-8"), nl=False)
+
+
+@main.command(epilog=told_forms())
+@click.argument("form", type=click.Choice(list(FORMS)))
+@click.argument("source", type=click.Path(dir_okay=False, path_type=Path))
+@click.argument("out", type=click.Path(dir_okay=False, path_type=Path))
+@click.option("--keep-unknown", is_flag=True, help="Put fields that the form does not have into metadata.")
+@click.option("--skip-invalid", is_flag=True, help="Leave out rows that cannot be converted.")
+@reading_options
+def convert(form: str, source: Path, out: Path, keep_unknown: bool, skip_invalid: bool, given: Given) -> None:
+    """Convert preferences and conversations of another form into JSON lines to train on.
+
+    SOURCE is JSON lines or one JSON array, also compressed with gzip, or Parquet (with the package pyarrow). Media are
+    named from the folder of OUT; those that a table holds itself become files in a folder beside it. Every line is
+    read again as `yoj-train check` reads it. Rows that cannot be converted are named with their reasons, and nothing is
+    written unless they are to be left out.
+
+    \b
+    yoj-train convert preference pairs.json train.jsonl
+    """
+    from .convert import Wanted
+    from .convert import convert as write
+
+    with readable_errors():
+        write(Wanted(form, source, out, given.media_root, given.ignore, keep_unknown, skip_invalid), _note)
 
 
 @main.command()
@@ -125,11 +168,12 @@ def small(family: str, folder: Path, seed: int) -> None:
 
 
 def _run(recipe: Recipe, skip_invalid: bool, trust_data: bool) -> None:
+    from .precision import resolve, this_machine
     from .processes import open_accelerator
     from .setup import load
     from .trainer import Trainer
 
-    open_accelerator(recipe)  # before the check of the data, which its processes share
+    open_accelerator(resolve(recipe, this_machine()))  # before the check of the data, which its processes share
     samples, held_out = load(recipe, skip_invalid, packs=not trust_data, note=_note)
     Trainer(recipe, samples, held_out).run(_note)
 
@@ -140,6 +184,7 @@ def _show(bar: tqdm, done: int) -> None:
 
 def _note(text: str) -> None:
     tqdm.write(text)
+    sys.stdout.flush()  # who follows a log file wants the line now
 
 
 if __name__ == "__main__":

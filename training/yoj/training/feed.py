@@ -15,6 +15,7 @@ from .errors import DataError
 from .preparer import BudgetedPreparer
 from .recipe import Recipe
 from .samples import Numbered
+from .signals import leave_to_parent
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ class Feed:
         size, processes = self.recipe.batch_size, self.place.processes
         starts = range((begin * processes + self.place.rank) * size, self.batches * size * processes, size * processes)
         source = _Batches(self, epoch, [order[start : start + size] for start in starts])
-        yield from DataLoader(source, batch_size=None, num_workers=self.recipe.workers)
+        yield from DataLoader(source, batch_size=None, num_workers=self.recipe.workers, worker_init_fn=leave_to_parent)
 
     def collate(self, numbers: Sequence[int], epoch: int) -> Batch:
         """One batch of these samples, responses in an order of this epoch."""

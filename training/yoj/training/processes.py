@@ -106,6 +106,15 @@ def gather(items: list[T]) -> list[T]:
     return [item for part in parts for item in part]
 
 
+def first_signal(number: int, device: torch.device) -> int:
+    """Number of a signal that any process has got, the same on each; 0 for none."""
+    if not dist.is_initialized():
+        return number
+    found = torch.tensor(number, device=device)
+    dist.all_reduce(found, dist.ReduceOp.MAX)
+    return int(found)
+
+
 def agree(step: int, out: str) -> None:
     """Refuse processes that go on from different checkpoints.
 

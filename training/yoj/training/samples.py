@@ -13,12 +13,14 @@ import msgspec
 from yoj.runtime.codec import Line, Reading, to_line, to_request
 from yoj.runtime.errors import LengthError, MediaError, RequestError, YojError
 from yoj.runtime.fields import Ignore
-from yoj.runtime.lines import read_lines
+from yoj.runtime.images import shorten
+from yoj.runtime.lines import Numbered as Text
+from yoj.runtime.lines import read_lines, readable_id
 from yoj.runtime.manifest import Mode
 from yoj.runtime.request import Message, Request
 from yoj.runtime.script import Script, script_of
 from yoj.runtime.sources import policy_of_files
-from yoj.runtime.strict_json import parse_object
+from yoj.runtime.strict_json import Fields, parse_object
 
 from .errors import DataError, VisionBudgetError
 from .preparer import BudgetedPreparer
@@ -114,6 +116,8 @@ class Problem:
     kind: str
     """A word or two, to count by."""
     text: str
+    id: str | int | None = None
+    """Of the sample, where it has one that can be read."""
 
 
 def texts_alone(request: Request) -> Request:
@@ -148,16 +152,29 @@ def read_samples(
         raise DataError(str(error)) from error
     samples, problems = list[Numbered](), list[Problem]()
     for line in lines:
-        try:
-            sample = Numbered(line.number, to_line(parse_object(line.text), Sample, reading.ignore), reading)
-        except RequestError as error:
-            problems.append(Problem(line.number, _kind(str(error)), str(error)))
-            continue
-        if problem := _check(sample, ranked):
-            problems.append(problem)
+        found = read_sample(line, reading, ranked)
+        if isinstance(found, Problem):
+            problems.append(found)
         else:
-            samples.append(sample)
+            samples.append(found)
     return samples, problems
+
+
+def read_sample(line: Text, reading: Reading, ranked: bool = True) -> Numbered | Problem:
+    """One line, checked as far as that goes without opening its media.
+
+    Args:
+        line: of a file.
+        reading: how the file is read.
+        ranked: whether it must say which response is better.
+    """
+    fields: Fields = {}
+    try:
+        fields = parse_object(line.text)
+        sample = Numbered(line.number, to_line(fields, Sample, reading.ignore), reading)
+    except RequestError as error:
+        return Problem(line.number, _kind(str(error)), str(error), readable_id(fields))
+    return _check(sample, ranked) or sample
 
 
 def check_packs(
@@ -187,13 +204,17 @@ def refuse(problems: Sequence[Problem], file: Path, skip: bool, note: Callable[[
         return
     counts = ", ".join(f"{count} {kind}" for kind, count in Counter(p.kind for p in problems).most_common())
     ordered = sorted(problems, key=lambda problem: problem.line)
-    lines = [f"  line {problem.line}: {problem.text}" for problem in ordered[:SHOWN]]
+    lines = [f"  line {problem.line}{_named(problem)}: {problem.text}" for problem in ordered[:SHOWN]]
     if len(ordered) > SHOWN:
         lines.append("  and lines " + ", ".join(str(problem.line) for problem in ordered[SHOWN:]))
     report = f"{file}: {len(problems)} samples cannot be trained on ({counts}):\n" + "\n".join(lines)
     if not skip:
         raise DataError(f"{report}\nCorrect them, or leave them out with --skip-invalid.")
     note(f"{report}\nThey are left out.")
+
+
+def _named(problem: Problem) -> str:
+    return "" if problem.id is None else f" (id {shorten(repr(problem.id), 60)})"
 
 
 def tell_shrunk(shrunk: Sequence[Shrunk], file: Path, note: Callable[[str], None]) -> None:
@@ -219,44 +240,48 @@ def _rows(numbered: Numbered, recipe: Recipe) -> Iterator[tuple[Request, Mode | 
 
 
 def _check_pack(numbered: Numbered, preparer: BudgetedPreparer, recipe: Recipe) -> Problem | Shrunk | None:
-    times = 0
+    times, line, name = 0, numbered.line, numbered.sample.id
     try:
         for request, mode in _rows(numbered, recipe):
             times = max(times, preparer.prepare_at_level(request, mode)[1])
     except MediaError as error:
-        return Problem(numbered.line, "unreadable media", str(error))
+        return Problem(line, "unreadable media", str(error), name)
     except LengthError as error:
         text = f"{error.tokens:,} tokens; max_length of the recipe is {recipe.max_length:,}"
-        return Problem(numbered.line, "too long", text)
+        return Problem(line, "too long", text, name)
     except VisionBudgetError as error:
-        return Problem(numbered.line, "too many visual tokens", str(error))
+        return Problem(line, "too many visual tokens", str(error), name)
     except YojError as error:
-        return Problem(numbered.line, "cannot be packed", str(error))
-    return Shrunk(numbered.line, times) if times else None
+        return Problem(line, "cannot be packed", str(error), name)
+    return Shrunk(line, times) if times else None
 
 
 def _check(numbered: Numbered, ranked: bool) -> Problem | None:
-    sample, line = numbered.sample, numbered.line
+    found = _wrong(numbered, ranked)
+    return Problem(numbered.line, *found, numbered.sample.id) if found else None
+
+
+def _wrong(numbered: Numbered, ranked: bool) -> tuple[str, str] | None:
+    """A word or two, and a sentence, on what is wrong with a sample."""
+    sample = numbered.sample
     n = len(sample.responses)
     if not n:
-        return Problem(line, "no responses", "there are no responses")
+        return "no responses", "there are no responses"
     if set_here := [name for name in OF_SCORING if getattr(sample, name) is not None]:
-        return Problem(
-            line, "not for training", f"{', '.join(set_here)} is how a judge is asked; the recipe says it here"
-        )
+        return "not for training", f"{', '.join(set_here)} is how a judge is asked; the recipe says it here"
     if sample.grades is not None and len(sample.grades) != n:
-        return Problem(line, "lengths", f"{len(sample.grades)} grades for {n} responses")
+        return "lengths", f"{len(sample.grades)} grades for {n} responses"
     if ranked and sample.rankings is None:
-        return Problem(line, "no rankings", "there are no rankings")
+        return "no rankings", "there are no rankings"
     if ranked and sample.rankings is not None and len(set(sample.rankings)) == 1:
-        return Problem(line, "all tied", f"all {n} responses have rank {sample.rankings[0]:g}: nothing can be learnt")
+        return "all tied", f"all {n} responses have rank {sample.rankings[0]:g}: nothing can be learnt"
     try:
         missing = _missing(script_of(numbered.request()))
     except MediaError as error:
-        return Problem(line, "unreadable media", str(error))
+        return "unreadable media", str(error)
     except RequestError as error:
-        return Problem(line, "not a sample", str(error))
-    return Problem(line, "missing media", f"{', '.join(missing)}: no such file") if missing else None
+        return "not a sample", str(error)
+    return ("missing media", f"{', '.join(missing)}: no such file") if missing else None
 
 
 def _missing(script: Script) -> list[str]:

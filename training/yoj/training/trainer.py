@@ -8,6 +8,7 @@ import hashlib
 import json
 import math
 import shutil
+import signal
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -39,14 +40,27 @@ from .checkpoints import (
     write_state,
 )
 from .errors import TrainingError
+from .estimate import Estimate, Work
 from .evaluation import evaluate, evaluate_language
 from .feed import Feed, steps_in_epoch
 from .judge import Judge, Outputs, open_base
 from .optimisers import make_optimizers
+from .precision import agree_on_precision, resolve, slowness, this_machine
 from .preparer import make_preparer
-from .processes import Together, agree, load_optimizer, open_accelerator, place, spread, whole_optimizer, whole_weights
+from .processes import (
+    Together,
+    agree,
+    first_signal,
+    load_optimizer,
+    open_accelerator,
+    place,
+    spread,
+    whole_optimizer,
+    whole_weights,
+)
 from .recipe import Recipe
 from .samples import Numbered
+from .signals import Stopped, StopRequest
 
 
 @dataclass(frozen=True)
@@ -63,13 +77,16 @@ class Trainer:
 
     def __init__(self, recipe: Recipe, samples: list[Numbered], held_out: list[Numbered]):
         """Load the base model, and the newest checkpoint of the run where there is one."""
-        self.recipe, self.held_out = recipe, held_out
+        self.asked, self.machine = recipe, this_machine()
+        self.recipe, self.held_out = (recipe := resolve(recipe, self.machine)), held_out
         self.out = Path(recipe.out)
         self.accelerator, here = open_accelerator(recipe), place()
+        agree_on_precision(recipe)
         torch.manual_seed(recipe.seed)
         self.checkpoint = open_base(recipe)
         self.judge = Judge(self.checkpoint, recipe)
         self.state = State(processes=here.processes)
+        self.stop = StopRequest()
         self.lines: list[int] = []  # of the step under way
         self.last = newest(self.out)
         optimizer_state = self._go_on(self.last) if self.last is not None else None
@@ -101,6 +118,8 @@ class Trainer:
     def run(self, note: Callable[[str], None]) -> dict[str, Any]:
         """Train to the end.
 
+        SIGTERM and SIGINT end it before: the last whole step is kept in a checkpoint.
+
         Args:
             note: called with lines for a person.
 
@@ -109,37 +128,100 @@ class Trainer:
 
         Raises:
             TrainingError: the loss is not a number; the batch's samples are saved beside the checkpoints.
+            Stopped: a signal asked for it.
         """
         if self.state.global_step >= self.steps:
             if self.accelerator.is_main_process:
                 note(f"{self.out} is trained to step {self.state.global_step} already.")
             return self._evaluate(note)
-        if self.accelerator.is_main_process:
+        try:
+            with self.stop.listening():
+                return self._train(note)
+        finally:
+            self.accelerator.end_training()
+
+    def _train(self, note: Callable[[str], None]) -> dict[str, Any]:
+        """Steps to the end; returns the last evaluation."""
+        main = self.accelerator.is_main_process
+        if main:
             self._introduce(note)
+        bar = tqdm(total=self.steps, initial=self.state.global_step, disable=None if main else True)
         results: dict[str, Any] = {}
-        bar = tqdm(
-            total=self.steps, initial=self.state.global_step, disable=None if self.accelerator.is_main_process else True
-        )
         seen = torch.zeros(4, device=self.accelerator.device)
         begin = time.perf_counter()
+        estimate = Estimate(self._work())
+        whole = self.state
         for batch in self._batches():
-            step_ended, seen = self._learn(batch, seen)
+            tokens = batch.tokens_without_padding
+            step_ended, seen = self._learn(batch.to(self.accelerator.device), seen)
+            if (told := estimate.add(len(batch.lines), tokens)) and main:
+                note(told)
+            if step_ended:
+                whole = self.state = replace(self.state, global_step=self.state.global_step + 1)
+                bar.update()
+            self._stop_if_asked(whole, step_ended, note)
             if not step_ended:
                 continue
-            self.state = replace(self.state, global_step=self.state.global_step + 1)
-            bar.update()
-            step = self.state.global_step
+            step = whole.global_step
             if step % self.recipe.log_every == 0 or step == self.steps:
                 self._log(seen, step, time.perf_counter() - begin, note)
                 seen, begin = torch.zeros_like(seen), time.perf_counter()
-            results = self._evaluate(note) if step % self.recipe.evaluate_every == 0 or step == self.steps else {}
-            if step % self.recipe.save_every == 0 or step == self.steps:
-                self._save(results)
+            results = self._finish_step(note)
+            estimate.go_on()
             if step == self.steps:
                 break
         bar.close()
-        self.accelerator.end_training()
         return results
+
+    def _finish_step(self, note: Callable[[str], None]) -> dict[str, Any]:
+        """Evaluate and save where it is time to."""
+        step, recipe, results = self.state.global_step, self.recipe, dict[str, Any]()
+        if step % recipe.evaluate_every == 0 or step == self.steps:
+            try:
+                # Several processes evaluate together, so that none may leave alone.
+                with self.stop.at_once() if self.accelerator.num_processes == 1 else nullcontext():
+                    results = self._evaluate(note)
+            except Stopped:
+                note(f"The evaluation after step {step} is left out.")
+                self._stop_if_asked(self.state, True, note)
+        if step % recipe.save_every == 0 or step == self.steps:
+            self._save(results)
+        return results
+
+    def _stop_if_asked(self, whole: State, step_ended: bool, note: Callable[[str], None]) -> None:
+        """Keep the last whole step and end the run, where a signal has come to any of the processes.
+
+        Raises:
+            Stopped: it has.
+        """
+        if self.accelerator.num_processes > 1 and not step_ended:
+            return  # they are together again at the end of a step
+        number = first_signal(self.stop.number, self.accelerator.device)
+        if not number:
+            return
+        # Between steps weights and optimizer stay as they are: what a part of a step added are gradients.
+        self.state = whole
+        step = whole.global_step
+        last = newest(self.out)
+        kept = last is not None and last.name == f"checkpoint-{step}"
+        if step and not kept:
+            self._save({})
+        self.accelerator.wait_for_everyone()
+        if self.accelerator.is_main_process:
+            left = f"{self.out / f'checkpoint-{step}'} holds all whole steps" if step else "There was no whole step yet"
+            note(
+                f"Stopped by {signal.Signals(number).name} after step {step} of {self.steps}. {left}. Run the same "
+                "command again to go on from there."
+            )
+        raise Stopped(number)
+
+    def _work(self) -> Work:
+        """What is left to do, for an estimate."""
+        begin, every, n = self.state.global_step, self.recipe.evaluate_every, len(self.held_out)
+        evaluations = self.steps // every - begin // every + (self.steps % every > 0)
+        left_out = f", without {evaluations:,} evaluations of {n:,} samples" if n else ", nothing is evaluated"
+        how = f"{self.recipe.precision} on {self.machine.device}"
+        return Work(self.steps - begin, self.recipe.accumulation, self.accelerator.num_processes, left_out, how)
 
     def _introduce(self, note: Callable[[str], None]) -> None:
         """Say what begins, and find out before the first step whether its checkpoints can be written."""
@@ -155,6 +237,14 @@ class Trainer:
         if self.last is not None:
             changes = recipe_changes(self.last, self.recipe)
             note(f"Goes on from {self.last}." + (f" Changed since: {'; '.join(changes)}." if changes else ""))
+        recipe, chosen = self.recipe, " (auto)" if self.asked.precision == "auto" else ""
+        held = "float32" if recipe.trainable == "all" else recipe.base_precision
+        note(
+            f"Products in {recipe.precision}{chosen}, weights of the base in {held}; {self.machine.device}, "
+            f"{torch.get_num_threads()} threads, {self.accelerator.num_processes} processes."
+        )
+        if warning := slowness(recipe, self.machine):
+            note(warning)
 
     def _count_steps(self) -> int:
         steps = self.recipe.epochs * steps_in_epoch(len(self.feed.samples), self.recipe, self.feed.place.processes)
@@ -169,7 +259,7 @@ class Trainer:
             begin = self.state.step_in_epoch
             for number, batch in enumerate(self.feed.epoch(self.state.epoch, begin), begin + 1):
                 self.state = replace(self.state, step_in_epoch=number)
-                yield batch.to(self.accelerator.device)
+                yield batch
                 if number == whole:
                     break
 
