@@ -12,9 +12,9 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from yoj.export.build import QUANTISATION
 from yoj.export.files import folder_beside
 from yoj.export.install import install
+from yoj.export.names import QUANTISATION
 from yoj.export.quantisation import Quantisation
 from yoj.export.quantised import STORED
 from yoj.runtime import Request, Scorer
