@@ -35,7 +35,7 @@ from yoj.calibration.samples import Sample
 from yoj.calibration.statistics import KINDS, TENSORS, Statistics, load, merge, save
 from yoj.export.checkpoint import Checkpoint, Training
 from yoj.export.names import VISION
-from yoj.runtime import Request
+from yoj.runtime import Image, Request
 from yoj.runtime.batch import scorer_inputs
 
 FAMILIES = ("molmo2", "qwen3_vl")
@@ -187,7 +187,7 @@ def test_the_tower_has_the_same_as_hooks_on_the_stock_model(family, model):
             module.register_forward_pre_hook(note)
     of_prompt = make_request(1, 2, 6, ((70, 50),))
     other = make_request(2, 2, 6, ((64, 120),))
-    in_response = Request(other.prompt, [[other.images[0], "red"], "blue"])
+    in_response = Request(other.prompt, [[Image(other.images[0]), "red"], "blue"])
     digests = [content_hash(request) for request in (of_prompt, in_response)]
     with tempfile.TemporaryDirectory() as place:
         samples = [Sample(k, r, d, 99) for k, (r, d) in enumerate(zip((of_prompt, in_response), digests, strict=True))]

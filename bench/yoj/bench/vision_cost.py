@@ -1,6 +1,6 @@
 """What the vision graph costs in float32 and in 8 bits: CPU seconds of one image, in turns on one core.
 
-The tower has the released dimensions and all its layers, and random weights. CPU seconds count no time in which other
+The tower has the released dimensions and random weights. CPU seconds count no time in which other
 processes had the core.
 
 python -m yoj.bench.vision_cost checkpoints/shapes-qwen3_vl --side 768 --out bench/results/vision-cost.json
@@ -66,12 +66,14 @@ def open_session(spec: GraphSpec, checkpoint: Checkpoint, precision: Any, folder
 @click.option("--side", default=768, show_default=True, type=click.IntRange(min=28), help="Of the image, in pixels.")
 @click.option("--scheme", "schemes", multiple=True, default=["int8"], type=click.Choice(list(STORED)),
               show_default=True, help="Of all matrices that may be quantised.")  # fmt: skip
+@click.option("--layers", default=LAYERS, show_default=True, type=click.IntRange(min=2),
+              help="At most, of the tower; the features of few layers weigh more than they do in the whole.")  # fmt: skip
 @click.option("--repeats", default=3, show_default=True, type=click.IntRange(min=1), help="Counted turns.")
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Add the figures to this JSON file.")
-def main(judge: Path, side: int, schemes: tuple[Any, ...], repeats: int, out: Path | None) -> None:
+def main(judge: Path, side: int, schemes: tuple[Any, ...], layers: int, repeats: int, out: Path | None) -> None:
     """Measure the tower of the 4B model that JUDGE is a small one of."""
     with tempfile.TemporaryDirectory() as place:
-        folder = write(judge, Path(place) / "checkpoint", TRUNK, TRUNK_WORDS, LAYERS)
+        folder = write(judge, Path(place) / "checkpoint", TRUNK, TRUNK_WORDS, layers)
         model = Model.open(Checkpoint.open([folder]), "assistant")
         noise = np.random.default_rng(0).integers(0, 256, (side, side, 3), np.uint8)
         inputs = model.preparer.family.vision_inputs([model.preparer.family.prepare_image(noise)])
@@ -84,6 +86,8 @@ def main(judge: Path, side: int, schemes: tuple[Any, ...], repeats: int, out: Pa
     figures = {
         "family": model.checkpoint.family,
         "side": side,
+        "layers_at_most": layers,
+        "parameters": sum(parameter.numel() for parameter in model.family.graphs()[0].module.parameters()),
         "patches": frames * patches,
         "cpu_seconds": seconds,
         "speedup": {name: statistics.median(seconds[WHOLE]) / statistics.median(seconds[name]) for name in schemes},
