@@ -26,9 +26,10 @@ pytest.importorskip("tensorrt_rtx_bindings", reason="plans are built for real: p
 
 
 def export(judge: Path, folder: Path, scheme: str, rest: str) -> Path:
-    """A bundle with all matrices and, in int8, the embedding table quantised."""
+    """A bundle with all matrices, those of the vision tower too, and, in int8, the embedding table quantised."""
     checkpoint = Checkpoint.open([judge])
-    layers = tuple(matrices(open_family(checkpoint).graphs()[1]))
+    vision, scorer, _ = open_family(checkpoint).graphs()
+    layers = (*matrices(scorer), *matrices(vision))
     said = Quantisation(
         scheme=scheme, layers=layers, embeddings=scheme == "int8", checkpoint=checkpoint_hashes(checkpoint)
     )
@@ -46,7 +47,7 @@ def export(judge: Path, folder: Path, scheme: str, rest: str) -> Path:
     ],
 )
 def test_plans_of_the_small_judges_in_8_bits(family, scheme, rest, targets, tmp_path):
-    """Of the trunk as many layers as differ; every matrix of it is quantised."""
+    """Of the trunk as many layers as differ; every matrix of it and of the tower is quantised."""
     judge = shorten(JUDGES / f"shapes-{family}", tmp_path / "checkpoint", 3)
     path = export(judge, tmp_path, scheme, rest)
     built = compile_bundle(Order(path, "tensorrt-rtx", targets=targets), Quiet())

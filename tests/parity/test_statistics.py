@@ -7,6 +7,7 @@ import json
 import shutil
 import subprocess
 import sys
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,8 @@ from yoj.calibration.errors import StatisticsError
 from yoj.calibration.samples import Sample
 from yoj.calibration.statistics import KINDS, TENSORS, Statistics, load, merge, save
 from yoj.export.checkpoint import Checkpoint, Training
-from yoj.runtime import Request
+from yoj.export.names import VISION
+from yoj.runtime import Image, Request
 from yoj.runtime.batch import scorer_inputs
 
 FAMILIES = ("molmo2", "qwen3_vl")
@@ -141,8 +143,9 @@ def test_the_same_as_hooks_on_the_stock_model(family, model, gathered):
     kinds = torch.from_numpy(np.concatenate([kinds_by_hand(opened, sample.request) for sample in samples]))
     assert found.about.tokens == {kind: int((kinds == k).sum()) for k, kind in enumerate(KINDS)}
     assert min(found.about.tokens.values()) > 0
-    assert set(stock.rows) == set(found.layers)
-    for name, layer in found.layers.items():
+    trunk = {name: layer for name, layer in found.layers.items() if not name.startswith(VISION)}
+    assert set(stock.rows) == set(trunk)
+    for name, layer in trunk.items():
         values = torch.cat(stock.rows[name]).abs().numpy()
         for k, kind in enumerate(KINDS):
             own = values[(kinds == k).numpy()]
@@ -153,6 +156,53 @@ def test_the_same_as_hooks_on_the_stock_model(family, model, gathered):
                 2 + 0.002 * own.size,
             )
             assert layer.percentile(99, [kind]) == pytest.approx(np.percentile(own, 99), rel=0.07)
+
+
+TOWERS = {
+    "qwen3_vl": {"visual.": VISION},
+    "molmo2": {
+        "vision_tower.layers.": f"{VISION}resblocks.",
+        "vision_tower.": VISION,
+        "multi_modal_projector.": VISION,
+        "self_attn.": "attention.",
+        "mlp.fc": "feed_forward.w",
+        **{f"{letter}_proj": f"w{letter}" for letter in "qkvo"},
+        **{f"{name}_proj": f"w{number}" for number, name in enumerate(("gate", "down", "up"), 1)},
+    },
+}
+"""The stock models' names of linear layers, and those of the traced modules."""
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_tower_has_the_same_as_hooks_on_the_stock_model(family, model):
+    """One image in the prompt and another in a response, apart."""
+    opened, rows = model(family), dict[str, list[torch.Tensor]]()
+    stock = StockInputs(opened)
+    towers = tuple(old for old in TOWERS[family] if old.startswith(("vis", "multi")))
+    for name, module in stock._stock.named_modules():
+        if isinstance(module, torch.nn.Linear) and name.startswith(towers):
+            for old, new in TOWERS[family].items():
+                name = name.replace(old, new)
+            note = functools.partial(lambda n, _, inputs: rows.setdefault(n, []).append(inputs[0].flatten(0, -2)), name)
+            module.register_forward_pre_hook(note)
+    of_prompt = make_request(1, 2, 6, ((70, 50),))
+    other = make_request(2, 2, 6, ((64, 120),))
+    in_response = Request(other.prompt, [[Image(other.images[0]), "red"], "blue"])
+    digests = [content_hash(request) for request in (of_prompt, in_response)]
+    with tempfile.TemporaryDirectory() as place:
+        samples = [Sample(k, r, d, 99) for k, (r, d) in enumerate(zip((of_prompt, in_response), digests, strict=True))]
+        found = collect(opened, samples, Path(place) / "out", lambda _: None)
+    for kind, request in (("prompt", of_prompt), ("response", in_response)):
+        rows.clear()
+        stock.run(request)
+        assert {*rows} <= {*found.layers}
+        assert len(rows) == sum(name.startswith(VISION) for name in found.layers) - (family == "qwen3_vl")
+        for name, inputs in rows.items():
+            values = torch.cat(inputs).abs().numpy()
+            layer = found.layers[name]
+            np.testing.assert_allclose(layer.channels([kind]), values.max(axis=0), rtol=2e-3, atol=1e-5)
+            if "pool" not in name:  # whose windows have empty slots
+                assert layer.counts([kind]).sum() == values.size
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -168,7 +218,8 @@ def test_isolated_mode_is_what_single_responses_give(family, model, gathered):
             own.append(kinds_by_hand(opened, alone))
     kinds = np.concatenate(own)
     assert found.about.tokens["response"] == (kinds == 1).sum()
-    for name, layer in found.layers.items():
+    for name in stock.rows:
+        layer = found.layers[name]
         values = torch.cat(stock.rows[name]).abs().numpy()
         for k, kind in enumerate(KINDS[:2]):
             np.testing.assert_allclose(layer.channels([kind]), values[kinds == k].max(axis=0), rtol=2e-3, atol=1e-5)
@@ -318,7 +369,7 @@ def test_runs_are_merged_as_if_they_were_one(model, tmp_path, monkeypatch):
     same(merged, whole)
     done = CliRunner().invoke(main, ["merge", *(str(tmp_path / n) for n in "01"), "--out", str(tmp_path / "both")])
     assert done.exit_code == 0, done.output
-    assert f"8 layers, {len(samples)} samples" in done.output
+    assert f"8 layers of the trunk, 32 of the vision tower; {len(samples)} samples" in done.output
     same(load(tmp_path / "both"), whole)
     assert json.loads((tmp_path / "both" / "statistics.json").read_text("utf-8"))["samples"] == list(
         whole.about.samples
@@ -341,7 +392,7 @@ def test_what_does_not_belong_together_is_not_merged(model, gathered, tmp_path):
         content[:-5],
         content[:100],
         b"",
-        content.replace(b'\\"schema_version\\": 2', b'\\"schema_version\\": 7'),
+        content.replace(b'\\"schema_version\\": 3', b'\\"schema_version\\": 7'),
     ):
         (tmp_path / TENSORS).write_bytes(damaged)
         with pytest.raises(StatisticsError, match=r"statistics\.safetensors is (damaged|of version 7)"):
@@ -431,7 +482,7 @@ def test_the_command(tmp_path):
     assert "warning: 12 samples, as the file has no more, are too few" in done.stderr
     assert "--held-out" not in done.stderr
     assert "blocks.0.self_attn.att_proj" in done.stdout
-    assert "8 layers, 12 samples" in done.stdout
+    assert "8 layers of the trunk, 32 of the vision tower; 12 samples" in done.stdout
     again = invoke(samples, tmp_path / "out", "--held-out", held_out)
     assert again.stdout == done.stdout
     other = invoke(samples, tmp_path / "out", "--count", 5)

@@ -79,14 +79,15 @@ def main(like: Path, folder: Path, layers: int, words: int) -> None:
     click.echo(folder)
 
 
-def write(like: Path, folder: Path, layers: int = LAYERS, words: int = WORDS) -> Path:
+def write(like: Path, folder: Path, layers: int = LAYERS, words: int = WORDS, tower: int | None = None) -> Path:
     """Write an adapter checkpoint, one tensor in memory at a time.
 
     Args:
         like: a small judge in the adapter layout; its family is written.
         folder: is made, with the base in ``base``.
-        layers: of the trunk, and at most of the vision tower.
+        layers: of the trunk.
         words: rows of the embedding table; the tokenizer of ``like`` uses only the first.
+        tower: layers that the vision tower has at most; None: as many as the trunk.
     """
     base = folder / "base"
     shutil.copytree(like, folder, ignore=shutil.ignore_patterns("*.safetensors"))
@@ -96,7 +97,7 @@ def write(like: Path, folder: Path, layers: int = LAYERS, words: int = WORDS) ->
         for name, value in small.config.items()
     }
     config["text_config"] |= {"num_hidden_layers": layers, "vocab_size": words}
-    _cut_tower(config, layers)
+    _cut_tower(config, tower or layers)
     (base / "config.json").write_text(json.dumps(config, indent=2) + "\n", "utf-8")
     for place in (folder, base):
         file = place / "preprocessor_config.json"

@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 from typing import Any
 
+from yoj.export.names import VISION
+
 from .search import Found
 from .trial import Damage
 
@@ -23,7 +25,9 @@ def table(found: Found) -> str:
         lines.append(_row(f"{name}{'' if name in found.plan.said.layers else ' (kept)'}", loss))
     if len(worst) > ROWS:
         lines.append(f"... and {len(worst) - ROWS} milder ones")
-    lines.append(_row(f"the plan: {matrices} matrices", found.damage))
+    tower = sum(name.startswith(VISION) for name in found.plan.said.layers)
+    of_tower = f", {tower} of the vision tower" if tower else ""
+    lines.append(_row(f"the plan: {matrices} matrices{of_tower}", found.damage))
     return "\n".join(lines)
 
 

@@ -68,5 +68,7 @@ def described(found: Gate) -> str:
     ]
     if found.accuracy is not None and found.accuracy_against is not None:
         lines.append(f"accuracy {found.accuracy:.2%} instead of {found.accuracy_against:.2%}")
+    if found.vision_speedup is not None:
+        lines.append(f"vision tower {found.vision_speedup:.2f} times as fast")
     size = found.bytes / found.bytes_against
     return "\n".join([*lines, f"{found.speedup:.2f} times as fast, {size:.2f} times as large"])

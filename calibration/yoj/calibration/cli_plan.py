@@ -65,6 +65,11 @@ class Share(click.ParamType):
 )
 @click.option("--no-smoothing", is_flag=True, help="Leave the inputs of the matrices as they are.")
 @click.option("--embeddings", is_flag=True, help="Also store the embedding table in 8 bits, a scale for each row.")
+@click.option(
+    "--vision",
+    is_flag=True,
+    help="Choose among the matrices of the vision tower too; statistics and requests must show images or videos.",
+)
 @reading_options
 @click.option("--out", required=True, type=click.Path(file_okay=False, path_type=Path), help="Folder of the plan.")
 def plan(
@@ -80,6 +85,7 @@ def plan(
     max_flips: float,
     no_smoothing: bool,
     embeddings: bool,
+    vision: bool,
     given: Given,
     out: Path,
 ) -> None:
@@ -108,7 +114,7 @@ def plan(
         read = read_requests(requests, reading=given.reading(requests.parent))
         unseen = require_unseen(requests, read, known.about.samples)
         model = Model.open(Checkpoint.open(checkpoints, base, Training(hidden_state, video_expansion, mode)), layout)
-        wanted = Wanted(scheme, max_flips, not no_smoothing, embeddings)
+        wanted = Wanted(scheme, max_flips, not no_smoothing, embeddings, vision)
         found = search(model, known, unseen, wanted, lambda text: _say(begin, text))
         write_plan(found.plan, out)
         (out / CHART).write_bytes(draw(found))

@@ -5,7 +5,7 @@ Shapes: B rows, L tokens, T tokens of a batch that are no padding; S, I and H as
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -22,6 +22,7 @@ from yoj.export.checkpoint import Checkpoint
 from yoj.export.families import ExportFamily, GraphSpec
 from yoj.export.layout import encoder_of, render_layout
 from yoj.export.modules import Projection
+from yoj.export.names import VISION
 from yoj.export.traced import TracedSession, materialise, scorer_role, stream
 from yoj.runtime.batch import Prepared, batches_by_length
 from yoj.runtime.engines.onnxruntime import free_memory
@@ -113,9 +114,10 @@ def collect(model: Model, samples: Sequence[Sample], folder: Path, advance: Call
         batch = [samples[index] for index in group if samples[index].digest not in done]
         if not batch:
             continue
-        recorder = recorder or Recorder(session.module(scorer_role(model.preparer.rules.trained_mode)))
+        role = scorer_role(model.preparer.rules.trained_mode)
+        recorder = recorder or Recorder(session.module(role), session.module("vision"))
         prepared = [model.preparer.prepare(sample.request) for sample in batch]
-        recorder.begin(kinds_of(prepared, model.preparer.rules.layout.separator_id))
+        recorder.begin(kinds_of(prepared, model.preparer.rules.layout.separator_id), media_kinds(prepared))
         session.score(prepared, model.preparer.family)
         _check(recorder.layers, batch)
         statistics = statistics.with_batch(recorder.layers, recorder.tokens, [sample.digest for sample in batch])
@@ -147,22 +149,44 @@ def position_kinds(pack: Pack, separator_id: int) -> NDArray[np.int64]:
     return kinds_L
 
 
-class Recorder:
-    """Gathers what goes into every linear layer of a scorer while it runs; the value head's are left out."""
+def media_kinds(batch: Sequence[Prepared]) -> list[int]:
+    """The kind of each distinct image or video, by its place in `KINDS`, in the order of the vision graph's runs."""
+    kinds: dict[bytes, int] = {}
+    for prepared in batch:
+        owners = prepared.packs[0].owners or (0,) * len(prepared.keys)
+        for key, owner in zip(prepared.keys, owners, strict=True):
+            kinds.setdefault(key, KINDS.index("response" if owner else "prompt"))
+    return list(kinds.values())
 
-    def __init__(self, scorer: nn.Module):
-        """Watch a scorer from now on; see `begin`."""
+
+class Recorder:
+    """Gathers what goes into every linear layer of a scorer and of the vision tower while they run; the value head's
+    are left out. Empty slots of Molmo2's pooling windows count as the zeros that they are."""
+
+    def __init__(self, scorer: nn.Module, vision: nn.Module):
+        """Watch both from now on; see `begin`."""
         self.layers: dict[str, LayerStatistics] = {}
         """Of the batch."""
+        self._nothing: dict[str, LayerStatistics] = {}
         self._kinds_T = self._valid_BL = torch.empty(0)
+        self._media: Iterator[int] = iter(())
+        self._kind = 0
         self._last: tuple[Any, LayerStatistics] | None = None
-        for name, layer in scorer.named_modules():
-            if isinstance(layer, Projection) and not name.startswith("readout"):
-                layer.register_forward_pre_hook(partial(self._note, name))
+        vision.register_forward_pre_hook(self._next_medium)
+        for prefix, module, note in (("", scorer, self._note), (VISION, vision, self._note_medium)):
+            for name, layer in module.named_modules():
+                if isinstance(layer, Projection) and not name.startswith("readout"):
+                    layer.register_forward_pre_hook(partial(note, prefix + name))
+                    self._nothing[prefix + name] = LayerStatistics.nothing(layer.weight.shape[0])
 
-    def begin(self, kinds_BL: NDArray[np.int64]) -> None:
-        """Forget the last batch; positions of the next are of these kinds (`kinds_of`)."""
-        self.layers, self._last = {}, None
+    def begin(self, kinds_BL: NDArray[np.int64], media: Sequence[int]) -> None:
+        """Forget the last batch.
+
+        Args:
+            kinds_BL: of the next batch's positions, `kinds_of`.
+            media: of its images and videos, `media_kinds`; each is one run of the vision graph.
+        """
+        self.layers, self._media, self._last = dict(self._nothing), iter(media), None
         kinds = torch.from_numpy(kinds_BL)
         self._valid_BL = kinds >= 0
         self._kinds_T = kinds[self._valid_BL]
@@ -173,12 +197,23 @@ class Recorder:
         counts = torch.bincount(self._kinds_T, minlength=len(KINDS)).tolist()
         return dict(zip(KINDS, counts, strict=True))
 
+    def _next_medium(self, _: nn.Module, __: Any) -> None:
+        self._kind = next(self._media)
+
     def _note(self, name: str, _: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
         (x_BLI,) = inputs
+        self._add(name, x_BLI, lambda: measure(x_BLI[self._valid_BL], self._kinds_T))
+
+    def _note_medium(self, name: str, _: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+        (x,) = inputs
+        rows_TI = x.flatten(0, -2)
+        self._add(name, x, lambda: measure(rows_TI, torch.full((len(rows_TI),), self._kind)))
+
+    def _add(self, name: str, x: torch.Tensor, measured: Callable[[], LayerStatistics]) -> None:
         # Several layers read one tensor: queries, keys and values, or gate and up.
-        if self._last is None or self._last[0] is not x_BLI:
-            self._last = x_BLI, measure(x_BLI[self._valid_BL], self._kinds_T)
-        self.layers[name] = self._last[1]
+        if self._last is None or self._last[0] is not x:
+            self._last = x, measured()
+        self.layers[name] = self.layers[name].merged(self._last[1])
 
 
 def measure(x_TI: torch.Tensor, kinds_T: torch.Tensor) -> LayerStatistics:

@@ -5,16 +5,16 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from yoj.export.build import QUANTISATION
 from yoj.export.files import folder_beside
 from yoj.export.install import install
+from yoj.export.names import QUANTISATION, VISION
 from yoj.export.quantisation import Quantisation
 from yoj.export.quantised import STORED
 from yoj.runtime import Request, Scorer
@@ -50,7 +50,9 @@ class Gate(msgspec.Struct, frozen=True, kw_only=True):
     """Share of the ranked requests whose best response is one of the best-ranked; none without rankings."""
     accuracy_against: float | None
     speedup: float
-    """How many times as fast the scorer is, on the timed requests."""
+    """How many times as fast the bundle is, on the timed requests; features of media are remembered."""
+    vision_speedup: float | None = None
+    """How many times as fast the vision graph is, where matrices of it are quantised."""
     bytes: int
     bytes_against: int
     max_flips: float
@@ -92,7 +94,8 @@ def measure(pair: Pair, file: Path, reading: Reading, limits: Limits, note: Call
     requests = [request for request, _ in lines]
     if len(requests) < FEWEST:
         raise CalibrationError(f"{file} has {len(requests)} requests; give {FEWEST} at least, better 1,000 and more.")
-    _check_unseen(bundle, file, requests)
+    plan = _plan_of(bundle)
+    _check_unseen(bundle, plan, file, requests)
     with Scorer.load(bundle, engine=engine) as quantised, Scorer.load(against, engine=engine) as whole:
         _check_same_model(quantised, whole, bundle, against)
         note(f"score {len(requests)} requests with both")
@@ -105,6 +108,7 @@ def measure(pair: Pair, file: Path, reading: Reading, limits: Limits, note: Call
         loss = damage([found[i] for i in many], [expected[i] for i in many])
         note("time both in turns")
         speedup = _speedup(quantised, whole, requests)
+        tower = any(name.startswith(VISION) for name in plan.layers)
         gate = Gate(
             engine=quantised.engine.engine,
             precision=quantised.engine.precision,
@@ -115,6 +119,7 @@ def measure(pair: Pair, file: Path, reading: Reading, limits: Limits, note: Call
             accuracy=accuracy(found, lines),
             accuracy_against=accuracy(expected, lines),
             speedup=speedup,
+            vision_speedup=_vision_speedup(quantised, whole, requests, file) if tower else None,
             bytes=_size(quantised.manifest),
             bytes_against=_size(whole.manifest),
             max_flips=limits.max_flips,
@@ -171,13 +176,16 @@ def _check_same_model(one: Scorer, other: Scorer, bundle: Path, against: Path) -
         )
 
 
-def _check_unseen(bundle: Path, file: Path, requests: Sequence[Request]) -> None:
-    """Refuse requests with which the plan of the bundle was made."""
+def _plan_of(bundle: Path) -> Quantisation:
     plan = bundle / QUANTISATION
     if not plan.is_file():
         raise CalibrationError(f"{bundle} is not quantised: there is no {QUANTISATION} in it.")
-    about = msgspec.json.decode(plan.read_bytes(), type=Quantisation).about
-    known = {*about.get("seen", ())}
+    return msgspec.json.decode(plan.read_bytes(), type=Quantisation)
+
+
+def _check_unseen(bundle: Path, plan: Quantisation, file: Path, requests: Sequence[Request]) -> None:
+    """Refuse requests with which the plan of the bundle was made."""
+    known = {*plan.about.get("seen", ())}
     if found := sum(content_hash(request) in known for request in requests):
         raise CalibrationError(
             f"{file}: the plan of {bundle} was made with {found} of its {len(requests)} requests. Give others, which "
@@ -198,6 +206,27 @@ def _speedup(quantised: Scorer, whole: Scorer, requests: Sequence[Request]) -> f
     return min(times[1]) / min(times[0])
 
 
+def _vision_speedup(quantised: Scorer, whole: Scorer, requests: Sequence[Request], file: Path) -> float:
+    """The same of the vision graph, with media that look new each turn."""
+    media = [request for request in requests if quantised.prepare(request).media][:TIMED]
+    if not media:
+        raise CalibrationError(
+            f"{file}: no request has an image or a video, so that nothing shows what the quantised vision tower costs. "
+            "Give requests of the kind that will be scored."
+        )
+    times: dict[int, list[float]] = {0: [], 1: []}
+    for turn in range(TURNS + 1):
+        for number, scorer in enumerate((quantised, whole)):
+            total = 0.0
+            for request in media:
+                prepared = scorer.prepare(request)
+                fresh = replace(prepared, keys=tuple(key + bytes([turn]) for key in prepared.keys))
+                total += scorer.score_prepared([fresh])[0].timings_ms["vision"]
+            if turn:
+                times[number].append(total)
+    return min(times[1]) / min(times[0])
+
+
 def _size(manifest: m.Manifest) -> int:
     return sum(file.bytes for name, file in manifest.files.items() if name.startswith("onnx/"))
 
@@ -212,4 +241,6 @@ def _reasons(gate: Gate, limits: Limits) -> tuple[str, ...]:
             reasons.append(f"accuracy falls by {lost:.2%}, {limits.max_loss:.2%} are allowed")
     if limits.faster and gate.speedup <= 1:
         reasons.append(f"it is not faster: {gate.speedup:.2f} times as fast as {gate.against}")
+    if limits.faster and gate.vision_speedup is not None and gate.vision_speedup <= 1:
+        reasons.append(f"its vision tower is not faster: {gate.vision_speedup:.2f} times as fast as {gate.against}")
     return tuple(reasons)

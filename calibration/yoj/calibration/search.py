@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 import torch
 
+from yoj.export.names import VISION
 from yoj.export.quantisation import RANGE, Plan, Quantisation, matrices
 from yoj.export.quantised import Scheme
 from yoj.export.traced import scorer_role
@@ -36,6 +37,8 @@ class Wanted:
     """Share of requests whose best response may become another."""
     smooth: bool = True
     embeddings: bool = False
+    vision: bool = False
+    """Whether matrices of the vision tower are among those that are chosen from."""
 
 
 @dataclass(frozen=True)
@@ -71,9 +74,10 @@ def search(
         note: is told each result.
 
     Raises:
-        CalibrationError: no request has two responses, or there are statistics of another model.
+        CalibrationError: no request has two responses, there are statistics of another model, or of the vision tower
+            nothing was seen that is asked about.
     """
-    inputs = Inputs(model, requests)
+    inputs = Inputs(model, requests, wanted.vision)
     _check(model, statistics, inputs, wanted, note)
     whole = Trial(inputs, _plan(model, statistics, wanted, 0.0))
     expected = whole.scores(())
@@ -105,6 +109,12 @@ def _check(model: Model, statistics: Statistics, inputs: Inputs, wanted: Wanted,
         )
     if statistics.about.waiting:
         raise CalibrationError("The run that gathered the statistics was interrupted. Repeat its command to its end.")
+    tower = [layer for name, layer in statistics.layers.items() if name.startswith(VISION)]
+    if wanted.vision and not any(layer.counts().any() for layer in tower):
+        raise CalibrationError(
+            "No sample of the statistics had an image or a video, so that nothing is known of the vision tower. Gather "
+            "them from samples that have, or leave out --vision."
+        )
     if len(inputs.counts) * wanted.max_flips < ENOUGH:
         note(
             f"warning: {len(inputs.counts)} requests show no share of flips finer than {1 / len(inputs.counts):.1%}; "
@@ -114,9 +124,9 @@ def _check(model: Model, statistics: Statistics, inputs: Inputs, wanted: Wanted,
 
 def _plan(model: Model, statistics: Statistics, wanted: Wanted, alpha: float) -> Plan:
     """Scheme, factors and ranges, no matrices yet."""
-    role = scorer_role(model.preparer.rules.trained_mode)
-    spec = next(spec for spec in model.family.graphs() if spec.role == role)
-    tensors = factors(model, spec, statistics, alpha) if alpha else {}
+    roles = {scorer_role(model.preparer.rules.trained_mode), *(["vision"] if wanted.vision else [])}
+    specs = [spec for spec in model.family.graphs() if spec.role in roles]
+    tensors = factors(model, specs, statistics, alpha) if alpha else {}
     said = Quantisation(
         scheme=wanted.scheme,
         layers=(),
@@ -125,7 +135,7 @@ def _plan(model: Model, statistics: Statistics, wanted: Wanted, alpha: float) ->
     )
     if wanted.scheme == "int8_static":
         of = {name: group.source for group in model.family.smoothing() for name in group.consumers}
-        for name in matrices(spec):
+        for name in (name for spec in specs for name in matrices(spec)):
             channels_I = torch.from_numpy(statistics.layers[name].channels())
             tensors[RANGE + name] = (channels_I / tensors.get(of.get(name, ""), torch.ones(()))).amax()
     return Plan(said, tensors)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 
 from yoj.export.families import GraphSpec, Smoothing
@@ -13,7 +15,7 @@ SMALLEST = 1e-5
 """Magnitude below which a channel of activations or weights counts as this, as in the code of SmoothQuant."""
 
 
-def factors(model: Model, spec: GraphSpec, statistics: Statistics, alpha: float) -> dict[str, torch.Tensor]:
+def factors(model: Model, specs: Sequence[GraphSpec], statistics: Statistics, alpha: float) -> dict[str, torch.Tensor]:
     """max|x|^alpha / max|w|^(1 - alpha) of each channel, float32; the source's name -> [I].
 
     Equation 4 of SmoothQuant (arXiv 2211.10438). Where several matrices read the channels, w is over all of them. Dead
@@ -21,21 +23,24 @@ def factors(model: Model, spec: GraphSpec, statistics: Statistics, alpha: float)
 
     Args:
         model: of the statistics.
-        spec: of its scorer.
+        specs: its graphs whose matrices are wanted.
         statistics: what goes into each matrix.
         alpha: 0 leaves all difficulty with the activations, 1 moves all into the weights.
     """
-    return {group.source: _factors(model, spec, statistics, group, alpha) for group in model.family.smoothing()}
+    return {
+        group.source: _factors(model, spec, statistics, group, alpha)
+        for group in model.family.smoothing()
+        for spec in specs
+        if spec.own(group.source) is not None
+    }
 
 
 def _factors(model: Model, spec: GraphSpec, statistics: Statistics, group: Smoothing, alpha: float) -> torch.Tensor:
     weights = model.checkpoint.weights
     largest_I = torch.from_numpy(statistics.layers[group.consumers[0]].channels())
+    plans = [spec.plans[f"{spec.own(name)}.weight"] for name in group.consumers]
     of_weights_I = torch.stack(
-        [
-            torch.cat(list(weights.blocks(spec.plans[f"{name}.weight"], torch.float32))).abs().amax(dim=1)
-            for name in group.consumers
-        ]
+        [torch.cat(list(weights.blocks(plan, torch.float32))).abs().amax(dim=1) for plan in plans]
     ).amax(dim=0)
     factor_I = largest_I.clamp(min=SMALLEST) ** alpha / of_weights_I.clamp(min=SMALLEST) ** (1 - alpha)
     return torch.where((largest_I > 0) & (of_weights_I > 0), factor_I, torch.ones_like(factor_I))

@@ -1,4 +1,4 @@
-"""What the linear layers of a scorer take in, by kind of position: gathered, merged, saved.
+"""What the linear layers of a model take in, by kind of position: gathered, merged, saved.
 
 Shapes: S kinds of position (`KINDS`), I input channels of a layer, H bins of a histogram (`yoj.calibration.ranges`).
 """
@@ -24,9 +24,10 @@ from .errors import StatisticsError
 Kind: TypeAlias = Literal["prompt", "response", "separator"]
 
 KINDS: tuple[Kind, ...] = ("prompt", "response", "separator")
-"""Of positions: the tokens of a response up to the one that is scored are its own, all others the prompt's."""
+"""Of positions: the tokens of a response up to the one that is scored are its own, all others the prompt's. In the
+vision tower rows are of the kind that their image or video stands in."""
 TENSORS, ABOUT = "statistics.safetensors", "statistics.json"
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 SHOWN = 4
 """Values that an error names."""
 
@@ -48,17 +49,22 @@ class About(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     waiting: tuple[str, ...] = ()
     """Of those that were chosen and are not in yet, sorted; none where the run came to its end."""
     tokens: dict[Kind, int] = msgspec.field(default_factory=lambda: dict.fromkeys(KINDS, 0))
-    """Positions of each kind that were seen."""
+    """Positions of each kind that the scorer saw."""
 
 
 @dataclass(frozen=True)
 class LayerStatistics:
-    """What went into one linear layer."""
+    """What went into one linear layer; nothing where it did not run, as the vision tower for texts."""
 
     absmax_SI: NDArray[np.float32]
     """Largest magnitude of each channel; 0 where no position of the kind was seen."""
     histogram_SH: NDArray[np.int64]
     """Values by magnitude, all channels together."""
+
+    @classmethod
+    def nothing(cls, width: int) -> LayerStatistics:
+        """Of a layer with so many channels that has not run."""
+        return cls(np.zeros((len(KINDS), width), np.float32), np.zeros((len(KINDS), ranges.BINS), np.int64))
 
     def merged(self, other: LayerStatistics) -> LayerStatistics:
         """Both together; exact, in any order.
@@ -105,11 +111,11 @@ class LayerStatistics:
 
 @dataclass(frozen=True)
 class Statistics:
-    """Of all linear layers of a scorer."""
+    """Of all linear layers of a scorer and of the vision tower."""
 
     about: About
     layers: dict[str, LayerStatistics]
-    """By the name of the layer's module in the scorer's graph; empty before the first batch."""
+    """By the name of the layer's module, as plans have it; empty before the first batch."""
 
     def with_batch(
         self, layers: Mapping[str, LayerStatistics], tokens: Mapping[Kind, int], samples: Iterable[str]

@@ -8,7 +8,7 @@ PERCENTILE = 99.9
 
 
 def table(statistics: Statistics, most: int) -> str:
-    """The layers' inputs with the most unequal channels, by kind of position.
+    """The layers' inputs with the most unequal channels, by kind of position; layers that have not run are left out.
 
     Layers that read the same input share a row. Each cell has the largest magnitude, the 99.9th percentile, and how
     many times the largest channel is as large as the median channel.
@@ -19,6 +19,8 @@ def table(statistics: Statistics, most: int) -> str:
     """
     shared: dict[bytes, list[str]] = {}
     for name, layer in statistics.layers.items():
+        if not layer.counts().any():
+            continue
         shared.setdefault(layer.absmax_SI.tobytes(), []).append(name)
     rows = sorted(shared.values(), key=lambda names: -statistics.layers[names[0]].outliers())
     shown = [(_label(names), statistics.layers[names[0]]) for names in rows[:most]]

@@ -1,11 +1,11 @@
-"""What quantised matrices do to rankings: the scorer in PyTorch with some of its matrices in 8 or 4 bits.
+"""What quantised matrices do to rankings: the model in PyTorch with some of its matrices in 8 or 4 bits.
 
 Shapes: B rows, L tokens, N responses.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -17,8 +17,9 @@ from torch import nn
 from yoj.export.families import GraphSpec
 from yoj.export.fidelity import kendall_tau
 from yoj.export.modules import Projection
+from yoj.export.names import VISION
 from yoj.export.quantisation import Plan, matrices, quantise_graphs, quantised_module
-from yoj.export.traced import TracedSession, materialise, scorer_role
+from yoj.export.traced import TracedSession, scorer_role
 from yoj.runtime.batch import batches_by_length
 from yoj.runtime.request import Request
 from yoj.runtime.scorer import BATCH_TOKENS
@@ -49,25 +50,47 @@ class Batch:
 class Inputs:
     """Requests with two responses or more, prepared once, with the features of their pictures."""
 
-    def __init__(self, model: Model, requests: Sequence[Request]):
-        self.model = model
+    def __init__(self, model: Model, requests: Sequence[Request], vision: bool = False):
+        """Compute the features in float32.
+
+        Args:
+            model: that reads the requests.
+            requests: those with one response are left out.
+            vision: whether pictures are kept, for features of towers that are quantised.
+
+        Raises:
+            CalibrationError: nothing is left, or there are pictures to keep and none is shown.
+        """
+        self.model, self.vision = model, vision
         usable = [request for request in requests if len(request.responses) > 1]
         if not usable:
             raise CalibrationError("No request has two responses or more, so that no ranking can change. Give others.")
         prepared = [model.preparer.prepare(request) for request in usable]
+        if vision and not any(one.media for one in prepared):
+            raise CalibrationError(
+                "No request has an image or a video, so that nothing shows what a quantised vision tower costs. Give "
+                "requests of the kind that will be scored, or leave out --vision."
+            )
         self.counts = [len(request.responses) for request in usable]
-        session = TracedSession.load(model.checkpoint, model.family.graphs(), "float32")
-        self.batches = [
-            Batch({name: torch.from_numpy(array) for name, array in arrays.items()}, group)
-            for group in batches_by_length([p.tokens for p in prepared], [1] * len(prepared), BATCH_TOKENS)
-            for arrays in [session.scorer_inputs([prepared[i] for i in group], model.preparer.family)]
-        ]
+        groups = batches_by_length([p.tokens for p in prepared], [1] * len(prepared), BATCH_TOKENS)
+        self._groups = [(group, [prepared[i] for i in group]) for group in groups]
+        self.batches = list(self.seen_by(TracedSession.load(model.checkpoint, model.family.graphs(), "float32")))
+        if not vision:
+            self._groups.clear()
 
-    def scores(self, spec: GraphSpec, module: nn.Module) -> list[NDArray[np.float32]]:
-        """Scores [N] of each request."""
+    def seen_by(self, session: TracedSession) -> Iterator[Batch]:
+        """The requests with the features of a session's vision graph."""
+        for group, prepared in self._groups:
+            arrays = session.scorer_inputs(prepared, self.model.preparer.family)
+            yield Batch({name: torch.from_numpy(array) for name, array in arrays.items()}, group)
+
+    def scores(
+        self, spec: GraphSpec, module: nn.Module, batches: Iterable[Batch] | None = None
+    ) -> list[NDArray[np.float32]]:
+        """Scores [N] of each request; ``batches`` with other features than those in float32, from `seen_by`."""
         found: dict[int, NDArray[np.float32]] = {}
         with torch.inference_mode():
-            for batch in self.batches:
+            for batch in self.batches if batches is None else batches:
                 outputs = module(**{name: batch.inputs[name] for name in spec.inputs})
                 scores_BN = (outputs[0] if isinstance(outputs, tuple) else outputs).numpy()
                 found |= {i: row[: self.counts[i]] for i, row in zip(batch.places, scores_BN, strict=True)}
@@ -75,10 +98,10 @@ class Inputs:
 
 
 class Trial:
-    """One scorer whose factors are chosen; its matrices can be quantised and put back."""
+    """One model whose factors are chosen; its matrices can be quantised and put back."""
 
     def __init__(self, inputs: Inputs, plan: Plan):
-        """Take the weights into memory in float32.
+        """Take the weights into memory in float32; those of the vision tower where the inputs kept their pictures.
 
         Args:
             inputs: what is scored.
@@ -86,27 +109,35 @@ class Trial:
         """
         self.inputs, self.plan, model = inputs, plan, inputs.model
         nothing = Plan(msgspec.structs.replace(plan.said, layers=(), embeddings=False), plan.factors)
-        role = scorer_role(model.preparer.rules.trained_mode)
         specs = quantise_graphs(model.family.graphs(), model.family.smoothing(), nothing)
-        self.spec = next(spec for spec in specs if spec.role == role)
-        self.module = materialise(self.spec, model.checkpoint)
-        self.matrices = tuple(matrices(self.spec))
-        self._whole = {name: self.module.get_submodule(name) for name in self.matrices}
+        self._session = TracedSession.load(model.checkpoint, specs, "float32")
+        self._role = scorer_role(model.preparer.rules.trained_mode)
+        self._whole: dict[str, tuple[GraphSpec, Projection]] = {}
+        for role in (self._role, "vision") if inputs.vision else (self._role,):
+            self._session.open(role)
+            spec = self._session.specs[role]
+            self._whole |= {name: (spec, matrix) for name, matrix in matrices(spec).items()}
+        self.matrices = tuple(self._whole)
         self._quantised: dict[str, nn.Module] = {}
 
     def scores(self, layers: Collection[str]) -> list[NDArray[np.float32]]:
         """Scores [N] of each request with these matrices quantised."""
         for name in layers:
             if name not in self._quantised:
-                whole = self._whole[name]
-                assert isinstance(whole, Projection)
-                self._quantised[name] = quantised_module(whole.weight.data, self.plan, name)
-            _put(self.module, name, self._quantised[name])
+                self._quantised[name] = quantised_module(self._whole[name][1], self.plan, name)
+            self._put(name, self._quantised[name])
+        tower = any(name.startswith(VISION) for name in layers)
         try:
-            return self.inputs.scores(self.spec, self.module)
+            batches = self.inputs.seen_by(self._session) if tower else None
+            return self.inputs.scores(self._session.specs[self._role], self._session.module(self._role), batches)
         finally:
             for name in layers:
-                _put(self.module, name, self._whole[name])
+                self._put(name, self._whole[name][1])
+
+    def _put(self, name: str, part: nn.Module) -> None:
+        spec, _ = self._whole[name]
+        owner, _, leaf = name.removeprefix(spec.prefix).rpartition(".")
+        spec.module.get_submodule(owner).add_module(leaf, part)
 
 
 def damage(scores: Sequence[NDArray[np.float32]], expected: Sequence[NDArray[np.float32]]) -> Damage:
@@ -119,8 +150,3 @@ def damage(scores: Sequence[NDArray[np.float32]], expected: Sequence[NDArray[np.
         tau=float(np.mean([kendall_tau(found, right) for found, right in pairs])),
         difference=float(np.mean([np.ptp(found.astype(np.float64) - right) for found, right in pairs])),
     )
-
-
-def _put(module: nn.Module, name: str, part: nn.Module) -> None:
-    owner, _, leaf = name.rpartition(".")
-    module.get_submodule(owner).add_module(leaf, part)

@@ -29,7 +29,7 @@ from yoj.runtime.version import __version__
 from .attention import query_blocks
 from .card import model_card
 from .checkpoint import Checkpoint, Training
-from .describe import describe_prompts
+from .describe import describe_prompts, describe_quantisation
 from .errors import CheckpointError, OutputError
 from .families import FAMILIES, ExportFamily, GraphSpec
 from .fidelity import Fidelity, measure, require
@@ -37,6 +37,7 @@ from .files import folder_beside
 from .graph import WeightFile, write_graph
 from .head import divisor
 from .layout import render_layout
+from .names import QUANTISATION
 from .precision import LARGEST, overflowing_layers, prepare_samples
 from .quantisation import Plan, encode_plan, quantise_graphs, read_plan
 from .quantised import STORED, Scheme
@@ -54,7 +55,6 @@ LIBRARIES = (
     "pillow",
 )
 WEIGHTS = "onnx/weights.data"
-QUANTISATION = "quantisation.json"
 COMPARISON_BYTES = 10
 """Memory for each weight: the stock model in float32, and the engine, which on a CPU computes in float32 as well."""
 SHOWN_LAYERS = 8
@@ -180,7 +180,8 @@ def build(recipe: Recipe, progress: Progress) -> tuple[m.Manifest, Fidelity | No
         )
         _write_manifest(folder, manifest, hashes)
         fidelity = _compare(checkpoint, family, folder, progress) if recipe.compare else None
-        (folder / "README.md").write_text(model_card(manifest, fidelity), "utf-8")
+        card = model_card(manifest, fidelity, describe_quantisation(folder))
+        (folder / "README.md").write_text(card, "utf-8")
         manifest = _write_manifest(folder, manifest, hashes)
         _put_in_place(folder, out)
     except OSError as error:

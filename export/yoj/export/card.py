@@ -9,12 +9,19 @@ from .describe import describe_prompts
 from .fidelity import Fidelity, table
 
 
-def model_card(manifest: Manifest, fidelity: Fidelity | None) -> str:
-    """Markdown: what the bundle is, how to use it, how it agrees with PyTorch, where it comes from."""
+def model_card(manifest: Manifest, fidelity: Fidelity | None, quantised: str | None = None) -> str:
+    """Markdown: what the bundle is, how to use it, how it agrees with PyTorch, where it comes from.
+
+    Args:
+        manifest: of the bundle.
+        fidelity: how it agrees, where that was measured.
+        quantised: what of it is in 8 or 4 bits, from `yoj.export.describe.describe_quantisation`.
+    """
     head, limits = manifest.value_head, manifest.limits
     checkpoint = "\n".join(f"| `{name}` | `{digest}` |" for name, digest in manifest.provenance.checkpoint.items())
     libraries = ", ".join(f"{name} {version}" for name, version in manifest.provenance.libraries.items())
     activation = f" ({head.activation})" if head.activation else ""
+    in_bits = f"| quantised | {quantised}; everything else {manifest.engines[0].rest} |\n" if quantised else ""
     spread = "; a second output gives `spread`, the sigma of each score, uncalibrated" if head.outputs == 2 else ""
     return f"""# Multi-response reward model, {manifest.family}
 
@@ -37,7 +44,7 @@ divided by {head.divisor:.4f}{spread} |
 {limits.pixels:,} pixels each |
 | probabilities | {describe(manifest.probabilities)} |
 | graphs | {manifest.engines[0].precision}, for ONNX Runtime; `yoj-export inspect .` lists plans that were added later |
-
+{in_bits}
 ## Agreement with the reference
 
 {_agreement(fidelity)}

@@ -19,7 +19,7 @@ from yoj.runtime.options import Given, reading_options
 from yoj.runtime.temperature import describe
 from yoj.runtime.version import __version__
 
-from .describe import describe_prompts
+from .describe import describe_prompts, describe_quantisation
 from .options import checkpoint_options, prepare_libraries
 
 EPILOG = """\b
@@ -141,10 +141,12 @@ def inspect(bundle: Path, as_json: bool) -> None:
     """Check the files of BUNDLE against their hashes and say what is in it."""
     with readable_errors():
         opened = Bundle.open(bundle)
-        manifest = opened.manifest
+        manifest, quantised = opened.manifest, describe_quantisation(opened.path)
     for problem in opened.problems(name for name in manifest.files if name.startswith(PLANS)):
         click.echo(f"warning: {problem}; build it again with yoj-export compile", err=True)
-    click.echo((bundle / MANIFEST_NAME).read_text("utf-8") if as_json else _describe(manifest), nl=not as_json)
+    click.echo(
+        (bundle / MANIFEST_NAME).read_text("utf-8") if as_json else _describe(manifest, quantised), nl=not as_json
+    )
 
 
 @main.command()
@@ -277,7 +279,7 @@ def _files(manifest: Manifest) -> str:
     return "\n".join([f"{'bytes':>14}  file", *rows])
 
 
-def _describe(manifest: Manifest) -> str:
+def _describe(manifest: Manifest, quantised: str | None) -> str:
     head, limits = manifest.value_head, manifest.limits
     rows = {
         "family": manifest.family,
@@ -291,6 +293,7 @@ def _describe(manifest: Manifest) -> str:
         "engines": ", ".join(
             f"{e.engine} {e.precision}{f' for {e.plans.target}' if e.plans else ''}" for e in manifest.engines
         ),
+        **({"quantised": quantised} if quantised else {}),
         "limits": f"L={limits.L:,} N={limits.N} images={limits.images} frames={limits.frames} pixels={limits.pixels:,}",
         "probabilities": describe(manifest.probabilities),
         "float16": _headroom(manifest),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,8 @@ from torch import nn
 
 from .errors import CheckpointError
 from .families import GraphSpec, Smoothing
-from .modules import Projection
+from .modules import Projection, WideProjection
+from .names import VISION
 from .quantised import (
     LARGEST,
     STORED,
@@ -29,6 +30,8 @@ from .weights import TensorPlan
 
 PLAN, FACTORS = "plan.json", "plan.safetensors"
 EMBEDDING = "embedding"
+VERSIONS = 1, 2
+"""Of plans: without matrices of the vision tower, which an older yoj would not find, and with some."""
 RANGE = "range."
 """Before the name of a matrix: largest magnitude of its inputs, where the scheme is static."""
 
@@ -39,7 +42,7 @@ class Quantisation(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     schema_version: int = 1
     scheme: Scheme
     layers: tuple[str, ...]
-    """Matrices of the scorer, by the names of their modules."""
+    """Matrices of the scorer by the names of their modules, and of the vision tower with `VISION` before theirs."""
     embeddings: bool = False
     """Whether the embedding table has 8-bit rows."""
     checkpoint: dict[str, str]
@@ -69,8 +72,10 @@ def read_plan(folder: Path) -> Plan:
         tensors = load_file(folder / FACTORS) if (folder / FACTORS).is_file() else {}
     except (OSError, msgspec.MsgspecError, UnicodeDecodeError, ValueError, SafetensorError) as error:
         raise CheckpointError(f"{file} is no plan: {error}. Make one with yoj-calibrate plan.") from error
-    if said.schema_version != 1:
-        raise CheckpointError(f"{file} has schema version {said.schema_version}, this yoj reads 1. Upgrade yoj.")
+    if said.schema_version not in VERSIONS:
+        raise CheckpointError(
+            f"{file} has schema version {said.schema_version}, this yoj reads up to {VERSIONS[-1]}. Upgrade yoj."
+        )
     return Plan(said, tensors)
 
 
@@ -82,12 +87,14 @@ def write_plan(plan: Plan, folder: Path) -> None:
 
 
 def encode_plan(plan: Plan) -> bytes:
-    """``plan.json``."""
-    return msgspec.json.format(msgspec.json.encode(plan.said), indent=1) + b"\n"
+    """``plan.json``, of the least version that says it."""
+    version = VERSIONS[any(name.startswith(VISION) for name in plan.said.layers)]
+    said = msgspec.structs.replace(plan.said, schema_version=version)
+    return msgspec.json.format(msgspec.json.encode(said), indent=1) + b"\n"
 
 
 def quantise_graphs(specs: Sequence[GraphSpec], smoothing: Sequence[Smoothing], plan: Plan) -> list[GraphSpec]:
-    """The graphs with the plan's matrices in 8 or 4 bits; the vision graph stays as it is.
+    """The graphs with the plan's matrices in 8 or 4 bits.
 
     Args:
         specs: of a family, fresh: their modules are changed.
@@ -97,43 +104,48 @@ def quantise_graphs(specs: Sequence[GraphSpec], smoothing: Sequence[Smoothing], 
     Raises:
         CheckpointError: the plan names a matrix that the model has not, or factors of another size.
     """
-    return [spec if spec.role == "vision" else _quantise(spec, smoothing, plan) for spec in specs]
+    return [_quantise(spec, smoothing, plan) for spec in specs]
 
 
 def _quantise(spec: GraphSpec, smoothing: Sequence[Smoothing], plan: Plan) -> GraphSpec:
     changes = _smooth(spec, smoothing, plan)
     scheme, constants = plan.said.scheme, dict(spec.constants)
-    plans = {name: _changed(of, changes.get(name.removesuffix(".weight"))) for name, of in spec.plans.items()}
+    plans = {name: _changed(name, of, changes) for name, of in spec.plans.items()}
     known = matrices(spec)
     for name in plan.said.layers:
+        own = spec.own(name)
+        if own is None:
+            continue
         layer = known.get(name)
         if layer is None:
             raise CheckpointError(f"The plan names the matrix {name}, which {spec.role} has not. Make a new plan.")
-        change = replace(changes.get(name, Change(factors=plan.factors)), stored=STORED[scheme])
-        of = spec.plans[f"{name}.weight"]
-        plans[f"{name}.weight"] = replace(of, change=change)
-        plans[f"{name}.weight_scale"] = replace(of, change=replace(change, scale=True))
+        change = replace(changes.get(own, Change(factors=plan.factors)), stored=STORED[scheme])
+        of = spec.plans[f"{own}.weight"]
+        plans[f"{own}.weight"] = replace(of, change=change)
+        plans[f"{own}.weight_scale"] = replace(of, change=replace(change, scale=True))
         with torch.device("meta"):
-            quantised = _module(layer.weight, scheme)
-        _replace(spec.module, name, quantised)
+            quantised = _module(layer, scheme)
+        _replace(spec.module, own, quantised)
         if isinstance(quantised, QuantisedProjection):
-            constants[f"{name}.input_scale"] = _input_scale(name, quantised, plan)
-    if plan.said.embeddings:
+            constants[f"{own}.input_scale"] = _input_scale(name, quantised, plan)
+    if plan.said.embeddings and spec.role != "vision":
         plans |= _quantise_table(spec, plan)
     return replace(spec, plans=plans, constants=constants)
 
 
-def quantised_module(weight: torch.Tensor, plan: Plan, name: str) -> nn.Module:
+def quantised_module(whole: Projection, plan: Plan, name: str) -> nn.Module:
     """One matrix as the plan has it, with values.
 
     Args:
-        weight: float32 [in, out], with the plan's factors in it.
+        whole: in float32, with the plan's factors in it.
         plan: its scheme, and the range of this matrix where that is static.
         name: of the matrix.
     """
-    layer, change = _module(weight, plan.said.scheme), Change(STORED[plan.said.scheme])
-    values = {"weight": change.apply(weight, torch.float32)}
-    values["weight_scale"] = replace(change, scale=True).apply(weight, torch.float32)
+    layer, change = _module(whole, plan.said.scheme), Change(STORED[plan.said.scheme])
+    values = {"weight": change.apply(whole.weight.data, torch.float32)}
+    values["weight_scale"] = replace(change, scale=True).apply(whole.weight.data, torch.float32)
+    if whole.bias is not None:
+        values["bias"] = whole.bias.data
     if isinstance(layer, QuantisedProjection):
         values["input_scale"] = _input_scale(name, layer, plan)
     for leaf, value in values.items():
@@ -141,48 +153,59 @@ def quantised_module(weight: torch.Tensor, plan: Plan, name: str) -> nn.Module:
     return layer
 
 
-def _module(weight: torch.Tensor, scheme: Scheme) -> QuantisedProjection | BlockProjection:
-    width, out = weight.shape
-    return (
-        BlockProjection(width, out, scheme) if scheme.endswith("weights") else QuantisedProjection(width, out, scheme)
-    )
+def _module(whole: Projection, scheme: Scheme) -> QuantisedProjection | BlockProjection:
+    width, out = whole.weight.shape
+    kind = BlockProjection if scheme.endswith("weights") else QuantisedProjection
+    return kind(width, out, scheme, whole.bias is not None)
 
 
 def matrices(spec: GraphSpec) -> dict[str, Projection]:
-    """The matrices of a scorer's trunk that may be quantised, by the names of their modules."""
-    found = {name: module for name, module in spec.module.named_modules() if isinstance(module, Projection)}
-    return {name: module for name, module in found.items() if f"{name}.weight" in spec.plans and module.bias is None}
+    """The matrices of a graph that may be quantised, by their names in plans.
+
+    The value head's stay in float, and those that make visual features, whose values float16 may not hold.
+    """
+    return {
+        spec.prefix + name: module
+        for name, module in spec.module.named_modules()
+        if isinstance(module, Projection) and not isinstance(module, WideProjection) and f"{name}.weight" in spec.plans
+    }
 
 
 def _smooth(spec: GraphSpec, smoothing: Sequence[Smoothing], plan: Plan) -> dict[str, Change]:
     """Module -> how its weights take the factors."""
     changes: dict[str, Change] = {}
     for group in smoothing:
-        factors = plan.factors.get(group.source)
-        if factors is None:
+        own, factors = spec.own(group.source), plan.factors.get(group.source)
+        if own is None or factors is None:
             continue
-        width = spec.module.get_submodule(group.consumers[0]).get_parameter("weight").shape[0]
+        consumers = [name.removeprefix(spec.prefix) for name in group.consumers]
+        width = spec.module.get_submodule(consumers[0]).get_parameter("weight").shape[0]
         if tuple(factors.shape) != (width,):
             raise CheckpointError(
                 f"The plan has factors {list(factors.shape)} for {group.source}, the model {width} channels. Make a "
                 "new plan."
             )
         over = f"{group.source} over"
-        outputs = spec.module.get_submodule(group.source).get_parameter("weight").shape[-1]
+        outputs = spec.module.get_submodule(own).get_parameter("weight").shape[-1]
         start, stop = group.columns or (0, outputs)
         divisors = torch.ones(outputs)
         divisors[start:stop] = factors
         tensors = plan.factors | {over: divisors}
-        source = changes.get(group.source, Change())
-        changes[group.source] = replace(source, over=over, factors=source.factors | tensors)
-        for name in group.consumers:
+        source = changes.get(own, Change())
+        changes[own] = replace(source, over=over, factors=source.factors | tensors)
+        for name in consumers:
             change = changes.get(name, Change())
             changes[name] = replace(change, times=group.source, factors=change.factors | tensors)
     return changes
 
 
-def _changed(of: TensorPlan, change: Change | None) -> TensorPlan:
-    return of if change is None else replace(of, change=change)
+def _changed(name: str, of: TensorPlan, changes: Mapping[str, Change]) -> TensorPlan:
+    owner, _, leaf = name.rpartition(".")
+    change = changes.get(owner)
+    if change is None or leaf not in ("weight", "bias"):
+        return of
+    # What a layer adds is divided where its outputs are; its inputs have no part in it.
+    return replace(of, change=replace(change, times=None) if leaf == "bias" else change)
 
 
 def _input_scale(name: str, layer: QuantisedProjection, plan: Plan) -> torch.Tensor:

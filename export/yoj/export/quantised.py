@@ -36,28 +36,31 @@ ACCURACY_INT8 = 4
 
 
 class QuantisedProjection(nn.Module):
-    """A `yoj.export.modules.Projection` without bias that multiplies 8-bit activations by 8-bit weights.
+    """A `yoj.export.modules.Projection` that multiplies 8-bit activations by 8-bit weights; its bias stays in float.
 
     Weights have a scale for each output. Activations have one scale, known when the graph is built; by default each row
     is first divided by its largest magnitude, and its products are multiplied by it again, which is exact because a
     factor of a row commutes with a product from the right. Otherwise the scale is that of the static range.
     """
 
-    def __init__(self, width: int, out: int, scheme: Scheme):
+    def __init__(self, width: int, out: int, scheme: Scheme, bias: bool = False):
         super().__init__()
         self.stored: Literal["int8", "fp8"] = "fp8" if scheme == "fp8" else "int8"
         self.static = scheme == "int8_static"
         self.weight = nn.Parameter(torch.empty(width, out))
         self.weight_scale = nn.Parameter(torch.empty(out))
         self.input_scale = nn.Parameter(torch.empty(()))
+        self.bias = nn.Parameter(torch.empty(out)) if bias else None
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """[..., in] -> [..., out], in the scale's precision."""
-        return self._scaled(x, self.weight, self.weight_scale)
+        out = self._scaled(x, self.weight, self.weight_scale)
+        return out if self.bias is None else out + self.bias
 
     def part(self, x: torch.Tensor, start: int, stop: int) -> torch.Tensor:
         """Some of the outputs: [..., in] -> [..., stop - start]."""
-        return self._scaled(x, self.weight[:, start:stop], self.weight_scale[start:stop])
+        out = self._scaled(x, self.weight[:, start:stop], self.weight_scale[start:stop])
+        return out if self.bias is None else out + self.bias[start:stop]
 
     def _scaled(self, x: torch.Tensor, weight: torch.Tensor, weight_scale: torch.Tensor) -> torch.Tensor:
         x = x.to(weight_scale.dtype)
@@ -88,20 +91,23 @@ class QuantisedProjection(nn.Module):
 class BlockProjection(nn.Module):
     """A projection whose weights alone are in 8 or 4 bits: ONNX Runtime's MatMulNBits, for CPUs."""
 
-    def __init__(self, width: int, out: int, scheme: Scheme):
+    def __init__(self, width: int, out: int, scheme: Scheme, bias: bool = False):
         super().__init__()
         self.bits, self.width, self.out = (8 if scheme == "int8_weights" else 4), width, out
         blocks = math.ceil(width / BLOCK)
         self.weight = nn.Parameter(torch.empty(out, blocks, BLOCK * self.bits // 8))
         self.weight_scale = nn.Parameter(torch.empty(out, blocks))
+        self.bias = nn.Parameter(torch.empty(out)) if bias else None
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """[..., in] -> [..., out], in the scale's precision."""
-        return self._product(x, self.weight, self.weight_scale)
+        out = self._product(x, self.weight, self.weight_scale)
+        return out if self.bias is None else out + self.bias
 
     def part(self, x: torch.Tensor, start: int, stop: int) -> torch.Tensor:
         """Some of the outputs: [..., in] -> [..., stop - start]."""
-        return self._product(x, self.weight[start:stop], self.weight_scale[start:stop])
+        out = self._product(x, self.weight[start:stop], self.weight_scale[start:stop])
+        return out if self.bias is None else out + self.bias[start:stop]
 
     def _product(self, x: torch.Tensor, weight: torch.Tensor, weight_scale: torch.Tensor) -> torch.Tensor:
         x, out = x.to(weight_scale.dtype), weight.shape[0]

@@ -167,7 +167,8 @@ class Engine(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     engine: str
     precision: str
-    """``float32``, ``float16``, ``bfloat16``, or what the matrices of the trunk are quantised to: ``int8``, ``fp8``."""
+    """``float32``, ``float16``, ``bfloat16``, or what matrices are quantised to: ``int8``, ``fp8``. Which ones are,
+    those of the vision tower among them or not, is in ``quantisation.json``."""
     graphs: dict[str, Graph]
     """Role (``vision``, ``scorer.joint``, ``scorer.segmented``) -> graph."""
     rest: str | None = None

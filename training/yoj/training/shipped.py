@@ -86,15 +86,18 @@ CALIBRATION, CHOICE, CALIBRATION_SEED = 256, 200, 1_000
     show_default=True,
     help="Of the bundle; give it again for several. PyTorch runs bfloat16, which ONNX Runtime's CPU kernels lack.",
 )
+@click.option("--vision", is_flag=True, help="Of quantised precisions, quantise the vision tower too.")
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Add the figures to this JSON file.")
-def main(checkpoints: tuple[Path, ...], items: int, precisions: tuple[Any, ...], out: Path | None) -> None:
+def main(
+    checkpoints: tuple[Path, ...], items: int, precisions: tuple[Any, ...], vision: bool, out: Path | None
+) -> None:
     """Export each judge and compare it with its stock model on the held-out items.
 
     In the file figures of each kind of CPU stand beside those of others.
     """
-    vnni = "VNNI" if any("vnni" in name for name in instruction_sets()) else "no VNNI"
+    kind = f"{' vision' if vision else ''}, {'VNNI' if any('vnni' in s for s in instruction_sets()) else 'no VNNI'}"
     figures = {
-        f"{checkpoint.name} {precision}, {vnni}": measure(checkpoint, items, precision)
+        f"{checkpoint.name} {precision}{kind}": measure(checkpoint, items, precision, vision)
         for checkpoint in checkpoints
         for precision in precisions
     }
@@ -105,16 +108,17 @@ def main(checkpoints: tuple[Path, ...], items: int, precisions: tuple[Any, ...],
     click.echo(table(figures))
 
 
-def measure(folder: Path, items: int, precision: Precision | Scheme = "float32") -> Figures:
+def measure(folder: Path, items: int, precision: Precision | Scheme = "float32", vision: bool = False) -> Figures:
     """Export a judge, and read ``items`` held-out items with the bundle and with the stock model in float32.
 
-    For a quantised precision all matrices are quantised; its statistics and plan are from other items.
+    For a quantised precision all matrices of the trunk are quantised, and with ``vision`` those of the tower; the
+    statistics and the plan are from other items.
     """
     checkpoint = Checkpoint.open([folder])
     family = open_family(checkpoint)
     with tempfile.TemporaryDirectory() as place:
         bundle = Path(place) / "judge.yoj"
-        plan = _plan(checkpoint, precision, Path(place)) if precision in STORED else None
+        plan = _plan(checkpoint, precision, Path(place), vision) if precision in STORED else None
         # What eight bits do is measured here, on all items; an export's own comparison would stop the worst of them.
         recipe = Export([folder], None, "assistant", bundle, precision=precision, plan=plan, compare=plan is None)
         build(recipe, Quiet())
@@ -145,14 +149,14 @@ def measure(folder: Path, items: int, precision: Precision | Scheme = "float32")
     )
 
 
-def _plan(checkpoint: Checkpoint, scheme: Any, place: Path) -> Path:
+def _plan(checkpoint: Checkpoint, scheme: Any, place: Path, vision: bool) -> Path:
     """Of all matrices; static ranges are the plain ones, without smoothing, as the naive recipe has them."""
     write_items(place, "calibration", Shapes(CALIBRATION, CALIBRATION_SEED), lambda _: None)
     write_items(place, "choice", Shapes(CHOICE, CALIBRATION_SEED + 1), lambda _: None)
     model = Model.open(checkpoint, "assistant")
     chosen = choose(place / "calibration.jsonl", (), CALIBRATION, 0, lambda r: model.preparer.prepare(r).tokens)
     known = collect(model, chosen.samples, place / "statistics", lambda _: None)
-    wanted = Wanted(scheme, max_flips=1.0, smooth=scheme != "int8_static")
+    wanted = Wanted(scheme, max_flips=1.0, smooth=scheme != "int8_static", vision=vision)
     requests = list(read_requests(place / "choice.jsonl").values())
     write_plan(search(model, known, requests, wanted, lambda _: None).plan, place / "plan")
     return place / "plan"

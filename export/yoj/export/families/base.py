@@ -14,6 +14,7 @@ from yoj.runtime.manifest import Limits
 
 from ..chat_template import MediaMarkup
 from ..checkpoint import Checkpoint, HiddenState
+from ..names import VISION
 from ..weights import TensorPlan
 
 MAX_RESPONSES = 64
@@ -25,8 +26,8 @@ MAX_PIXELS = 178_956_970
 
 @dataclass(frozen=True)
 class Smoothing:
-    """Channels of the scorer that may be divided by factors where they arise and multiplied by them where they are
-    used, which changes no score."""
+    """Channels that may be divided by factors where they arise and multiplied by them where they are used, which
+    changes no score. Modules are named as in plans: see `GraphSpec.own`."""
 
     source: str
     """Module whose last dimension they are: a norm, or a projection."""
@@ -53,6 +54,15 @@ class GraphSpec:
     """Parameter of the module -> a value that no backbone tensor holds: rotary frequencies, the value head."""
     multiples: dict[str, int] = field(default_factory=dict[str, int])
     """Axis letter -> number that its size is always a multiple of."""
+
+    @property
+    def prefix(self) -> str:
+        """Before the names of its modules in plans and statistics; empty for the scorers, which share theirs."""
+        return VISION if self.role == "vision" else ""
+
+    def own(self, name: str) -> str | None:
+        """The module that plans and statistics call by this name; None where it is another graph's."""
+        return name.removeprefix(VISION) if name.startswith(VISION) == bool(self.prefix) else None
 
     def in_precision(self, dtype: torch.dtype) -> nn.Module:
         """The module with parameters of this type on the meta device. What no tensor of the backbone holds keeps its
@@ -94,7 +104,7 @@ class ExportFamily(Protocol):
         ...
 
     def smoothing(self) -> list[Smoothing]:
-        """Where factors may move from the inputs of the trunk's matrices into what makes those inputs."""
+        """Where factors may move from the inputs of matrices into what makes those inputs."""
         ...
 
     def stock_model(self) -> nn.Module | None:

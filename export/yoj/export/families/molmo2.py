@@ -22,6 +22,7 @@ from yoj.runtime.families import Family, PreparedMedia
 from yoj.runtime.families.molmo2 import Preprocessing
 from yoj.runtime.manifest import Limits, Piece
 
+from .. import names
 from ..chat_template import MediaMarkup
 from ..checkpoint import Checkpoint, HiddenState
 from ..errors import CheckpointError
@@ -362,7 +363,7 @@ class Molmo2:
         return [self._vision_graph(), self._scorer_graph(segmented=False), self._scorer_graph(segmented=True)]
 
     def smoothing(self) -> list[Smoothing]:
-        """Both norms of each block, and the half of ``ff_proj`` that the gate multiplies."""
+        """Both norms of each block of trunk and tower, and the half of ``ff_proj`` that the gate multiplies."""
         groups: list[Smoothing] = []
         for number in range(self.text.num_hidden_layers):
             block = f"blocks.{number}"
@@ -370,12 +371,17 @@ class Molmo2:
             groups.append(Smoothing(f"{block}.ff_norm", (f"{block}.mlp.ff_proj",)))
             up = (0, self.text.intermediate_size)
             groups.append(Smoothing(f"{block}.mlp.ff_proj", (f"{block}.mlp.ff_out",), up))
+        for number in range(max(self.vision.taps) + 1):
+            block = f"{names.VISION}resblocks.{number}"
+            attention = tuple(f"{block}.attention.{name}" for name in ("wq", "wk", "wv"))
+            groups.append(Smoothing(f"{block}.attention_norm", attention))
+            groups.append(Smoothing(f"{block}.ffn_norm", (f"{block}.feed_forward.w1",)))
         return groups
 
     def _vision_graph(self) -> GraphSpec:
         with torch.device("meta"):
             module = Vision(self.vision, self.text.hidden_size)
-        names = {"resblocks.": f"{VIT}transformer.resblocks.", "image_p": f"{VISION}image_p"}
+        sources = {"resblocks.": f"{VIT}transformer.resblocks.", "image_p": f"{VISION}image_p"}
         pixels = 3 * self.vision.patch_size**2
         return GraphSpec(
             role="vision",
@@ -385,7 +391,7 @@ class Molmo2:
                 "pooling_index": (torch.int64, ("V", "K")),
             },
             outputs={"image_features": ("V", self.text.hidden_size)},
-            plans={name: _plan(module, name, names, VIT) for name, _ in module.named_parameters()},
+            plans={name: _plan(module, name, sources, VIT) for name, _ in module.named_parameters()},
             constants={},
         )
 
@@ -406,9 +412,9 @@ class Molmo2:
             inputs["response_start"] = (torch.int64, responses)
         if segmented:
             inputs["segment_ids"] = (torch.int64, row)
-        names = {"blocks.": f"{TEXT}blocks.", "ln_f.": f"{TEXT}ln_f."}
+        sources = {"blocks.": f"{TEXT}blocks.", "ln_f.": f"{TEXT}ln_f."}
         plans = {
-            name: self.embedding if name == "embedding.weight" else _plan(module, name, names, "")
+            name: self.embedding if name == "embedding.weight" else _plan(module, name, sources, "")
             for name, _ in module.named_parameters()
             if name not in constants
         }

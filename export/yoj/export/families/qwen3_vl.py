@@ -44,16 +44,15 @@ from ..modules import (
     trims,
     widen,
 )
+from ..names import VISION
 from ..weights import TensorPlan
 from .base import MAX_IMAGES, MAX_PIXELS, MAX_RESPONSES, GraphSpec, Smoothing
-from .qwen3_vl_config import TextConfig, VisionConfig, read_config
+from .qwen3_vl_config import IMAGE_PIXELS, VIDEO_PIXELS, TextConfig, VisionConfig, areas, read_config
 
 MAX_TOKENS = 32_768
 """The trunk takes 262,144, which no judge was trained on and no attention without a fused kernel has memory for."""
 NORM_EPS = 1e-6
 """Of the vision tower; a constant in transformers."""
-IMAGE_PIXELS, VIDEO_PIXELS = (65_536, 16_777_216), (4_096, 25_165_824)
-"""Smallest and largest area, of all frames of a video together, in the files of the released checkpoints."""
 
 
 class Attention(nn.Module):
@@ -317,8 +316,8 @@ class Qwen3VL:
         video = both.get("video_processor", {}) | self._read_optional("video_preprocessor_config.json")
         vision = self.vision
         self._check_processors(image, video)
-        image_min, image_max = _areas(image, IMAGE_PIXELS)
-        video_min, video_max = _areas(video, VIDEO_PIXELS)
+        image_min, image_max = areas(image, IMAGE_PIXELS)
+        video_min, video_max = areas(video, VIDEO_PIXELS)
         half = (0.5, 0.5, 0.5)
         settings = {
             "patch_size": vision.patch_size,
@@ -376,7 +375,8 @@ class Qwen3VL:
         return [self._vision_graph(), self._scorer_graph(segmented=False), self._scorer_graph(segmented=True)]
 
     def smoothing(self) -> list[Smoothing]:
-        """Both norms of each layer, and ``up_proj``, which the gate multiplies."""
+        """Both norms of each layer of trunk and tower, ``up_proj``, which the gate multiplies, and the norms of the
+        deepstack mergers. That of ``merger`` is of patches, four of which are one input of the matrix behind it."""
         groups: list[Smoothing] = []
         for number in range(self.text.num_hidden_layers):
             layer = f"layers.{number}"
@@ -385,7 +385,11 @@ class Qwen3VL:
             mlp = tuple(f"{layer}.mlp.{name}_proj" for name in ("gate", "up"))
             groups.append(Smoothing(f"{layer}.post_attention_layernorm", mlp))
             groups.append(Smoothing(f"{layer}.mlp.up_proj", (f"{layer}.mlp.down_proj",)))
-        return groups
+        tower = {"norm1": "attn.qkv", "norm2": "mlp.linear_fc1"}
+        pairs = [(f"blocks.{n}.{a}", f"blocks.{n}.{b}") for n in range(self.vision.depth) for a, b in tower.items()]
+        mergers = [f"deepstack_merger_list.{number}" for number in range(len(self.vision.taps))]
+        pairs += [(f"{merger}.norm", f"{merger}.linear_fc1") for merger in mergers]
+        return groups + [Smoothing(VISION + source, (VISION + matrix,)) for source, matrix in pairs]
 
     def _features(self) -> dict[str, tuple[int | str, ...]]:
         """Outputs of the vision graph, which are inputs of the scorer graphs."""
@@ -491,10 +495,3 @@ def _plan(module: nn.Module, name: str, prefix: str) -> TensorPlan:
     owner, _, leaf = name.rpartition(".")
     multiplied = leaf == "weight" and isinstance(module.get_submodule(owner), Projection)
     return TensorPlan((prefix + name,), transpose=multiplied, flatten=owner == "patch_embed.proj" and multiplied)
-
-
-def _areas(settings: Mapping[str, Any], released: tuple[int, int]) -> tuple[int, int]:
-    """Smallest and largest area in pixels, in either spelling; the older one overrides, as in transformers."""
-    size = settings.get("size") or {}
-    least = settings.get("min_pixels") or size.get("shortest_edge") or released[0]
-    return least, settings.get("max_pixels") or size.get("longest_edge") or released[1]

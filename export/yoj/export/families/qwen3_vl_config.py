@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from ..checkpoint import Checkpoint
 from ..config_reader import ConfigReader
@@ -11,6 +13,9 @@ from ..errors import CheckpointError
 
 MAX_TAPS = 3
 """Of every released model. The inputs of a graph are arguments, whose number is fixed."""
+
+IMAGE_PIXELS, VIDEO_PIXELS = (65_536, 16_777_216), (4_096, 25_165_824)
+"""Smallest and largest area, of all frames of a video together, in the files of the released checkpoints."""
 
 
 @dataclass(frozen=True)
@@ -116,3 +121,10 @@ def _contradictions(text: TextConfig, vision: VisionConfig, checkpoint: Checkpoi
         if found is None or stated != found:
             problems.append(f"{kind}_token_id is {stated}, the tokenizer gives <|{kind}_pad|> the id {found}")
     return problems
+
+
+def areas(settings: Mapping[str, Any], released: tuple[int, int]) -> tuple[int, int]:
+    """Smallest and largest area in pixels, in either spelling; the older one overrides, as in transformers."""
+    size = settings.get("size") or {}
+    least = settings.get("min_pixels") or size.get("shortest_edge") or released[0]
+    return least, settings.get("max_pixels") or size.get("longest_edge") or released[1]
