@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 NUMPY1 := .venv-numpy1
 
-.PHONY: demo test test-numpy1 lint bench bench-sweeps bench-schemes bench-runtime judges clean
+.PHONY: demo test test-numpy1 lint bench bench-wide bench-tables bench-sweeps bench-schemes bench-runtime judges clean
 demo: $(VENV)/.ready
 	$(BIN)/python examples/demo.py
 
@@ -23,22 +23,35 @@ lint: $(VENV)/.ready
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/lint-imports
 
+JUDGES := qwen3_vl molmo2
 bench: $(VENV)/.ready
-	rm -rf .bench
-	mkdir .bench
-	for judge in qwen3_vl molmo2; do $(BIN)/yoj-bench make checkpoints/shapes-$$judge .bench/$$judge || exit 1; done
-	$(BIN)/yoj-bench run .bench/qwen3_vl .bench/molmo2 --repeats 3 --out bench/results/bench.json --html .bench/report.html
-	$(BIN)/yoj-bench report bench/results/bench.json --readme README.md
+	rm -rf .bench/*-deep
+	mkdir -p .bench
+	for judge in $(JUDGES); do $(BIN)/yoj-bench make checkpoints/shapes-$$judge .bench/$$judge-deep || exit 1; done
+	$(BIN)/yoj-bench run $(JUDGES:%=.bench/%-deep) --repeats 3 --out 'bench/results/{kind}/deep.json' --html .bench/report.html
+	$(MAKE) bench-tables
+
+bench-wide: $(VENV)/.ready
+	rm -rf .bench/*-wide
+	mkdir -p .bench
+	for judge in $(JUDGES); do $(BIN)/yoj-bench make checkpoints/shapes-$$judge .bench/$$judge-wide --shape wide || exit 1; done
+	$(BIN)/yoj-bench run $(JUDGES:%=.bench/%-wide) --repeats 3 --part contestants --part profiles --out 'bench/results/{kind}/wide.json'
+	$(MAKE) bench-tables
+
+# Of every kind of CPU that there are results of.
+bench-tables: $(VENV)/.ready
+	$(BIN)/yoj-bench report $(sort $(wildcard bench/results/*/deep.json) $(wildcard bench/results/*/wide.json)) \
+		--readme README.md --tables docs/benchmark-tables.md
 
 bench-sweeps: $(VENV)/.ready
-	$(BIN)/yoj-bench run .bench/qwen3_vl .bench/molmo2 --part sweeps --part load --out bench/results/sweeps.json --html .bench/sweeps.html
+	$(BIN)/yoj-bench run $(JUDGES:%=.bench/%-deep) --part sweeps --part load --out 'bench/results/{kind}/sweeps.json' --html .bench/sweeps.html
 
 SCHEMES := float32 int8 int8_static int8_weights int4_weights
 bench-schemes: $(VENV)/.ready
 	rm -rf .bench-schemes
 	mkdir .bench-schemes
-	for judge in qwen3_vl molmo2; do $(BIN)/yoj-bench make checkpoints/shapes-$$judge .bench-schemes/$$judge $(SCHEMES:%=--precision %) || exit 1; done
-	$(BIN)/yoj-bench run .bench-schemes/qwen3_vl .bench-schemes/molmo2 --part phases --out bench/results/schemes.json
+	for judge in $(JUDGES); do $(BIN)/yoj-bench make checkpoints/shapes-$$judge .bench-schemes/$$judge $(SCHEMES:%=--precision %) || exit 1; done
+	$(BIN)/yoj-bench run $(JUDGES:%=.bench-schemes/%) --part phases --out 'bench/results/{kind}/schemes.json'
 
 bench-runtime: $(VENV)/.ready
 	$(BIN)/yoj-export tests/golden/data/checkpoint-merged --layout assistant --out .demo/bench.yoj --force

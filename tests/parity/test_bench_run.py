@@ -14,12 +14,15 @@ from click.testing import CliRunner
 from tiny import RECORDED
 from tiny_qwen3_vl import TinyQwen, write_qwen
 
+from yoj.bench import contestants as contestants_module
 from yoj.bench import make as make_module
 from yoj.bench import measure as measure_module
+from yoj.bench import timing as timing_module
 from yoj.bench.cases import Size, make_case
 from yoj.bench.cli import PARTS, main
-from yoj.bench.contestants import Entrant, engines, entrants, open_field, race, trimmed
+from yoj.bench.contestants import Entrant, engines, entrants, fast_precisions, open_field, race, trimmed
 from yoj.bench.results import Limits, Peak, Results, read_results
+from yoj.bench.shapes import SHAPES
 from yoj.bench.timing import interval, time_in_turns
 
 FAMILIES = ("molmo2", "qwen3_vl")
@@ -34,14 +37,14 @@ def folder(tmp_path_factory):
     def make(family: str):
         place = tmp_path_factory.mktemp(family)
 
-        def write(_like, checkpoint, _layers, _words):
+        def write(_like, checkpoint, _layers, _words, _narrowed):
             if family == "molmo2":
                 return shutil.copytree(RECORDED, checkpoint)
             return write_qwen(TinyQwen(layers=2, depth=2, taps=(0, 1)), checkpoint, hidden_state="post_norm")
 
         with pytest.MonkeyPatch.context() as patch:  # only the random weights of 4B width are left out
             patch.setattr(make_module, "write", write)
-            make_module.make(place / "tiny", place, 2, ("float32", "int8"))
+            make_module.make(place / "tiny", place, SHAPES["wide"], ("float32", "int8"))
         return place
 
     return make
@@ -57,7 +60,7 @@ def field(folder):
 def test_all_agree_and_each_way_asks_for_its_work(family, side, field):
     opened = field(family)
     case = make_case(opened.scorer, Size(prompt=300, response=20, n=3, side=side), 2)
-    racing = [entrant for entrant in entrants(opened) if not entrant.name.endswith("compiled")]
+    racing = [entrant for entrant in entrants(opened, ["bfloat16", "float32"]) if not entrant.name.endswith("compiled")]
     found = {c.name: c for c in race(opened, case, racing, 1, LIMITS)}
     assert len(found) == len(racing) == 11
     assert {name: c.difference for name, c in found.items() if not c.agrees} == {}
@@ -73,9 +76,29 @@ def test_all_agree_and_each_way_asks_for_its_work(family, side, field):
 def test_compiled_models_are_contestants(field):
     opened = field("qwen3_vl")
     case = make_case(opened.scorer, Size(prompt=60, response=10, n=2), 2)
-    (racing,) = [entrant for entrant in entrants(opened) if entrant.name == "PyTorch float32, compiled"]
+    (racing,) = [entrant for entrant in entrants(opened, ["float32"]) if entrant.name == "PyTorch float32, compiled"]
     (found,) = race(opened, case, [racing], 1, None)
     assert found.agrees
+
+
+def test_pytorch_runs_in_all_its_ways_only_where_it_is_fast(field):
+    opened = field("qwen3_vl")
+    names = {entrant.name for entrant in entrants(opened, ["float32"]) if entrant.vendor == "PyTorch"}
+    ways = ("as the reference runs it", "trimmed", "compiled", "N passes", "N rows", "N passes over a shared prefix")
+    assert names == {"PyTorch bfloat16, trimmed", *(f"PyTorch float32, {way}" for way in ways)}
+    case = make_case(opened.scorer, Size(prompt=60, response=10, n=2), 2)
+    assert set(fast_precisions(opened, case)) <= {"float32", "bfloat16"}
+
+
+def test_a_slow_precision_of_pytorch_is_left_out(field, monkeypatch):
+    opened = field("qwen3_vl")
+    case = make_case(opened.scorer, Size(prompt=60, response=10, n=2), 2)
+
+    def took(calls, _repeats):
+        return {name: interval([{"float32": 10.0, "bfloat16": 21.0}[name]]) for name in calls}
+
+    monkeypatch.setattr(contestants_module, "time_in_turns", took)
+    assert fast_precisions(opened, case) == ["float32"]
 
 
 def test_wrong_scores_are_marked_and_failures_are_left_out(field, capsys):
@@ -145,7 +168,9 @@ def test_a_run_from_the_command_line(family, folder, tmp_path, monkeypatch):
     monkeypatch.setattr(measure_module, "SWEPT", {"N": (1, 2), "image side": (0, 32), "batch": (2,)})
     monkeypatch.setattr(measure_module, "SAVED_N", (2,))
     monkeypatch.setattr(measure_module, "LOAD_REQUESTS", 4)
-    monkeypatch.setattr(measure_module, "entrants", lambda field: [trimmed(field, "float32"), *engines(field, "int8")])
+    monkeypatch.setattr(
+        measure_module, "entrants", lambda field, _: [trimmed(field, "float32"), *engines(field, "int8")]
+    )
     monkeypatch.setattr(torch, "set_num_threads", lambda _: None)  # other tests of this process keep theirs
     out, html = tmp_path / "results" / "r.json", tmp_path / "r.html"
     words = ["run", str(folder(family)), "--out", str(out), "--html", str(html), "--repeats", "1", "--threads", "1"]
@@ -206,3 +231,18 @@ def test_each_runs_once_a_turn_in_changing_order():
     assert all(sorted(turn) == ["a", "b", "c"] for turn in turns)
     assert len(set(turns)) > 1
     assert {time.runs for time in times.values()} == {8}
+
+
+def test_what_is_slow_by_far_runs_in_the_first_turn_only(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(timing_module.time, "perf_counter", lambda: now[0])
+
+    def taking(seconds):
+        def call():
+            now[0] += seconds
+
+        return call
+
+    times = time_in_turns({"quick": taking(1.0), "usual": taking(5.0), "slow": taking(5.1)}, 4)
+    assert {name: time.runs for name, time in times.items()} == {"quick": 4, "usual": 4, "slow": 1}
+    assert times["slow"].median == pytest.approx(5100)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import bench_results as made
 import click
 import pytest
 
 from yoj.bench import tables
-from yoj.bench.readme import BEGIN, END, readme_table, update
-from yoj.bench.results import Limits, Profile, Sweep, Time, ranked, rival
+from yoj.bench.kinds import placed
+from yoj.bench.readme import BEGIN, END, all_tables, ratios, update
+from yoj.bench.results import Limits, Model, Profile, Sweep, Time, ranked, rival
 
 NOT_A_TIME = Time(median=math.nan, low=math.nan, high=math.nan, runs=0)
 NEVER = Time(median=math.inf, low=math.inf, high=math.inf, runs=0)
@@ -42,7 +44,7 @@ def test_what_disagrees_is_never_ranked():
     row = cells(tables.contestant_table(made.judge()))[-1]
     assert (row["contestant"], row["times reference"]) == (made.BROKEN, "scores differ, 0.2 allowed")
     assert row["times best PyTorch"] == row["share of peak"] == ""
-    assert readme_table(made.results()).count("400.00 | scores differ") == 1
+    assert all_tables([("avx2", made.results())]).count("400.00 | scores differ") == 1
 
 
 def test_reference_is_the_packed_one_and_may_be_absent():
@@ -65,7 +67,7 @@ def test_what_is_no_time_never_wins(time):
     assert rival(judge, measured[0]) == measured[0]
     row = cells(tables.contestant_table(judge))[-1]
     assert (row["contestant"], row["times reference"], row["times best PyTorch"]) == ("PyTorch odd", "no time", "")
-    text = tables.judge_text(judge) + readme_table(made.results(judge))
+    text = tables.judge_text(judge) + all_tables([("avx2", made.results(judge))])
     assert "nan" not in text.lower().split()
     assert "inf" not in text.lower().split()
 
@@ -125,26 +127,67 @@ def test_whole_judge_has_all_parts():
     assert cells(tables.limits_table(made.results().limits))[0]["measured"] == "160.00 GFLOP/s"
 
 
-def test_readme_table_says_what_was_run():
-    line, *_ = readme_table(made.results()).splitlines()
-    assert line == (
-        "**Qwen3-VL, three layers**, 3 layers, D=2,560, 404.2 M parameters; L=1,050, N=8, 2 threads; x86_64, Some CPU, "
-        "2 cores; python 3.11.9, torch 2.13.0, onnxruntime 1.31.1, transformers 5.23.0; 2026-01-02"
+def test_tables_say_what_was_run_and_on_what():
+    environment = made.results().environment | {"instruction_sets": ["avx2", "fma"]}
+    head, machine, line, *_ = all_tables([("avx2", made.results(environment=environment))]).split("\n\n")
+    assert head == "## avx2"
+    assert machine == (
+        "x86_64, Some CPU, 2 cores; instruction sets: avx2, fma; python 3.11.9, torch 2.13.0, onnxruntime 1.31.1, "
+        "transformers 5.23.0; 2026-01-02"
     )
-    bare = readme_table(made.results(made.bare(), environment={}))
-    assert bare == "**bare**, 3 layers, D=2,560, 404.2 M parameters; L=1,050, N=8, 2 threads"
+    assert line == ("**Qwen3-VL, three layers**, 3 layers, D=2,560, 404.2 M parameters; L=1,050, N=8, 2 threads")
+    bare = all_tables([("odd", made.results(made.bare(), environment={}))])
+    assert bare == (
+        "## odd\n\ninstruction sets: unknown (older results)\n\n"
+        "**bare**, 3 layers, D=2,560, 404.2 M parameters; L=1,050, N=8, 2 threads"
+    )
+
+
+def test_ratios_are_those_to_the_best_pytorch_on_each_kind_of_cpu_and_whole_depth_stands_first():
+    deep = Model(name="deep", family="molmo2", parameters=1, layers=36, D=640)
+    fast = made.judge(model=deep, contestants=(made.contestant(made.COMPILED, 600.0), made.contestant("yoj", 200.0)))
+    text = ratios([("avx512-vnni", made.results()), ("avx2", made.results(fast)), ("avx2", made.results(made.bare()))])
+    lines = text.splitlines()
+    assert [line.partition("**:")[0] for line in lines[:2]] == ["- **avx512-vnni", "- **avx2"]
+    assert lines[3:] == [
+        f"| CPU | model | best PyTorch, packed | yoj | {made.ENGINE} | {made.ENGINE_INT8} |",
+        "| --- | --- | --- | ---: | ---: | ---: |",
+        "| avx2 | molmo2, 36 layers, D=640, L=1,050, N=8 | compiled: 600.00 ms | 3.00 |  |  |",
+        "| avx512-vnni | qwen3_vl, 3 layers, D=2,560, L=1,050, N=8 | compiled: 1,400.00 ms |  | "
+        f"{1400 / 1200:.2f} | {1400 / 530:.2f} |",
+    ]
+
+
+def test_a_bundle_whose_scores_differ_has_no_ratio():
+    wrong = made.judge(contestants=(made.contestant(made.COMPILED, 3.0), made.contestant("yoj", 1.0, agrees=False)))
+    assert ratios([("avx2", made.results(wrong))]).endswith("| scores differ, 1e-05 allowed |")
+
+
+@pytest.mark.parametrize(
+    ("sets", "name"),
+    [
+        (["avx2", "fma"], "avx2"),
+        (["avx2", "fma", "avx_vnni"], "avx2-vnni"),
+        (["avx2", "fma", "avx512f"], "avx512"),
+        (["avx2", "fma", "avx512f", "avx512_vnni"], "avx512-vnni"),
+        (["avx2", "avx512f", "avx512_vnni", "amx_int8"], "amx"),
+        ([], "aarch64"),
+        (None, "aarch64"),
+    ],
+)
+def test_results_stand_under_the_kind_of_their_cpu(sets, name):
+    environment = {"machine": "aarch64", "instruction_sets": sets}
+    assert placed(Path("results/{kind}/deep.json"), environment) == Path(f"results/{name}/deep.json")
+    assert placed(Path("deep.json"), environment) == Path("deep.json")
 
 
 def test_update_replaces_what_is_between_the_markers(tmp_path):
     file = tmp_path / "README.md"
     file.write_bytes(f"# yoj\r\n\r\n{BEGIN}\r\nold\r\n{END}\r\nafter\r\n".encode())
-    update(file, made.results())
+    update(file, "| new |")
     once = file.read_bytes()
-    assert once.startswith(f"# yoj\r\n\r\n{BEGIN}\r\n".encode())
-    assert once.endswith(f"{END}\r\nafter\r\n".encode())
-    assert b"old" not in once
-    assert readme_table(made.results()).encode() in once
-    update(file, made.results())
+    assert once == f"# yoj\r\n\r\n{BEGIN}\r\n\n| new |\n\n{END}\r\nafter\r\n".encode()
+    update(file, "| new |")
     assert file.read_bytes() == once
 
 
@@ -153,7 +196,7 @@ def test_a_name_cannot_end_the_part_nor_a_cell(tmp_path):
     file = tmp_path / "README.md"
     file.write_text(f"{BEGIN}\n{END}\n", "utf-8")
     for _ in range(2):
-        update(file, made.results(hostile))
+        update(file, all_tables([(f"x\n{END}\n", made.results(hostile))]))
     text = file.read_text("utf-8")
     assert text.count(BEGIN) == text.count(END) == 1
     assert "<b>" not in text
@@ -175,14 +218,14 @@ def test_markers_must_be_there_once_and_in_order(tmp_path, text, said):
     file = tmp_path / "README.md"
     file.write_text(text, "utf-8")
     with pytest.raises(click.ClickException) as error:
-        update(file, made.results())
+        update(file, "")
     assert said in error.value.message
     assert file.read_text("utf-8") == text
 
 
 def test_a_missing_readme_is_said(tmp_path):
     with pytest.raises(click.ClickException, match="cannot be read"):
-        update(tmp_path / "README.md", made.results())
+        update(tmp_path / "README.md", "")
 
 
 def test_tokenising_is_part_of_packing_and_not_added_to_it():

@@ -13,9 +13,9 @@ from yoj.runtime.cli import readable_errors
 from yoj.runtime.engines import OPENERS
 
 from .results import PARTS
+from .shapes import SHAPES
 
 DEFAULT_PARTS = PARTS[:5]
-LAYERS = 3
 FILE = click.Path(dir_okay=False, path_type=Path)
 READABLE = click.Path(exists=True, dir_okay=False, path_type=Path)
 FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
@@ -36,12 +36,12 @@ def main() -> None:
 @main.command()
 @click.argument("judge", type=FOLDER)
 @click.argument("folder", type=click.Path(path_type=Path))
-@click.option("--layers", default=LAYERS, show_default=True, type=click.IntRange(min=2),
-              help="Of the trunk, and at most of the vision tower; the 4B models have 36.")  # fmt: skip
+@click.option("--shape", type=click.Choice(SHAPES), default="deep", show_default=True,
+              help="deep: 36 layers at a quarter of the width of a 4B model; wide: 3 at all of it.")  # fmt: skip
 @click.option("--precision", "precisions", multiple=True, default=("float32", "int8"), show_default=True,
               help="Of the bundles.")  # fmt: skip
-def make(judge: Path, folder: Path, layers: int, precisions: tuple[str, ...]) -> None:
-    """Write a model of 4B width with few layers and random weights to FOLDER, and its bundles.
+def make(judge: Path, folder: Path, shape: str, precisions: tuple[str, ...]) -> None:
+    """Write a model with the proportions of a 4B one and random weights to FOLDER, and its bundles.
 
     JUDGE is a checkpoint whose family, tokenizer and head are taken. To measure a model of your own, make a folder with
     its merged checkpoint as ``checkpoint`` (a link will do) and bundles of it, ``*.yoj``.
@@ -51,13 +51,14 @@ def make(judge: Path, folder: Path, layers: int, precisions: tuple[str, ...]) ->
     if folder.exists():
         raise click.UsageError(f"{folder} exists. Choose another FOLDER, or remove it.")
     with readable_errors():
-        write(judge, folder, layers, precisions)
+        write(judge, folder, SHAPES[shape], precisions)
     click.echo(folder)
 
 
 @main.command()
 @click.argument("folders", nargs=-1, required=True, type=FOLDER)
-@click.option("--out", type=FILE, help="Write the results there, as JSON.")
+@click.option("--out", type=FILE,
+              help="Write the results there, as JSON; {kind} becomes the kind of CPU, such as avx2.")  # fmt: skip
 @click.option("--html", type=FILE, help="Write a report there, a page with tables and plots.")
 @click.option("--part", "parts", multiple=True, type=click.Choice(PARTS), default=DEFAULT_PARTS, show_default=True,
               help="What to measure.")  # fmt: skip
@@ -116,22 +117,30 @@ def compare(old: Path, new: Path) -> None:
 
 
 @main.command()
-@click.argument("results", type=READABLE)
-@click.option("--html", type=FILE, help="Write the report there.")
-@click.option("--readme", type=READABLE, help="Replace the table between this file's bench markers.")
-def report(results: Path, html: Path | None, readme: Path | None) -> None:
-    """Write a report or the README's table again, from RESULTS of an earlier run."""
-    from .readme import update
+@click.argument("results", nargs=-1, required=True, type=READABLE)
+@click.option("--html", type=FILE, help="Write the report there; of one run.")
+@click.option("--readme", type=READABLE, help="Replace the table of ratios between this file's bench markers.")
+@click.option("--tables", type=READABLE, help="Replace all tables between this file's bench markers.")
+def report(results: tuple[Path, ...], html: Path | None, readme: Path | None, tables: Path | None) -> None:
+    """Write a report or the tables of the docs again, from RESULTS of earlier runs.
+
+    The folder that results stand in names the kind of CPU that they hold for.
+    """
+    from .readme import all_tables, ratios, update
     from .report import write_report
     from .results import read_results
 
-    if html is None and readme is None:
-        raise click.UsageError("Say what to write: --html FILE, --readme FILE, or both.")
-    found = read_results(results)
+    if html is None and readme is None and tables is None:
+        raise click.UsageError("Say what to write: --html FILE, --readme FILE, --tables FILE, or several.")
+    found = [(file.resolve().parent.name, read_results(file)) for file in results]
     if html is not None:
-        write_report(found, html)
+        if len(found) > 1:
+            raise click.UsageError(f"A report is of one run, and {len(found)} are given.")
+        write_report(found[0][1], html)
     if readme is not None:
-        update(readme, found)
+        update(readme, ratios(found))
+    if tables is not None:
+        update(tables, all_tables(found))
 
 
 if __name__ == "__main__":

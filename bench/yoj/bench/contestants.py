@@ -31,6 +31,8 @@ CHECKPOINT, BUNDLE = "checkpoint", ".yoj"
 ALLOWED = THRESHOLDS | dict.fromkeys(EIGHT_BITS, 0.5)
 """Largest difference over the largest magnitude of the scores, or over 1 where that is less. Eight bits are held to
 rankings of trained judges, by yoj-calibrate; here it is noticed when scores have nothing to do with the model."""
+SLOWER = 2.0
+"""Times the fastest precision of PyTorch, beyond which another one is measured in one way only."""
 LARGEST = 1e30
 """Stands for a difference that is no number: JSON has none."""
 
@@ -130,17 +132,36 @@ def open_field(folder: Path, threads: int, device: str, engine: str | None) -> F
     return Field(folder, checkpoint, family, pytorch, bundles, scorers)
 
 
-def entrants(field: Field) -> list[Entrant]:
-    """All of them; single passes in the shortest precision of PyTorch only, as float32 takes minutes for them."""
+def fast_precisions(field: Field, case: Case) -> list[str]:
+    """Precisions of PyTorch whose packed pass takes at most twice as long as the fastest's, the fastest first.
+
+    Only these have a chance to be the best PyTorch. Without matrix units for it, a CPU takes several times as long in
+    bfloat16 as in float32.
+    """
+    calls = {precision: trimmed(field, precision).prepare(case) for precision in field.pytorch}
+    with torch.inference_mode():
+        taken = {precision: time.median for precision, time in time_in_turns(calls, 1).items()}
+    least = min(taken.values())
+    return sorted((name for name, time in taken.items() if time <= SLOWER * least), key=taken.__getitem__)
+
+
+def entrants(field: Field, fast: Sequence[str]) -> list[Entrant]:
+    """All of them, the ways of PyTorch in its fast precisions only.
+
+    Args:
+        field: whose.
+        fast: precisions of PyTorch, the fastest first; single passes, which take the longest, are in that one alone.
+    """
     found: list[Entrant] = []
     for precision, backbone in field.pytorch.items():
-        label = REFERENCE + " runs it" if precision == "float32" else "with lm_head"
-        found.append(
-            Entrant(f"PyTorch {precision}, {label}", "PyTorch", precision, "packed", _reference(backbone), lm_head=True)
-        )
+        if precision in fast or precision == "float32":
+            label = REFERENCE + " runs it" if precision == "float32" else "with lm_head"
+            name = f"PyTorch {precision}, {label}"
+            found.append(Entrant(name, "PyTorch", precision, "packed", _reference(backbone), lm_head=True))
         found.append(trimmed(field, precision))
-        found.append(Entrant(f"PyTorch {precision}, compiled", "PyTorch", precision, "packed", _compiled(backbone)))
-    return [*found, *singles(field), *(each for name in field.scorers for each in engines(field, name))]
+        if precision in fast:
+            found.append(Entrant(f"PyTorch {precision}, compiled", "PyTorch", precision, "packed", _compiled(backbone)))
+    return [*found, *singles(field, fast[0]), *(each for name in field.scorers for each in engines(field, name))]
 
 
 def trimmed(field: Field, precision: str) -> Entrant:
@@ -151,16 +172,16 @@ def trimmed(field: Field, precision: str) -> Entrant:
     )
 
 
-def singles(field: Field) -> list[Entrant]:
-    """PyTorch's three ways of scoring responses that do not see each other, in bfloat16."""
-    backbone = field.pytorch["bfloat16"]
+def singles(field: Field, precision: str) -> list[Entrant]:
+    """PyTorch's three ways of scoring responses that do not see each other, in one of its precisions."""
+    backbone = field.pytorch[precision]
     ways: dict[Way, tuple[str, Callable[[Sequence[Prepared]], Callable[[], Scores]]]] = {
         "separate": ("N passes", backbone.separate),
         "rows": ("N rows", backbone.rows),
         "prefix": ("N passes over a shared prefix", backbone.prefix),
     }
     return [
-        Entrant(f"PyTorch bfloat16, {name}", "PyTorch", "bfloat16", way, _alone(prepare))
+        Entrant(f"PyTorch {precision}, {name}", "PyTorch", precision, way, _alone(prepare))
         for way, (name, prepare) in ways.items()
     ]
 

@@ -27,16 +27,16 @@ from yoj.export.head import SETTINGS, TrainedHead
 from yoj.export.lora import PREFIX
 from yoj.export.weights import StoredTensor, Weights
 
+from .shapes import LAYERS, WORDS
+
 RANK = 128
 SHARD_BYTES = 5 * 10**9
 NOISE = 2**24
 """Random numbers that all tensors are cut from."""
 TEXT = {"hidden_size": 2560, "num_attention_heads": 32, "num_key_value_heads": 8, "head_dim": 128,
         "intermediate_size": 9728, "rope_theta": 5_000_000.0, "max_position_embeddings": 36_864}  # fmt: skip
-LAYERS = 36
 DEEPSTACK = 3
 """Features of the vision tower that go into the first layers of the trunk, each into one."""
-WORDS = 151_936
 MOLMO2: dict[str, Any] = {
     "text_config": TEXT | {"additional_vocab_size": 128},
     "vit_config": {"hidden_size": 1152, "num_attention_heads": 16, "num_key_value_heads": 16, "head_dim": 72,
@@ -54,6 +54,9 @@ QWEN3_VL: dict[str, Any] = {
 }  # fmt: skip
 CONFIGS = {"molmo2": MOLMO2, "qwen3_vl": QWEN3_VL}
 """Of Molmo2-4B and Qwen3-VL-4B-Instruct, where they are not those of the small judges."""
+WIDTHS = {"hidden_size", "num_attention_heads", "num_key_value_heads", "num_heads", "intermediate_size",
+          "text_hidden_size", "out_hidden_size"}  # fmt: skip
+"""Entries that a narrower model has a part of; the size of a head is not one of them."""
 PROCESSORS: dict[str, dict[str, Any]] = {
     "molmo2": {"size": {"height": 378, "width": 378}, "patch_size": 14, "max_crops": 8, "overlap_margins": [4, 4]},
     "qwen3_vl": {"size": {"shortest_edge": 65_536, "longest_edge": 16_777_216}},
@@ -79,7 +82,11 @@ def main(like: Path, folder: Path, layers: int, words: int) -> None:
     click.echo(folder)
 
 
+<<<<<<< HEAD
 def write(like: Path, folder: Path, layers: int = LAYERS, words: int = WORDS, tower: int | None = None) -> Path:
+=======
+def write(like: Path, folder: Path, layers: int = LAYERS, words: int = WORDS, narrowed: int = 1) -> Path:
+>>>>>>> h-bench
     """Write an adapter checkpoint, one tensor in memory at a time.
 
     Args:
@@ -87,13 +94,18 @@ def write(like: Path, folder: Path, layers: int = LAYERS, words: int = WORDS, to
         folder: is made, with the base in ``base``.
         layers: of the trunk.
         words: rows of the embedding table; the tokenizer of ``like`` uses only the first.
+<<<<<<< HEAD
         tower: layers that the vision tower has at most; None: as many as the trunk.
+=======
+        narrowed: what all widths are divided by: trunk and tower keep the proportions of the 4B models, and have fewer
+            heads of the same size.
+>>>>>>> h-bench
     """
     base = folder / "base"
     shutil.copytree(like, folder, ignore=shutil.ignore_patterns("*.safetensors"))
     small = Checkpoint.open([like])
     config = {
-        name: value | CONFIGS[small.family].get(name, {}) if isinstance(value, dict) else value
+        name: value | _narrow(CONFIGS[small.family].get(name, {}), narrowed) if isinstance(value, dict) else value
         for name, value in small.config.items()
     }
     config["text_config"] |= {"num_hidden_layers": layers, "vocab_size": words}
@@ -108,6 +120,10 @@ def write(like: Path, folder: Path, layers: int = LAYERS, words: int = WORDS, to
     _write_shards(shapes, base)
     _write_adapter(shapes, folder)
     return folder
+
+
+def _narrow(settings: Mapping[str, Any], by: int) -> dict[str, Any]:
+    return {name: value // by if name in WIDTHS else value for name, value in settings.items()}
 
 
 def _cut_tower(config: dict[str, Any], layers: int) -> None:

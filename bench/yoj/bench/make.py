@@ -1,4 +1,4 @@
-"""A model in the dimensions of the 4B backbones with few layers and random weights, and its bundles."""
+"""A model with the layers or the width of the 4B backbones and random weights, and its bundles."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from yoj.export.quantisation import RANGE, Plan, Quantisation, matrices, write_p
 from yoj.export.quantised import STORED
 
 from .contestants import BUNDLE, CHECKPOINT
-from .large_checkpoint import LAYERS, WORDS, write
+from .large_checkpoint import write
+from .shapes import Shape
 
 SOME_RANGE = 8.0
 """Of static activations; the time does not depend on it."""
@@ -34,19 +35,18 @@ class Stages:
         """See `yoj.export.build.Progress`."""
 
 
-def make(judge: Path, folder: Path, layers: int, precisions: tuple[str, ...]) -> None:
+def make(judge: Path, folder: Path, shape: Shape, precisions: tuple[str, ...]) -> None:
     """Write ``checkpoint``, and a bundle ``<judge>.<precision>.yoj`` for each precision.
 
-    The vocabulary has the share of the layers that it has in the whole model, so that ``lm_head`` weighs what it weighs
-    there. Quantised bundles have all matrices of the trunk in their scheme.
+    Quantised bundles have all matrices of the trunk in their scheme.
 
     Args:
         judge: a small judge whose family, tokenizer and head settings are taken.
         folder: is made.
-        layers: of the trunk, and at most of the vision tower.
+        shape: one of `yoj.bench.shapes.SHAPES`.
         precisions: of the bundles.
     """
-    checkpoint = write(judge, folder / CHECKPOINT, layers, -(-WORDS * layers // LAYERS))
+    checkpoint = write(judge, folder / CHECKPOINT, shape.layers, shape.words, shape.narrowed)
     opened = Checkpoint.open([checkpoint])
     scorer = next(spec for spec in open_family(opened).graphs() if spec.role == "scorer.joint")
     names, hashes = tuple(matrices(scorer)), checkpoint_hashes(opened)

@@ -21,14 +21,14 @@ from yoj.runtime.batch import scorer_inputs
 from yoj.runtime.bundle import TOKENIZER_NAME, Bundle
 
 from .cases import Case, Size, make_case, save_image
-from .contestants import Field, engines, entrants, open_field, race, singles, trimmed
+from .contestants import Field, engines, entrants, fast_precisions, open_field, race, singles, trimmed
 from .costs import profile
 from .limits import predicted_saving
 from .load import measure_load
 from .results import Judge, Limits, Load, Model, Part, Point, Profile, Saving, Start, Sweep
 from .start import measure_start
 
-SAVED_N = (8, 16)
+SAVED_N = (8,)
 SAVED_PROMPT, SAVED_RESPONSE = 600, 60
 """Of what one pass saves: DESIGN section 8."""
 SWEPT: dict[str, tuple[int, ...]] = {
@@ -44,6 +44,8 @@ IMAGE_PROMPT = 1280
 """Tokens of the prompt where images vary, so that the largest has room."""
 SWEEP_REPEATS, SAVING_REPEATS, PROFILE_RUNS, PHASE_RUNS = 3, 2, 3, 6
 LOAD_REQUESTS, LOAD_WORKERS = 40, 2
+RACES: set[Part] = {"contestants", "savings", "sweeps"}
+"""Parts in which PyTorch runs."""
 
 
 @dataclass(frozen=True)
@@ -75,15 +77,19 @@ def measure(folder: Path, settings: Settings, limits: Limits) -> Judge:
             click.echo(f"{name}: {part}{'' if wanted else ', left out: it is measured on the CPU'}", err=True)
         return wanted
 
+    fast = fast_precisions(field, case) if RACES & set(settings.parts) else []
+
     return Judge(
         model=describe_model(field, name),
         shape=case.shape,
-        contestants=tuple(race(field, case, entrants(field), settings.repeats, limits)) if say("contestants") else (),
-        savings=tuple(savings(field, settings.threads)) if say("savings") else (),
+        contestants=tuple(race(field, case, entrants(field, fast), settings.repeats, limits))
+        if say("contestants")
+        else (),
+        savings=tuple(savings(field, settings.threads, fast[0])) if say("savings") else (),
         phases=phases(field, case) if say("phases") else {},
         starts=tuple(starts(field, case)) if say("starts") else (),
         profiles=tuple(profiles(field, case)) if say("profiles") else (),
-        sweeps=(*sweeps(field, settings), threads_sweep(folder, settings)) if say("sweeps") else (),
+        sweeps=(*sweeps(field, settings, fast[0]), threads_sweep(folder, settings, fast[0])) if say("sweeps") else (),
         load=tuple(load(field, case)) if say("load") else (),
     )
 
@@ -101,10 +107,11 @@ def describe_model(field: Field, name: str) -> Model:
     )
 
 
-def savings(field: Field, threads: int) -> Iterator[Saving]:
-    """One pass against N passes; of the bundles the one in float32, or the first."""
+def savings(field: Field, threads: int, fastest: str) -> Iterator[Saving]:
+    """One pass against N passes in PyTorch's fastest precision; of the bundles the one in float32, or the first."""
     precision = "float32" if "float32" in field.scorers else next(iter(field.scorers))
-    packed, separate, engine = trimmed(field, "bfloat16"), singles(field)[0], engines(field, precision)[0]
+    packed, separate = trimmed(field, fastest), singles(field, fastest)[0]
+    engine = engines(field, precision)[0]
     for n in SAVED_N:
         case = make_case(field.scorer, Size(prompt=SAVED_PROMPT, response=SAVED_RESPONSE, n=n), threads)
         ran = race(field, case, [packed, separate, engine], SAVING_REPEATS, None)
@@ -121,6 +128,7 @@ def savings(field: Field, threads: int) -> Iterator[Saving]:
             predicted=predicted_saving(P, R, n),
             measured=found[separate.name] / found[packed.name],
             engine=found[separate.name] / found[engine.name],
+            precision=fastest,
         )
 
 
@@ -178,7 +186,7 @@ def profiles(field: Field, case: Case) -> Iterator[Profile]:
         yield profile(name, bundle, "scorer.joint", inputs, case.shape.threads, PROFILE_RUNS)
 
 
-def sweeps(field: Field, settings: Settings) -> Iterator[Sweep]:
+def sweeps(field: Field, settings: Settings, fastest: str) -> Iterator[Sweep]:
     """One size at a time, the others as asked for; the fast contestants only."""
     for name, values in SWEPT.items():
         points: list[Point] = []
@@ -187,27 +195,27 @@ def sweeps(field: Field, settings: Settings) -> Iterator[Sweep]:
             if name == "image side":
                 size = replace(size, prompt=IMAGE_PROMPT)
             click.echo(f"  {name} = {value}", err=True)
-            points += swept(field, make_case(field.scorer, size, settings.threads), value)
+            points += swept(field, make_case(field.scorer, size, settings.threads), value, fastest)
         yield Sweep(name=name, points=tuple(points))
 
 
-def swept(field: Field, case: Case, x: float) -> Iterator[Point]:
-    """The contestants of a sweep at one place."""
-    racing = [trimmed(field, "bfloat16"), *(engines(field, precision)[0] for precision in field.scorers)]
+def swept(field: Field, case: Case, x: float, fastest: str) -> Iterator[Point]:
+    """The contestants of a sweep at one place, PyTorch in its fastest precision."""
+    racing = [trimmed(field, fastest), *(engines(field, precision)[0] for precision in field.scorers)]
     if case.shape.B == 1:
-        racing.append(singles(field)[2])
+        racing.append(singles(field, fastest)[2])
     for found in race(field, case, racing, SWEEP_REPEATS, None):
         yield Point(contestant=found.name, x=x, shape=case.shape, time=found.time, agrees=found.agrees)
 
 
-def threads_sweep(folder: Path, settings: Settings) -> Sweep:
+def threads_sweep(folder: Path, settings: Settings, fastest: str) -> Sweep:
     """All again with one thread, and with twice as many until all are used."""
     counts = [n for n in (1, 2, 4, 8, 16, 32, 64) if n <= settings.threads]
     points: list[Point] = []
     for threads in counts:
         click.echo(f"  threads = {threads}", err=True)
         field = open_field(folder, threads, settings.device, settings.engine)
-        points += swept(field, make_case(field.scorer, settings.size, threads), threads)
+        points += swept(field, make_case(field.scorer, settings.size, threads), threads, fastest)
     torch.set_num_threads(settings.threads)
     return Sweep(name="threads", points=tuple(points))
 

@@ -1,15 +1,15 @@
-"""The README's table of speed, written from what a bench found."""
+"""Tables of speed in the README and the docs, written from what benches found on different kinds of CPU."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from html import escape
 from pathlib import Path
-from typing import Any
 
 import click
 
-from .results import Judge, Results, Saving, Start, ranked, rival
+from .kinds import said
+from .results import Contestant, Judge, Results, Saving, Start, ranked, rival
 from .tables import (
     Table,
     counted,
@@ -30,16 +30,39 @@ MACHINE = {"machine": "{}", "cpu": "{}", "cores": "{} cores"}
 VERSIONS = ("python", "torch", "onnxruntime", "transformers")
 
 
-def readme_table(results: Results) -> str:
-    """Markdown: for each judge what was run, the contestants, what one pass saves and what a process holds."""
+def ratios(found: Sequence[tuple[str, Results]]) -> str:
+    """Markdown: what the kinds of CPU are, and a table with how many times as fast as PyTorch bundles are on each.
+
+    Args:
+        found: kinds of CPU and results of each.
+    """
+    judges = [(kind, judge) for kind, results in found for judge in results.judges if judge.contestants]
+    judges.sort(key=lambda pair: -pair[1].model.layers)  # the whole depth first
+    names = list(dict.fromkeys(c.name for _, judge in judges for c in judge.contestants if c.vendor == "yoj"))
+    rows = tuple(
+        (kind, _model(judge), _best(judge), *(_ratio(judge, name) for name in names)) for kind, judge in judges
+    )
+    table = Table("", ("CPU", "model", "best PyTorch, packed", *names), rows, left=(0, 1, 2))
+    lines = dict.fromkeys(f"- **{_text(kind)}**: {_machine(results)}" for kind, results in found)
+    return "\n\n".join(["\n".join(lines), _markdown(table)])
+
+
+def all_tables(found: Sequence[tuple[str, Results]]) -> str:
+    """Markdown: for each kind of CPU and each judge the contestants, what one pass saves, and what a process holds.
+
+    Args:
+        found: kinds of CPU and results of each.
+    """
     parts: list[str] = []
-    for judge in results.judges:
-        tables = [_contestants(judge), _savings(judge.savings), _starts(judge.starts)]
-        parts += [_line(judge, results.environment), *(_markdown(table) for table in tables if table.rows)]
+    for kind, results in found:
+        parts.append(f"## {_text(kind)}\n\n{_machine(results)}")
+        for judge in results.judges:
+            tables = [_contestants(judge), _savings(judge.savings), _starts(judge.starts)]
+            parts += [_line(judge), *(_markdown(table) for table in tables if table.rows)]
     return "\n\n".join(parts)
 
 
-def update(readme: Path, results: Results) -> None:
+def update(readme: Path, table: str) -> None:
     """Replace what stands between the two markers, each on a line of its own.
 
     Raises:
@@ -62,22 +85,47 @@ def update(readme: Path, results: Results) -> None:
         raise click.ClickException(
             f"{readme} has {END} on line {end + 1}, before {BEGIN} on line {begin + 1}. Swap them."
         )
-    table = f"\n{readme_table(results)}\n\n"
-    readme.write_bytes("".join([*lines[: begin + 1], table, *lines[end:]]).encode("utf-8"))
+    readme.write_bytes("".join([*lines[: begin + 1], f"\n{table}\n\n", *lines[end:]]).encode("utf-8"))
 
 
-def _line(judge: Judge, environment: Mapping[str, Any]) -> str:
-    """What was run, and on what."""
-    model, shape = judge.model, judge.shape
-    ran = (
-        f"**{_text(model.name)}**, {counted(model.layers, 'layer')}, D={model.D:,}, {model.parameters / 1e6:,.1f} M "
-        f"parameters; L={shape.L:,}, N={shape.N}, {counted(shape.threads, 'thread')}"
+def _line(judge: Judge) -> str:
+    """What was run."""
+    shape = judge.shape
+    return (
+        f"**{_text(judge.model.name)}**, {_size(judge)}, {judge.model.parameters / 1e6:,.1f} M parameters; "
+        f"L={shape.L:,}, N={shape.N}, {counted(shape.threads, 'thread')}"
     )
+
+
+def _size(judge: Judge) -> str:
+    return f"{counted(judge.model.layers, 'layer')}, D={judge.model.D:,}"
+
+
+def _model(judge: Judge) -> str:
+    return f"{judge.model.family}, {_size(judge)}, L={judge.shape.L:,}, N={judge.shape.N}"
+
+
+def _machine(results: Results) -> str:
+    """What was run on."""
+    environment = results.environment
     machine = [words.format(environment[key]) for key, words in MACHINE.items() if key in environment]
     versions = [f"{key} {environment[key]}" for key in VERSIONS if key in environment]
     date = [str(environment["date"])] if "date" in environment else []
-    about = [_text(", ".join(part)) for part in (machine, versions, date) if part]
-    return "; ".join([ran, *about])
+    about = [", ".join(part) for part in (machine, [f"instruction sets: {said(environment)}"], versions, date) if part]
+    return _text("; ".join(about))
+
+
+def _best(judge: Judge) -> str:
+    """The fastest PyTorch that reads all responses in one pack."""
+    best = next((c for c in ranked(judge) if c.vendor == "PyTorch" and c.way == "packed"), None)
+    return "" if best is None else f"{best.name.removeprefix('PyTorch ')}: {milliseconds(best.time)} ms"
+
+
+def _ratio(judge: Judge, name: str) -> str:
+    found: Contestant | None = next((c for c in judge.contestants if c.name == name), None)
+    if found is None:
+        return ""
+    return times(rival(judge, found), found) if found in ranked(judge) else why_not(found)
 
 
 def _contestants(judge: Judge) -> Table:
@@ -93,14 +141,15 @@ def _contestants(judge: Judge) -> Table:
 
 
 def _savings(savings: Sequence[Saving]) -> Table:
-    rows = tuple((str(s.N), number(s.predicted), number(s.measured), number(s.engine)) for s in savings)
+    rows = tuple((str(s.N), s.precision, number(s.predicted), number(s.measured), number(s.engine)) for s in savings)
     heads = (
         "N",
+        "PyTorch in",
         "one pass saves, predicted (times)",
-        "measured in PyTorch bfloat16",
-        "yoj float32 against N PyTorch bfloat16 passes",
+        "measured in PyTorch",
+        "yoj float32 against N PyTorch passes",
     )
-    return Table("", heads, rows, left=())
+    return Table("", heads, rows, left=(1,))
 
 
 def _starts(starts: Sequence[Start]) -> Table:

@@ -12,6 +12,7 @@ import msgspec
 from .cases import Size
 from .contestants import bundles_in
 from .environment import describe
+from .kinds import placed
 from .limits import measure_device_limits, measure_limits
 from .measure import Settings, measure
 from .report import write_report
@@ -37,7 +38,9 @@ def run(
     """
     for folder in folders:
         bundles_in(folder)
-    for file in files:
+    environment = describe(how["threads"])
+    out, html = (file and placed(file, environment) for file in files)
+    for file in (out, html):
         if file is not None:  # an hour later is too late to find that it cannot be written
             file.parent.mkdir(parents=True, exist_ok=True)
             file.open("ab").close()
@@ -45,8 +48,7 @@ def run(
     click.echo("limits of the machine", err=True)
     on_cpu = settings.device == "cpu"
     limits = measure_limits(settings.threads) if on_cpu else measure_device_limits(settings.device)
-    results = Results(environment=describe(settings.threads), limits=limits, judges=())
-    out, html = files
+    results = Results(environment=environment, limits=limits, judges=())
     for folder in folders:
         judge = measure(folder, settings, limits)
         results = msgspec.structs.replace(results, judges=(*results.judges, judge))

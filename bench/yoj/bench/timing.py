@@ -12,24 +12,31 @@ from typing import TypeVar
 from .results import Time
 
 CONFIDENCE = 0.95
+SLOWER = 5.0
+"""Times the fastest call of the first turn, beyond which a call runs in no further turn."""
 Key = TypeVar("Key")
 
 
 def time_in_turns(calls: Mapping[Key, Callable[[], object]], repeats: int) -> dict[Key, Time]:
-    """Time each call once a turn.
+    """Time each call once a turn; those that are slow by far, in the first turn only.
+
+    Several times as slow as the fastest, a call is no rival of it, whatever its interval; more turns of it would be
+    most of the time that a bench takes.
 
     Args:
         calls: by name; each has run before, since the first run of a shape allocates.
         repeats: turns.
     """
     runs: dict[Key, list[float]] = {name: [] for name in calls}
-    draw = random.Random(0)
+    draw, left = random.Random(0), dict(calls)
     for _ in range(repeats):
         # In another order each time, so that nobody always follows the same neighbour.
-        for name, call in draw.sample(list(calls.items()), len(calls)):
+        for name, call in draw.sample(list(left.items()), len(left)):
             begin = time.perf_counter()
             call()
             runs[name].append((time.perf_counter() - begin) * 1e3)
+        longest = SLOWER * min(times[0] for times in runs.values())
+        left = {name: call for name, call in left.items() if runs[name][0] <= longest}
     return {name: interval(times) for name, times in runs.items()}
 
 

@@ -1,0 +1,33 @@
+"""What the models of a bench have of a 4B backbone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+LAYERS = 36
+"""Of the trunks of Molmo2-4B and Qwen3-VL-4B."""
+WORDS = 151_936
+"""Rows of their embedding tables."""
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Which part of a 4B model a bench can afford."""
+
+    layers: int
+    """Of the trunk, and at most of the vision tower."""
+    narrowed: int
+    """What all widths are divided by; heads keep their size."""
+
+    @property
+    def words(self) -> int:
+        """Rows of the embedding table.
+
+        ``lm_head`` then has the share of the trunk's matrices that it has in the whole model.
+        """
+        return -(-WORDS * self.layers // (LAYERS * self.narrowed))
+
+
+SHAPES = {"deep": Shape(layers=36, narrowed=4), "wide": Shape(layers=3, narrowed=1)}
+"""By name. All layers at a quarter of the width, or three at full width, where what is done in the last layer alone
+weighs twelve times as much as in the whole model."""
