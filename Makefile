@@ -3,8 +3,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 NUMPY1 := .venv-numpy1
+GPU := .venv-gpu
 
-.PHONY: demo test test-numpy1 lint bench bench-wide bench-tables bench-sweeps bench-schemes bench-runtime judges clean
+.PHONY: demo test test-numpy1 lint bench bench-wide bench-tables bench-sweeps bench-schemes bench-runtime gpu judges clean
 demo: $(VENV)/.ready
 	$(BIN)/python examples/demo.py
 
@@ -58,6 +59,11 @@ bench-runtime: $(VENV)/.ready
 	$(BIN)/python -m yoj.bench.runtime_cost .demo/bench.yoj --image $$($(BIN)/python -c \
 		"import pathlib, skimage; print(pathlib.Path(skimage.__file__).parent / 'data' / 'chelsea.png')")
 
+# Where no driver is found there is nothing to set up: every part then says what is missing.
+gpu:
+	if nvidia-smi -L > /dev/null 2>&1; then $(MAKE) $(GPU)/.ready && $(GPU)/bin/python -m yoj.bench.gpu; \
+	else $(MAKE) $(VENV)/.ready && $(BIN)/python -m yoj.bench.gpu; fi
+
 judges: $(VENV)/.ready
 	$(BIN)/yoj-train small qwen3_vl .judges
 	$(BIN)/yoj-train small molmo2 .judges
@@ -78,5 +84,16 @@ $(NUMPY1)/.ready: pyproject.toml
 	$(NUMPY1)/bin/python -m pip install --quiet --editable '.[ort,video]' 'numpy<2' 'pytest>=8.3,<10' 'pytest-timeout>=2.3,<3'
 	touch $@
 
+# An engine that cannot be installed leaves its parts to say so. onnxruntime-gpu has the files of onnxruntime, too.
+$(GPU)/.ready: pyproject.toml
+	begin=$$(date +%s); $(PYTHON) -m venv $(GPU) && $(GPU)/bin/python -m pip install --quiet --upgrade pip && \
+	$(GPU)/bin/python -m pip install --quiet --editable '.[bench,calibrate]' 'pytest>=8.3,<10' 'pytest-timeout>=2.3,<3' \
+		'filelock>=3.16,<5' || exit 1; \
+	for extra in ort-gpu trt trt-rtx; do $(GPU)/bin/python -m pip install --quiet --editable ".[$$extra]" || \
+		echo "yoj[$$extra] could not be installed; the parts that need it will be skipped"; done; \
+	$(GPU)/bin/python -m pip show --quiet onnxruntime-gpu && $(GPU)/bin/python -m pip uninstall --quiet --yes onnxruntime && \
+		$(GPU)/bin/python -m pip install --quiet --no-deps --force-reinstall 'onnxruntime-gpu>=1.24,<2'; \
+	touch $@; echo "set-up of $(GPU) took $$(( ($$(date +%s) - begin) / 60 )) minutes, which the ten do not count"
+
 clean:
-	rm -rf $(VENV) $(NUMPY1) .demo .bench .bench-schemes .judges dist build
+	rm -rf $(VENV) $(NUMPY1) $(GPU) .gpu .demo .bench .bench-schemes .judges dist build

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 from conftest import ADAPTER, IMAGES, MERGED, Quiet
 
+from yoj.bench.needs import missing
 from yoj.export.build import open_family
 from yoj.export.checkpoint import Checkpoint
 from yoj.export.compile import Order, compile_bundle
@@ -24,23 +25,12 @@ from yoj.export.fidelity import measure
 from yoj.export.plans import Settings
 from yoj.export.profiles import parse_profile
 from yoj.runtime import Request, Scorer
-from yoj.runtime.engines.device import check, compute_capability, load_cuda
+from yoj.runtime.engines.device import check, load_cuda
 from yoj.runtime.engines.lane import SHAPES
-from yoj.runtime.engines.library import load_library
 from yoj.runtime.errors import EngineError
 
 BOUND = 1e-4
 """Of float32 scores against PyTorch on the CPU: other kernels, other orders of summation; TF32 is off."""
-
-
-def missing(engine: str) -> str | None:
-    try:
-        trt, capability = load_library(engine), compute_capability(load_cuda())
-    except EngineError as error:
-        return str(error)
-    known = getattr(getattr(trt, "ComputeCapability", None), "__members__", None)
-    name = "SM{}{}".format(*capability)
-    return f"{engine} has no kernels for this GPU, {name}" if known is not None and name not in known else None
 
 
 @pytest.fixture(scope="module", params=["tensorrt", "tensorrt-rtx"])

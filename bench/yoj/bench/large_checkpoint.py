@@ -82,11 +82,14 @@ def main(like: Path, folder: Path, layers: int, words: int) -> None:
     click.echo(folder)
 
 
-<<<<<<< HEAD
-def write(like: Path, folder: Path, layers: int = LAYERS, words: int = WORDS, tower: int | None = None) -> Path:
-=======
-def write(like: Path, folder: Path, layers: int = LAYERS, words: int = WORDS, narrowed: int = 1) -> Path:
->>>>>>> h-bench
+def write(
+    like: Path,
+    folder: Path,
+    layers: int = LAYERS,
+    words: int = WORDS,
+    narrowed: int = 1,
+    tower: int | None = None,
+) -> Path:
     """Write an adapter checkpoint, one tensor in memory at a time.
 
     Args:
@@ -94,12 +97,9 @@ def write(like: Path, folder: Path, layers: int = LAYERS, words: int = WORDS, na
         folder: is made, with the base in ``base``.
         layers: of the trunk.
         words: rows of the embedding table; the tokenizer of ``like`` uses only the first.
-<<<<<<< HEAD
-        tower: layers that the vision tower has at most; None: as many as the trunk.
-=======
         narrowed: what all widths are divided by: trunk and tower keep the proportions of the 4B models, and have fewer
             heads of the same size.
->>>>>>> h-bench
+        tower: layers that the vision tower has at most; None: as many as the trunk.
     """
     base = folder / "base"
     shutil.copytree(like, folder, ignore=shutil.ignore_patterns("*.safetensors"))

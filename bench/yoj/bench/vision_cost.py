@@ -67,13 +67,13 @@ def open_session(spec: GraphSpec, checkpoint: Checkpoint, precision: Any, folder
 @click.option("--scheme", "schemes", multiple=True, default=["int8"], type=click.Choice(list(STORED)),
               show_default=True, help="Of all matrices that may be quantised.")  # fmt: skip
 @click.option("--layers", default=LAYERS, show_default=True, type=click.IntRange(min=2),
-              help="At most, of the tower; the features of few layers weigh more than they do in the whole.")  # fmt: skip
+              help="At most, of the tower; features of few layers weigh more than in the whole.")  # fmt: skip
 @click.option("--repeats", default=3, show_default=True, type=click.IntRange(min=1), help="Counted turns.")
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Add the figures to this JSON file.")
 def main(judge: Path, side: int, schemes: tuple[Any, ...], layers: int, repeats: int, out: Path | None) -> None:
     """Measure the tower of the 4B model that JUDGE is a small one of."""
     with tempfile.TemporaryDirectory() as place:
-        folder = write(judge, Path(place) / "checkpoint", TRUNK, TRUNK_WORDS, layers)
+        folder = write(judge, Path(place) / "checkpoint", TRUNK, TRUNK_WORDS, tower=layers)
         model = Model.open(Checkpoint.open([folder]), "assistant")
         noise = np.random.default_rng(0).integers(0, 256, (side, side, 3), np.uint8)
         inputs = model.preparer.family.vision_inputs([model.preparer.family.prepare_image(noise)])

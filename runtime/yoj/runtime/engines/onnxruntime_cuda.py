@@ -55,6 +55,21 @@ class BoundSession:
         self._sessions.close()
 
 
+def load_provider() -> Any:
+    """ONNX Runtime, with its CUDA provider.
+
+    Raises:
+        EngineError: one of them is missing.
+    """
+    ort = load_onnxruntime("ort-gpu")
+    if PROVIDER not in ort.get_available_providers():
+        raise EngineError(
+            f"ONNX Runtime {ort.__version__} has no CUDA provider here. Remove the package onnxruntime and install "
+            "onnxruntime-gpu instead: pip uninstall onnxruntime, pip install 'yoj[ort-gpu]'."
+        )
+    return ort
+
+
 def open_onnxruntime_cuda(bundle: Bundle, engine: Engine, threads: int | None) -> BoundSession:
     """Load the graphs of ``engine`` on GPU 0.
 
@@ -66,12 +81,7 @@ def open_onnxruntime_cuda(bundle: Bundle, engine: Engine, threads: int | None) -
     Raises:
         EngineError: ONNX Runtime or its CUDA provider is missing, or the provider did not take the graphs.
     """
-    ort = load_onnxruntime("ort-gpu")
-    if PROVIDER not in ort.get_available_providers():
-        raise EngineError(
-            f"ONNX Runtime {ort.__version__} has no CUDA provider here. Remove the package onnxruntime and install "
-            "onnxruntime-gpu instead: pip uninstall onnxruntime, pip install 'yoj[ort-gpu]'."
-        )
+    ort = load_provider()
     if hasattr(ort, "preload_dlls"):
         ort.preload_dlls()  # of CUDA and cuDNN, where they were installed as Python packages
     options = ort.SessionOptions()

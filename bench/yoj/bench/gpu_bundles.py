@@ -1,0 +1,118 @@
+"""Bundles to be scored with on a GPU, beside the checkpoint that they come from; making them needs no GPU.
+
+python -m yoj.bench.gpu_bundles checkpoints/shapes-qwen3_vl FOLDER --precision bfloat16
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+from typing import Any
+
+import click
+import torch
+from torch import nn
+
+from yoj.calibration.collect import Model
+from yoj.export.build import Recipe, build, checkpoint_hashes
+from yoj.export.checkpoint import Checkpoint
+from yoj.export.fidelity import GRID, make_requests
+from yoj.export.options import prepare_libraries
+from yoj.export.quantisation import RANGE, Plan, Quantisation, matrices, write_plan
+from yoj.export.quantised import STORED
+from yoj.export.traced import TracedSession
+from yoj.runtime.cli import readable_errors
+
+from .contestants import BUNDLE, CHECKPOINT
+from .large_checkpoint import LAYERS, WORDS, write
+from .make import Stages
+
+LAYOUT = "assistant"
+REST = "float16"
+"""Of quantised bundles for a GPU, what is not a quantised matrix."""
+
+
+@click.command()
+@click.argument("judge", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
+@click.option("--precision", "precisions", multiple=True, required=True, help="Of a bundle; again for several.")
+@click.option(
+    "--layers",
+    type=click.IntRange(min=2),
+    help="In place of the judge, random weights in the width of a 4B model, with so many layers.",
+)
+def main(judge: Path, folder: Path, precisions: tuple[str, ...], layers: int | None) -> None:
+    """Write bundles of JUDGE, ``<precision>.yoj``, to FOLDER, with its checkpoint; what is there is kept.
+
+    In quantised bundles all matrices of the trunk are, without smoothing, and the rest is float16.
+    """
+    prepare_libraries()
+    folder.mkdir(parents=True, exist_ok=True)
+    with readable_errors():
+        checkpoint = link(judge, folder) if layers is None else write_large(judge, folder, layers)
+        for precision in precisions:
+            if not (folder / f"{precision}{BUNDLE}").exists():
+                make_bundle(checkpoint, folder, precision)
+
+
+def link(judge: Path, folder: Path) -> Path:
+    """``checkpoint`` in the folder, as a relative link, which the two can be moved with."""
+    place = folder / CHECKPOINT
+    with contextlib.suppress(FileExistsError):  # of another precision's export, at the same time
+        place.symlink_to(os.path.relpath(judge.resolve(), folder.resolve()))
+    return place
+
+
+def write_large(judge: Path, folder: Path, layers: int) -> Path:
+    """``checkpoint`` in the folder, 4B wide. The vocabulary has the share of the layers that it has in a 4B model."""
+    place = folder / CHECKPOINT
+    if not place.exists():
+        unfinished = folder / f".{CHECKPOINT}.{os.getpid()}.tmp"
+        write(judge, unfinished, layers, -(-WORDS * layers // LAYERS)).rename(place)
+    return place
+
+
+def make_bundle(checkpoint: Path, folder: Path, precision: str) -> None:
+    """One bundle; a quantised one with its plan, ``<precision>.plan``, beside it.
+
+    Raises:
+        YojError: see `yoj.export.build.build`.
+    """
+    given: dict[str, Any] = {"precision": precision, "compare": False}
+    if precision in STORED:
+        given |= {"plan": folder / f"{precision}.plan", "rest": REST}
+        write_plan(plain_plan(Checkpoint.open([checkpoint]), given["precision"]), given["plan"])
+    build(Recipe([checkpoint], None, LAYOUT, folder / f"{precision}{BUNDLE}", **given), Stages())
+
+
+def plain_plan(checkpoint: Checkpoint, scheme: Any) -> Plan:
+    """All matrices of the trunk, without smoothing.
+
+    Static ranges are the largest magnitudes in the packs that every export is compared on.
+    """
+    model = Model.open(checkpoint, LAYOUT)
+    scorer = next(spec for spec in model.family.graphs() if spec.role == "scorer.joint")
+    said = Quantisation(scheme=scheme, layers=tuple(matrices(scorer)), checkpoint=checkpoint_hashes(checkpoint))
+    return Plan(said, _ranges(model, said.layers) if scheme == "int8_static" else {})
+
+
+def _ranges(model: Model, names: tuple[str, ...]) -> dict[str, torch.Tensor]:
+    session = TracedSession.load(model.checkpoint, model.family.graphs(), "float32")
+    layers, largest = dict(session.module("scorer.joint").named_modules()), dict[str, torch.Tensor]()
+    for name in names:
+
+        def note(_: nn.Module, inputs: Any, name: str = name) -> None:
+            seen: torch.Tensor = inputs[0].abs().amax()
+            largest[RANGE + name] = torch.maximum(largest[RANGE + name], seen) if RANGE + name in largest else seen
+
+        layers[name].register_forward_pre_hook(note)
+    for case in GRID:
+        for request in make_requests(case):
+            if not (request.images and request.video is not None):  # which one family refuses
+                session.score([model.preparer.prepare(request, "joint")], model.preparer.family)
+    return largest
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,119 @@
+"""What `yoj.bench.gpu` runs, in which order, and how much of ten minutes each part has."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from yoj.export.quantised import STORED
+from yoj.export.quantised_onnx import FIRST_TARGET
+
+from .needs import PYTORCH
+
+FLOATS = ("float32", "float16", "bfloat16")
+QUANTISED = {"onnxruntime-cuda": tuple(STORED), "tensorrt": tuple(FIRST_TARGET), "tensorrt-rtx": tuple(FIRST_TARGET)}
+"""Engine -> schemes that it can run. TensorRT refuses by itself those that the GPU has not."""
+JUDGES = ("shapes-molmo2", "shapes-qwen3_vl")
+FAMILIES = ("qwen3_vl", "molmo2")
+DEPTHS = (3, 12)
+"""Layers of the models 4B wide: what 36 take follows from the difference between the two."""
+PROFILE = "B=1:1:1,L=16:2048:4096,N=2:4:16,V=1:512:4096,C=1:9:16,P=16:1024:4096"
+"""Of plans for the two requests of `yoj.bench.latency`."""
+SECONDS = 600
+
+
+@dataclass(frozen=True)
+class Made:
+    """Bundles that parts score with; making them needs no GPU."""
+
+    folder: str
+    judge: str
+    precisions: tuple[str, ...]
+    layers: int | None = None
+    """Of a model 4B wide with random weights; None for the judge itself."""
+
+    def command(self, root: str) -> list[str]:
+        """Arguments of Python, with the folder of all bundles."""
+        layers = [] if self.layers is None else ["--layers", str(self.layers)]
+        precisions = [word for precision in self.precisions for word in ("--precision", precision)]
+        made = ["-m", "yoj.bench.gpu_bundles", f"checkpoints/{self.judge}", f"{root}/{self.folder}"]
+        return [*made, *precisions, *layers]
+
+
+@dataclass(frozen=True)
+class Part:
+    """What runs in a process of its own."""
+
+    name: str
+    needs: tuple[str, ...]
+    """Of `yoj.bench.needs.NEEDS`."""
+    commands: tuple[str, ...]
+    """Arguments of Python, one command after the other; ``{bundles}`` and ``{out}`` stand for folders."""
+    seconds: int
+    """Its share of the ten minutes, with which all of its commands must end."""
+
+
+MADE = (
+    *(
+        Made(judge, judge, (precision,))
+        for precision in dict.fromkeys((*FLOATS, *QUANTISED["tensorrt"], *QUANTISED["onnxruntime-cuda"]))
+        for judge in JUDGES
+    ),
+    *(
+        Made(f"{family}-{layers}", f"shapes-{family}", ("bfloat16",), layers)
+        for family in FAMILIES
+        for layers in DEPTHS
+    ),
+)
+
+
+def _parity(engine: str, what: str, precisions: tuple[str, ...], seconds: int) -> Part:
+    options = " ".join(f"--precision {precision}" for precision in precisions)
+    folders = " ".join(f"{{bundles}}/{judge}" for judge in JUDGES)
+    command = f"-m yoj.bench.parity {folders} --engine {engine} {options} --out {{out}}/parity.json"
+    return Part(f"parity {engine} {what}", (engine,), (command,), seconds)
+
+
+def _latency(family: str, engine: str, seconds: int) -> Part:
+    bundles = [f"{{bundles}}/{family}-{layers}/bfloat16.yoj" for layers in DEPTHS]
+    build = f"-m yoj.export.cli compile {{}} --engine {engine} --profile {PROFILE}"
+    builds = [build.replace("{}", bundle) for bundle in bundles] if engine != "onnxruntime-cuda" else []
+    measured = [
+        f"-m yoj.bench.latency {bundle} --engine {engine} --out {{out}}/{layers}-layers.json"
+        for bundle, layers in zip(bundles, DEPTHS, strict=True)
+    ]
+    return Part(f"latency {family} {engine}", (engine,), (*builds, *measured), seconds)
+
+
+def _tests(engine: str, file: str, seconds: int, choice: str = "") -> Part:
+    command = f"-m pytest tests/gpu/{file} {choice} -p no:cacheprovider --junitxml={{out}}/tests.xml"
+    return Part(f"tests {engine}", (engine,), (command,), seconds)
+
+
+def _bench(family: str, seconds: int) -> Part:
+    command = (
+        f"-m yoj.bench.cli run {{bundles}}/{family}-{DEPTHS[0]} --device cuda --engine onnxruntime-cuda "
+        "--part contestants --out {out}/bench.json"
+    )
+    return Part(f"yoj-bench {family}", ("onnxruntime-cuda", PYTORCH), (command,), seconds)
+
+
+PARTS = (
+    _parity("onnxruntime-cuda", "floats", FLOATS, 35),
+    _parity("tensorrt", "floats", FLOATS, 55),
+    _tests("onnxruntime-cuda", "test_onnxruntime_cuda.py", 25),
+    _latency("qwen3_vl", "onnxruntime-cuda", 25),
+    _bench("qwen3_vl", 70),
+    _latency("qwen3_vl", "tensorrt", 45),
+    _tests("tensorrt", "test_tensorrt.py", 45, "-k not\\ rtx"),
+    _parity("onnxruntime-cuda", "quantised", QUANTISED["onnxruntime-cuda"], 40),
+    _parity("tensorrt", "quantised", QUANTISED["tensorrt"], 45),
+    _parity("tensorrt-rtx", "floats", FLOATS, 30),
+    _latency("qwen3_vl", "tensorrt-rtx", 20),
+    _tests("tensorrt-rtx", "test_tensorrt.py", 25, "-k rtx"),
+    _latency("molmo2", "onnxruntime-cuda", 20),
+    _latency("molmo2", "tensorrt", 40),
+    _latency("molmo2", "tensorrt-rtx", 15),
+    _bench("molmo2", 45),
+    _parity("tensorrt-rtx", "quantised", QUANTISED["tensorrt-rtx"], 20),
+)
+"""By value: a visit that is cut short has the first ones. Seconds that a part leaves go to those after it."""

@@ -1,0 +1,65 @@
+"""What a machine lacks to run an engine, or PyTorch, on a GPU.
+
+python -m yoj.bench.needs tensorrt
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+import click
+
+from yoj.runtime.engines.device import compute_capability, load_cuda, target_name
+from yoj.runtime.engines.library import LIBRARIES, load_library
+from yoj.runtime.engines.onnxruntime_cuda import NAME, load_provider
+from yoj.runtime.errors import EngineError
+
+PYTORCH = "pytorch"
+NEEDS = (NAME, *LIBRARIES, PYTORCH)
+
+
+@click.command()
+@click.argument("need", type=click.Choice(NEEDS))
+def main(need: str) -> None:
+    """Print what is missing here to run NEED on a GPU; nothing where all is there."""
+    click.echo(missing(need) or "", nl=False)
+
+
+def missing(need: str) -> str | None:
+    """What to do before something runs on the GPU of this machine; None where it can.
+
+    Args:
+        need: one of `NEEDS`.
+    """
+    try:
+        capability = compute_capability(load_cuda())
+        if need == NAME:
+            load_provider()
+        elif need == PYTORCH:
+            return _missing_in_pytorch()
+        else:
+            return _missing_kernels(need, load_library(need), target_name(capability).upper())
+    except EngineError as error:
+        return str(error)
+    return None
+
+
+def _missing_in_pytorch() -> str | None:
+    torch: Any = importlib.import_module("torch")
+    if torch.version.cuda is None:
+        return f"PyTorch {torch.__version__} is a build for CPUs. Install one for CUDA 13 in its place."
+    if not torch.cuda.is_available():
+        return f"PyTorch {torch.__version__}, a build for CUDA {torch.version.cuda}, finds no GPU that it can use."
+    return None
+
+
+def _missing_kernels(engine: str, library: Any, capability: str) -> str | None:
+    known = getattr(getattr(library, "ComputeCapability", None), "__members__", None)
+    if known is None or capability in known:
+        return None
+    return f"{engine} has no kernels for this GPU, {capability}; it has for {', '.join(known)}."
+
+
+if __name__ == "__main__":
+    main()
