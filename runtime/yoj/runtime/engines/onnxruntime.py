@@ -13,11 +13,12 @@ from typing import Any
 
 import msgspec
 
-from ..bundle import Bundle
+from ..bundle import WEIGHTS, Bundle
 from ..errors import EngineError, EngineMemoryError
 from ..families import Arrays
 from ..log import logger
 from ..manifest import Engine, Graph, Manifest
+from .unsigned import flipped, open_unsigned, unsigned_wanted
 
 MASK_BYTES = 5
 """Of the trunk's mask for a query and a key: as a truth value, and as float32 in the kernel."""
@@ -30,18 +31,19 @@ class Sessions:
     """ONNX Runtime's session of each graph. Each holds the weights again, so that of the two scorers only the one for
     the mode that the model was trained for is opened at once, and the other when it is first used."""
 
-    def __init__(self, bundle: Bundle, engine: Engine, make: Callable[[str], Any]):
+    def __init__(self, bundle: Bundle, engine: Engine, make: Callable[[Graph], Any]):
         """Open the graphs that are needed.
 
         Args:
             bundle: opened, so its files are known to be unchanged.
             engine: the manifest's entry.
-            make: path of a graph -> ONNX Runtime's session.
+            make: graph -> ONNX Runtime's session.
 
         Raises:
             EngineError: ONNX Runtime refuses a graph.
         """
-        self._bundle, self._graphs, self._make = bundle, dict(engine.graphs), make
+        self._bundle, self._graphs = bundle, dict(engine.graphs)
+        self._make: Callable[[Graph], Any] | None = make
         self._opened: dict[str, Any] = {}
         self._opening = threading.Lock()
         later = "scorer.segmented" if bundle.manifest.trained_mode == "joint" else "scorer.joint"
@@ -58,22 +60,22 @@ class Sessions:
         if opened is not None:  # runs need not wait while another graph is being opened
             return opened
         with self._opening:
-            if role not in self._graphs:
+            if self._make is None:
                 raise EngineError("The scorer was closed. Load it again with Scorer.load.")
             if role not in self._opened:
-                self._opened[role] = self._open(self._graphs[role])
+                self._opened[role] = self._open(self._make, self._graphs[role])
             return self._opened[role]
 
     def close(self) -> None:
         """Drop the sessions; runs that have begun end."""
         with self._opening:
-            self._graphs.clear()
+            self._make = None  # it may hold weights
             self._opened.clear()
 
-    def _open(self, graph: Graph) -> Any:
+    def _open(self, make: Callable[[Graph], Any], graph: Graph) -> Any:
         begin = time.perf_counter()
         try:
-            session = self._make(str(self._bundle.path / graph.file))
+            session = make(graph)
         except EngineError:
             raise
         except Exception as error:  # ONNX Runtime raises its own classes, one for each status code
@@ -166,7 +168,10 @@ def open_onnxruntime(bundle: Bundle, engine: Engine, threads: int | None) -> Onn
     if threads is not None and not (isinstance(threads, int) and 1 <= threads <= cores):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise EngineError(f"threads is {threads!r}; this machine has {cores} cores, give a number from 1 to {cores}.")
     options = session_options(ort, engine, threads)
-    if _has_8_bit_rows(bundle):
+    again = [graph.unsigned for graph in engine.graphs.values() if graph.unsigned] if unsigned_wanted() else []
+    matrices = {matrix for entry in again for matrix in entry.matrices}
+    weights = flipped(bundle.path / WEIGHTS, matrices) if matrices else None
+    if weights is None and _has_8_bit_rows(bundle):
         # ONNX Runtime 1.32 then gives the rows of the embedding table a zero point of the wrong shape, and fails.
         options.add_session_config_entry(EXACT_8_BITS[0], "0")
         logger().warning(
@@ -175,19 +180,24 @@ def open_onnxruntime(bundle: Bundle, engine: Engine, threads: int | None) -> Onn
             bundle.path,
         )
 
-    def make(file: str) -> Any:
+    def make(graph: Graph) -> Any:
+        if weights is not None and graph.unsigned is not None:
+            own = session_options(ort, engine, threads, signed=False)
+            return open_unsigned(ort, bundle.path / graph.unsigned.file, (Path(WEIGHTS).name, weights), own)
+        file = str(bundle.path / graph.file)
         return ort.InferenceSession(file, options, providers=["CPUExecutionProvider"])
 
     return OnnxRuntimeSession(Sessions(bundle, engine, make), bundle.manifest, engine.query_blocks)
 
 
-def session_options(ort: Any, engine: Engine, threads: int | None) -> Any:
+def session_options(ort: Any, engine: Engine, threads: int | None, signed: bool = True) -> Any:
     """ONNX Runtime's ``SessionOptions`` on the CPU.
 
     Args:
         ort: the library.
         engine: the manifest's entry.
         threads: of one run; None for all cores.
+        signed: the 8-bit matrices are, so that ONNX Runtime may have to convert them.
     """
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads or 0
@@ -195,7 +205,8 @@ def session_options(ort: Any, engine: Engine, threads: int | None) -> Any:
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     # A plan of the memory helps the third run of a shape, and costs the second one; requests rarely share a shape.
     options.enable_mem_pattern = False
-    options.add_session_config_entry(*EXACT_8_BITS)
+    if signed:
+        options.add_session_config_entry(*EXACT_8_BITS)
     if engine.precision == "fp8":  # there are no kernels to fuse it for; what tries fails
         options.add_session_config_entry("session.disable_quant_qdq", "1")
     return options
