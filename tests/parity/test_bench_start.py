@@ -6,12 +6,14 @@ import datetime
 import getpass
 import json
 import platform
+import shutil
 from pathlib import Path
 
 import click
 import pytest
 from conftest import ADAPTER, IMAGES, MERGED
 
+from yoj.bench import cold_start
 from yoj.bench.costs import TRIED, profile
 from yoj.bench.environment import describe
 from yoj.bench.start import measure_start, weight_bytes
@@ -57,6 +59,30 @@ def test_a_start(bundle, image):
     assert start.resident > start.weights
     assert start.resident < 2**30  # of a model of a megabyte; with PyTorch it would be more than a quarter of that
     assert start.bundle_size == sum(file.stat().st_size for file in path.rglob("*") if file.is_file()) > start.weights
+
+
+def test_a_cold_start_says_what_happens_when(bundle):
+    path = bundle("merged", "assistant")
+    found = cold_start.measure(path, IMAGES / "odd_small.png", threads=1)
+    moments = [event["wall_s"] for event in found["events"]]
+    assert moments == sorted(moments)
+    said = [event["event"] for event in found["events"]]
+    assert any("hashed onnx/weights.data" in text for text in said[: said.index("loaded")])
+    assert any("opened onnx/scorer.joint.onnx" in text for text in said[: said.index("loaded")])
+    assert said[-1] == "scored"
+    assert found["weights"] == expected_weights(MERGED)
+    assert found["weights"] < found["memory_after_load"]["anonymous"] < found["peak"]
+    assert str(path) not in json.dumps(found)
+    with Scorer.load(path, threads=1) as scorer:
+        judgement = scorer.score(cold_start.PROMPT, cold_start.RESPONSES, images=[IMAGES / "odd_small.png"])
+    assert found["scores"] == list(judgement.scores)
+
+
+def test_a_cold_start_that_fails_says_why(bundle, tmp_path):
+    damaged = shutil.copytree(bundle("merged", "assistant"), tmp_path / "damaged")
+    (damaged / "tokenizer.json").write_text("{}")
+    with pytest.raises(click.ClickException, match="did not load and score"):
+        cold_start.measure(damaged, None, threads=1)
 
 
 def test_a_start_that_fails_says_why(bundle):

@@ -14,6 +14,7 @@ from yoj.runtime.bundle import Bundle
 from yoj.runtime.engines.onnxruntime import Sessions
 from yoj.runtime.engines.onnxruntime_cuda import PROVIDER, BoundSession
 from yoj.runtime.engines.plans import select
+from yoj.runtime.manifest import Graph
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (60, 90, 3), np.uint8)
 REQUESTS = [Request("What is shown?", ["a cat", "two dogs", "a car"], [IMAGE]), Request("Which?", ["one", "two"])]
@@ -37,7 +38,11 @@ def bound(bundle) -> Scorer:
     """A scorer whose inputs and outputs are bound to the CPU as they are to a GPU."""
     opened = Bundle.open(bundle("merged", "assistant"))
     entry = select(opened, "onnxruntime-cuda", None)
-    sessions = Sessions(opened, entry, lambda file: ort.InferenceSession(file, providers=["CPUExecutionProvider"]))
+
+    def make(graph: Graph) -> ort.InferenceSession:
+        return ort.InferenceSession(str(opened.path / graph.file), providers=["CPUExecutionProvider"])
+
+    sessions = Sessions(opened, entry, make)
     return Scorer(opened, entry, BoundSession(sessions, ort, "cpu"))
 
 
@@ -64,9 +69,9 @@ def test_of_the_two_scorers_one_is_opened_and_the_other_when_it_is_used(bundle):
     opened = Bundle.open(bundle("merged", "assistant"))
     asked = list[str]()
 
-    def make(file: str) -> ort.InferenceSession:
-        asked.append(Path(file).stem)
-        return ort.InferenceSession(file, providers=["CPUExecutionProvider"])
+    def make(graph: Graph) -> ort.InferenceSession:
+        asked.append(Path(graph.file).stem)
+        return ort.InferenceSession(str(opened.path / graph.file), providers=["CPUExecutionProvider"])
 
     scorer = Scorer(opened, opened.engine(), BoundSession(Sessions(opened, opened.engine(), make), ort, "cpu"))
     scorer.score("Which?", ["one", "two"])

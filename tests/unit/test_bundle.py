@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import pickle
 import shutil
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import pytest
 
 from yoj.runtime import Scorer
 from yoj.runtime import manifest as m
-from yoj.runtime.bundle import Bundle, sha256
+from yoj.runtime.bundle import WEIGHTS, Bundle, sha256
 from yoj.runtime.errors import BundleError, EngineError
 from yoj.runtime.version import __version__, release
 
@@ -90,6 +91,39 @@ def test_one_changed_byte_in_any_file_is_refused_and_the_file_named(copy):
             assert [other for other in names if f"{other}:" in text] == [name]
         (copy / name).write_bytes(before)
     Bundle.open(copy)
+
+
+def change_a_byte(file: Path, place: int) -> None:
+    content = bytearray(file.read_bytes())
+    content[place] ^= 1
+    file.write_bytes(content)
+
+
+@pytest.mark.parametrize("place", [0, 5000, -1])
+def test_no_scorer_comes_of_weights_that_changed(place, copy):
+    pickled = pickle.dumps(Scorer.load(copy))
+    change_a_byte(copy / WEIGHTS, place)
+    assert f"{WEIGHTS}: its content changed" in refusal(copy, Scorer.load)
+    assert f"{WEIGHTS}: its content changed" in refusal(copy, lambda _: pickle.loads(pickled).score("?", ["a", "b"]))
+
+
+def test_weights_alone_may_be_read_before_their_hash_is_known(copy):
+    for name in Bundle.open(copy).manifest.files:
+        if name != WEIGHTS:
+            before = (copy / name).read_bytes()
+            change_a_byte(copy / name, len(before) // 2)
+            with pytest.raises(BundleError, match="its content changed"), Bundle.opening(copy):
+                pytest.fail(f"{name} could be used")
+            (copy / name).write_bytes(before)
+    (copy / WEIGHTS).write_bytes((copy / WEIGHTS).read_bytes()[:-1])  # mapped, reading behind the end would crash
+    with pytest.raises(BundleError, match="bytes instead of"), Bundle.opening(copy):
+        pytest.fail("weights that are too short could be used")
+
+
+def test_changed_weights_are_named_whatever_else_fails(copy):
+    change_a_byte(copy / WEIGHTS, 0)
+    with pytest.raises(BundleError, match=f"{WEIGHTS}: its content changed"), Bundle.opening(copy):
+        raise EngineError("numbers that make no sense")
 
 
 @pytest.mark.parametrize("flip", [0x01, 0x08, 0x20, 0x80])

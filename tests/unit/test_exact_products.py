@@ -11,6 +11,7 @@ import pytest
 
 from yoj.runtime.engines import exact
 from yoj.runtime.engines.onnxruntime import session_options
+from yoj.runtime.engines.unsigned import UNPACKED
 from yoj.runtime.errors import EngineError
 from yoj.runtime.manifest import Engine
 
@@ -18,38 +19,43 @@ EPSILON = {"float32": 1e-6, "float16": 2e-3}
 """Rounding of one result; the sums themselves are whole numbers that float32 holds."""
 
 
-def options_of(scheme: str, arithmetic: str):
-    return session_options(onnxruntime, Engine(engine="onnxruntime", precision=scheme, rest=arithmetic, graphs={}), 1)
+FORMS = [(scheme, arithmetic, False) for scheme in exact.LARGEST_WEIGHT for arithmetic in exact.ARITHMETIC]
+FORMS += [(scheme, "float32", True) for scheme in exact.UNSIGNED]
+"""Scheme, arithmetic of everything else, and whether the matrices are unsigned."""
 
 
-def integers(scheme: str, rows: int, width: int) -> tuple[np.ndarray, np.ndarray]:
-    """Rows at the ends of the scale, and weights."""
-    draw = np.random.default_rng(rows)
-    left = draw.choice([-127, 127], (rows, width))
-    left[0], left[rows // 2] = 127, -127
-    return left, exact.weights(scheme)
+def engine_of(scheme: str, arithmetic: str) -> Engine:
+    return Engine(engine="onnxruntime", precision=scheme, rest=arithmetic, graphs={})
+
+
+def options_of(scheme: str, arithmetic: str, unsigned: bool):
+    options = session_options(onnxruntime, engine_of(scheme, arithmetic), 1, signed=not unsigned)
+    if unsigned:
+        options.add_session_config_entry(*UNPACKED)
+    return options
 
 
 @pytest.mark.parametrize("rows", [1, 2, 7, 64])
-@pytest.mark.parametrize("arithmetic", exact.ARITHMETIC)
-@pytest.mark.parametrize("scheme", exact.LARGEST_WEIGHT)
-def test_products_of_full_scale_rows_are_those_of_whole_numbers(scheme, arithmetic, rows):
-    left, right = integers(scheme, rows, exact.WIDTH)
-    file = str(exact.PROBES / f"{scheme}-{arithmetic}.onnx")
-    session = onnxruntime.InferenceSession(file, options_of(scheme, arithmetic), providers=["CPUExecutionProvider"])
+@pytest.mark.parametrize(("scheme", "arithmetic", "unsigned"), FORMS)
+def test_products_of_full_scale_rows_are_those_of_whole_numbers(scheme, arithmetic, unsigned, rows):
+    draw = np.random.default_rng(rows)
+    left, right = draw.choice([-127, 127], (rows, exact.WIDTH)), exact.weights(scheme)
+    left[0], left[rows // 2] = 127, -127
+    file, options = str(exact.probe(scheme, arithmetic, unsigned)), options_of(scheme, arithmetic, unsigned)
+    session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
     found = session.run(None, {"x": left.astype(np.float32)})[0] / exact.SCALE
     expected = left @ right
     assert np.abs(found - expected).max() <= EPSILON[arithmetic] * np.abs(expected).max()
 
 
-@pytest.mark.parametrize("arithmetic", exact.ARITHMETIC)
-@pytest.mark.parametrize("scheme", exact.LARGEST_WEIGHT)
-def test_a_bundle_is_opened_as_its_products_are_exact(scheme, arithmetic):
-    exact.check_products(onnxruntime, scheme, arithmetic, options_of(scheme, arithmetic))
+@pytest.mark.parametrize(("scheme", "arithmetic", "unsigned"), FORMS)
+def test_a_bundle_is_opened_as_its_products_are_exact(scheme, arithmetic, unsigned):
+    options = options_of(scheme, arithmetic, unsigned)
+    exact.check_products(onnxruntime, engine_of(scheme, arithmetic), options, unsigned)
 
 
 def test_wrong_products_are_refused_with_the_scheme_the_cpu_and_what_to_use_instead(monkeypatch):
     right = exact.weights("int8")
     monkeypatch.setattr(exact, "weights", lambda scheme: right // 2)  # what saturating kernels give is as far off
     with pytest.raises(EngineError, match=r"no exact kernel for int8 with float32 on this CPU .* instead of .*float32"):
-        exact.check_products(onnxruntime, "int8", "float32", options_of("int8", "float32"))
+        exact.check_products(onnxruntime, engine_of("int8", "float32"), options_of("int8", "float32", False))

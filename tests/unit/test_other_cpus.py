@@ -25,7 +25,9 @@ pytestmark = [
 UNGUARDED = """
 import onnxruntime
 from yoj.runtime.engines import exact
-exact.check_products(onnxruntime, "int8", "float32", onnxruntime.SessionOptions())
+from yoj.runtime.manifest import Engine
+engine = Engine(engine="onnxruntime", precision="int8", rest="float32", graphs={})
+exact.check_products(onnxruntime, engine, onnxruntime.SessionOptions())
 """
 
 

@@ -16,7 +16,7 @@ import torch
 
 from yoj.runtime import Scorer
 from yoj.runtime import manifest as m
-from yoj.runtime.bundle import Bundle, sha256
+from yoj.runtime.bundle import WEIGHTS, Bundle, sha256
 from yoj.runtime.codec import Reading
 from yoj.runtime.engines import open_session
 from yoj.runtime.engines.onnxruntime import free_memory
@@ -54,7 +54,6 @@ LIBRARIES = (
     "numpy",
     "pillow",
 )
-WEIGHTS = "onnx/weights.data"
 COMPARISON_BYTES = 10
 """Memory for each weight: the stock model in float32, and the engine, which on a CPU computes in float32 as well."""
 SHOWN_LAYERS = 8

@@ -210,7 +210,7 @@ def _build(trt: Any, bundle: Bundle, entry: m.Engine, settings: Settings, folder
             build_plan(trt, job, settings, progress.note)
         if layers := describe_plan(trt, plan) if entry.plans.driver else None:
             _by_content(plan.with_suffix(".layers.json"), layers)
-        graphs[role] = msgspec.structs.replace(graph, file=f"{place}/{_by_content(plan).name}")
+        graphs[role] = msgspec.structs.replace(graph, file=f"{place}/{_by_content(plan).name}", unsigned=None)
         progress.note(f"{graphs[role].file}: {(folder / graphs[role].file).stat().st_size:,} bytes{_peak()}")
     if cache.is_file():
         _by_content(cache)

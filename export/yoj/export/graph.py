@@ -24,6 +24,7 @@ from yoj.runtime.manifest import Graph, TensorSpec
 
 from .attention import query_blocks, split_queries
 from .families import GraphSpec
+from .unsigned import write_unsigned
 from .weights import TensorPlan, Weights, write_blocks
 
 OPSET = 23
@@ -126,7 +127,7 @@ def write_graph(spec: GraphSpec, folder: Path, weight_file: WeightFile, dtype: t
     ir.save(model, folder / file)
     inputs = tuple(TensorSpec(name=n, dtype=NUMPY_NAMES[d], shape=axes) for n, (d, axes) in spec.inputs.items())
     outputs = tuple(TensorSpec(name=n, dtype="float32", shape=axes) for n, axes in spec.outputs.items())
-    return Graph(file=file, inputs=inputs, outputs=outputs)
+    return Graph(file=file, inputs=inputs, outputs=outputs, unsigned=write_unsigned(folder, file))
 
 
 def _external(

@@ -6,16 +6,19 @@ Runtime takes the same kernels for them.
 
 from __future__ import annotations
 
-from pathlib import Path
-
+import numpy as np
+import onnx
 import onnx_ir as ir
 import torch
 
 from yoj.runtime.engines import exact
+from yoj.runtime.engines.unsigned import HIGHEST_BIT
 
 from .graph import OPSET, forget_origin
+from .modules import Projection
 from .quantisation import RANGE, Plan, Quantisation, quantised_module
 from .quantised import Scheme
+from .unsigned import make_unsigned
 
 NAME = "probe"
 TRACED_ROWS = 5
@@ -28,9 +31,10 @@ def model_of(scheme: Scheme, dtype: torch.dtype) -> ir.Model:
         scheme: one of `yoj.runtime.engines.exact.LARGEST_WEIGHT`.
         dtype: precision of what is not quantised, float32 or float16.
     """
-    weight = torch.from_numpy(exact.weights(scheme)).float()
+    whole = Projection(exact.WIDTH, exact.OUT, bias=False)
+    whole.weight.data = torch.from_numpy(exact.weights(scheme)).float()
     said = Quantisation(scheme=scheme, layers=(NAME,), checkpoint={})
-    layer = quantised_module(weight, Plan(said, {RANGE + NAME: torch.tensor(exact.LARGEST_ACTIVATION)}), NAME)
+    layer = quantised_module(whole, Plan(said, {RANGE + NAME: torch.tensor(exact.LARGEST_ACTIVATION)}), NAME)
     for name, value in list(layer.named_parameters()):
         if value.dtype == torch.float32:
             # A product of float16 would leave its range: the scale of the weights brings it back.
@@ -54,11 +58,21 @@ def model_of(scheme: Scheme, dtype: torch.dtype) -> ir.Model:
     return program.model
 
 
-def write(folder: Path) -> None:
-    """Write all probes, ``<scheme>-<dtype>.onnx``."""
+def unsigned(model: ir.Model) -> onnx.ModelProto:
+    """The same product with an unsigned matrix."""
+    changed = ir.to_proto(model)
+    for matrix in make_unsigned(changed):
+        matrix.raw_data = (np.frombuffer(matrix.raw_data, np.uint8) ^ HIGHEST_BIT).tobytes()
+    return changed
+
+
+def write() -> None:
+    """Write all of them where the runtime has them."""
     for scheme in exact.LARGEST_WEIGHT:
         for name in exact.ARITHMETIC:
-            ir.save(model_of(scheme, getattr(torch, name)), folder / f"{scheme}-{name}.onnx")
+            ir.save(model_of(scheme, getattr(torch, name)), exact.probe(scheme, name))
+    for scheme in exact.UNSIGNED:
+        onnx.save(unsigned(model_of(scheme, torch.float32)), exact.probe(scheme, "float32", unsigned=True))
 
 
 class _Whole(torch.nn.Module):
@@ -73,4 +87,4 @@ class _Whole(torch.nn.Module):
 
 
 if __name__ == "__main__":
-    write(exact.PROBES)
+    write()

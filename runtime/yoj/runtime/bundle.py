@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-from collections.abc import Iterable
+import time
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +15,8 @@ from .log import logger
 from .manifest import MANIFEST_NAME, Engine, Manifest, decode
 
 TOKENIZER_NAME = "tokenizer.json"
+WEIGHTS = "onnx/weights.data"
+"""Numbers one after the other, at places that the graphs give: no library parses them."""
 PLANS = "engines/"
 """Beginning of the paths of plans, which are added to a bundle later and can be built again."""
 
@@ -33,27 +38,49 @@ class Bundle:
         Raises:
             BundleError: no bundle at ``path``, a damaged manifest, files missing or changed (all are named).
         """
+        with cls.opening(path) as bundle:
+            return bundle
+
+    @classmethod
+    @contextlib.contextmanager
+    def opening(cls, path: str | Path) -> Iterator[Bundle]:
+        """The same, with the SHA-256 of the weights taken while the block runs: reading gigabytes need not wait for it.
+
+        Inside the block every other file is known to be unchanged, and the weights to be of the right size. What was
+        made of them may be used after the block alone, which raises where they were changed.
+
+        Raises:
+            BundleError: as `open`, at the beginning or at the end of the block.
+        """
         path = Path(path)
         manifest_file = path / MANIFEST_NAME
         if not manifest_file.is_file():
             raise BundleError(f"{path} is not a bundle: there is no {MANIFEST_NAME} in it. Make one with yoj-export.")
         manifest = decode(manifest_file.read_bytes(), str(manifest_file))
-        problems = cls(path, manifest).problems(name for name in manifest.files if not name.startswith(PLANS))
-        used = {graph.file for engine in manifest.engines for graph in engine.graphs.values()} | {TOKENIZER_NAME}
-        problems += [f"{name}: used, but not listed with a hash" for name in sorted(used - manifest.files.keys())]
-        if problems:
-            raise BundleError(
-                f"{path} is not as it was exported, and is refused:\n  "
-                + "\n  ".join(problems)
-                + "\nCopy the bundle again or export it again."
-            )
+        bundle = cls(path, manifest)
+        with ThreadPoolExecutor(1, "hash") as hashing:
+            weights = hashing.submit(bundle.problems, manifest.files.keys() & {WEIGHTS})
+            problems = bundle.problems(n for n in manifest.files if n != WEIGHTS and not n.startswith(PLANS))
+            unlisted = bundle._used() - manifest.files.keys()
+            problems += [f"{name}: used, but not listed with a hash" for name in sorted(unlisted)]
+            if problems or _misfit(bundle, WEIGHTS):
+                raise _refusal(path, problems + weights.result())
+            try:
+                yield bundle
+            finally:  # whatever else failed, changed weights may be why
+                if problems := weights.result():
+                    raise _refusal(path, problems)
         entries = ", ".join(f"{entry.engine} {entry.precision}" for entry in manifest.engines)
         logger().info("opened bundle %s: %s with %s, digest %s", path, manifest.family, entries, manifest.digest[:12])
-        return cls(path, manifest)
 
     def problems(self, names: Iterable[str]) -> list[str]:
         """What is wrong with these files: missing, or not of the size and SHA-256 that the manifest gives."""
-        return [problem for name in names if (problem := _check(self.path, name, self.manifest))]
+        return [problem for name in names if (problem := _check(self, name))]
+
+    def _used(self) -> set[str]:
+        graphs = [graph for engine in self.manifest.engines for graph in engine.graphs.values()]
+        again = {graph.unsigned.file for graph in graphs if graph.unsigned}
+        return {graph.file for graph in graphs} | again | {TOKENIZER_NAME}
 
     def engine(self, engine: str | None = None, precision: str | None = None) -> Engine:
         """The first engine of the manifest that has this name and precision (None: any).
@@ -79,14 +106,34 @@ def sha256(file: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def _check(bundle: Path, name: str, manifest: Manifest) -> str | None:
-    expected, file = manifest.files[name], bundle / name
+def _refusal(path: Path, problems: list[str]) -> BundleError:
+    return BundleError(
+        f"{path} is not as it was exported, and is refused:\n  "
+        + "\n  ".join(problems)
+        + "\nCopy the bundle again or export it again."
+    )
+
+
+def _check(bundle: Bundle, name: str) -> str | None:
+    if problem := _misfit(bundle, name):
+        return problem
+    begin = time.perf_counter()
+    digest = sha256(bundle.path / name)
+    logger().debug("hashed %s of %s in %.2f s", name, bundle.path, time.perf_counter() - begin)
+    if digest != bundle.manifest.files[name].sha256:
+        return f"{name}: its content changed (SHA-256 differs from the manifest)"
+    return None
+
+
+def _misfit(bundle: Bundle, name: str) -> str | None:
+    """What is wrong with a listed file without reading it."""
+    expected, file = bundle.manifest.files.get(name), bundle.path / name
+    if expected is None:
+        return None
     if Path(name).is_absolute() or ".." in Path(name).parts:
         return f"{name}: a path that leaves the bundle"
     if not file.is_file():
         return f"{name}: missing"
     if file.stat().st_size != expected.bytes:
         return f"{name}: {file.stat().st_size} bytes instead of {expected.bytes}"
-    if sha256(file) != expected.sha256:
-        return f"{name}: its content changed (SHA-256 differs from the manifest)"
     return None

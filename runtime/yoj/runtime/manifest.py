@@ -124,12 +124,23 @@ class TensorSpec(msgspec.Struct, frozen=True, kw_only=True):
     """Numbers, and axis letters (``yoj.runtime.axes``) where the size is free."""
 
 
-class Graph(msgspec.Struct, frozen=True, kw_only=True):
+class Unsigned(msgspec.Struct, frozen=True, kw_only=True):
+    """A graph once more, with unsigned 8-bit matrices whose zero is 128: the same numbers, in the form that x86 CPUs
+    without VNNI multiply exactly."""
+
+    file: str
+    matrices: tuple[tuple[int, int], ...]
+    """First byte and length of each in the weight file, where they are signed: the highest bit of each byte differs."""
+
+
+class Graph(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One ONNX graph of the bundle."""
 
     file: str
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
+    unsigned: Unsigned | None = None
+    """None where it has no 8-bit matrices."""
 
 
 Size = Annotated[int, msgspec.Meta(ge=1)]

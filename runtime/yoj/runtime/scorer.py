@@ -56,17 +56,17 @@ class Source:
         """Open the bundle and load its engine; see `Scorer.load`."""
         from .engines.plans import select
 
-        bundle = Bundle.open(self.path)
-        if self.digest not in (None, bundle.manifest.digest):
-            raise BundleError(
-                f"{self.path} is another bundle than when this scorer was loaded: its digest was {self.digest}, and is "
-                f"{bundle.manifest.digest}. Load it again with Scorer.load."
-            )
-        engine = select(bundle, self.engine, self.precision)
-        preparer = _preparer(bundle, engine, self.max_pixels)
-        session = open_session(bundle, engine, self.threads)
-        for mode in self.modes:
-            session.open(_role(bundle, engine, mode))
+        with Bundle.opening(self.path) as bundle:
+            if self.digest not in (None, bundle.manifest.digest):
+                raise BundleError(
+                    f"{self.path} is another bundle than when this scorer was loaded: its digest was {self.digest}, "
+                    f"and is {bundle.manifest.digest}. Load it again with Scorer.load."
+                )
+            engine = select(bundle, self.engine, self.precision)
+            preparer = _preparer(bundle, engine, self.max_pixels)
+            session = open_session(bundle, engine, self.threads)
+            for mode in self.modes:
+                session.open(_role(bundle, engine, mode))
         return _Opened(bundle, engine, session, preparer)
 
 

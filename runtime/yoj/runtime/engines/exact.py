@@ -14,12 +14,15 @@ from numpy.typing import NDArray
 
 from ..errors import EngineError
 from ..instruction_sets import instruction_sets
+from ..manifest import Engine
 
 PROBES = Path(__file__).parent / "probes"
-"""Graphs of `yoj.export.probes`, ``<scheme>-<arithmetic>.onnx``."""
+"""Graphs of `yoj.export.probes`."""
 LARGEST_WEIGHT = {"int8": 127, "int8_static": 127, "int8_weights": 127, "int4_weights": 7}
 """Scheme of quantised matrices with integer kernels on a CPU -> largest magnitude of its stored weights."""
 LARGEST_ACTIVATION = 127.0
+UNSIGNED = ("int8", "int8_static")
+"""Schemes whose graphs a bundle holds with unsigned matrices too."""
 ARITHMETIC = ("float32", "float16")
 """Precisions, of what is not quantised, that ONNX Runtime has on a CPU."""
 WIDTH, OUT = 160, 24
@@ -30,6 +33,11 @@ ROWS = (1, 9)
 """Rows of activations: kernels differ for one and for several."""
 TOLERANCE = 1e-2
 """Largest error in parts of the largest product; float16 rounds by 5e-4, saturation takes half."""
+
+
+def probe(scheme: str, arithmetic: str, unsigned: bool = False) -> Path:
+    """The graph of a product; its unsigned form is there for the schemes of `UNSIGNED`."""
+    return PROBES / f"{scheme}-{arithmetic}{'-unsigned' if unsigned else ''}.onnx"
 
 
 def weights(scheme: str) -> NDArray[np.int64]:
@@ -46,21 +54,22 @@ def activations(rows: int) -> NDArray[np.int64]:
     return left * int(LARGEST_ACTIVATION)
 
 
-def check_products(ort: Any, scheme: str, arithmetic: str, options: Any) -> None:
+def check_products(ort: Any, engine: Engine, options: Any, unsigned: bool = False) -> None:
     """Compare products of full-scale integers with exact ones.
 
     Args:
         ort: ONNX Runtime.
-        scheme: precision of the engine's matrices; one without integer kernels is let pass.
-        arithmetic: precision of everything else.
+        engine: the manifest's entry; one whose scheme has no integer kernels is let pass.
         options: ``SessionOptions`` that the bundle's graphs are opened with.
+        unsigned: the graphs have unsigned matrices.
 
     Raises:
         EngineError: the products are wrong on this CPU, so that scores would be.
     """
+    scheme, arithmetic = engine.precision, engine.arithmetic
     if scheme not in LARGEST_WEIGHT or arithmetic not in ARITHMETIC:
         return
-    found, expected = _worst_product(ort, scheme, arithmetic, options)
+    found, expected = _worst_product(ort, probe(scheme, arithmetic, unsigned), scheme, options)
     if abs(found - expected) > TOLERANCE * abs(expected):
         sets = ", ".join(instruction_sets()) or "instruction sets not known"
         raise EngineError(
@@ -70,11 +79,9 @@ def check_products(ort: Any, scheme: str, arithmetic: str, options: Any) -> None
         )
 
 
-def _worst_product(ort: Any, scheme: str, arithmetic: str, options: Any) -> tuple[float, float]:
+def _worst_product(ort: Any, file: Path, scheme: str, options: Any) -> tuple[float, float]:
     """The product that is furthest from what it should be, and what that is."""
-    session = ort.InferenceSession(
-        str(PROBES / f"{scheme}-{arithmetic}.onnx"), options, providers=["CPUExecutionProvider"]
-    )
+    session = ort.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
     worst = (0.0, 0.0)
     for rows in ROWS:
         left = activations(rows)

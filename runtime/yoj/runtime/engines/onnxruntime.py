@@ -11,12 +11,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ..bundle import Bundle
+import numpy as np
+from numpy.typing import NDArray
+
+from ..bundle import WEIGHTS, Bundle
 from ..errors import EngineError, EngineMemoryError
 from ..families import Arrays
 from ..log import logger
 from ..manifest import Engine, Graph, Manifest
 from .exact import check_products
+from .unsigned import UNPACKED, flipped, open_unsigned, unsigned_wanted
 
 MASK_BYTES = 5
 """Of the trunk's mask for a query and a key: as a truth value, and as float32 in the kernel."""
@@ -29,18 +33,19 @@ class Sessions:
     """ONNX Runtime's session of each graph. Each holds the weights again, so that of the two scorers only the one for
     the mode that the model was trained for is opened at once, and the other when it is first used."""
 
-    def __init__(self, bundle: Bundle, engine: Engine, make: Callable[[str], Any]):
+    def __init__(self, bundle: Bundle, engine: Engine, make: Callable[[Graph], Any]):
         """Open the graphs that are needed.
 
         Args:
             bundle: opened, so its files are known to be unchanged.
             engine: the manifest's entry.
-            make: path of a graph -> ONNX Runtime's session.
+            make: graph -> ONNX Runtime's session.
 
         Raises:
             EngineError: ONNX Runtime refuses a graph.
         """
-        self._bundle, self._graphs, self._make = bundle, dict(engine.graphs), make
+        self._bundle, self._graphs = bundle, dict(engine.graphs)
+        self._make: Callable[[Graph], Any] | None = make
         self._opened: dict[str, Any] = {}
         self._opening = threading.Lock()
         later = "scorer.segmented" if bundle.manifest.trained_mode == "joint" else "scorer.joint"
@@ -57,22 +62,22 @@ class Sessions:
         if opened is not None:  # runs need not wait while another graph is being opened
             return opened
         with self._opening:
-            if role not in self._graphs:
+            if self._make is None:
                 raise EngineError("The scorer was closed. Load it again with Scorer.load.")
             if role not in self._opened:
-                self._opened[role] = self._open(self._graphs[role])
+                self._opened[role] = self._open(self._make, self._graphs[role])
             return self._opened[role]
 
     def close(self) -> None:
         """Drop the sessions; runs that have begun end."""
         with self._opening:
-            self._graphs.clear()
+            self._make = None  # it may hold weights
             self._opened.clear()
 
-    def _open(self, graph: Graph) -> Any:
+    def _open(self, make: Callable[[Graph], Any], graph: Graph) -> Any:
         begin = time.perf_counter()
         try:
-            session = self._make(str(self._bundle.path / graph.file))
+            session = make(graph)
         except EngineError:
             raise
         except Exception as error:  # ONNX Runtime raises its own classes, one for each status code
@@ -165,21 +170,31 @@ def open_onnxruntime(bundle: Bundle, engine: Engine, threads: int | None) -> Onn
     if threads is not None and not (isinstance(threads, int) and 1 <= threads <= cores):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise EngineError(f"threads is {threads!r}; this machine has {cores} cores, give a number from 1 to {cores}.")
     options = session_options(ort, engine, threads)
-    check_products(ort, engine.precision, engine.arithmetic, options)
+    weights = _unsigned_weights(bundle, engine)
+    options = session_options(ort, engine, threads)
+    tried = session_options(ort, engine, threads, signed=weights is None)
+    if weights is not None:
+        tried.add_session_config_entry(*UNPACKED)
+    check_products(ort, engine, tried, unsigned=weights is not None)
 
-    def make(file: str) -> Any:
+    def make(graph: Graph) -> Any:
+        if weights is not None and graph.unsigned is not None:
+            own = session_options(ort, engine, threads, signed=False)
+            return open_unsigned(ort, bundle.path / graph.unsigned.file, (Path(WEIGHTS).name, weights), own)
+        file = str(bundle.path / graph.file)
         return ort.InferenceSession(file, options, providers=["CPUExecutionProvider"])
 
     return OnnxRuntimeSession(Sessions(bundle, engine, make), bundle.manifest, engine.query_blocks)
 
 
-def session_options(ort: Any, engine: Engine, threads: int | None) -> Any:
+def session_options(ort: Any, engine: Engine, threads: int | None, signed: bool = True) -> Any:
     """ONNX Runtime's ``SessionOptions`` on the CPU.
 
     Args:
         ort: the library.
         engine: the manifest's entry.
         threads: of one run; None for all cores.
+        signed: the 8-bit matrices are, so that ONNX Runtime may have to convert them.
     """
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads or 0
@@ -187,12 +202,20 @@ def session_options(ort: Any, engine: Engine, threads: int | None) -> Any:
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     # A plan of the memory helps the third run of a shape, and costs the second one; requests rarely share a shape.
     options.enable_mem_pattern = False
-    if engine.arithmetic == "float32":
+    if signed and engine.arithmetic == "float32":
         # Beside float16 nothing multiplies in 8 bits on a CPU, and ONNX Runtime 1.32 makes graphs that fail of it.
         options.add_session_config_entry(*EXACT_8_BITS)
     if engine.precision == "fp8":  # there are no kernels to fuse it for; what tries fails
         options.add_session_config_entry("session.disable_quant_qdq", "1")
     return options
+
+
+def _unsigned_weights(bundle: Bundle, engine: Engine) -> NDArray[np.uint8] | None:
+    """The bundle's weights with unsigned matrices, where this CPU wants them so and the graphs multiply in 8 bits."""
+    if engine.arithmetic != "float32" or not unsigned_wanted():
+        return None
+    matrices = {matrix for graph in engine.graphs.values() if graph.unsigned for matrix in graph.unsigned.matrices}
+    return flipped(bundle.path / WEIGHTS, matrices) if matrices else None
 
 
 def _check_memory(need: int, what: str) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 from ..bundle import Bundle
 from ..errors import EngineError, EngineMemoryError
 from ..families import Arrays
-from ..manifest import Engine
+from ..manifest import Engine, Graph
 from .onnxruntime import Sessions, load_onnxruntime, shapes_of
 
 NAME = "onnxruntime-cuda"
@@ -89,7 +89,8 @@ def open_onnxruntime_cuda(bundle: Bundle, engine: Engine, threads: int | None) -
     # TensorFloat-32, the provider's default, rounds what float32 matrix products read to 10 bits.
     settings = {"device_id": 0, "use_tf32": 0}
 
-    def make(file: str) -> Any:
+    def make(graph: Graph) -> Any:
+        file = str(bundle.path / graph.file)
         session = ort.InferenceSession(file, options, providers=[(PROVIDER, settings)])
         # Where the provider cannot start, ONNX Runtime only warns and goes on with the CPU.
         if PROVIDER not in session.get_providers():
