@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,10 +16,12 @@ import pytest
 import torch
 from click.testing import CliRunner
 from conftest import Quiet
+from made_up import write_requests
 from tiny import RECORDED
 from tiny_qwen3_vl import TinyQwen, write_qwen
 
 from yoj.bench.random_checkpoint import Sizes, write_checkpoint
+from yoj.calibration.cli import main as calibrate
 from yoj.calibration.collect import Model, collect
 from yoj.calibration.content import content_hash
 from yoj.calibration.errors import CalibrationError
@@ -44,7 +48,6 @@ from yoj.export.quantisation import (
     read_plan,
     write_plan,
 )
-from yoj.export.quantised import QuantisedProjection
 from yoj.export.quantised_onnx import for_tensorrt
 from yoj.export.traced import TracedSession
 from yoj.runtime.engines.onnxruntime import session_options
@@ -149,7 +152,10 @@ def test_the_engine_computes_the_features_that_pytorch_computes(family, scheme, 
                 assert lost > 10 * own
             # MatMulNBits rounds activations to 8 bits as well, which costs about as much as the 8 bits of the weights.
             rounded = 4.0 if scheme == "int8_weights" else 0.0
-            assert np.abs(got - expected).max() <= own + rounded * lost
+            difference = np.abs(got - expected)
+            assert np.median(difference) <= own + rounded * lost
+            # An input that lies between two steps, of thousands of patches, is rounded to either.
+            assert difference.max() <= lost / 4 + rounded * lost
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -300,17 +306,44 @@ def test_what_shows_nothing_of_the_tower_is_refused(source, found):
         search(of.model, Statistics(statistics.about, blind), make_samples(), Wanted(vision=True), lambda _: None)
 
 
-def test_a_bundle_says_that_its_tower_is_quantised(source, found, tmp_path):
-    of, (_, chosen) = source("qwen3_vl"), found("int8_static", True)
-    write_plan(chosen.plan, tmp_path / "plan")
-    given = {"precision": "int8_static", "plan": tmp_path / "plan"}
-    _, fidelity = build(Recipe(of.checkpoint.folders, None, "assistant", tmp_path / "q.yoj", **given), Quiet())
+@pytest.fixture(scope="module")
+def bundled(source, found, tmp_path_factory):
+    """A bundle with all matrices quantised, compared with the stock model."""
+    of, (_, chosen), folder = source("qwen3_vl"), found("int8_static", True), tmp_path_factory.mktemp("bundle")
+    write_plan(chosen.plan, folder / "plan")
+    given = {"precision": "int8_static", "plan": folder / "plan"}
+    _, fidelity = build(Recipe(of.checkpoint.folders, None, "assistant", folder / "q.yoj", **given), Quiet())
     assert fidelity is not None
     assert fidelity.passed
-    tower = len(matrices(of.vision))
+    return folder / "q.yoj"
+
+
+def test_a_bundle_says_that_its_tower_is_quantised(source, bundled):
+    tower = len(matrices(source("qwen3_vl").vision))
     words = f"int8_static: 14 matrices of the trunk, {tower} matrices of the vision tower"
-    assert f"| quantised | {words}; everything else float32 |" in (tmp_path / "q.yoj" / "README.md").read_text("utf-8")
-    shown = CliRunner().invoke(main, ["inspect", str(tmp_path / "q.yoj")])
+    assert f"| quantised | {words}; everything else float32 |" in (bundled / "README.md").read_text("utf-8")
+    shown = CliRunner().invoke(main, ["inspect", str(bundled)])
     assert shown.exit_code == 0, shown.output
     assert words in shown.output
-    assert isinstance(of.quantised(chosen.plan)[0].module.get_submodule("merger.linear_fc1"), QuantisedProjection)
+    types = {
+        t.data_type for t in onnx.load(bundled / "onnx" / "vision.onnx", load_external_data=False).graph.initializer
+    }
+    assert onnx.TensorProto.INT8 in types
+
+
+def test_the_gate_times_the_tower_apart_and_wants_pictures(source, bundled, tmp_path):
+    of = source("qwen3_vl")
+    build(Recipe(of.checkpoint.folders, None, "assistant", tmp_path / "f.yoj", compare=False), Quiet())
+    held_out = write_requests(tmp_path / "held_out.jsonl", 60, 5)
+    words = ["gate", bundled, tmp_path / "f.yoj", held_out, "--max-flips", "99%", "--max-loss", "99%", "--force"]
+    done = CliRunner().invoke(calibrate, [str(word) for word in words])
+    assert done.exit_code == 0, done.output
+    assert re.search(r"vision tower \d+\.\d\d times as fast", done.output)
+    report = json.loads((bundled / "calibration" / "gate-onnxruntime.json").read_text("utf-8"))
+    assert report["vision_speedup"] > 0
+    lines = [json.loads(line) for line in held_out.read_text("utf-8").splitlines()]
+    texts = [json.dumps({name: value for name, value in line.items() if name != "image"}) for line in lines]
+    held_out.write_text("\n".join(texts) + "\n", "utf-8")
+    refused = CliRunner().invoke(calibrate, [str(word) for word in words])
+    assert refused.exit_code == 1
+    assert "no request has an image or a video" in refused.output
