@@ -6,11 +6,7 @@ NUMPY1 := .venv-numpy1
 GPU := .venv-gpu
 VLLM := .venv-vllm
 
-<<<<<<< HEAD
-.PHONY: demo test test-numpy1 lint bench bench-wide bench-tables bench-sweeps bench-schemes bench-runtime gpu judges clean
-=======
-.PHONY: demo test test-numpy1 lint bench bench-sweeps bench-schemes bench-runtime bench-vllm gpu judges clean
->>>>>>> h-gpu
+.PHONY: demo test test-numpy1 lint bench bench-wide bench-tables bench-sweeps bench-schemes bench-runtime bench-vllm gpu judges clean
 demo: $(VENV)/.ready
 	$(BIN)/python examples/demo.py
 
@@ -66,7 +62,7 @@ bench-runtime: $(VENV)/.ready
 
 bench-vllm: $(VENV)/.ready $(VLLM)/.ready
 	rm -rf .bench-vllm
-	$(BIN)/yoj-bench make checkpoints/shapes-qwen3_vl .bench-vllm
+	$(BIN)/yoj-bench make checkpoints/shapes-qwen3_vl .bench-vllm --shape wide
 	$(BIN)/python -m yoj.bench.vllm_peer .bench-vllm --python $(VLLM)/bin/python --out bench/results/vllm.json
 
 # Where no driver is found there is nothing to set up: every part then says what is missing.

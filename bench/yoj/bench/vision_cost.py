@@ -67,11 +67,7 @@ def open_session(spec: GraphSpec, checkpoint: Checkpoint, precision: Any, folder
 @click.option("--scheme", "schemes", multiple=True, default=["int8"], type=click.Choice(list(STORED)),
               show_default=True, help="Of all matrices that may be quantised.")  # fmt: skip
 @click.option("--layers", default=LAYERS, show_default=True, type=click.IntRange(min=2),
-<<<<<<< HEAD
-              help="At most, of the tower; features of few layers weigh more than in the whole.")  # fmt: skip
-=======
-              help="At most, of the tower; its mergers weigh more behind few layers than behind all.")  # fmt: skip
->>>>>>> h-vision
+              help="At most, of the tower; mergers weigh more behind few layers than behind all.")  # fmt: skip
 @click.option("--repeats", default=3, show_default=True, type=click.IntRange(min=1), help="Counted turns.")
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Add the figures to this JSON file.")
 def main(judge: Path, side: int, schemes: tuple[Any, ...], layers: int, repeats: int, out: Path | None) -> None:
