@@ -27,7 +27,7 @@ from yoj.export.families import GraphSpec
 from yoj.export.graph import WeightFile, write_graph
 from yoj.export.quantisation import RANGE, Plan, Quantisation, matrices, quantise_graphs
 from yoj.export.quantised import STORED
-from yoj.runtime.engines.onnxruntime import session_options
+from yoj.runtime.engines.onnxruntime import opener
 from yoj.runtime.families import Arrays
 from yoj.runtime.manifest import Engine
 
@@ -56,9 +56,8 @@ def open_session(spec: GraphSpec, checkpoint: Checkpoint, precision: Any, folder
         (spec,) = quantise_graphs([spec], [], Plan(said, ranges))
     (folder / "onnx").mkdir(parents=True)
     weights = WeightFile(folder / "onnx" / "weights.data", checkpoint.weights, lambda _: None)
-    file = folder / write_graph(spec, folder, weights, torch.float32).file
-    options = session_options(onnxruntime, Engine(engine="onnxruntime", precision=precision, graphs={}), 1)
-    return onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+    graph = write_graph(spec, folder, weights, torch.float32)
+    return opener(onnxruntime, folder, Engine(engine="onnxruntime", precision=precision, graphs={"vision": graph}), 1)(graph)
 
 
 @click.command()

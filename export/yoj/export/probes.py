@@ -6,6 +6,8 @@ Runtime takes the same kernels for them.
 
 from __future__ import annotations
 
+from typing import get_args
+
 import numpy as np
 import onnx
 import onnx_ir as ir
@@ -68,7 +70,9 @@ def unsigned(model: ir.Model) -> onnx.ModelProto:
 
 def write() -> None:
     """Write all of them where the runtime has them."""
-    for scheme in exact.LARGEST_WEIGHT:
+    for scheme in get_args(Scheme):
+        if scheme not in exact.LARGEST_WEIGHT:
+            continue
         for name in exact.ARITHMETIC:
             ir.save(model_of(scheme, getattr(torch, name)), exact.probe(scheme, name))
     for scheme in exact.UNSIGNED:

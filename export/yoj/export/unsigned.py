@@ -30,15 +30,12 @@ def write_unsigned(folder: Path, file: str) -> Unsigned | None:
         The manifest's entry; None, and nothing is written, where the graph has no 8-bit matrices.
     """
     model = onnx.load(folder / file, load_external_data=False)
-    matrices: list[tuple[int, int]] = []
-    for matrix in make_unsigned(model):
-        place = {entry.key: int(entry.value) for entry in matrix.external_data if entry.key != "location"}
-        matrices.append((place["offset"], place["length"]))
+    matrices = make_unsigned(model)
     if not matrices:
         return None
-    again = str(Path(file).with_suffix(".unsigned.onnx"))
+    again = Path(file).with_suffix(".unsigned.onnx")
     onnx.save(model, folder / again)
-    return Unsigned(file=Path(again).as_posix(), matrices=tuple(sorted(matrices)))
+    return Unsigned(file=again.as_posix(), matrices=tuple(sorted(_place(matrix) for matrix in matrices)))
 
 
 def make_unsigned(model: onnx.ModelProto) -> list[onnx.TensorProto]:
@@ -47,18 +44,22 @@ def make_unsigned(model: onnx.ModelProto) -> list[onnx.TensorProto]:
     Returns:
         The matrices, which are tensors of the model.
     """
-    stored = {tensor.name: tensor for tensor in model.graph.initializer}
-    found: list[onnx.TensorProto] = []
-    for node in model.graph.node:
-        matrix = stored.get(node.input[0]) if node.op_type == "DequantizeLinear" else None
-        if matrix is None or matrix.data_type != onnx.TensorProto.INT8:
-            continue
+    signed = {t.name: t for t in model.graph.initializer if t.data_type == onnx.TensorProto.INT8}
+    readers = [n for n in model.graph.node if n.op_type == "DequantizeLinear" and n.input[0] in signed]
+    matrices = list({node.input[0]: signed[node.input[0]] for node in readers}.values())  # and no tables
+    for node in readers:
+        node.input.append(_zero(signed[node.input[0]].dims[-1]))
+    for matrix in matrices:
         matrix.data_type = onnx.TensorProto.UINT8
-        found.append(matrix)
-        node.input.append(_zero(matrix.dims[-1]))
-    for width in sorted({matrix.dims[-1] for matrix in found}):
+    for width in sorted({matrix.dims[-1] for matrix in matrices}):
         model.graph.initializer.append(onnx.numpy_helper.from_array(np.full(width, ZERO, np.uint8), _zero(width)))
-    return found
+    return matrices
+
+
+def _place(tensor: onnx.TensorProto) -> tuple[int, int]:
+    """First byte and length in the weight file."""
+    entries = {entry.key: entry.value for entry in tensor.external_data}
+    return int(entries["offset"]), int(entries["length"])
 
 
 def _zero(width: int) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,7 +43,7 @@ class Bundle:
 
     @classmethod
     @contextlib.contextmanager
-    def opening(cls, path: str | Path) -> Iterator[Bundle]:
+    def opening(cls, path: str | Path) -> Generator[Bundle, None, None]:
         """The same, with the SHA-256 of the weights taken while the block runs: reading gigabytes need not wait for it.
 
         Inside the block every other file is known to be unchanged, and the weights to be of the right size. What was

@@ -29,5 +29,5 @@ def instruction_sets() -> tuple[str, ...]:
     except OSError:
         return ()
     # x86 calls the line "flags", ARM "Features"; every core has one, and they are alike.
-    flags = next((line.partition(":")[2].split() for line in lines if line.startswith(("flags", "Features"))), [])
+    flags = next((line for line in lines if line.startswith(("flags", "Features"))), "").partition(":")[2].split()
     return tuple(name for name in MATTERING if name in flags)

@@ -54,40 +54,45 @@ def activations(rows: int) -> NDArray[np.int64]:
     return left * int(LARGEST_ACTIVATION)
 
 
-def check_products(ort: Any, engine: Engine, options: Any, unsigned: bool = False) -> None:
-    """Compare products of full-scale integers with exact ones.
+def wrong_product(ort: Any, engine: Engine, options: Any, unsigned: bool = False) -> tuple[float, float] | None:
+    """The product of full-scale integers that is furthest from what it should be, and what it should be.
 
     Args:
         ort: ONNX Runtime.
-        engine: the manifest's entry; one whose scheme has no integer kernels is let pass.
+        engine: the manifest's entry.
         options: ``SessionOptions`` that the bundle's graphs are opened with.
         unsigned: the graphs have unsigned matrices.
 
-    Raises:
-        EngineError: the products are wrong on this CPU, so that scores would be.
+    Returns:
+        None where all are exact but for rounding, or the scheme has no integer kernels.
     """
     scheme, arithmetic = engine.precision, engine.arithmetic
     if scheme not in LARGEST_WEIGHT or arithmetic not in ARITHMETIC:
-        return
-    found, expected = _worst_product(ort, probe(scheme, arithmetic, unsigned), scheme, options)
-    if abs(found - expected) > TOLERANCE * abs(expected):
-        sets = ", ".join(instruction_sets()) or "instruction sets not known"
-        raise EngineError(
-            f"ONNX Runtime {ort.__version__} has no exact kernel for {scheme} with {arithmetic} on this CPU ({sets}): "
-            f"a product of full-scale rows is {found:,.0f} instead of {expected:,.0f}, so scores would be wrong. Use a "
-            "bundle in float32 or float16 (yoj-export --precision float32), or an engine for the GPU."
-        )
-
-
-def _worst_product(ort: Any, file: Path, scheme: str, options: Any) -> tuple[float, float]:
-    """The product that is furthest from what it should be, and what that is."""
-    session = ort.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+        return None
+    file = str(probe(scheme, arithmetic, unsigned))
+    session = ort.InferenceSession(file, options, providers=["CPUExecutionProvider"])
     worst = (0.0, 0.0)
     for rows in ROWS:
         left = activations(rows)
         expected = left @ weights(scheme)
-        found = session.run(None, {"x": left.astype(np.float32)})[0] / SCALE
-        where = np.unravel_index(np.abs(found - expected).argmax(), found.shape)
-        pair = (float(found[where]), float(expected[where]))
-        worst = max(worst, pair, key=lambda pair: abs(pair[0] - pair[1]))
-    return worst
+        found: NDArray[np.float32] = session.run(None, {"x": left.astype(np.float32)})[0] / SCALE
+        place = int(np.abs(found - expected).argmax())
+        worst = max(worst, (float(found.flat[place]), float(expected.flat[place])), key=lambda p: abs(p[0] - p[1]))
+    found_at_worst, expected_there = worst
+    return worst if abs(found_at_worst - expected_there) > TOLERANCE * abs(expected_there) else None
+
+
+def check_products(ort: Any, engine: Engine, options: Any, unsigned: bool = False) -> None:
+    """Refuse an engine whose products are wrong on this CPU; see `wrong_product`.
+
+    Raises:
+        EngineError: scores would be wrong.
+    """
+    wrong = wrong_product(ort, engine, options, unsigned)
+    if wrong is not None:
+        sets = ", ".join(instruction_sets()) or "instruction sets not known"
+        raise EngineError(
+            f"ONNX Runtime {ort.__version__} has no exact kernel for {engine.precision} with {engine.arithmetic} on this "
+            f"CPU ({sets}): a product of full-scale rows is {wrong[0]:,.0f} instead of {wrong[1]:,.0f}, so scores would "
+            "be wrong. Use a bundle in float32 or float16 (yoj-export --precision float32), or an engine for the GPU."
+        )

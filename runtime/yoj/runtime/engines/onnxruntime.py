@@ -11,22 +11,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from ..bundle import WEIGHTS, Bundle
 from ..errors import EngineError, EngineMemoryError
 from ..families import Arrays
 from ..log import logger
 from ..manifest import Engine, Graph, Manifest
-from .exact import check_products
-from .unsigned import UNPACKED, flipped, open_unsigned, unsigned_wanted
+from .exact import check_products, wrong_product
+from .unsigned import UNPACKED, flipped, open_unsigned
 
 MASK_BYTES = 5
 """Of the trunk's mask for a query and a key: as a truth value, and as float32 in the kernel."""
 EXACT_8_BITS = ("session.x64quantprecision", "1")
-"""Session entry of ONNX Runtime. Without it, 8-bit products saturate on x86 CPUs that have no VNNI, and scores differ
-with no error; see `yoj.runtime.engines.exact`. With VNNI it changes nothing."""
+"""Session entry of ONNX Runtime with which it makes signed matrices unsigned as it loads them, for exact products; see
+`yoj.runtime.engines.exact`."""
 
 
 class Sessions:
@@ -170,31 +167,54 @@ def open_onnxruntime(bundle: Bundle, engine: Engine, threads: int | None) -> Onn
     if threads is not None and not (isinstance(threads, int) and 1 <= threads <= cores):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise EngineError(f"threads is {threads!r}; this machine has {cores} cores, give a number from 1 to {cores}.")
     options = session_options(ort, engine, threads)
-    weights = _unsigned_weights(bundle, engine)
-    options = session_options(ort, engine, threads)
-    tried = session_options(ort, engine, threads, signed=weights is None)
-    if weights is not None:
-        tried.add_session_config_entry(*UNPACKED)
-    check_products(ort, engine, tried, unsigned=weights is not None)
-
-    def make(graph: Graph) -> Any:
-        if weights is not None and graph.unsigned is not None:
-            own = session_options(ort, engine, threads, signed=False)
-            return open_unsigned(ort, bundle.path / graph.unsigned.file, (Path(WEIGHTS).name, weights), own)
-        file = str(bundle.path / graph.file)
-        return ort.InferenceSession(file, options, providers=["CPUExecutionProvider"])
-
+    make = opener(ort, bundle.path, engine, threads)
     return OnnxRuntimeSession(Sessions(bundle, engine, make), bundle.manifest, engine.query_blocks)
 
 
-def session_options(ort: Any, engine: Engine, threads: int | None, signed: bool = True) -> Any:
+def opener(ort: Any, folder: Path, engine: Engine, threads: int | None) -> Callable[[Graph], Any]:
+    """What opens graphs on the CPU in a form in which their 8-bit products are exact here.
+
+    Args:
+        ort: the library.
+        folder: of the bundle.
+        engine: the manifest's entry.
+        threads: that one run may use; None for all cores.
+
+    Returns:
+        Graph of the entry -> ONNX Runtime's session.
+
+    Raises:
+        EngineError: ONNX Runtime has no exact kernel for the scheme on this CPU.
+    """
+    options = session_options(ort, engine, threads)
+    weights = None
+    if wrong_product(ort, engine, options) is not None:  # x86 without VNNI
+        matrices = {matrix for graph in engine.graphs.values() if graph.unsigned for matrix in graph.unsigned.matrices}
+        weights = flipped(folder / WEIGHTS, matrices) if matrices else None
+        if weights is None:  # a bundle of 0.1
+            options.add_session_config_entry(*EXACT_8_BITS)
+            check_products(ort, engine, options)
+        else:
+            tried = session_options(ort, engine, threads)
+            tried.add_session_config_entry(*UNPACKED)
+            check_products(ort, engine, tried, unsigned=True)
+
+    def make(graph: Graph) -> Any:
+        if weights is not None and graph.unsigned is not None:
+            own = session_options(ort, engine, threads)
+            return open_unsigned(ort, folder / graph.unsigned.file, (Path(WEIGHTS).name, weights), own)
+        return ort.InferenceSession(str(folder / graph.file), options, providers=["CPUExecutionProvider"])
+
+    return make
+
+
+def session_options(ort: Any, engine: Engine, threads: int | None) -> Any:
     """ONNX Runtime's ``SessionOptions`` on the CPU.
 
     Args:
         ort: the library.
         engine: the manifest's entry.
         threads: of one run; None for all cores.
-        signed: the 8-bit matrices are, so that ONNX Runtime may have to convert them.
     """
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads or 0
@@ -202,20 +222,9 @@ def session_options(ort: Any, engine: Engine, threads: int | None, signed: bool 
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     # A plan of the memory helps the third run of a shape, and costs the second one; requests rarely share a shape.
     options.enable_mem_pattern = False
-    if signed and engine.arithmetic == "float32":
-        # Beside float16 nothing multiplies in 8 bits on a CPU, and ONNX Runtime 1.32 makes graphs that fail of it.
-        options.add_session_config_entry(*EXACT_8_BITS)
     if engine.precision == "fp8":  # there are no kernels to fuse it for; what tries fails
         options.add_session_config_entry("session.disable_quant_qdq", "1")
     return options
-
-
-def _unsigned_weights(bundle: Bundle, engine: Engine) -> NDArray[np.uint8] | None:
-    """The bundle's weights with unsigned matrices, where this CPU wants them so and the graphs multiply in 8 bits."""
-    if engine.arithmetic != "float32" or not unsigned_wanted():
-        return None
-    matrices = {matrix for graph in engine.graphs.values() if graph.unsigned for matrix in graph.unsigned.matrices}
-    return flipped(bundle.path / WEIGHTS, matrices) if matrices else None
 
 
 def _check_memory(need: int, what: str) -> None:

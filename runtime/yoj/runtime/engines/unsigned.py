@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import mmap
-import platform
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -12,20 +11,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..instruction_sets import instruction_sets
 from ..log import logger
 
 HIGHEST_BIT = 0x80
-VNNI = {"avx_vnni", "avx512_vnni"}
 UNPACKED = ("session.disable_prepacking", "1")
 """Session entry of ONNX Runtime that leaves matrices where they are. Packed, they would be there twice; unpacked,
 products of short rows take longer."""
-
-
-def unsigned_wanted() -> bool:
-    """Whether ONNX Runtime multiplies 8-bit matrices exactly here only if they are unsigned: x86 without VNNI, and
-    x86 of which the system does not say what it has."""
-    return platform.machine().lower() in ("x86_64", "amd64") and not VNNI & {*instruction_sets()}
 
 
 def flipped(file: Path, matrices: Iterable[tuple[int, int]]) -> NDArray[np.uint8]:
