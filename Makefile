@@ -6,7 +6,8 @@ NUMPY1 := .venv-numpy1
 GPU := .venv-gpu
 VLLM := .venv-vllm
 
-.PHONY: demo test test-numpy1 lint bench bench-wide bench-tables bench-sweeps bench-schemes bench-runtime bench-vllm gpu judges clean
+.PHONY: demo test test-numpy1 lint bench bench-wide bench-tables bench-products bench-sweeps bench-schemes bench-runtime bench-vllm \
+	gpu judges clean
 demo: $(VENV)/.ready
 	$(BIN)/python examples/demo.py
 
@@ -44,6 +45,10 @@ bench-wide: $(VENV)/.ready
 bench-tables: $(VENV)/.ready
 	$(BIN)/yoj-bench report $(sort $(wildcard bench/results/*/deep.json) $(wildcard bench/results/*/wide.json)) \
 		--readme README.md --tables docs/benchmark-tables.md
+
+bench-products: $(VENV)/.ready
+	$(BIN)/python -m yoj.bench.products --out 'bench/results/{kind}/products.json'
+	$(BIN)/python -m yoj.bench.pieces --out 'bench/results/{kind}/pieces.json'
 
 bench-sweeps: $(VENV)/.ready
 	$(BIN)/yoj-bench run $(JUDGES:%=.bench/%-deep) --part sweeps --part load --out 'bench/results/{kind}/sweeps.json' --html .bench/sweeps.html

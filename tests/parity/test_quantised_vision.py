@@ -50,7 +50,7 @@ from yoj.export.quantisation import (
 )
 from yoj.export.quantised_onnx import for_tensorrt
 from yoj.export.traced import TracedSession
-from yoj.runtime.engines.onnxruntime import session_options
+from yoj.runtime.engines.onnxruntime import EXACT_8_BITS, session_options
 from yoj.runtime.families import Arrays
 from yoj.runtime.manifest import Engine
 
@@ -123,7 +123,8 @@ def write(spec: GraphSpec, source: Source, folder: Path) -> Path:
 
 def run(file: Path, inputs: Arrays, precision: str) -> list[np.ndarray]:
     """As the runtime opens it."""
-    options = session_options(ort, Engine(engine="onnxruntime", precision=precision, graphs={}), 1)
+    engine = Engine(engine="onnxruntime", precision=precision, graphs={})
+    options = session_options(ort, engine, 1, [] if precision == "fp8" else [EXACT_8_BITS])
     session = ort.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
     return session.run(None, inputs)
 

@@ -25,7 +25,7 @@ from yoj.runtime import Scorer
 from yoj.runtime.bundle import WEIGHTS, Bundle
 from yoj.runtime.engines import onnxruntime as engine_module
 from yoj.runtime.engines.onnxruntime import session_options
-from yoj.runtime.engines.unsigned import flipped, open_unsigned
+from yoj.runtime.engines.unsigned import UNPACKED, flipped, open_unsigned
 from yoj.runtime.errors import EngineError
 from yoj.runtime.manifest import Engine
 
@@ -60,18 +60,16 @@ def scores(path: Path, mode="joint") -> tuple[float, ...]:
 
 @pytest.mark.parametrize("mode", ["joint", "isolated"])
 def test_scores_are_those_of_signed_matrices(mode, quantised, monkeypatch):
-    if 'embeddings": true' in (quantised / "quantisation.json").read_text():
-        pytest.skip("ONNX Runtime cannot make the signed products exact beside 8-bit rows")
-    monkeypatch.setattr(engine_module, "unsigned_wanted", lambda: True)
+    monkeypatch.setattr(engine_module, "wrong_product", lambda *_: (20_400.0, 2_580_640.0))
     unsigned = scores(quantised, mode)
-    monkeypatch.setattr(engine_module, "unsigned_wanted", lambda: False)
+    monkeypatch.setattr(engine_module, "flipped", lambda *_: None)
     # The products of 8 bits are equal; float32 ones, such as those of the value head, are summed in another order.
     np.testing.assert_allclose(unsigned, scores(quantised, mode), rtol=0, atol=2e-6)
     assert len(set(unsigned)) == len(RESPONSES)
 
 
 def test_the_weights_are_in_memory_once_and_the_file_stays(quantised, monkeypatch):
-    monkeypatch.setattr(engine_module, "unsigned_wanted", lambda: True)
+    monkeypatch.setattr(engine_module, "wrong_product", lambda *_: (20_400.0, 2_580_640.0))
     before = (quantised / WEIGHTS).read_bytes()
     with Scorer.load(quantised, modes=["joint", "isolated"]) as scorer:
         held = [scorer._session._sessions.get(role).weights for role in ("scorer.joint", "scorer.segmented")]
@@ -88,7 +86,7 @@ def test_the_weights_are_in_memory_once_and_the_file_stays(quantised, monkeypatc
 
 
 def test_a_closed_scorer_stays_closed_and_a_pickled_one_opens(quantised, monkeypatch):
-    monkeypatch.setattr(engine_module, "unsigned_wanted", lambda: True)
+    monkeypatch.setattr(engine_module, "wrong_product", lambda *_: (20_400.0, 2_580_640.0))
     scorer = Scorer.load(quantised, modes=["isolated"])
     found = scorer.score("Which?", RESPONSES, mode="isolated").scores
     sent = pickle.dumps(scorer)
@@ -102,7 +100,7 @@ def test_a_closed_scorer_stays_closed_and_a_pickled_one_opens(quantised, monkeyp
 def test_every_product_is_fused_and_none_is_signed(quantised, tmp_path):
     engine = Bundle.open(quantised).engine()
     graph = engine.graphs["scorer.joint"]
-    options = session_options(onnxruntime, engine, 1, signed=False)
+    options = session_options(onnxruntime, engine, 1, [UNPACKED])
     options.log_severity_level = 3
     options.optimized_model_filepath = str(tmp_path / "optimised.onnx")
     content = flipped(quantised / WEIGHTS, graph.unsigned.matrices)
@@ -148,7 +146,7 @@ def test_full_scale_rows_have_exact_products(tmp_path):
     onnx.save(model, tmp_path / "onnx" / "product.onnx")
     entry = write_unsigned(tmp_path, "onnx/product.onnx")
     content = flipped(tmp_path / WEIGHTS, entry.matrices)
-    options = session_options(onnxruntime, INT8, 1, signed=False)
+    options = session_options(onnxruntime, INT8, 1, [UNPACKED])
     session = open_unsigned(onnxruntime, tmp_path / entry.file, (Path(WEIGHTS).name, content), options)
     found = session.run(None, {"left": left.astype(np.float32)})[0]
     np.testing.assert_array_equal(found.astype(np.int64), left @ right)

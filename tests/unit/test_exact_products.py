@@ -10,7 +10,7 @@ import onnxruntime
 import pytest
 
 from yoj.runtime.engines import exact
-from yoj.runtime.engines.onnxruntime import session_options
+from yoj.runtime.engines.onnxruntime import EXACT_8_BITS, session_options
 from yoj.runtime.engines.unsigned import UNPACKED
 from yoj.runtime.errors import EngineError
 from yoj.runtime.manifest import Engine
@@ -29,10 +29,8 @@ def engine_of(scheme: str, arithmetic: str) -> Engine:
 
 
 def options_of(scheme: str, arithmetic: str, unsigned: bool):
-    options = session_options(onnxruntime, engine_of(scheme, arithmetic), 1, signed=not unsigned)
-    if unsigned:
-        options.add_session_config_entry(*UNPACKED)
-    return options
+    form = [UNPACKED] if unsigned else [EXACT_8_BITS] if arithmetic == "float32" else []
+    return session_options(onnxruntime, engine_of(scheme, arithmetic), 1, form)
 
 
 @pytest.mark.parametrize("rows", [1, 2, 7, 64])
@@ -49,7 +47,7 @@ def test_products_of_full_scale_rows_are_those_of_whole_numbers(scheme, arithmet
 
 
 @pytest.mark.parametrize(("scheme", "arithmetic", "unsigned"), FORMS)
-def test_a_bundle_is_opened_as_its_products_are_exact(scheme, arithmetic, unsigned):
+def test_forms_that_the_runtime_opens_are_found_exact(scheme, arithmetic, unsigned):
     options = options_of(scheme, arithmetic, unsigned)
     exact.check_products(onnxruntime, engine_of(scheme, arithmetic), options, unsigned)
 

@@ -11,7 +11,7 @@ from typing import Any
 import onnxruntime
 
 from yoj.runtime.bundle import Bundle
-from yoj.runtime.engines.onnxruntime import session_options
+from yoj.runtime.engines.onnxruntime import opener
 from yoj.runtime.families import Arrays
 
 from .results import Cost, Profile
@@ -49,12 +49,12 @@ def profile(contestant: str, bundle: Bundle, role: str, inputs: Arrays, threads:
     engine = bundle.engine("onnxruntime")
     graph = engine.graphs[role]
     with tempfile.TemporaryDirectory() as folder:
-        options = session_options(onnxruntime, engine, threads)
-        options.enable_profiling = True
-        options.profile_file_prefix = str(Path(folder) / "profile")
-        session: Any = onnxruntime.InferenceSession(
-            str(bundle.path / graph.file), options, providers=["CPUExecutionProvider"]
-        )
+        prefix = str(Path(folder) / "profile")
+
+        def watched(options: Any) -> None:
+            options.enable_profiling, options.profile_file_prefix = True, prefix
+
+        session = opener(onnxruntime, bundle.path, engine, threads, watched)(graph)
         taken = {spec.name: inputs[spec.name] for spec in graph.inputs}
         for _ in range(1 + runs):
             session.run(None, taken)

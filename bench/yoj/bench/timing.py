@@ -17,7 +17,9 @@ SLOWER = 5.0
 Key = TypeVar("Key")
 
 
-def time_in_turns(calls: Mapping[Key, Callable[[], object]], repeats: int) -> dict[Key, Time]:
+def time_in_turns(
+    calls: Mapping[Key, Callable[[], object]], repeats: int, clock: Callable[[], float] | None = None
+) -> dict[Key, Time]:
     """Time each call once a turn; those that are slow by far, in the first turn only.
 
     Several times as slow as the fastest, a call is no rival of it, whatever its interval; more turns of it would be
@@ -26,15 +28,17 @@ def time_in_turns(calls: Mapping[Key, Callable[[], object]], repeats: int) -> di
     Args:
         calls: by name; each has run before, since the first run of a shape allocates.
         repeats: turns.
+        clock: seconds; None for those that pass, `time.perf_counter`.
     """
     runs: dict[Key, list[float]] = {name: [] for name in calls}
+    now = clock or time.perf_counter
     draw, left = random.Random(0), dict(calls)
     for _ in range(repeats):
         # In another order each time, so that nobody always follows the same neighbour.
         for name, call in draw.sample(list(left.items()), len(left)):
-            begin = time.perf_counter()
+            begin = now()
             call()
-            runs[name].append((time.perf_counter() - begin) * 1e3)
+            runs[name].append((now() - begin) * 1e3)
         longest = SLOWER * min(times[0] for times in runs.values())
         left = {name: call for name, call in left.items() if runs[name][0] <= longest}
     return {name: interval(times) for name, times in runs.items()}

@@ -57,7 +57,9 @@ def open_session(spec: GraphSpec, checkpoint: Checkpoint, precision: Any, folder
     (folder / "onnx").mkdir(parents=True)
     weights = WeightFile(folder / "onnx" / "weights.data", checkpoint.weights, lambda _: None)
     graph = write_graph(spec, folder, weights, torch.float32)
-    return opener(onnxruntime, folder, Engine(engine="onnxruntime", precision=precision, graphs={"vision": graph}), 1)(graph)
+    return opener(onnxruntime, folder, Engine(engine="onnxruntime", precision=precision, graphs={"vision": graph}), 1)(
+        graph
+    )
 
 
 @click.command()

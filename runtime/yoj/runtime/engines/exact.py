@@ -92,7 +92,8 @@ def check_products(ort: Any, engine: Engine, options: Any, unsigned: bool = Fals
     if wrong is not None:
         sets = ", ".join(instruction_sets()) or "instruction sets not known"
         raise EngineError(
-            f"ONNX Runtime {ort.__version__} has no exact kernel for {engine.precision} with {engine.arithmetic} on this "
-            f"CPU ({sets}): a product of full-scale rows is {wrong[0]:,.0f} instead of {wrong[1]:,.0f}, so scores would "
-            "be wrong. Use a bundle in float32 or float16 (yoj-export --precision float32), or an engine for the GPU."
+            f"ONNX Runtime {ort.__version__} has no exact kernel for {engine.precision} with {engine.arithmetic} on "
+            f"this CPU ({sets}): a product of full-scale rows is {wrong[0]:,.0f} instead of {wrong[1]:,.0f}, so scores "
+            "would be wrong. Use a bundle in float32 or float16 (yoj-export --precision float32), or an engine for the "
+            "GPU."
         )

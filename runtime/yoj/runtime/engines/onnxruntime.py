@@ -7,7 +7,7 @@ import math
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -166,12 +166,13 @@ def open_onnxruntime(bundle: Bundle, engine: Engine, threads: int | None) -> Onn
     cores = os.cpu_count() or 1
     if threads is not None and not (isinstance(threads, int) and 1 <= threads <= cores):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise EngineError(f"threads is {threads!r}; this machine has {cores} cores, give a number from 1 to {cores}.")
-    options = session_options(ort, engine, threads)
     make = opener(ort, bundle.path, engine, threads)
     return OnnxRuntimeSession(Sessions(bundle, engine, make), bundle.manifest, engine.query_blocks)
 
 
-def opener(ort: Any, folder: Path, engine: Engine, threads: int | None) -> Callable[[Graph], Any]:
+def opener(
+    ort: Any, folder: Path, engine: Engine, threads: int | None, change: Callable[[Any], None] | None = None
+) -> Callable[[Graph], Any]:
     """What opens graphs on the CPU in a form in which their 8-bit products are exact here.
 
     Args:
@@ -179,6 +180,7 @@ def opener(ort: Any, folder: Path, engine: Engine, threads: int | None) -> Calla
         folder: of the bundle.
         engine: the manifest's entry.
         threads: that one run may use; None for all cores.
+        change: called with the ``SessionOptions`` of each graph.
 
     Returns:
         Graph of the entry -> ONNX Runtime's session.
@@ -186,35 +188,33 @@ def opener(ort: Any, folder: Path, engine: Engine, threads: int | None) -> Calla
     Raises:
         EngineError: ONNX Runtime has no exact kernel for the scheme on this CPU.
     """
-    options = session_options(ort, engine, threads)
-    weights = None
-    if wrong_product(ort, engine, options) is not None:  # x86 without VNNI
+    weights, form = None, ()
+    if wrong_product(ort, engine, session_options(ort, engine, threads)) is not None:  # x86 without VNNI
         matrices = {matrix for graph in engine.graphs.values() if graph.unsigned for matrix in graph.unsigned.matrices}
         weights = flipped(folder / WEIGHTS, matrices) if matrices else None
-        if weights is None:  # a bundle of 0.1
-            options.add_session_config_entry(*EXACT_8_BITS)
-            check_products(ort, engine, options)
-        else:
-            tried = session_options(ort, engine, threads)
-            tried.add_session_config_entry(*UNPACKED)
-            check_products(ort, engine, tried, unsigned=True)
+        form = (EXACT_8_BITS if weights is None else UNPACKED,)
+        check_products(ort, engine, session_options(ort, engine, threads, form), unsigned=weights is not None)
 
     def make(graph: Graph) -> Any:
+        packed = weights is not None and graph.unsigned is None
+        options = session_options(ort, engine, threads, () if packed else form)
+        if change is not None:
+            change(options)
         if weights is not None and graph.unsigned is not None:
-            own = session_options(ort, engine, threads)
-            return open_unsigned(ort, folder / graph.unsigned.file, (Path(WEIGHTS).name, weights), own)
+            return open_unsigned(ort, folder / graph.unsigned.file, (Path(WEIGHTS).name, weights), options)
         return ort.InferenceSession(str(folder / graph.file), options, providers=["CPUExecutionProvider"])
 
     return make
 
 
-def session_options(ort: Any, engine: Engine, threads: int | None) -> Any:
+def session_options(ort: Any, engine: Engine, threads: int | None, entries: Iterable[tuple[str, str]] = ()) -> Any:
     """ONNX Runtime's ``SessionOptions`` on the CPU.
 
     Args:
         ort: the library.
         engine: the manifest's entry.
         threads: of one run; None for all cores.
+        entries: more session entries, name and value.
     """
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads or 0
@@ -222,6 +222,8 @@ def session_options(ort: Any, engine: Engine, threads: int | None) -> Any:
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     # A plan of the memory helps the third run of a shape, and costs the second one; requests rarely share a shape.
     options.enable_mem_pattern = False
+    for name, value in entries:
+        options.add_session_config_entry(name, value)
     if engine.precision == "fp8":  # there are no kernels to fuse it for; what tries fails
         options.add_session_config_entry("session.disable_quant_qdq", "1")
     return options

@@ -45,12 +45,11 @@ def open_unsigned(ort: Any, graph: Path, weights: tuple[str, NDArray[np.uint8]],
         ort: the library.
         graph: its file.
         weights: name of the weight file in the graph, and its content from `flipped`.
-        options: ``SessionOptions`` of this session alone; they are changed.
+        options: ``SessionOptions`` of this session alone, with `UNPACKED`; they are changed.
     """
     name, content = weights
     options.add_external_initializers_from_files_in_memory([name], [content], [len(content)])
     options.add_session_config_entry("session.use_external_initializer_file_buffers_directly", "1")
-    options.add_session_config_entry(*UNPACKED)
     session = ort.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
     session.weights = content  # ONNX Runtime does not keep them alive
     return session
