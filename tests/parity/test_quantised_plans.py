@@ -47,7 +47,7 @@ def export(judge: Path, folder: Path, scheme: str, rest: str) -> Path:
     ],
 )
 def test_plans_of_the_small_judges_in_8_bits(family, scheme, rest, targets, tmp_path):
-    """Of the trunk as many layers as differ; every matrix of it and of the tower is quantised."""
+    """A model with as many layers of the trunk as differ; every matrix of it and of the tower is quantised."""
     judge = shorten(JUDGES / f"shapes-{family}", tmp_path / "checkpoint", 3)
     path = export(judge, tmp_path, scheme, rest)
     built = compile_bundle(Order(path, "tensorrt-rtx", targets=targets), Quiet())

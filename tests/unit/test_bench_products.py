@@ -11,7 +11,7 @@ from yoj.bench.products import graphs, run_of, table
 
 WIDTH, OUT, ROWS = 256, 48, 8
 ALLOWED = {"float32": 1e-6, "blocks of 4-bit weights": 0.2}
-"""Of the largest value; 8 bits of Gaussian numbers are within 3 %."""
+"""Tolerance in parts of the largest value; 8 bits of Gaussian numbers are within 3 %."""
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from yoj.bench.shapes import LAYERS, SHAPES, WORDS
 
 JUDGES = Path(__file__).parents[2] / "checkpoints"
 D, INNER, MLP = 2560, 32 * 128, 9728
-"""Of Molmo2-4B and Qwen3-VL-4B: hidden size, width of all query heads, intermediate size."""
+"""Sizes of Molmo2-4B and Qwen3-VL-4B: hidden size, width of all query heads, intermediate size."""
 
 
 def share_of_lm_head(layers: int, words: int, narrowed: int) -> float:

@@ -62,7 +62,7 @@ class Place:
     """Where one visit reads and writes."""
 
     results: Path
-    """Of this GPU: a record of each part, its log, and the table."""
+    """Folder of this GPU's results: a record of each part, its log, and the table."""
     bundles: Path
     code: str
     """Hash of what the results depend on."""

@@ -30,7 +30,7 @@ from .make import Stages
 
 LAYOUT = "assistant"
 REST = "float16"
-"""Of quantised bundles for a GPU, what is not a quantised matrix."""
+"""Precision of what is not a quantised matrix, in quantised bundles for a GPU."""
 
 
 @click.command()

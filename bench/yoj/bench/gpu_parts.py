@@ -17,7 +17,7 @@ FAMILIES = ("qwen3_vl", "molmo2")
 DEPTHS = (3, 12)
 """Layers of the models 4B wide: what 36 take follows from the difference between the two."""
 PROFILE = "B=1:1:1,L=16:2048:4096,N=2:4:16,V=1:512:4096,C=1:9:16,P=16:1024:4096"
-"""Of plans for the two requests of `yoj.bench.latency`."""
+"""Shapes of plans that take the two requests of `yoj.bench.latency`."""
 SECONDS = 600
 
 
@@ -29,7 +29,7 @@ class Made:
     judge: str
     precisions: tuple[str, ...]
     layers: int | None = None
-    """Of a model 4B wide with random weights; None for the judge itself."""
+    """Layers of a model 4B wide with random weights; None for the judge itself."""
 
     def command(self, root: str) -> list[str]:
         """Arguments of Python, with the folder of all bundles."""
@@ -45,7 +45,7 @@ class Part:
 
     name: str
     needs: tuple[str, ...]
-    """Of `yoj.bench.needs.NEEDS`."""
+    """Names in `yoj.bench.needs.NEEDS`."""
     commands: tuple[str, ...]
     """Arguments of Python, one command after the other; ``{bundles}`` and ``{out}`` stand for folders."""
     seconds: int

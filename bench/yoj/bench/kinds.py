@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 KEY = "instruction_sets"
-"""Of a run's environment; results of yoj 0.1 lack it."""
+"""Entry of a run's environment; results of yoj 0.1 lack it."""
 UNKNOWN = "unknown (older results)"
 PLACE = "{kind}"
 """Stands for the kind in the name of a file."""

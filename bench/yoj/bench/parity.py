@@ -27,7 +27,7 @@ from .contestants import BUNDLE, CHECKPOINT
 from .make import Stages
 
 PROFILE = "B=1:4:16,L=16:128:1024,N=2:4:16,V=1:64:1024,C=1:4:32,F=1:2:16,P=16:64:1024"
-"""Of plans: the packs of `yoj.export.fidelity.GRID`, in the small judges."""
+"""Shapes of plans that take the packs of `yoj.export.fidelity.GRID`, in the small judges."""
 FLOAT32 = 1e-4
 """Bound where other kernels than those of CPUs sum in other orders; of other precisions the export's own holds."""
 

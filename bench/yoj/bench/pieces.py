@@ -29,7 +29,7 @@ from .products import OPSETS, ROWS, Array
 from .timing import time_in_turns
 
 HEADS, KV_HEADS, HEAD_SIZE = 8, 2, 128
-"""Of the deep model."""
+"""Heads of the deep model."""
 BLOCKS = (1, 4, 8, 16, 32)
 FLOAT = onnx.TensorProto.FLOAT
 CONSTANTS: dict[str, Array] = {

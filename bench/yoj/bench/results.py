@@ -100,7 +100,7 @@ class Saving(msgspec.Struct, frozen=True, kw_only=True):
     engine: float
     """N separate PyTorch passes over yoj's engine in float32, or the first of its precisions."""
     precision: str = "bfloat16"
-    """Of PyTorch: its fastest on this machine."""
+    """Precision of PyTorch, its fastest on this machine."""
 
 
 class Start(msgspec.Struct, frozen=True, kw_only=True):

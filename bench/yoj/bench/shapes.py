@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 LAYERS = 36
-"""Of the trunks of Molmo2-4B and Qwen3-VL-4B."""
+"""Layers of the trunks of Molmo2-4B and Qwen3-VL-4B."""
 WORDS = 151_936
 """Rows of their embedding tables."""
 
@@ -15,7 +15,7 @@ class Shape:
     """Which part of a 4B model a bench can afford."""
 
     layers: int
-    """Of the trunk, and at most of the vision tower."""
+    """Layers of the trunk, and the most of the vision tower."""
     narrowed: int
     """What all widths are divided by; heads keep their size."""
 

@@ -34,7 +34,7 @@ from .timing import time_in_turns
 
 WORKER = Path(__file__).with_name("vllm_worker.py")
 GIGABYTES = "1"
-"""Of vLLM's cache of keys and values."""
+"""Size of vLLM's cache of keys and values."""
 
 
 class Vllm:

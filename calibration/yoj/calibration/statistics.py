@@ -24,7 +24,7 @@ from .errors import StatisticsError
 Kind: TypeAlias = Literal["prompt", "response", "separator"]
 
 KINDS: tuple[Kind, ...] = ("prompt", "response", "separator")
-"""Of positions: the tokens of a response up to the one that is scored are its own, all others the prompt's. In the
+"""Kinds of positions: tokens of a response up to the one that is scored are its own, all others the prompt's. In the
 vision tower rows are of the kind that their image or video stands in."""
 TENSORS, ABOUT = "statistics.safetensors", "statistics.json"
 SCHEMA_VERSION = 3
@@ -63,7 +63,7 @@ class LayerStatistics:
 
     @classmethod
     def nothing(cls, width: int) -> LayerStatistics:
-        """Of a layer with so many channels that has not run."""
+        """Statistics of a layer with so many channels that has not run."""
         return cls(np.zeros((len(KINDS), width), np.float32), np.zeros((len(KINDS), ranges.BINS), np.int64))
 
     def merged(self, other: LayerStatistics) -> LayerStatistics:
@@ -111,7 +111,7 @@ class LayerStatistics:
 
 @dataclass(frozen=True)
 class Statistics:
-    """Of all linear layers of a scorer and of the vision tower."""
+    """Statistics of all linear layers of a scorer and of the vision tower."""
 
     about: About
     layers: dict[str, LayerStatistics]

@@ -31,7 +31,7 @@ from .weights import TensorPlan
 PLAN, FACTORS = "plan.json", "plan.safetensors"
 EMBEDDING = "embedding"
 VERSIONS = 1, 2
-"""Of plans: without matrices of the vision tower, which an older yoj would not find, and with some."""
+"""Versions of plans: without matrices of the vision tower, which an older yoj would not find, and with some."""
 RANGE = "range."
 """Before the name of a matrix: largest magnitude of its inputs, where the scheme is static."""
 

@@ -23,7 +23,7 @@ MATTERING = (
 
 
 def instruction_sets() -> tuple[str, ...]:
-    """Those of `MATTERING` that the CPU has, in that order; none where the system is not Linux and does not say."""
+    """The names in `MATTERING` that the CPU has, in that order; none where the system is not Linux and does not say."""
     try:
         lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
     except OSError:

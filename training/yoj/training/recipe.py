@@ -111,7 +111,7 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     accumulation: int = 8
     """Times that many before a step."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Of the matrix products; ``auto``: bfloat16 where the machine computes it fast, see `yoj.training.precision`.
+    """Precision of the matrix products; ``auto``: bfloat16 where that is fast, see `yoj.training.precision`.
     Adapters, head and the optimiser's state are float32."""
     base_precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """In which the frozen weights are held, and with them the states between the layers; float32 where all weights

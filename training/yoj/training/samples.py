@@ -117,7 +117,7 @@ class Problem:
     """A word or two, to count by."""
     text: str
     id: str | int | None = None
-    """Of the sample, where it has one that can be read."""
+    """Name of the sample, where it has one that can be read."""
 
 
 def texts_alone(request: Request) -> Request:
