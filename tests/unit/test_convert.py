@@ -298,3 +298,36 @@ def test_the_command_says_what_it_did(folder):
     assert (again.exit_code, "is there already" in again.output) == (1, True)
     told = "".join(CliRunner().invoke(main, ["convert", "--help"]).output.split())
     assert all("".join(form.example.split()) in told for form in FORMS.values())
+
+
+@pytest.mark.parametrize(
+    ("form", "row", "text"),
+    [
+        ("safe_rlhf", {"prompt": "Q", "response_0": "a", "response_1": "a", "better_response_id": 1}, "are equal"),
+        ("safe_rlhf", {"prompt": "Q", "response_0": "a", "response_1": "b", "better_response_id": True}, "is 0 or 1"),
+        ("ranked", {"prompt": "Q", "responses": ["a", "a"], "rankings": [1, 2]}, "are equal"),
+        ("vl_rewardbench", {"query": "Q", "response": ["a", "b"], "human_ranking": [True, False]}, "counts from 0"),
+        ("reference", {"prompt": "Q", "responses": ["a", "b"], "rankings": [1, 2], "fps": 1,
+                       "seconds_between_frames": 2}, "the same thing"),
+        ("preference", {"prompt": ["a", "b"], "chosen": [{"role": "user", "content": "a"},
+                        {"role": "assistant", "content": "b"}], "rejected": [{"role": "user", "content": "a"},
+                        {"role": "assistant", "content": "c"}]}, "a turn has role and content"),
+        ("preference", {"instruction": [{"role": "user", "content": "a"}], "input": "more", "chosen": "b",
+                        "rejected": "c"}, "both are texts"),
+        ("preference", {"prompt": [{"role": "system", "content": "s"}, {"role": "user", "content": "a"}],
+                        "chosen": [{"role": "system", "content": "t"}, {"role": "user", "content": "a"},
+                                   {"role": "assistant", "content": "b"}],
+                        "rejected": [{"role": "system", "content": "t"}, {"role": "user", "content": "a"},
+                                     {"role": "assistant", "content": "c"}]}, "other turns than prompt"),
+    ],
+)  # fmt: skip
+def test_rows_that_say_two_things_are_refused(form, row, text, folder):
+    assert text in folder.refused(form, row)
+
+
+def test_the_system_turn_of_the_prompt_is_kept(folder):
+    turns = [{"role": "user", "content": "a"}]
+    row = {"prompt": [{"role": "system", "content": "s"}, *turns]}
+    row |= {side: [*turns, {"role": "assistant", "content": side}] for side in ("chosen", "rejected")}
+    (line,) = folder.convert("preference", row)
+    assert [turn["role"] for turn in line["prompt"]] == ["system", "user"]

@@ -18,7 +18,7 @@ def table(statistics: Statistics, most: int) -> str:
         most: rows.
     """
     shared: dict[bytes, list[str]] = {}
-    for name, layer in statistics.layers.items():
+    for name, layer in sorted(statistics.layers.items()):  # as gathered and as loaded alike
         if not layer.counts().any():
             continue
         shared.setdefault(layer.absmax_SI.tobytes(), []).append(name)

@@ -1,4 +1,4 @@
-"""A bundle on disk: found, complete and unchanged before anything in it is used."""
+"""A bundle on disk: found, complete, and unchanged before anything is scored with it."""
 
 from __future__ import annotations
 

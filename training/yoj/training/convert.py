@@ -180,6 +180,7 @@ def to_fields(row: Fields, form: Form, wanted: Wanted, media: Media) -> tuple[Fi
         made = form.read({name: value for name, value in given.items() if name not in unknown})
     except KeyError as error:
         raise DataError(f"there is no {error.args[0]}; the form has {', '.join(form.fields)}") from error
+    _check_labels(made)
     made = _with_common(made, given)
     if unknown and wanted.keep_unknown:
         told = given.get("metadata")
@@ -189,6 +190,16 @@ def to_fields(row: Fields, form: Form, wanted: Wanted, media: Media) -> tuple[Fi
             made[name] = media.named(made[name])
     made |= {name: media.in_content(made[name]) for name in ("prompt", "responses")}
     return _at_markers(made)
+
+
+def _check_labels(made: Fields) -> None:
+    """Refuse equal responses of which one is ranked above the other."""
+    responses, rankings = made.get("responses"), made.get("rankings")
+    if not isinstance(responses, list) or not isinstance(rankings, list):
+        return  # the reader says what is wrong
+    ranked = list(zip(responses, rankings, strict=False))
+    if any(one == other and rank != under for one, rank in ranked for other, under in ranked):
+        raise DataError("two responses are equal, and one is ranked above the other")
 
 
 def _lines(wanted: Wanted, media: Media, counts: Counts) -> Iterator[str]:

@@ -55,6 +55,10 @@ def _conversations(row: Fields) -> Fields:
     turns = _turns(row[name], name)
     if ("chosen" in row) != ("rejected" in row):
         raise DataError("there is one of chosen and rejected without the other")
+    if len([given for given in ("conversations", "messages") if given in row]) > 1:
+        raise DataError("there are conversations and messages; one is the conversation")
+    if "chosen" in row and "rejected_response" in row:
+        raise DataError("there are rejected and rejected_response; one is the rejected answer")
     if "chosen" in row:
         sides = [[_alone(one, side) for one in _answers(row[side], side)] for side in ("chosen", "rejected")]
         return {"prompt": turns} | _ranked(*sides)
@@ -83,9 +87,9 @@ def _nectar(row: Fields) -> Fields:
         raise DataError("prompt does not end with 'Assistant:' and nothing behind it")
     answers = row["answers"]
     if not isinstance(answers, list) or not all(
-        isinstance(a, dict) and {"answer", "rank"} <= a.keys() for a in answers
+        isinstance(a, dict) and {"answer", "rank"} == a.keys() for a in answers
     ):
-        raise DataError("answers is no list of objects with answer and rank")
+        raise DataError("answers is no list of objects with answer and rank, and nothing else")
     return {
         "prompt": turns[:-1],
         "responses": [answer["answer"] for answer in answers],
@@ -98,13 +102,15 @@ def _ranked_list(row: Fields) -> Fields:
 
 
 def _reference(row: Fields) -> Fields:
+    if "fps" in row and "seconds_between_frames" in row:
+        raise DataError("there are fps and seconds_between_frames, which are the same thing in this form")
     seconds = {"seconds_between_frames": row["fps"]} if "fps" in row else {}
     return {name: row[name] for name in ("prompt", "responses", "rankings")} | seconds
 
 
 def _vl_rewardbench(row: Fields) -> Fields:
     ranks = row["human_ranking"]
-    if not isinstance(ranks, list) or not all(isinstance(rank, int) for rank in ranks):
+    if not isinstance(ranks, list) or not all(type(rank) is int for rank in ranks):
         raise DataError(f"human_ranking is {shorten(repr(ranks), 60)}; it counts from 0 for the best")
     return {"prompt": row["query"], "responses": row["response"], "rankings": [rank + 1 for rank in ranks]}
 
@@ -116,12 +122,14 @@ def _multimodal_rewardbench(row: Fields) -> Fields:
     made: Fields = {"prompt": row["Text"], "responses": [row[side] for side in sides]}
     made["rankings"] = [1 if side == row["Better"] else 2 for side in sides]
     names = {"ID": "id", "Category": "kind", "Image": "image"}
+    if twice := [f"{called} and {name}" for called, name in names.items() if called in row and name in row]:
+        raise DataError(f"there are {', '.join(twice)}, which are the same thing in this form")
     return made | {name: row[called] for called, name in names.items() if called in row}
 
 
 def _safe_rlhf(row: Fields) -> Fields:
     better = row["better_response_id"]
-    if better not in (0, 1):
+    if type(better) is not int or better not in (0, 1):
         raise DataError(f"better_response_id is {shorten(repr(better), 40)}; it is 0 or 1")
     ranks = [1, 2] if better == 0 else [2, 1]
     return {"prompt": row["prompt"], "responses": [row["response_0"], row["response_1"]], "rankings": ranks}
@@ -202,6 +210,8 @@ def _question(row: Fields) -> Any:
     if "input" in row and name != "instruction":
         raise DataError("input stands beside instruction alone")
     more = row.get("input")
+    if more and not (isinstance(prompt, str) and isinstance(more, str)):
+        raise DataError("input stands behind an instruction where both are texts")
     if isinstance(prompt, list) and prompt and isinstance(prompt[0], dict) and not {"type"} <= prompt[0].keys():
         return _turns(prompt, name)
     return f"{prompt}\n{more}" if more else prompt
@@ -242,12 +252,13 @@ def _explained(prompt: Any, turns: list[Fields], name: str) -> Any:
         if not turns:
             raise DataError("there is no prompt")
         return turns
-    asked = prompt if isinstance(prompt, list) else [{"role": "user", "content": prompt}]
-    if turns and [turn for turn in turns if turn["role"] != "system"] != [
-        t for t in asked if t.get("role") != "system"
-    ]:
+    if not turns:
+        return prompt
+    asked = _turns(prompt, "prompt") if isinstance(prompt, list) else [{"role": "user", "content": prompt}]
+    systems = [[turn for turn in given if turn["role"] == "system"] for given in (asked, turns)]
+    if _without_system(turns) != _without_system(asked) or (all(systems) and systems[0] != systems[1]):
         raise DataError(f"{name} begins with other turns than prompt")
-    return turns or prompt
+    return asked if systems[0] else turns
 
 
 def _without_system(turns: Sequence[Fields]) -> list[Fields]:
