@@ -71,8 +71,8 @@ def test_spawned_workers_prepare_and_the_host_judges(judge):
 
 def test_an_unpickled_scorer_is_opened_once_by_many_threads(judge, monkeypatch):
     opened: list[int] = []
-    original = Bundle.open
-    monkeypatch.setattr(Bundle, "open", classmethod(lambda cls, path: (opened.append(1), original(path))[1]))
+    original = Bundle.opening
+    monkeypatch.setattr(Bundle, "opening", classmethod(lambda cls, path: (opened.append(1), original(path))[1]))
     there = pickle.loads(pickle.dumps(judge))
     together = threading.Barrier(4)
 

@@ -72,18 +72,19 @@ def wrong_product(ort: Any, engine: Engine, options: Any, unsigned: bool = False
     scheme, arithmetic = engine.precision, engine.arithmetic
     if scheme not in LARGEST_WEIGHT or arithmetic not in ARITHMETIC:
         return None
-    file = str(probe(scheme, arithmetic, unsigned))
-    for rows in ROWS:
-        left = activations(rows)
-        expected = left @ weights(scheme)
-        try:
-            session = ort.InferenceSession(file, options, providers=["CPUExecutionProvider"])
-            found: NDArray[np.float32] = session.run(None, {"x": left.astype(np.float32)})[0] / SCALE
-        except Exception as error:  # ONNX Runtime raises its own classes, one for each status code
-            raise EngineError(f"ONNX Runtime {ort.__version__} fails on a product in {scheme}: {error}") from error
-        error = np.nan_to_num(np.abs(found - expected), nan=np.inf)
-        if error.max() > TOLERANCE * np.abs(expected).max():
-            place = int(error.argmax())
+    tried = [activations(rows) for rows in ROWS]
+    try:
+        file = str(probe(scheme, arithmetic, unsigned))
+        session = ort.InferenceSession(file, options, providers=["CPUExecutionProvider"])
+        results = [session.run(None, {"x": left.astype(np.float32)})[0] / SCALE for left in tried]
+    except Exception as error:  # ONNX Runtime raises its own classes, one for each status code
+        raise EngineError(f"ONNX Runtime {ort.__version__} fails on a product in {scheme}: {error}") from error
+    right = weights(scheme)
+    for left, found in zip(tried, results, strict=True):
+        expected = left @ right
+        off = np.nan_to_num(np.abs(found - expected), nan=np.inf)
+        if off.max() > TOLERANCE * np.abs(expected).max():
+            place = int(off.argmax())
             return float(found.flat[place]), float(expected.flat[place])
     return None
 

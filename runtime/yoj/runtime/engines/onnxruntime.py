@@ -196,12 +196,13 @@ def opener(
         check_products(ort, engine, session_options(ort, engine, threads, form), unsigned=weights is not None)
 
     def make(graph: Graph) -> Any:
-        packed = weights is not None and graph.unsigned is None
-        options = session_options(ort, engine, threads, () if packed else form)
+        unsigned = graph.unsigned if weights is not None else None
+        # Beside unsigned graphs, one without 8-bit matrices is packed as ever.
+        options = session_options(ort, engine, threads, form if unsigned or weights is None else ())
         if change is not None:
             change(options)
-        if weights is not None and graph.unsigned is not None:
-            return open_unsigned(ort, folder / graph.unsigned.file, (Path(WEIGHTS).name, weights), options)
+        if unsigned and weights is not None:
+            return open_unsigned(ort, folder / unsigned.file, (Path(WEIGHTS).name, weights), options)
         return ort.InferenceSession(str(folder / graph.file), options, providers=["CPUExecutionProvider"])
 
     return make
