@@ -29,7 +29,7 @@ def test_the_wheel_holds_every_part_and_nothing_else(wheel):
         str(path.relative_to(ROOT / part))
         for part in PARTS
         for path in (ROOT / part / "yoj").rglob("*")
-        if path.is_file() and path.suffix in (".py", ".typed", ".json", ".yaml", ".jinja")
+        if path.is_file() and path.suffix in (".py", ".typed", ".json", ".yaml", ".jinja", ".onnx")
     }
     assert packed == source
     assert {f"yoj/{part}/py.typed" for part in PARTS} <= packed
