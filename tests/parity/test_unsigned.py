@@ -24,12 +24,14 @@ from yoj.export.unsigned import write_unsigned
 from yoj.runtime import Scorer
 from yoj.runtime.bundle import WEIGHTS, Bundle
 from yoj.runtime.engines import onnxruntime as engine_module
-from yoj.runtime.engines.onnxruntime import session_options
-from yoj.runtime.engines.unsigned import UNPACKED, flipped, open_unsigned
+from yoj.runtime.engines.onnxruntime import open_graph, session_options
+from yoj.runtime.engines.unsigned import UNPACKED, flipped
 from yoj.runtime.errors import EngineError
+from yoj.runtime.held import HeldFiles
 from yoj.runtime.manifest import Engine
 
 RESPONSES = ["A cat.", "Two dogs on a red sofa.", "Nothing.", "?"]
+CPU = ["CPUExecutionProvider"]
 INT8 = Engine(engine="onnxruntime", precision="int8", graphs={})
 
 
@@ -103,8 +105,9 @@ def test_every_product_is_fused_and_none_is_signed(quantised, tmp_path):
     options = session_options(onnxruntime, engine, 1, [UNPACKED])
     options.log_severity_level = 3
     options.optimized_model_filepath = str(tmp_path / "optimised.onnx")
-    content = flipped(quantised / WEIGHTS, graph.unsigned.matrices)
-    open_unsigned(onnxruntime, quantised / graph.unsigned.file, (Path(WEIGHTS).name, content), options)
+    files = HeldFiles(quantised)
+    content = flipped(files[WEIGHTS], graph.unsigned.matrices)
+    open_graph(onnxruntime, files, graph.unsigned.file, options, CPU, content)
     optimised = onnx.load(tmp_path / "optimised.onnx", load_external_data=False).graph
     operators = [node.op_type for node in optimised.node]
     assert operators.count("MatMulIntegerToFloat") == len(graph.unsigned.matrices)
@@ -145,9 +148,9 @@ def test_full_scale_rows_have_exact_products(tmp_path):
     model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 23)], ir_version=10)
     onnx.save(model, tmp_path / "onnx" / "product.onnx")
     entry = write_unsigned(tmp_path, "onnx/product.onnx")
-    content = flipped(tmp_path / WEIGHTS, entry.matrices)
+    files = HeldFiles(tmp_path)
     options = session_options(onnxruntime, INT8, 1, [UNPACKED])
-    session = open_unsigned(onnxruntime, tmp_path / entry.file, (Path(WEIGHTS).name, content), options)
+    session = open_graph(onnxruntime, files, entry.file, options, CPU, flipped(files[WEIGHTS], entry.matrices))
     found = session.run(None, {"left": left.astype(np.float32)})[0]
     np.testing.assert_array_equal(found.astype(np.int64), left @ right)
 

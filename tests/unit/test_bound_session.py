@@ -11,7 +11,7 @@ import pytest
 
 from yoj.runtime import EngineError, Request, Scorer
 from yoj.runtime.bundle import Bundle
-from yoj.runtime.engines.onnxruntime import Sessions
+from yoj.runtime.engines.onnxruntime import Sessions, open_graph
 from yoj.runtime.engines.onnxruntime_cuda import PROVIDER, BoundSession
 from yoj.runtime.engines.plans import select
 from yoj.runtime.manifest import Graph
@@ -40,7 +40,7 @@ def bound(bundle) -> Scorer:
     entry = select(opened, "onnxruntime-cuda", None)
 
     def make(graph: Graph) -> ort.InferenceSession:
-        return ort.InferenceSession(str(opened.path / graph.file), providers=["CPUExecutionProvider"])
+        return open_graph(ort, opened.files, graph.file, ort.SessionOptions(), ["CPUExecutionProvider"])
 
     sessions = Sessions(opened, entry, make)
     return Scorer(opened, entry, BoundSession(sessions, ort, "cpu"))
@@ -71,7 +71,7 @@ def test_of_the_two_scorers_one_is_opened_and_the_other_when_it_is_used(bundle):
 
     def make(graph: Graph) -> ort.InferenceSession:
         asked.append(Path(graph.file).stem)
-        return ort.InferenceSession(str(opened.path / graph.file), providers=["CPUExecutionProvider"])
+        return open_graph(ort, opened.files, graph.file, ort.SessionOptions(), ["CPUExecutionProvider"])
 
     scorer = Scorer(opened, opened.engine(), BoundSession(Sessions(opened, opened.engine(), make), ort, "cpu"))
     scorer.score("Which?", ["one", "two"])

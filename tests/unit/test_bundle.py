@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import pickle
 import shutil
 from pathlib import Path
@@ -124,6 +125,39 @@ def test_changed_weights_are_named_whatever_else_fails(copy):
     change_a_byte(copy / WEIGHTS, 0)
     with pytest.raises(BundleError, match=f"{WEIGHTS}: its content changed"), Bundle.opening(copy):
         raise EngineError("numbers that make no sense")
+
+
+def put_in_place(new: Path, path: Path) -> None:
+    """As every export does it with --force: the folder is another one afterwards."""
+    path.rename(path.with_suffix(".old"))
+    shutil.copytree(new, path)
+    shutil.rmtree(path.with_suffix(".old"))
+
+
+@pytest.mark.parametrize("when", ["before the first score", "after it"])
+def test_a_scorer_keeps_the_bundle_that_it_opened(when, copy, bundle):
+    """Also for the mode whose graph is opened later: never one bundle's graph beside another's weights."""
+    kept, live = Scorer.load(bundle("merged", "assistant")), Scorer.load(copy)
+    if when == "after it":
+        live.score("Which?", ["one", "two"])
+    put_in_place(bundle("adapter", "assistant"), copy)
+    for mode in ("isolated", "joint"):
+        expected = kept.score("Which?", ["one", "two"], mode=mode)
+        found = live.score("Which?", ["one", "two"], mode=mode)
+        assert (found.scores, found.provenance) == (expected.scores, expected.provenance)
+    assert Scorer.load(copy).score("Which?", ["one", "two"]).scores != expected.scores
+
+
+@pytest.mark.parametrize("name", [WEIGHTS, "onnx/scorer.segmented.onnx"])
+def test_a_bundle_that_is_written_into_while_it_is_open_is_refused(name, copy):
+    """Copied over in place: what is mapped changes under the scorer."""
+    scorer = Scorer.load(copy)
+    scorer.score("Which?", ["one", "two"])
+    os.utime(copy / name, ns=(0, 0))  # a clock tick may be as long as a test
+    change_a_byte(copy / name, 5000)
+    for mode in ("joint", "isolated"):
+        with pytest.raises(BundleError, match=f"{name} was written into while the bundle was open.*Load it again"):
+            scorer.score("Which?", ["one", "two"], mode=mode)
 
 
 @pytest.mark.parametrize("flip", [0x01, 0x08, 0x20, 0x80])

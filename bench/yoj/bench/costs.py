@@ -54,7 +54,7 @@ def profile(contestant: str, bundle: Bundle, role: str, inputs: Arrays, threads:
         def watched(options: Any) -> None:
             options.enable_profiling, options.profile_file_prefix = True, prefix
 
-        session = opener(onnxruntime, bundle.path, engine, threads, watched)(graph)
+        session = opener(onnxruntime, bundle.files, engine, threads, watched)(graph)
         taken = {spec.name: inputs[spec.name] for spec in graph.inputs}
         for _ in range(1 + runs):
             session.run(None, taken)

@@ -29,6 +29,7 @@ from yoj.export.quantisation import RANGE, Plan, Quantisation, matrices, quantis
 from yoj.export.quantised import STORED
 from yoj.runtime.engines.onnxruntime import opener
 from yoj.runtime.families import Arrays
+from yoj.runtime.held import HeldFiles
 from yoj.runtime.manifest import Engine
 
 from .environment import describe
@@ -57,9 +58,8 @@ def open_session(spec: GraphSpec, checkpoint: Checkpoint, precision: Any, folder
     (folder / "onnx").mkdir(parents=True)
     weights = WeightFile(folder / "onnx" / "weights.data", checkpoint.weights, lambda _: None)
     graph = write_graph(spec, folder, weights, torch.float32)
-    return opener(onnxruntime, folder, Engine(engine="onnxruntime", precision=precision, graphs={"vision": graph}), 1)(
-        graph
-    )
+    engine = Engine(engine="onnxruntime", precision=precision, graphs={"vision": graph})
+    return opener(onnxruntime, HeldFiles(folder), engine, 1)(graph)
 
 
 @click.command()

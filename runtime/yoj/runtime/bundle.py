@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import time
 from collections.abc import Generator, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 from .errors import BundleError, EngineError
+from .held import HeldFile, HeldFiles
 from .log import logger
 from .manifest import MANIFEST_NAME, Engine, Manifest, decode
 
@@ -30,6 +29,8 @@ class Bundle:
 
     path: Path
     manifest: Manifest
+    files: HeldFiles
+    """Opened once: a bundle that is replaced meanwhile stays, for whoever holds this, what it was."""
 
     @classmethod
     def open(cls, path: str | Path) -> Bundle:
@@ -57,11 +58,14 @@ class Bundle:
         if not manifest_file.is_file():
             raise BundleError(f"{path} is not a bundle: there is no {MANIFEST_NAME} in it. Make one with yoj-export.")
         manifest = decode(manifest_file.read_bytes(), str(manifest_file))
-        bundle = cls(path, manifest)
+        bundle = cls(path, manifest, HeldFiles(path.resolve()))
+        # Brings `logging` with it, which a program that only imports the runtime need not load.
+        from concurrent.futures import ThreadPoolExecutor
+
         with ThreadPoolExecutor(1, "hash") as hashing:
             weights = hashing.submit(bundle.problems, manifest.files.keys() & {WEIGHTS})
             problems = bundle.problems(n for n in manifest.files if n != WEIGHTS and not n.startswith(PLANS))
-            unlisted = bundle._used() - manifest.files.keys()
+            unlisted = bundle.used() - manifest.files.keys()
             problems += [f"{name}: used, but not listed with a hash" for name in sorted(unlisted)]
             if problems or _misfit(bundle, WEIGHTS):
                 raise _refusal(path, problems + weights.result())
@@ -77,7 +81,21 @@ class Bundle:
         """What is wrong with these files: missing, or not of the size and SHA-256 that the manifest gives."""
         return [problem for name in names if (problem := _check(self, name))]
 
-    def _used(self) -> set[str]:
+    def check_unwritten(self) -> None:
+        """Refuse to go on where somebody wrote into the files that are open, instead of replacing them.
+
+        Raises:
+            BundleError: naming them.
+        """
+        if changed := self.files.changed():
+            raise BundleError(
+                f"{self.path}: {', '.join(changed)} was written into while the bundle was open, so what it scores is "
+                "no longer what was checked. Load it again with Scorer.load; put a new bundle in place by renaming "
+                "its folder, not by copying over the old one."
+            )
+
+    def used(self) -> set[str]:
+        """Paths of the graphs, plans and the tokenizer: without one of them the bundle is none."""
         graphs = [graph for engine in self.manifest.engines for graph in engine.graphs.values()]
         again = {graph.unsigned.file for graph in graphs if graph.unsigned}
         return {graph.file for graph in graphs} | again | {TOKENIZER_NAME}
@@ -102,8 +120,7 @@ class Bundle:
 
 def sha256(file: Path) -> str:
     """SHA-256 of a file, in hexadecimal."""
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    return HeldFile(file).sha256()
 
 
 def _refusal(path: Path, problems: list[str]) -> BundleError:
@@ -117,8 +134,10 @@ def _refusal(path: Path, problems: list[str]) -> BundleError:
 def _check(bundle: Bundle, name: str) -> str | None:
     if problem := _misfit(bundle, name):
         return problem
-    begin = time.perf_counter()
-    digest = sha256(bundle.path / name)
+    begin, file = time.perf_counter(), bundle.files[name]
+    if name != WEIGHTS and not name.startswith(PLANS) and name in bundle.used():
+        _ = file.content  # what is hashed below
+    digest = file.sha256()
     logger().debug("hashed %s of %s in %.2f s", name, bundle.path, time.perf_counter() - begin)
     if digest != bundle.manifest.files[name].sha256:
         return f"{name}: its content changed (SHA-256 differs from the manifest)"
@@ -127,13 +146,15 @@ def _check(bundle: Bundle, name: str) -> str | None:
 
 def _misfit(bundle: Bundle, name: str) -> str | None:
     """What is wrong with a listed file without reading it."""
-    expected, file = bundle.manifest.files.get(name), bundle.path / name
+    expected = bundle.manifest.files.get(name)
     if expected is None:
         return None
     if Path(name).is_absolute() or ".." in Path(name).parts:
         return f"{name}: a path that leaves the bundle"
-    if not file.is_file():
+    if not (bundle.files.folder / name).is_file():
         return f"{name}: missing"
-    if file.stat().st_size != expected.bytes:
-        return f"{name}: {file.stat().st_size} bytes instead of {expected.bytes}"
-    return None
+    try:
+        size = bundle.files[name].size
+    except OSError as error:
+        return f"{name}: cannot be read: {error.strerror}"
+    return f"{name}: {size} bytes instead of {expected.bytes}" if size != expected.bytes else None

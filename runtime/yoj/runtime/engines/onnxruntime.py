@@ -7,17 +7,21 @@ import math
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from ..bundle import WEIGHTS, Bundle
 from ..errors import EngineError, EngineMemoryError
 from ..families import Arrays
+from ..held import HeldFiles
 from ..log import logger
 from ..manifest import Engine, Graph, Manifest
 from .exact import check_products, wrong_product
-from .unsigned import UNPACKED, flipped, open_unsigned
+from .unsigned import UNPACKED, flipped
 
 MASK_BYTES = 5
 """Of the trunk's mask for a query and a key: as a truth value, and as float32 in the kernel."""
@@ -53,8 +57,10 @@ class Sessions:
         """The session of a graph.
 
         Raises:
+            BundleError: somebody wrote into the bundle's files, which the sessions read.
             EngineError: the sessions are closed, or ONNX Runtime refuses the graph.
         """
+        self._bundle.check_unwritten()
         opened = self._opened.get(role)
         if opened is not None:  # runs need not wait while another graph is being opened
             return opened
@@ -166,18 +172,18 @@ def open_onnxruntime(bundle: Bundle, engine: Engine, threads: int | None) -> Onn
     cores = os.cpu_count() or 1
     if threads is not None and not (isinstance(threads, int) and 1 <= threads <= cores):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise EngineError(f"threads is {threads!r}; this machine has {cores} cores, give a number from 1 to {cores}.")
-    make = opener(ort, bundle.path, engine, threads)
+    make = opener(ort, bundle.files, engine, threads)
     return OnnxRuntimeSession(Sessions(bundle, engine, make), bundle.manifest, engine.query_blocks)
 
 
 def opener(
-    ort: Any, folder: Path, engine: Engine, threads: int | None, change: Callable[[Any], None] | None = None
+    ort: Any, files: HeldFiles, engine: Engine, threads: int | None, change: Callable[[Any], None] | None = None
 ) -> Callable[[Graph], Any]:
     """What opens graphs on the CPU in a form in which their 8-bit products are exact here.
 
     Args:
         ort: the library.
-        folder: of the bundle.
+        files: of the bundle.
         engine: the manifest's entry.
         threads: that one run may use; None for all cores.
         change: called with the ``SessionOptions`` of each graph.
@@ -191,7 +197,7 @@ def opener(
     weights, form = None, ()
     if wrong_product(ort, engine, session_options(ort, engine, threads)) is not None:  # x86 without VNNI
         matrices = {matrix for graph in engine.graphs.values() if graph.unsigned for matrix in graph.unsigned.matrices}
-        weights = flipped(folder / WEIGHTS, matrices) if matrices else None
+        weights = flipped(files[WEIGHTS], matrices) if matrices else None
         form = (EXACT_8_BITS if weights is None else UNPACKED,)
         check_products(ort, engine, session_options(ort, engine, threads, form), unsigned=weights is not None)
 
@@ -201,11 +207,38 @@ def opener(
         options = session_options(ort, engine, threads, form if unsigned or weights is None else ())
         if change is not None:
             change(options)
-        if unsigned and weights is not None:
-            return open_unsigned(ort, folder / unsigned.file, (Path(WEIGHTS).name, weights), options)
-        return ort.InferenceSession(str(folder / graph.file), options, providers=["CPUExecutionProvider"])
+        file, content = (unsigned.file, weights) if unsigned else (graph.file, None)
+        return open_graph(ort, files, file, options, ["CPUExecutionProvider"], content)
 
     return make
+
+
+def open_graph(
+    ort: Any,
+    files: HeldFiles,
+    graph: str,
+    options: Any,
+    providers: Sequence[Any],
+    weights: NDArray[np.uint8] | None = None,
+) -> Any:
+    """ONNX Runtime's session of a graph, which reads its weights where they are mapped.
+
+    Args:
+        ort: the library.
+        files: of the bundle, open: neither the graph nor the weights are looked for by name again.
+        graph: its path in the bundle.
+        options: ``SessionOptions`` of this session alone; they are changed.
+        providers: as ``InferenceSession`` takes them.
+        weights: content of the weight file where it is not as in the bundle, from `flipped`.
+    """
+    content = files[WEIGHTS].view if weights is None else weights
+    options.add_external_initializers_from_files_in_memory([Path(WEIGHTS).name], [content], [len(content)])
+    options.add_session_config_entry("session.use_external_initializer_file_buffers_directly", "1")
+    session = ort.InferenceSession(files[graph].content, options, providers=providers)
+    session.weights = content  # ONNX Runtime does not keep them alive
+    if weights is None:
+        files[WEIGHTS].forget_pages()  # most were packed anew
+    return session
 
 
 def session_options(ort: Any, engine: Engine, threads: int | None, entries: Iterable[tuple[str, str]] = ()) -> Any:

@@ -8,7 +8,7 @@ from ..bundle import Bundle
 from ..errors import EngineError, EngineMemoryError
 from ..families import Arrays
 from ..manifest import Engine, Graph
-from .onnxruntime import Sessions, load_onnxruntime, shapes_of
+from .onnxruntime import Sessions, load_onnxruntime, open_graph, shapes_of
 
 NAME = "onnxruntime-cuda"
 PROVIDER = "CUDAExecutionProvider"
@@ -84,19 +84,18 @@ def open_onnxruntime_cuda(bundle: Bundle, engine: Engine, threads: int | None) -
     ort = load_provider()
     if hasattr(ort, "preload_dlls"):
         ort.preload_dlls()  # of CUDA and cuDNN, where they were installed as Python packages
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = threads or 0
     # TensorFloat-32, the provider's default, rounds what float32 matrix products read to 10 bits.
     settings = {"device_id": 0, "use_tf32": 0}
 
     def make(graph: Graph) -> Any:
-        file = str(bundle.path / graph.file)
-        session = ort.InferenceSession(file, options, providers=[(PROVIDER, settings)])
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = threads or 0
+        session = open_graph(ort, bundle.files, graph.file, options, [(PROVIDER, settings)])
         # Where the provider cannot start, ONNX Runtime only warns and goes on with the CPU.
         if PROVIDER not in session.get_providers():
             raise EngineError(
                 "ONNX Runtime's CUDA provider did not start: there is no GPU that it can use, or CUDA 13 or cuDNN 9 is "
-                f"missing; {file} would run on the CPU. Its warning is above. Use the engine onnxruntime for the CPU."
+                f"missing; {graph.file} would run on the CPU. Its warning is above. For the CPU, give onnxruntime."
             )
         return session
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import mmap
 import threading
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -73,7 +71,7 @@ def open_tensorrt(bundle: Bundle, entry: Engine, threads: int | None) -> TensorR
     runtime.engine_host_code_allowed = "VERSION_COMPATIBLE" in plans.flags
     try:
         for role, graph in entry.graphs.items():
-            engine = _deserialise(runtime, bundle.path / graph.file)
+            engine = runtime.deserialize_cuda_engine(bundle.files[graph.file].view)
             if engine is None:
                 said = "\n  ".join(dict.fromkeys(logger.errors)) or "it does not say why"
                 command = rebuild_command(bundle, entry, capability)
@@ -133,12 +131,6 @@ class _Role:
         if self._plan is None:
             raise EngineError("The scorer was closed, and its plans with it. Load it again with Scorer.load.")
         return self._plan
-
-
-def _deserialise(runtime: Any, file: Path) -> Any:
-    """The engine of a plan, or None. The file is mapped: a copy in memory would be as large as the model."""
-    with file.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        return runtime.deserialize_cuda_engine(data)
 
 
 def _check_contract(trt: Any, engine: Any, graph: Graph, profiles: int) -> None:
