@@ -28,7 +28,7 @@ from yoj.runtime.version import __version__
 
 from .attention import query_blocks
 from .card import model_card
-from .checkpoint import Checkpoint, Training
+from .checkpoint import Checkpoint, Training, own_code
 from .describe import describe_prompts, describe_quantisation
 from .errors import CheckpointError, OutputError
 from .families import FAMILIES, ExportFamily, GraphSpec
@@ -121,13 +121,24 @@ def open_family(checkpoint: Checkpoint) -> ExportFamily:
         raise CheckpointError(
             f"{checkpoint.trunk} does not hold the tensors that its config.json describes:\n  " + "\n  ".join(shown)
         )
-    rows = next(shape[0] for spec in graphs for name, shape in _shapes(spec) if name == "embedding.weight")
+    rows = _vocabulary(graphs)
     if checkpoint.separator_id >= rows:
         raise CheckpointError(
             f"{checkpoint.trunk}: the separator would be token {checkpoint.separator_id}, but the embedding tables "
             f"have only {rows} rows. Use the checkpoint whose embeddings were extended for it."
         )
+    token, largest = max(checkpoint.tokenizer.get_vocab().items(), key=lambda entry: entry[1])
+    if largest >= rows:
+        raise CheckpointError(
+            f"{checkpoint.file('tokenizer.json')}: {token!r} has the id {largest}, but the embedding tables have only "
+            f"{rows} rows. Copy the tokenizer of the model that was trained."
+        )
     return family
+
+
+def _vocabulary(specs: Sequence[GraphSpec]) -> int:
+    """Rows of the embedding table."""
+    return next(shape[0] for spec in specs for name, shape in _shapes(spec) if name == "embedding.weight")
 
 
 def build(recipe: Recipe, progress: Progress) -> tuple[m.Manifest, Fidelity | None]:
@@ -145,6 +156,8 @@ def build(recipe: Recipe, progress: Progress) -> tuple[m.Manifest, Fidelity | No
         raise OutputError(f"{out} exists. Choose another --out, or replace it with --force.")
     progress.stage("read checkpoint")
     checkpoint = Checkpoint.open(recipe.checkpoints, recipe.base, recipe.training)
+    if named := own_code(checkpoint):
+        progress.note(f"auto_map is ignored, no code of a checkpoint is ever run: {'; '.join(named)}")
     family = open_family(checkpoint)
     layout = render_layout(checkpoint, recipe.layout, family.markup())
     progress.note(f"prompts: {describe_prompts(layout)}")
@@ -156,7 +169,7 @@ def build(recipe: Recipe, progress: Progress) -> tuple[m.Manifest, Fidelity | No
         specs = family.graphs() if plan is None else quantise_graphs(family.graphs(), family.smoothing(), plan)
         _check_room(checkpoint, specs, recipe, folder)
         checkpoint.tokenizer.save(str(folder / "tokenizer.json"))
-        manifest = _describe(checkpoint, family, recipe, layout)
+        manifest = msgspec.structs.replace(_describe(checkpoint, family, recipe, layout), vocabulary=_vocabulary(specs))
         precision, overflow = _choose_precision(checkpoint, family, recipe, manifest, folder, progress)
         rest = recipe.rest if plan else None
         dtype = PRECISIONS[rest or precision]

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jinja2 import TemplateError
-from transformers import AutoTokenizer
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from yoj.runtime.manifest import LayoutName, Piece
 from yoj.runtime.script import Parts, Script
@@ -16,8 +15,11 @@ from yoj.runtime.stretch import Span
 
 from .checkpoint import SEPARATOR, Checkpoint
 from .errors import CheckpointError
-from .files import read_json
+from .files import read_json, read_text
+from .rendering import Renderer, TemplateFailedError, TemplateRefusedError
 
+RENDERER = Renderer()
+"""One for all templates: starting it takes longer than rendering."""
 GLUE = "\n\n"
 """Text on either side of the separator (mr2rm/data/dataset.py of the reference)."""
 
@@ -44,10 +46,9 @@ class ChatTemplate:
     """The chat template of a checkpoint."""
 
     def __init__(self, checkpoint: Checkpoint):
-        folder = checkpoint.file("tokenizer.json").parent
-        self.tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-        self.tokenizer.add_tokens([SEPARATOR], special_tokens=True)
         self.file, self._template = _read_template(checkpoint)
+        self.tokenizer: Any = _stock_tokenizer(checkpoint.file("tokenizer.json").parent)
+        self.tokenizer.add_tokens([SEPARATOR], special_tokens=True)
 
     def render(self, layout: LayoutName, script: Script) -> str:
         """The text of one joint pack without BOS; each image or video of the prompt is its placeholder token.
@@ -57,7 +58,8 @@ class ChatTemplate:
             script: whose responses are texts.
 
         Raises:
-            CheckpointError: the template refuses the turns.
+            TemplateRefusedError: the template refuses the turns.
+            TemplateFailedError: it is broken, or does not end in time.
         """
         responses = f"{GLUE}{SEPARATOR}{GLUE}".join("".join(map(str, parts)) for parts in script.responses)
         messages = [{"role": turn.role, "content": _content(turn.parts, script)} for turn in script.turns]
@@ -68,10 +70,14 @@ class ChatTemplate:
         else:
             messages[-1]["content"].append({"type": "text", "text": GLUE + responses})
         try:
-            return self.tokenizer.apply_chat_template(messages, chat_template=self._template, tokenize=False)
-        except TemplateError as error:
+            return RENDERER.render(self._template, messages, self.tokenizer.special_tokens_map)
+        except TemplateFailedError as error:
+            raise TemplateFailedError(
+                f"{self.file}: the chat template fails: {error}. Use the model's released template."
+            ) from error
+        except TemplateRefusedError as error:
             roles, images = [turn.role for turn in script.turns], len(script.media) - len(script.videos)
-            raise CheckpointError(
+            raise TemplateRefusedError(
                 f"{self.file}: the chat template cannot show the turns {', '.join(roles)} with {images} images in the "
                 f"{layout} layout: {error}. Use the model's released template."
             ) from error
@@ -126,11 +132,32 @@ def _written(pieces: Sequence[Piece], medium: str) -> str:
     return "".join(medium if piece.kind == "medium" else piece.value for piece in pieces)
 
 
+def _stock_tokenizer(folder: Path) -> Any:
+    """The tokenizer as transformers reads it, without code of the checkpoint.
+
+    Raises:
+        CheckpointError: transformers cannot read it.
+    """
+    try:
+        try:
+            return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        except ValueError:  # a class of its own, in a Python file that is not run
+            return PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
+    except BaseException as error:  # the libraries raise what they like; a panic of Rust is no Exception
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise
+        reason = (str(error) or repr(error)).splitlines()[0]
+        raise CheckpointError(
+            f"transformers cannot read the tokenizer of {folder} (tokenizer.json, tokenizer_config.json): {reason}. "
+            "Copy these files from the model that was trained."
+        ) from error
+
+
 def _read_template(checkpoint: Checkpoint) -> tuple[Path, str]:
     """The chat template and its file: of the last adapter, in any of its places, or else of the base."""
     for folder in dict.fromkeys((checkpoint.folders[-1], checkpoint.trunk)):
         if (file := folder / "chat_template.jinja").is_file():
-            return file, file.read_text("utf-8")
+            return file, read_text(file)
         for name in ("chat_template.json", "tokenizer_config.json"):
             file = folder / name
             if file.is_file() and isinstance(template := read_json(file).get("chat_template"), str):

@@ -12,6 +12,7 @@ from tokenizers import AddedToken, Tokenizer
 from yoj.runtime.families import FAMILIES
 from yoj.runtime.images import Transparency
 from yoj.runtime.manifest import Mode
+from yoj.runtime.text import not_special, read_tokenizer
 
 from .errors import CheckpointError
 from .files import read_json
@@ -156,6 +157,16 @@ class Checkpoint:
                 yield from sorted(folder.glob(pattern))
 
 
+def own_code(checkpoint: Checkpoint) -> list[str]:
+    """Classes in Python files beside the weights that the checkpoint's settings name; yoj never runs them."""
+    found = list[str]()
+    for name in ("config.json", "tokenizer_config.json", "processor_config.json", "preprocessor_config.json"):
+        for folder in dict.fromkeys((*checkpoint.folders, checkpoint.trunk)):
+            if (file := folder / name).is_file() and isinstance(named := read_json(file).get("auto_map"), dict):
+                found.append(f"{file} ({', '.join(sorted(map(str, named)))})")
+    return found
+
+
 def find(folder: Path, fallback: Path, name: str) -> Path:
     """``name`` in the first of two folders that has it.
 
@@ -241,8 +252,8 @@ def _read_training(file: Path, given: Training) -> Training:
 
 def _read_tokenizer(file: Path) -> Tokenizer:
     try:
-        tokenizer = Tokenizer.from_file(str(file))
-    except Exception as error:  # the tokenizers library raises bare Exception
+        tokenizer = read_tokenizer(file.read_bytes())
+    except (OSError, ValueError) as error:
         raise CheckpointError(f"{file} is not a tokenizer: {error}. Copy it again.") from error
     tokenizer.no_truncation()
     tokenizer.no_padding()
@@ -250,4 +261,6 @@ def _read_tokenizer(file: Path) -> Tokenizer:
         # The reference's own merge script loses it: the processor saved afterwards overwrites the tokenizer.
         # It takes the next free id, as it did in training.
         tokenizer.add_special_tokens([AddedToken(SEPARATOR, special=True, normalized=False)])
+    if problem := not_special(tokenizer, SEPARATOR):
+        raise CheckpointError(f"{file}: {problem}. Copy the tokenizer of the model that was trained.")
     return tokenizer

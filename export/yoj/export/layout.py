@@ -15,6 +15,7 @@ import msgspec
 import numpy as np
 from tokenizers import Tokenizer
 
+from yoj.runtime.errors import BundleError
 from yoj.runtime.manifest import Layout, LayoutName, Piece, Turns
 from yoj.runtime.packing import Packer
 from yoj.runtime.request import Image, Role, Video
@@ -25,6 +26,7 @@ from yoj.runtime.text import TextEncoder
 from .chat_template import GLUE, ChatTemplate, MediaMarkup, reference_ids, with_bos
 from .checkpoint import SEPARATOR, Checkpoint
 from .errors import CheckpointError
+from .rendering import TemplateFailedError
 
 # White space around the marks shows whether a template strips what it is given.
 RESPONSES = "\n \ue000 \n"
@@ -74,7 +76,10 @@ def render_layout(checkpoint: Checkpoint, layout: LayoutName, markup: MediaMarku
 
 def encoder_of(checkpoint: Checkpoint) -> TextEncoder:
     """The checkpoint's tokenizer as packs are encoded with it."""
-    return TextEncoder(Tokenizer.from_str(checkpoint.tokenizer.to_str()))
+    try:
+        return TextEncoder(Tokenizer.from_str(checkpoint.tokenizer.to_str()))
+    except BundleError as error:
+        raise CheckpointError(f"{checkpoint.file('tokenizer.json')}: {error}") from error
 
 
 def split_pieces(text: str, special: Sequence[str], media: Sequence[str]) -> tuple[Piece, ...]:
@@ -201,6 +206,8 @@ def _with_conversations(layout: Layout, reader: _Reader, gathers: bool) -> Layou
             )
             if all(reader.fits(longer, script) for script in _conversations(roles, longer)):
                 layout = longer
+        except TemplateFailedError:
+            raise
         except CheckpointError:
             continue
     shown = [role for role in ("system", "user", "assistant") if _shows_media(layout, reader, role)]
@@ -231,6 +238,8 @@ def _shows_media(layout: Layout, reader: _Reader, role: Role) -> bool:
     keys = {f"{a}>{b}" for a, b in zip(roles[role], roles[role][1:], strict=False)} | {roles[role][0]}
     try:
         return keys <= layout.with_media.before.keys() and reader.fits(layout, script)
+    except TemplateFailedError:
+        raise
     except CheckpointError:
         return False
 

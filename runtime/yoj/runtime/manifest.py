@@ -6,7 +6,7 @@ The JSON schema of these structs is ``manifest.schema.json`` in this folder; a t
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Annotated, Any, Literal, cast
 
 import msgspec
@@ -79,6 +79,31 @@ class Layout(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     def gathers_media(self) -> bool:
         """Whether the template shows all media of a prompt in one place."""
         return any(piece.kind == "media" for pieces in self.with_media.before.values() for piece in pieces)
+
+    def pieces(self) -> Iterator[Piece]:
+        """Every piece of the layout."""
+        for turns in (self.text_only, self.with_media):
+            for pieces in (*turns.before.values(), turns.after):
+                yield from pieces
+        for pieces in (self.one_image, self.each_image, self.video):
+            yield from pieces
+
+    def problems(self) -> Iterator[str]:
+        """What stands where nothing would be made of it."""
+        for name, turns in (("text_only", self.text_only), ("with_media", self.with_media)):
+            places = {f"before[{key!r}]": (pieces, {"media"}) for key, pieces in turns.before.items()}
+            for place, (pieces, more) in (places | {"after": (turns.after, set[str]())}).items():
+                yield from _misplaced(f"layout.{name}.{place}", pieces, more)
+        for name in ("one_image", "each_image", "video"):
+            yield from _misplaced(f"layout.{name}", getattr(self, name), {"medium", "index"})
+            if sum(piece.kind == "medium" for piece in getattr(self, name)) > 1:
+                yield f"layout.{name} shows its medium more than once"
+
+
+def _misplaced(place: str, pieces: Iterable[Piece], more: set[str]) -> Iterator[str]:
+    wrong = sorted({piece.kind for piece in pieces} - {"token", "text"} - more)
+    if wrong:
+        yield f"{place} has a piece {', '.join(wrong)}, which has no meaning there"
 
 
 class ValueHead(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -296,6 +321,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     provenance: Provenance
     files: dict[str, File]
     """Every file of the bundle except this one, by its path with forward slashes."""
+    vocabulary: Size | None = None
+    """Rows of the embedding table, which every id of the tokenizer is below; None: not known (bundles before 0.2)."""
     transparency: Literal["white", "drop"] = "white"
     """What becomes of transparency in pictures: put on white, as today's processors do, or dropped."""
     digest: str
@@ -334,9 +361,12 @@ def decode(text: bytes, where: str) -> Manifest:
     _check_reader(tree, where)
     _check_digest(tree, where)
     try:
-        return msgspec.convert(upgrade(tree), Manifest)
-    except (msgspec.ValidationError, KeyError, TypeError, ValueError) as error:
+        manifest = msgspec.convert(upgrade(tree), Manifest)
+    except (msgspec.ValidationError, KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
         raise _damaged(where, error) from error
+    if problems := "; ".join(manifest.layout.problems()):
+        raise _damaged(where, problems)
+    return manifest
 
 
 def unknown_fields(text: bytes, where: str) -> list[str]:

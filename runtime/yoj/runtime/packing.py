@@ -70,9 +70,13 @@ class Packer:
         """Check that the tokenizer fits the layout.
 
         Raises:
-            BundleError: the tokenizer lacks the separator, or gives it another id.
+            BundleError: the tokenizer lacks a token of the layout, or has it as one that texts can become, or gives the
+                separator another id.
         """
         self.encoder, self.layout, self._max_tokens = encoder, layout, max_tokens
+        for piece in layout.pieces():
+            if piece.kind == "token":
+                encoder.special(piece.value)
         if (found := encoder.token_id(layout.separator)) != layout.separator_id:
             raise BundleError(
                 f"The bundle's tokenizer gives {layout.separator} the id {found}, the manifest says "

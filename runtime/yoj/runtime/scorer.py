@@ -452,8 +452,14 @@ def _preparer(bundle: Bundle, engine: Engine, max_pixels: int | None) -> Prepare
     if max_pixels is not None:
         pixels = min(max_pixels, rules.limits.pixels)
         rules = replace(rules, limits=msgspec.structs.replace(rules.limits, pixels=pixels))
+    encoder = TextEncoder.decode(bundle.files[TOKENIZER_NAME].content, str(bundle.path / TOKENIZER_NAME))
+    if manifest.vocabulary is not None and encoder.largest_id >= manifest.vocabulary:
+        raise BundleError(
+            f"{bundle.path / TOKENIZER_NAME} has the id {encoder.largest_id}, the model's embedding table has "
+            f"{manifest.vocabulary} rows. Export the bundle again with the tokenizer of its checkpoint."
+        )
     try:
-        return Preparer(rules, TextEncoder.open(bundle.path / TOKENIZER_NAME))
+        return Preparer(rules, encoder)
     except msgspec.ValidationError as error:
         raise BundleError(f"{bundle.path}: preprocessing settings: {error}. Export the bundle again.") from error
 

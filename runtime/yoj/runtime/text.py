@@ -5,10 +5,10 @@ from __future__ import annotations
 import functools
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 Ids: TypeAlias = NDArray[np.int64]
+T = TypeVar("T")
 
 SPLIT = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
@@ -54,37 +55,60 @@ class TextEncoder:
     """Encodes text with a tokenizer in which no text becomes a special token. Safe to use from several threads."""
 
     def __init__(self, tokenizer: Tokenizer):
-        """Take a tokenizer over; its settings are changed."""
+        """Take a tokenizer over; its settings are changed.
+
+        Raises:
+            BundleError: it does not give each text one row of tokens, the whole text.
+        """
         self._tokenizer: Any = tokenizer
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
         self._tokenizer.encode_special_tokens = True
         self._cuts = _cuts_at_spaces(self._tokenizer)
         self._special: dict[str, Ids] = {}
+        self._vocabulary: dict[str, int] = self._tokenizer.get_vocab(with_added_tokens=True)
+        if problem := _unfaithful(self._tokenizer, self._vocabulary):
+            raise BundleError(f"The tokenizer {problem}. Export with the tokenizer that the model was trained with.")
 
     @classmethod
     def open(cls, file: Path) -> TextEncoder:
-        """Load ``tokenizer.json``.
+        """Load ``tokenizer.json``; see `decode`."""
+        return cls.decode(file.read_bytes(), str(file))
+
+    @classmethod
+    def decode(cls, content: bytes, where: str) -> TextEncoder:
+        """Read the content of a ``tokenizer.json``.
+
+        Args:
+            content: of the file.
+            where: its name, for errors.
 
         Raises:
-            BundleError: the file is no tokenizer.
+            BundleError: it is no tokenizer, or one that does not give each text one row of tokens.
         """
-        from tokenizers import Tokenizer
-
         try:
-            return cls(Tokenizer.from_file(str(file)))
-        except Exception as error:  # the library raises plain Exception
-            raise BundleError(f"{file} is not a tokenizer: {error}. Export the bundle again.") from error
+            return cls(read_tokenizer(content))
+        except BundleError as error:
+            raise BundleError(f"{where}: {error}") from error
+        except ValueError as error:
+            raise BundleError(f"{where} is not a tokenizer: {error}. Export the bundle again.") from error
+
+    @property
+    def largest_id(self) -> int:
+        """Largest id of any of its tokens."""
+        return max(self._vocabulary.values(), default=0)
 
     def token_id(self, token: str) -> int:
-        """Id of a token that must exist.
+        """Id of a token that must exist, and that no text can become.
 
         Raises:
-            BundleError: it does not.
+            BundleError: there is none, or a text that looks like it would become it.
         """
-        found: int | None = self._tokenizer.token_to_id(token)
+        found = self._vocabulary.get(token)
         if found is None:
             raise BundleError(f"The bundle's tokenizer has no token {token}. Export the bundle again.")
+        if problem := not_special(self._tokenizer, token):
+            raise BundleError(f"{problem}. Export the bundle again from a checkpoint whose tokenizer has it so.")
         return found
 
     def special(self, token: str) -> Ids:
@@ -100,7 +124,7 @@ class TextEncoder:
     def encode(self, texts: Iterable[str]) -> dict[str, Encoded]:
         """Each of the texts, encoded."""
         distinct = list(dict.fromkeys(texts))
-        encodings = self._tokenizer.encode_batch(distinct, add_special_tokens=False)
+        encodings = of_library(lambda: self._tokenizer.encode_batch(distinct, add_special_tokens=False), BundleError)
         return {
             text: Encoded(np.array(encoding.ids, np.int64), encoding)
             for text, encoding in zip(distinct, encodings, strict=True)
@@ -117,6 +141,58 @@ def _pieces(text: str) -> tuple[str, ...]:
     begin = first.start() if first else len(text)
     spaces = list(SPACE.finditer(text, max(begin + SHORTEST_MIDDLE, len(text) - LAST_SPACE_WITHIN)))
     return (text[:begin], text[begin : spaces[-1].start()], text[spaces[-1].start() :]) if spaces else (text,)
+
+
+def of_library(call: Callable[[], T], error: type[Exception]) -> T:
+    """What a call into the tokenizers library returns.
+
+    Raises:
+        Exception: of the type ``error``, whatever the library raised: plain ``Exception``, or a panic of Rust, which is
+            none.
+    """
+    try:
+        return call()
+    except BaseException as raised:
+        if not isinstance(raised, Exception) and type(raised).__name__ != "PanicException":
+            raise
+        raise error(
+            f"the tokenizers library says: {str(raised).splitlines()[0] if str(raised) else raised!r}"
+        ) from raised
+
+
+def read_tokenizer(content: bytes) -> Tokenizer:
+    """The tokenizer of a ``tokenizer.json``.
+
+    Raises:
+        ValueError: it is none; the library's reason is in the text.
+    """
+    from tokenizers import Tokenizer
+
+    return of_library(lambda: Tokenizer.from_buffer(content), ValueError)
+
+
+def not_special(tokenizer: Any, token: str) -> str | None:
+    """Why texts could forge a token, or be changed by it; None for one special, unnormalised token."""
+    added = {entry.content: entry for entry in tokenizer.get_added_tokens_decoder().values()}.get(token)
+    if added is not None and added.special and not added.normalized:
+        return None
+    fault = "an ordinary token" if added is None else "not special" if not added.special else "normalised"
+    return (
+        f"{token} is {fault} in the tokenizer, where it has to be special and unnormalised so that no text becomes it"
+    )
+
+
+def _unfaithful(tokenizer: Any, vocabulary: Mapping[str, int]) -> str | None:
+    """Why a tokenizer drops parts of a text, or encodes it in several ways; None where it does not."""
+    from tokenizers import pre_tokenizers
+
+    model = tokenizer.model
+    if getattr(model, "dropout", None):
+        return f"leaves out merges at random (dropout {model.dropout}), so that no score could be had twice"
+    whole = getattr(model, "unk_token", None) or getattr(model, "byte_fallback", False)
+    if not whole and (missing := set(pre_tokenizers.ByteLevel.alphabet()) - vocabulary.keys()):
+        return f"has no token for {len(missing)} of the 256 bytes, which it would leave out of every text"
+    return None
 
 
 def _cuts_at_spaces(tokenizer: Any) -> bool:
