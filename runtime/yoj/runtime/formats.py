@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from .errors import LimitError
 
-OWN_MEMORY_PIXELS = 2**26
+OWN_MEMORY_PIXELS = 178_956_970 // 3
 """Width times height of pictures whose decoder needs up to 16 bytes a pixel, beside Pillow's 4, where those of other
 formats take 4 in all: the largest cost no more memory than the largest of other formats."""
 ICON_PIXELS = 1024 * 1024

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .boxes import impossible_samples
 from .budget import MeteredFile
 from .clip import Clip, Sample, Timeline, VideoRules, choose, stack, timeline_of
 from .errors import MediaError, YojError
@@ -107,6 +108,8 @@ def read_movie(file: MeteredFile, label: str, rules: VideoRules, sample: Sample,
     except ImportError as error:
         raise MediaError(f"Reading {label} needs PyAV ({error}). Install it with: pip install 'yoj[video]'") from error
     source = _Source(av, file, label, name, rules)
+    if wrong := impossible_samples(file):
+        raise source.error(f"{wrong}: it is damaged. Replace the file.")
     try:
         listing = _listed(source)
         chosen = choose(listing.timeline, rules, sample)
