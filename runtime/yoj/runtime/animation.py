@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import BinaryIO
-
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
+from .budget import MeteredFile
 from .clip import Clip, Sample, VideoRules, choose, notices_of_frames, stack, timeline_of
 from .errors import MediaError, YojError
-from .images import AVIF_BRANDS, SAID, check_size
+from .formats import ANIMATIONS, check_own_memory
+from .images import AVIF_BRANDS, SAID, check_size, reason
+from .pictures import FORMATS, open_picture, readable
 from .rgb import to_rgb
 from .whole import is_cut_off
 
@@ -27,7 +28,7 @@ def is_animation(head: bytes) -> bool:
     return head[:4] == b"GIF8" or head[:8] == b"\x89PNG\r\n\x1a\n" or (head[:4] == b"RIFF" and head[8:12] == b"WEBP")
 
 
-def read_animation(file: BinaryIO, label: str, rules: VideoRules, sample: Sample, name: str) -> Clip | None:
+def read_animation(file: MeteredFile, label: str, rules: VideoRules, sample: Sample, name: str) -> Clip | None:
     """Decode the frames that the model sees; None where this Pillow does not read the format.
 
     Args:
@@ -39,35 +40,36 @@ def read_animation(file: BinaryIO, label: str, rules: VideoRules, sample: Sample
 
     Raises:
         MediaError: cut off or damaged.
-        LimitError: frames of too many pixels.
+        LimitError: frames of too many pixels, or the request's budget is spent.
     """
     file.seek(0)
     if is_cut_off(file):
         raise MediaError(f"{label} is cut off: it ends before the end that it announces. Replace the file.")
-    file.seek(0)
     try:
-        with Image.open(file) as image:
-            check_size(image.width, image.height, rules.image, label)
+        with open_picture(file, label, [form for form in ANIMATIONS if form in readable()]) as image:
             return _read(image, rules, sample, label, name)
     except UnidentifiedImageError:
         return None
     except YojError:
         raise
     except Exception as error:  # on damaged files Pillow's readers raise whatever their parsing runs into
-        raise MediaError(f"{label} is truncated or damaged: {error}. Replace the file.") from error
+        raise MediaError(f"{label} is truncated or damaged: {reason(error)}. Replace the file.") from error
 
 
 def _read(image: Image.Image, rules: VideoRules, sample: Sample, label: str, name: str) -> Clip:
     hidden = int(bool(getattr(image, "default_image", False)))  # an APNG's picture for those who read PNG only
-    lasting = _durations(image, hidden)
+    lasting = _durations(image, hidden, rules, label)
     untimed = [ms <= NO_TIME and image.format != "AVIF" for ms in lasting]
     shown = [SHOWN_TIME if no_time else ms for ms, no_time in zip(lasting, untimed, strict=True)]
     seconds_F = np.cumsum([0.0, *shown[:-1]]) / 1e3
     timeline = timeline_of(seconds_F, 0.0, TICKS.get(image.format or "", 0.001))
     chosen = choose(timeline, rules, sample)
     frames, found = list[NDArray[np.uint8]](), list[str]()
+    rules.image.spent().foresee_pixels(len(chosen) * image.width * image.height, label)
     for number in chosen:
         image.seek(number + hidden)
+        _check(image, rules, label)
+        rules.image.spent().take_pixels(image.width * image.height, label)
         pixels_HWC, see_through = to_rgb(image, rules.image.transparency, f"{label}, frame {number}", ours=False)
         frames.append(pixels_HWC)
         found += [SAID[rules.image.transparency]] * see_through
@@ -77,11 +79,19 @@ def _read(image: Image.Image, rules: VideoRules, sample: Sample, label: str, nam
     return Clip(stack(frames), timeline.times(chosen), timeline.frames, notices)
 
 
-def _durations(image: Image.Image, hidden: int) -> list[float]:
+def _durations(image: Image.Image, hidden: int, rules: VideoRules, label: str) -> list[float]:
     """Milliseconds for which each frame is shown, those that the file leaves open as 0."""
     durations: list[float] = []
     for number in range(hidden, getattr(image, "n_frames", 1)):
         image.seek(number)
+        _check(image, rules, label)
         image.load()  # some formats tell the duration only then
         durations.append(float(image.info.get("duration") or 0.0))
     return durations
+
+
+def _check(image: Image.Image, rules: VideoRules, label: str) -> None:
+    """Before a frame is decoded: that there is time, and that it is not too large. Frames of a GIF may differ."""
+    rules.image.spent().check_time(label)
+    check_size(image.width, image.height, rules.image, label)
+    check_own_memory(FORMATS[image.format or ""], image.width, image.height, label)

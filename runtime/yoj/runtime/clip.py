@@ -104,8 +104,8 @@ def evenly(total: int, most: int) -> list[int]:
     return [round(j * (total - 1) / (most - 1)) for j in range(most)] if most > 1 else [0]
 
 
-def stack(frames: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
-    """[F, H, W, 3].
+def stack(frames: list[NDArray[np.uint8]]) -> NDArray[np.uint8]:
+    """[F, H, W, 3]; the list is emptied on the way, so that no frame is held twice.
 
     Raises:
         MediaError: they are not of one size.
@@ -114,7 +114,10 @@ def stack(frames: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
     if len(shapes) > 1:
         sizes = ", ".join(f"{shape[1]}x{shape[0]}" for shape in shapes)
         raise MediaError(f"The frames of one video have different sizes: {sizes}. Resize them to one.")
-    return np.stack(frames)
+    stacked = np.empty((len(frames), *frames[0].shape), np.uint8)
+    for number in reversed(range(len(frames))):
+        stacked[number] = frames.pop()
+    return stacked
 
 
 def notices_of_frames(found: Sequence[str], seen: int, name: str) -> tuple[str, ...]:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import io
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .budget import Spending
 from .errors import LimitError, MediaError
 
 if TYPE_CHECKING:
@@ -53,6 +53,22 @@ class ImageRules:
     """Width times height that is refused above."""
     transparency: Transparency = "white"
     """``white`` as the stock processors do today; ``drop`` as ``convert("RGB")`` did."""
+    spending: Spending | None = None
+    """What the request's media cost so far; None for a budget of each medium's own."""
+
+    def spent(self) -> Spending:
+        """The request's spending.
+
+        Raises:
+            ValueError: nobody said which.
+        """
+        if self.spending is None:
+            raise ValueError("These rules have no spending; use the rules of with_spending().")
+        return self.spending
+
+    def with_spending(self) -> ImageRules:
+        """These rules, with a new budget where they have none."""
+        return self if self.spending is not None else replace(self, spending=Spending())
 
 
 @dataclass(frozen=True)
@@ -70,7 +86,7 @@ def load_image(image: ImageInput, rules: ImageRules, name: str = "image") -> Pic
 
     EXIF orientation is applied. CMYK, greyscale and palette images become RGB; what is not opaque is put on white or
     taken as opaque, as the rules say; 16-bit greyscale is scaled to 8 bits. A file takes about 4 bytes of memory a
-    pixel.
+    pixel, or that and a strip of its own where it is a TIFF; `yoj.runtime.formats` names the formats that take more.
 
     Args:
         image: a path, the bytes of an image file or an open binary file (read from its beginning, and left where it
@@ -79,17 +95,20 @@ def load_image(image: ImageInput, rules: ImageRules, name: str = "image") -> Pic
         name: how errors and notices call the image.
 
     Raises:
-        MediaError: not an image, truncated, animated, or of an unusable mode, type or shape; HEIC without its reader.
-        LimitError: more pixels than the rules allow.
+        MediaError: not an image, of a format that is not read, truncated, animated, or of an unusable mode, type or
+            shape; HEIC without its reader.
+        LimitError: more pixels than the rules allow, or the request's budget is spent.
     """
-    pixels_HWC, see_through = _decoded(image, rules, name)
+    pixels_HWC, see_through = _decoded(image, rules.with_spending(), name)
     return Picture(pixels_HWC, (f"{name}: {SAID[rules.transparency]}",) if see_through else ())
 
 
 def _decoded(image: ImageInput, rules: ImageRules, name: str) -> tuple[NDArray[np.uint8], bool]:
     """Pixels, and whether some are not opaque."""
     if isinstance(image, np.ndarray):
-        return _checked_array(image, rules, name), False
+        pixels_HWC = _checked_array(image, rules, name)
+        rules.spent().take_pixels(pixels_HWC.shape[0] * pixels_HWC.shape[1], name)
+        return pixels_HWC, False
     # Importing the runtime does not import Pillow.
     from .pictures import is_picture, pixels_of, read_picture
 
@@ -106,7 +125,7 @@ def _decoded(image: ImageInput, rules: ImageRules, name: str) -> tuple[NDArray[n
             f"{name} is a {type(image).__name__}; give a path, bytes, an open binary file, a PIL image or a uint8 "
             "array of shape [H, W, 3]."
         )
-    return read_picture(io.BytesIO(content), rules, f"{name} ({len(content)} bytes)")
+    return read_picture(content, rules, f"{name} ({len(content)} bytes)")
 
 
 def content_of(source: object, name: str) -> bytes | None:
@@ -184,3 +203,8 @@ def check_size(width: int, height: int, rules: ImageRules, name: str) -> None:
 def shorten(text: str, width: int = 100) -> str:
     """The beginning of a long text, for an error."""
     return text if len(text) <= width else f"{text[:width]}... ({len(text)} characters)"
+
+
+def reason(error: BaseException) -> str:
+    """What an error of a library says, or its kind where it says nothing."""
+    return str(error).strip() or type(error).__name__

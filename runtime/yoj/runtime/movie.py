@@ -6,14 +6,17 @@ import importlib
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .boxes import impossible_samples
+from .budget import MeteredFile
 from .clip import Clip, Sample, Timeline, VideoRules, choose, stack, timeline_of
 from .errors import MediaError, YojError
-from .images import load_image
+from .formats import CONTAINERS, containers_said, what_it_is
+from .images import HEAD_BYTES, check_size, load_image, reason
 from .whole import is_cut_off
 
 NO_VIDEO = 0x400 | 0x800 | 0x100000
@@ -22,22 +25,53 @@ LITTLE = 0.05
 """Share by which a header may overstate a file that is whole."""
 
 
+OPENING = {"format_whitelist": ",".join(CONTAINERS), "protocol_whitelist": "none"}
+"""Of an open file, by listed readers, and with no protocol: nothing makes FFmpeg open another file or an address."""
+
+
 @dataclass(frozen=True)
 class _Source:
     av: Any
-    file: BinaryIO
+    file: MeteredFile
     label: str
     """How errors call the file."""
     name: str
     """How notices call the video."""
+    rules: VideoRules
 
     def opened(self) -> Any:
         self.file.seek(0)
-        # Of an open file, with no protocol allowed: a playlist must not make FFmpeg open other files or addresses.
-        return self.av.open(self.file, options={"protocol_whitelist": "none"})
+        try:
+            return self.av.open(self.file, options=OPENING)
+        except (self.av.FFmpegError, ValueError) as error:
+            if isinstance(error, YojError):
+                raise
+            raise self.error(self._not_opened(getattr(error, "strerror", None) or reason(error))) from error
+
+    def check_time(self) -> None:
+        self.rules.image.spent().check_time(self.label)
+
+    def _not_opened(self, why: str) -> str:
+        self.file.seek(0)
+        if found := what_it_is(self.file.read(HEAD_BYTES)):
+            return f"is {found}, not a video. Give a video file or a folder of frames."
+        return f"is not a video that can be read: {why}. It is damaged, or none of {containers_said()}."
 
     def error(self, text: str) -> MediaError:
         return MediaError(f"{self.label} {text}")
+
+
+@dataclass(frozen=True)
+class _Packet:
+    """What is kept of one, without its data: all packets of a video are as large as the file."""
+
+    pts: Any
+    """Ticks; None where the container does not say it."""
+    size: int
+    duration: int
+    key: bool
+    discarded: bool
+    corrupt: bool
 
 
 @dataclass(frozen=True)
@@ -54,7 +88,7 @@ class _Listing:
     notices: tuple[str, ...] = ()
 
 
-def read_movie(file: BinaryIO, label: str, rules: VideoRules, sample: Sample, name: str) -> Clip:
+def read_movie(file: MeteredFile, label: str, rules: VideoRules, sample: Sample, name: str) -> Clip:
     """Decode the frames that the model sees.
 
     Args:
@@ -65,14 +99,17 @@ def read_movie(file: BinaryIO, label: str, rules: VideoRules, sample: Sample, na
         name: how notices call it.
 
     Raises:
-        MediaError: no video, cut off, damaged, without time stamps, turned by an odd angle; PyAV is missing.
-        LimitError: a frame of too many pixels.
+        MediaError: no video of a container that is read, cut off, damaged, without time stamps, turned by an odd angle;
+            PyAV is missing.
+        LimitError: a frame of too many pixels, or the request's budget is spent.
     """
     try:
         av: Any = importlib.import_module("av")
     except ImportError as error:
         raise MediaError(f"Reading {label} needs PyAV ({error}). Install it with: pip install 'yoj[video]'") from error
-    source = _Source(av, file, label, name)
+    source = _Source(av, file, label, name, rules)
+    if wrong := impossible_samples(file):
+        raise source.error(f"{wrong}: it is damaged. Replace the file.")
     try:
         listing = _listed(source)
         chosen = choose(listing.timeline, rules, sample)
@@ -83,8 +120,9 @@ def read_movie(file: BinaryIO, label: str, rules: VideoRules, sample: Sample, na
             frames = _decode(source, listing, chosen, rules)
     except YojError:
         raise
-    except (av.FFmpegError, OSError, ValueError) as error:
-        raise source.error(f"is not a video that can be decoded, or is cut off: {error}. Replace the file.") from error
+    except Exception as error:  # on damaged files PyAV raises more than its own errors
+        why = f"is not a video that can be decoded, or is cut off: {reason(error)}. Replace the file."
+        raise source.error(why) from error
     if frames is None:
         raise source.error("gives other frames each time it is decoded: it is damaged. Replace the file.")
     return Clip(stack(frames), listing.timeline.times(chosen), listing.timeline.frames, listing.notices)
@@ -96,30 +134,49 @@ def _stream(source: _Source, container: Any) -> Any:
     if not streams:
         what = "only a cover picture" if container.streams.video else "no video stream"
         raise source.error(f"has {what}. Give a video file or a folder of frames.")
-    return max(streams, key=lambda s: (s.frames != 1, s.disposition.value & 1, s.width * s.height))
+    stream = max(streams, key=lambda s: (s.frames != 1, s.disposition.value & 1, s.width * s.height))
+    if stream.width * stream.height:  # not known of every stream before it is decoded
+        check_size(stream.width, stream.height, source.rules.image, source.label)
+    # The decoder refuses larger frames before it has memory for them, whatever the container said.
+    stream.codec_context.options = {"max_pixels": str(source.rules.image.pixels)}
+    return stream
 
 
 def _listed(source: _Source) -> _Listing:
     """Frames and times from the packets, without decoding."""
     with source.opened() as container:
         stream = _stream(source, container)
-        read = list(container.demux(stream))
-        first = next((i for i, packet in enumerate(read) if packet.is_keyframe), 0)
-        packets = [packet for packet in read if packet.size]
-        if any(packet.pts is None for packet in packets):
+        read = list(_packets(source, container, stream))
+        first = next((i for i, packet in enumerate(read) if packet.key), 0)
+        if any(packet.size and packet.pts is None for packet in read):
             return _decodable(source, None)
-        shown = [packet for packet in packets if not packet.is_discard]  # not those ahead of an edit list
+        packets = [packet for packet in read if packet.size]
+        shown = [packet for packet in packets if not packet.discarded]  # not those ahead of an edit list
         if not shown:
             raise source.error("has no frames with time stamps; it is empty, cut off or a bare stream. Replace it.")
         notices = _check_end(source, container, stream, shown) + _other_streams(source, container, stream)
-        late = [packet for packet in read[first:] if packet.size and not packet.is_discard]
-        if damaged := sum(packet.is_corrupt for packet in read):
+        late = [packet for packet in read[first:] if packet.size and not packet.discarded]
+        if damaged := sum(packet.corrupt for packet in read):
             notices += (f"{source.name}: {damaged} packets are damaged; their frames are missing or not as they were",)
         if missing := len(shown) - len(late):
             why = f"the first {missing} frames have no key frame to be decoded from"
             notices += (f"{source.name}: {why}, and are left out",)
         pts_F = np.sort(np.array([packet.pts for packet in late], np.int64))
         return _Listing(pts_F, _timeline(stream, pts_F), first, True, notices)
+
+
+def _packets(source: _Source, container: Any, stream: Any) -> Iterator[_Packet]:
+    for number, packet in enumerate(container.demux(stream)):
+        if number % 64 == 0:
+            source.check_time()
+        yield _Packet(
+            packet.pts,
+            packet.size,
+            packet.duration or 0,
+            packet.is_keyframe,
+            packet.is_discard,
+            packet.is_corrupt,
+        )
 
 
 def _other_streams(source: _Source, container: Any, stream: Any) -> tuple[str, ...]:
@@ -135,7 +192,7 @@ def _timeline(stream: Any, pts_F: NDArray[np.int64]) -> Timeline:
     return timeline_of((pts_F - pts_F[0]) * tick, float(stream.average_rate or 0), tick)
 
 
-def _check_end(source: _Source, container: Any, stream: Any, packets: Sequence[Any]) -> tuple[str, ...]:
+def _check_end(source: _Source, container: Any, stream: Any, packets: Sequence[_Packet]) -> tuple[str, ...]:
     """Compare what the headers announce with what there is; what a notice says of it.
 
     Raises:
@@ -151,7 +208,7 @@ def _check_end(source: _Source, container: Any, stream: Any, packets: Sequence[A
         announced -= max(0.0, int(pts_F[0]) * tick)
     lacking = announced - covered if announced > 0 else (stream.frames - len(packets)) * typical
     cut = lacking > 0.5 * typical and is_cut_off(source.file)
-    if cut or lacking > max(2.5 * typical, LITTLE * announced) or packets[-1].is_corrupt:
+    if cut or lacking > max(2.5 * typical, LITTLE * announced) or packets[-1].corrupt:
         raise source.error(
             f"is cut off: it holds {len(packets)} frames, {covered:.2f} s, of the "
             f"{max(stream.frames, len(packets))} frames, {announced:.2f} s, that it announces. Replace the file."
@@ -182,7 +239,7 @@ def _decodable(source: _Source, listed: _Listing | None) -> _Listing:
     """
     with source.opened() as container:
         stream = _stream(source, container)
-        times = [frame.pts for frame in _frames(container, stream, listed.first if listed else 0)]
+        times = [frame.pts for frame in _frames(source, container, stream, listed.first if listed else 0)]
         timed = [pts for pts in times if pts is not None]
         if len(timed) < len(times) or not times:
             raise source.error("has no frames with time stamps; it is empty, cut off or a bare stream. Replace it.")
@@ -201,9 +258,10 @@ def _decodable(source: _Source, listed: _Listing | None) -> _Listing:
         return _Listing(pts_F, _timeline(stream, pts_F), listed.first, notices=notices)
 
 
-def _frames(container: Any, stream: Any, first: int) -> Iterator[Any]:
+def _frames(source: _Source, container: Any, stream: Any, first: int) -> Iterator[Any]:
     """What the decoder makes of the packets from number ``first`` on."""
     for number, packet in enumerate(container.demux(stream)):
+        source.check_time()
         if number >= first:
             yield from packet.decode()
 
@@ -215,7 +273,9 @@ def _decode(
     wanted, frames = set(chosen), dict[int, NDArray[np.uint8]]()
     # Opened again: not every container can go back exactly to its first frame.
     with source.opened() as container:
-        for number, frame in enumerate(_frames(container, _stream(source, container), listing.first)):
+        stream = _stream(source, container)
+        rules.image.spent().foresee_pixels(len(wanted) * stream.width * stream.height, source.label)
+        for number, frame in enumerate(_frames(source, container, stream, listing.first)):
             if listing.trusted and (number >= len(listing.pts_F) or frame.pts != listing.pts_F[number]):
                 return None
             if number in wanted:

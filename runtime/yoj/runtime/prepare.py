@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .batch import About, Prepared
+from .budget import Budget, Spending
 from .clip import Clip, VideoRules
 from .errors import MediaError, RequestError
 from .families import FAMILIES, PreparedMedia
@@ -39,6 +40,8 @@ class Rules:
     transparency: Transparency = "white"
     bundle: str = ""
     """Digest of the bundle's manifest; empty where there is no bundle."""
+    budget: Budget = Budget()  # noqa: RUF009  (frozen)
+    """What the media of one request may cost together."""
 
 
 def rules_of(manifest: Manifest) -> Rules:
@@ -131,9 +134,10 @@ class Preparer:
         timings |= {"decode": 0.0, "preprocess": 0.0}
         shown: list[_Shown] = []
         known: dict[bytes, PreparedMedia] = {}
+        rules = ImageRules(self.rules.limits.pixels, self.rules.transparency, Spending(self.rules.budget))
         for medium, name in zip(script.media, script.names, strict=True):
             with timed(timings, "decode"):
-                given = self._decode(medium, name)
+                given = self._decode(medium, rules, name)
             with timed(timings, "preprocess"):
                 pixels = given.pixels_HWC if isinstance(given, Picture) else given.frames_FHWC
                 key = _content_key(pixels, repr(None if isinstance(given, Picture) else given.seconds_F))
@@ -143,8 +147,7 @@ class Preparer:
             shown.append(_Shown(known[key], key, frames, given.notices))
         return shown
 
-    def _decode(self, medium: Image | Video, name: str) -> Picture | Clip:
-        rules = ImageRules(self.rules.limits.pixels, self.rules.transparency)
+    def _decode(self, medium: Image | Video, rules: ImageRules, name: str) -> Picture | Clip:
         if isinstance(medium, Image):
             return load_image(cast("ImageInput", medium.source), rules, name)
         film = Film(cast("VideoInput", medium.source), medium.fps, medium.timestamps)

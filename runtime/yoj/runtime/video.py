@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import io
 import math
 import os
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, BinaryIO, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .budget import MeteredFile, opened
 from .clip import Clip, Sample, Timeline, VideoRules, evenly, notices_of_frames, stack
 from .errors import MediaError
 from .images import HEAD_BYTES, Content, ImageInput, content_of, is_file, is_heif, load_image, shorten
@@ -25,6 +25,7 @@ VideoInput: TypeAlias = "str | os.PathLike[str] | Content | Sequence[ImageInput]
 SECONDS_BETWEEN_FRAMES = 4.0
 """Of a folder or list of frames where nothing else is said (the reference's default for frame folders)."""
 TIFF_HEADS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+JPEG_HEAD = b"\xff\xd8\xff"
 OF_THE_SYSTEM = ("thumbs.db", "desktop.ini")
 """What operating systems leave in folders, beside names that begin with a dot."""
 
@@ -54,10 +55,12 @@ def load_video(film: Film, rules: VideoRules, sample: Sample, name: str = "video
         name: how errors and notices call the video.
 
     Raises:
-        MediaError: missing, unreadable, cut off or empty; frames of unequal size; times that cannot be.
-        LimitError: a frame of too many pixels.
+        MediaError: missing, unreadable, cut off or empty; of a container that is not read; frames of unequal size;
+            times that cannot be.
+        LimitError: a frame of too many pixels, or the request's budget is spent.
     """
     _check_times(film, name)
+    rules = replace(rules, image=rules.image.with_spending())
     source, notices = film.source, ()
     from .pictures import is_video_path
 
@@ -95,31 +98,28 @@ def _load(source: VideoInput, film: Film, rules: VideoRules, sample: Sample, nam
             return Clip(clip.frames_FHWC, clip.seconds_F, clip.given, clip.notices + _left_out(path, files, name))
         if not is_file(path):
             raise MediaError(f"{name}: no file {shorten(str(path))}. Give a video file or a folder of frames.")
-        label, opened = f"{name}: {path}", _opened(path, name)
+        label, given = f"{name}: {path}", path
     else:
         content = content_of(source, name)
         if content is None:
             raise MediaError(
                 f"{name} is a {type(source).__name__}; give a file, its bytes, a folder of frames or a list of frames."
             )
-        label, opened = f"{name} ({len(content)} bytes)", io.BytesIO(content)
-    for given in ("fps", "timestamps"):
-        if getattr(film, given) is not None:
+        label, given = f"{name} ({len(content)} bytes)", content
+    for times in ("fps", "timestamps"):
+        if getattr(film, times) is not None:
             raise MediaError(
-                f"{given} of a video is for a folder or list of frames; {label} has a frame rate of its own."
+                f"{times} of a video is for a folder or list of frames; {label} has a frame rate of its own."
             )
-    with opened as file:
+    try:
+        file = opened(given, rules.image.spent(), label)
+    except OSError as error:
+        raise MediaError(f"{label} cannot be opened: {error.strerror}. Give a file that can be read.") from error
+    with file:
         return _load_file(file, label, rules, sample, name)
 
 
-def _opened(path: Path, name: str) -> BinaryIO:
-    try:
-        return path.open("rb")
-    except OSError as error:
-        raise MediaError(f"{name}: {path} cannot be opened: {error.strerror}. Give a file that can be read.") from error
-
-
-def _load_file(file: BinaryIO, label: str, rules: VideoRules, sample: Sample, name: str) -> Clip:
+def _load_file(file: MeteredFile, label: str, rules: VideoRules, sample: Sample, name: str) -> Clip:
     # Most who import the runtime read no video files.
     from .animation import is_animation, read_animation
     from .movie import read_movie
@@ -129,6 +129,11 @@ def _load_file(file: BinaryIO, label: str, rules: VideoRules, sample: Sample, na
         raise MediaError(f"{label} is a HEIC picture. Give it as an image, or in a list of frames.")
     if head[:4] in TIFF_HEADS:
         raise MediaError(f"{label} is a TIFF picture. Give its pages as images, or as a list of frames.")
+    if head[:3] == JPEG_HEAD:
+        from .pictures import read_picture_file
+
+        pixels_HWC, _ = read_picture_file(file, rules.image, label)
+        return Clip(pixels_HWC[None], (0.0,), 1)
     clip = read_animation(file, label, rules, sample, name) if is_animation(head) else None
     return clip or read_movie(file, label, rules, sample, name)
 
@@ -149,7 +154,9 @@ def _load_frames(sources: list[Any], film: Film, rules: VideoRules, name: str) -
         if is_video_path(sources[i]):
             raise MediaError(f"{label} is a video, {sources[i]}; a list holds frames. Give a video file as text.")
         picture = load_image(sources[i], rules.image, label)
+        height, width = picture.pixels_HWC.shape[:2]
         frames.append(picture.pixels_HWC)
+        rules.image.spent().foresee_pixels((len(chosen) - len(frames)) * width * height, f"{name}, from frame {i} on")
         found += [notice.removeprefix(f"{label}: ") for notice in picture.notices]
     notices = notices_of_frames(found, len(chosen), name)
     return Clip(stack(frames), tuple(_time(film, i) for i in chosen), len(sources), notices)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import io
-from typing import BinaryIO
+
+from .budget import MeteredFile
 
 BOXES_OF_CONTENT = (b"mdat", b"moov", b"moof", b"meta")
 SEGMENT = b"\x18\x53\x80\x67"
 
 
-def is_cut_off(file: BinaryIO) -> bool:
+def is_cut_off(file: MeteredFile) -> bool:
     """True where an MP4, QuickTime, AVIF, AVI, WebP, Matroska, WebM or GIF file lacks its end.
 
     Of other files, and of those whose headers leave the length open, nothing is known: False.
@@ -26,7 +27,7 @@ def is_cut_off(file: BinaryIO) -> bool:
     return head[:4] == b"GIF8" and not _gif_ends(file)
 
 
-def _boxes_end(file: BinaryIO, total: int) -> int:
+def _boxes_end(file: MeteredFile, total: int) -> int:
     """Where the last of the boxes ends that hold something, or 0."""
     place = end = 0
     while place + 8 <= total:
@@ -42,7 +43,7 @@ def _boxes_end(file: BinaryIO, total: int) -> int:
     return end
 
 
-def _segment_end(file: BinaryIO) -> int:
+def _segment_end(file: MeteredFile) -> int:
     """Where a Matroska file's segment ends, or 0 where it does not say."""
     file.seek(4)
     header = _vint(file)
@@ -55,7 +56,7 @@ def _segment_end(file: BinaryIO) -> int:
     return 0 if size is None else file.tell() + size
 
 
-def _vint(file: BinaryIO) -> int | None:
+def _vint(file: MeteredFile) -> int | None:
     """A number of variable length; None where it is left open or damaged."""
     first = file.read(1)
     if not first or not first[0]:
@@ -66,7 +67,7 @@ def _vint(file: BinaryIO) -> int | None:
     return None if value == (1 << bits) - 1 else value
 
 
-def _gif_ends(file: BinaryIO) -> bool:
+def _gif_ends(file: MeteredFile) -> bool:
     """Whether the blocks lead to the trailer."""
     file.seek(10)
     _skip_colours(file)
@@ -86,7 +87,7 @@ def _gif_ends(file: BinaryIO) -> bool:
     return False
 
 
-def _skip_colours(file: BinaryIO) -> None:
+def _skip_colours(file: MeteredFile) -> None:
     """Over a table of colours, where the next byte says that there is one."""
     flags = file.read(1)
     if flags and flags[0] & 0x80:

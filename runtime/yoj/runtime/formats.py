@@ -1,0 +1,105 @@
+"""Formats of pictures and containers of videos that are read. No file is handed to a reader of another one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .errors import LimitError
+
+OWN_MEMORY_PIXELS = 178_956_970 // 3
+"""Width times height of pictures whose decoder needs up to 16 bytes a pixel, beside Pillow's 4, where those of other
+formats take 4 in all: the largest cost no more memory than the largest of other formats."""
+ICON_PIXELS = 1024 * 1024
+
+
+@dataclass(frozen=True)
+class PictureFormat:
+    """One format of pictures."""
+
+    name: str
+    """Pillow's name of its reader."""
+    said: str
+    """As people call it."""
+    endings: tuple[str, ...]
+    """Of the files' names, by which the frames of a folder are told from other files."""
+    pixels: int | None = None
+    """Width times height that is refused above; None for the bundle's limit alone."""
+
+
+PICTURES = (
+    PictureFormat("JPEG", "JPEG", (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo")),
+    PictureFormat("PNG", "PNG", (".png", ".apng")),
+    PictureFormat("WEBP", "WebP", (".webp",), OWN_MEMORY_PIXELS),
+    PictureFormat("GIF", "GIF", (".gif",)),
+    PictureFormat("BMP", "BMP", (".bmp",)),
+    PictureFormat("TIFF", "TIFF", (".tif", ".tiff")),
+    PictureFormat("AVIF", "AVIF", (".avif", ".avifs"), OWN_MEMORY_PIXELS),
+    PictureFormat("HEIF", "HEIC", (".heic", ".heif", ".hif"), OWN_MEMORY_PIXELS),
+    PictureFormat("JPEG2000", "JPEG 2000", (".jp2", ".j2k", ".jpc", ".jpf", ".jpx", ".j2c"), OWN_MEMORY_PIXELS),
+    PictureFormat("PPM", "PPM", (".ppm", ".pgm", ".pbm", ".pnm")),
+    PictureFormat("ICO", "ICO", (".ico",), ICON_PIXELS),
+    PictureFormat("TGA", "TGA 2", (".tga", ".icb", ".vda", ".vst")),
+)
+"""In the order in which they are tried."""
+ANIMATIONS = ("GIF", "WEBP", "PNG", "AVIF")
+"""Formats of Pillow's that are read as videos."""
+CONTAINERS = {
+    "mov": "MP4, QuickTime, 3GP",
+    "matroska": "Matroska, WebM",
+    "avi": "AVI",
+    "mpegts": "MPEG transport stream",
+    "mpeg": "MPEG program stream",
+    "flv": "Flash video",
+    "asf": "ASF, WMV",
+    "ogg": "Ogg",
+    "mxf": "MXF",
+    "nut": "NUT",
+}
+"""FFmpeg's name of the reader -> as people call what it reads. None of them opens another file; playlists (``hls``,
+``dash``, ``concat``), devices, filters (``lavfi``), numbered pictures (``image2``) and texts (``tty``) are not here."""
+
+PROGRAMS = (
+    (b"%!", "a PostScript program"),
+    (b"\x04%!", "a PostScript program"),
+    (b"\xc5\xd0\xd3\xc6", "a PostScript program"),
+    (b"%PDF", "a PDF document"),
+    (b"\xd7\xcd\xc6\x9a", "a Windows metafile"),
+    (b"\x01\x00\x00\x00", "a Windows metafile"),
+    (b"8BPS", "a Photoshop document"),
+    (b"SIMPLE", "a FITS table"),
+    (b"icns", "a set of icons of macOS"),
+    (b"<svg", "an SVG document"),
+    (b"<?xml", "an XML document"),
+    (b"#EXTM3U", "a playlist"),
+    (b"ffconcat", "a list of files"),
+)
+"""How some files begin that are given as media and are none; the errors say so, and need not know more."""
+
+
+def check_own_memory(form: PictureFormat, width: int, height: int, name: str) -> None:
+    """Refuse what costs more memory than the largest picture of other formats.
+
+    Raises:
+        LimitError: more pixels than are decoded of this format.
+    """
+    if form.pixels is not None and width * height > form.pixels:
+        raise LimitError(
+            f"{name} is {form.said} of {width}x{height} = {width * height:,} pixels; {form.pixels:,} are the limit of "
+            "this format. Shrink it first, or save it as PNG or JPEG."
+        )
+
+
+def picture_formats_said() -> str:
+    """The formats of pictures, for an error."""
+    return ", ".join(form.said for form in PICTURES)
+
+
+def containers_said() -> str:
+    """The containers of videos, for an error."""
+    return ", ".join(CONTAINERS.values())
+
+
+def what_it_is(head: bytes) -> str:
+    """What a file that is read as no medium seems to be, by its beginning, in words that follow on ``is``; or empty."""
+    begin = head.lstrip(b"\xef\xbb\xbf \t\r\n")
+    return next((said for signature, said in PROGRAMS if begin.startswith(signature) or head.startswith(signature)), "")

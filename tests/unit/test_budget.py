@@ -1,0 +1,141 @@
+"""All media of a request share one budget of pixels, bytes and seconds, and the error says which part is spent."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import replace
+
+import media
+import numpy as np
+import pytest
+from PIL import Image as Pillow
+
+from yoj.runtime import Image, Request, Video, budget
+from yoj.runtime.budget import Budget, Spending
+from yoj.runtime.bundle import Bundle
+from yoj.runtime.clip import stack
+from yoj.runtime.errors import LimitError
+from yoj.runtime.images import ImageRules, load_image
+from yoj.runtime.prepare import Preparer, rules_of
+from yoj.runtime.text import TextEncoder
+from yoj.runtime.video import Film, VideoRules, load_video
+
+PIXELS = 64 * 48
+
+
+def preparer(given: Budget) -> Preparer:
+    rules = rules_of(Bundle.open(media.BUNDLE).manifest)
+    return Preparer(replace(rules, budget=given), TextEncoder.open(media.BUNDLE / "tokenizer.json"))
+
+
+def refusal(given: Budget, request: Request) -> str:
+    with pytest.raises(LimitError) as caught:
+        preparer(given).prepare(request)
+    return str(caught.value)
+
+
+def png(shade: int) -> bytes:
+    file = io.BytesIO()
+    Pillow.new("RGB", (64, 48), (shade, 0, 0)).save(file, "PNG")
+    return file.getvalue()
+
+
+def of_each_kind() -> Request:
+    """Four pictures and frames in all, in prompt and responses."""
+    return Request([Image(png(1)), "Which is red?"], [[Image(png(2))], [Image(np.zeros((48, 64, 3), np.uint8))]])
+
+
+def test_pixels_of_prompt_and_responses_count_together():
+    assert preparer(Budget(pixels=3 * PIXELS)).prepare(of_each_kind()).media
+    text = refusal(Budget(pixels=3 * PIXELS - 1), of_each_kind())
+    assert "9,216; their budget is 9,215 pixels" in text
+    assert "Give fewer or smaller" in text
+
+
+def test_bytes_of_prompt_and_responses_count_together():
+    size = len(png(1)) + len(png(2))
+    assert preparer(Budget(bytes=size)).prepare(of_each_kind()).media
+    assert f"{size}; their budget is {size - 1} bytes" in refusal(Budget(bytes=size - 1), of_each_kind())
+
+
+def test_a_request_has_a_budget_of_its_own():
+    one = preparer(Budget(pixels=3 * PIXELS))
+    for _ in range(3):
+        one.prepare(of_each_kind())
+
+
+@pytest.mark.parametrize("kind", ["picture", "mov", "mpegts", "GIF", "frames"])
+def test_seconds_are_over(kind):
+    given = {
+        "picture": Image(png(1)),
+        "frames": Video([png(1), png(2)]),
+        **{name: Video(content) for name, content in media.video_cases().items()},
+    }[kind]
+    assert preparer(Budget()).prepare(Request([given, "Which?"], ["a", "b"])).media
+    assert "not decoded within -1 seconds" in refusal(Budget(seconds=-1), Request([given, "Which?"], ["a", "b"]))
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "GIF", "TIFF", "PPM", "BMP", "TGA", *media.CODECS])
+def test_the_end_of_the_time_ends_a_decoding_that_has_begun(form, monkeypatch):
+    """Each look at the clock is a second; a file that needs many reads is not read to its end."""
+    noise = np.random.default_rng(0).integers(0, 256, (900, 900, 3), dtype=np.uint8)
+    file = io.BytesIO()
+    if form in media.CODECS:
+        file.write(media.movie(*media.CODECS[form]))
+    else:
+        Pillow.fromarray(noise).save(file, form)
+    looks: list[int] = []
+    monkeypatch.setattr(budget.time, "monotonic", lambda: looks.append(1) or len(looks))
+
+    def load(seconds: float) -> object:
+        rules = ImageRules(10**7, spending=Spending(Budget(seconds=seconds)))
+        if form in media.CODECS:
+            return load_video(Film(file.getvalue()), VideoRules(4, rules), lambda t: list(range(t.frames)))
+        return load_image(file.getvalue(), rules)
+
+    load(10**6)
+    needed = len(looks)
+    looks.clear()
+    assert needed > 8
+    with pytest.raises(LimitError, match="not decoded within"):
+        load(needed - 3)
+    assert len(looks) <= needed
+
+
+def test_frames_that_will_not_fit_are_refused_after_the_first():
+    opened: list[int] = []
+
+    class Counted(io.BytesIO):
+        def read(self, *size):
+            opened.append(1)
+            return super().read(*size)
+
+    frames = [Counted(png(number)) for number in range(4)]
+    rules = ImageRules(10**7, spending=Spending(Budget(pixels=4 * PIXELS - 1)))
+    with pytest.raises(LimitError, match=r"from frame 0 on: with its 9,216 pixels .* 12,288"):
+        load_video(Film(frames), VideoRules(4, rules), lambda t: [])
+    assert len(opened) == 1
+
+
+@pytest.mark.parametrize("name", ["mov", "GIF", "AVIF"])
+def test_frames_of_a_file_that_will_not_fit_are_refused_before_the_first(name):
+    rules = ImageRules(10**7, spending=Spending(Budget(pixels=4 * PIXELS - 1)))
+    with pytest.raises(LimitError, match=r"with its 12,288 pixels"):
+        load_video(Film(media.video_cases()[name]), VideoRules(4, rules), lambda t: list(range(t.frames)))
+
+
+def test_the_defaults_let_honest_media_pass_and_not_sixteen_of_the_largest_pictures():
+    spending = Spending()
+    for number in range(16):
+        spending.take_pixels(50_000_000, f"images[{number}]")  # telephones have up to 50 megapixels
+    Spending().take_bytes(300 * 100_000_000 // 8, "five minutes of 4K at 100 megabits a second")
+    Spending().foresee_pixels(16 * 3840 * 2160, "its frames")
+    with pytest.raises(LimitError, match=r"budget is 1,000,000,000 pixels"):
+        Spending().foresee_pixels(16 * 178_956_970, "images")
+
+
+def test_frames_are_stacked_without_being_held_twice():
+    frames = [np.full((4, 5, 3), number, np.uint8) for number in range(7)]
+    expected = np.stack(frames)
+    np.testing.assert_array_equal(stack(frames), expected)
+    assert not frames

@@ -1,0 +1,175 @@
+"""A video is one file of a listed container: lists of other files, texts and other readers of FFmpeg's are refused."""
+
+from __future__ import annotations
+
+import io
+import struct
+from pathlib import Path
+
+import av
+import media
+import numpy as np
+import pytest
+
+from yoj.runtime import formats
+from yoj.runtime.errors import MediaError
+from yoj.runtime.images import ImageRules
+from yoj.runtime.video import Film, VideoRules, load_video
+
+MEDIA = Path(__file__).parents[1] / "data" / "media"
+RULES = VideoRules(4, ImageRules(50_000_000))
+HLS = "#EXTM3U\n#EXT-X-VERSION:3\n#EXT-X-TARGETDURATION:2\n#EXTINF:2,\n{secret}\n"
+LISTS = {
+    "concat": "ffconcat version 1.0\nfile {secret}\n",
+    "concat behind a mark of the byte order": "\ufeffffconcat version 1.0\nfile {secret}\n",
+    "hls": HLS + "#EXT-X-ENDLIST\n",
+    "hls, live": HLS,
+    "hls, master": "#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=1\n{secret}\n",
+    "dash": '<?xml version="1.0"?>\n<MPD xmlns="urn:mpeg:dash:schema:mpd:2011" type="static" '
+    'mediaPresentationDuration="PT1S" profiles="urn:mpeg:dash:profile:isoff-main:2011"><Period><AdaptationSet '
+    'mimeType="video/mp4"><Representation id="1" bandwidth="1" width="64" height="48"><BaseURL>{secret}</BaseURL>'
+    "</Representation></AdaptationSet></Period></MPD>\n",
+    "sdp": "v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\nm=video 5004 RTP/AVP 96\n"
+    "a=rtpmap:96 H264/90000\n",
+    "imf": '<?xml version="1.0"?>\n<CompositionPlaylist xmlns="http://www.smpte-ra.org/schemas/2067-3/2016"/>\n',
+    "asx": "<asx version='3.0'><entry><ref href='{secret}'/></entry></asx>\n",
+    "pls": "[playlist]\nFile1={secret}\nNumberOfEntries=1\n",
+    "rtsp": "RTSP/1.0 302 Moved\r\nLocation: rtsp://127.0.0.1/x\r\n\r\n",
+    "filter": "movie={secret}\n",
+    "names": "{secret}\n",
+    "vobsub": "# VobSub index file, v7 (do not modify this line!)\nsize: 64x48\nid: en, index: 0\n"
+    "timestamp: 00:00:00:000, filepos: 000000000\n",
+    "metadata": ";FFMETADATA1\ntitle=x\n",
+    "text": "hello, this is a text\n" * 50,
+    "art": "\x1b[31mred\x1b[0m\n" * 50,
+    "subtitles": "1\n00:00:00,000 --> 00:00:02,000\nhello\n\n" * 5,
+    "styled subtitles": "[Script Info]\nScriptType: v4.00+\n[Events]\nDialogue: 0,0:00:00.00,0:00:01.00,,,0,0,0,,x\n",
+    "web subtitles": "WEBVTT\n\n00:00.000 --> 00:02.000\nhello\n",
+    "xbm": "#define x_width 8\n#define x_height 2\nstatic char x_bits[] = {{0,1}};\n",
+}
+NAMES = ["a.mp4", "a.m3u8", "a.ts", "a.txt", "a.ffconcat", "a%03d.mp4", "a.nfo", "a"]
+
+
+def refusal(video) -> str:
+    with pytest.raises(MediaError) as caught:
+        load_video(Film(video), RULES, lambda t: list(range(t.frames)))
+    return str(caught.value)
+
+
+@pytest.fixture
+def secret(tmp_path) -> Path:
+    file = tmp_path / "secret.ts"
+    file.write_bytes(media.movie("mpegts", "mpeg2video"))
+    assert load_video(Film(file), RULES, lambda t: [0]).frames_FHWC.shape == (1, 48, 64, 3)
+    return file
+
+
+def test_ffmpeg_alone_opens_the_other_file(secret, tmp_path):
+    for kind in ("concat", "hls"):
+        file = tmp_path / "list.m3u8"
+        file.write_text(LISTS[kind].format(secret=secret.name))
+        with av.open(str(file)) as container:
+            assert next(container.decode(video=0)).width == 64
+
+
+@pytest.mark.parametrize("kind", LISTS)
+def test_what_names_other_files_or_is_a_text_is_no_video_under_any_name(kind, secret, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for named in (secret.name, str(secret), f"file://{secret}"):
+        text = LISTS[kind].format(secret=named)
+        for name in NAMES:
+            (tmp_path / name).write_text(text, "utf-8")
+            for video in (tmp_path / name, name):
+                assert "not a video" in refusal(video)
+        assert "not a video" in refusal(text.encode())
+        assert "not a video" in refusal(io.BytesIO(text.encode()))
+
+
+def test_a_list_that_names_itself_is_refused(tmp_path):
+    for kind in ("concat", "hls", "hls, live"):
+        (tmp_path / "a.mp4").write_text(LISTS[kind].format(secret="a.mp4"))
+        assert "not a video" in refusal(tmp_path / "a.mp4")
+
+
+@pytest.mark.parametrize(
+    "prefix", ["subfile,,start,0,end,9999,,:", "async:", "concat:", "cache:", "crypto:", "file:", "data:", "tee:"]
+)
+def test_a_name_that_reads_like_a_protocol_is_a_name(prefix, secret, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    name = f"{prefix}{secret.name}"
+    assert "no file" in refusal(name)
+    Path(name).write_bytes(b"nothing")
+    assert "not a video" in refusal(name)
+    Path(name).write_bytes(media.movie("mov", "libx264"))
+    assert load_video(Film(name), RULES, lambda t: [0]).given == 10
+
+
+def test_bytes_whose_file_has_such_a_name_are_read_as_bytes(secret, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    class Named(io.BytesIO):
+        name = f"subfile,,start,0,end,9999,,:{secret.name}"
+
+    assert "not a video" in refusal(Named(b"nothing"))
+
+
+@pytest.mark.parametrize("name", formats.CONTAINERS)
+def test_every_listed_container_is_read(name):
+    clip = load_video(Film(media.movie(*media.CODECS[name])), RULES, lambda t: [0, t.frames - 1])
+    assert clip.given in (9, 10)  # FFmpeg's writer of AVI may keep a frame for itself
+    assert np.abs(clip.frames_FHWC[0].astype(int) - media.pixels()).mean() < 25
+
+
+@pytest.mark.parametrize(
+    ("form", "codec"),
+    [("h264", "libx264"), ("yuv4mpegpipe", "wrapped_avframe"), ("ivf", "libvpx"), ("wtv", "mpeg2video")],
+)
+def test_a_container_that_is_not_listed_is_refused_with_those_that_are(form, codec):
+    assert all(said in refusal(media.movie(form, codec)) for said in formats.CONTAINERS.values())
+
+
+def test_a_damaged_transport_stream_is_an_error_of_ours():
+    """PyAV's own code meets an index out of range."""
+    assert "damaged.ts is not a video that can be decoded" in refusal(MEDIA / "damaged.ts")
+
+
+# MP4 tables that a few bytes make as long as they like
+
+
+def mp4(box: bytes, at: int, content: bytes) -> bytes:
+    changed = bytearray(media.movie("mov", "libx264"))
+    place = changed.index(box) + 4 + at
+    changed[place : place + len(content)] = content
+    return bytes(changed)
+
+
+@pytest.mark.parametrize(
+    ("box", "at", "content"),
+    [
+        (b"stsz", 4, struct.pack(">II", 1, 80_000_000)),
+        (b"stts", 8, struct.pack(">II", 80_000_000, 512)),
+        (b"ctts", 8, struct.pack(">II", 80_000_000, 512)),
+    ],
+)
+def test_more_samples_than_a_file_has_bytes_are_refused(box, at, content):
+    assert "announces 80,0" in refusal(mp4(box, at, content))
+
+
+def test_a_fragment_of_more_samples_than_a_file_has_bytes_is_refused():
+    file = io.BytesIO()
+    with av.open(file, "w", format="mp4", options={"movflags": "frag_keyframe+empty_moov"}) as container:
+        stream = container.add_stream("libx264", 25)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for number in range(4):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(media.pixels(number), format="rgb24")))
+        container.mux(stream.encode())
+    whole = bytearray(file.getvalue())
+    assert load_video(Film(bytes(whole)), RULES, lambda t: [0]).given == 4
+    place = whole.index(b"trun") + 8
+    whole[place : place + 4] = struct.pack(">I", 70_000_000)
+    assert "announces 70,000,000 samples" in refusal(bytes(whole))
+
+
+def test_a_compressed_header_is_refused():
+    changed = media.movie("mov", "libx264").replace(b"udta", b"cmov")
+    assert "compressed header" in refusal(changed)
