@@ -11,14 +11,18 @@ import struct
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
+from safetensors import SafetensorError, safe_open
 
 from .errors import CheckpointError
 from .files import read_json
 from .quantised import AS_IT_IS, Change
 
 DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
+LARGEST_HEADER = 100_000_000
+"""Bytes; the safetensors library reads no longer ones."""
 ROW_BYTES = 64 * 2**20
 """Large tables are read in blocks of rows of about this size."""
 
@@ -191,24 +195,43 @@ def read_header(file: Path) -> dict[str, StoredTensor]:
     with file.open("rb") as stream:
         try:
             (length,) = struct.unpack("<Q", stream.read(8))
-            header = json.loads(stream.read(length)) if length < size else None
-        except (struct.error, ValueError) as error:
+            header = json.loads(stream.read(length)) if length < min(size, LARGEST_HEADER) else None
+        except (struct.error, ValueError, RecursionError) as error:
             raise CheckpointError(f"{file} is not a safetensors file: {error}. Copy it again.") from error
     if header is not None and not isinstance(header, dict):
         raise CheckpointError(f"{file} is not a safetensors file: its header is no object. Copy it again.")
     if header is None:
         raise CheckpointError(f"{file} is cut off: its header alone is {length:,} bytes long. Copy it again.")
+    _check_sound(file, header, size - 8 - length)
     tensors: dict[str, StoredTensor] = {}
     for name, entry in header.items():
         if name == "__metadata__":
             continue
         if entry["dtype"] not in DTYPES:
             raise CheckpointError(f"{file}: {name} is {entry['dtype']}; only {', '.join(DTYPES)} can be exported.")
-        begin, end = entry["data_offsets"]
-        if 8 + length + end > size:
-            raise CheckpointError(f"{file} is cut off: {name} ends beyond its {size:,} bytes. Copy it again.")
-        tensors[name] = StoredTensor(file, DTYPES[entry["dtype"]], tuple(entry["shape"]), 8 + length + begin)
+        tensors[name] = StoredTensor(
+            file, DTYPES[entry["dtype"]], tuple(entry["shape"]), 8 + length + entry["data_offsets"][0]
+        )
     return tensors
+
+
+def _check_sound(file: Path, header: dict[str, Any], size: int) -> None:
+    """Whether every entry lies inside the ``size`` bytes of data, has the bytes of its shape, and no two overlap."""
+    for name, entry in header.items():
+        ends = entry.get("data_offsets") if isinstance(entry, dict) else None
+        if (
+            name != "__metadata__"
+            and isinstance(ends, list)
+            and len(ends) == 2
+            and type(ends[1]) is int
+            and ends[1] > size
+        ):
+            raise CheckpointError(f"{file} is cut off: {name} ends beyond its {size:,} bytes of data. Copy it again.")
+    try:
+        with safe_open(file, "np"):  # the library checks the whole header, and reads no tensor
+            return
+    except (SafetensorError, OSError, ValueError, TypeError) as error:
+        raise CheckpointError(f"{file} is not a sound safetensors file: {error}. Copy it again.") from error
 
 
 def write_blocks(weights: Weights, plan: TensorPlan, dtype: torch.dtype) -> Iterator[bytes]:
