@@ -14,7 +14,7 @@ PREFIX = "base_model.model."
 WRAPPERS = ("_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")
 """What torch.compile, FSDP and activation checkpointing put into names, anywhere."""
 OUTER = ("module", "model", "base_model", "pretrained_model")
-"""What data parallelism, transformers' and TRL's classes with a head, and PEFT put before them, and a bare model lacks."""
+"""What data parallelism, models with a head and PEFT put before them, and a bare model lacks."""
 HEADS = ("score", "classifier", "v_head", "value_head", "reward_head", "value_model", "lm_head")
 """First parts of the names of what stands behind the trunk."""
 ROOTS = {"qwen3_vl": ("language_model.", "visual."), "molmo2": ("transformer.",)}

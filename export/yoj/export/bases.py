@@ -53,7 +53,7 @@ def check_floating(trunk: Path, config: Mapping[str, Any], adapters: Sequence[Pa
 
 
 def _first_quantised(trunk: Path) -> tuple[Path, str, str] | None:
-    """File, name and dtype of a tensor that is no float of 16 bits or more; who reads the files tells of damaged ones."""
+    """File, name and dtype of the first tensor that is no float of 16 bits or more; damaged files are passed over."""
     for file in sorted(trunk.glob("*.safetensors")):
         try:
             with file.open("rb") as stream:

@@ -84,6 +84,10 @@ class Checkpoint:
         adapters = tuple(folder for folder in found if folder is not None)
         for folder in dict.fromkeys((*folders, *adapters)):
             check_one_kind(folder)
+        # A head may have been saved beside a named adapter or above it.
+        folders = tuple(
+            a if a is not None and (a / SETTINGS).is_file() else f for f, a in zip(folders, found, strict=True)
+        )
         if len(adapters) == len(folders):
             trunk = _base_folder(adapters[0], base)
         elif len(folders) == 1 and base is None:
