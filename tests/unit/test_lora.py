@@ -139,6 +139,8 @@ CONFIGS = {
     "PiSSA": {"init_lora_weights": "pissa"},
     "OLoRA": {"init_lora_weights": "olora"},
     "orthogonal start": {"init_lora_weights": "orthogonal"},
+    "EVA": {"init_lora_weights": "eva"},
+    "a setting of other layers": {"fan_in_fan_out": True},
     "MiCA": {"init_lora_weights": "mica"},
 }
 

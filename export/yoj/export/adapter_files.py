@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import torch
 
 from .edits import Stored
 from .errors import CheckpointError
-from .weights import read_header
+from .weights import check_gathered, read_header
 
 ADAPTER_CONFIG = "adapter_config.json"
 ADAPTER_WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
@@ -84,22 +83,6 @@ def read_adapter_tensors(folder: Path) -> dict[str, tuple[Path, Stored]]:
     return tensors
 
 
-def check_gathered(file: Path, shapes: Mapping[str, tuple[int, ...]]) -> None:
-    """Refuse the file of a training that was spread over GPUs and not put together before it was saved.
-
-    Raises:
-        CheckpointError: some tensors are empty.
-    """
-    empty = [name for name, shape in shapes.items() if shape == (0,)]
-    if empty:
-        raise CheckpointError(
-            f"{file}: {len(empty)} of {len(shapes)} tensors are empty, {empty[0]} among them: it was saved under "
-            "DeepSpeed ZeRO-3 (or FSDP) without gathering the parameters, so the values are not in it. Save again with "
-            "stage3_gather_16bit_weights_on_model_save (deepspeed.zero.GatheredParameters around save_pretrained), or "
-            "put the training's checkpoint together with its zero_to_fp32.py."
-        )
-
-
 def check_one_kind(folder: Path) -> None:
     """Refuse a folder that holds a whole model and an adapter.
 
@@ -107,13 +90,12 @@ def check_one_kind(folder: Path) -> None:
         CheckpointError: naming the file to remove.
     """
     whole = sorted(folder.glob("model*.safetensors"))
-    beside = [folder / name for name in (*ADAPTER_WEIGHTS, *TRAINED_WHOLE) if (folder / name).is_file()]
+    names = (*ADAPTER_WEIGHTS, *TRAINED_WHOLE, ADAPTER_CONFIG)
+    beside = [str(folder / name) for name in names if (folder / name).is_file()]
     if whole and beside:
         raise CheckpointError(
-            f"{folder} holds a whole model, {whole[0].name}, and {beside[0].name}. If the adapter is merged already, "
-            f"remove {', '.join(str(file) for file in beside)}"
-            + (f" and {ADAPTER_CONFIG}" if (folder / ADAPTER_CONFIG).is_file() else "")
-            + "; if it is not, move it to a folder of its own and give the model with --base."
+            f"{folder} holds a whole model, {whole[0].name}, and files of an adapter. If that is merged already, "
+            f"remove {', '.join(beside)}; if it is not, move these to a folder of their own and give the model with --base."
         )
 
 

@@ -52,6 +52,17 @@ def check_floating(trunk: Path, config: Mapping[str, Any], adapters: Sequence[Pa
     )
 
 
+def trained_over_quantised(trunk: Path, adapters: Sequence[Path]) -> list[str]:
+    """What is to be said of adapters whose base was quantised in training, and is not here."""
+    names = {str(read_json(folder / ADAPTER_CONFIG).get("base_model_name_or_path") or "") for folder in adapters}
+    return [
+        f"trained over {name}, which is quantised by its name, and merged into {trunk.name}: scores differ by what the "
+        "quantisation changes"
+        for name in sorted(names)
+        if QUANTISED.search(name)
+    ]
+
+
 def _first_quantised(trunk: Path) -> tuple[Path, str, str] | None:
     """File, name and dtype of the first tensor that is no float of 16 bits or more; damaged files are passed over."""
     for file in sorted(trunk.glob("*.safetensors")):

@@ -14,7 +14,7 @@ from yoj.runtime.images import Transparency
 from yoj.runtime.manifest import Mode
 
 from .adapter_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS, TRAINED_WHOLE, adapter_folder, check_one_kind
-from .bases import check_floating
+from .bases import check_floating, trained_over_quantised
 from .errors import CheckpointError
 from .files import read_json
 from .head import SETTINGS, TrainedHead, read_head
@@ -99,7 +99,7 @@ class Checkpoint:
             )
         config = _read_config(trunk)
         check_floating(trunk, config, adapters)
-        tensors, notes = read_folder(trunk), list[str]()
+        tensors, notes = read_folder(trunk), trained_over_quantised(trunk, adapters)
         edits = read_adapters(adapters, tensors, config, notes.append)
         return cls(
             folders=folders,

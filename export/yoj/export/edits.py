@@ -56,6 +56,10 @@ class Edit:
         """Tensors of the base that are changed."""
         return tuple(piece.name for piece in self.pieces)
 
+    def whole(self, shape: tuple[int, ...]) -> bool:
+        """Whether it is of all rows of one tensor of this shape."""
+        return len(self.pieces) == 1 and (self.pieces[0].start, self.pieces[0].stop) == (0, shape[0])
+
     def shape_after(self, name: str, shape: tuple[int, ...]) -> tuple[int, ...]:
         """Shape of one of those tensors; a resized table has its new rows in the last."""
         if not isinstance(self.change, Replaced) or name != self.names[-1]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -217,10 +218,11 @@ class _Reader:
         if self.problems or self.strangers or not self.found:
             return
         said = self.settings
-        self.problems += [
-            f"{name}: no LoRA pair, though {said.file.name} targets it"
-            for name in untrained(said.values, self.shapes, self.found)
-        ]
+        targets = said.values.get("target_modules")
+        narrowed = any(said.values.get(name) for name in ("exclude_modules", "layers_to_transform", "layers_pattern"))
+        if isinstance(targets, list) and not narrowed:
+            lost = untrained(targets, self.names, self.shapes, self.found)
+            self.problems += [f"{name}: no LoRA pair, though {said.file.name} targets it" for name in lost]
         for module in said.values.get("modules_to_save") or []:
             if module.rpartition(".")[2] in HEADS:
                 continue
@@ -266,24 +268,28 @@ def _misfit(up: tuple[int, ...], down: tuple[int, ...], shape: tuple[int, ...], 
 
 
 def untrained(
-    config: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]], found: Mapping[str, tuple[Piece, ...]]
+    targets: Sequence[str], names: BaseNames, shapes: Mapping[str, tuple[int, ...]], found: Iterable[str]
 ) -> list[str]:
     """Tensors that an adapter should have changed by its list of target modules, and does not.
 
     Where it has other names than the base, or is of a part of the model, only those are known that have the name of a
     changed one but for the number of the layer.
     """
-    targets = config.get("target_modules")
-    narrowed = any(config.get(name) for name in ("exclude_modules", "layers_to_transform", "layers_pattern"))
-    if not isinstance(targets, list) or narrowed:
-        return []
-    changed = {piece.name for pieces in found.values() for piece in pieces}
-    kinds = {re.sub(r"\.\d+\.", ".*.", name) for name in changed}
-    same_names = all(path in shapes for path in found)
-    modules = [name.removesuffix(".weight") for name in shapes if name.endswith(".weight")]
-    meant = [
-        f"{m}.weight"
-        for m in modules
-        if first_part(m) not in HEADS and any(m == t or m.endswith(f".{t}") for t in targets)
-    ]
-    return [name for name in meant if name not in changed and (same_names or re.sub(r"\.\d+\.", ".*.", name) in kinds)]
+    found = set(found)
+    known = {name for name in shapes if first_part(name) not in HEADS}
+    if not found <= known:
+        known = {sibling for path in found for sibling in _siblings(path, names)}
+    modules = [name.removesuffix(".weight") for name in sorted(known - found) if name.endswith(".weight")]
+    return [f"{module}.weight" for module in modules if any(f".{module}".endswith(f".{target}") for target in targets)]
+
+
+def _siblings(path: str, names: BaseNames) -> Iterable[str]:
+    """The same tensor of every layer that the base has."""
+    found = re.fullmatch(r"((?:.*?\.)?)\d+(\..*)", path)
+    if found is None:
+        return
+    for layer in itertools.count():
+        sibling = f"{found[1]}{layer}{found[2]}"
+        if not names.find(sibling):
+            return
+        yield sibling

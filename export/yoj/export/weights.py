@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-from .edits import Edit
+from .edits import Edit, Replaced
 from .errors import CheckpointError
 from .files import read_json
 from .quantised import AS_IT_IS, Change
@@ -99,7 +99,11 @@ class Weights:
         """A tensor after the edits that come before one of them."""
         edits = list(self._edits.get(name, ()))
         edits = edits[: edits.index(until)] if until in edits else edits
-        value = self._tensors[name].rows().float()
+        first = edits[0].change if edits and edits[0].whole(self._tensors[name].shape) else None
+        if isinstance(first, Replaced):  # a table need not be read to be forgotten
+            value, edits = first.by.rows().float(), edits[1:]
+        else:
+            value = self._tensors[name].rows().float()
         for edit in edits:
             value = self._edited(value, name, edit)
         return value
@@ -188,6 +192,7 @@ def read_folder(folder: Path) -> dict[str, StoredTensor]:
     tensors: dict[str, StoredTensor] = {}
     for file in files:
         found = read_header(file)
+        check_gathered(file, {name: stored.shape for name, stored in found.items()})
         if twice := sorted(tensors.keys() & found.keys()):
             raise CheckpointError(
                 f"{file} repeats tensors of another file, {twice[0]} among them. Remove the one that does not belong."
@@ -224,6 +229,22 @@ def read_header(file: Path) -> dict[str, StoredTensor]:
             raise CheckpointError(f"{file} is cut off: {name} ends beyond its {size:,} bytes. Copy it again.")
         tensors[name] = StoredTensor(file, DTYPES[entry["dtype"]], tuple(entry["shape"]), 8 + length + begin)
     return tensors
+
+
+def check_gathered(file: Path, shapes: Mapping[str, tuple[int, ...]]) -> None:
+    """Refuse the file of a training that was spread over GPUs and not put together before it was saved.
+
+    Raises:
+        CheckpointError: some tensors are empty.
+    """
+    empty = [name for name, shape in shapes.items() if shape == (0,)]
+    if empty:
+        raise CheckpointError(
+            f"{file}: {len(empty)} of {len(shapes)} tensors are empty, {empty[0]} among them: it was saved under "
+            "DeepSpeed ZeRO-3 (or FSDP) without gathering the parameters, so the values are not in it. Save again with "
+            "stage3_gather_16bit_weights_on_model_save (deepspeed.zero.GatheredParameters around save_pretrained), or "
+            "put the training's checkpoint together with its zero_to_fp32.py."
+        )
 
 
 def write_blocks(weights: Weights, plan: TensorPlan, dtype: torch.dtype) -> Iterator[bytes]:
