@@ -76,7 +76,7 @@ def train(base: Base, folder: Path, seed: int = 1, part: str = "", edit: Any = l
         model = base.load(edit).get_submodule(part)
         wrapped = get_peft_model(model, LoraConfig(**{"r": 4, "lora_alpha": 6, **config}), adapter_name=name)
         perturb(wrapped, seed)
-        wrapped.save_pretrained(folder, **save)
+        wrapped.save_pretrained(str(folder), **save)
     below = folder if name == "default" else folder / name
     change(below / "adapter_config.json", base_model_name_or_path=str(base.folder))
     add_head(base, folder)

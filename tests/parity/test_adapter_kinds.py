@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 
 import pytest
 import torch
 from adapters import ATTENTION, TRAINING, Base, assert_state, change, make_base, opened, refusal, stock_merge, train
+from conftest import Quiet
 from peft import PeftModel
 from safetensors.torch import load_file, save_file
 
 from yoj.export.adapter_names import BaseNames
+from yoj.export.build import Recipe, build
 from yoj.export.checkpoint import Checkpoint
 from yoj.export.errors import CheckpointError
+from yoj.export.reference import read_out
 from yoj.export.weights import read_folder
+from yoj.runtime import Request, Scorer
 
 
 @pytest.fixture(scope="module")
@@ -114,6 +119,30 @@ def test_a_lost_layer_of_a_text_model_is_told(molmo2, tmp_path):
     file = adapter / "adapter_model.safetensors"
     save_file({n: t for n, t in load_file(file).items() if "layers.1." not in n}, file)
     assert "layers.1.self_attn.o_proj.weight: no LoRA pair" in refusal(molmo2, adapter)
+
+
+@pytest.mark.slow
+def test_an_export_says_what_it_left_out_and_scores_as_the_trained_model(qwen, tmp_path):
+    """DoRA, a whole norm and a head of the language model, from the command's own build to scores."""
+    config = {"target_modules": [*ATTENTION, "lm_head"], "use_dora": True, "modules_to_save": ["norm"]}
+    adapter = train(qwen, tmp_path / "adapter", **config)
+    said: list[str] = []
+    progress = Quiet()
+    progress.note = said.append
+    recipe = Recipe([adapter], qwen.folder, "assistant", tmp_path / "judge.yoj", training=TRAINING, compare=False)
+    build(recipe, progress)
+    assert any("lm_head (" in line and "no score needs it" in line for line in said)
+    trained = PeftModel.from_pretrained(qwen.load(), adapter).base_model.model.model
+    scorer = Scorer.load(tmp_path / "judge.yoj")
+    prepared = scorer.prepare(Request("Which?", ["a cat", "two dogs on a car", "red"]))
+    (pack,) = prepared.packs
+    ids = torch.from_numpy(pack.input_ids_L).long()[None]
+    with torch.no_grad():
+        hidden_LD = trained(input_ids=ids, mm_token_type_ids=torch.zeros_like(ids)).last_hidden_state[0]
+        head = opened(qwen, adapter).head
+        rows_ND = read_out(head.readout, hidden_LD, pack.response_start_N, pack.response_end_N)
+        expected_N = head.module()(rows_ND)[:, 0] / math.sqrt(hidden_LD.shape[-1])
+    torch.testing.assert_close(torch.tensor(scorer.score_prepared([prepared])[0].scores), expected_N, rtol=0, atol=1e-5)
 
 
 # Quantised bases.

@@ -95,7 +95,8 @@ def check_one_kind(folder: Path) -> None:
     if whole and beside:
         raise CheckpointError(
             f"{folder} holds a whole model, {whole[0].name}, and files of an adapter. If that is merged already, "
-            f"remove {', '.join(beside)}; if it is not, move these to a folder of their own and give the model with --base."
+            f"remove {', '.join(beside)}; if it is not, move these to a folder of their own, and give the model with "
+            "--base."
         )
 
 
