@@ -64,8 +64,8 @@ def train(base: Path, folder: Path, seed: int = 1, **config) -> Path:
         warnings.simplefilter("ignore")
         model = get_peft_model(load(base), LoraConfig(**{"target_modules": list(NAMES), "r": 4, **config}))
         with torch.no_grad():
-            for name, parameter in model.named_parameters():
-                if "lora_" in name:
+            for parameter in model.parameters():
+                if parameter.requires_grad:
                     parameter += torch.randn_like(parameter) * 0.3
         model.save_pretrained(folder)
     return folder
@@ -123,6 +123,25 @@ CONFIGS = {
     "targets as a pattern": {"target_modules": r".*blocks\.0\.(att|ff)_proj"},
     "gaussian start": {"init_lora_weights": "gaussian"},
     "dropout": {"lora_dropout": 0.05, "bias": "none"},
+    "DoRA": {"use_dora": True},
+    "DoRA, rank-stabilised, with ranks": {"use_dora": True, "use_rslora": True, "rank_pattern": {"ff_out": 2}},
+    "all biases": {"bias": "all"},
+    "biases of the targets": {"bias": "lora_only", "target_modules": ["head", "ff_out"]},
+    "bias of B": {"lora_bias": True, "target_modules": ["head"]},
+    "whole modules": {"modules_to_save": ["head", "blocks.1.ff_out"], "target_modules": ["att_proj"]},
+    "parameters": {"target_parameters": ["att_proj.weight", "blocks.1.ff_out.weight"], "target_modules": []},
+    "ranks of parameters": {
+        "target_parameters": ["att_proj.weight"],
+        "target_modules": ["ff_out"],
+        "rank_pattern": {"blocks.1.att_proj.weight": 2},
+        "alpha_pattern": {"att_proj.weight": 3},
+    },
+    "PiSSA": {"init_lora_weights": "pissa"},
+    "OLoRA": {"init_lora_weights": "olora"},
+    "orthogonal start": {"init_lora_weights": "orthogonal"},
+    "EVA": {"init_lora_weights": "eva"},
+    "a setting of other layers": {"fan_in_fan_out": True},
+    "MiCA": {"init_lora_weights": "mica"},
 }
 
 
@@ -164,46 +183,51 @@ def test_half_precision_files_are_merged_in_float32(dtype, base, tmp_path):
 
 
 REFUSED = {
-    "DoRA": ({"use_dora": True}, "use_dora is set"),
-    "all biases": ({"bias": "all"}, "bias is 'all'"),
-    "biases of LoRA": ({"bias": "lora_only"}, "bias is 'lora_only'"),
-    "bias of B": ({"lora_bias": True, "target_modules": ["head"]}, "lora_bias is set"),
-    "whole modules": ({"modules_to_save": ["head"]}, "modules_to_save is ['head']"),
+    "several layers of one": ({"layer_replication": [[0, 2], [1, 3]]}, "layer_replication is set"),
+    "tokens that switch it on": ({"alora_invocation_tokens": [3, 4]}, "alora_invocation_tokens is set"),
+    "a router": ({"arrow_config": {"top_k": 2}}, "arrow_config is set"),
+    "LoftQ": ({"init_lora_weights": "loftq"}, "init_lora_weights is 'loftq', which changes the base"),
+    "PiSSA by a random method": ({"init_lora_weights": "pissa_niter_4"}, "init_lora_weights is 'pissa_niter_4'"),
+    "a pattern that is a list": ({"rank_pattern": [1]}, "rank_pattern is [1], not a dict"),
 }
 
 
 @pytest.mark.parametrize("what", REFUSED)
-def test_more_than_plain_lora_is_refused(what, base, tmp_path):
+def test_what_cannot_be_merged_is_refused(what, base, tmp_path):
     config, told = REFUSED[what]
-    text = refusal(base, train(base, tmp_path / "adapter", **config))
+    text = refusal(base, edit(train(base, tmp_path / "adapter"), **config))
     assert str(tmp_path / "adapter" / "adapter_config.json") in text
     assert told in text
     assert "merge_and_unload" in text
 
 
 def test_every_reason_is_told_at_once(base, tmp_path):
-    adapter = train(base, tmp_path / "adapter", use_dora=True, modules_to_save=["head"], bias="all")
-    text = refusal(base, adapter)
-    assert all(name in text for name in ("use_dora", "modules_to_save", "bias"))
+    text = refusal(base, edit(train(base, tmp_path / "adapter"), use_qalora=True, kasa_config={"a": 1}, r=0))
+    assert all(name in text for name in ("use_qalora", "kasa_config", "r is 0"))
+
+
+def test_unknown_settings_are_said(base, tmp_path):
+    said: list[str] = []
+    adapter = edit(train(base, tmp_path / "adapter"), shuffled=True, other=None)
+    read_adapters([adapter], read_folder(base), note=said.append)
+    (text,) = said
+    assert "shuffled is not known here" in text
+    assert "other" not in text
+
+
+@pytest.mark.parametrize(
+    ("said", "fault"),
+    [(True, "its lora_magnitude_vector is missing, and use_dora is set"), (False, "and use_dora is not set")],
+)
+def test_dora_is_there_if_the_settings_say_so(said, fault, base, tmp_path):
+    text = refusal(base, edit(train(base, tmp_path / "adapter", use_dora=not said), use_dora=said))
+    assert fault in text
 
 
 @pytest.mark.parametrize("kind", ["LOHA", "IA3", None])
 def test_other_adapters_than_lora_are_refused(kind, base, tmp_path):
     text = refusal(base, edit(train(base, tmp_path / "adapter"), peft_type=kind))
     assert f"peft_type is {kind!r}" in text
-
-
-@pytest.mark.parametrize("start", ["pissa", "olora"])
-def test_a_start_that_changes_the_base_is_refused_or_merged_as_peft_does(start, base, tmp_path):
-    """PEFT takes the first adapter out of the base weights before it trains these; W + B @ A is another model."""
-    adapter = train(base, tmp_path / "adapter", init_lora_weights=start)
-    try:
-        weights = merged(base, adapter)
-    except CheckpointError as error:
-        assert "init_lora_weights" in str(error)  # noqa: PT017
-        return
-    for name, tensor in merge(base, adapter).items():
-        torch.testing.assert_close(weights.read(name), tensor, rtol=0, atol=1e-5)
 
 
 def test_every_tensor_that_does_not_fit_is_told(base, tmp_path):
@@ -252,7 +276,7 @@ def test_an_adapter_on_modules_of_other_names_is_refused(base, tmp_path):
 
 
 def test_the_second_adapter_is_checked_too(base, tmp_path):
-    first, second = train(base, tmp_path / "first"), train(base, tmp_path / "second", use_dora=True)
+    first, second = train(base, tmp_path / "first"), edit(train(base, tmp_path / "second"), use_qalora=True)
     assert str(second) in refusal(base, first, second)
 
 
@@ -262,12 +286,22 @@ def test_an_adapter_without_lora_tensors_is_refused(base, tmp_path):
     assert "it holds no LoRA tensors" in refusal(base, adapter)
 
 
-def test_an_adapter_without_safetensors_is_refused(base, tmp_path):
+def test_an_adapter_without_weights_is_refused(base, tmp_path):
     adapter = train(base, tmp_path / "adapter")
-    (adapter / "adapter_model.safetensors").rename(adapter / "adapter_model.bin")
+    (adapter / "adapter_model.safetensors").unlink()
+    assert f"{adapter} has no adapter_model.safetensors or adapter_model.bin" in refusal(base, adapter)
+
+
+def test_a_pickled_adapter_is_read_as_tensors_alone(base, tmp_path):
+    adapter = train(base, tmp_path / "adapter")
+    tensors = load_file(adapter / "adapter_model.safetensors")
+    (adapter / "adapter_model.safetensors").unlink()
+    torch.save(tensors, adapter / "adapter_model.bin")
+    assert_merged_as_peft_does(base, adapter)
+    torch.save({**tensors, "more": Path("/")}, adapter / "adapter_model.bin")
     text = refusal(base, adapter)
-    assert f"{adapter} has no adapter_model.safetensors" in text
-    assert "safe_serialization" in text
+    assert f"{adapter / 'adapter_model.bin'} cannot be read as tensors by name" in text
+    assert "not loaded" in text
 
 
 @pytest.mark.parametrize("content", ["{", "[]", '{"peft_type": "LORA"}'], ids=["cut off", "a list", "without a rank"])

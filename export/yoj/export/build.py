@@ -160,7 +160,8 @@ def build(recipe: Recipe, progress: Progress) -> tuple[m.Manifest, Fidelity | No
         progress.note(f"auto_map is ignored, no code of a checkpoint is ever run: {'; '.join(named)}")
     family = open_family(checkpoint)
     layout = render_layout(checkpoint, recipe.layout, family.markup())
-    progress.note(f"prompts: {describe_prompts(layout)}")
+    for note in (f"prompts: {describe_prompts(layout)}", *checkpoint.notes):
+        progress.note(note)
     out.parent.mkdir(parents=True, exist_ok=True)
     folder = folder_beside(out, progress.note)
     try:
@@ -196,6 +197,8 @@ def build(recipe: Recipe, progress: Progress) -> tuple[m.Manifest, Fidelity | No
         (folder / "README.md").write_text(card, "utf-8")
         manifest = _write_manifest(folder, manifest, hashes)
         _put_in_place(folder, out)
+    except OutputError:  # which is an OSError, and says itself what to do
+        raise
     except OSError as error:
         raise OutputError(f"{out} cannot be written: {error}. Make room, or choose another --out.") from error
     finally:

@@ -14,6 +14,8 @@ from yoj.runtime.images import Transparency
 from yoj.runtime.manifest import Mode
 from yoj.runtime.text import not_special, read_tokenizer
 
+from .adapter_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS, TRAINED_WHOLE, adapter_folder, check_one_kind
+from .bases import check_floating, trained_over_quantised
 from .errors import CheckpointError
 from .files import read_json
 from .head import SETTINGS, TrainedHead, read_head
@@ -21,7 +23,6 @@ from .lora import read_adapters
 from .weights import Weights, read_folder
 
 SEPARATOR = "<|resp_sep|>"
-ADAPTER_CONFIG = "adapter_config.json"
 
 HiddenState: TypeAlias = Literal["post_norm", "pre_norm"]
 VideoExpansion: TypeAlias = Literal["flat", "nested"]
@@ -57,6 +58,10 @@ class Checkpoint:
     tokenizer: Tokenizer
     """With the separator inside; no truncation, no padding."""
     training: Training = Training()
+    adapters: tuple[Path, ...] = ()
+    """Where the adapters of ``folders`` lie: in them, or in a folder below that has the adapter's name."""
+    notes: tuple[str, ...] = ()
+    """What was left out of the adapters, or is not as it seems."""
 
     @classmethod
     def open(
@@ -76,26 +81,37 @@ class Checkpoint:
         folders = tuple(_resolve(Path(path)) for path in paths)
         if not folders:
             raise CheckpointError("No checkpoint was given.")
-        adapters = [(folder / ADAPTER_CONFIG).is_file() for folder in folders]
-        if all(adapters):
-            trunk = _base_folder(folders[0], base)
+        found = [adapter_folder(folder) for folder in folders]
+        adapters = tuple(folder for folder in found if folder is not None)
+        for folder in dict.fromkeys((*folders, *adapters)):
+            check_one_kind(folder)
+        # A head may have been saved beside a named adapter or above it.
+        folders = tuple(
+            a if a is not None and (a / SETTINGS).is_file() else f for f, a in zip(folders, found, strict=True)
+        )
+        if len(adapters) == len(folders):
+            trunk = _base_folder(adapters[0], base)
         elif len(folders) == 1 and base is None:
             trunk = folders[0]
         else:
-            plain = [str(folder) for folder, adapter in zip(folders, adapters, strict=True) if not adapter]
+            plain = [str(folder) for folder, adapter in zip(folders, found, strict=True) if adapter is None]
             raise CheckpointError(
                 f"{', '.join(plain)} is a merged checkpoint: give it alone, or as --base under the adapters."
             )
         config = _read_config(trunk)
-        tensors = read_folder(trunk)
+        check_floating(trunk, config, adapters)
+        tensors, notes = read_folder(trunk), trained_over_quantised(trunk, adapters)
+        edits = read_adapters(adapters, tensors, config, notes.append)
         return cls(
             folders=folders,
-            base=trunk if all(adapters) else None,
+            base=trunk if adapters else None,
             config=config,
             head=read_head(folders[-1], _hidden_size(config, trunk)),
-            weights=Weights(tensors, read_adapters(folders, tensors) if all(adapters) else None),
+            weights=Weights(tensors, edits),
             tokenizer=_read_tokenizer(find(folders[-1], trunk, "tokenizer.json")),
             training=_read_training(folders[-1] / SETTINGS, training or Training()),
+            adapters=adapters,
+            notes=tuple(notes),
         )
 
     @classmethod
@@ -152,7 +168,8 @@ class Checkpoint:
         """Every file that the export reads or that says where the weights come from."""
         wanted = ("*.safetensors", "*.safetensors.index.json", "value_head.pt", SETTINGS, ADAPTER_CONFIG)
         wanted += ("config.json", "tokenizer.json", "chat_template.jinja", "*processor_config.json")
-        for folder in dict.fromkeys((*self.folders, self.trunk)):
+        wanted += (*TRAINED_WHOLE, *(name for name in ADAPTER_WEIGHTS if not name.endswith(".safetensors")))
+        for folder in dict.fromkeys((*self.folders, *self.adapters, self.trunk)):
             for pattern in wanted:
                 yield from sorted(folder.glob(pattern))
 
@@ -183,10 +200,10 @@ def find(folder: Path, fallback: Path, name: str) -> Path:
 def _resolve(path: Path) -> Path:
     if not path.is_dir():
         raise CheckpointError(f"{path} is not a folder. Give the folder of a checkpoint; nothing is downloaded.")
-    if (path / ADAPTER_CONFIG).is_file() or (path / "config.json").is_file():
+    if (path / "config.json").is_file() or adapter_folder(path) is not None:
         return path
     steps = [child for child in path.glob("checkpoint-*") if child.name.removeprefix("checkpoint-").isdigit()]
-    steps = [child for child in steps if (child / ADAPTER_CONFIG).is_file()]
+    steps = [child for child in steps if adapter_folder(child) is not None]
     if not steps:
         raise CheckpointError(
             f"{path} is no checkpoint: it has neither config.json nor {ADAPTER_CONFIG}, and no checkpoint-N folder "

@@ -1,130 +1,295 @@
-"""PEFT LoRA adapters -> what they add to each tensor of the base model."""
+"""PEFT adapters -> what they do to each tensor of the base model."""
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
+from .adapter_files import read_adapter_tensors
+from .adapter_names import HEADS, BaseNames, Key, first_part, read_key
+from .adapter_settings import Settings
+from .edits import Added, Edit, LowRank, LowRankTable, Piece, Replaced, Rows, Stored
 from .errors import CheckpointError
-from .files import read_json
-from .weights import LoraDelta, StoredTensor, read_header
+from .weights import StoredTensor
 
-PREFIX = "base_model.model."
-"""PEFT puts this before the names of the model that it wraps."""
-UNSUPPORTED = (
-    "use_dora",
-    "fan_in_fan_out",
-    "lora_bias",
-    "alora_invocation_tokens",
-    "trainable_token_indices",
-    "target_parameters",
-    "use_qalora",
-    "use_bdlora",
-    "arrow_config",
-    "kasa_config",
-)
-"""Settings under which an adapter is more than W + scale * B @ A."""
-PLAIN_STARTS = (None, True, False, "gaussian", "orthogonal")
-"""``init_lora_weights`` that leave the base as it is. The others (PiSSA, OLoRA, LoftQ, CorDA) take something out of the
-base before training, so that adding the adapter to the released base gives another model."""
+SHOWN = 20
+"""Lines about single tensors in an error."""
+TABLES = ("embed_tokens.weight", "wte.embedding", "wte.new_embedding")
+"""Ends of the names of tables that may be resized in training."""
+PAIRS = {"lora_A": "lora_B", "lora_embedding_A": "lora_embedding_B"}
+
+Part: TypeAlias = tuple[Key, Stored]
 
 
-def read_adapters(folders: Sequence[Path], base: Mapping[str, StoredTensor]) -> dict[str, list[LoraDelta]]:
-    """What the adapters add, in their order, by the tensor that they change.
+def read_adapters(
+    folders: Sequence[Path],
+    base: Mapping[str, StoredTensor],
+    config: Mapping[str, Any] | None = None,
+    note: Callable[[str], None] = lambda _: None,
+) -> dict[str, list[Edit]]:
+    """What the adapters do, in their order, by the tensor that they change.
+
+    Args:
+        folders: of the adapters, each with ``adapter_config.json``.
+        base: tensors of the base model.
+        config: ``config.json`` of the base, by whose ``model_type`` other names of its tensors are known.
+        note: is told what was left out, and what is not as it seems.
 
     Raises:
-        CheckpointError: an adapter that is not plain LoRA, or whose tensors do not fit the base. All are named.
+        CheckpointError: an adapter that cannot be merged, or whose tensors do not fit the base.
     """
-    deltas: dict[str, list[LoraDelta]] = {}
+    edits: dict[str, list[Edit]] = {}
+    shapes = {name: stored.shape for name, stored in base.items()}
     for folder in folders:
-        for name, delta in _read_adapter(folder, base).items():
-            deltas.setdefault(name, []).append(delta)
-    return deltas
+        names = BaseNames(shapes, config or {})
+        for edit in _Reader(folder, names, dict(shapes), note).read():
+            for name in edit.names:
+                edits.setdefault(name, []).append(edit)
+                shapes[name] = edit.shape_after(name, shapes[name])
+    return edits
 
 
-def _read_adapter(folder: Path, base: Mapping[str, StoredTensor]) -> dict[str, LoraDelta]:
-    config_file = folder / "adapter_config.json"
-    config = read_json(config_file)
-    _check_plain(config, config_file)
-    file = folder / "adapter_model.safetensors"
-    if not file.is_file():
-        raise CheckpointError(f"{folder} has no adapter_model.safetensors. Save the adapter with safe_serialization.")
-    tensors = read_header(file)
-    deltas: dict[str, LoraDelta] = {}
-    problems: list[str] = []
-    for key, down in tensors.items():
-        module, found, _ = key.partition(".lora_A.weight")
-        if not found:
-            if not (key.endswith(".lora_B.weight") and key.replace("lora_B", "lora_A") in tensors):
-                problems.append(f"{key}: not one of a lora_A, lora_B pair")
-            continue
-        module = module.removeprefix(PREFIX)
-        up, target = tensors.get(key.replace("lora_A", "lora_B")), base.get(f"{module}.weight")
-        if up is None or target is None:
-            problems.append(f"{key}: {'its lora_B is missing' if up is None else f'the base has no {module}.weight'}")
-        elif (up.shape[0], down.shape[1]) != target.shape or up.shape[1] != down.shape[0]:
-            problems.append(f"{key}: B {up.shape} x A {down.shape} does not fit {module}.weight {target.shape}")
-        elif down.shape[0] != (rank := _for_module(config.get("rank_pattern"), module, config["r"])):
-            problems.append(f"{key}: rank {down.shape[0]}, but {config_file.name} says {rank}")
+@dataclass
+class _Reader:
+    """Reads one adapter; everything that is wrong with it is collected, to be raised once."""
+
+    folder: Path
+    names: BaseNames
+    shapes: Mapping[str, tuple[int, ...]]
+    note: Callable[[str], None]
+    problems: list[str] = field(default_factory=list[str])
+    strangers: list[str] = field(default_factory=list[str])
+    """What is said of tensors that the base has not."""
+    found: dict[str, tuple[Piece, ...]] = field(default_factory=dict[str, tuple[Piece, ...]])
+    """Where the tensors lie that are changed, by their names in the adapter."""
+
+    def read(self) -> list[Edit]:
+        """The adapter's edits: whole tensors, then low ranks, then rows of tables."""
+        self.settings = Settings.read(self.folder)
+        self._note_settings()
+        tensors = read_adapter_tensors(self.folder)
+        groups: dict[tuple[int, str], dict[str, Part]] = {}
+        edits: list[Edit] = []
+        rows: list[Edit] = []
+        for key, stored in self._of_the_trunk({name: stored for name, (_, stored) in tensors.items()}):
+            if key.kind == "whole":
+                edits += self._replace(key, stored)
+            elif key.kind == "trainable_tokens_delta":
+                rows += self._rows(key, stored)
+            else:
+                groups.setdefault((-key.depth, key.module), {})[key.kind] = (key, stored)
+        for (_, module), parts in sorted(groups.items(), key=lambda group: group[0]):
+            edits += self._low_rank(module, parts)
+        self._check_complete()
+        self._refuse(sorted({str(file) for file, _ in tensors.values()}), bool(edits or rows))
+        return edits + rows
+
+    def _note_settings(self) -> None:
+        if unknown := self.settings.unknown():
+            self.note(f"{self.settings.file}: {', '.join(unknown)} is not known here, and taken to be without effect")
+        if start := self.settings.start:
+            self.note(f"{self.settings.file}: what {start} took out of the base is computed again, in float32")
+
+    def _of_the_trunk(self, tensors: Mapping[str, Stored]) -> list[Part]:
+        """The keys, without those of heads, which are said to be left out, and copies of the base."""
+        kept: list[Part] = []
+        left: Counter[str] = Counter()
+        for name, stored in tensors.items():
+            key = read_key(name)
+            if (head := first_part(key.module)) in HEADS:
+                left[head] += 1
+            elif not key.copy:
+                kept.append((key, stored))
+        for head, count in left.items():
+            why = "no score needs it" if head == "lm_head" else "a head is read from its own file"
+            self.note(f"{self.folder.name}: {head} ({count} of {len(tensors)} tensors) is left out: {why}")
+        adapters = {key.adapter for key, _ in kept if key.adapter}
+        if len(adapters) > 1:
+            self.problems.append(f"it holds several adapters, {', '.join(sorted(adapters))}; save one alone")
+        return kept
+
+    def _replace(self, key: Key, stored: Stored) -> list[Edit]:
+        if "lora_" in key.module:
+            self.problems.append(f"{key.name}: of no kind of adapter that can be merged")
+            return []
+        if not (pieces := self._find(key, key.module)):
+            return []
+        shape = self._joined(pieces)
+        kept = sum(piece.stop - piece.start for piece in pieces[:-1])
+        if key.module.endswith(TABLES) and len(stored.shape) == len(shape) and stored.shape[0] > kept:
+            fits = stored.shape[1:] == shape[1:]  # it may have been resized
         else:
-            deltas[f"{module}.weight"] = LoraDelta(down, up, _scale(config, module, rank))
-    if deltas and not problems:
-        missing = _untrained(config, base, deltas)
-        problems = [f"{name}: no LoRA pair, though {config_file.name} targets it" for name in missing]
-    if problems or not deltas:
-        raise CheckpointError(
-            f"{file} does not fit the base model:\n  "
-            + "\n  ".join(problems or ["it holds no LoRA tensors"])
-            + "\nGive the base that the adapter was trained on (--base); its modules must have the released names."
+            fits = stored.shape == shape
+        if not fits:
+            self.problems.append(f"{key.name}: {stored.shape} does not fit {key.module} {shape}")
+            return []
+        return [Edit(pieces, Replaced(stored))]
+
+    def _rows(self, key: Key, stored: Stored) -> list[Edit]:
+        if not (pieces := self._find(key, f"{key.module}.weight")):
+            return []
+        rows, *width = self._joined(pieces)
+        indices = self.settings.token_indices(key.module) or []
+        right = all(type(index) is int and 0 <= index < rows for index in indices) and len(set(indices)) == len(indices)
+        if not right or stored.shape != (len(indices), *width):
+            self.problems.append(
+                f"{key.name}: {stored.shape} for a table {(rows, *width)}, but trainable_token_indices is {indices}"
+            )
+            return []
+        return [Edit(pieces, Rows(tuple(indices), stored))]
+
+    def _low_rank(self, module: str, parts: dict[str, Part]) -> list[Edit]:
+        """The edits of a module's two matrices and what belongs to them."""
+        down_kind = next((kind for kind in PAIRS if kind in parts), None)
+        if down_kind is None or PAIRS[down_kind] not in parts:
+            missing = "not one of a lora_A, lora_B pair" if down_kind is None else f"its {PAIRS[down_kind]} is missing"
+            self.problems += [f"{key.name}: {missing}" for key, _ in list(parts.values())[:1]]
+            return []
+        (key, down), (_, up) = parts[down_kind], parts[PAIRS[down_kind]]
+        target, known_as = self._target(module)
+        if not (pieces := self._find(key, target)):
+            return []
+        shape, table = self._joined(pieces), down_kind != "lora_A"
+        magnitude = self._magnitude(key, parts.get("lora_magnitude_vector"), shape[-1] if table else shape[0])
+        rank = down.shape[0]
+        if fault := _misfit(up.shape, down.shape, shape, table):
+            self.problems.append(f"{key.name}: {fault} {target} {shape}")
+            return []
+        if rank != (said := self.settings.rank(known_as)):
+            self.problems.append(f"{key.name}: rank {rank}, but {self.settings.file.name} says {said}")
+            return []
+        scale = self.settings.scale(known_as, rank)
+        if table:
+            return [Edit(pieces, LowRankTable(down, up, scale, magnitude))]
+        edits = [Edit(pieces, LowRank(down, up, scale, magnitude, self.settings.start))]
+        return edits + (self._bias(module, parts["lora_B.bias"], scale) if "lora_B.bias" in parts else [])
+
+    def _magnitude(self, pair: Key, part: Part | None, outputs: int) -> Stored | None:
+        """DoRA's lengths, which are there if, and only if, the settings say so."""
+        dora = bool(self.settings.values.get("use_dora"))
+        if part is None:
+            if dora:
+                self.problems.append(f"{pair.name}: its lora_magnitude_vector is missing, and use_dora is set")
+            return None
+        key, stored = part
+        if not dora:
+            self.problems.append(f"{key.name}: not one of a lora_A, lora_B pair, and use_dora is not set")
+        elif math.prod(stored.shape) != outputs:
+            self.problems.append(f"{key.name}: {stored.shape} does not fit {outputs} outputs")
+        return stored
+
+    def _bias(self, module: str, part: Part, scale: float) -> list[Edit]:
+        key, stored = part
+        if not (pieces := self._find(key, f"{module}.bias")):
+            return []
+        if stored.shape != (shape := self._joined(pieces)):
+            self.problems.append(f"{key.name}: {stored.shape} does not fit {module}.bias {shape}")
+        return [Edit(pieces, Added(stored, scale))]
+
+    def _target(self, module: str) -> tuple[str, str]:
+        """The parameter of a module that is changed, its weight or one of ``target_parameters``, and the name by which
+        the settings know it."""
+        named = [f"{module}.{leaf}" for leaf in self.settings.parameters(module)]
+        named = [name for name in named if self.names.find(name)]
+        if len(named) > 1:
+            self.problems.append(f"{module}: which of {', '.join(named)} of target_parameters it is, no name tells")
+        return (named[0], named[0]) if named else (f"{module}.weight", module)
+
+    def _find(self, key: Key, path: str) -> tuple[Piece, ...]:
+        pieces = self.names.find(path)
+        if pieces:
+            self.found[path] = pieces
+        else:
+            self.strangers.append(f"{key.name}: the base has no {path}")
+        return pieces
+
+    def _joined(self, pieces: tuple[Piece, ...]) -> tuple[int, ...]:
+        """Shape of the tensor that the adapter knows."""
+        return (sum(piece.stop - piece.start for piece in pieces), *self.shapes[pieces[0].name][1:])
+
+    def _check_complete(self) -> None:
+        """Find what the settings say was trained, and the file does not hold."""
+        if self.problems or self.strangers or not self.found:
+            return
+        said = self.settings
+        targets = said.values.get("target_modules")
+        narrowed = any(said.values.get(name) for name in ("exclude_modules", "layers_to_transform", "layers_pattern"))
+        if isinstance(targets, list) and not narrowed:
+            lost = untrained(targets, self.names, self.shapes, self.found)
+            self.problems += [f"{name}: no LoRA pair, though {said.file.name} targets it" for name in lost]
+        for module in said.values.get("modules_to_save") or []:
+            if module.rpartition(".")[2] in HEADS:
+                continue
+            inside = f".{module}."
+            if any(inside in f".{name}" for name in self.shapes) and not any(inside in f".{n}." for n in self.found):
+                self.problems.append(f"modules_to_save names {module}, but none of its tensors is there")
+
+    def _refuse(self, files: Sequence[str], any_edit: bool) -> None:
+        """Raise what was found."""
+        problems, advice = (
+            self.problems[:SHOWN],
+            "Save the adapter again from the training, with save_pretrained of PEFT.",
         )
-    return deltas
+        if len(self.problems) > SHOWN:
+            problems.append(f"... and {len(self.problems) - SHOWN} more")
+        if self.strangers:
+            problems.append(_strange(self.strangers, self.found))
+            if not self.found:
+                advice = (
+                    "Give the base that the adapter was trained on (--base); its modules must have the released names."
+                )
+        if not problems and not any_edit:
+            problems.append("it holds no LoRA tensors")
+        if problems:
+            text = "\n  ".join(problems)
+            raise CheckpointError(f"{', '.join(files) or self.folder} does not fit the base model:\n  {text}\n{advice}")
 
 
-def _untrained(config: Mapping[str, Any], base: Mapping[str, StoredTensor], deltas: Mapping[str, Any]) -> list[str]:
-    """Tensors that the adapter should have changed by its list of target modules, and does not."""
-    targets = config.get("target_modules")
-    narrowed = any(config.get(name) for name in ("exclude_modules", "layers_to_transform", "layers_pattern"))
-    if not isinstance(targets, list) or narrowed:
-        return []
-    modules = [name.removesuffix(".weight") for name in base if name.endswith(".weight")]
-    meant = [f"{m}.weight" for m in modules if any(m == t or m.endswith(f".{t}") for t in targets)]
-    return [name for name in meant if name not in deltas]
+def _strange(strangers: Sequence[str], found: Mapping[str, Any]) -> str:
+    """One line on tensors that the base has not."""
+    all_of_them = len(strangers) + len(found)
+    return strangers[0] + ("" if len(strangers) == 1 else f", nor {len(strangers) - 1} more of {all_of_them} tensors")
 
 
-def _check_plain(config: Mapping[str, Any], file: Path) -> None:
-    wrong = [
-        f"{name} is {config.get(name)!r}"
-        for name, plain in (("peft_type", ("LORA",)), ("bias", ("none", None)), ("modules_to_save", (None, [])))
-        if config.get(name) not in plain
-    ]
-    if config.get("init_lora_weights") not in PLAIN_STARTS:
-        wrong.append(f"init_lora_weights is {config['init_lora_weights']!r}, which changes the base")
-    if not (isinstance(config.get("r"), int) and isinstance(config.get("lora_alpha"), int | float)):
-        wrong.append(f"r is {config.get('r')!r} and lora_alpha is {config.get('lora_alpha')!r}")
-    wrong += [f"{name} is set" for name in UNSUPPORTED if config.get(name)]
-    if wrong:
-        raise CheckpointError(
-            f"{file}: only plain LoRA can be merged, and here {', '.join(wrong)}. Merge the adapter with PEFT "
-            "(merge_and_unload) and export the merged checkpoint."
-        )
+def _misfit(up: tuple[int, ...], down: tuple[int, ...], shape: tuple[int, ...], table: bool) -> str | None:
+    """Whether B x A, or A and B of a table, give a tensor of a shape; if not, the beginning of a sentence."""
+    if table:
+        fits = len(up) == len(down) == 2 and (down[1], up[0]) == shape and up[1] == down[0]
+    else:
+        fits = len(up) == len(down) == len(shape) >= 2 and (up[0], *down[1:]) == shape and up[1] == down[0]
+        fits = fits and all(size == 1 for size in up[2:])
+    return None if fits else f"B {up} x A {down} does not fit"
 
 
-def _scale(config: Mapping[str, Any], module: str, rank: int) -> float:
-    """alpha / r, or alpha / sqrt(r) for rank-stabilised LoRA (peft.tuners.lora.LoraLayer.update_layer)."""
-    alpha = _for_module(config.get("alpha_pattern"), module, config["lora_alpha"])
-    return alpha / (math.sqrt(rank) if config.get("use_rslora") else rank)
+def untrained(
+    targets: Sequence[str], names: BaseNames, shapes: Mapping[str, tuple[int, ...]], found: Iterable[str]
+) -> list[str]:
+    """Tensors that an adapter should have changed by its list of target modules, and does not.
+
+    Where it has other names than the base, or is of a part of the model, only those are known that have the name of a
+    changed one but for the number of the layer.
+    """
+    found = set(found)
+    known = {name for name in shapes if first_part(name) not in HEADS}
+    if not found <= known:
+        known = {sibling for path in found for sibling in _siblings(path, names)}
+    modules = [name.removesuffix(".weight") for name in sorted(known - found) if name.endswith(".weight")]
+    return [f"{module}.weight" for module in modules if any(f".{module}".endswith(f".{target}") for target in targets)]
 
 
-def _for_module(pattern: Mapping[str, Any] | None, module: str, default: Any) -> Any:
-    """PEFT's rule: the first key that equals the module's name or matches its end."""
-    for key, value in (pattern or {}).items():
-        try:
-            matches = re.match(rf"(.*\.)?({key})$", module)
-        except re.error as error:
-            raise CheckpointError(f"The adapter's pattern {key!r} is no regular expression: {error}.") from error
-        if matches:
-            return value
-    return default
+def _siblings(path: str, names: BaseNames) -> Iterable[str]:
+    """The same tensor of every layer that the base has."""
+    found = re.fullmatch(r"((?:.*?\.)?)\d+(\..*)", path)
+    if found is None:
+        return
+    for layer in itertools.count():
+        sibling = f"{found[1]}{layer}{found[2]}"
+        if not names.find(sibling):
+            return
+        yield sibling

@@ -1,4 +1,4 @@
-"""Tensors of a checkpoint, read one at a time, with LoRA adapters merged in float32 as they are read.
+"""Tensors of a checkpoint, read one at a time, with adapters merged in float32 as they are read.
 
 Nothing here holds the model: a 4B export reads one tensor, hands it on and forgets it.
 """
@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 
+from .edits import Edit, Replaced
 from .errors import CheckpointError
 from .files import read_json
 from .quantised import AS_IT_IS, Change
@@ -55,17 +56,6 @@ class StoredTensor:
 
 
 @dataclass(frozen=True)
-class LoraDelta:
-    """What one adapter adds to one tensor: ``scale * up @ down``."""
-
-    down: StoredTensor
-    """lora_A, [rank, in]."""
-    up: StoredTensor
-    """lora_B, [out, rank]."""
-    scale: float
-
-
-@dataclass(frozen=True)
 class TensorPlan:
     """How one tensor of a graph is made from the checkpoint."""
 
@@ -85,9 +75,13 @@ class TensorPlan:
 class Weights:
     """The checkpoint's tensors by name, adapters merged."""
 
-    def __init__(self, tensors: Mapping[str, StoredTensor], deltas: Mapping[str, Sequence[LoraDelta]] | None = None):
+    def __init__(self, tensors: Mapping[str, StoredTensor], edits: Mapping[str, Sequence[Edit]] | None = None):
         self._tensors = dict(tensors)
-        self._deltas = dict(deltas or {})
+        self._edits = dict(edits or {})
+        self._shapes = {name: stored.shape for name, stored in tensors.items()}
+        for name, of_tensor in self._edits.items():
+            for edit in of_tensor:
+                self._shapes[name] = edit.shape_after(name, self._shapes[name])
         self._last: tuple[tuple[str, ...], torch.Tensor] | None = None
 
     def __contains__(self, name: str) -> bool:
@@ -98,15 +92,40 @@ class Weights:
         return list(self._tensors)
 
     def shape(self, name: str) -> tuple[int, ...]:
-        """Shape as stored; merging does not change it."""
-        return self._tensors[name].shape
+        """Shape of the merged tensor; only an adapter that brings a resized table changes it."""
+        return self._shapes[name]
 
     def read(self, name: str) -> torch.Tensor:
-        """One merged tensor, float32: W + sum over adapters of scale * B @ A, in their order."""
-        merged = self._tensors[name].rows().float()
-        for delta in self._deltas.get(name, ()):
-            merged = merged + delta.scale * (delta.up.rows().float() @ delta.down.rows().float())
-        return merged
+        """One merged tensor, float32: the base's, after all edits in their order."""
+        return self._before(name, None)
+
+    def _before(self, name: str, until: Edit | None) -> torch.Tensor:
+        """A tensor after the edits that come before one of them."""
+        edits = list(self._edits.get(name, ()))
+        edits = edits[: edits.index(until)] if until in edits else edits
+        first = edits[0].change if edits and edits[0].whole(self._tensors[name].shape) else None
+        if isinstance(first, Replaced):  # a table need not be read to be forgotten
+            value, edits = first.by.rows().float(), edits[1:]
+        else:
+            value = self._tensors[name].rows().float()
+        for edit in edits:
+            value = self._edited(value, name, edit)
+        return value
+
+    def _edited(self, value: torch.Tensor, name: str, edit: Edit) -> torch.Tensor:
+        whole = [
+            (value if piece.name == name else self._before(piece.name, edit))[piece.start : piece.stop]
+            for piece in edit.pieces
+        ]
+        after = edit.change.apply(whole[0] if len(whole) == 1 else torch.cat(whole))
+        number = edit.names.index(name)
+        offset = sum(map(len, whole[:number]))
+        last = number == len(whole) - 1  # a resized table has its new rows in the last piece
+        own = after[offset:] if last else after[offset : offset + len(whole[number])]
+        piece = edit.pieces[number]
+        if (piece.start, piece.stop) == (0, len(value)):
+            return own
+        return torch.cat([value[: piece.start], own, value[piece.stop :]])
 
     def source_shapes(self, plan: TensorPlan) -> list[tuple[int, ...]]:
         """Shapes of the sources that there are, as they are joined."""
@@ -136,7 +155,7 @@ class Weights:
             return
         for name in plan.sources:
             stored = self._tensors[name]
-            if name in self._deltas or not stored.shape:
+            if name in self._edits or not stored.shape:
                 yield plan.change.apply(self.read(name), dtype)
                 continue
             step = max(1, ROW_BYTES // max(1, stored.dtype.itemsize * math.prod(stored.shape[1:])))
@@ -177,6 +196,7 @@ def read_folder(folder: Path) -> dict[str, StoredTensor]:
     tensors: dict[str, StoredTensor] = {}
     for file in files:
         found = read_header(file)
+        check_gathered(file, {name: stored.shape for name, stored in found.items()})
         if twice := sorted(tensors.keys() & found.keys()):
             raise CheckpointError(
                 f"{file} repeats tensors of another file, {twice[0]} among them. Remove the one that does not belong."
@@ -218,20 +238,31 @@ def read_header(file: Path) -> dict[str, StoredTensor]:
 def _check_sound(file: Path, header: dict[str, Any], size: int) -> None:
     """Whether every entry lies inside the ``size`` bytes of data, has the bytes of its shape, and no two overlap."""
     for name, entry in header.items():
-        ends = entry.get("data_offsets") if isinstance(entry, dict) else None
-        if (
-            name != "__metadata__"
-            and isinstance(ends, list)
-            and len(ends) == 2
-            and type(ends[1]) is int
-            and ends[1] > size
-        ):
+        offsets = entry.get("data_offsets") if isinstance(entry, dict) and name != "__metadata__" else None
+        end = offsets[-1] if isinstance(offsets, list) and offsets else 0
+        if isinstance(end, int) and end > size:
             raise CheckpointError(f"{file} is cut off: {name} ends beyond its {size:,} bytes of data. Copy it again.")
     try:
         with safe_open(file, "np"):  # the library checks the whole header, and reads no tensor
             return
     except (SafetensorError, OSError, ValueError, TypeError) as error:
         raise CheckpointError(f"{file} is not a sound safetensors file: {error}. Copy it again.") from error
+
+
+def check_gathered(file: Path, shapes: Mapping[str, tuple[int, ...]]) -> None:
+    """Refuse the file of a training that was spread over GPUs and not put together before it was saved.
+
+    Raises:
+        CheckpointError: some tensors are empty.
+    """
+    empty = [name for name, shape in shapes.items() if 0 in shape]
+    if empty:
+        raise CheckpointError(
+            f"{file}: {len(empty)} of {len(shapes)} tensors are empty, {empty[0]} among them: it was saved under "
+            "DeepSpeed ZeRO-3 (or FSDP) without gathering the parameters, so the values are not in it. Save again with "
+            "stage3_gather_16bit_weights_on_model_save (deepspeed.zero.GatheredParameters around save_pretrained), or "
+            "put the training's checkpoint together with its zero_to_fp32.py."
+        )
 
 
 def write_blocks(weights: Weights, plan: TensorPlan, dtype: torch.dtype) -> Iterator[bytes]:

@@ -1,0 +1,129 @@
+"""The files of an adapter: found, and read as tensors by name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from .edits import Stored
+from .errors import CheckpointError
+from .weights import check_gathered, read_header
+
+ADAPTER_CONFIG = "adapter_config.json"
+ADAPTER_WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
+"""PEFT takes the first that is there."""
+TRAINED_WHOLE = ("non_lora_state_dict.bin", "non_lora_trainables.bin")
+"""What fine-tuning scripts after LLaVA's save beside an adapter: everything else that was trained."""
+NOT_OF_THE_TRUNK = ("training_args.bin", "optimizer.bin", "scheduler.bin", "*value_head*", "*v_head*", "*reward_head*")
+"""Other files with the endings of weights that may lie there: of the training, and heads, which are read apart."""
+
+
+@dataclass(frozen=True)
+class HeldTensor:
+    """A tensor of a file that can only be read whole."""
+
+    value: torch.Tensor
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """As stored."""
+        return tuple(self.value.shape)
+
+    def rows(self, start: int = 0, stop: int | None = None) -> torch.Tensor:
+        """Rows ``start`` to ``stop`` of the first dimension, in the stored dtype."""
+        return self.value[start:stop] if self.value.ndim else self.value
+
+
+def adapter_folder(folder: Path) -> Path | None:
+    """Where the adapter of a folder lies: in it or, where it was saved under a name of its own, in one below.
+
+    A whole model has none, whatever lies below.
+
+    Raises:
+        CheckpointError: there are several.
+    """
+    if (folder / ADAPTER_CONFIG).is_file():
+        return folder
+    if (folder / "config.json").is_file() and any(folder.glob("model*.safetensors")):
+        return None
+    named = sorted(file.parent for file in folder.glob(f"*/{ADAPTER_CONFIG}"))
+    named = [below for below in named if not below.name.startswith("checkpoint-")]
+    if len(named) > 1:
+        raise CheckpointError(
+            f"{folder} holds several adapters: {', '.join(below.name for below in named)}. Give the folder of one, "
+            f"for example {named[0]}; or several, in the order in which they are applied."
+        )
+    return named[0] if named else None
+
+
+def read_adapter_tensors(folder: Path) -> dict[str, tuple[Path, Stored]]:
+    """Every tensor of an adapter and of what was trained beside it, with the file that it is from.
+
+    Raises:
+        CheckpointError: no weights, a file that is damaged or needs more than tensors, empty tensors, tensors that are
+            in two files, or another file with weights, of which nobody knows what it is.
+    """
+    file = next((folder / name for name in ADAPTER_WEIGHTS if (folder / name).is_file()), None)
+    if file is None:
+        raise CheckpointError(
+            f"{folder} has no {' or '.join(ADAPTER_WEIGHTS)}. Save the adapter with save_pretrained of PEFT."
+        )
+    _check_others(folder, file)
+    tensors: dict[str, tuple[Path, Stored]] = {}
+    for source in (file, *(folder / name for name in TRAINED_WHOLE if (folder / name).is_file())):
+        found = read_header(source) if source.suffix == ".safetensors" else _read_pickle(source)
+        check_gathered(source, {name: stored.shape for name, stored in found.items()})
+        if twice := sorted(tensors.keys() & found.keys()):
+            raise CheckpointError(
+                f"{source} repeats tensors of {file.name}, {twice[0]} among them. Remove the one that does not belong."
+            )
+        tensors |= {name: (source, stored) for name, stored in found.items()}
+    return tensors
+
+
+def check_one_kind(folder: Path) -> None:
+    """Refuse a folder that holds a whole model and an adapter.
+
+    Raises:
+        CheckpointError: naming the file to remove.
+    """
+    whole = sorted(folder.glob("model*.safetensors"))
+    names = (*ADAPTER_WEIGHTS, *TRAINED_WHOLE, ADAPTER_CONFIG)
+    beside = [str(folder / name) for name in names if (folder / name).is_file()]
+    if whole and beside:
+        raise CheckpointError(
+            f"{folder} holds a whole model, {whole[0].name}, and files of an adapter. If that is merged already, "
+            f"remove {', '.join(beside)}; if it is not, move these to a folder of their own, and give the model with "
+            "--base."
+        )
+
+
+def _check_others(folder: Path, weights: Path) -> None:
+    known = {weights.name, *ADAPTER_WEIGHTS, *TRAINED_WHOLE}
+    others = [
+        file
+        for pattern in ("*.safetensors", "*.bin")
+        for file in sorted(folder.glob(pattern))
+        if file.name not in known and not any(file.match(pattern) for pattern in NOT_OF_THE_TRUNK)
+    ]
+    if others:
+        raise CheckpointError(
+            f"{others[0]} lies beside an adapter, and what it changes is not known: read are "
+            f"{', '.join((*ADAPTER_WEIGHTS, *TRAINED_WHOLE))}. If the model was trained with it, merge it into the "
+            "base and give that with --base; then, or if it was not, move it away."
+        )
+
+
+def _read_pickle(file: Path) -> dict[str, HeldTensor]:
+    try:
+        content = torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as error:  # a damaged pickle raises anything
+        raise CheckpointError(
+            f"{file} cannot be read as tensors by name ({type(error).__name__}). Copy it again; a file that needs more "
+            "than tensors is not loaded."
+        ) from error
+    if not isinstance(content, dict) or not all(isinstance(value, torch.Tensor) for value in content.values()):
+        raise CheckpointError(f"{file} does not hold tensors by name. Save a state_dict() there.")
+    return {str(name): HeldTensor(value.detach()) for name, value in content.items()}
