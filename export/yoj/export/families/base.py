@@ -15,6 +15,7 @@ from yoj.runtime.manifest import Limits
 from ..chat_template import MediaMarkup
 from ..checkpoint import Checkpoint, HiddenState
 from ..names import VISION
+from ..processor_files import Part
 from ..weights import TensorPlan
 
 MAX_RESPONSES = 64
@@ -97,6 +98,10 @@ class ExportFamily(Protocol):
 
     def preprocessing(self) -> dict[str, Any]:
         """The runtime family's settings."""
+        ...
+
+    def processor_parts(self) -> tuple[Part, Part]:
+        """What the image processor and the video processor say, from the files that count."""
         ...
 
     def graphs(self) -> list[GraphSpec]:
