@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from jinja2 import TemplateError
@@ -16,7 +15,7 @@ from yoj.runtime.stretch import Span
 
 from .checkpoint import SEPARATOR, Checkpoint
 from .errors import CheckpointError
-from .files import read_json
+from .template_files import read_template
 
 GLUE = "\n\n"
 """Text on either side of the separator (mr2rm/data/dataset.py of the reference)."""
@@ -44,10 +43,10 @@ class ChatTemplate:
     """The chat template of a checkpoint."""
 
     def __init__(self, checkpoint: Checkpoint):
+        self.file, self._template = read_template(checkpoint)  # first: its errors are the plainer ones
         folder = checkpoint.file("tokenizer.json").parent
         self.tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True)
         self.tokenizer.add_tokens([SEPARATOR], special_tokens=True)
-        self.file, self._template = _read_template(checkpoint)
 
     def render(self, layout: LayoutName, script: Script) -> str:
         """The text of one joint pack without BOS; each image or video of the prompt is its placeholder token.
@@ -124,18 +123,3 @@ def _content(parts: Parts, script: Script) -> list[dict[str, Any]]:
 
 def _written(pieces: Sequence[Piece], medium: str) -> str:
     return "".join(medium if piece.kind == "medium" else piece.value for piece in pieces)
-
-
-def _read_template(checkpoint: Checkpoint) -> tuple[Path, str]:
-    """The chat template and its file: of the last adapter, in any of its places, or else of the base."""
-    for folder in dict.fromkeys((checkpoint.folders[-1], checkpoint.trunk)):
-        if (file := folder / "chat_template.jinja").is_file():
-            return file, file.read_text("utf-8")
-        for name in ("chat_template.json", "tokenizer_config.json"):
-            file = folder / name
-            if file.is_file() and isinstance(template := read_json(file).get("chat_template"), str):
-                return file, template
-    raise CheckpointError(
-        f"{checkpoint.folders[-1]} has no chat template (chat_template.jinja, or chat_template in "
-        "tokenizer_config.json). Copy it from the model that was trained."
-    )

@@ -39,7 +39,7 @@ class Part:
     @property
     def place(self) -> str:
         """Folder, file and part, without a path of this machine."""
-        file = f"{self.file.resolve().parent.name}/{self.file.name}"
+        file = f"{self.file.parent.resolve().name}/{self.file.name}"
         return f"{self.section} of {file}" if self.nested else file
 
     def problem(self, name: str, expected: str) -> None:
