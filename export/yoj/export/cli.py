@@ -270,7 +270,7 @@ def _verdict(fidelity: Any) -> str:
 
     return (
         f"{table(fidelity)}\n{fidelity.engine} {fidelity.precision} against {fidelity.reference}: largest difference "
-        f"{fidelity.max_abs_diff:.1e}, allowed {fidelity.threshold:g}"
+        f"{fidelity.max_abs_diff:.1e}, allowed {fidelity.threshold:g}\n{fidelity.pictures.text}"
     )
 
 

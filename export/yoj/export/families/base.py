@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import torch
 from torch import nn
 
-from yoj.runtime.families import Family, PreparedMedia
+from yoj.runtime.families import Arrays, Family, PreparedMedia
 from yoj.runtime.manifest import Limits
 
 from ..chat_template import MediaMarkup
@@ -120,4 +120,8 @@ class ExportFamily(Protocol):
         self, row: Mapping[str, torch.Tensor], media: Sequence[PreparedMedia], runtime: Family
     ) -> dict[str, torch.Tensor]:
         """Arguments of the stock model for one request, from the inputs of the scorer graph and its media."""
+        ...
+
+    def stock_image(self, outputs: Mapping[str, Any]) -> Arrays:
+        """What the stock image processor returns of one image, as the arrays of `PreparedMedia`."""
         ...

@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from yoj.runtime.families import Family, PreparedMedia
+from yoj.runtime.families import Arrays, Family, PreparedMedia
 from yoj.runtime.families.molmo2 import Preprocessing
 from yoj.runtime.manifest import Limits, Piece
 
@@ -461,6 +461,10 @@ class Molmo2:
             inputs["image_token_pooling"] = torch.from_numpy(vision["pooling_index"])
             inputs["image_grids"] = torch.tensor([[len(vision["pooling_index"]), 1, 0, 0]])
         return inputs
+
+    def stock_image(self, outputs: Mapping[str, Any]) -> Arrays:
+        """Crops and pooling table."""
+        return {"pixel_values": outputs["pixel_values"], "pooling_index": outputs["image_token_pooling"]}
 
 
 TEXT = "model.transformer."

@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from yoj.runtime.families import Family, PreparedMedia
+from yoj.runtime.families import Arrays, Family, PreparedMedia
 from yoj.runtime.families.qwen3_vl import Preprocessing
 from yoj.runtime.manifest import Limits, Piece
 
@@ -481,6 +481,10 @@ class Qwen3VL:
                     ]
                 )
         return inputs
+
+    def stock_image(self, outputs: Mapping[str, Any]) -> Arrays:
+        """One grid of patches: an image is one frame."""
+        return {"pixel_values": outputs["pixel_values"][None]}
 
 
 def _plan(module: nn.Module, name: str, prefix: str) -> TensorPlan:
