@@ -417,15 +417,6 @@ def test_processor_files_that_do_not_fit_are_refused(tmp_path):
     assert "image processor: patch_size is 14, expected 8; image processor: resample is 2" in str(caught.value)
 
 
-def test_absent_processor_files_mean_the_released_settings(tmp_path):
-    folder = write_qwen(TinyQwen(), tmp_path / "checkpoint")
-    for name in ("preprocessor_config.json", "video_preprocessor_config.json"):
-        (folder / name).unlink()
-    settings = open_family(Checkpoint.open([folder], training=Training("post_norm"))).preprocessing()
-    assert (settings["image_min_pixels"], settings["image_max_pixels"]) == (65_536, 16_777_216)
-    assert (settings["video_min_frames"], settings["video_max_frames"], settings["video_fps"]) == (4, 768, 2)
-
-
 def test_the_older_spelling_of_the_areas_is_read(tmp_path):
     folder = write_qwen(TinyQwen(), tmp_path / "checkpoint")
     (folder / "preprocessor_config.json").write_text('{"min_pixels": 1024, "max_pixels": 4096}', "utf-8")

@@ -162,6 +162,9 @@ def build(recipe: Recipe, progress: Progress) -> tuple[m.Manifest, Fidelity | No
     layout = render_layout(checkpoint, recipe.layout, family.markup())
     for note in (f"prompts: {describe_prompts(layout)}", *checkpoint.notes):
         progress.note(note)
+    settings = {kind: part.place for kind, part in zip(("image", "video"), family.processor_parts(), strict=True)}
+    for kind, place in settings.items():
+        progress.note(f"{kind} settings: {place}")
     out.parent.mkdir(parents=True, exist_ok=True)
     folder = folder_beside(out, progress.note)
     try:
@@ -189,7 +192,7 @@ def build(recipe: Recipe, progress: Progress) -> tuple[m.Manifest, Fidelity | No
                     query_blocks=query_blocks(dtype),
                 ),
             ),
-            provenance=_provenance(checkpoint, overflow),
+            provenance=_provenance(checkpoint, overflow, settings),
         )
         _write_manifest(folder, manifest, hashes)
         fidelity = _compare(checkpoint, family, folder, progress) if recipe.compare else None
@@ -373,7 +376,7 @@ def _describe(checkpoint: Checkpoint, family: ExportFamily, recipe: Recipe, layo
     )
 
 
-def _provenance(checkpoint: Checkpoint, overflow: dict[str, float] | None) -> m.Provenance:
+def _provenance(checkpoint: Checkpoint, overflow: dict[str, float] | None, processor: dict[str, str]) -> m.Provenance:
     versions = {"yoj": __version__} | {name: _version(name) for name in LIBRARIES}
     return m.Provenance(
         checkpoint=checkpoint_hashes(checkpoint),
@@ -381,6 +384,7 @@ def _provenance(checkpoint: Checkpoint, overflow: dict[str, float] | None) -> m.
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         instruction_sets=instruction_sets(),
         float16_overflow=overflow,
+        processor=processor,
     )
 
 
@@ -429,7 +433,7 @@ def _shapes(spec: GraphSpec) -> list[tuple[str, tuple[int, ...]]]:
 
 def _relative(file: Path) -> str:
     """Folder and file: enough to tell shards of a base and an adapter apart, and no path of this machine."""
-    return f"{file.resolve().parent.name}/{file.name}"
+    return f"{file.parent.resolve().name}/{file.name}"  # the file itself may be a link to a cache's nameless content
 
 
 def _version(name: str) -> str | None:

@@ -68,4 +68,5 @@ def _agreement(fidelity: Fidelity | None) -> str:
     if fidelity is None:
         return "Not compared when it was exported. `yoj-export verify` compares."
     against = f"{fidelity.engine} {fidelity.precision} against {fidelity.reference}; threshold {fidelity.threshold:g}."
-    return f"{against}\n\n```\n{table(fidelity)}\n```"
+    pictures = f"\n\n{fidelity.pictures.text}." if fidelity.pictures else ""
+    return f"{against}\n\n```\n{table(fidelity)}\n```{pictures}"

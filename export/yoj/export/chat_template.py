@@ -15,8 +15,8 @@ from yoj.runtime.stretch import Span
 
 from .checkpoint import SEPARATOR, Checkpoint
 from .errors import CheckpointError
-from .files import read_json, read_text
 from .rendering import Renderer, TemplateFailedError, TemplateRefusedError
+from .template_files import read_template
 
 RENDERER = Renderer()
 """One for all templates: starting it takes longer than rendering."""
@@ -46,7 +46,7 @@ class ChatTemplate:
     """The chat template of a checkpoint."""
 
     def __init__(self, checkpoint: Checkpoint):
-        self.file, self._template = _read_template(checkpoint)
+        self.file, self._template = read_template(checkpoint)  # first: its errors are the plainer ones
         self.tokenizer: Any = _stock_tokenizer(checkpoint.file("tokenizer.json").parent)
         self.tokenizer.add_tokens([SEPARATOR], special_tokens=True)
 
@@ -151,18 +151,3 @@ def _stock_tokenizer(folder: Path) -> Any:
             f"transformers cannot read the tokenizer of {folder} (tokenizer.json, tokenizer_config.json): {reason}. "
             "Copy these files from the model that was trained."
         ) from error
-
-
-def _read_template(checkpoint: Checkpoint) -> tuple[Path, str]:
-    """The chat template and its file: of the last adapter, in any of its places, or else of the base."""
-    for folder in dict.fromkeys((checkpoint.folders[-1], checkpoint.trunk)):
-        if (file := folder / "chat_template.jinja").is_file():
-            return file, read_text(file)
-        for name in ("chat_template.json", "tokenizer_config.json"):
-            file = folder / name
-            if file.is_file() and isinstance(template := read_json(file).get("chat_template"), str):
-                return file, template
-    raise CheckpointError(
-        f"{checkpoint.folders[-1]} has no chat template (chat_template.jinja, or chat_template in "
-        "tokenizer_config.json). Copy it from the model that was trained."
-    )

@@ -168,6 +168,7 @@ class Checkpoint:
         """Every file that the export reads or that says where the weights come from."""
         wanted = ("*.safetensors", "*.safetensors.index.json", "value_head.pt", SETTINGS, ADAPTER_CONFIG)
         wanted += ("config.json", "tokenizer.json", "chat_template.jinja", "*processor_config.json")
+        wanted += ("chat_template.json", "additional_chat_templates/*.jinja")
         wanted += (*TRAINED_WHOLE, *(name for name in ADAPTER_WEIGHTS if not name.endswith(".safetensors")))
         for folder in dict.fromkeys((*self.folders, *self.adapters, self.trunk)):
             for pattern in wanted:

@@ -270,7 +270,7 @@ def _verdict(fidelity: Any) -> str:
 
     return (
         f"{table(fidelity)}\n{fidelity.engine} {fidelity.precision} against {fidelity.reference}: largest difference "
-        f"{fidelity.max_abs_diff:.1e}, allowed {fidelity.threshold:g}"
+        f"{fidelity.max_abs_diff:.1e}, allowed {fidelity.threshold:g}\n{fidelity.pictures.text}"
     )
 
 
@@ -297,6 +297,7 @@ def _describe(manifest: Manifest, quantised: str | None) -> str:
         "limits": f"L={limits.L:,} N={limits.N} images={limits.images} frames={limits.frames} pixels={limits.pixels:,}",
         "probabilities": describe(manifest.probabilities),
         "float16": _headroom(manifest),
+        **{f"{kind}s": f"settings of {place}" for kind, place in manifest.provenance.processor.items()},
         "created": manifest.provenance.created,
         "libraries": ", ".join(f"{k} {v}" for k, v in manifest.provenance.libraries.items()),
         "CPU": ", ".join(manifest.provenance.instruction_sets) or "not known",

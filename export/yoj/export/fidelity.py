@@ -21,6 +21,7 @@ from .checkpoint import Checkpoint
 from .errors import FidelityError
 from .families import ExportFamily
 from .reference import Reference
+from .stock_pictures import Pictures, compare_pictures
 
 EIGHT_BITS = dict.fromkeys(("int8", "int8_static", "fp8", "int8_weights", "int4_weights"), 1.0)
 """Notices what is broken. What eight bits cost is measured on rankings, by yoj-calibrate: a step of rounding that falls
@@ -103,6 +104,8 @@ class Fidelity(msgspec.Struct, frozen=True, kw_only=True):
     """Whether every pack has the ids that the checkpoint's own template and tokenizer give."""
     passed: bool
     cases: tuple[CaseResult, ...]
+    pictures: Pictures | None = None
+    """How the runtime's pictures agree with those of the checkpoint's own image processor; None in older bundles."""
 
 
 def measure(scorer: Scorer, checkpoint: Checkpoint, family: ExportFamily, done: Callable[[str], None]) -> Fidelity:
@@ -138,6 +141,9 @@ def measure(scorer: Scorer, checkpoint: Checkpoint, family: ExportFamily, done: 
                 ids = reference_ids(template, family.markup(), scorer.manifest.layout.name, script_of(request), spans)
                 ids_equal &= ids == prepared.packs[0].input_ids_L.tolist()
         done(case.name)
+    images = [np.asarray(image) for case in GRID for request in make_requests(case) for image in request.images]
+    pictures = compare_pictures(checkpoint, scorer.family, images, family.stock_image)
+    done(pictures.text)
     taus = [r.kendall_tau for r in results if r.kendall_tau is not None]
     worst = max(r.max_abs_diff for r in results)
     return Fidelity(
@@ -149,8 +155,9 @@ def measure(scorer: Scorer, checkpoint: Checkpoint, family: ExportFamily, done: 
         top1_agreement=float(np.mean([r.top1 for r in results])),
         kendall_tau=float(np.mean(taus)),
         token_ids_equal=ids_equal,
-        passed=ids_equal and worst <= threshold,
+        passed=ids_equal and worst <= threshold and pictures.problem is None,
         cases=tuple(results),
+        pictures=pictures,
     )
 
 
@@ -169,6 +176,11 @@ def require(fidelity: Fidelity) -> None:
     Raises:
         FidelityError: with the table of all cases.
     """
+    if fidelity.pictures and fidelity.pictures.problem:
+        raise FidelityError(
+            f"Images would not be what the checkpoint's own processor makes of them: {fidelity.pictures.text}. Please "
+            "report this with the checkpoint's processor files and the versions that yoj-export inspect prints."
+        )
     if not fidelity.passed:
         reason = (
             "token ids differ from those of the checkpoint's own template and tokenizer"

@@ -294,6 +294,8 @@ class Provenance(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     `yoj.runtime.instruction_sets`); empty where that was not known."""
     float16_overflow: dict[str, float] | None = None
     """Where the export chose the precision: layer -> largest magnitude that float16 would not hold with headroom."""
+    processor: dict[str, str] = {}
+    """``image`` and ``video`` -> where its settings were read: ``image_processor of adapter/processor_config.json``."""
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):

@@ -9,12 +9,13 @@ from typing import Any, Protocol
 import torch
 from torch import nn
 
-from yoj.runtime.families import Family, PreparedMedia
+from yoj.runtime.families import Arrays, Family, PreparedMedia
 from yoj.runtime.manifest import Limits
 
 from ..chat_template import MediaMarkup
 from ..checkpoint import Checkpoint, HiddenState
 from ..names import VISION
+from ..processor_files import Part
 from ..weights import TensorPlan
 
 MAX_RESPONSES = 64
@@ -99,6 +100,10 @@ class ExportFamily(Protocol):
         """The runtime family's settings."""
         ...
 
+    def processor_parts(self) -> tuple[Part, Part]:
+        """What the image processor and the video processor say, from the files that count."""
+        ...
+
     def graphs(self) -> list[GraphSpec]:
         """The graphs of a bundle. Their modules are on the meta device: they take no memory and have no values."""
         ...
@@ -115,4 +120,8 @@ class ExportFamily(Protocol):
         self, row: Mapping[str, torch.Tensor], media: Sequence[PreparedMedia], runtime: Family
     ) -> dict[str, torch.Tensor]:
         """Arguments of the stock model for one request, from the inputs of the scorer graph and its media."""
+        ...
+
+    def stock_image(self, outputs: Mapping[str, Any]) -> Arrays:
+        """What the stock image processor returns of one image, as the arrays of `PreparedMedia`."""
         ...

@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from yoj.runtime.families import Family, PreparedMedia
+from yoj.runtime.families import Arrays, Family, PreparedMedia
 from yoj.runtime.families.molmo2 import Preprocessing
 from yoj.runtime.manifest import Limits, Piece
 
@@ -45,12 +45,15 @@ from ..modules import (
     trims,
     widen,
 )
+from ..processor_files import ALWAYS, IMAGE_FILE, VIDEO_FILE, Part, find_own, find_part, require
 from ..weights import TensorPlan
 from .base import MAX_IMAGES, MAX_PIXELS, MAX_RESPONSES, GraphSpec, Smoothing
 from .molmo2_config import TextConfig, VisionConfig, read_config
 
 MAX_FRAMES = 16
 """The reference's training shows at most so many frames of a video (``max_video_frames``)."""
+HALF = (0.5, 0.5, 0.5)
+"""Mean and deviation where no file says them."""
 
 
 class Block(nn.Module):
@@ -302,61 +305,60 @@ class Molmo2:
 
     def preprocessing(self) -> dict[str, Any]:
         """Settings of the image processor and of the processor's image tokens, with their defaults in transformers."""
-        image = read_json(self.checkpoint.file("preprocessor_config.json"))
-        tokens = read_json(self.checkpoint.file("processor_config.json"))
-        # transformers 5 writes the image processor's settings inside processor_config.json as well.
-        image = tokens.get("image_processor", {}) | image
-        video = tokens.get("video_processor", {}) | self._read_optional("video_preprocessor_config.json")
-        frame = "frame" if tokens.get("use_frame_special_tokens", True) else "im"
-        self._check_processor(image)
-        column, low_res = tokens.get("image_use_col_tokens", True), tokens.get("use_single_crop_start_token", True)
-        overview_column = tokens.get("use_single_crop_col_tokens")
+        image, video = self.processor_parts()
+        tokens = find_own(self.checkpoint)
+        self._check_processors(image, video)
+        low_res = tokens.flag("use_single_crop_start_token", True)
+        frame = "frame" if tokens.flag("use_frame_special_tokens", True) else "im"
+        column = tokens.flag("image_use_col_tokens", True)
+        alike = tokens.values.get("use_single_crop_col_tokens") is None
         settings = {
             "crop_size": self.vision.crop_size,
-            "patch_size": image.get("patch_size", 14),
-            "max_crops": image.get("max_crops", 8),
-            "overlap_margins": image.get("overlap_margins", (4, 4)),
-            "pooling_size": image.get("pooling_size", (2, 2)),
-            "image_mean": image.get("image_mean", (0.5, 0.5, 0.5)),
-            "image_std": image.get("image_std", (0.5, 0.5, 0.5)),
+            "patch_size": self.vision.patch_size,
+            "max_crops": image.count("max_crops", 8),
+            "overlap_margins": image.pair("overlap_margins", (4, 4), least=0),
+            "pooling_size": image.pair("pooling_size", (2, 2), least=1),
+            "image_mean": image.channels("image_mean", HALF, positive=False),
+            "image_std": image.channels("image_std", HALF, positive=True),
             "column_tokens": column,
-            "overview_column_tokens": column if overview_column is None else overview_column,
+            "overview_column_tokens": column if alike else tokens.flag("use_single_crop_col_tokens", column),
             "overview_start": "<low_res_im_start>" if low_res else "<im_start>",
-            "video_pooling_size": video.get("pooling_size", (3, 3)),
-            "video_column_tokens": tokens.get("video_use_col_tokens", False),
+            "video_pooling_size": video.pair("pooling_size", (3, 3), least=1),
+            "video_column_tokens": tokens.flag("video_use_col_tokens", False),
             "frame_start": f"<{frame}_start>",
             "frame_end": f"<{frame}_end>",
-            "video_max_fps": video.get("max_fps") or 2,
-            "video_max_frames": min(MAX_FRAMES, video.get("num_frames") or MAX_FRAMES),
+            "video_max_fps": video.number("max_fps", 2),
+            "video_max_frames": min(MAX_FRAMES, video.count("num_frames", MAX_FRAMES)),
         }
-        try:
-            return msgspec.to_builtins(msgspec.convert(settings, Preprocessing))
-        except msgspec.ValidationError as error:
-            raise CheckpointError(f"{self.checkpoint.trunk}: image processor settings: {error}.") from error
+        self._check_margins(image, settings["overlap_margins"])
+        for name in ("image_mean", "image_std"):
+            if video.channels(name, HALF, positive=name == "image_std") != settings[name]:
+                video.problem(name, f"{list(settings[name])} as for images")
+        require((image, video, tokens))
+        return msgspec.to_builtins(msgspec.convert(settings, Preprocessing))
 
-    def _check_processor(self, image: Mapping[str, Any]) -> None:
-        """Refuse settings that the runtime's preprocessing does not follow."""
+    def processor_parts(self) -> tuple[Part, Part]:
+        """What the image processor and the video processor say, from the files that count."""
+        return (
+            find_part(self.checkpoint, "image_processor", IMAGE_FILE),
+            find_part(self.checkpoint, "video_processor", VIDEO_FILE, IMAGE_FILE),
+        )
+
+    def _check_processors(self, image: Part, video: Part) -> None:
+        """Note settings that the runtime's preprocessing does not follow."""
         side = self.vision.crop_size
-        plain = {"do_resize": True, "do_rescale": True, "do_normalize": True, "resample": 2}
-        plain |= {"size": {"height": side, "width": side}, "patch_size": self.vision.patch_size}
-        plain |= {"image_processor_type": "Molmo2ImageProcessor"}
-        wrong = [
-            f"{name} is {image[name]!r}, expected {value!r}"
-            for name, value in plain.items()
-            if image.get(name, value) != value
-        ]
-        margins = image.get("overlap_margins", (4, 4))
-        if not isinstance(margins, list | tuple) or sum(margins) * self.vision.patch_size >= side:
-            wrong.append(f"overlap_margins {margins!r} leave nothing of a crop of {side} pixels")
-        if wrong:
-            file = self.checkpoint.file("preprocessor_config.json")
-            raise CheckpointError(f"{file} does not fit config.json or cannot be followed: {'; '.join(wrong)}.")
+        for part in (image, video):
+            part.demand(ALWAYS)
+            part.demand({"resample": 2, "size": {"height": side, "width": side}, "patch_size": self.vision.patch_size})
+        image.demand_class("image_processor_type", ("Molmo2ImageProcessor",))
+        if video.file.name != IMAGE_FILE:
+            video.demand_class("video_processor_type", ("Molmo2VideoProcessor",))
+        video.demand({"do_sample_frames": True, "fps": None})
 
-    def _read_optional(self, name: str) -> dict[str, Any]:
-        try:
-            return read_json(self.checkpoint.file(name))
-        except CheckpointError:
-            return {}
+    def _check_margins(self, image: Part, margins: tuple[int, int]) -> None:
+        side = self.vision.crop_size
+        if sum(margins) * self.vision.patch_size >= side:
+            image.problem("overlap_margins", f"margins that leave something of a crop of {side} pixels")
 
     def graphs(self) -> list[GraphSpec]:
         """``vision``, ``scorer.joint`` and ``scorer.segmented``."""
@@ -459,6 +461,10 @@ class Molmo2:
             inputs["image_token_pooling"] = torch.from_numpy(vision["pooling_index"])
             inputs["image_grids"] = torch.tensor([[len(vision["pooling_index"]), 1, 0, 0]])
         return inputs
+
+    def stock_image(self, outputs: Mapping[str, Any]) -> Arrays:
+        """Crops and pooling table."""
+        return {"pixel_values": outputs["pixel_values"], "pooling_index": outputs["image_token_pooling"]}
 
 
 TEXT = "model.transformer."

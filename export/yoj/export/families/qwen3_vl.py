@@ -18,14 +18,13 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from yoj.runtime.families import Family, PreparedMedia
+from yoj.runtime.families import Arrays, Family, PreparedMedia
 from yoj.runtime.families.qwen3_vl import Preprocessing
 from yoj.runtime.manifest import Limits, Piece
 
 from ..chat_template import MediaMarkup
 from ..checkpoint import Checkpoint, HiddenState
 from ..errors import CheckpointError
-from ..files import read_json
 from ..head import SETTINGS, divisor
 from ..modules import (
     Around,
@@ -45,9 +44,20 @@ from ..modules import (
     widen,
 )
 from ..names import VISION
+from ..processor_files import ALWAYS, IMAGE_FILE, VIDEO_FILE, Part, find_part, require
 from ..weights import TensorPlan
 from .base import MAX_IMAGES, MAX_PIXELS, MAX_RESPONSES, GraphSpec, Smoothing
-from .qwen3_vl_config import IMAGE_PIXELS, VIDEO_PIXELS, TextConfig, VisionConfig, areas, read_config
+from .qwen3_vl_config import (
+    CLIP_MEAN,
+    CLIP_STD,
+    IMAGE_PIXELS,
+    IMAGE_PROCESSORS,
+    VIDEO_PIXELS,
+    TextConfig,
+    VisionConfig,
+    areas,
+    read_config,
+)
 
 MAX_TOKENS = 32_768
 """The trunk takes 262,144, which no judge was trained on and no attention without a fused kernel has memory for."""
@@ -309,66 +319,48 @@ class Qwen3VL:
         )
 
     def preprocessing(self) -> dict[str, Any]:
-        """Settings of the image and video processors, with those of the released checkpoints where a file is absent."""
-        # transformers 5 writes both inside processor_config.json.
-        both = self._read_optional("processor_config.json")
-        image = both.get("image_processor", {}) | self._read_optional("preprocessor_config.json")
-        video = both.get("video_processor", {}) | self._read_optional("video_preprocessor_config.json")
+        """Settings of the image and video processors; those left out have the defaults of the processors' classes."""
+        image, video = self.processor_parts()
         vision = self.vision
-        self._check_processors(image, video)
-        image_min, image_max = areas(image, IMAGE_PIXELS)
-        video_min, video_max = areas(video, VIDEO_PIXELS)
+        fixed = {"patch_size": vision.patch_size, "temporal_patch_size": vision.temporal_patch_size}
+        for part in (image, video):
+            part.demand({**ALWAYS, **fixed, "merge_size": vision.merge_size, "resample": 3})
+        image.demand_class("image_processor_type", IMAGE_PROCESSORS)
+        if video.file.name != IMAGE_FILE:
+            video.demand_class("video_processor_type", ("Qwen3VLVideoProcessor",))
+        if video.values.get("cap_pixels_per_frame"):
+            video.problem("cap_pixels_per_frame", "false")
+        video.demand({"num_frames": None, "do_sample_frames": True})
+        image_min, image_max = areas(image, IMAGE_PIXELS, older=True)
+        video_min, video_max = areas(video, VIDEO_PIXELS, older=False)
         half = (0.5, 0.5, 0.5)
         settings = {
-            "patch_size": vision.patch_size,
-            "temporal_patch_size": vision.temporal_patch_size,
+            **fixed,
             "merge_size": vision.merge_size,
             "image_min_pixels": image_min,
             "image_max_pixels": image_max,
             "video_min_pixels": video_min,
             "video_max_pixels": video_max,
-            "video_fps": video.get("fps") or 2,
-            "video_min_frames": video.get("min_frames") or 4,
-            "video_max_frames": video.get("max_frames") or 768,
-            "image_mean": image.get("image_mean") or half,
-            "image_std": image.get("image_std") or half,
-            "video_mean": video.get("image_mean") or half,
-            "video_std": video.get("image_std") or half,
+            "video_fps": video.number("fps", 2),
+            "video_min_frames": video.count("min_frames", 4),
+            "video_max_frames": video.count("max_frames", 768),
+            "image_mean": image.channels("image_mean", CLIP_MEAN, positive=False),
+            "image_std": image.channels("image_std", CLIP_STD, positive=True),
+            "video_mean": video.channels("image_mean", half, positive=False),
+            "video_std": video.channels("image_std", half, positive=True),
             "position_grid": math.isqrt(vision.num_position_embeddings),
             "vision_head_dim": vision.hidden_size // vision.num_heads,
             "vision_theta": vision.rope_theta,
         }
-        try:
-            return msgspec.to_builtins(msgspec.convert(settings, Preprocessing))
-        except msgspec.ValidationError as error:
-            raise CheckpointError(f"{self.checkpoint.trunk}: processor settings: {error}.") from error
+        require((image, video))
+        return msgspec.to_builtins(msgspec.convert(settings, Preprocessing))
 
-    def _check_processors(self, image: Mapping[str, Any], video: Mapping[str, Any]) -> None:
-        vision = self.vision
-        expected = {
-            "patch_size": vision.patch_size,
-            "temporal_patch_size": vision.temporal_patch_size,
-            "merge_size": vision.merge_size,
-            "resample": 3,
-            "rescale_factor": 1 / 255,
-            **dict.fromkeys(("do_resize", "do_rescale", "do_normalize"), True),
-            "cap_pixels_per_frame": False,
-        }
-        problems = [
-            f"{kind} processor: {name} is {settings[name]!r}, expected {value!r}"
-            for kind, settings in (("image", image), ("video", video))
-            for name, value in expected.items()
-            if settings.get(name) is not None and settings[name] != value
-        ]
-        if problems:
-            raise CheckpointError(
-                f"The processor files in {self.checkpoint.trunk} do not fit its config.json or are not supported: "
-                f"{'; '.join(problems)}. Copy them from the model that was trained."
-            )
-
-    def _read_optional(self, name: str) -> dict[str, Any]:
-        folders = (self.checkpoint.folders[-1], self.checkpoint.trunk)
-        return next((read_json(folder / name) for folder in folders if (folder / name).is_file()), {})
+    def processor_parts(self) -> tuple[Part, Part]:
+        """What the image processor and the video processor say, from the files that count."""
+        return (
+            find_part(self.checkpoint, "image_processor", IMAGE_FILE),
+            find_part(self.checkpoint, "video_processor", VIDEO_FILE, IMAGE_FILE),
+        )
 
     def graphs(self) -> list[GraphSpec]:
         """``vision``, ``scorer.joint`` and ``scorer.segmented``."""
@@ -489,6 +481,10 @@ class Qwen3VL:
                     ]
                 )
         return inputs
+
+    def stock_image(self, outputs: Mapping[str, Any]) -> Arrays:
+        """One grid of patches: an image is one frame."""
+        return {"pixel_values": outputs["pixel_values"][None]}
 
 
 def _plan(module: nn.Module, name: str, prefix: str) -> TensorPlan:

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from ..checkpoint import Checkpoint
 from ..config_reader import ConfigReader
 from ..errors import CheckpointError
+from ..processor_files import Part, is_count
 
 MAX_TAPS = 3
 """Of every released model. The inputs of a graph are arguments, whose number is fixed."""
 
-IMAGE_PIXELS, VIDEO_PIXELS = (65_536, 16_777_216), (4_096, 25_165_824)
-"""Smallest and largest area, of all frames of a video together, in the files of the released checkpoints."""
+IMAGE_PIXELS, VIDEO_PIXELS = (3_136, 1_003_520), (131_072, 786_432)
+"""Smallest and largest area, of all frames of a video together, that transformers' ``Qwen2VLImageProcessor`` and
+``Qwen3VLVideoProcessor`` have where no file says them; every released checkpoint does."""
+CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
+"""Mean and deviation of the same image processor where no file says them."""
+IMAGE_PROCESSORS = ("Qwen2VLImageProcessor", "Qwen2VLImageProcessorFast", "Qwen2VLImageProcessorPil")
+"""Names of one image processor in several versions of transformers."""
 
 
 @dataclass(frozen=True)
@@ -123,8 +127,25 @@ def _contradictions(text: TextConfig, vision: VisionConfig, checkpoint: Checkpoi
     return problems
 
 
-def areas(settings: Mapping[str, Any], released: tuple[int, int]) -> tuple[int, int]:
-    """Smallest and largest area in pixels, in either spelling; the older one overrides, as in transformers."""
-    size = settings.get("size") or {}
-    least = settings.get("min_pixels") or size.get("shortest_edge") or released[0]
-    return least, settings.get("max_pixels") or size.get("longest_edge") or released[1]
+def areas(part: Part, default: tuple[int, int], older: bool) -> tuple[int, int]:
+    """Smallest and largest area in pixels, as the processor's class takes them.
+
+    Args:
+        part: of the processor; what is wrong is noted in it.
+        default: for what it does not say.
+        older: ``min_pixels`` and ``max_pixels`` override ``size``, as in the image processor; the video processor has
+            forgotten them.
+    """
+    size = part.values.get("size")
+    area = dict(zip(("shortest_edge", "longest_edge"), default, strict=True)) if size is None else size
+    if not isinstance(area, dict):
+        part.problem("size", "shortest_edge and longest_edge")
+        return default
+    names = {"shortest_edge": "min_pixels", "longest_edge": "max_pixels"} if older else {}
+    over = {edge: part.values[name] for edge, name in names.items() if part.values.get(name) is not None}
+    least, most = ((area | over).get(edge) for edge in ("shortest_edge", "longest_edge"))
+    if is_count(least) and is_count(most) and least <= most:
+        return least, most
+    for name in ("size", *(names[edge] for edge in over)):
+        part.problem(name, "shortest_edge and longest_edge, whole numbers above 0, the first not the larger")
+    return default
