@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
@@ -15,9 +15,11 @@ from yoj.runtime.manifest import Mode
 
 from .errors import CheckpointError
 from .files import read_json
-from .head import SETTINGS, TrainedHead, read_head
+from .head import SETTINGS, TrainedHead
 from .lora import read_adapters
-from .weights import Weights, read_folder
+from .single_heads import Search, find_head
+from .trained_layouts import bare_name, head_name
+from .weights import StoredTensor, Weights, read_folder
 
 SEPARATOR = "<|resp_sep|>"
 ADAPTER_CONFIG = "adapter_config.json"
@@ -54,7 +56,7 @@ class Checkpoint:
     head: TrainedHead
     weights: Weights
     tokenizer: Tokenizer
-    """With the separator inside; no truncation, no padding."""
+    """With the separator inside, where one is read; no truncation, no padding."""
     training: Training = Training()
 
     @classmethod
@@ -86,15 +88,18 @@ class Checkpoint:
                 f"{', '.join(plain)} is a merged checkpoint: give it alone, or as --base under the adapters."
             )
         config = _read_config(trunk)
-        tensors = read_folder(trunk)
+        stored = read_folder(trunk)
+        head = find_head(Search(folders, trunk, config, stored, _hidden_size(config, trunk)))
+        trained = _read_training(folders[-1], training or Training(), head)
+        tensors = _backbone(trunk, stored, config.get("value_head_prefix"))
         return cls(
             folders=folders,
             base=trunk if all(adapters) else None,
             config=config,
-            head=read_head(folders[-1], _hidden_size(config, trunk)),
+            head=head,
             weights=Weights(tensors, read_adapters(folders, tensors) if all(adapters) else None),
-            tokenizer=_read_tokenizer(find(folders[-1], trunk, "tokenizer.json")),
-            training=_read_training(folders[-1] / SETTINGS, training or Training()),
+            tokenizer=_read_tokenizer(find(folders[-1], trunk, "tokenizer.json"), trained.trained_mode != "isolated"),
+            training=trained,
         )
 
     @classmethod
@@ -118,7 +123,7 @@ class Checkpoint:
             config=config,
             head=make_head(_hidden_size(config, folder)),
             weights=Weights(read_folder(folder)),
-            tokenizer=_read_tokenizer(folder / "tokenizer.json"),
+            tokenizer=_read_tokenizer(folder / "tokenizer.json", adds_separator=True),
             training=training,
         )
 
@@ -133,11 +138,9 @@ class Checkpoint:
         return self.base or self.folders[-1]
 
     @property
-    def separator_id(self) -> int:
-        """Id of the separator token."""
-        found = self.tokenizer.token_to_id(SEPARATOR)
-        assert found is not None
-        return found
+    def separator_id(self) -> int | None:
+        """Id of the separator token; None where responses were read one at a time and nothing separates them."""
+        return None if self.head.layout.single else self.tokenizer.token_to_id(SEPARATOR)
 
     def file(self, name: str) -> Path:
         """A tokenizer or processor file: of the last adapter, or else of the base.
@@ -149,7 +152,8 @@ class Checkpoint:
 
     def files(self) -> Iterator[Path]:
         """Every file that the export reads or that says where the weights come from."""
-        wanted = ("*.safetensors", "*.safetensors.index.json", "value_head.pt", SETTINGS, ADAPTER_CONFIG)
+        wanted = ("*.safetensors", "*.safetensors.index.json", "value_head.pt", "value_head.bin")
+        wanted += (SETTINGS, ADAPTER_CONFIG)
         wanted += ("config.json", "tokenizer.json", "chat_template.jinja", "*processor_config.json")
         for folder in dict.fromkeys((*self.folders, self.trunk)):
             for pattern in wanted:
@@ -220,7 +224,37 @@ def _hidden_size(config: dict[str, Any], folder: Path) -> int:
     return size
 
 
-def _read_training(file: Path, given: Training) -> Training:
+def _backbone(folder: Path, tensors: Mapping[str, StoredTensor], prefix: str | None) -> dict[str, StoredTensor]:
+    """The tensors that are no head's, by their names without wrappers."""
+    found: dict[str, StoredTensor] = {}
+    for name, tensor in tensors.items():
+        if head_name(name, prefix) is not None:
+            continue
+        if (bare := bare_name(name)) in found:
+            raise CheckpointError(f"{folder} holds {bare} twice, once as {name}. Remove the shard that is left over.")
+        found[bare] = tensor
+    return found
+
+
+def _read_training(folder: Path, given: Training, head: TrainedHead) -> Training:
+    """What is known of the training: as it is given, as the settings say, and as the layout of the head has it."""
+    layout, file = head.layout, folder / SETTINGS
+    if file.is_file():
+        given = _read_settings(file, given)
+    if not layout.single:
+        return given
+    where = f"{folder} is of the layout {layout.name} ({layout.written_by}), which"
+    if given.trained_mode == "joint":
+        raise CheckpointError(f"{where} reads one response at a time: give --mode isolated.")
+    if layout.hidden_state is not None and given.hidden_state not in (None, layout.hidden_state):
+        raise CheckpointError(
+            f"{where} reads the state after the final norm under every version of transformers: --hidden-state "
+            f"{given.hidden_state} would give other scores. Leave it out."
+        )
+    return replace(given, trained_mode="isolated", hidden_state=layout.hidden_state or given.hidden_state)
+
+
+def _read_settings(file: Path, given: Training) -> Training:
     settings, problems = read_json(file), list[str]()
     choices = {
         "hidden_state": HiddenState,
@@ -239,14 +273,14 @@ def _read_training(file: Path, given: Training) -> Training:
     return given
 
 
-def _read_tokenizer(file: Path) -> Tokenizer:
+def _read_tokenizer(file: Path, adds_separator: bool) -> Tokenizer:
     try:
         tokenizer = Tokenizer.from_file(str(file))
     except Exception as error:  # the tokenizers library raises bare Exception
         raise CheckpointError(f"{file} is not a tokenizer: {error}. Copy it again.") from error
     tokenizer.no_truncation()
     tokenizer.no_padding()
-    if tokenizer.token_to_id(SEPARATOR) is None:
+    if adds_separator and tokenizer.token_to_id(SEPARATOR) is None:
         # The reference's own merge script loses it: the processor saved afterwards overwrites the tokenizer.
         # It takes the next free id, as it did in training.
         tokenizer.add_special_tokens([AddedToken(SEPARATOR, special=True, normalized=False)])

@@ -127,16 +127,18 @@ def measure(scorer: Scorer, checkpoint: Checkpoint, family: ExportFamily, done: 
     results: list[CaseResult] = []
     ids_equal = True
     threshold = THRESHOLDS[scorer.engine.precision]
+    layout = scorer.manifest.layout
     for case in grid(scorer.manifest.limits):
+        case = case if layout.separator else replace(case, mode="isolated")
         requests = make_requests(case)
         batch = [scorer.prepare(request, case.mode) for request in requests]
         expected = [_expected(scorer, reference, request, case.mode) for request in requests]
         results.append(_compare(case, batch, expected, scorer.outputs(batch), threshold))
-        if case.mode == "joint":
-            for request, prepared in zip(requests, batch, strict=True):
-                spans = [medium.spans for medium in prepared.media]
-                ids = reference_ids(template, family.markup(), scorer.manifest.layout.name, script_of(request), spans)
-                ids_equal &= ids == prepared.packs[0].input_ids_L.tolist()
+        for request in requests if case.mode == "joint" else _one_by_one(requests):
+            prepared = scorer.prepare(request, "joint")
+            spans = [medium.spans for medium in prepared.media]
+            ids = reference_ids(template, family.markup(), layout.name, script_of(request), spans)
+            ids_equal &= ids == prepared.packs[0].input_ids_L.tolist()
         done(case.name)
     taus = [r.kendall_tau for r in results if r.kendall_tau is not None]
     worst = max(r.max_abs_diff for r in results)
@@ -158,9 +160,14 @@ def _expected(scorer: Scorer, reference: Reference, request: Request, mode: Mode
     """The reference's outputs, each [N]; in isolated mode from a pass of its own for each response."""
     if mode == "joint":
         return reference.outputs(scorer.prepare(request, "joint"), scorer.family)
-    alone = [scorer.prepare(replace(request, responses=[response]), "joint") for response in request.responses]
+    alone = [scorer.prepare(one, "joint") for one in _one_by_one([request])]
     outputs = [reference.outputs(prepared, scorer.family) for prepared in alone]
     return {name: np.concatenate([of[name] for of in outputs]) for name in outputs[0]}
+
+
+def _one_by_one(requests: Sequence[Request]) -> list[Request]:
+    """A request for each response."""
+    return [replace(request, responses=[response]) for request in requests for response in request.responses]
 
 
 def require(fidelity: Fidelity) -> None:
