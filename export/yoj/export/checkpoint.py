@@ -23,6 +23,8 @@ from .weights import StoredTensor, Weights, read_folder
 
 SEPARATOR = "<|resp_sep|>"
 ADAPTER_CONFIG = "adapter_config.json"
+EMBEDDINGS = ("embed_tokens.weight", "wte.embedding", "wte.new_embedding")
+"""Ends of the names of embedding tables, in every family."""
 
 HiddenState: TypeAlias = Literal["post_norm", "pre_norm"]
 VideoExpansion: TypeAlias = Literal["flat", "nested"]
@@ -98,7 +100,10 @@ class Checkpoint:
             config=config,
             head=head,
             weights=Weights(tensors, read_adapters(folders, tensors) if all(adapters) else None),
-            tokenizer=_read_tokenizer(find(folders[-1], trunk, "tokenizer.json"), trained.trained_mode != "isolated"),
+            tokenizer=_read_tokenizer(
+                find(folders[-1], trunk, "tokenizer.json"),
+                None if trained.trained_mode != "isolated" else 0 if head.layout.single else _table_rows(tensors),
+            ),
             training=trained,
         )
 
@@ -123,7 +128,7 @@ class Checkpoint:
             config=config,
             head=make_head(_hidden_size(config, folder)),
             weights=Weights(read_folder(folder)),
-            tokenizer=_read_tokenizer(folder / "tokenizer.json", adds_separator=True),
+            tokenizer=_read_tokenizer(folder / "tokenizer.json"),
             training=training,
         )
 
@@ -273,14 +278,26 @@ def _read_settings(file: Path, given: Training) -> Training:
     return given
 
 
-def _read_tokenizer(file: Path, adds_separator: bool) -> Tokenizer:
+def _table_rows(tensors: Mapping[str, StoredTensor]) -> int:
+    """Rows of the embedding tables."""
+    return sum(tensor.shape[0] for name, tensor in tensors.items() if name.endswith(EMBEDDINGS))
+
+
+def _read_tokenizer(file: Path, rows: int | None = None) -> Tokenizer:
+    """The tokenizer, with the separator inside where it has a row in the embedding tables.
+
+    Args:
+        file: ``tokenizer.json``.
+        rows: of the tables; None where the separator has to be there, so that its lack is an error later.
+    """
     try:
         tokenizer = Tokenizer.from_file(str(file))
     except Exception as error:  # the tokenizers library raises bare Exception
         raise CheckpointError(f"{file} is not a tokenizer: {error}. Copy it again.") from error
     tokenizer.no_truncation()
     tokenizer.no_padding()
-    if adds_separator and tokenizer.token_to_id(SEPARATOR) is None:
+    fits = rows is None or tokenizer.get_vocab_size() < rows
+    if fits and tokenizer.token_to_id(SEPARATOR) is None:
         # The reference's own merge script loses it: the processor saved afterwards overwrites the tokenizer.
         # It takes the next free id, as it did in training.
         tokenizer.add_special_tokens([AddedToken(SEPARATOR, special=True, normalized=False)])

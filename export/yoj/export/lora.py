@@ -10,6 +10,7 @@ from typing import Any
 
 from .errors import CheckpointError
 from .files import read_json
+from .trained_layouts import HEAD_MODULES, head_name
 from .weights import LoraDelta, StoredTensor, read_header
 
 PREFIX = "base_model.model."
@@ -52,7 +53,7 @@ def _read_adapter(folder: Path, base: Mapping[str, StoredTensor]) -> dict[str, L
     file = folder / "adapter_model.safetensors"
     if not file.is_file():
         raise CheckpointError(f"{folder} has no adapter_model.safetensors. Save the adapter with safe_serialization.")
-    tensors = read_header(file)
+    tensors = {name: tensor for name, tensor in read_header(file).items() if head_name(name) is None}
     deltas: dict[str, LoraDelta] = {}
     problems: list[str] = []
     for key, down in tensors.items():
@@ -97,9 +98,12 @@ def _untrained(config: Mapping[str, Any], base: Mapping[str, StoredTensor], delt
 def _check_plain(config: Mapping[str, Any], file: Path) -> None:
     wrong = [
         f"{name} is {config.get(name)!r}"
-        for name, plain in (("peft_type", ("LORA",)), ("bias", ("none", None)), ("modules_to_save", (None, [])))
+        for name, plain in (("peft_type", ("LORA",)), ("bias", ("none", None)))
         if config.get(name) not in plain
     ]
+    saved = config.get("modules_to_save") or []
+    if not isinstance(saved, list) or not HEAD_MODULES.issuperset(map(str, saved)):
+        wrong.append(f"modules_to_save is {saved!r}")
     if config.get("init_lora_weights") not in PLAIN_STARTS:
         wrong.append(f"init_lora_weights is {config['init_lora_weights']!r}, which changes the base")
     if not (isinstance(config.get("r"), int) and isinstance(config.get("lora_alpha"), int | float)):
