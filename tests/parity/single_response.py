@@ -101,7 +101,9 @@ def chat_ids(folder: Path, response: str) -> torch.Tensor:
     return torch.tensor([tokenizer(text, add_special_tokens=False)["input_ids"]])
 
 
-def traced_scores(folder: Path, training: Training | None = None, base: Path | None = None, **request: Any) -> list[float]:
+def traced_scores(
+    folder: Path, training: Training | None = None, base: Path | None = None, **request: Any
+) -> list[float]:
     """Scores of the modules that graphs are traced from, on requests that the runtime prepares."""
     model = Model.open(Checkpoint.open([folder], base, training), "assistant")
     session = TracedSession.load(model.checkpoint, model.family.graphs(), "float32")

@@ -1,7 +1,7 @@
 """Single-response reward models score as the library that trained them does, on stock models of transformers.
 
-No trainer has to be installed: where transformers has the trainer's own model class its forward is called, and elsewhere
-the trainer's rule stands here with the file that it is from.
+No trainer has to be installed: where transformers has the trainer's own model class its forward is called, and
+elsewhere the trainer's rule stands here with the file that it is from.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ import torch
 from click.testing import CliRunner
 from safetensors.torch import load_file, save_file
 from single_response import (
-    D,
     GENERATION,
     PROMPT,
     RESPONSES,
     SEQUENCE,
     TOKEN,
+    D,
     add_tensors,
     chat_ids,
     copy_base,
@@ -34,7 +34,7 @@ from single_response import (
 )
 from transformers import AutoTokenizer
 
-from yoj.export.checkpoint import Checkpoint, Training
+from yoj.export.checkpoint import Training
 from yoj.export.cli import main
 from yoj.export.errors import CheckpointError
 from yoj.runtime import RequestError, Scorer
@@ -170,9 +170,9 @@ def test_openrlhf(family, settings, name, scale, bases, tmp_path):
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("place", ["value_head.safetensors", "value_head.bin", "shards", "pretrained_model.", "module."])
+@pytest.mark.parametrize("place", ["value_head.safetensors", "value_head.bin", "shards", "pretrained_model."])
 def test_value_head(family, place, bases, tmp_path):
-    """LLaMA-Factory 0.9.5, llamafactory/train/rm/trainer.py: v_head over hidden_states[-1] at the last attended token."""
+    """Rule of LLaMA-Factory 0.9.5, llamafactory/train/rm/trainer.py: v_head over hidden_states[-1], last token."""
     folder = copy_base(bases[family], tmp_path / "trained")
     head = head_tensors("v_head.summary.weight", "v_head.summary.bias")
     model = load(GENERATION[family], family, folder)
@@ -206,7 +206,9 @@ def test_the_hidden_state_belongs_to_the_layout(bases, tmp_path):
         traced_scores(known, Training(hidden_state="pre_norm"))
 
 
-@pytest.mark.parametrize("form", ["base_model.model.score.weight", "base_model.model.score.modules_to_save.default.weight"])
+@pytest.mark.parametrize(
+    "form", ["base_model.model.score.weight", "base_model.model.score.modules_to_save.default.weight"]
+)
 def test_a_head_that_an_adapter_saves_whole(form, bases, tmp_path):
     """PEFT's own adapter of a sequence classification, also by the keys of older releases."""
     from peft import LoraConfig, TaskType, get_peft_model

@@ -159,7 +159,7 @@ def build(recipe: Recipe, progress: Progress) -> tuple[m.Manifest, Fidelity | No
         specs = family.graphs() if plan is None else quantise_graphs(family.graphs(), family.smoothing(), plan)
         _check_room(checkpoint, specs, recipe, folder)
         checkpoint.tokenizer.save(str(folder / "tokenizer.json"))
-        manifest = _describe(checkpoint, family, recipe, layout)
+        manifest = _describe(checkpoint, family, layout)
         precision, overflow = _choose_precision(checkpoint, family, recipe, manifest, folder, progress)
         rest = recipe.rest if plan else None
         dtype = PRECISIONS[rest or precision]
@@ -329,7 +329,7 @@ def _compare(checkpoint: Checkpoint, family: ExportFamily, folder: Path, progres
     return fidelity
 
 
-def _describe(checkpoint: Checkpoint, family: ExportFamily, recipe: Recipe, layout: m.Layout) -> m.Manifest:
+def _describe(checkpoint: Checkpoint, family: ExportFamily, layout: m.Layout) -> m.Manifest:
     """All that is known before the graphs are written."""
     head, hidden_size = checkpoint.head, int(checkpoint.config["text_config"]["hidden_size"])
     return m.Manifest(

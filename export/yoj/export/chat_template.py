@@ -149,7 +149,7 @@ def _padding(checkpoint: Checkpoint, tokenizer: Any) -> str | None:
     """The padding token that the model was trained with, as ``config.json`` or, for adapters, the tokenizer has it."""
     config = checkpoint.config
     ids = (config["text_config"].get("pad_token_id"), config.get("pad_token_id"))
-    found = next((number for number in ids if isinstance(number, int)), None)
+    found = next((number for number in ids if isinstance(number, int) and 0 <= number < len(tokenizer)), None)
     if found is not None:
         return tokenizer.convert_ids_to_tokens(found)
     return None if checkpoint.base is None else tokenizer.pad_token

@@ -17,7 +17,7 @@ from .errors import CheckpointError
 from .files import read_json
 from .head import SETTINGS, TrainedHead
 from .lora import read_adapters
-from .single_heads import Search, find_head
+from .single_heads import Search, find_head, head_prefix
 from .trained_layouts import bare_name, head_name
 from .weights import StoredTensor, Weights, read_folder
 
@@ -93,7 +93,7 @@ class Checkpoint:
         stored = read_folder(trunk)
         head = find_head(Search(folders, trunk, config, stored, _hidden_size(config, trunk)))
         trained = _read_training(folders[-1], training or Training(), head)
-        tensors = _backbone(trunk, stored, config.get("value_head_prefix"))
+        tensors = _backbone(trunk, stored, head_prefix(config, trunk / "config.json"))
         return cls(
             folders=folders,
             base=trunk if all(adapters) else None,

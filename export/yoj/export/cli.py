@@ -171,7 +171,7 @@ def verify(bundle: Path, checkpoints: tuple[Path, ...], base: Path | None, engin
 
         opened = Bundle.open(bundle)
         head, video = opened.manifest.value_head, opened.manifest.layout.video
-        training = Training(head.hidden_state, "flat" if len(video) == 1 else "nested")
+        training = Training(head.hidden_state, "flat" if len(video) == 1 else "nested", opened.manifest.trained_mode)
         checkpoint = Checkpoint.open(checkpoints, base, training)
         if checkpoint.family != opened.manifest.family:
             raise BundleError(

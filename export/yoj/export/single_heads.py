@@ -19,12 +19,15 @@ from .trained_layouts import (
     OPENRLHF,
     VALUE_HEAD,
     TrainedLayout,
+    architectures,
     bare_name,
     head_name,
     layout_of,
 )
 from .weights import StoredTensor, read_header
 
+LARGEST = 1e30
+"""Magnitude of a reward beyond which something is wrong."""
 ADAPTER = "adapter_model.safetensors"
 THOUGHT = (
     "LLaMA-Factory's template qwen3_vl puts an empty thought before each response, qwen3_vl_nothink none, and no file "
@@ -73,9 +76,7 @@ def find_head(search: Search) -> TrainedHead:
         CheckpointError: there is none, there are two, or it is none of the known ones.
     """
     file, config = search.head_config()
-    prefix = config.get("value_head_prefix")
-    if prefix is not None and not (isinstance(prefix, str) and prefix):
-        raise CheckpointError(f"{file}: value_head_prefix is {prefix!r}, expected the name of the head's module.")
+    prefix = head_prefix(config, file)
     stored = _stored(search, prefix)
     folder = search.folders[-1]
     if head_files(folder):
@@ -93,6 +94,18 @@ def find_head(search: Search) -> TrainedHead:
     if (folder / SETTINGS).is_file():
         return read_head(folder, search.hidden_size)
     raise _no_head(search)
+
+
+def head_prefix(config: Mapping[str, Any], file: Path) -> str | None:
+    """Module of OpenRLHF's head that a ``config.json`` names, which has no other use; None where it names none.
+
+    Raises:
+        CheckpointError: what it has there is no name.
+    """
+    prefix = config.get("value_head_prefix")
+    if prefix is not None and not (isinstance(prefix, str) and prefix):
+        raise CheckpointError(f"{file}: value_head_prefix is {prefix!r}, expected the name of the head's module.")
+    return prefix
 
 
 def _stored(search: Search, prefix: str | None) -> list[_Place]:
@@ -117,13 +130,15 @@ def _bare(where: Path, tensors: Mapping[str, StoredTensor], prefix: str | None) 
 
 
 def _single(place: _Place, config_file: Path, config: Mapping[str, Any], hidden_size: int) -> TrainedHead:
-    if "CriticModel" in (config.get("architectures") or []):
-        raise CheckpointError(f"{config_file} says CriticModel: a critic of PPO, no reward model. Give the reward model.")
+    if "CriticModel" in architectures(config):
+        raise CheckpointError(
+            f"{config_file} says CriticModel, which PPO trains beside its policy. Give a reward model."
+        )
     layout = layout_of(frozenset(place.tensors), config)
     if layout is None:
         raise CheckpointError(
-            f"{place.path} holds {', '.join(sorted(place.tensors))}, which is no head that is known:\n{_known()}\nSave a "
-            f"head of several layers as value_head.safetensors with its settings in {SETTINGS}."
+            f"{place.path} holds {', '.join(sorted(place.tensors))}, which is no head that is known:\n{_known()}\n"
+            f"Save a head of several layers as {HEAD_FILES[0]} with its settings in {SETTINGS}."
         )
     weight, *bias = sorted(place.tensors, key=lambda name: not name.endswith(".weight"))
     _check(place, {weight: (1, hidden_size), **dict.fromkeys(bias, (1,))})
@@ -142,19 +157,21 @@ def _normalisation(
         return 0.0, 1.0, (THOUGHT,)
     if layout is not OPENRLHF or not {"mean", "std"} & config.keys():
         return 0.0, 1.0, ()
-    applied, mean, std = config.get("normalize_reward"), config.get("mean"), config.get("std")
-    numbers = all(type(value) in (int, float) and math.isfinite(value) for value in (mean, std))
-    if not numbers or std <= 0 or applied not in (True, False, None):  # type: ignore[operator]
+    applied, (mean, std) = config.get("normalize_reward"), (_number(config.get(name)) for name in ("mean", "std"))
+    if math.isnan(mean) or not std > 0 or applied not in (True, False, None):
         raise CheckpointError(
-            f"{file}: mean is {mean!r}, std is {std!r} and normalize_reward is {applied!r}; expected two numbers, std "
-            "above 0, and true or false. Correct them to what the training wrote."
+            f"{file}: mean is {config.get('mean')!r}, std is {config.get('std')!r}, normalize_reward is {applied!r}; "
+            "expected two numbers, std above 0, and true or false. Correct them to what the training wrote."
         )
     if applied is False:
-        told = f"{file.name} has mean {mean:g} and std {std:g}, but normalize_reward is false: scores are left as they are"
-        return 0.0, 1.0, (told,)
-    assert mean is not None and std is not None
+        return 0.0, 1.0, (f"normalize_reward of {file.name} is false: mean {mean:g} and std {std:g} are not applied",)
     told = f"scores are (r - {mean:g}) / {std:g}, as {file.name} says"
     return mean, std, (told if applied else f"{told}; it has no normalize_reward, which is taken for true",)
+
+
+def _number(value: Any) -> float:
+    """A finite number of JSON; NaN where it is something else."""
+    return float(value) if type(value) in (int, float) and abs(value) < LARGEST else math.nan
 
 
 def _check(place: _Place, expected: Mapping[str, tuple[int, ...]]) -> None:
@@ -164,7 +181,8 @@ def _check(place: _Place, expected: Mapping[str, tuple[int, ...]]) -> None:
         if tuple(place.tensors[name].shape) != shape
     ]
     empty = any(0 in tensor.shape for tensor in place.tensors.values())
-    problems = problems or [f"{name} holds NaN or infinity" for name in expected if not place.read(name).isfinite().all()]
+    if not problems:
+        problems = [f"{name} holds NaN or infinity" for name in expected if not place.read(name).isfinite().all()]
     if problems:
         way = (
             "It was saved under ZeRO-3 without gathering: convert the training's checkpoint with zero_to_fp32.py."
@@ -180,8 +198,8 @@ def _same(a: _Place, b: _Place) -> bool:
 
 def _two_heads(path: Path, other: _Place) -> CheckpointError:
     return CheckpointError(
-        f"{path} holds a head, and {other.path} another ({', '.join(sorted(other.tensors))}). Remove the one that was not "
-        "trained last."
+        f"{path} holds a head, and {other.path} another ({', '.join(sorted(other.tensors))}). Remove the one that was "
+        "not trained last."
     )
 
 
@@ -198,8 +216,8 @@ def _no_head(search: Search) -> CheckpointError:
         else ""
     )
     return CheckpointError(
-        f"{search.folders[-1]} has no head, so there is nothing that scores.{hint} Known are:\n{_known()}\nCopy what is "
-        "missing from the training checkpoint; a head is never made up."
+        f"{search.folders[-1]} has no head, so there is nothing that scores.{hint} Known are:\n{_known()}\n"
+        "Copy what is missing from the training checkpoint; a head is never made up."
     )
 
 

@@ -72,6 +72,8 @@ LAYOUTS = (MULTI_RESPONSE, SEQUENCE_CLASSIFICATION, TOKEN_CLASSIFICATION, OPENRL
 
 OPENRLHF_PREFIXES = ("score", "value_head")
 """Names that OpenRLHF's head has where ``value_head_prefix`` of config.json does not say another."""
+OPENRLHF_SETTINGS = frozenset({"normalize_reward", "value_head_prefix", "mean", "std"})
+"""Settings of config.json that no other trainer writes."""
 WRAPPERS = ("base_model.model.", "pretrained_model.", "_orig_mod.", "module.")
 """Beginnings that PEFT, TRL's value head, torch.compile and DDP put before a name."""
 COPIES = (".modules_to_save.default", ".modules_to_save")
@@ -109,17 +111,18 @@ def layout_of(names: frozenset[str], config: Mapping[str, Any]) -> TrainedLayout
     if names == frozenset(VALUE_HEAD.tensors):
         return VALUE_HEAD
     of_openrlhf = {f"{prefix}.weight" for prefix in (config.get("value_head_prefix"), *OPENRLHF_PREFIXES)}
-    marked = bool({"normalize_reward", "value_head_prefix"} & config.keys()) or "RewardModel" in _architectures(config)
+    marked = bool(OPENRLHF_SETTINGS & config.keys()) or "RewardModel" in architectures(config)
     if len(names) == 1 and names <= of_openrlhf and (marked or names != frozenset(SEQUENCE_CLASSIFICATION.tensors)):
         return OPENRLHF
     if names == frozenset(TOKEN_CLASSIFICATION.tensors):
         return TOKEN_CLASSIFICATION
     if names == frozenset(SEQUENCE_CLASSIFICATION.tensors):
-        by_token = any(name.endswith("ForTokenClassification") for name in _architectures(config))
+        by_token = any(name.endswith("ForTokenClassification") for name in architectures(config))
         return TOKEN_CLASSIFICATION if by_token else SEQUENCE_CLASSIFICATION
     return None
 
 
-def _architectures(config: Mapping[str, Any]) -> list[str]:
+def architectures(config: Mapping[str, Any]) -> list[str]:
+    """Model classes that a ``config.json`` names."""
     found = config.get("architectures")
     return [name for name in found if isinstance(name, str)] if isinstance(found, list) else []

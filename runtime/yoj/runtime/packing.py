@@ -114,8 +114,8 @@ class Packer:
             return (_side_by_side([tokens[place] for place in places], script.owners),)
         if n > 1 and self.layout.separator is None:
             raise RequestError(
-                f"The request has {n} responses to be read jointly, and this bundle's model was trained on one response "
-                "at a time. Ask for mode='isolated'."
+                f"The request has {n} responses to be read jointly, and this bundle's model reads one at a time. Ask for "
+                "mode='isolated'."
             )
         orders = reading.orders or (tuple(range(n)),)
         has_media, images = self._media_of(script, range(n))
