@@ -169,6 +169,15 @@ def test_openrlhf(family, settings, name, scale, bases, tmp_path):
     close(traced_scores(folder, responses=responses), rewards.tolist(), 1.0 if scale is None else scale[1])
 
 
+def llama_factory_ids(folder: Path, response: str) -> torch.Tensor:
+    """Rule of LLaMA-Factory 0.9.5, llamafactory/data/processor/pairwise.py: prompt and response are encoded apart."""
+    tokenizer: Any = AutoTokenizer.from_pretrained(folder)
+    text = tokenizer.apply_chat_template(messages(response), tokenize=False)
+    prompt = text[: text.index("assistant\n") + len("assistant\n")]
+    ids = [tokenizer(part, add_special_tokens=False)["input_ids"] for part in (prompt, text.removeprefix(prompt))]
+    return torch.tensor([ids[0] + ids[1]])
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("place", ["value_head.safetensors", "value_head.bin", "shards", "pretrained_model."])
 def test_value_head(family, place, bases, tmp_path):
@@ -180,12 +189,13 @@ def test_value_head(family, place, bases, tmp_path):
         (save_file if place.endswith("safetensors") else torch.save)(head, folder / place)
     else:
         add_tensors(folder, head, "" if place == "shards" else place)
-    rows = [chat_ids(folder, response) for response in RESPONSES]
+    responses = [*RESPONSES, "\n\nIt is.\n", " \nNo"]
+    rows = [llama_factory_ids(folder, response) for response in responses]
     with torch.no_grad():
         states = torch.stack([model(row, output_hidden_states=True).hidden_states[-1][0, -1] for row in rows])
     expected = (states @ head["v_head.summary.weight"].T + head["v_head.summary.bias"])[:, 0].tolist()
     # transformers 5 gives the state after the norm as the last of hidden_states.
-    close(traced_scores(folder, Training(hidden_state="post_norm")), expected)
+    close(traced_scores(folder, Training(hidden_state="post_norm"), responses=responses), expected)
 
 
 def test_the_hidden_state_belongs_to_the_layout(bases, tmp_path):

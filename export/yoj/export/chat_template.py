@@ -53,6 +53,7 @@ class ChatTemplate:
         if checkpoint.separator_id is not None:
             self.tokenizer.add_tokens([SEPARATOR], special_tokens=True)
         self.file, self._template = _read_template(checkpoint)
+        self._apart = checkpoint.head.layout.apart
         self._shown_after, self._after = self._behind_responses(checkpoint)
         self.strips_newlines = checkpoint.head.layout.scored == "eos" and not self._shown_after.strip("\n")
         """Whether newlines at the end of a response are left out, as those behind a row that nothing closes are."""
@@ -73,10 +74,12 @@ class ChatTemplate:
     def _behind_responses(self, checkpoint: Checkpoint) -> tuple[str, str]:
         """What the template shows behind a response in the assistant turn, and what the trainer scored there."""
         scored = checkpoint.head.layout.scored
-        if scored == "last":
+        if not checkpoint.head.layout.single:
             return "", ""
         script = Script((Turn("user", ("?",)),), ((RESPONSE,),), (), (), ())
         shown = self._render("assistant", script).partition(RESPONSE)[2]
+        if scored == "last":
+            return shown, shown
         if scored == "before_padding":
             return shown, _without_end(shown, _padding(checkpoint, self.tokenizer))
         if (eos := self.tokenizer.eos_token) is None:
@@ -86,6 +89,14 @@ class ChatTemplate:
             )
         closed = shown.rstrip("\n")
         return shown, closed if closed.endswith(eos) else f"{closed} {eos}"
+
+    def encode(self, text: str, script: Script) -> list[int]:
+        """Token ids of a rendered text, of which the response is encoded apart where its trainer did so."""
+        begin = len(text)
+        if self._apart and all(isinstance(part, str) for part in script.responses[0]):
+            begin -= len("".join(map(str, script.responses[0])) + self._after)
+        parts = (part for part in (text[:begin], text[begin:]) if part)
+        return [number for part in parts for number in self.tokenizer(part, add_special_tokens=False)["input_ids"]]
 
     def _render(self, layout: LayoutName, script: Script) -> str:
         """What the template itself shows."""
@@ -133,7 +144,7 @@ def reference_ids(
         # What was replaced is done with: it may hold the token of the next medium.
         before, _, text = text.partition(replaced)
         done += before + shown
-    return template.tokenizer(done + text, add_special_tokens=False)["input_ids"]
+    return template.encode(done + text, script)
 
 
 def with_bos(text: str, markup: MediaMarkup, layout: LayoutName, media: bool) -> str:

@@ -66,6 +66,7 @@ def render_layout(checkpoint: Checkpoint, layout: LayoutName, markup: MediaMarku
         each_image=markup.each_image,
         video=markup.packed_video,
         strips_newlines=reader.template.strips_newlines,
+        splits_responses=checkpoint.head.layout.apart,
     )
     for images, videos in [(0, 0), *MANY, *([(1, 1), (2, 1)] if markup.both else [])]:
         script = _script([("user", (*[IMAGE] * images, *[VIDEO] * videos, "Which of these?"))])

@@ -28,6 +28,8 @@ class TrainedLayout:
     """Token that is scored. last: of the row. before_padding: the last that is not the padding token, which a template
     may end a turn with. eos: the end of sequence, which is put behind a row that does not end with one; newlines behind
     it are left out."""
+    apart: bool = False
+    """Whether a response is encoded apart from what stands before it, so that newlines never merge there."""
     single: bool = True
     """Whether one response was read at a time: there is no separator, and only isolated reading."""
 
@@ -59,6 +61,7 @@ VALUE_HEAD = TrainedLayout(
     tensors=("v_head.summary.weight", "v_head.summary.bias"),
     hidden_state=None,
     scored="last",
+    apart=True,
 )
 MULTI_RESPONSE = TrainedLayout(
     name="multi_response",

@@ -77,6 +77,8 @@ class Layout(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Turns in which the template shows media."""
     strips_newlines: bool = False
     """Whether newlines at the end of a response are left out, as OpenRLHF does where no token closes its turn."""
+    splits_responses: bool = False
+    """Whether a response is encoded apart from what stands before it, as LLaMA-Factory does."""
 
     @property
     def gathers_media(self) -> bool:

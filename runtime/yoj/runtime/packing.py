@@ -114,8 +114,8 @@ class Packer:
             return (_side_by_side([tokens[place] for place in places], script.owners),)
         if n > 1 and self.layout.separator is None:
             raise RequestError(
-                f"The request has {n} responses to be read jointly, and this bundle's model reads one at a time. Ask for "
-                "mode='isolated'."
+                f"The request has {n} responses to be read jointly, and this bundle's model reads one at a time. Ask "
+                "for mode='isolated'."
             )
         orders = reading.orders or (tuple(range(n)),)
         has_media, images = self._media_of(script, range(n))
@@ -176,7 +176,7 @@ class Packer:
         shares = not (place.first and place.last)
         stretch = Stretch(self.encoder, markup, self.layout.text_glue or "", shares, place.images_before)
         if opening is not None:
-            stretch.begin_with(opening)
+            stretch.begin_with(opening, self.layout.splits_responses)
         else:
             stretch.fixed(self.layout.glue)
         stretch.content(self._said(script.responses[place.response]))
