@@ -99,13 +99,53 @@ def test_a_checkpoint_without_a_read_out_reads_the_last_token(tmp_path):
     assert read_head(tmp_path, D).readout == "last"
 
 
-def test_safetensors_come_before_a_pickle(tmp_path):
+@pytest.mark.parametrize("name", ["value_head.safetensors", "value_head.bin"])
+def test_two_files_of_the_same_head_are_one(name, tmp_path):
     write(tmp_path)
-    better = {key: value + 1 for key, value in tensors_of("mlp").items()}
-    save_file(better, tmp_path / "value_head.safetensors")
-    assert torch.equal(read_head(tmp_path, D).tensors["0.weight"], better["0.weight"])
+    tensors = tensors_of("mlp")
+    (save_file if name.endswith("safetensors") else torch.save)(tensors, tmp_path / name)
+    assert torch.equal(read_head(tmp_path, D).tensors["0.weight"], tensors["0.weight"])
     (tmp_path / "value_head.pt").unlink()
-    assert torch.equal(read_head(tmp_path, D).tensors["2.bias"], better["2.bias"])
+    assert torch.equal(read_head(tmp_path, D).tensors["2.bias"], tensors["2.bias"])
+
+
+@pytest.mark.parametrize("key", ["0.weight", "2.bias"])
+def test_two_files_of_unlike_heads_are_refused(key, tmp_path):
+    write(tmp_path)
+    save_file(tensors_of("mlp") | {key: tensors_of("mlp")[key] + 0.5}, tmp_path / "value_head.safetensors")
+    told = refusal(tmp_path)
+    assert all(part in told for part in ("value_head.safetensors", "value_head.pt", f"{key} differs by up to 0.5"))
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda t: t | {"0.weight": t["0.weight"].to_sparse()}, "0.weight is stored as sparse_coo"),
+        (lambda t: t | {"0.weight": t["0.weight"].to_sparse_csr()}, "0.weight is stored as sparse_csr"),
+        (lambda t: t | {"2.bias": t["2.bias"].to("meta")}, "2.bias is on the meta device"),
+        (lambda t: t | {"2.bias": t["2.bias"].to(torch.complex64)}, "2.bias is of complex64 numbers"),
+        (lambda t: t | {"2.bias": t["2.bias"].to(torch.int64)}, "2.bias is of int64 numbers"),
+        (lambda t: t | {"2.bias": torch.zeros(1).expand(10**12)}, "(1000000000000,), more values than are stored"),
+        (lambda t: t | {"2.weight": torch.quantize_per_tensor(t["2.weight"], 0.1, 0, torch.qint8)}, "of qint8"),
+        (lambda t: dict(enumerate(t.values())), "has 0 where the name of a tensor belongs"),
+        (lambda t: {b"0.weight": t["0.weight"]}, "has b'0.weight' where the name"),
+        (lambda t: t | {"2.bias": [1.0]}, "does not hold a head's tensors by name"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore")
+def test_tensors_that_are_no_plain_numbers_are_refused_by_name(change, told, tmp_path):
+    said = refusal(write(tmp_path, change(tensors_of("mlp"))))
+    assert told in said
+    assert str(tmp_path / "value_head.pt") in said
+
+
+@pytest.mark.parametrize("field", ["value_head_type", "value_head_activation", "resp_repr_mode"])
+@pytest.mark.parametrize("value", [["mlp"], {"a": 1}, 3, None])
+def test_something_else_than_a_name_is_refused_with_its_field(field, value, tmp_path):
+    if (field, value) == ("resp_repr_mode", None):
+        value = ["last"]
+    told = refusal(write(tmp_path, **{field: value}))
+    assert f"reward_model_config.json: {field} is {value!r}" in told
 
 
 def test_no_hidden_width_means_that_of_the_input(tmp_path):

@@ -17,7 +17,6 @@ from torch import nn
 
 from yoj.export.checkpoint import Checkpoint
 from yoj.export.families import ExportFamily
-from yoj.export.head import divisor
 from yoj.export.reference import read_out
 from yoj.runtime.batch import Prepared, scorer_inputs
 from yoj.runtime.families import Family
@@ -44,7 +43,7 @@ class Backbone:
         self._readout = checkpoint.head.readout
         self._head = checkpoint.head.module().to(self.device)
         text = checkpoint.config["text_config"]
-        self._divisor = divisor(text["hidden_size"])
+        self._divisor = checkpoint.head.divisor(text["hidden_size"])
         self._vocabulary, self._table = (int(text["vocab_size"]), int(text["hidden_size"])), torch.empty(0)
 
     def packed(self, batch: Sequence[Prepared], model: nn.Module | None = None) -> Callable[[], Scores]:

@@ -22,7 +22,6 @@ from safetensors.torch import save_file
 
 from yoj.export.checkpoint import Checkpoint
 from yoj.export.families import ExportFamily
-from yoj.export.head import divisor
 from yoj.export.options import prepare_libraries
 from yoj.runtime.cli import readable_errors
 
@@ -135,7 +134,7 @@ def write_merged(checkpoint: Checkpoint, family: ExportFamily, folder: Path) -> 
     module = head.module()
     last = list(module.modules())[-1]
     for tensor in last.parameters():  # the division of its outputs, in its weights
-        tensor /= divisor(int(checkpoint.config["text_config"]["hidden_size"]))
+        tensor /= head.divisor(int(checkpoint.config["text_config"]["hidden_size"]))
     torch.save(module, folder / "head.pt")
 
 

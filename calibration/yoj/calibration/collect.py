@@ -127,7 +127,7 @@ def collect(model: Model, samples: Sequence[Sample], folder: Path, advance: Call
     return statistics
 
 
-def kinds_of(batch: Sequence[Prepared], separator_id: int) -> NDArray[np.int64]:
+def kinds_of(batch: Sequence[Prepared], separator_id: int | None) -> NDArray[np.int64]:
     """The kind of each position, by its place in `KINDS`, -1 for padding; int64 [B, L]."""
     rows = [position_kinds(pack, separator_id) for prepared in batch for pack in prepared.packs]
     kinds_BL = np.full((len(rows), max(map(len, rows))), -1, np.int64)
@@ -136,7 +136,7 @@ def kinds_of(batch: Sequence[Prepared], separator_id: int) -> NDArray[np.int64]:
     return kinds_BL
 
 
-def position_kinds(pack: Pack, separator_id: int) -> NDArray[np.int64]:
+def position_kinds(pack: Pack, separator_id: int | None) -> NDArray[np.int64]:
     """The kind of each token, by its place in `KINDS`; int64 [L].
 
     A response reaches from its first token to the one that is scored: the text between a separator and its neighbours
@@ -145,7 +145,8 @@ def position_kinds(pack: Pack, separator_id: int) -> NDArray[np.int64]:
     kinds_L = np.full(len(pack.input_ids_L), KINDS.index("prompt"), np.int64)
     for start, end in zip(pack.response_start_N, pack.response_end_N, strict=True):
         kinds_L[start : end + 1] = KINDS.index("response")
-    kinds_L[pack.input_ids_L == separator_id] = KINDS.index("separator")
+    if separator_id is not None:
+        kinds_L[pack.input_ids_L == separator_id] = KINDS.index("separator")
     return kinds_L
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .edits import Piece
+from .trained_layouts import HEAD_MODULES
 
 PREFIX = "base_model.model."
 """PEFT puts this before the names of the model that it wraps."""
@@ -15,7 +16,7 @@ WRAPPERS = ("_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")
 """What torch.compile, FSDP and activation checkpointing put into names, anywhere."""
 OUTER = ("module", "model", "base_model", "pretrained_model")
 """What data parallelism, models with a head and PEFT put before them, and a bare model lacks."""
-HEADS = ("score", "classifier", "v_head", "value_head", "reward_head", "value_model", "lm_head")
+HEADS = (*sorted(HEAD_MODULES), "reward_head", "value_model", "lm_head")
 """First parts of the names of what stands behind the trunk."""
 ROOTS = {"qwen3_vl": ("language_model.", "visual."), "molmo2": ("transformer.",)}
 """Parts of the trunk that may have been trained alone, by ``model_type``; their tensors' names then begin behind it."""

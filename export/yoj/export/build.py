@@ -7,7 +7,7 @@ import importlib.metadata
 import os
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -35,7 +35,6 @@ from .families import FAMILIES, ExportFamily, GraphSpec
 from .fidelity import Fidelity, measure, require
 from .files import folder_beside
 from .graph import WeightFile, write_graph
-from .head import divisor
 from .layout import render_layout
 from .names import QUANTISATION
 from .precision import LARGEST, overflowing_layers, prepare_samples
@@ -122,10 +121,11 @@ def open_family(checkpoint: Checkpoint) -> ExportFamily:
             f"{checkpoint.trunk} does not hold the tensors that its config.json describes:\n  " + "\n  ".join(shown)
         )
     rows = _vocabulary(graphs)
-    if checkpoint.separator_id >= rows:
+    if checkpoint.separator_id is not None and checkpoint.separator_id >= rows:
         raise CheckpointError(
             f"{checkpoint.trunk}: the separator would be token {checkpoint.separator_id}, but the embedding tables "
-            f"have only {rows} rows. Use the checkpoint whose embeddings were extended for it."
+            f"have only {rows} rows. Use the checkpoint whose embeddings were extended for it; a model that reads one "
+            "response at a time needs none: --mode isolated."
         )
     token, largest = max(checkpoint.tokenizer.get_vocab().items(), key=lambda entry: entry[1])
     if largest >= rows:
@@ -155,7 +155,8 @@ def build(recipe: Recipe, progress: Progress) -> tuple[m.Manifest, Fidelity | No
     if out.exists() and not recipe.force:
         raise OutputError(f"{out} exists. Choose another --out, or replace it with --force.")
     progress.stage("read checkpoint")
-    checkpoint = Checkpoint.open(recipe.checkpoints, recipe.base, recipe.training)
+    training = replace(recipe.training, trained_mode=recipe.mode or recipe.training.trained_mode)
+    checkpoint = Checkpoint.open(recipe.checkpoints, recipe.base, training)
     if named := own_code(checkpoint):
         progress.note(f"auto_map is ignored, no code of a checkpoint is ever run: {'; '.join(named)}")
     family = open_family(checkpoint)
@@ -173,7 +174,7 @@ def build(recipe: Recipe, progress: Progress) -> tuple[m.Manifest, Fidelity | No
         specs = family.graphs() if plan is None else quantise_graphs(family.graphs(), family.smoothing(), plan)
         _check_room(checkpoint, specs, recipe, folder)
         checkpoint.tokenizer.save(str(folder / "tokenizer.json"))
-        manifest = msgspec.structs.replace(_describe(checkpoint, family, recipe, layout), vocabulary=_vocabulary(specs))
+        manifest = msgspec.structs.replace(_describe(checkpoint, family, layout), vocabulary=_vocabulary(specs))
         precision, overflow = _choose_precision(checkpoint, family, recipe, manifest, folder, progress)
         rest = recipe.rest if plan else None
         dtype = PRECISIONS[rest or precision]
@@ -345,21 +346,21 @@ def _compare(checkpoint: Checkpoint, family: ExportFamily, folder: Path, progres
     return fidelity
 
 
-def _describe(checkpoint: Checkpoint, family: ExportFamily, recipe: Recipe, layout: m.Layout) -> m.Manifest:
+def _describe(checkpoint: Checkpoint, family: ExportFamily, layout: m.Layout) -> m.Manifest:
     """All that is known before the graphs are written."""
     head, hidden_size = checkpoint.head, int(checkpoint.config["text_config"]["hidden_size"])
     return m.Manifest(
         schema_version=m.SCHEMA_VERSION,
         min_reader=m.MIN_READER,
         family=checkpoint.family,
-        trained_mode=recipe.mode or checkpoint.training.trained_mode or "joint",
+        trained_mode=checkpoint.training.trained_mode or "joint",
         layout=layout,
         value_head=m.ValueHead(
             type="linear" if head.type == "linear" else "mlp",
             activation=head.activation,
             readout=head.readout,
             hidden_state=family.hidden_state,
-            divisor=divisor(hidden_size),
+            divisor=head.divisor(hidden_size),
             outputs=head.outputs,
         ),
         limits=family.limits,

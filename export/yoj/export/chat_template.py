@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from yoj.runtime.manifest import LayoutName, Piece
-from yoj.runtime.script import Parts, Script
+from yoj.runtime.packing import without_last_newlines
+from yoj.runtime.script import Parts, Script, Turn
 from yoj.runtime.stretch import Span
 
 from .checkpoint import SEPARATOR, Checkpoint
@@ -22,6 +23,9 @@ RENDERER = Renderer()
 """One for all templates: starting it takes longer than rendering."""
 GLUE = "\n\n"
 """Text on either side of the separator (mr2rm/data/dataset.py of the reference)."""
+
+RESPONSE = "\ue000"
+"""Text that no template has of its own."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +52,12 @@ class ChatTemplate:
     def __init__(self, checkpoint: Checkpoint):
         self.file, self._template = read_template(checkpoint)  # first: its errors are the plainer ones
         self.tokenizer: Any = _stock_tokenizer(checkpoint.file("tokenizer.json").parent)
-        self.tokenizer.add_tokens([SEPARATOR], special_tokens=True)
+        if checkpoint.separator_id is not None:
+            self.tokenizer.add_tokens([SEPARATOR], special_tokens=True)
+        self._apart = checkpoint.head.layout.apart
+        self._shown_after, self._after = self._behind_responses(checkpoint)
+        self.strips_newlines = checkpoint.head.layout.scored == "eos" and not self._shown_after.strip("\n")
+        """Whether newlines at the end of a response are left out, as those behind a row that nothing closes are."""
 
     def render(self, layout: LayoutName, script: Script) -> str:
         """The text of one joint pack without BOS; each image or video of the prompt is its placeholder token.
@@ -61,6 +70,38 @@ class ChatTemplate:
             TemplateRefusedError: the template refuses the turns.
             TemplateFailedError: it is broken, or does not end in time.
         """
+        text = self._render(layout, script)
+        return text.removesuffix(self._shown_after) + self._after if self._shown_after != self._after else text
+
+    def _behind_responses(self, checkpoint: Checkpoint) -> tuple[str, str]:
+        """What the template shows behind a response in the assistant turn, and what the trainer scored there."""
+        scored = checkpoint.head.layout.scored
+        if not checkpoint.head.layout.single:
+            return "", ""
+        script = Script((Turn("user", ("?",)),), ((RESPONSE,),), (), (), ())
+        shown = self._render("assistant", script).partition(RESPONSE)[2]
+        if scored == "last":
+            return shown, shown
+        if scored == "before_padding":
+            return shown, _without_end(shown, _padding(checkpoint, self.tokenizer))
+        if (eos := self.tokenizer.eos_token) is None:
+            raise CheckpointError(
+                f"{checkpoint.file('tokenizer_config.json')} has no eos_token, which {checkpoint.head.layout.name} "
+                "scores. Copy it from the training checkpoint."
+            )
+        closed = shown.rstrip("\n")
+        return shown, closed if closed.endswith(eos) else f"{closed} {eos}"
+
+    def encode(self, text: str, script: Script) -> list[int]:
+        """Token ids of a rendered text, of which the response is encoded apart where its trainer did so."""
+        begin = len(text)
+        if self._apart and all(isinstance(part, str) for part in script.responses[0]):
+            begin -= len("".join(map(str, script.responses[0])) + self._after)
+        parts = (part for part in (text[:begin], text[begin:]) if part)
+        return [number for part in parts for number in self.tokenizer(part, add_special_tokens=False)["input_ids"]]
+
+    def _render(self, layout: LayoutName, script: Script) -> str:
+        """What the template itself shows."""
         responses = f"{GLUE}{SEPARATOR}{GLUE}".join("".join(map(str, parts)) for parts in script.responses)
         messages = [{"role": turn.role, "content": _content(turn.parts, script)} for turn in script.turns]
         if layout == "assistant":
@@ -95,6 +136,8 @@ def reference_ids(
         script: whose responses are texts.
         media: what stands for each of its images and videos.
     """
+    if template.strips_newlines:
+        script = replace(script, responses=tuple(without_last_newlines(parts) for parts in script.responses))
     text = with_bos(template.render(layout, script), markup, layout, bool(media))
     done = ""
     for number, spans in enumerate(media):
@@ -107,7 +150,7 @@ def reference_ids(
         # What was replaced is done with: it may hold the token of the next medium.
         before, _, text = text.partition(replaced)
         done += before + shown
-    return template.tokenizer(done + text, add_special_tokens=False)["input_ids"]
+    return template.encode(done + text, script)
 
 
 def with_bos(text: str, markup: MediaMarkup, layout: LayoutName, media: bool) -> str:
@@ -117,6 +160,22 @@ def with_bos(text: str, markup: MediaMarkup, layout: LayoutName, media: bool) ->
     """
     bare = layout == "assistant" and not media
     return text if bare or markup.bos is None or text.startswith(markup.bos) else markup.bos + text
+
+
+def _padding(checkpoint: Checkpoint, tokenizer: Any) -> str | None:
+    """The padding token that the model was trained with, as ``config.json`` or, for adapters, the tokenizer has it."""
+    config = checkpoint.config
+    ids = (config["text_config"].get("pad_token_id"), config.get("pad_token_id"))
+    found = next((number for number in ids if isinstance(number, int) and 0 <= number < len(tokenizer)), None)
+    if found is not None:
+        return tokenizer.convert_ids_to_tokens(found)
+    return None if checkpoint.base is None else tokenizer.pad_token
+
+
+def _without_end(text: str, token: str | None) -> str:
+    while token and text.endswith(token):
+        text = text.removesuffix(token)
+    return text
 
 
 def _content(parts: Parts, script: Script) -> list[dict[str, Any]]:

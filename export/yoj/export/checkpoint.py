@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
@@ -18,9 +18,11 @@ from .adapter_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS, TRAINED_WHOLE, adapt
 from .bases import check_floating, trained_over_quantised
 from .errors import CheckpointError
 from .files import read_json
-from .head import SETTINGS, TrainedHead, read_head
-from .lora import read_adapters
-from .weights import Weights, read_folder
+from .head import SETTINGS, TrainedHead
+from .lora import TABLES, read_adapters
+from .single_heads import Search, find_head, head_prefix
+from .trained_layouts import bare_name, head_name
+from .weights import StoredTensor, Weights, read_folder
 
 SEPARATOR = "<|resp_sep|>"
 
@@ -56,7 +58,7 @@ class Checkpoint:
     head: TrainedHead
     weights: Weights
     tokenizer: Tokenizer
-    """With the separator inside; no truncation, no padding."""
+    """With the separator inside, where one is read; no truncation, no padding."""
     training: Training = Training()
     adapters: tuple[Path, ...] = ()
     """Where the adapters of ``folders`` lie: in them, or in a folder below that has the adapter's name."""
@@ -100,18 +102,24 @@ class Checkpoint:
             )
         config = _read_config(trunk)
         check_floating(trunk, config, adapters)
-        tensors, notes = read_folder(trunk), trained_over_quantised(trunk, adapters)
-        edits = read_adapters(adapters, tensors, config, notes.append)
+        stored, notes = read_folder(trunk), trained_over_quantised(trunk, adapters)
+        head = find_head(Search(folders, trunk, config, stored, _hidden_size(config, trunk)))
+        trained = _read_training(folders[-1], training or Training(), head)
+        tensors = _backbone(trunk, stored, head_prefix(config, trunk / "config.json"))
+        weights = Weights(tensors, read_adapters(adapters, tensors, config, notes.append))
         return cls(
             folders=folders,
             base=trunk if adapters else None,
             config=config,
-            head=read_head(folders[-1], _hidden_size(config, trunk)),
-            weights=Weights(tensors, edits),
-            tokenizer=_read_tokenizer(find(folders[-1], trunk, "tokenizer.json")),
-            training=_read_training(folders[-1] / SETTINGS, training or Training()),
+            head=head,
+            weights=weights,
+            tokenizer=_read_tokenizer(
+                find(folders[-1], trunk, "tokenizer.json"),
+                None if trained.trained_mode != "isolated" else 0 if head.layout.single else _table_rows(weights),
+            ),
+            training=trained,
             adapters=adapters,
-            notes=tuple(notes),
+            notes=(*head.notes, *notes),
         )
 
     @classmethod
@@ -150,11 +158,9 @@ class Checkpoint:
         return self.base or self.folders[-1]
 
     @property
-    def separator_id(self) -> int:
-        """Id of the separator token."""
-        found = self.tokenizer.token_to_id(SEPARATOR)
-        assert found is not None
-        return found
+    def separator_id(self) -> int | None:
+        """Id of the separator token; None where responses were read one at a time and nothing separates them."""
+        return None if self.head.layout.single else self.tokenizer.token_to_id(SEPARATOR)
 
     def file(self, name: str) -> Path:
         """A tokenizer or processor file: of the last adapter, or else of the base.
@@ -166,7 +172,8 @@ class Checkpoint:
 
     def files(self) -> Iterator[Path]:
         """Every file that the export reads or that says where the weights come from."""
-        wanted = ("*.safetensors", "*.safetensors.index.json", "value_head.pt", SETTINGS, ADAPTER_CONFIG)
+        wanted = ("*.safetensors", "*.safetensors.index.json", "value_head.pt", "value_head.bin")
+        wanted += (SETTINGS, ADAPTER_CONFIG)
         wanted += ("config.json", "tokenizer.json", "chat_template.jinja", "*processor_config.json")
         wanted += ("chat_template.json", "additional_chat_templates/*.jinja")
         wanted += (*TRAINED_WHOLE, *(name for name in ADAPTER_WEIGHTS if not name.endswith(".safetensors")))
@@ -249,7 +256,37 @@ def _hidden_size(config: dict[str, Any], folder: Path) -> int:
     return size
 
 
-def _read_training(file: Path, given: Training) -> Training:
+def _backbone(folder: Path, tensors: Mapping[str, StoredTensor], prefix: str | None) -> dict[str, StoredTensor]:
+    """The tensors that are no head's, by their names without wrappers."""
+    found: dict[str, StoredTensor] = {}
+    for name, tensor in tensors.items():
+        if head_name(name, prefix) is not None:
+            continue
+        if (bare := bare_name(name)) in found:
+            raise CheckpointError(f"{folder} holds {bare} twice, once as {name}. Remove the shard that is left over.")
+        found[bare] = tensor
+    return found
+
+
+def _read_training(folder: Path, given: Training, head: TrainedHead) -> Training:
+    """What is known of the training: as it is given, as the settings say, and as the layout of the head has it."""
+    layout, file = head.layout, folder / SETTINGS
+    if file.is_file():
+        given = _read_settings(file, given)
+    if not layout.single:
+        return given
+    where = f"{folder} is of the layout {layout.name} ({layout.written_by}), which"
+    if given.trained_mode == "joint":
+        raise CheckpointError(f"{where} reads one response at a time: give --mode isolated.")
+    if layout.hidden_state is not None and given.hidden_state not in (None, layout.hidden_state):
+        raise CheckpointError(
+            f"{where} reads the state after the final norm under every version of transformers: --hidden-state "
+            f"{given.hidden_state} would give other scores. Leave it out."
+        )
+    return replace(given, trained_mode="isolated", hidden_state=layout.hidden_state or given.hidden_state)
+
+
+def _read_settings(file: Path, given: Training) -> Training:
     settings, problems = read_json(file), list[str]()
     choices = {
         "hidden_state": HiddenState,
@@ -268,17 +305,29 @@ def _read_training(file: Path, given: Training) -> Training:
     return given
 
 
-def _read_tokenizer(file: Path) -> Tokenizer:
+def _table_rows(weights: Weights) -> int:
+    """Rows of the embedding tables."""
+    return sum(weights.shape(name)[0] for name in weights.names() if name.endswith(TABLES))
+
+
+def _read_tokenizer(file: Path, rows: int | None = None) -> Tokenizer:
+    """The tokenizer, with the separator inside where it has a row in the embedding tables.
+
+    Args:
+        file: ``tokenizer.json``.
+        rows: of the tables; None where the separator has to be there, so that its lack is an error later.
+    """
     try:
         tokenizer = read_tokenizer(file.read_bytes())
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{file} is not a tokenizer: {error}. Copy it again.") from error
     tokenizer.no_truncation()
     tokenizer.no_padding()
-    if tokenizer.token_to_id(SEPARATOR) is None:
+    fits = rows is None or tokenizer.get_vocab_size() < rows
+    if fits and tokenizer.token_to_id(SEPARATOR) is None:
         # The reference's own merge script loses it: the processor saved afterwards overwrites the tokenizer.
         # It takes the next free id, as it did in training.
         tokenizer.add_special_tokens([AddedToken(SEPARATOR, special=True, normalized=False)])
-    if problem := not_special(tokenizer, SEPARATOR):
+    if tokenizer.token_to_id(SEPARATOR) is not None and (problem := not_special(tokenizer, SEPARATOR)):
         raise CheckpointError(f"{file}: {problem}. Copy the tokenizer of the model that was trained.")
     return tokenizer

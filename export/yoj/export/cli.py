@@ -171,7 +171,7 @@ def verify(bundle: Path, checkpoints: tuple[Path, ...], base: Path | None, engin
 
         opened = Bundle.open(bundle)
         head, video = opened.manifest.value_head, opened.manifest.layout.video
-        training = Training(head.hidden_state, "flat" if len(video) == 1 else "nested")
+        training = Training(head.hidden_state, "flat" if len(video) == 1 else "nested", opened.manifest.trained_mode)
         checkpoint = Checkpoint.open(checkpoints, base, training)
         if checkpoint.family != opened.manifest.family:
             raise BundleError(
@@ -280,13 +280,13 @@ def _files(manifest: Manifest) -> str:
 
 
 def _describe(manifest: Manifest, quantised: str | None) -> str:
-    head, limits = manifest.value_head, manifest.limits
+    head, limits, layout = manifest.value_head, manifest.limits, manifest.layout
     rows = {
         "family": manifest.family,
-        "trained": f"{manifest.trained_mode} (scores in both modes)",
-        "layout": f"responses in the {manifest.layout.name} turn",
-        "prompts": describe_prompts(manifest.layout),
-        "separator": f"{manifest.layout.separator} = {manifest.layout.separator_id}",
+        "trained": f"{manifest.trained_mode} (scores in {'both modes' if layout.separator else 'this mode alone'})",
+        "layout": f"responses in the {layout.name} turn",
+        "prompts": describe_prompts(layout),
+        "separator": f"{layout.separator} = {layout.separator_id}" if layout.separator else "none",
         "value head": f"{head.type}{f' ({head.activation})' if head.activation else ''}, read-out {head.readout}, "
         f"{head.hidden_state}, divided by {head.divisor:g}"
         f"{'; a second output gives spread, uncalibrated' if head.outputs == 2 else ''}",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from yoj.runtime import Request, Scorer
 from yoj.runtime.batch import Prepared
 from yoj.runtime.families import Arrays
-from yoj.runtime.manifest import Limits, Mode
+from yoj.runtime.manifest import Limits, Manifest, Mode
 from yoj.runtime.script import script_of
 
 from .chat_template import ChatTemplate, reference_ids
@@ -27,7 +28,8 @@ EIGHT_BITS = dict.fromkeys(("int8", "int8_static", "fp8", "int8_weights", "int4_
 """Notices what is broken. What eight bits cost is measured on rankings, by yoj-calibrate: a step of rounding that falls
 the other way in one layer is carried on by all that follow, so that no small bound holds for all models."""
 THRESHOLDS = {"float32": 1e-5, "float16": 2e-2, "bfloat16": 2e-1} | EIGHT_BITS
-"""Largest difference of a score, or of a spread, by precision. DESIGN section 8 has float32; those of 16 bits are about
+"""Largest difference of a score, or of a spread, by precision, where the head's output is divided by sqrt(hidden size);
+others are larger by as much as they are divided by less. DESIGN section 8 has float32; those of 16 bits are about
 40 times the unit roundoff, 2**-11 and 2**-8, twice what small judges with scores of magnitude 1 to 5 differ by."""
 WORDS = "a the red blue small cat dog car tree is are in on under near two three, and not. It shows 42% of".split()  # noqa: SIM905
 
@@ -129,17 +131,19 @@ def measure(scorer: Scorer, checkpoint: Checkpoint, family: ExportFamily, done: 
     template = ChatTemplate(checkpoint)
     results: list[CaseResult] = []
     ids_equal = True
-    threshold = THRESHOLDS[scorer.engine.precision]
+    threshold = THRESHOLDS[scorer.engine.precision] * _unit(scorer.manifest)
+    layout = scorer.manifest.layout
     for case in grid(scorer.manifest.limits):
+        case = case if layout.separator else replace(case, mode="isolated")
         requests = make_requests(case)
         batch = [scorer.prepare(request, case.mode) for request in requests]
         expected = [_expected(scorer, reference, request, case.mode) for request in requests]
         results.append(_compare(case, batch, expected, scorer.outputs(batch), threshold))
-        if case.mode == "joint":
-            for request, prepared in zip(requests, batch, strict=True):
-                spans = [medium.spans for medium in prepared.media]
-                ids = reference_ids(template, family.markup(), scorer.manifest.layout.name, script_of(request), spans)
-                ids_equal &= ids == prepared.packs[0].input_ids_L.tolist()
+        for request in requests if case.mode == "joint" else _one_by_one(requests):
+            prepared = scorer.prepare(request, "joint")
+            spans = [medium.spans for medium in prepared.media]
+            ids = reference_ids(template, family.markup(), layout.name, script_of(request), spans)
+            ids_equal &= ids == prepared.packs[0].input_ids_L.tolist()
         done(case.name)
     images = [np.asarray(image) for case in GRID for request in make_requests(case) for image in request.images]
     pictures = compare_pictures(checkpoint, scorer.family, images, family.stock_image)
@@ -165,9 +169,19 @@ def _expected(scorer: Scorer, reference: Reference, request: Request, mode: Mode
     """The reference's outputs, each [N]; in isolated mode from a pass of its own for each response."""
     if mode == "joint":
         return reference.outputs(scorer.prepare(request, "joint"), scorer.family)
-    alone = [scorer.prepare(replace(request, responses=[response]), "joint") for response in request.responses]
+    alone = [scorer.prepare(one, "joint") for one in _one_by_one([request])]
     outputs = [reference.outputs(prepared, scorer.family) for prepared in alone]
     return {name: np.concatenate([of[name] for of in outputs]) for name in outputs[0]}
+
+
+def _unit(manifest: Manifest) -> float:
+    """How much larger scores are than those of a head whose output is divided by sqrt(hidden size); 1 at least."""
+    return max(1.0, math.sqrt(manifest.hidden_size) / manifest.value_head.divisor)
+
+
+def _one_by_one(requests: Sequence[Request]) -> list[Request]:
+    """A request for each response."""
+    return [replace(request, responses=[response]) for request in requests for response in request.responses]
 
 
 def require(fidelity: Fidelity) -> None:

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import math
-import pickle
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import nn
 
 from yoj.runtime.manifest import Readout
 
 from .errors import CheckpointError
 from .files import read_json
+from .head_files import read_head_file
+from .trained_layouts import MULTI_RESPONSE, TrainedLayout
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {
     "selu": nn.SELU,
@@ -33,7 +32,7 @@ KEYS = {"linear": ("weight", "bias"), "mlp": ("0.weight", "0.bias", "2.weight", 
 class TrainedHead:
     """A value head with its weights in float32.
 
-    It gives out = head(h) / sqrt(hidden size) for each response, and the score is out[0]. A Gaussian head has a second
+    It gives out = head(h) / divisor for each response, and the score is out[0]. A Gaussian head has a second
     output: spread = exp(out[1]) is the sigma that it states, in units of the score. That is not calibrated, for sigma
     cannot be identified from preferences alone (arXiv 2605.11865).
     """
@@ -45,6 +44,15 @@ class TrainedHead:
     """Keys as trained: ``weight, bias`` (linear) or ``0.weight, 0.bias, 2.weight, 2.bias`` (mlp)."""
     outputs: int = 1
     """1, the score; 2 of a Gaussian head: rows 0 and 1 of the last layer give mean and log sigma."""
+    layout: TrainedLayout = MULTI_RESPONSE
+    divides_by: float | None = None
+    """None: sqrt(hidden size), as the reference does."""
+    notes: tuple[str, ...] = ()
+    """What a person who exports it should know of how it was read."""
+
+    def divisor(self, hidden_size: int) -> float:
+        """What every output is divided by."""
+        return divisor(hidden_size) if self.divides_by is None else self.divides_by
 
     def module(self) -> nn.Module:
         """The head as the reference builds it: [..., width] -> [..., outputs], float32, not yet divided."""
@@ -67,7 +75,8 @@ def read_head(folder: Path, hidden_size: int) -> TrainedHead:
         hidden_size: D of the backbone; the head reads D values, or 2D with ``first_last_concat``.
 
     Raises:
-        CheckpointError: a file is missing or unreadable, a setting unknown, or a shape does not fit.
+        CheckpointError: a file is missing or unreadable, a setting unknown, a shape does not fit, or two files hold
+            different heads.
     """
     settings_file = folder / SETTINGS
     settings = _read_settings(settings_file)
@@ -75,9 +84,9 @@ def read_head(folder: Path, hidden_size: int) -> TrainedHead:
     activation = settings.get("value_head_activation") if kind == "mlp" else None
     outputs = settings.get("value_head_outputs", 1)
     problems: list[str] = []
-    if kind not in KEYS:
+    if not isinstance(kind, str) or kind not in KEYS:
         problems.append(f"value_head_type is {kind!r}; known are {', '.join(KEYS)}")
-    if kind == "mlp" and activation not in ACTIVATIONS:
+    if kind == "mlp" and not (isinstance(activation, str) and activation in ACTIVATIONS):
         problems.append(f"value_head_activation is {activation!r}; known are {', '.join(ACTIVATIONS)}")
     if readout not in get_args(Readout):
         problems.append(f"resp_repr_mode is {readout!r}; known are {', '.join(get_args(Readout))}")
@@ -85,7 +94,7 @@ def read_head(folder: Path, hidden_size: int) -> TrainedHead:
         problems.append(f"value_head_outputs is {outputs!r}; known are 1, the score, and 2, mean and log sigma")
     if problems:
         raise CheckpointError(f"{settings_file}: {'; '.join(problems)}. Correct it to what the head was trained with.")
-    file, tensors = _read_tensors(folder)
+    file, tensors = read_head_file(folder)
     _check_shapes(file, tensors, str(kind), settings, hidden_size * (2 if readout == "first_last_concat" else 1))
     return TrainedHead(str(kind), activation, readout, {key: tensors[key].float() for key in KEYS[str(kind)]}, outputs)
 
@@ -105,30 +114,9 @@ def _read_settings(file: Path) -> dict[str, Any]:
     return read_json(file)
 
 
-def _read_tensors(folder: Path) -> tuple[Path, dict[str, torch.Tensor]]:
-    safe, pickled = folder / "value_head.safetensors", folder / "value_head.pt"
-    try:
-        if safe.is_file():
-            return safe, load_file(safe)
-        if pickled.is_file():
-            return pickled, torch.load(pickled, map_location="cpu", weights_only=True)
-    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise CheckpointError(
-            f"{safe if safe.is_file() else pickled} cannot be read as tensors: {reason}. Copy it again; a file that "
-            "needs more than tensors is not loaded."
-        ) from error
-    raise CheckpointError(
-        f"{folder} has no value_head.safetensors or value_head.pt, so there is nothing that scores. Copy the file "
-        "from the training checkpoint; a head is never made up."
-    )
-
-
 def _check_shapes(
     file: Path, tensors: dict[str, torch.Tensor], kind: str, settings: dict[str, Any], width: int
 ) -> None:
-    if not isinstance(tensors, dict) or not all(isinstance(value, torch.Tensor) for value in tensors.values()):
-        raise CheckpointError(f"{file} does not hold a head's tensors by name. Save head.state_dict() there.")
     if sorted(tensors) != sorted(KEYS[kind]):
         raise CheckpointError(
             f"{file} holds {', '.join(sorted(tensors))}; a {kind} head has {', '.join(KEYS[kind])}. Set "

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
@@ -49,12 +49,17 @@ def render_layout(checkpoint: Checkpoint, layout: LayoutName, markup: MediaMarku
     Raises:
         CheckpointError: the template changes the texts that it is given, or shows media in an unknown way.
     """
+    if checkpoint.head.layout.single and layout == "user":
+        raise CheckpointError(
+            f"{checkpoint.folders[-1]} is of the layout {checkpoint.head.layout.name}, whose responses stand in the "
+            "assistant turn: give --layout assistant."
+        )
     reader = _Reader(ChatTemplate(checkpoint), layout, markup, checkpoint, encoder_of(checkpoint))
     gathers = reader.gathers()
     question: tuple[Role, ...] = ("user",)
     rendered = Layout(
         name=layout,
-        separator=SEPARATOR,
+        separator=None if checkpoint.separator_id is None else SEPARATOR,
         separator_id=checkpoint.separator_id,
         glue=GLUE,
         text_only=reader.turns(question, False, gathers),
@@ -62,6 +67,8 @@ def render_layout(checkpoint: Checkpoint, layout: LayoutName, markup: MediaMarku
         one_image=markup.one_image,
         each_image=markup.each_image,
         video=markup.packed_video,
+        strips_newlines=reader.template.strips_newlines,
+        splits_responses=checkpoint.head.layout.apart,
     )
     for images, videos in [(0, 0), *MANY, *([(1, 1), (2, 1)] if markup.both else [])]:
         script = _script([("user", (*[IMAGE] * images, *[VIDEO] * videos, "Which of these?"))])
@@ -140,6 +147,7 @@ class _Reader:
             for token in (self.markup.image_token, self.markup.video_token)
         )
         media = [video if number in script.videos else image for number in range(len(script.media))]
+        script = script if layout.separator else replace(script, responses=script.responses[:1])
         (pack,) = Packer(self.encoder, layout, 10**9).pack(script, media)
         expected = reference_ids(self.template, self.markup, self.layout, script, media)
         return pack.input_ids_L.tolist() == expected

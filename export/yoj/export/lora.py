@@ -16,6 +16,7 @@ from .adapter_names import HEADS, BaseNames, Key, first_part, read_key
 from .adapter_settings import Settings
 from .edits import Added, Edit, LowRank, LowRankTable, Piece, Replaced, Rows, Stored
 from .errors import CheckpointError
+from .trained_layouts import HEAD_MODULES
 from .weights import StoredTensor
 
 SHOWN = 20
@@ -107,6 +108,8 @@ class _Reader:
             elif not key.copy:
                 kept.append((key, stored))
         for head, count in left.items():
+            if head in HEAD_MODULES:  # looked for elsewhere
+                continue
             why = "no score needs it" if head == "lm_head" else "a head is read from its own file"
             self.note(f"{self.folder.name}: {head} ({count} of {len(tensors)} tensors) is left out: {why}")
         adapters = {key.adapter for key, _ in kept if key.adapter}

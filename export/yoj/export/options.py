@@ -32,15 +32,18 @@ def checkpoint_options(command: Callable[..., Any]) -> Callable[..., Any]:
             "--mode",
             type=click.Choice(["joint", "isolated"]),
             help="How the model was trained: joint, all responses in one sequence, or isolated, one response at a time "
-            "(a classic reward model). Both can be asked for when scoring.  "
-            "[default: what reward_model_config.json says, else joint]",
+            "(a classic reward model, as TRL, verl, OpenRLHF, LLaMA-Factory and ms-swift train it). A model with a "
+            "separator scores in both.  "
+            "[default: isolated for what those trainers wrote, else what reward_model_config.json says, else joint]",
         ),
         click.option(
             "--hidden-state",
             type=click.Choice(["post_norm", "pre_norm"]),
             help="Whether the head was trained on the trunk's output after or before its final norm; needed for "
-            "Qwen3-VL, where training with transformers 4.57 gave pre_norm and with 5.x post_norm.  "
-            "[default: what reward_model_config.json says, else post_norm for Molmo2]",
+            "Qwen3-VL where the head read hidden_states[-1] (multi-response training, LLaMA-Factory, TRL's value "
+            "head): transformers 4.57 gave pre_norm and 5.x post_norm.  "
+            "[default: what reward_model_config.json says, else post_norm for Molmo2 and for score.weight of TRL, "
+            "ms-swift, verl and OpenRLHF]",
         ),
         click.option(
             "--video-expansion",

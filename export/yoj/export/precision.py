@@ -24,7 +24,7 @@ from .errors import CheckpointError
 from .families import ExportFamily
 from .fidelity import make_samples
 from .modules import Projection, WideProjection
-from .traced import TracedSession, stream
+from .traced import TracedSession, scorer_role, stream
 
 LARGEST = 65_504.0
 """Of float16."""
@@ -44,7 +44,7 @@ def overflowing_layers(
     Args:
         checkpoint: of the model.
         family: of the checkpoint.
-        batch: sample requests, prepared for joint reading; one at least shows something.
+        batch: sample requests, prepared for reading in one mode; one at least shows something.
         runtime: the runtime's family, which turns them into arrays.
 
     Returns:
@@ -55,7 +55,7 @@ def overflowing_layers(
     """
     largest: dict[str, float] = {}
     session = TracedSession(family.graphs(), lambda spec: stream(spec, checkpoint))
-    for role in ("vision", "scorer.joint"):
+    for role in ("vision", scorer_role(batch[0].mode)):
         _watch(session.module(role), role, largest)
     session.score(batch, runtime)
     over = {name: value for name, value in largest.items() if not value * HEADROOM <= LARGEST}
@@ -63,17 +63,18 @@ def overflowing_layers(
 
 
 def prepare_samples(file: Path | None, preparer: Preparer, reading: Reading | None = None) -> list[Prepared]:
-    """The samples of a file, or made up ones, packed for joint reading.
+    """The samples of a file, or made up ones, packed for joint reading where the model has a separator.
 
     Raises:
         CheckpointError: a line is not a request, cannot be prepared, or none of them shows anything.
     """
+    mode = "isolated" if preparer.rules.layout.separator is None else "joint"
     if file is None:
-        return [preparer.prepare(request, "joint") for request in make_samples()]
+        return [preparer.prepare(request, mode) for request in make_samples()]
     batch: list[Prepared] = []
     for number, request in read_samples(file, reading).items():
         try:
-            batch.append(preparer.prepare(request, "joint"))
+            batch.append(preparer.prepare(request, mode))
         except (YojError, OSError) as error:
             raise CheckpointError(f"{file}, line {number}: {error}") from error
     return batch

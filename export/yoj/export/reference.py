@@ -13,7 +13,6 @@ from yoj.runtime.text import Ids
 
 from .checkpoint import Checkpoint
 from .families import ExportFamily
-from .head import divisor
 from .traced import TracedSession
 
 
@@ -59,7 +58,7 @@ class Reference:
         hidden_LD = self._stock(**inputs, use_cache=False).last_hidden_state[0].float()
         (pack,) = prepared.packs
         rows = read_out(self._checkpoint.head.readout, hidden_LD, pack.response_start_N, pack.response_end_N)
-        out = self._head(rows) / divisor(hidden_LD.shape[-1])
+        out = self._head(rows) / self._checkpoint.head.divisor(hidden_LD.shape[-1])
         outputs = {"scores": out[:, 0].numpy()}
         return outputs if out.shape[-1] == 1 else outputs | {"spread": out[:, 1].exp().numpy()}
 

@@ -54,9 +54,10 @@ class Layout(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     name: LayoutName
     """``assistant``: the responses are the content of an assistant turn. ``user``: they stand in the last user turn,
     behind the prompt and ``glue``."""
-    separator: str
-    """The special token between two responses, ``<|resp_sep|>``."""
-    separator_id: int
+    separator: str | None = None
+    """The special token between two responses, ``<|resp_sep|>``; None where the model was trained on one response at a
+    time, so that joint reading takes one only."""
+    separator_id: int | None = None
     glue: str
     """Text on either side of the separator, two newlines in the reference."""
     text_only: Turns
@@ -74,6 +75,10 @@ class Layout(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Text between two texts of one turn; None where it is not known (bundles of schema 1)."""
     media_roles: tuple[str, ...] = ("user",)
     """Turns in which the template shows media."""
+    strips_newlines: bool = False
+    """Whether newlines at the end of a response are left out, as OpenRLHF does where no token closes its turn."""
+    splits_responses: bool = False
+    """Whether a response is encoded apart from what stands before it, as LLaMA-Factory does."""
 
     @property
     def gathers_media(self) -> bool:
@@ -116,7 +121,8 @@ class ValueHead(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     hidden_state: Literal["post_norm", "pre_norm"]
     """Whether the head reads the trunk after or before its final norm."""
     divisor: float
-    """sqrt(hidden size): out = head(h) / divisor, score = out[0]."""
+    """Of out = head(h) / divisor, score = out[0]: sqrt(hidden size) of a head over several responses; of one over
+    single responses 1, or the standard deviation that its trainer divides by."""
     outputs: Annotated[int, msgspec.Meta(ge=1, le=2)] = 1
     """2 of a Gaussian head: spread = exp(out[1]) is the sigma that it states, in units of the score. It is not
     calibrated: sigma cannot be identified from preferences alone (arXiv 2605.11865)."""

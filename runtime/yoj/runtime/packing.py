@@ -77,7 +77,7 @@ class Packer:
         for piece in layout.pieces():
             if piece.kind == "token":
                 encoder.special(piece.value)
-        if (found := encoder.token_id(layout.separator)) != layout.separator_id:
+        if layout.separator is not None and (found := encoder.token_id(layout.separator)) != layout.separator_id:
             raise BundleError(
                 f"The bundle's tokenizer gives {layout.separator} the id {found}, the manifest says "
                 f"{layout.separator_id}. Export the bundle again."
@@ -116,6 +116,11 @@ class Packer:
             places = [_Place(k, True, True, *self._media_of(script, (k,))) for k in range(n)]
             tokens = self._tokens(script, media, places, shares=n > 1)
             return (_side_by_side([tokens[place] for place in places], script.owners),)
+        if n > 1 and self.layout.separator is None:
+            raise RequestError(
+                f"The request has {n} responses to be read jointly, and this bundle's model reads one at a time. Ask "
+                "for mode='isolated'."
+            )
         orders = reading.orders or (tuple(range(n)),)
         has_media, images = self._media_of(script, range(n))
         inner = [_Place(k, False, False, has_media, images) for k in range(n)]
@@ -175,16 +180,25 @@ class Packer:
         shares = not (place.first and place.last)
         stretch = Stretch(self.encoder, markup, self.layout.text_glue or "", shares, place.images_before)
         if opening is not None:
-            stretch.begin_with(opening)
+            stretch.begin_with(opening, self.layout.splits_responses)
         else:
             stretch.fixed(self.layout.glue)
-        stretch.content(script.responses[place.response])
+        stretch.content(self._said(script.responses[place.response]))
         if place.last:
             stretch.add((self.layout.with_media if place.has_media else self.layout.text_only).after)
         else:
+            assert self.layout.separator is not None
             stretch.fixed(self.layout.glue)
             stretch.token(self.layout.separator)
         return stretch
+
+    def _said(self, parts: Parts) -> Parts:
+        """The parts of a response that stand in its place."""
+        if not self.layout.strips_newlines:
+            return parts
+        if not (parts := without_last_newlines(parts)):
+            raise RequestError("A response is empty or newlines only, which this bundle's trainer never scores.")
+        return parts
 
     def _open(
         self, stretch: Stretch, before: Mapping[str, Sequence[Piece]], roles: tuple[str, str], script: Script
@@ -237,6 +251,14 @@ class Packer:
             "its media leaves no room for the responses. Shorten the prompt or give fewer images or frames.",
             length,
         )
+
+
+def without_last_newlines(parts: Parts) -> Parts:
+    """The parts of a response without the newlines that end it."""
+    *first, last = parts or ("",)
+    if not isinstance(last, str):
+        return parts
+    return (*first, kept) if (kept := last.rstrip("\n")) else without_last_newlines(tuple(first)) if first else ()
 
 
 class _Place(NamedTuple):

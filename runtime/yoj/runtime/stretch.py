@@ -72,9 +72,11 @@ class Stretch:
         self._parts: list[list[str] | tuple[Ids, int]] = []
         self._mark = (0, 0)
         self._shows_media = False
+        self._apart = False
 
-    def begin_with(self, opening: Stretch) -> None:
-        """Take what another stretch holds as the opening of this one."""
+    def begin_with(self, opening: Stretch, apart: bool = False) -> None:
+        """Take what another stretch holds as the opening of this one; text behind it is encoded with it, or apart."""
+        self._apart = apart
         self._parts = [list(part) if isinstance(part, list) else part for part in opening._parts]
         self._images, self._shows_media = opening._images, opening._shows_media
         # Where the opening ends: a part, and a character of its run.
@@ -87,9 +89,10 @@ class Stretch:
         if not text:
             return
         if self._parts and isinstance(last := self._parts[-1], list):
-            last[-1] += text
+            last[-1:] = [last[-1], text] if self._apart else [last[-1] + text]
         else:
             self._parts.append([text])
+        self._apart = False
 
     def token(self, token: str) -> None:
         """Add a special token."""

@@ -27,7 +27,6 @@ from ..chat_template import MediaMarkup
 from ..checkpoint import Checkpoint, HiddenState
 from ..errors import CheckpointError
 from ..files import read_json
-from ..head import divisor
 from ..modules import (
     Around,
     LayerNorm,
@@ -112,7 +111,7 @@ class Scorer(nn.Module):
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.num_hidden_layers))
         self.ln_f = RMSNorm(config.hidden_size, config.norm_eps, wide=True) if post_norm else nn.Identity()
         self.rotary = Rotary(config.rope_theta, config.head_dim)
-        self.readout = Readout(self.ln_f, checkpoint.head, divisor(config.hidden_size))
+        self.readout = Readout(self.ln_f, checkpoint.head, checkpoint.head.divisor(config.hidden_size))
 
     def forward(
         self,

@@ -25,7 +25,7 @@ from yoj.runtime.manifest import Limits, Piece
 from ..chat_template import MediaMarkup
 from ..checkpoint import Checkpoint, HiddenState
 from ..errors import CheckpointError
-from ..head import SETTINGS, divisor
+from ..head import SETTINGS
 from ..modules import (
     Around,
     LayerNorm,
@@ -128,7 +128,7 @@ class Scorer(nn.Module):
         self.layers = nn.ModuleList(Layer(config) for _ in range(config.num_hidden_layers))
         self.norm = RMSNorm(config.hidden_size, config.norm_eps, wide=True) if post_norm else nn.Identity()
         self.rotary = MultiAxisRotary(config.rope_theta, config.head_dim, config.mrope_section)
-        self.readout = Readout(self.norm, checkpoint.head, divisor(config.hidden_size))
+        self.readout = Readout(self.norm, checkpoint.head, checkpoint.head.divisor(config.hidden_size))
 
     def forward(
         self,

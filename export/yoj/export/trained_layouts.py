@@ -1,0 +1,131 @@
+"""How trainers write a reward model, and what each of them computes with it: one record for each layout."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+Scored = Literal["last", "before_padding", "eos"]
+
+
+@dataclass(frozen=True)
+class TrainedLayout:
+    """What a trainer leaves of a head, and how its scores come of it.
+
+    All but the first layout have a linear head with one output, which is the score: nothing is divided by
+    sqrt(hidden size). Each response stands alone in the assistant turn, as the chat template shows it.
+    """
+
+    name: str
+    written_by: str
+    """Libraries whose checkpoints look so, for people."""
+    tensors: tuple[str, ...]
+    """Weight, and bias where there is one; empty where the head has a file of its own with settings beside it."""
+    hidden_state: Literal["post_norm", "pre_norm"] | None
+    """What the head reads; None where that depends on the training and has to be asked."""
+    scored: Scored
+    """Token that is scored. last: of the row. before_padding: the last that is not the padding token, which a template
+    may end a turn with. eos: the end of sequence, which is put behind a row that does not end with one; newlines behind
+    it are left out."""
+    apart: bool = False
+    """Whether a response is encoded apart from what stands before it, so that newlines never merge there."""
+    single: bool = True
+    """Whether one response was read at a time: there is no separator, and only isolated reading."""
+
+
+SEQUENCE_CLASSIFICATION = TrainedLayout(
+    name="sequence_classification",
+    written_by="TRL RewardTrainer, transformers ...ForSequenceClassification, ms-swift",
+    tensors=("score.weight",),
+    hidden_state="post_norm",
+    scored="before_padding",
+)
+TOKEN_CLASSIFICATION = TrainedLayout(
+    name="token_classification",
+    written_by="verl, transformers ...ForTokenClassification, LLaMA-Factory v1",
+    tensors=("score.weight", "score.bias"),
+    hidden_state="post_norm",
+    scored="last",
+)
+OPENRLHF = TrainedLayout(
+    name="openrlhf",
+    written_by="OpenRLHF",
+    tensors=("score.weight",),
+    hidden_state="post_norm",
+    scored="eos",
+)
+VALUE_HEAD = TrainedLayout(
+    name="value_head",
+    written_by="LLaMA-Factory, TRL AutoModelForCausalLMWithValueHead, ms-swift and verl with it",
+    tensors=("v_head.summary.weight", "v_head.summary.bias"),
+    hidden_state=None,
+    scored="last",
+    apart=True,
+)
+MULTI_RESPONSE = TrainedLayout(
+    name="multi_response",
+    written_by="mr2rm, yoj-train",
+    tensors=(),
+    hidden_state=None,
+    scored="last",
+    single=False,
+)
+LAYOUTS = (MULTI_RESPONSE, SEQUENCE_CLASSIFICATION, TOKEN_CLASSIFICATION, OPENRLHF, VALUE_HEAD)
+
+OPENRLHF_PREFIXES = ("score", "value_head")
+"""Names that OpenRLHF's head has where ``value_head_prefix`` of config.json does not say another."""
+OPENRLHF_SETTINGS = frozenset({"normalize_reward", "value_head_prefix", "mean", "std"})
+"""Settings of config.json that no other trainer writes."""
+WRAPPERS = ("base_model.model.", "pretrained_model.", "_orig_mod.", "module.")
+"""Beginnings that PEFT, TRL's value head, torch.compile and DDP put before a name."""
+COPIES = (".modules_to_save.default", ".modules_to_save")
+"""What older PEFT puts between a module that it saves whole and its parameter."""
+HEAD_MODULES = frozenset({"score", "v_head", "value_head", "classifier"})
+"""Modules that an adapter may save whole because they are a head. PEFT lists score and classifier unasked."""
+
+
+def bare_name(name: str) -> str:
+    """A tensor's name without what wrappers put into it."""
+    while start := next((wrapper for wrapper in WRAPPERS if name.startswith(wrapper)), None):
+        name = name.removeprefix(start)
+    for copy in COPIES:
+        name = name.replace(copy, "")
+    return name
+
+
+def head_name(name: str, prefix: str | None = None) -> str | None:
+    """The bare name of a tensor that belongs to a head; None where it belongs to the backbone.
+
+    Args:
+        name: as it is stored.
+        prefix: ``value_head_prefix`` of config.json, where it is there.
+    """
+    bare = bare_name(name)
+    modules = HEAD_MODULES if prefix is None else HEAD_MODULES | {prefix}
+    return bare if any(bare.startswith(f"{module}.") for module in modules) else None
+
+
+def layout_of(names: frozenset[str], config: Mapping[str, Any]) -> TrainedLayout | None:
+    """The layout that left head tensors of these bare names, by ``config.json`` where the names do not tell.
+
+    None where no layout has such names.
+    """
+    if names == frozenset(VALUE_HEAD.tensors):
+        return VALUE_HEAD
+    of_openrlhf = {f"{prefix}.weight" for prefix in (config.get("value_head_prefix"), *OPENRLHF_PREFIXES)}
+    marked = bool(OPENRLHF_SETTINGS & config.keys()) or "RewardModel" in architectures(config)
+    if len(names) == 1 and names <= of_openrlhf and (marked or names != frozenset(SEQUENCE_CLASSIFICATION.tensors)):
+        return OPENRLHF
+    if names == frozenset(TOKEN_CLASSIFICATION.tensors):
+        return TOKEN_CLASSIFICATION
+    if names == frozenset(SEQUENCE_CLASSIFICATION.tensors):
+        by_token = any(name.endswith("ForTokenClassification") for name in architectures(config))
+        return TOKEN_CLASSIFICATION if by_token else SEQUENCE_CLASSIFICATION
+    return None
+
+
+def architectures(config: Mapping[str, Any]) -> list[str]:
+    """Model classes that a ``config.json`` names."""
+    found = config.get("architectures")
+    return [name for name in found if isinstance(name, str)] if isinstance(found, list) else []
