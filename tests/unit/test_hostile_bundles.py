@@ -12,7 +12,7 @@ import pytest
 from yoj.runtime import Scorer
 from yoj.runtime import manifest as m
 from yoj.runtime.bundle import sha256
-from yoj.runtime.errors import BundleError
+from yoj.runtime.errors import BundleError, EngineError
 from yoj.runtime.manifest import Piece
 
 
@@ -97,3 +97,14 @@ def test_a_token_of_the_layout_that_the_tokenizer_lacks_is_refused(copy):
     turns = msgspec.structs.replace(layout.text_only, after=(Piece(kind="token", value="<|no_such|>"),))
     reseal(copy, layout=msgspec.structs.replace(layout, text_only=turns))
     assert "no token <|no_such|>" in refusal(copy)
+
+
+def test_a_graph_that_takes_weights_from_another_file_is_refused(copy):
+    graph = copy / "onnx" / "vision.onnx"
+    (copy / "secre.bin").write_bytes((copy / "onnx" / "weights.data").read_bytes())
+    content = graph.read_bytes()
+    assert b"weights.data" in content
+    graph.write_bytes(content.replace(b"weights.data", b"../secre.bin"))
+    reseal(copy)
+    with pytest.raises(EngineError, match=r"cannot load onnx/vision\.onnx: .*secre\.bin"):
+        Scorer.load(copy)
