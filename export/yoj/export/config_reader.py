@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
+
+MOST = 2**31 - 1
+"""Largest size of an axis, which ONNX Runtime and TensorRT count in 32 bits."""
+LARGEST = 1e30
+"""Number beyond which something is wrong."""
+SHOWN = 60
+"""Characters of a value in an error."""
 
 
 class Section:
@@ -18,19 +25,46 @@ class Section:
             self.problems.append(f"{self.name}.{names[0]} is missing")
         return found
 
-    def number(self, *names: str) -> Any:
-        """Like `get`; 0 where it is missing, so that reading can go on and collect the other problems."""
+    def count(self, *names: str, most: int = MOST) -> int:
+        """A whole number from 1 to ``most``; 0 where it is none, so that reading can go on and collect the rest."""
         found = self.get(*names)
-        if found is not None and (isinstance(found, bool) or not isinstance(found, int | float) or found <= 0):
-            self.problems.append(f"{self.name}.{names[0]} is {found!r}, not a number above 0")
+        if found is not None and not (type(found) is int and 1 <= found <= most):
+            self.problems.append(f"{self.name}.{names[0]} is {_shown(found)}, not a whole number from 1 to {most:,}")
             return 0
         return found or 0
+
+    def counts(self, *names: str) -> tuple[int, ...]:
+        """Whole numbers, of either sign; none where it is something else."""
+        found = self.get(*names)
+        if isinstance(found, list) and all(type(number) is int and abs(number) <= MOST for number in found):
+            return tuple(found)
+        if found is not None:
+            self.problems.append(f"{self.name}.{names[0]} is {_shown(found)}, not a list of whole numbers")
+        return ()
+
+    def positive(self, *names: str) -> float:
+        """A finite number above 0; 1 where it is not."""
+        found = self.get(*names)
+        if type(found) in (int, float) and 0 < found < LARGEST:
+            return found
+        if found is not None:
+            self.problems.append(f"{self.name}.{names[0]} is {_shown(found)}, not a number above 0")
+        return 1.0
+
+    def inner(self, name: str) -> Section:
+        """A section inside this one, empty where it is not there."""
+        found = self.values.get(name)
+        if found is not None and not isinstance(found, dict):
+            self.problems.append(f"{self.name}.{name} is {_shown(found)}, not an object")
+        return Section(
+            f"{self.name}.{name}", cast("dict[str, Any]", found) if isinstance(found, dict) else {}, self.problems
+        )
 
     def refuse(self, **allowed: tuple[Any, ...]) -> None:
         """Note every setting that is there and has none of the allowed values."""
         for name, values in allowed.items():
             if name in self.values and self.values[name] not in values:
-                self.problems.append(f"{self.name}.{name} is {self.values[name]!r}, supported: {values[0]!r}")
+                self.problems.append(f"{self.name}.{name} is {_shown(self.values[name])}, supported: {values[0]!r}")
 
 
 class ConfigReader:
@@ -45,3 +79,8 @@ class ConfigReader:
         if found is None:
             self.problems.append(f"{names[0]} is missing")
         return Section(found or names[0], self.config.get(found or "", {}) or {}, self.problems)
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."

@@ -13,7 +13,6 @@ from typing import Any
 
 import msgspec
 import numpy as np
-from tokenizers import Tokenizer
 
 from yoj.runtime.errors import BundleError
 from yoj.runtime.manifest import Layout, LayoutName, Piece, Turns
@@ -21,7 +20,7 @@ from yoj.runtime.packing import Packer
 from yoj.runtime.request import Image, Role, Video
 from yoj.runtime.script import Parts, Script, Turn
 from yoj.runtime.stretch import Span
-from yoj.runtime.text import TextEncoder
+from yoj.runtime.text import TextEncoder, read_tokenizer
 
 from .chat_template import GLUE, ChatTemplate, MediaMarkup, reference_ids, with_bos
 from .checkpoint import SEPARATOR, Checkpoint
@@ -84,8 +83,8 @@ def render_layout(checkpoint: Checkpoint, layout: LayoutName, markup: MediaMarku
 def encoder_of(checkpoint: Checkpoint) -> TextEncoder:
     """The checkpoint's tokenizer as packs are encoded with it."""
     try:
-        return TextEncoder(Tokenizer.from_str(checkpoint.tokenizer.to_str()))
-    except BundleError as error:
+        return TextEncoder(read_tokenizer(checkpoint.tokenizer.to_str().encode()))
+    except (BundleError, ValueError) as error:
         raise CheckpointError(f"{checkpoint.file('tokenizer.json')}: {error}") from error
 
 

@@ -52,15 +52,16 @@ def read_config(checkpoint: Checkpoint) -> tuple[TextConfig, VisionConfig]:
         CheckpointError: a value is missing, or asks for a variant that no released reward model uses.
     """
     reader = ConfigReader(checkpoint.config)
-    text = _read_text(reader.section("text_config"))
-    vision = _read_vision(reader.section("vit_config", "vision_config"), reader.section("adapter_config"))
+    layers = len(checkpoint.weights.names())  # each has tensors of its own
+    text = _read_text(reader.section("text_config"), layers)
+    vision = _read_vision(reader.section("vit_config", "vision_config"), reader.section("adapter_config"), layers)
     if reader.problems:
         raise CheckpointError(f"{checkpoint.trunk / 'config.json'} cannot be exported: {'; '.join(reader.problems)}.")
     return text, vision
 
 
-def _read_text(text: Section) -> TextConfig:
-    rope = text.values.get("rope_parameters") or {}
+def _read_text(text: Section, most_layers: int) -> TextConfig:
+    rope = text.inner("rope_parameters")
     text.refuse(
         qk_norm_type=("qwen3",),
         use_qk_norm=(True,),
@@ -70,56 +71,53 @@ def _read_text(text: Section) -> TextConfig:
         rope_scaling=(None,),
         hidden_act=("silu",),
     )
-    if rope.get("rope_type", "default") != "default":
-        text.problems.append(f"text_config.rope_parameters is {rope}, only the default type is supported")
+    if rope.values.get("rope_type", "default") != "default":
+        text.problems.append(f"text_config.rope_parameters is {rope.values}, only the default type is supported")
     return TextConfig(
-        hidden_size=text.number("hidden_size"),
-        num_hidden_layers=text.number("num_hidden_layers"),
-        num_attention_heads=text.number("num_attention_heads"),
-        num_key_value_heads=text.number("num_key_value_heads"),
-        head_dim=text.number("head_dim"),
-        intermediate_size=text.number("intermediate_size"),
-        vocab_size=text.number("vocab_size"),
-        rope_theta=rope.get("rope_theta") or text.number("rope_theta"),
-        norm_eps=text.number("layer_norm_eps", "rms_norm_eps"),
-        max_position_embeddings=text.number("max_position_embeddings"),
+        hidden_size=text.count("hidden_size"),
+        num_hidden_layers=text.count("num_hidden_layers", most=most_layers),
+        num_attention_heads=text.count("num_attention_heads"),
+        num_key_value_heads=text.count("num_key_value_heads"),
+        head_dim=text.count("head_dim"),
+        intermediate_size=text.count("intermediate_size"),
+        vocab_size=text.count("vocab_size"),
+        rope_theta=(rope if rope.values.get("rope_theta") else text).positive("rope_theta"),
+        norm_eps=text.positive("layer_norm_eps", "rms_norm_eps"),
+        max_position_embeddings=text.count("max_position_embeddings"),
     )
 
 
-def _read_vision(vit: Section, adapter: Section) -> VisionConfig:
+def _read_vision(vit: Section, adapter: Section, most_layers: int) -> VisionConfig:
     vit.refuse(hidden_act=("gelu_pytorch_tanh",), attention_bias=(True,))
     adapter.refuse(hidden_act=("silu",), pooling_attention_mask=(True,), mlp_bias=(False,), attention_bias=(True,))
     for section in (vit, adapter):
-        heads, kv_heads = section.number("num_attention_heads"), section.number("num_key_value_heads")
+        heads, kv_heads = section.count("num_attention_heads"), section.count("num_key_value_heads")
         if heads != kv_heads:
             section.problems.append(f"{section.name} has {heads} query and {kv_heads} key heads")
-    crop = vit.get("image_default_input_size", "image_size")
+    crop = vit.counts("image_default_input_size", "image_size")
     patch, patches = (
-        vit.number("image_patch_size", "patch_size"),
-        vit.number("image_num_pos", "num_position_embeddings"),
+        vit.count("image_patch_size", "patch_size"),
+        vit.count("image_num_pos", "num_position_embeddings"),
     )
-    if not (
-        isinstance(crop, list)
-        and len(crop) == 2
-        and crop[0] == crop[1]
-        and patch
-        and (crop[0] // patch) ** 2 == patches
-    ):
-        vit.problems.append(f"{vit.name}: crops of {crop} pixels do not have {patches} patches of {patch} pixels")
-        crop = [0, 0]
-    layers = vit.number("num_hidden_layers")
+    if not (len(crop) == 2 and crop[0] == crop[1] and patch and (crop[0] // patch) ** 2 == patches):
+        vit.problems.append(f"{vit.name}: crops of {list(crop)} pixels do not have {patches} patches of {patch} pixels")
+        crop = (0, 0)
+    taps = adapter.counts("vit_layers", "vision_feature_layer")
+    layers = vit.count("num_hidden_layers", most=most_layers)
+    if layers and (not taps or any(not -layers <= tap < layers for tap in taps)):
+        adapter.problems.append(f"{adapter.name}: vit_layers {list(taps)} are not among {layers} layers")
     return VisionConfig(
-        hidden_size=vit.number("hidden_size"),
-        num_attention_heads=vit.number("num_attention_heads"),
-        head_dim=vit.number("head_dim"),
-        intermediate_size=vit.number("intermediate_size"),
-        norm_eps=vit.number("layer_norm_eps"),
+        hidden_size=vit.count("hidden_size"),
+        num_attention_heads=vit.count("num_attention_heads"),
+        head_dim=vit.count("head_dim"),
+        intermediate_size=vit.count("intermediate_size"),
+        norm_eps=vit.positive("layer_norm_eps"),
         patches=patches,
         patch_size=patch,
         crop_size=crop[0],
-        taps=tuple(tap % max(layers, 1) for tap in adapter.get("vit_layers", "vision_feature_layer") or (0,)),
-        pool_size=adapter.number("hidden_size"),
-        pool_heads=adapter.number("num_attention_heads"),
-        pool_head_dim=adapter.number("head_dim"),
-        projector_size=adapter.number("intermediate_size"),
+        taps=tuple(tap % max(layers, 1) for tap in taps),
+        pool_size=adapter.count("hidden_size"),
+        pool_heads=adapter.count("num_attention_heads"),
+        pool_head_dim=adapter.count("head_dim"),
+        projector_size=adapter.count("intermediate_size"),
     )

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 from ..checkpoint import Checkpoint
-from ..config_reader import ConfigReader
+from ..config_reader import ConfigReader, Section
 from ..errors import CheckpointError
 from ..processor_files import Part, is_count
 
@@ -69,36 +69,39 @@ def read_config(checkpoint: Checkpoint) -> tuple[TextConfig, VisionConfig]:
     """
     reader = ConfigReader(checkpoint.config)
     text, vision = reader.section("text_config"), reader.section("vision_config")
-    rope = (text.values.get("rope_scaling") or {}) | (text.values.get("rope_parameters") or {})
+    rope = Section("text_config.rope_parameters", text.inner("rope_scaling").values, reader.problems)
+    rope.values = rope.values | text.inner("rope_parameters").values
+    vision_rope = vision.inner("rope_parameters")
+    layers = len(checkpoint.weights.names())  # each has tensors of its own
     text.refuse(hidden_act=("silu",), attention_bias=(False,))
     vision.refuse(hidden_act=("gelu_pytorch_tanh",), in_channels=(3,))
     text_config = TextConfig(
-        hidden_size=text.number("hidden_size"),
-        num_hidden_layers=text.number("num_hidden_layers"),
-        num_attention_heads=text.number("num_attention_heads"),
-        num_key_value_heads=text.number("num_key_value_heads"),
-        head_dim=text.number("head_dim"),
-        intermediate_size=text.number("intermediate_size"),
-        rope_theta=rope.get("rope_theta") or text.number("rope_theta"),
-        mrope_section=tuple(rope.get("mrope_section") or (24, 20, 20)),
-        norm_eps=text.number("rms_norm_eps"),
-        max_position_embeddings=text.number("max_position_embeddings"),
+        hidden_size=text.count("hidden_size"),
+        num_hidden_layers=text.count("num_hidden_layers", most=layers),
+        num_attention_heads=text.count("num_attention_heads"),
+        num_key_value_heads=text.count("num_key_value_heads"),
+        head_dim=text.count("head_dim"),
+        intermediate_size=text.count("intermediate_size"),
+        rope_theta=(rope if rope.values.get("rope_theta") else text).positive("rope_theta"),
+        mrope_section=rope.counts("mrope_section") if rope.values.get("mrope_section") else (24, 20, 20),
+        norm_eps=text.positive("rms_norm_eps"),
+        max_position_embeddings=text.count("max_position_embeddings"),
     )
     vision_config = VisionConfig(
-        hidden_size=vision.number("hidden_size"),
-        depth=vision.number("depth"),
-        num_heads=vision.number("num_heads"),
-        intermediate_size=vision.number("intermediate_size"),
-        patch_size=vision.number("patch_size"),
-        temporal_patch_size=vision.number("temporal_patch_size"),
-        merge_size=vision.number("spatial_merge_size"),
-        num_position_embeddings=vision.number("num_position_embeddings"),
-        rope_theta=(vision.values.get("rope_parameters") or {}).get("rope_theta") or 10_000.0,
-        taps=tuple(vision.get("deepstack_visual_indexes") or ()),
+        hidden_size=vision.count("hidden_size"),
+        depth=vision.count("depth", most=layers),
+        num_heads=vision.count("num_heads"),
+        intermediate_size=vision.count("intermediate_size"),
+        patch_size=vision.count("patch_size"),
+        temporal_patch_size=vision.count("temporal_patch_size"),
+        merge_size=vision.count("spatial_merge_size"),
+        num_position_embeddings=vision.count("num_position_embeddings"),
+        rope_theta=vision_rope.positive("rope_theta") if vision_rope.values.get("rope_theta") else 10_000.0,
+        taps=vision.counts("deepstack_visual_indexes"),
     )
     problems = reader.problems
-    if rope.get("rope_type", rope.get("type", "default")) not in ("default", "mrope"):
-        problems.append(f"the trunk's rotary embedding is {rope}, only the default type is supported")
+    if rope.values.get("rope_type", rope.values.get("type", "default")) not in ("default", "mrope"):
+        problems.append(f"the trunk's rotary embedding is {rope.values}, only the default type is supported")
     if not problems:
         problems += _contradictions(text_config, vision_config, checkpoint)
     if problems:
