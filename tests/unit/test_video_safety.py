@@ -10,9 +10,10 @@ import av
 import media
 import numpy as np
 import pytest
+from PIL import Image as Pillow
 
 from yoj.runtime import formats
-from yoj.runtime.errors import MediaError
+from yoj.runtime.errors import LimitError, MediaError
 from yoj.runtime.images import ImageRules
 from yoj.runtime.video import Film, VideoRules, load_video
 
@@ -131,6 +132,19 @@ def test_a_container_that_is_not_listed_is_refused_with_those_that_are(form, cod
 def test_a_damaged_transport_stream_is_an_error_of_ours():
     """PyAV's own code meets an index out of range."""
     assert "damaged.ts is not a video that can be decoded" in refusal(MEDIA / "damaged.ts")
+
+
+def test_an_animation_of_too_many_pixels_is_refused_before_its_frames_are_decoded():
+    """Every frame would be decoded for its time, of which a file of a few bytes a frame can have any number."""
+    frame = Pillow.new("P", (1, 1))
+    file = io.BytesIO()
+    frame.save(file, "GIF", save_all=True, append_images=[frame.copy()], duration=50)
+    content = bytearray(file.getvalue())
+    content[6:10] = struct.pack("<HH", 7000, 7000)
+    image = content.index(b"\x2c")
+    more = bytes(content[:-1]) + b"".join(bytes(content[image:-1]) for _ in range(300)) + b";"
+    with pytest.raises(LimitError, match=r"frames of 7000x7000, .* 10,000,000,000 are the limit"):
+        load_video(Film(more), RULES, lambda t: [0])
 
 
 # MP4 tables that a few bytes make as long as they like
