@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import struct
+import subprocess
+import sys
 from pathlib import Path
 
 import av
@@ -132,6 +134,36 @@ def test_a_container_that_is_not_listed_is_refused_with_those_that_are(form, cod
 def test_a_damaged_transport_stream_is_an_error_of_ours():
     """PyAV's own code meets an index out of range."""
     assert "damaged.ts is not a video that can be decoded" in refusal(MEDIA / "damaged.ts")
+
+
+LARGE = """
+import resource, sys
+import av, yoj.runtime.movie
+from yoj.runtime.errors import RequestError
+from yoj.runtime.images import ImageRules
+from yoj.runtime.video import Film, VideoRules, load_video
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+try:
+    load_video(Film(sys.argv[1]), VideoRules(4, ImageRules(1_000_000)), lambda t: [0])
+except RequestError as error:
+    print(type(error).__name__, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="resource counts in kilobytes there")
+@pytest.mark.parametrize(("name", "codec"), [("v.mp4", "libx264"), ("v.ts", "libx264"), ("v.avi", "mpeg4")])
+def test_frames_that_are_too_large_are_refused_without_memory_for_them(name, codec, tmp_path):
+    file = tmp_path / name
+    with av.open(str(file), "w") as container:
+        stream = container.add_stream(codec, 10)
+        stream.width, stream.height, stream.pix_fmt = 8000, 8000, "yuv420p"
+        stream.options = {"preset": "ultrafast"}
+        container.mux(stream.encode(av.VideoFrame(8000, 8000, "yuv420p")))
+        container.mux(stream.encode())
+    run = subprocess.run([sys.executable, "-c", LARGE, str(file)], capture_output=True, text=True, check=True)
+    kind, megabytes = run.stdout.split()
+    assert kind in ("LimitError", "MediaError")
+    assert int(megabytes) < 40  # one frame has 96
 
 
 def test_an_animation_of_too_many_pixels_is_refused_before_its_frames_are_decoded():

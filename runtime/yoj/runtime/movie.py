@@ -42,11 +42,16 @@ class _Source:
     def opened(self) -> Any:
         self.file.seek(0)
         try:
-            return self.av.open(self.file, options=OPENING)
+            return self.av.open(self.file, options=OPENING | self.decoding)
         except (self.av.FFmpegError, ValueError) as error:
             if isinstance(error, YojError):
                 raise
             raise self.error(self._not_opened(getattr(error, "strerror", None) or reason(error))) from error
+
+    @property
+    def decoding(self) -> dict[str, str]:
+        """Options of the decoder, which has no memory for larger frames, whatever the container said of them."""
+        return {"max_pixels": str(self.rules.image.pixels)}
 
     def check_time(self) -> None:
         self.rules.image.spent().check_time(self.label)
@@ -121,7 +126,8 @@ def read_movie(file: MeteredFile, label: str, rules: VideoRules, sample: Sample,
     except YojError:
         raise
     except Exception as error:  # on damaged files PyAV raises more than its own errors
-        why = f"is not a video that can be decoded, or is cut off: {reason(error)}. Replace the file."
+        most = f"Replace the file, or give one with frames of at most {rules.image.pixels:,} pixels"
+        why = f"is not a video that can be decoded, or is cut off: {reason(error)}. {most}."
         raise source.error(why) from error
     if frames is None:
         raise source.error("gives other frames each time it is decoded: it is damaged. Replace the file.")
@@ -137,8 +143,7 @@ def _stream(source: _Source, container: Any) -> Any:
     stream = max(streams, key=lambda s: (s.frames != 1, s.disposition.value & 1, s.width * s.height))
     if stream.width * stream.height:  # not known of every stream before it is decoded
         check_size(stream.width, stream.height, source.rules.image, source.label)
-    # The decoder refuses larger frames before it has memory for them, whatever the container said.
-    stream.codec_context.options = {"max_pixels": str(source.rules.image.pixels)}
+    stream.codec_context.options = source.decoding
     return stream
 
 
