@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image as Pillow
 
-from yoj.runtime import formats
+from yoj.runtime import boxes, formats
 from yoj.runtime.errors import LimitError, MediaError
 from yoj.runtime.images import ImageRules
 from yoj.runtime.video import Film, VideoRules, load_video
@@ -177,6 +177,47 @@ def test_an_animation_of_too_many_pixels_is_refused_before_its_frames_are_decode
     more = bytes(content[:-1]) + b"".join(bytes(content[image:-1]) for _ in range(300)) + b";"
     with pytest.raises(LimitError, match=r"frames of 7000x7000, .* 10,000,000,000 are the limit"):
         load_video(Film(more), RULES, lambda t: [0])
+
+
+def test_a_row_of_jpegs_is_no_video_of_one_frame():
+    one = media.saved("JPEG")
+    assert load_video(Film(one), RULES, lambda t: [0]).given == 1
+    assert "row of JPEG pictures" in refusal(one * 3)
+    frames = [Pillow.fromarray(media.pixels(number)) for number in range(2)]
+    file = io.BytesIO()
+    frames[0].save(file, "MPO", save_all=True, append_images=frames[1:])
+    assert load_video(Film(file.getvalue()), RULES, lambda t: [0]).given == 1
+
+
+@pytest.mark.parametrize("form", ["mpegts", "matroska"])
+def test_a_hole_that_nothing_announces_is_said(form):
+    def written(lost: range) -> bytes:
+        file = io.BytesIO()
+        with av.open(file, "w", format=form) as container:
+            stream = container.add_stream("mpeg2video", 25)
+            stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+            stream.codec_context.gop_size = 1
+            for number in range(100):
+                frame = av.VideoFrame.from_ndarray(media.pixels(number), format="rgb24")
+                frame.pts = number
+                if number not in lost:
+                    container.mux(stream.encode(frame))
+            container.mux(stream.encode())
+        return file.getvalue()
+
+    def notices(lost: range) -> tuple[str, ...]:
+        return load_video(Film(written(lost)), RULES, lambda t: [0]).notices
+
+    assert notices(range(0)) == notices(range(40, 50)) == ()
+    (said,) = notices(range(40, 80))
+    assert said == "video: 1 times there are no frames for long; the longest is 1.6 s, from 1.6 s on"
+
+
+def test_more_boxes_than_any_video_has_are_refused(monkeypatch):
+    monkeypatch.setattr(boxes, "MOST_BOXES", 100)
+    content = media.movie("mov", "libx264")
+    assert load_video(Film(content + struct.pack(">I4s", 8, b"free") * 50), RULES, lambda t: [0]).given == 10
+    assert "more than 100 boxes" in refusal(content + struct.pack(">I4s", 8, b"free") * 100)
 
 
 # MP4 tables that a few bytes make as long as they like

@@ -85,7 +85,7 @@ def _place_of_codestream(file: MeteredFile) -> int:
 
 
 def check_scans(file: MeteredFile, name: str) -> None:
-    """Refuse a JPEG made slow to decode.
+    """Refuse a JPEG made slow to decode; the file is left behind the end of the picture.
 
     Raises:
         MediaError: more scans than any camera or program writes.
@@ -102,6 +102,19 @@ def check_scans(file: MeteredFile, name: str) -> None:
             continue
         length = int.from_bytes(file.read(2), "big")
         file.seek(max(0, length - 2), 1)
+
+
+def check_alone(file: MeteredFile, name: str) -> None:
+    """Refuse a row of JPEG pictures, of which only the first would be seen. Previews behind a photograph are none.
+
+    Raises:
+        MediaError: saying what to give instead.
+    """
+    check_scans(file, name)
+    behind = file.read(PIECE).lstrip(b"\0")
+    file.seek(0)
+    if behind[:2] == b"\xff\xd8" and b"MPF\0" not in file.read(PIECE):
+        raise MediaError(f"{name} is a row of JPEG pictures without times. Give them as a list of frames.")
 
 
 def _next_marker(file: MeteredFile) -> int | None:

@@ -25,6 +25,9 @@ LITTLE = 0.05
 """Share by which a header may overstate a file that is whole."""
 
 
+HOLE, HOLE_S, EVEN = 10.0, 1.0, 1.5
+"""A time without frames that is said: so many times as long as usual, and so many seconds, where no other is longer than
+so many times the usual."""
 OPENING = {"format_whitelist": ",".join(CONTAINERS), "protocol_whitelist": "none"}
 """Of an open file, by listed readers, and with no protocol: nothing makes FFmpeg open another file or an address."""
 
@@ -167,7 +170,26 @@ def _listed(source: _Source) -> _Listing:
             why = f"the first {missing} frames have no key frame to be decoded from"
             notices += (f"{source.name}: {why}, and are left out",)
         pts_F = np.sort(np.array([packet.pts for packet in late], np.int64))
+        notices += _holes(pts_F.astype(np.float64) * float(stream.time_base), source.name)
         return _Listing(pts_F, _timeline(stream, pts_F), first, True, notices)
+
+
+def _holes(seconds_F: NDArray[np.floating[Any]], name: str) -> tuple[str, ...]:
+    """A notice of times without frames, which a recording that lost some does not announce."""
+    if len(seconds_F) < 3:
+        return ()
+    gaps = np.diff(seconds_F)
+    typical = float(np.median(gaps))
+    long = gaps > max(HOLE_S, HOLE * typical)
+    holes = np.flatnonzero(long)
+    # Where the rate varies anyhow, a still picture may be meant.
+    if not len(holes) or (gaps[~long] > EVEN * typical).any():
+        return ()
+    longest = holes[np.argmax(gaps[holes])]
+    return (
+        f"{name}: {len(holes)} times there are no frames for long; the longest is {gaps[longest]:.1f} s, from "
+        f"{seconds_F[longest] - seconds_F[0]:.1f} s on",
+    )
 
 
 def _packets(source: _Source, container: Any, stream: Any) -> Iterator[_Packet]:
