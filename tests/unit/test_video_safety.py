@@ -210,7 +210,7 @@ def test_a_hole_that_nothing_announces_is_said(form):
 
     assert notices(range(0)) == notices(range(40, 50)) == ()
     (said,) = notices(range(40, 80))
-    assert said == "video: 1 times there are no frames for long; the longest is 1.6 s, from 1.6 s on"
+    assert said == "video: frames are missing in 1 places; the longest is 1.6 s, from 1.6 s on"
 
 
 def test_more_boxes_than_any_video_has_are_refused(monkeypatch):

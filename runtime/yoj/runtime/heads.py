@@ -14,6 +14,9 @@ MOST_SCANS = 30
 """Of a JPEG; each costs a pass over the picture, and what programs write has 1 to 18."""
 STRIP_BYTES = 2**28
 """Largest strip or tile of a compressed TIFF, which its decoder holds beside the picture."""
+SLOW_DECODERS = ("bmp_rle", "ppm", "ppm_plain")
+"""Those of Pillow's that are written in Python and take about a microsecond a pixel."""
+SLOW_PIXELS = 2**24
 MOST_PAGES = 1000
 """To which the pages of a TIFF are counted."""
 MARKER = re.compile(rb"\xff+[^\x00\xd0-\xd7\xff]")
@@ -148,6 +151,20 @@ def check_strips(image: Image.Image, name: str) -> None:
         raise LimitError(
             f"{name} is a TIFF with a compressed strip or tile of {size:,} bytes; {STRIP_BYTES:,} are the limit. Save "
             "it as PNG, or with fewer rows in a strip (RowsPerStrip)."
+        )
+
+
+def check_decoder(image: Image.Image, name: str) -> None:
+    """Refuse a large picture of a kind that is decoded slowly: a packed bitmap, a PPM in letters or of odd depth.
+
+    Raises:
+        LimitError: saying how large.
+    """
+    decoder = next((str(tile[0]) for tile in getattr(image, "tile", ())), "")
+    if decoder in SLOW_DECODERS and image.width * image.height > SLOW_PIXELS:
+        raise LimitError(
+            f"{name} is a {image.format} of {image.width}x{image.height} = {image.width * image.height:,} pixels, stored "
+            f"in a way that is slow to decode; {SLOW_PIXELS:,} are the limit of it. Save it as PNG."
         )
 
 

@@ -26,8 +26,8 @@ LITTLE = 0.05
 
 
 HOLE, HOLE_S, EVEN = 10.0, 1.0, 1.5
-"""A time without frames that is said: so many times as long as usual, and so many seconds, where no other is longer than
-so many times the usual."""
+"""A time without frames that is said: so many times the usual and so many seconds long, where no other time is so many
+times the usual."""
 OPENING = {"format_whitelist": ",".join(CONTAINERS), "protocol_whitelist": "none"}
 """Of an open file, by listed readers, and with no protocol: nothing makes FFmpeg open another file or an address."""
 
@@ -187,7 +187,7 @@ def _holes(seconds_F: NDArray[np.floating[Any]], name: str) -> tuple[str, ...]:
         return ()
     longest = holes[np.argmax(gaps[holes])]
     return (
-        f"{name}: {len(holes)} times there are no frames for long; the longest is {gaps[longest]:.1f} s, from "
+        f"{name}: frames are missing in {len(holes)} places; the longest is {gaps[longest]:.1f} s, from "
         f"{seconds_F[longest] - seconds_F[0]:.1f} s on",
     )
 
