@@ -163,7 +163,7 @@ def check_decoder(image: Image.Image, name: str) -> None:
     decoder = next((str(tile[0]) for tile in getattr(image, "tile", ())), "")
     if decoder in SLOW_DECODERS and image.width * image.height > SLOW_PIXELS:
         raise LimitError(
-            f"{name} is a {image.format} of {image.width}x{image.height} = {image.width * image.height:,} pixels, stored "
+            f"{name} is {image.format} of {image.width}x{image.height} = {image.width * image.height:,} pixels, stored "
             f"in a way that is slow to decode; {SLOW_PIXELS:,} are the limit of it. Save it as PNG."
         )
 
