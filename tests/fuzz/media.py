@@ -12,6 +12,7 @@ import argparse
 import functools
 import io
 import random
+import resource
 import sys
 import tempfile
 import warnings
@@ -26,7 +27,8 @@ from PIL import Image
 
 from yoj.runtime import Request, Scorer
 
-BUNDLE = Path(__file__).parents[1] / "data" / "bundles" / "qwen3_vl-0.1"
+BUNDLES = Path(__file__).parents[1] / "data" / "bundles"
+BUNDLE = BUNDLES / "qwen3_vl-0.1"
 BOUND_S = 30.0
 CODECS = {
     "mov": ("mp4", "libx264"),
@@ -44,8 +46,14 @@ CODECS = {
 
 
 @functools.cache
-def scorer() -> Scorer:
-    return Scorer.load(BUNDLE)
+def scorer(name: str) -> Scorer:
+    return Scorer.load(BUNDLES / name)
+
+
+def prepare(content: bytes, **given: Any) -> object:
+    """By one of the families or the other."""
+    of = scorer("molmo2-0.1" if sum(content[-4:]) % 2 else BUNDLE.name)
+    return of.prepare(Request("What is shown?", ["A cat.", "A bus."], **given))
 
 
 def pixels(number: int = 0) -> np.ndarray:
@@ -122,17 +130,17 @@ def mutate(content: bytes, rng: random.Random) -> bytes:
 
 
 def prepare_picture(case: str, content: bytes) -> object:
-    return scorer().prepare(Request("What is shown?", ["A cat.", "A bus."], images=[content]))
+    return prepare(content, images=[content])
 
 
 def prepare_video(case: str, content: bytes) -> object:
     """As bytes, and from a file, whose ending says what it was."""
     if len(content) % 2:
-        return scorer().prepare(Request("What is shown?", ["A cat.", "A bus."], video=content))
+        return prepare(content, video=content)
     with tempfile.NamedTemporaryFile(suffix=f".{case.lower()}") as file:
         file.write(content)
         file.flush()
-        return scorer().prepare(Request("What is shown?", ["A cat.", "A bus."], video=file.name))
+        return prepare(content, video=file.name)
 
 
 def pictures() -> Run:
@@ -157,6 +165,7 @@ def main() -> int:
         report = run.report(given.seed, given.count // 2, given.first)
         print(f"{name}: {report}", flush=True)
         found += len(report.faults)
+    print(f"peak of the memory: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MiB")
     return int(found > 0)
 
 

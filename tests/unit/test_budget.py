@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import io
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import media
 import numpy as np
 import pytest
 from PIL import Image as Pillow
 
-from yoj.runtime import Image, Request, Video, budget
+from yoj.export.families.base import MAX_PIXELS
+from yoj.runtime import Image, Request, Video, animation, budget, formats, heads
 from yoj.runtime.budget import Budget, Spending
 from yoj.runtime.bundle import Bundle
 from yoj.runtime.clip import stack
@@ -139,3 +142,49 @@ def test_frames_are_stacked_without_being_held_twice():
     expected = np.stack(frames)
     np.testing.assert_array_equal(stack(frames), expected)
     assert not frames
+
+
+# The documentation
+
+REQUESTS = Path(__file__).parents[2] / "docs" / "requests.md"
+
+
+def rows(heading: str) -> list[list[str]]:
+    """Cells of the table that begins with this heading."""
+    lines = REQUESTS.read_text("utf-8").splitlines()
+    begin = next(number for number, line in enumerate(lines) if line.startswith(f"| {heading}"))
+    table = lines[begin + 2 :]
+    end = next(number for number, line in enumerate(table) if not line.startswith("|"))
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in table[:end]]
+
+
+def number_in(text: str) -> int | None:
+    found = re.search(r"[\d,]{2,}", text)
+    return int(found[0].replace(",", "")) if found else None
+
+
+def test_the_table_of_pictures_is_the_list():
+    told = {name: largest for names, largest in rows("pictures") for name in names.split(", ")}
+    assert told.keys() == {form.said for form in formats.PICTURES}
+    for form in formats.PICTURES:
+        own = number_in(told[form.said]) if "bundle" not in told[form.said] else None
+        assert own == form.pixels, form.said
+    assert any(f"limit ({MAX_PIXELS:,} by default)" in largest for largest in told.values())
+
+
+def test_the_table_of_containers_is_the_list():
+    assert {reader.strip("`"): name for name, reader in rows("containers of videos")} == formats.CONTAINERS
+
+
+def test_the_table_of_the_budget_holds_the_defaults():
+    told = {name: number_in(default) for name, default, _ in rows("budget of a request")}
+    assert told == {"pixels": Budget.pixels, "bytes": Budget.bytes, "seconds": Budget.seconds}
+
+
+def test_the_other_bounds_that_the_text_names():
+    text = " ".join(REQUESTS.read_text("utf-8").split())
+    for bound in (heads.STRIP_BYTES, heads.MOST_SCANS, heads.SLOW_PIXELS, animation.DECODED_PIXELS):
+        assert re.search(rf"up to {bound:,}\b", text)
+    said = {form.name: form.said for form in formats.PICTURES}
+    *most, last = (said[name] for name in formats.ANIMATIONS)
+    assert f"As animations, {', '.join(most)} and {last} are read" in text

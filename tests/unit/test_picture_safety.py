@@ -215,6 +215,21 @@ def test_a_tiff_of_one_compressed_strip_of_usual_size_is_read():
     assert (pixels == 77).all()
 
 
+@pytest.mark.parametrize("kind", ["letters", "odd depth", "packed bitmap"])
+def test_large_pictures_of_slow_decoders_are_refused_and_small_ones_read(kind):
+    def content(side: int) -> bytes:
+        if kind == "packed bitmap":
+            header = struct.pack("<IiiHHIIiiII", 40, side, side, 1, 8, 1, 64, 0, 0, 256, 0)
+            rows = (bytes((side % 256 or 255, 7)) + b"\0\0") * (side if side < 100 else 1) + b"\0\1"
+            return b"BM" + struct.pack("<IHHI", 1078 + len(rows), 0, 0, 1078) + header + bytes(range(256)) * 4 + rows
+        if kind == "letters":
+            return f"P3\n{side} {side}\n255\n".encode() + b"7 8 9\n" * (side * side if side < 100 else 9)
+        return f"P6\n{side} {side}\n200\n".encode() + bytes((7, 8, 9)) * (side * side if side < 100 else 9)
+
+    assert load_image(content(10), RULES).pixels_HWC.shape == (10, 10, 3)
+    assert "slow to decode; 16,777,216 are the limit" in refusal(content(5000), LimitError)
+
+
 def slow_jpeg(scans: int) -> bytes:
     """A progressive JPEG whose last scan is there many times."""
     content = media.saved("JPEG", progressive=True)

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import io
 import struct
+import subprocess
+import sys
 from pathlib import Path
 
 import av
 import media
 import numpy as np
 import pytest
+from PIL import Image as Pillow
 
-from yoj.runtime import formats
-from yoj.runtime.errors import MediaError
+from yoj.runtime import boxes, formats
+from yoj.runtime.errors import LimitError, MediaError
 from yoj.runtime.images import ImageRules
 from yoj.runtime.video import Film, VideoRules, load_video
 
@@ -131,6 +134,90 @@ def test_a_container_that_is_not_listed_is_refused_with_those_that_are(form, cod
 def test_a_damaged_transport_stream_is_an_error_of_ours():
     """PyAV's own code meets an index out of range."""
     assert "damaged.ts is not a video that can be decoded" in refusal(MEDIA / "damaged.ts")
+
+
+LARGE = """
+import resource, sys
+import av, yoj.runtime.movie
+from yoj.runtime.errors import RequestError
+from yoj.runtime.images import ImageRules
+from yoj.runtime.video import Film, VideoRules, load_video
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+try:
+    load_video(Film(sys.argv[1]), VideoRules(4, ImageRules(1_000_000)), lambda t: [0])
+except RequestError as error:
+    print(type(error).__name__, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="resource counts in kilobytes there")
+@pytest.mark.parametrize(("name", "codec"), [("v.mp4", "libx264"), ("v.ts", "libx264"), ("v.avi", "mpeg4")])
+def test_frames_that_are_too_large_are_refused_without_memory_for_them(name, codec, tmp_path):
+    file = tmp_path / name
+    with av.open(str(file), "w") as container:
+        stream = container.add_stream(codec, 10)
+        stream.width, stream.height, stream.pix_fmt = 8000, 8000, "yuv420p"
+        stream.options = {"preset": "ultrafast"}
+        container.mux(stream.encode(av.VideoFrame(8000, 8000, "yuv420p")))
+        container.mux(stream.encode())
+    run = subprocess.run([sys.executable, "-c", LARGE, str(file)], capture_output=True, text=True, check=True)
+    kind, megabytes = run.stdout.split()
+    assert kind in ("LimitError", "MediaError")
+    assert int(megabytes) < 40  # one frame has 96
+
+
+def test_an_animation_of_too_many_pixels_is_refused_before_its_frames_are_decoded():
+    """Every frame would be decoded for its time, of which a file of a few bytes a frame can have any number."""
+    frame = Pillow.new("P", (1, 1))
+    file = io.BytesIO()
+    frame.save(file, "GIF", save_all=True, append_images=[frame.copy()], duration=50)
+    content = bytearray(file.getvalue())
+    content[6:10] = struct.pack("<HH", 7000, 7000)
+    image = content.index(b"\x2c")
+    more = bytes(content[:-1]) + b"".join(bytes(content[image:-1]) for _ in range(300)) + b";"
+    with pytest.raises(LimitError, match=r"frames of 7000x7000, .* 10,000,000,000 are the limit"):
+        load_video(Film(more), RULES, lambda t: [0])
+
+
+def test_a_row_of_jpegs_is_no_video_of_one_frame():
+    one = media.saved("JPEG")
+    assert load_video(Film(one), RULES, lambda t: [0]).given == 1
+    assert "row of JPEG pictures" in refusal(one * 3)
+    frames = [Pillow.fromarray(media.pixels(number)) for number in range(2)]
+    file = io.BytesIO()
+    frames[0].save(file, "MPO", save_all=True, append_images=frames[1:])
+    assert load_video(Film(file.getvalue()), RULES, lambda t: [0]).given == 1
+
+
+@pytest.mark.parametrize("form", ["mpegts", "matroska"])
+def test_a_hole_that_nothing_announces_is_said(form):
+    def written(lost: range) -> bytes:
+        file = io.BytesIO()
+        with av.open(file, "w", format=form) as container:
+            stream = container.add_stream("mpeg2video", 25)
+            stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+            stream.codec_context.gop_size = 1
+            for number in range(100):
+                frame = av.VideoFrame.from_ndarray(media.pixels(number), format="rgb24")
+                frame.pts = number
+                if number not in lost:
+                    container.mux(stream.encode(frame))
+            container.mux(stream.encode())
+        return file.getvalue()
+
+    def notices(lost: range) -> tuple[str, ...]:
+        return load_video(Film(written(lost)), RULES, lambda t: [0]).notices
+
+    assert notices(range(0)) == notices(range(40, 50)) == ()
+    (said,) = notices(range(40, 80))
+    assert said == "video: frames are missing in 1 places; the longest is 1.6 s, from 1.6 s on"
+
+
+def test_more_boxes_than_any_video_has_are_refused(monkeypatch):
+    monkeypatch.setattr(boxes, "MOST_BOXES", 100)
+    content = media.movie("mov", "libx264")
+    assert load_video(Film(content + struct.pack(">I4s", 8, b"free") * 50), RULES, lambda t: [0]).given == 10
+    assert "more than 100 boxes" in refusal(content + struct.pack(">I4s", 8, b"free") * 100)
 
 
 # MP4 tables that a few bytes make as long as they like

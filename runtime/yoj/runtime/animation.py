@@ -8,7 +8,7 @@ from PIL import Image, UnidentifiedImageError
 
 from .budget import MeteredFile
 from .clip import Clip, Sample, VideoRules, choose, notices_of_frames, stack, timeline_of
-from .errors import MediaError, YojError
+from .errors import LimitError, MediaError, YojError
 from .formats import ANIMATIONS, check_own_memory
 from .images import AVIF_BRANDS, SAID, check_size, reason
 from .pictures import FORMATS, open_picture, readable
@@ -19,6 +19,9 @@ TICKS = {"GIF": 0.01, "PNG": 0.001, "WEBP": 0.001, "AVIF": 0.001}
 """Seconds to which a format, or Pillow's reading of it, rounds times."""
 NO_TIME, SHOWN_TIME = 10.0, 100.0
 """Up to so many milliseconds count as no duration, which browsers and FFmpeg show as the other number."""
+
+DECODED_PIXELS = 10_000_000_000
+"""Frames times width times height of an animation, all of whose frames are decoded to know their times."""
 
 
 def is_animation(head: bytes) -> bool:
@@ -82,7 +85,13 @@ def _read(image: Image.Image, rules: VideoRules, sample: Sample, label: str, nam
 def _durations(image: Image.Image, hidden: int, rules: VideoRules, label: str) -> list[float]:
     """Milliseconds for which each frame is shown, those that the file leaves open as 0."""
     durations: list[float] = []
-    for number in range(hidden, getattr(image, "n_frames", 1)):
+    frames: int = getattr(image, "n_frames", 1)
+    if (pixels := frames * image.width * image.height) > DECODED_PIXELS:
+        raise LimitError(
+            f"{label} has {frames:,} frames of {image.width}x{image.height}, {pixels:,} pixels together; "
+            f"{DECODED_PIXELS:,} are the limit of an animation. Give it as a video, or fewer or smaller frames."
+        )
+    for number in range(hidden, frames):
         image.seek(number)
         _check(image, rules, label)
         image.load()  # some formats tell the duration only then

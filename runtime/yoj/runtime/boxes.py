@@ -10,6 +10,8 @@ from .budget import MeteredFile
 
 NESTS = (b"moov", b"trak", b"mdia", b"minf", b"stbl", b"moof", b"traf")
 DEEPEST = 8
+MOST_BOXES = 1_000_000
+"""Each costs some steps here and in FFmpeg; a fragment of a second has about ten."""
 
 
 def impossible_samples(file: MeteredFile) -> str:
@@ -19,7 +21,9 @@ def impossible_samples(file: MeteredFile) -> str:
     """
     fragments = 0
     # Of any file: FFmpeg looks for boxes behind whatever reads as one, and in other files these kinds are not found.
-    for kind, place, size in _tables(file, 0, file.size, 0):
+    for number, (kind, place, size) in enumerate(_tables(file, 0, file.size, 0)):
+        if number == MOST_BOXES:
+            return f"has more than {MOST_BOXES:,} boxes"
         if kind == b"cmov":
             return "has a compressed header (cmov), which is not read"
         file.seek(place)

@@ -14,6 +14,9 @@ MOST_SCANS = 30
 """Of a JPEG; each costs a pass over the picture, and what programs write has 1 to 18."""
 STRIP_BYTES = 2**28
 """Largest strip or tile of a compressed TIFF, which its decoder holds beside the picture."""
+SLOW_DECODERS = ("bmp_rle", "ppm", "ppm_plain")
+"""Those of Pillow's that are written in Python and take about a microsecond a pixel."""
+SLOW_PIXELS = 2**24
 MOST_PAGES = 1000
 """To which the pages of a TIFF are counted."""
 MARKER = re.compile(rb"\xff+[^\x00\xd0-\xd7\xff]")
@@ -85,7 +88,7 @@ def _place_of_codestream(file: MeteredFile) -> int:
 
 
 def check_scans(file: MeteredFile, name: str) -> None:
-    """Refuse a JPEG made slow to decode.
+    """Refuse a JPEG made slow to decode; the file is left behind the end of the picture.
 
     Raises:
         MediaError: more scans than any camera or program writes.
@@ -102,6 +105,19 @@ def check_scans(file: MeteredFile, name: str) -> None:
             continue
         length = int.from_bytes(file.read(2), "big")
         file.seek(max(0, length - 2), 1)
+
+
+def check_alone(file: MeteredFile, name: str) -> None:
+    """Refuse a row of JPEG pictures, of which only the first would be seen. Previews behind a photograph are none.
+
+    Raises:
+        MediaError: saying what to give instead.
+    """
+    check_scans(file, name)
+    behind = file.read(PIECE).lstrip(b"\0")
+    file.seek(0)
+    if behind[:2] == b"\xff\xd8" and b"MPF\0" not in file.read(PIECE):
+        raise MediaError(f"{name} is a row of JPEG pictures without times. Give them as a list of frames.")
 
 
 def _next_marker(file: MeteredFile) -> int | None:
@@ -135,6 +151,20 @@ def check_strips(image: Image.Image, name: str) -> None:
         raise LimitError(
             f"{name} is a TIFF with a compressed strip or tile of {size:,} bytes; {STRIP_BYTES:,} are the limit. Save "
             "it as PNG, or with fewer rows in a strip (RowsPerStrip)."
+        )
+
+
+def check_decoder(image: Image.Image, name: str) -> None:
+    """Refuse a large picture of a kind that is decoded slowly: a packed bitmap, a PPM in letters or of odd depth.
+
+    Raises:
+        LimitError: saying how large.
+    """
+    decoder = next((str(tile[0]) for tile in getattr(image, "tile", ())), "")
+    if decoder in SLOW_DECODERS and image.width * image.height > SLOW_PIXELS:
+        raise LimitError(
+            f"{name} is {image.format} of {image.width}x{image.height} = {image.width * image.height:,} pixels, stored "
+            f"in a way that is slow to decode; {SLOW_PIXELS:,} are the limit of it. Save it as PNG."
         )
 
 

@@ -25,6 +25,9 @@ LITTLE = 0.05
 """Share by which a header may overstate a file that is whole."""
 
 
+HOLE, HOLE_S, EVEN = 10.0, 1.0, 1.5
+"""A time without frames that is said: so many times the usual and so many seconds long, where no other time is so many
+times the usual."""
 OPENING = {"format_whitelist": ",".join(CONTAINERS), "protocol_whitelist": "none"}
 """Of an open file, by listed readers, and with no protocol: nothing makes FFmpeg open another file or an address."""
 
@@ -42,11 +45,16 @@ class _Source:
     def opened(self) -> Any:
         self.file.seek(0)
         try:
-            return self.av.open(self.file, options=OPENING)
+            return self.av.open(self.file, options=OPENING | self.decoding)
         except (self.av.FFmpegError, ValueError) as error:
             if isinstance(error, YojError):
                 raise
             raise self.error(self._not_opened(getattr(error, "strerror", None) or reason(error))) from error
+
+    @property
+    def decoding(self) -> dict[str, str]:
+        """Options of the decoder, which has no memory for larger frames, whatever the container said of them."""
+        return {"max_pixels": str(self.rules.image.pixels)}
 
     def check_time(self) -> None:
         self.rules.image.spent().check_time(self.label)
@@ -121,7 +129,8 @@ def read_movie(file: MeteredFile, label: str, rules: VideoRules, sample: Sample,
     except YojError:
         raise
     except Exception as error:  # on damaged files PyAV raises more than its own errors
-        why = f"is not a video that can be decoded, or is cut off: {reason(error)}. Replace the file."
+        most = f"Replace the file, or give one with frames of at most {rules.image.pixels:,} pixels"
+        why = f"is not a video that can be decoded, or is cut off: {reason(error)}. {most}."
         raise source.error(why) from error
     if frames is None:
         raise source.error("gives other frames each time it is decoded: it is damaged. Replace the file.")
@@ -137,8 +146,7 @@ def _stream(source: _Source, container: Any) -> Any:
     stream = max(streams, key=lambda s: (s.frames != 1, s.disposition.value & 1, s.width * s.height))
     if stream.width * stream.height:  # not known of every stream before it is decoded
         check_size(stream.width, stream.height, source.rules.image, source.label)
-    # The decoder refuses larger frames before it has memory for them, whatever the container said.
-    stream.codec_context.options = {"max_pixels": str(source.rules.image.pixels)}
+    stream.codec_context.options = source.decoding
     return stream
 
 
@@ -162,7 +170,26 @@ def _listed(source: _Source) -> _Listing:
             why = f"the first {missing} frames have no key frame to be decoded from"
             notices += (f"{source.name}: {why}, and are left out",)
         pts_F = np.sort(np.array([packet.pts for packet in late], np.int64))
+        notices += _holes(pts_F.astype(np.float64) * float(stream.time_base), source.name)
         return _Listing(pts_F, _timeline(stream, pts_F), first, True, notices)
+
+
+def _holes(seconds_F: NDArray[np.floating[Any]], name: str) -> tuple[str, ...]:
+    """A notice of times without frames, which a recording that lost some does not announce."""
+    if len(seconds_F) < 3:
+        return ()
+    gaps = np.diff(seconds_F)
+    typical = float(np.median(gaps))
+    long = gaps > max(HOLE_S, HOLE * typical)
+    holes = np.flatnonzero(long)
+    # Where the rate varies anyhow, a still picture may be meant.
+    if not len(holes) or (gaps[~long] > EVEN * typical).any():
+        return ()
+    longest = holes[np.argmax(gaps[holes])]
+    return (
+        f"{name}: frames are missing in {len(holes)} places; the longest is {gaps[longest]:.1f} s, from "
+        f"{seconds_F[longest] - seconds_F[0]:.1f} s on",
+    )
 
 
 def _packets(source: _Source, container: Any, stream: Any) -> Iterator[_Packet]:

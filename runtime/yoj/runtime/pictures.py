@@ -16,7 +16,16 @@ from PIL import Image, ImageFile, UnidentifiedImageError
 from .budget import MeteredFile, opened
 from .errors import LimitError, MediaError, YojError
 from .formats import PICTURES, PictureFormat, check_own_memory, picture_formats_said, what_it_is
-from .heads import MOST_PAGES, check_scans, check_strips, frames_of, size_of_codestream, size_of_webp, sizes_of_icons
+from .heads import (
+    MOST_PAGES,
+    check_decoder,
+    check_scans,
+    check_strips,
+    frames_of,
+    size_of_codestream,
+    size_of_webp,
+    sizes_of_icons,
+)
 from .images import HEAD_BYTES, ImageInput, ImageRules, check_size, is_file, is_heif, reason
 from .rgb import to_rgb
 
@@ -183,6 +192,7 @@ def _check_head(file: MeteredFile, head: bytes, name: str) -> None:
 
 def _check_file(image: Image.Image, file: MeteredFile, name: str) -> None:
     """Refuse what decodes slowly or into much memory by the file's own headers."""
+    check_decoder(image, name)
     if image.format in ("JPEG", "MPO"):
         check_scans(file, name)
     elif image.format == "TIFF":

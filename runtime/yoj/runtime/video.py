@@ -130,8 +130,10 @@ def _load_file(file: MeteredFile, label: str, rules: VideoRules, sample: Sample,
     if head[:4] in TIFF_HEADS:
         raise MediaError(f"{label} is a TIFF picture. Give its pages as images, or as a list of frames.")
     if head[:3] == JPEG_HEAD:
+        from .heads import check_alone
         from .pictures import read_picture_file
 
+        check_alone(file, label)
         pixels_HWC, _ = read_picture_file(file, rules.image, label)
         return Clip(pixels_HWC[None], (0.0,), 1)
     clip = read_animation(file, label, rules, sample, name) if is_animation(head) else None
