@@ -13,7 +13,7 @@ from yoj.runtime.families import FAMILIES
 from yoj.runtime.images import Transparency
 from yoj.runtime.manifest import Mode
 
-from .adapter_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS, TRAINED_WHOLE, adapter_folder, check_one_kind
+from .adapter_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS, adapter_folder, check_one_kind, trained_whole
 from .bases import check_floating, trained_over_quantised
 from .errors import CheckpointError
 from .files import read_json
@@ -167,10 +167,11 @@ class Checkpoint:
         """Every file that the export reads or that says where the weights come from."""
         wanted = ("*.safetensors", "*.safetensors.index.json", "value_head.pt", SETTINGS, ADAPTER_CONFIG)
         wanted += ("config.json", "tokenizer.json", "chat_template.jinja", "*processor_config.json")
-        wanted += (*TRAINED_WHOLE, *(name for name in ADAPTER_WEIGHTS if not name.endswith(".safetensors")))
+        wanted += tuple(name for name in ADAPTER_WEIGHTS if not name.endswith(".safetensors"))
         for folder in dict.fromkeys((*self.folders, *self.adapters, self.trunk)):
             for pattern in wanted:
                 yield from sorted(folder.glob(pattern))
+        yield from dict.fromkeys(file for folder in self.adapters for file in trained_whole(folder))
 
 
 def find(folder: Path, fallback: Path, name: str) -> Path:

@@ -104,10 +104,14 @@ class _Reader:
             key = read_key(name)
             if (head := first_part(key.module)) in HEADS:
                 left[head] += 1
+                if head != "lm_head" and key.kind != "whole":
+                    self.problems.append(
+                        f"{name}: LoRA of a head, which is read apart; train it whole (modules_to_save)"
+                    )
             elif not key.copy:
                 kept.append((key, stored))
         for head, count in left.items():
-            why = "no score needs it" if head == "lm_head" else "a head is read from its own file"
+            why = "no score needs it" if head == "lm_head" else "a head is read apart"
             self.note(f"{self.folder.name}: {head} ({count} of {len(tensors)} tensors) is left out: {why}")
         adapters = {key.adapter for key, _ in kept if key.adapter}
         if len(adapters) > 1:
