@@ -114,6 +114,33 @@ def test_a_part_that_the_settings_name_and_the_file_lacks_is_told(qwen, tmp_path
     assert "layers.1.self_attn.v_proj.weight: no LoRA pair" in refusal(qwen, adapter)
 
 
+@pytest.mark.parametrize("indices", [[4, 5], {"embed_tokens": [4, 5]}])
+def test_rows_that_the_settings_name_and_the_file_lacks_are_told(indices, qwen, tmp_path):
+    adapter = train(qwen, tmp_path / "adapter", target_modules=ATTENTION)
+    change(adapter / "adapter_config.json", trainable_token_indices=indices)
+    assert "names embed_tokens, but its trainable_tokens_delta is not there" in refusal(qwen, adapter)
+
+
+def test_biases_that_were_not_saved_are_said(qwen, tmp_path):
+    adapter = train(qwen, tmp_path / "adapter", target_modules=["qkv"])
+    change(adapter / "adapter_config.json", bias="lora_only")
+    checkpoint = opened(qwen, adapter)
+    assert "bias is 'lora_only', but 2 are not in the file" in checkpoint.notes[0]
+    assert_state(qwen, checkpoint, stock_merge(qwen, adapter))
+
+
+@pytest.mark.parametrize("prefix", ["module.base_model.model.model.", "base_model.model."])
+def test_a_tensor_under_two_names_is_refused(prefix, qwen, tmp_path):
+    adapter = train(qwen, tmp_path / "adapter", target_modules=ATTENTION, modules_to_save=["norm"])
+    file = adapter / "adapter_model.safetensors"
+    tensors = load_file(file)
+    first = {n: t for n, t in tensors.items() if "layers.0.self_attn.q_proj" in n or n.endswith("norm.weight")}
+    second = {prefix + n.removeprefix("base_model.model.model."): t + 1 for n, t in first.items()}
+    save_file(tensors | second, file)
+    text = refusal(qwen, adapter)
+    assert "the same" in text
+
+
 def test_a_lost_layer_of_a_text_model_is_told(molmo2, tmp_path):
     adapter = train(molmo2, tmp_path / "adapter", part="model.language_model", target_modules=["o_proj"])
     file = adapter / "adapter_model.safetensors"

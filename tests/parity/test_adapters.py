@@ -196,6 +196,42 @@ def test_what_was_trained_whole_beside_an_adapter_is_merged(prefix, name, base, 
     assert adapter / name in set(checkpoint.files())
 
 
+def test_what_was_trained_whole_beside_a_named_adapter_is_merged(base, tmp_path):
+    out = train(base, tmp_path / "out", name="reward", target_modules=ATTENTION)
+    expected = stock_merge(base, out / "reward")
+    norm = {"language_model.norm.weight": torch.randn(64)}
+    torch.save({f"model.{name}": tensor for name, tensor in norm.items()}, out / "non_lora_state_dict.bin")
+    for given in (out, out / "reward"):
+        add_head(base, given)
+        checkpoint = opened(base, given)
+        assert_state(base, checkpoint, expected | norm)
+        assert out / "non_lora_state_dict.bin" in set(checkpoint.files())
+
+
+@pytest.mark.parametrize("value", [torch.ones(64, dtype=torch.int64), torch.ones(64).to_sparse(), torch.tensor(1)])
+def test_what_is_no_dense_float_is_refused(value, base, tmp_path):
+    adapter = train(base, tmp_path / "adapter", target_modules=ATTENTION)
+    torch.save({"model.language_model.norm.weight": value}, adapter / "non_lora_state_dict.bin")
+    assert f"{adapter / 'non_lora_state_dict.bin'}: model.language_model.norm.weight is torch." in refusal(
+        base, adapter
+    )
+
+
+@pytest.mark.parametrize("head", ["score", "v_head.summary"])
+def test_heads_in_an_adapter_are_left_to_who_reads_heads(head, base, tmp_path):
+    adapter = train(base, tmp_path / "adapter", target_modules=ATTENTION)
+    expected = stock_merge(base, adapter)
+    file = adapter / "adapter_model.safetensors"
+    tensors = load_file(file)
+    save_file(tensors | {f"base_model.model.{head}.weight": torch.ones(1, 64)}, file)
+    change(adapter / "adapter_config.json", modules_to_save=[head])
+    checkpoint = opened(base, adapter)
+    assert_state(base, checkpoint, expected)
+    assert f"{head.partition('.')[0]} (1 of " in checkpoint.notes[0]
+    save_file(tensors | {f"base_model.model.{head}.lora_A.weight": torch.ones(1, 64)}, file)
+    assert "LoRA of a head" in refusal(base, adapter)
+
+
 def test_what_was_trained_whole_and_fits_nowhere_is_refused(base, tmp_path):
     adapter = train(base, tmp_path / "adapter", target_modules=ATTENTION)
     torch.save({"model.resampler.weight": torch.ones(2, 2)}, adapter / "non_lora_state_dict.bin")

@@ -9,7 +9,7 @@ import torch
 
 from .edits import Stored
 from .errors import CheckpointError
-from .weights import check_gathered, read_header
+from .weights import DTYPES, check_gathered, read_header
 
 ADAPTER_CONFIG = "adapter_config.json"
 ADAPTER_WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
@@ -58,6 +58,13 @@ def adapter_folder(folder: Path) -> Path | None:
     return named[0] if named else None
 
 
+def trained_whole(folder: Path) -> list[Path]:
+    """Files of what was trained beside an adapter; of one with a name of its own they may lie above."""
+    named = not (folder.parent / ADAPTER_CONFIG).is_file() and not folder.name.startswith("checkpoint-")
+    places = (folder, folder.parent) if named else (folder,)
+    return [place / name for place in places for name in TRAINED_WHOLE if (place / name).is_file()]
+
+
 def read_adapter_tensors(folder: Path) -> dict[str, tuple[Path, Stored]]:
     """Every tensor of an adapter and of what was trained beside it, with the file that it is from.
 
@@ -72,7 +79,7 @@ def read_adapter_tensors(folder: Path) -> dict[str, tuple[Path, Stored]]:
         )
     _check_others(folder, file)
     tensors: dict[str, tuple[Path, Stored]] = {}
-    for source in (file, *(folder / name for name in TRAINED_WHOLE if (folder / name).is_file())):
+    for source in (file, *trained_whole(folder)):
         found = read_header(source) if source.suffix == ".safetensors" else _read_pickle(source)
         check_gathered(source, {name: stored.shape for name, stored in found.items()})
         if twice := sorted(tensors.keys() & found.keys()):
@@ -126,4 +133,9 @@ def _read_pickle(file: Path) -> dict[str, HeldTensor]:
         ) from error
     if not isinstance(content, dict) or not all(isinstance(value, torch.Tensor) for value in content.values()):
         raise CheckpointError(f"{file} does not hold tensors by name. Save a state_dict() there.")
+    for name, value in content.items():
+        if value.dtype not in DTYPES.values() or value.layout != torch.strided:
+            raise CheckpointError(
+                f"{file}: {name} is {value.dtype}, {value.layout}; only dense {', '.join(DTYPES)} are read."
+            )
     return {str(name): HeldTensor(value.detach()) for name, value in content.items()}

@@ -79,9 +79,10 @@ class BaseNames:
         """``shapes`` is looked into at each call: a resized table has other rows for the adapters behind."""
         self._shapes = shapes
         self._family = str(config.get("model_type"))
-        self._text: Mapping[str, Any] = config.get("text_config") or {}
+        text = config.get("text_config")
+        self._text: Mapping[str, Any] = text if isinstance(text, dict) else {}
         self._full: dict[str, set[str]] = {}
-        for name in shapes:
+        for name in (name for name, shape in shapes.items() if shape):
             bare = name.removeprefix("model.")
             inner = {bare.removeprefix(root) for root in ROOTS.get(self._family, ()) if bare.startswith(root)}
             for alias in {name, bare} | inner:
@@ -114,8 +115,8 @@ class BaseNames:
 
     def _part(self, part: str) -> tuple[int, int]:
         """First and last row of one of the matrices in a fused one."""
-        head, width = int(self._text.get("head_dim") or 0), int(self._text.get("intermediate_size") or 0)
-        wide, narrow = (int(self._text.get(f"num_{kind}_heads") or 0) * head for kind in ("attention", "key_value"))
+        head, width = self._size("head_dim"), self._size("intermediate_size")
+        wide, narrow = (self._size(f"num_{kind}_heads") * head for kind in ("attention", "key_value"))
         return {
             "q": (0, wide),
             "k": (wide, wide + narrow),
@@ -123,6 +124,11 @@ class BaseNames:
             "up": (0, width),
             "gate": (width, 2 * width),
         }[part]
+
+    def _size(self, name: str) -> int:
+        """A number of the text model's config; 0, which fits nothing, where that has none."""
+        value = self._text.get(name)
+        return value if type(value) is int else 0
 
 
 _LAYER, _VIT = r"(?:language_model\.)?layers\.(\d+)\.", r"vision_tower\.layers\.(\d+)\."

@@ -106,6 +106,11 @@ class Settings:
             said = next((rows for name, rows in said.items() if _ends(module, name)), None)
         return said if isinstance(said, list) else None
 
+    def token_tables(self) -> list[str]:
+        """Tables of which rows were trained; the usual name where the settings leave it to the model."""
+        said = self.values.get("trainable_token_indices")
+        return [str(name) for name in said] if isinstance(said, dict) else ["embed_tokens"] if said else []
+
     def _for_module(self, pattern: str, module: str, default: Any) -> Any:
         """PEFT's rule: the first key that equals the module's name or matches its end."""
         for key, value in (self.values.get(pattern) or {}).items():

@@ -14,7 +14,7 @@ from yoj.runtime.images import Transparency
 from yoj.runtime.manifest import Mode
 from yoj.runtime.text import not_special, read_tokenizer
 
-from .adapter_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS, TRAINED_WHOLE, adapter_folder, check_one_kind
+from .adapter_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS, adapter_folder, check_one_kind, trained_whole
 from .bases import check_floating, trained_over_quantised
 from .errors import CheckpointError
 from .files import read_json
@@ -176,10 +176,11 @@ class Checkpoint:
         wanted += (SETTINGS, ADAPTER_CONFIG)
         wanted += ("config.json", "tokenizer.json", "chat_template.jinja", "*processor_config.json")
         wanted += ("chat_template.json", "additional_chat_templates/*.jinja")
-        wanted += (*TRAINED_WHOLE, *(name for name in ADAPTER_WEIGHTS if not name.endswith(".safetensors")))
+        wanted += tuple(name for name in ADAPTER_WEIGHTS if not name.endswith(".safetensors"))
         for folder in dict.fromkeys((*self.folders, *self.adapters, self.trunk)):
             for pattern in wanted:
                 yield from sorted(folder.glob(pattern))
+        yield from dict.fromkeys(file for folder in self.adapters for file in trained_whole(folder))
 
 
 def own_code(checkpoint: Checkpoint) -> list[str]:

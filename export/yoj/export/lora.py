@@ -69,6 +69,8 @@ class _Reader:
     """What is said of tensors that the base has not."""
     found: dict[str, tuple[Piece, ...]] = field(default_factory=dict[str, tuple[Piece, ...]])
     """Where the tensors lie that are changed, by their names in the adapter."""
+    changed: set[tuple[tuple[Piece, ...], str]] = field(default_factory=set[tuple[tuple[Piece, ...], str]])
+    """The same with the kind of change: an adapter has one of each."""
 
     def read(self) -> list[Edit]:
         """The adapter's edits: whole tensors, then low ranks, then rows of tables."""
@@ -83,8 +85,10 @@ class _Reader:
                 edits += self._replace(key, stored)
             elif key.kind == "trainable_tokens_delta":
                 rows += self._rows(key, stored)
+            elif key.kind in (parts := groups.setdefault((-key.depth, key.module), {})):
+                self.problems.append(f"{key.name}: the same as {parts[key.kind][0].name}")
             else:
-                groups.setdefault((-key.depth, key.module), {})[key.kind] = (key, stored)
+                parts[key.kind] = (key, stored)
         for (_, module), parts in sorted(groups.items(), key=lambda group: group[0]):
             edits += self._low_rank(module, parts)
         self._check_complete()
@@ -105,12 +109,16 @@ class _Reader:
             key = read_key(name)
             if (head := first_part(key.module)) in HEADS:
                 left[head] += 1
+                if head != "lm_head" and key.kind != "whole":
+                    self.problems.append(
+                        f"{name}: LoRA of a head, which is read apart; train it whole (modules_to_save)"
+                    )
             elif not key.copy:
                 kept.append((key, stored))
         for head, count in left.items():
             if head in HEAD_MODULES:  # looked for elsewhere
                 continue
-            why = "no score needs it" if head == "lm_head" else "a head is read from its own file"
+            why = "no score needs it" if head == "lm_head" else "a head is read apart"
             self.note(f"{self.folder.name}: {head} ({count} of {len(tensors)} tensors) is left out: {why}")
         adapters = {key.adapter for key, _ in kept if key.adapter}
         if len(adapters) > 1:
@@ -121,7 +129,7 @@ class _Reader:
         if "lora_" in key.module:
             self.problems.append(f"{key.name}: of no kind of adapter that can be merged")
             return []
-        if not (pieces := self._find(key, key.module)):
+        if not (pieces := self._find(key, key.module, "whole")):
             return []
         shape = self._joined(pieces)
         kept = sum(piece.stop - piece.start for piece in pieces[:-1])
@@ -135,7 +143,7 @@ class _Reader:
         return [Edit(pieces, Replaced(stored))]
 
     def _rows(self, key: Key, stored: Stored) -> list[Edit]:
-        if not (pieces := self._find(key, f"{key.module}.weight")):
+        if not (pieces := self._find(key, f"{key.module}.weight", key.kind)):
             return []
         rows, *width = self._joined(pieces)
         indices = self.settings.token_indices(key.module) or []
@@ -154,23 +162,29 @@ class _Reader:
             missing = "not one of a lora_A, lora_B pair" if down_kind is None else f"its {PAIRS[down_kind]} is missing"
             self.problems += [f"{key.name}: {missing}" for key, _ in list(parts.values())[:1]]
             return []
+        if more := parts.keys() - {down_kind, PAIRS[down_kind], "lora_magnitude_vector", "lora_B.bias"}:
+            self.problems.append(f"{parts[more.pop()][0].name}: not one of the tensors of {parts[down_kind][0].name}")
+            return []
         (key, down), (_, up) = parts[down_kind], parts[PAIRS[down_kind]]
         target, known_as = self._target(module)
-        if not (pieces := self._find(key, target)):
+        if not (pieces := self._find(key, target, f"{down_kind} {key.depth}")):
             return []
         shape, table = self._joined(pieces), down_kind != "lora_A"
         magnitude = self._magnitude(key, parts.get("lora_magnitude_vector"), shape[-1] if table else shape[0])
-        rank = down.shape[0]
         if fault := _misfit(up.shape, down.shape, shape, table):
             self.problems.append(f"{key.name}: {fault} {target} {shape}")
             return []
+        rank = down.shape[0]
         if rank != (said := self.settings.rank(known_as)):
             self.problems.append(f"{key.name}: rank {rank}, but {self.settings.file.name} says {said}")
+            return []
+        if (start := self.settings.start) and (table or len(shape) != 2):
+            self.problems.append(f"{key.name}: {start} takes nothing out of tensors like {target} {shape}")
             return []
         scale = self.settings.scale(known_as, rank)
         if table:
             return [Edit(pieces, LowRankTable(down, up, scale, magnitude))]
-        edits = [Edit(pieces, LowRank(down, up, scale, magnitude, self.settings.start))]
+        edits = [Edit(pieces, LowRank(down, up, scale, magnitude, start))]
         return edits + (self._bias(module, parts["lora_B.bias"], scale) if "lora_B.bias" in parts else [])
 
     def _magnitude(self, pair: Key, part: Part | None, outputs: int) -> Stored | None:
@@ -189,7 +203,7 @@ class _Reader:
 
     def _bias(self, module: str, part: Part, scale: float) -> list[Edit]:
         key, stored = part
-        if not (pieces := self._find(key, f"{module}.bias")):
+        if not (pieces := self._find(key, f"{module}.bias", key.kind)):
             return []
         if stored.shape != (shape := self._joined(pieces)):
             self.problems.append(f"{key.name}: {stored.shape} does not fit {module}.bias {shape}")
@@ -204,12 +218,15 @@ class _Reader:
             self.problems.append(f"{module}: which of {', '.join(named)} of target_parameters it is, no name tells")
         return (named[0], named[0]) if named else (f"{module}.weight", module)
 
-    def _find(self, key: Key, path: str) -> tuple[Piece, ...]:
+    def _find(self, key: Key, path: str, kind: str) -> tuple[Piece, ...]:
         pieces = self.names.find(path)
-        if pieces:
-            self.found[path] = pieces
-        else:
+        if not pieces:
             self.strangers.append(f"{key.name}: the base has no {path}")
+        elif (pieces, kind) in self.changed:
+            self.problems.append(f"{key.name}: another tensor changes {path} in the same way")
+        else:
+            self.found[path] = pieces
+            self.changed.add((pieces, kind))
         return pieces
 
     def _joined(self, pieces: tuple[Piece, ...]) -> tuple[int, ...]:
@@ -227,11 +244,29 @@ class _Reader:
             lost = untrained(targets, self.names, self.shapes, self.found)
             self.problems += [f"{name}: no LoRA pair, though {said.file.name} targets it" for name in lost]
         for module in said.values.get("modules_to_save") or []:
-            if module.rpartition(".")[2] in HEADS:
-                continue
             inside = f".{module}."
-            if any(inside in f".{name}" for name in self.shapes) and not any(inside in f".{n}." for n in self.found):
+            in_base = module.rpartition(".")[2] not in HEADS and any(inside in f".{name}" for name in self.shapes)
+            if in_base and not any(inside in f".{name}." for name in self.found):
                 self.problems.append(f"modules_to_save names {module}, but none of its tensors is there")
+        tables = [path for path in self.found if (self.found[path], "trainable_tokens_delta") in self.changed]
+        for table in said.token_tables():
+            if table.rpartition(".")[2] not in HEADS and not any(f".{table}.weight" in f".{path}" for path in tables):
+                self.problems.append(
+                    f"trainable_token_indices names {table}, but its trainable_tokens_delta is not there"
+                )
+        self._note_biases()
+
+    def _note_biases(self) -> None:
+        """Say which biases were trained and are not there: versions of PEFT have not saved them."""
+        if self.settings.values.get("bias") in (None, "none"):
+            return
+        biases = [f"{path.removesuffix('.weight')}.bias" for path in self.found if path.endswith(".weight")]
+        lost = [path for path in biases if path not in self.found and self.names.find(path)]
+        if lost:
+            self.note(
+                f"{self.settings.file}: bias is {self.settings.values['bias']!r}, but {len(lost)} are not in the file, "
+                f"{lost[0]} among them; the base's stay, as with PEFT"
+            )
 
     def _refuse(self, files: Sequence[str], any_edit: bool) -> None:
         """Raise what was found."""
