@@ -11,6 +11,7 @@ import click
 from yoj.export.options import prepare_libraries
 from yoj.runtime.cli import readable_errors
 from yoj.runtime.engines import OPENERS
+from yoj.runtime.options import HubFolder
 
 from .results import PARTS
 from .shapes import SHAPES
@@ -34,7 +35,7 @@ def main() -> None:
 
 
 @main.command()
-@click.argument("judge", type=FOLDER)
+@click.argument("judge", type=HubFolder("checkpoint", exists=True))
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option("--shape", type=click.Choice(SHAPES), default="deep", show_default=True,
               help="deep: 36 layers at a quarter of the width of a 4B model; wide: 3 at all of it.")  # fmt: skip

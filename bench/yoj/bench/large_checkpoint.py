@@ -57,9 +57,13 @@ CONFIGS = {"molmo2": MOLMO2, "qwen3_vl": QWEN3_VL}
 WIDTHS = {"hidden_size", "num_attention_heads", "num_key_value_heads", "num_heads", "intermediate_size",
           "text_hidden_size", "out_hidden_size"}  # fmt: skip
 """Entries that a narrower model has a part of; the size of a head is not one of them."""
-PROCESSORS: dict[str, dict[str, Any]] = {
-    "molmo2": {"size": {"height": 378, "width": 378}, "patch_size": 14, "max_crops": 8, "overlap_margins": [4, 4]},
-    "qwen3_vl": {"size": {"shortest_edge": 65_536, "longest_edge": 16_777_216}},
+_CROP = {"size": {"height": 378, "width": 378}, "patch_size": 14}
+PROCESSORS: dict[str, dict[str, dict[str, Any]]] = {
+    "molmo2": {
+        "preprocessor_config.json": _CROP | {"max_crops": 8, "overlap_margins": [4, 4]},
+        "video_preprocessor_config.json": _CROP,
+    },
+    "qwen3_vl": {"preprocessor_config.json": {"size": {"shortest_edge": 65_536, "longest_edge": 16_777_216}}},
 }
 
 
@@ -111,11 +115,11 @@ def write(
     config["text_config"] |= {"num_hidden_layers": layers, "vocab_size": words}
     _cut_tower(config, tower or layers)
     (base / "config.json").write_text(json.dumps(config, indent=2) + "\n", "utf-8")
-    for place in (folder, base):
-        file = place / "preprocessor_config.json"
-        if file.is_file():
-            settings = json.loads(file.read_text("utf-8")) | PROCESSORS[small.family]
-            file.write_text(json.dumps(settings, indent=2) + "\n", "utf-8")
+    for name, changed in PROCESSORS[small.family].items():
+        for file in (folder / name, base / name):
+            if file.is_file():
+                settings = json.loads(file.read_text("utf-8")) | changed
+                file.write_text(json.dumps(settings, indent=2) + "\n", "utf-8")
     shapes = base_shapes(small, config)
     _write_shards(shapes, base)
     _write_adapter(shapes, folder)

@@ -61,12 +61,10 @@ def write_checkpoint(sizes: Sizes, like: Path, folder: Path) -> Path:
     folder.mkdir(parents=True)
     for name in COPIED:
         shutil.copy(like / name, folder / name)
-    preprocessor = json.loads((like / "preprocessor_config.json").read_text("utf-8"))
-    preprocessor |= {
-        "size": {"height": sizes.crop, "width": sizes.crop},
-        "max_crops": sizes.max_crops,
-        "overlap_margins": list(sizes.margins),
-    }
+    size = {"size": {"height": sizes.crop, "width": sizes.crop}}
+    video = json.loads((like / "video_preprocessor_config.json").read_text("utf-8")) | size
+    preprocessor = json.loads((like / "preprocessor_config.json").read_text("utf-8")) | size
+    preprocessor |= {"max_crops": sizes.max_crops, "overlap_margins": list(sizes.margins)}
     width = sizes.D * (2 if sizes.readout == "first_last_concat" else 1)
     settings = {
         "value_head_type": sizes.head,
@@ -78,6 +76,7 @@ def write_checkpoint(sizes: Sizes, like: Path, folder: Path) -> Path:
     for name, values in (
         ("config.json", _config(sizes, like)),
         ("preprocessor_config.json", preprocessor),
+        ("video_preprocessor_config.json", video),
         ("reward_model_config.json", settings),
     ):
         (folder / name).write_text(json.dumps(values, indent=2), "utf-8")

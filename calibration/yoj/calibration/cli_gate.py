@@ -9,7 +9,7 @@ import click
 
 from yoj.runtime.cli import readable_errors
 from yoj.runtime.engines import OPENERS
-from yoj.runtime.options import Given, reading_options
+from yoj.runtime.options import Given, HubFolder, reading_options
 
 from .cli_plan import Share
 
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("bundle", type=click.Path(path_type=Path))
-@click.argument("against", type=click.Path(path_type=Path))
+@click.argument("bundle", type=HubFolder("bundle", written=True))
+@click.argument("against", type=HubFolder("bundle"))
 @click.argument("held_out", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--max-flips", type=Share(), default="0.5%", show_default=True, help="Of the first places.")
 @click.option(

@@ -11,14 +11,14 @@ import click
 from yoj.runtime.cli import readable_errors
 from yoj.runtime.engines import OPENERS
 from yoj.runtime.manifest import Quality
-from yoj.runtime.options import Given, reading_options
+from yoj.runtime.options import Given, HubFolder, reading_options
 
 from .by_n import Temperatures
 from .probabilities import DIAGRAM, REPORT, Order, calibrate, notes
 
 
 @click.command()
-@click.argument("bundle", type=click.Path(path_type=Path))
+@click.argument("bundle", type=HubFolder("bundle", written=True))
 @click.argument("rankings", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option(
     "--engine",

@@ -21,6 +21,7 @@ from yoj.runtime.codec import Reading
 from yoj.runtime.engines import open_session
 from yoj.runtime.engines.onnxruntime import free_memory
 from yoj.runtime.engines.plans import select
+from yoj.runtime.hub import origin
 from yoj.runtime.instruction_sets import instruction_sets
 from yoj.runtime.prepare import Preparer, rules_of
 from yoj.runtime.text import TextEncoder
@@ -386,6 +387,7 @@ def _provenance(checkpoint: Checkpoint, overflow: dict[str, float] | None, proce
         instruction_sets=instruction_sets(),
         float16_overflow=overflow,
         processor=processor,
+        hub=tuple(filter(None, map(origin, dict.fromkeys((*checkpoint.folders, checkpoint.trunk))))),
     )
 
 

@@ -208,7 +208,10 @@ def find(folder: Path, fallback: Path, name: str) -> Path:
 
 def _resolve(path: Path) -> Path:
     if not path.is_dir():
-        raise CheckpointError(f"{path} is not a folder. Give the folder of a checkpoint; nothing is downloaded.")
+        raise CheckpointError(
+            f"{path} is not a folder. Give the folder of a checkpoint; nothing is downloaded "
+            "but what a command is given as org/name@revision."
+        )
     if (path / "config.json").is_file() or adapter_folder(path) is not None:
         return path
     steps = [child for child in path.glob("checkpoint-*") if child.name.removeprefix("checkpoint-").isdigit()]
@@ -232,7 +235,8 @@ def _base_folder(adapter: Path, base: str | Path | None) -> Path:
             return candidate
     raise CheckpointError(
         f"{adapter / ADAPTER_CONFIG} names the base model {named!r}, which is no folder here. Download it and give "
-        "its folder with --base."
+        "its folder with --base, or give its hub id, --base ORG/NAME@REVISION; what an adapter alone names is never "
+        "downloaded."
     )
 
 

@@ -15,7 +15,7 @@ from yoj.runtime.cli import readable_errors
 from yoj.runtime.engines import OPENERS
 from yoj.runtime.errors import BundleError
 from yoj.runtime.manifest import MANIFEST_NAME, Manifest
-from yoj.runtime.options import Given, reading_options
+from yoj.runtime.options import Given, HubFolder, reading_options
 from yoj.runtime.temperature import describe
 from yoj.runtime.version import __version__
 
@@ -26,11 +26,16 @@ EPILOG = """\b
 Examples:
   yoj-export merged/ --layout assistant --out judge.yoj
   yoj-export adapter/ --base Molmo2-4B/ --layout assistant --out judge.yoj
+  yoj-export org/judge@v1 --base allenai/Molmo2-4B@main --layout assistant --out judge.yoj
   yoj-export inspect judge.yoj
   yoj-export verify judge.yoj --against adapter/ --base Molmo2-4B/
   yoj-export compile judge.yoj --engine tensorrt-rtx --target sm86,sm89,sm120
 
 yoj-export CHECKPOINT... is short for yoj-export build CHECKPOINT...
+
+Where no folder is there, org/name@revision is downloaded from the Hugging Face
+hub into its cache: CHECKPOINTS, --base, --against and the BUNDLE of inspect and
+verify. The base model that an adapter names is not, unless --base names it too.
 """
 
 MOST_GIB = 1024
@@ -42,7 +47,7 @@ class _BuildByDefault(click.Group):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         if args and args[0] not in self.commands and args[0] not in ("--help", "--version"):
-            if not args[0].startswith("-") and not Path(args[0]).exists():
+            if not args[0].startswith("-") and "/" not in args[0] and not Path(args[0]).exists():
                 raise click.UsageError(f"{args[0]} is neither a command ({', '.join(self.commands)}) nor a checkpoint.")
             args.insert(0, "build")
         return super().parse_args(ctx, args)
@@ -135,7 +140,7 @@ def build(
 
 
 @main.command()
-@click.argument("bundle", type=click.Path(path_type=Path))
+@click.argument("bundle", type=HubFolder("bundle"))
 @click.option("--json", "as_json", is_flag=True, help="Print the manifest as JSON.")
 def inspect(bundle: Path, as_json: bool) -> None:
     """Check the files of BUNDLE against their hashes and say what is in it."""
@@ -150,16 +155,16 @@ def inspect(bundle: Path, as_json: bool) -> None:
 
 
 @main.command()
-@click.argument("bundle", type=click.Path(path_type=Path))
+@click.argument("bundle", type=HubFolder("bundle"))
 @click.option(
     "--against",
     "checkpoints",
     required=True,
     multiple=True,
-    type=click.Path(path_type=Path),
+    type=HubFolder("checkpoint"),
     help="The checkpoint that BUNDLE was made from; repeat it for several adapters, in their order.",
 )
-@click.option("--base", type=click.Path(path_type=Path), help="Folder of the base model under LoRA adapters.")
+@click.option("--base", type=HubFolder("checkpoint"), help="The base model under LoRA adapters.")
 @click.option("--engine", type=click.Choice(list(OPENERS)), help="Of BUNDLE; all but onnxruntime need a GPU.")
 def verify(bundle: Path, checkpoints: tuple[Path, ...], base: Path | None, engine: str | None) -> None:
     """Compare the scores of BUNDLE with those of its checkpoint in PyTorch."""
@@ -189,7 +194,7 @@ def verify(bundle: Path, checkpoints: tuple[Path, ...], base: Path | None, engin
 
 
 @main.command("compile")
-@click.argument("bundle", type=click.Path(path_type=Path))
+@click.argument("bundle", type=HubFolder("bundle", written=True))
 @click.option("--engine", required=True, type=click.Choice(["tensorrt", "tensorrt-rtx"]))
 @click.option(
     "--target",
@@ -297,6 +302,7 @@ def _describe(manifest: Manifest, quantised: str | None) -> str:
         "limits": f"L={limits.L:,} N={limits.N} images={limits.images} frames={limits.frames} pixels={limits.pixels:,}",
         "probabilities": describe(manifest.probabilities),
         "float16": _headroom(manifest),
+        **({"hub": ", ".join(manifest.provenance.hub)} if manifest.provenance.hub else {}),
         **{f"{kind}s": f"settings of {place}" for kind, place in manifest.provenance.processor.items()},
         "created": manifest.provenance.created,
         "libraries": ", ".join(f"{k} {v}" for k, v in manifest.provenance.libraries.items()),

@@ -6,20 +6,21 @@ import importlib.util
 import logging
 import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import click
+
+from yoj.runtime.options import HubFolder
 
 
 def checkpoint_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """CHECKPOINTS, ``--base``, ``--layout``, ``--mode``, ``--hidden-state`` and ``--video-expansion`` for a command."""
     options = (
-        click.argument("checkpoints", nargs=-1, required=True, type=click.Path(path_type=Path)),
+        click.argument("checkpoints", nargs=-1, required=True, type=HubFolder("checkpoint")),
         click.option(
             "--base",
-            type=click.Path(path_type=Path),
-            help="Folder of the base model under LoRA adapters.  [default: the one that the adapter names]",
+            type=HubFolder("checkpoint"),
+            help="The base model under LoRA adapters.  [default: the folder that the adapter names]",
         ),
         click.option(
             "--layout",
@@ -59,7 +60,8 @@ def checkpoint_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def prepare_libraries() -> None:
-    """Say what is missing, and keep the screen for what this command says; nothing is ever downloaded.
+    """Say what is missing, and keep the screen for what this command says; from here on nothing is
+    downloaded.
 
     Raises:
         click.ClickException: a library is not installed.

@@ -85,7 +85,7 @@ def _orders(ctx: click.Context, parameter: click.Parameter, value: str) -> Order
 
 
 @click.command(epilog=EPILOG)
-@click.argument("bundle", type=click.Path(path_type=Path))
+@click.argument("bundle", type=click.Path())
 @click.argument(
     "requests", required=False, type=click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path)
 )
@@ -154,7 +154,7 @@ def _orders(ctx: click.Context, parameter: click.Parameter, value: str) -> Order
 @click.option("--json", "as_json", is_flag=True, help="Print the judgement of one request as JSON.")
 @click.version_option(__version__, prog_name="yoj-score")
 def main(
-    bundle: Path,
+    bundle: str,
     requests: Path | None,
     prompt: str | None,
     responses: tuple[str, ...],
@@ -173,6 +173,8 @@ def main(
     as_json: bool,
 ) -> None:
     """Score N responses to a prompt, in one forward pass of the model in BUNDLE.
+
+    BUNDLE is a folder or, where none is there, org/name@revision of the Hugging Face hub (pip install 'yoj[hub]').
 
     Either give one request with --prompt and --response, or a file of REQUESTS in JSON lines (- for standard input).
     """

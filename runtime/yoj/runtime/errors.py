@@ -46,3 +46,7 @@ class EngineMemoryError(EngineError, MemoryError):
 
 class ScoreError(EngineError, ArithmeticError):
     """The engine returned something that is not a score (NaN or infinity)."""
+
+
+class HubError(YojError, OSError):
+    """A checkpoint or bundle that cannot be had from the Hugging Face hub."""

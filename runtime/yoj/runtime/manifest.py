@@ -302,6 +302,8 @@ class Provenance(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Where the export chose the precision: layer -> largest magnitude that float16 would not hold with headroom."""
     processor: dict[str, str] = {}
     """``image`` and ``video`` -> where its settings were read: ``image_processor of adapter/processor_config.json``."""
+    hub: tuple[str, ...] = ()
+    """``org/name@commit`` of the checkpoint's folders that came from the Hugging Face hub, the base last."""
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,4 +1,4 @@
-"""Options of every command that reads a file of requests."""
+"""Parameters of several commands: those that read a file of requests, or take a bundle or a checkpoint."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from typing import Any
 import click
 
 from .codec import Reading
+from .errors import YojError
 from .fields import Ignore
+from .hub import Kind, is_hub_id, local_folder
 from .request import Overflow, Placeholders
 from .sources import policy_of_files
 
@@ -27,6 +29,30 @@ class Given:
     def reading(self, folder: Path, overflow: Overflow = "error", placeholders: Placeholders = "error") -> Reading:
         """How the requests of a file in ``folder`` are read."""
         return Reading(policy_of_files(folder, self.media_root, self.hosts), self.ignore, overflow, placeholders)
+
+
+class HubFolder(click.Path):
+    """A parameter that takes the folder of a checkpoint or bundle, or a hub id, and gives the folder."""
+
+    def __init__(self, kind: Kind, exists: bool = False, written: bool = False):
+        """``written``: the command changes what is in the folder, so that it cannot be one of the cache."""
+        super().__init__(exists=exists, path_type=Path)
+        self._kind: Kind = kind
+        self._written = written
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The folder of what was given; a download that fails is said as a wrong value of the parameter."""
+        if self._written and is_hub_id(value):
+            self.fail(
+                f"{value} is no folder here. If it is a hub id: this command writes into its {self._kind}, so download "
+                "that into a folder of your own with hf download ORG/NAME --local-dir FOLDER, and give it.",
+                param,
+                ctx,
+            )
+        try:
+            return super().convert(local_folder(value, self._kind, plans=True), param, ctx)
+        except YojError as error:
+            return self.fail(str(error), param, ctx)
 
 
 def reading_options(command: Callable[..., None]) -> Callable[..., None]:

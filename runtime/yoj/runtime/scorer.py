@@ -19,6 +19,7 @@ from .cache import FeatureCache
 from .engines import Session, open_session
 from .errors import BundleError, EngineError, LimitError, RequestError, ScoreError, YojError
 from .families import FAMILIES, Arrays, Family, PreparedMedia
+from .hub import local_folder, origin
 from .images import ImageInput
 from .judgement import Judgement, judge_request
 from .manifest import Engine, Manifest, Mode
@@ -113,7 +114,8 @@ class Scorer:
         """Open a bundle, check its files against their hashes, and load one of its engines.
 
         Args:
-            path: the bundle's folder.
+            path: the bundle's folder; or, where there is none, ``org/name@revision`` of the Hugging Face hub, which is
+                downloaded into its cache (``pip install 'yoj[hub]'``).
             engine: ``"onnxruntime"`` on the CPU, ``"onnxruntime-cuda"``, ``"tensorrt"`` or ``"tensorrt-rtx"``; None for
                 the first that the bundle holds.
             precision: precision of the engine, such as ``"float32"`` or ``"int8"``; None for the first that the bundle
@@ -127,12 +129,14 @@ class Scorer:
         Raises:
             BundleError: the bundle is missing, changed, incomplete or of another version.
             EngineError: no such engine in the bundle, its library or its GPU is missing, or its plans do not fit them.
+            HubError: it cannot be downloaded.
         """
         if max_pixels is not None and (not isinstance(max_pixels, int) or max_pixels < 1):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise LimitError(f"max_pixels is {max_pixels!r}; give a number from 1, or None for the bundle's limit.")
         if isinstance(modes, str) or not {*modes} <= {*get_args(Mode)}:
             raise RequestError(f"modes is {modes!r}; give a list of 'joint' and 'isolated'.")
-        source = Source(Path(path).absolute(), engine, precision, threads, tuple(modes), max_pixels)
+        folder = local_folder(path, "bundle", plans=engine in ("tensorrt", "tensorrt-rtx"))
+        source = Source(folder.absolute(), engine, precision, threads, tuple(modes), max_pixels)
         opened = source.open()
         return cls._from(replace(source, digest=opened.bundle.manifest.digest), opened)
 
@@ -435,6 +439,8 @@ class Scorer:
             "layout": manifest.layout.name,
             "manifest_sha256": manifest.digest,
         }
+        if hub := origin(self._bundle.path):
+            provenance["hub"] = hub
         return replace(
             judgement, timings_ms={**prepared.about.timings_ms, **timings}, batch=batch, provenance=provenance
         )

@@ -17,6 +17,7 @@ from typing import Any, Literal, TypeAlias
 import msgspec
 import yaml
 
+from yoj.runtime.hub import is_hub_id, local_folder
 from yoj.runtime.manifest import LayoutName, Mode, Readout
 
 from .errors import RecipeError
@@ -81,7 +82,7 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One run. Paths are relative to the recipe's file."""
 
     base: str
-    """Folder of the base model in its released layout."""
+    """Folder of the base model in its released layout; or, where there is none, its hub id, ``org/name@revision``."""
     data: str
     """Samples to train on, JSON lines."""
     out: str
@@ -147,6 +148,7 @@ def read_recipe(file: Path, changes: Sequence[str] = ()) -> Recipe:
 
     Raises:
         RecipeError: naming the setting.
+        HubError: the base is a hub id that cannot be downloaded.
     """
     try:
         settings = _parse(file.read_text("utf-8"))
@@ -156,6 +158,7 @@ def read_recipe(file: Path, changes: Sequence[str] = ()) -> Recipe:
         raise RecipeError(f"{file} holds no settings. See the presets of yoj-train for a whole recipe.")
     for change in changes:
         _change(settings, change)
+    given = str(settings.get("base"))
     for name in ("base", "data", "out", "held_out", "media_root"):
         if isinstance(settings.get(name), str):
             settings[name] = str(file.parent / settings[name])
@@ -165,6 +168,8 @@ def read_recipe(file: Path, changes: Sequence[str] = ()) -> Recipe:
         known = _known(str(error).rpartition(" ")[2]) if "unknown field" in str(error) else ""
         raise RecipeError(f"{file}: {error}.{known}") from error
     check(recipe, str(file))
+    if not Path(recipe.base).exists() and is_hub_id(given):
+        recipe = msgspec.structs.replace(recipe, base=str(local_folder(given, "checkpoint")))
     return recipe
 
 

@@ -1,0 +1,157 @@
+"""Checkpoints and bundles by the name of a repository on the Hugging Face hub: ``org/name@revision``.
+
+Files go through the cache of huggingface_hub, which its environment variables move, take offline or give a token to.
+Only what yoj reads is downloaded, and never a file that holds code.
+"""
+
+from __future__ import annotations
+
+import glob
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Literal, TypeAlias
+
+from .bundle import PLANS
+from .errors import HubError
+from .manifest import MANIFEST_NAME, decode
+
+Kind: TypeAlias = Literal["checkpoint", "bundle"]
+_ID = re.compile(r"(?P<repo>[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)(?:@(?P<revision>[\w./-]+))?", re.ASCII)
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+_CHECKPOINT_FILES = (
+    "*.json",
+    "*.jinja",
+    "*.safetensors",
+    "value_head.pt",
+    "value_head.bin",
+    "adapter_model.bin",
+    "non_lora_state_dict.bin",
+)
+"""What an export reads, or refuses to leave out. The four last are pickles, of which PyTorch reads tensors alone."""
+_NEVER = ("*.py", "*.pyc", "*.so", "*.dll", "*.pkl", "*.pickle", "optimizer*", "*/optimizer*")
+"""Code and what only a training goes on from, whatever a repository lists."""
+
+
+def local_folder(given: str | Path, kind: Kind, plans: bool = False) -> Path:
+    """The folder of a checkpoint or bundle; where none is there and the name is a hub id, of its download.
+
+    Args:
+        given: a path, or ``org/name`` or ``org/name@revision``, whose revision is a branch, a tag or a commit, and
+            ``main`` where it is left out. What exists as a path is that path.
+        kind: which files are wanted.
+        plans: also those of a bundle that only TensorRT reads.
+
+    Returns:
+        A folder of huggingface_hub's cache, named after the commit; or the path as it was given, whether or not there
+        is anything.
+
+    Raises:
+        HubError: huggingface_hub is not installed, or there is no such repository or revision, or no access to it, or
+            no network and nothing in the cache.
+        BundleError: its manifest cannot be read.
+    """
+    if not is_hub_id(given) or (found := _ID.fullmatch(_text(given))) is None:
+        return Path(given)
+    repo, revision = found["repo"], found["revision"] or "main"
+    patterns: Sequence[str] = _CHECKPOINT_FILES
+    if kind == "bundle":
+        manifest = _fetch(repo, revision, lambda hub: hub.hf_hub_download(repo, MANIFEST_NAME, revision=revision))
+        names = decode(manifest.read_bytes(), f"{MANIFEST_NAME} of {repo}@{revision}").files
+        patterns = [MANIFEST_NAME, *(glob.escape(name) for name in names if plans or not name.startswith(PLANS))]
+        revision = manifest.parent.name  # so that all files are of one commit
+    folder = _fetch(
+        repo,
+        revision,
+        lambda hub: hub.snapshot_download(
+            repo, revision=revision, allow_patterns=list(patterns), ignore_patterns=list(_NEVER)
+        ),
+    )
+    if not folder.is_dir():
+        raise HubError(f"{repo}@{revision} holds no file of a {kind}. Check the name: {_page(repo)}")
+    return folder
+
+
+def is_hub_id(given: str | Path) -> bool:
+    """Whether nothing of that name is here, and it has the form of a hub id."""
+    return _ID.fullmatch(_text(given)) is not None and not Path(given).exists()
+
+
+def origin(folder: Path) -> str | None:
+    """``org/name@commit`` of a folder in huggingface_hub's cache; None for any other."""
+    repo, snapshots, commit = ("", "", *folder.absolute().parts)[-3:]
+    if snapshots != "snapshots" or not repo.startswith("models--") or not _COMMIT.fullmatch(commit):
+        return None
+    return f"{repo.removeprefix('models--').replace('--', '/', 1)}@{commit}"
+
+
+_REFUSALS = (
+    (
+        ("GatedRepoError",),
+        "{name} is open to those alone whom its owner lets in. Ask for it on {page}, then log in with hf auth login or "
+        "set HF_TOKEN.",
+    ),
+    (
+        ("RepositoryNotFoundError",),
+        "{repo} is no folder here, and {endpoint} has no such repository or does not show it to you. Check the name; "
+        "for a private one log in with hf auth login or set HF_TOKEN.",
+    ),
+    (("RevisionNotFoundError",), "{repo} has no revision {revision}. Give a branch, a tag or a whole commit of {page}"),
+    (
+        ("LocalEntryNotFoundError", "OfflineModeIsEnabled"),
+        "{name} is no folder here and not whole in the cache, and {unreachable}. Download it where there is a network, "
+        "with hf download {repo} --revision {revision} --local-dir FOLDER, and give the folder.",
+    ),
+    (
+        ("EntryNotFoundError",),
+        "{name} holds no {manifest}, so it is no bundle. If it is a checkpoint, make a bundle of it with yoj-export "
+        "{name}.",
+    ),
+    (("Exception",), "{name} cannot be downloaded: {error}. Try again, or give a folder."),
+)
+"""Class of an error, or of one of its bases -> what it means, the special before the general. The last is for what the
+network, the disk and the server may do."""
+
+
+def _fetch(repo: str, revision: str, download: Callable[[Any], str]) -> Path:
+    """The path that a function of huggingface_hub gives, or why it cannot."""
+    hub = _library(f"{repo}@{revision}")
+    try:
+        return Path(download(hub))
+    except Exception as error:
+        bases = {base.__name__ for base in type(error).__mro__}
+        text = next(text for names, text in _REFUSALS if bases & set(names))
+        offline = "offline mode is on (HF_HUB_OFFLINE)"
+        said = {
+            "name": f"{repo}@{revision}",
+            "repo": repo,
+            "revision": revision,
+            "endpoint": hub.constants.ENDPOINT,
+            "page": _page(repo),
+            "manifest": MANIFEST_NAME,
+            "unreachable": offline if hub.constants.HF_HUB_OFFLINE else "the hub cannot be reached",
+            "error": str(error).strip().partition("\n")[0].rstrip(".") or type(error).__name__,
+        }
+        raise HubError(text.format(**said)) from error
+
+
+def _library(name: str) -> ModuleType:
+    try:
+        import huggingface_hub
+    except ImportError as error:
+        raise HubError(
+            f"{name} is no folder here. To read it as a hub id, install huggingface_hub: pip install 'yoj[hub]'"
+        ) from error
+    return huggingface_hub
+
+
+def _text(given: str | Path) -> str:
+    """A text as it is: one that begins with ``./`` means a path."""
+    return given if isinstance(given, str) else given.as_posix()
+
+
+def _page(repo: str) -> str:
+    from huggingface_hub import constants
+
+    return f"{constants.ENDPOINT}/{repo}"
