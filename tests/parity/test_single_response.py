@@ -34,9 +34,11 @@ from single_response import (
 )
 from transformers import AutoTokenizer
 
-from yoj.export.checkpoint import Training
+from yoj.calibration.collect import Model
+from yoj.export.checkpoint import Checkpoint, Training
 from yoj.export.cli import main
 from yoj.export.errors import CheckpointError
+from yoj.export.precision import overflowing_layers, prepare_samples
 from yoj.runtime import RequestError, Scorer
 
 FAMILIES = ("qwen3_vl", "molmo2")
@@ -98,6 +100,17 @@ def test_the_command_exports_it_and_the_runtime_scores_it(bases, tmp_path):
     assert scorer.score(PROMPT, RESPONSES[:1], mode="joint").scores[0] == pytest.approx(expected[0], abs=CLOSE)
     with pytest.raises(RequestError, match="mode='isolated'"):
         scorer.score(PROMPT, RESPONSES, mode="joint")
+    result = CliRunner().invoke(main, ["verify", str(out), "--against", str(folder)])
+    assert result.exit_code == 0, result.output
+    assert "separator      none" in CliRunner().invoke(main, ["inspect", str(out)]).output
+
+
+def test_float16_is_probed_without_a_separator(bases, tmp_path):
+    folder = add_tensors(copy_base(bases["qwen3_vl"], tmp_path / "trained"), head_tensors("score.weight"))
+    model = Model.open(Checkpoint.open([folder]), "assistant")
+    batch = prepare_samples(None, model.preparer)
+    assert {prepared.mode for prepared in batch} == {"isolated"}
+    assert overflowing_layers(model.checkpoint, model.family, batch, model.preparer.family) == {}
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -191,6 +204,8 @@ def test_value_head(family, place, bases, tmp_path):
         add_tensors(folder, head, "" if place == "shards" else place)
     responses = [*RESPONSES, "\n\nIt is.\n", " \nNo"]
     rows = [llama_factory_ids(folder, response) for response in responses]
+    whole = chat_ids(folder, responses[-2])
+    assert rows[-2].tolist() != whole.tolist(), "its newlines would merge with that of the prompt"
     with torch.no_grad():
         states = torch.stack([model(row, output_hidden_states=True).hidden_states[-1][0, -1] for row in rows])
     expected = (states @ head["v_head.summary.weight"].T + head["v_head.summary.bias"])[:, 0].tolist()

@@ -104,6 +104,13 @@ def test_an_adapter_comes_before_its_base_and_a_later_one_before_an_earlier(tmp_
     assert found(base, adapters).layout.name == "openrlhf"
 
 
+def test_an_adapter_that_is_a_pickle(tmp_path):
+    base, adapter = write(tmp_path / "base", {}), tmp_path / "adapter"
+    adapter.mkdir()
+    torch.save({"base_model.model.score.weight": SCORE, "x.lora_A.weight": SCORE}, adapter / "adapter_model.bin")
+    assert torch.equal(found(base, (adapter,)).tensors["weight"], SCORE)
+
+
 @pytest.mark.parametrize("name", ["value_head.safetensors", "value_head.pt", "value_head.bin"])
 def test_a_head_in_a_file_beside_an_adapter(name, tmp_path):
     base, adapter = write(tmp_path / "base", {}), tmp_path / "adapter"
