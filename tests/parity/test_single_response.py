@@ -91,6 +91,7 @@ def test_the_command_exports_it_and_the_runtime_scores_it(bases, tmp_path):
     result = CliRunner().invoke(main, [str(folder), "--layout", "assistant", "--mode", "isolated", "--out", str(out)])
     assert result.exit_code == 0, result.output
     assert "sequence_classification" in result.output
+    assert "--video-expansion flat is assumed" in result.output
     expected = by_sequence(model, folder)
     scorer = Scorer.load(out)
     assert (scorer.manifest.value_head.divisor, scorer.manifest.layout.separator) == (1.0, None)

@@ -146,9 +146,8 @@ def build(recipe: Recipe, progress: Progress) -> tuple[m.Manifest, Fidelity | No
     progress.stage("read checkpoint")
     training = replace(recipe.training, trained_mode=recipe.mode or recipe.training.trained_mode)
     checkpoint = Checkpoint.open(recipe.checkpoints, recipe.base, training)
-    for note in checkpoint.head.notes:
-        progress.note(note)
     family = open_family(checkpoint)
+    _say_what_was_read(checkpoint, family, progress)
     layout = render_layout(checkpoint, recipe.layout, family.markup())
     progress.note(f"prompts: {describe_prompts(layout)}")
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -191,6 +190,18 @@ def build(recipe: Recipe, progress: Progress) -> tuple[m.Manifest, Fidelity | No
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return manifest, fidelity
+
+
+def _say_what_was_read(checkpoint: Checkpoint, family: ExportFamily, progress: Progress) -> None:
+    """The layout of the head, and what is taken for granted because no file tells it."""
+    for note in checkpoint.head.notes:
+        progress.note(note)
+    markup, said = family.markup(), checkpoint.training.video_expansion
+    if checkpoint.head.layout.single and said is None and markup.video != markup.packed_video:
+        progress.note(
+            "videos: --video-expansion flat is assumed; give nested if the model was trained on videos whose outer "
+            "vision markers stayed, as those of transformers 5's own processor do"
+        )
 
 
 def open_scorer(bundle: Bundle, checkpoint: Checkpoint, family: ExportFamily, engine: str | None = None) -> Scorer:
