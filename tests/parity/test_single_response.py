@@ -14,11 +14,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from click.testing import CliRunner
 from safetensors.torch import load_file, save_file
 from single_response import (
     GENERATION,
-    PROMPT,
     RESPONSES,
     SEQUENCE,
     TOKEN,
@@ -36,10 +34,12 @@ from transformers import AutoTokenizer
 
 from yoj.calibration.collect import Model
 from yoj.export.checkpoint import Checkpoint, Training
-from yoj.export.cli import main
 from yoj.export.errors import CheckpointError
+from yoj.export.families.molmo2 import Molmo2
+from yoj.export.layout import render_layout
 from yoj.export.precision import overflowing_layers, prepare_samples
-from yoj.runtime import RequestError, Scorer
+from yoj.runtime import RequestError
+from yoj.runtime.packing import without_last_newlines
 
 FAMILIES = ("qwen3_vl", "molmo2")
 CLOSE = 1e-5 * D**0.5
@@ -79,31 +79,14 @@ def test_sequence_classification(family, bases, tmp_path):
     close(traced_scores(folder), by_sequence(model, folder))
 
 
-def test_the_command_exports_it_and_the_runtime_scores_it(bases, tmp_path):
-    """With the export's own comparison; without a separator joint reading takes one response only."""
-    family = "qwen3_vl"
-    folder = copy_base(bases[family], tmp_path / "trained")
-    model = load(SEQUENCE[family], family, folder)
-    torch.manual_seed(1)
-    model.score.weight.data.normal_()
-    model.save_pretrained(folder)
-    out = tmp_path / "judge.yoj"
-    result = CliRunner().invoke(main, [str(folder), "--layout", "assistant", "--mode", "isolated", "--out", str(out)])
-    assert result.exit_code == 0, result.output
-    assert "sequence_classification" in result.output
-    assert "--video-expansion flat is assumed" in result.output
-    expected = by_sequence(model, folder)
-    scorer = Scorer.load(out)
-    assert (scorer.manifest.value_head.divisor, scorer.manifest.layout.separator) == (1.0, None)
-    judgement = scorer.score(PROMPT, RESPONSES)
-    close(list(judgement.scores), expected)
-    np.testing.assert_allclose(judgement.probabilities, torch.tensor(expected).softmax(0), atol=1e-5)
-    assert scorer.score(PROMPT, RESPONSES[:1], mode="joint").scores[0] == pytest.approx(expected[0], abs=CLOSE)
-    with pytest.raises(RequestError, match="mode='isolated'"):
-        scorer.score(PROMPT, RESPONSES, mode="joint")
-    result = CliRunner().invoke(main, ["verify", str(out), "--against", str(folder)])
-    assert result.exit_code == 0, result.output
-    assert "separator      none" in CliRunner().invoke(main, ["inspect", str(out)]).output
+@pytest.mark.parametrize("tensors", [("score.weight",), ("v_head.summary.weight", "v_head.summary.bias")])
+def test_joint_reading_and_the_user_turn_are_refused(tensors, bases, tmp_path):
+    folder = add_tensors(copy_base(bases["molmo2"], tmp_path / "trained"), head_tensors(*tensors))
+    with pytest.raises(CheckpointError, match="reads one response at a time: give --mode isolated"):
+        Checkpoint.open([folder], training=Training(trained_mode="joint"))
+    checkpoint = Checkpoint.open([folder])
+    with pytest.raises(CheckpointError, match="give --layout assistant"):
+        render_layout(checkpoint, "user", Molmo2(checkpoint).markup())
 
 
 def test_float16_is_probed_without_a_separator(bases, tmp_path):
@@ -181,6 +164,28 @@ def test_openrlhf(family, settings, name, scale, bases, tmp_path):
     if scale is not None:
         rewards = (rewards - scale[0]) / scale[1]
     close(traced_scores(folder, responses=responses), rewards.tolist(), 1.0 if scale is None else scale[1])
+
+
+def test_a_response_that_openrlhf_would_strip_away_is_refused(bases, tmp_path):
+    """Where no token closes the turn, newlines would go with it up to those of the template."""
+    head = head_tensors("value_head.weight")
+    closed, unclosed = (add_tensors(copy_base(bases[family], tmp_path / family), head) for family in FAMILIES)
+    assert len(traced_scores(closed, responses=["\n", ""])) == 2
+    for response in ("", "\n\n"):
+        with pytest.raises(RequestError, match="empty or newlines only"):
+            traced_scores(unclosed, responses=["Yes.", response])
+
+
+def test_the_newlines_that_end_a_response():
+    for parts, kept in {
+        ("a\n\nb\n\n",): ("a\n\nb",),
+        ("a\n", "\n", ""): ("a",),
+        ("a\n", 0): ("a\n", 0),
+        (0, "\n"): (0,),
+        ("\n",): (),
+        (): (),
+    }.items():
+        assert without_last_newlines(parts) == kept
 
 
 def llama_factory_ids(folder: Path, response: str) -> torch.Tensor:
