@@ -146,12 +146,14 @@ def build(recipe: Recipe, progress: Progress) -> tuple[m.Manifest, Fidelity | No
     progress.stage("read checkpoint")
     training = replace(recipe.training, trained_mode=recipe.mode or recipe.training.trained_mode)
     checkpoint = Checkpoint.open(recipe.checkpoints, recipe.base, training)
+    for note in checkpoint.head.notes:
+        progress.note(note)
     family = open_family(checkpoint)
-    _say_what_was_read(checkpoint, family, progress)
     layout = render_layout(checkpoint, recipe.layout, family.markup())
     progress.note(f"prompts: {describe_prompts(layout)}")
     out.parent.mkdir(parents=True, exist_ok=True)
     folder = folder_beside(out, progress.note)
+    _say_videos(checkpoint, family, progress)
     try:
         (folder / "onnx").mkdir(parents=True)
         plan = _read_plan(recipe, checkpoint)
@@ -192,10 +194,8 @@ def build(recipe: Recipe, progress: Progress) -> tuple[m.Manifest, Fidelity | No
     return manifest, fidelity
 
 
-def _say_what_was_read(checkpoint: Checkpoint, family: ExportFamily, progress: Progress) -> None:
-    """The layout of the head, and what is taken for granted because no file tells it."""
-    for note in checkpoint.head.notes:
-        progress.note(note)
+def _say_videos(checkpoint: Checkpoint, family: ExportFamily, progress: Progress) -> None:
+    """What is taken for granted of videos where no file tells how the model was trained on them."""
     markup, said = family.markup(), checkpoint.training.video_expansion
     if checkpoint.head.layout.single and said is None and markup.video != markup.packed_video:
         progress.note(
