@@ -158,6 +158,19 @@ def test_two_heads_are_refused(names, tmp_path):
     assert "v_head.summary.weight" in told
 
 
+@pytest.mark.parametrize(
+    "settings", [{"value_head_type": "mlp"}, {"resp_repr_mode": "response_mean"}, {"value_head_outputs": 2}]
+)
+def test_settings_of_another_head_are_refused(settings, tmp_path):
+    file = write(tmp_path, {"score.weight": SCORE}) / "reward_model_config.json"
+    file.write_text(json.dumps({"value_head_type": "linear", "resp_repr_mode": "last", "trained_mode": "isolated"}))
+    assert found(tmp_path).layout.name == "sequence_classification"
+    file.write_text(json.dumps(settings))
+    told = refusal(tmp_path)
+    ((field, value),) = settings.items()
+    assert f"{file} says {field} {value!r}, but {tmp_path} holds score.weight" in told
+
+
 def test_a_head_that_was_split_off_and_left_in_place_is_one(tmp_path):
     tensors = {"v_head.summary.weight": SCORE, "v_head.summary.bias": BIAS}
     save_file(tensors, write(tmp_path, tensors) / "value_head.safetensors")

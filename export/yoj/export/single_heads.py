@@ -93,6 +93,7 @@ def find_head(search: Search) -> TrainedHead:
             raise _two_heads(path, stored[0])
         stored = [beside]
     if stored:
+        _check_settings(folder / SETTINGS, stored[0])
         return _single(stored[0], file, config, search.hidden_size)
     if (folder / SETTINGS).is_file():
         return read_head(folder, search.hidden_size)
@@ -154,6 +155,21 @@ def _single(place: _Place, config_file: Path, config: Mapping[str, Any], hidden_
     notes = (f"{layout.name} layout ({layout.written_by}), head in {place.path.name}", *notes)
     tensors = {"weight": place.read(weight), "bias": offset}
     return TrainedHead("linear", None, "last", tensors, layout=layout, divides_by=scale, notes=notes)
+
+
+def _check_settings(file: Path, place: _Place) -> None:
+    """Refuse settings of a head that is another than the one that was found."""
+    settings = read_json(file) if file.is_file() else {}
+    wrong = [
+        f"{name} {settings[name]!r}"
+        for name, plain in (("value_head_type", "linear"), ("resp_repr_mode", "last"), ("value_head_outputs", 1))
+        if settings.get(name) not in (None, plain)
+    ]
+    if wrong:
+        raise CheckpointError(
+            f"{file} says {', '.join(wrong)}, but {place.path} holds {', '.join(sorted(place.tensors))}: one linear "
+            "layer over the last token. Remove the settings, or copy the head that they are of."
+        )
 
 
 def _normalisation(
