@@ -14,11 +14,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from click.testing import CliRunner
 from safetensors.torch import load_file, save_file
 from single_response import (
     GENERATION,
-    PROMPT,
     RESPONSES,
     SEQUENCE,
     TOKEN,
@@ -34,10 +32,14 @@ from single_response import (
 )
 from transformers import AutoTokenizer
 
-from yoj.export.checkpoint import Training
-from yoj.export.cli import main
+from yoj.calibration.collect import Model
+from yoj.export.checkpoint import Checkpoint, Training
 from yoj.export.errors import CheckpointError
-from yoj.runtime import RequestError, Scorer
+from yoj.export.families.molmo2 import Molmo2
+from yoj.export.layout import render_layout
+from yoj.export.precision import overflowing_layers, prepare_samples
+from yoj.runtime import RequestError
+from yoj.runtime.packing import without_last_newlines
 
 FAMILIES = ("qwen3_vl", "molmo2")
 CLOSE = 1e-5 * D**0.5
@@ -77,27 +79,22 @@ def test_sequence_classification(family, bases, tmp_path):
     close(traced_scores(folder), by_sequence(model, folder))
 
 
-def test_the_command_exports_it_and_the_runtime_scores_it(bases, tmp_path):
-    """With the export's own comparison; without a separator joint reading takes one response only."""
-    family = "qwen3_vl"
-    folder = copy_base(bases[family], tmp_path / "trained")
-    model = load(SEQUENCE[family], family, folder)
-    torch.manual_seed(1)
-    model.score.weight.data.normal_()
-    model.save_pretrained(folder)
-    out = tmp_path / "judge.yoj"
-    result = CliRunner().invoke(main, [str(folder), "--layout", "assistant", "--mode", "isolated", "--out", str(out)])
-    assert result.exit_code == 0, result.output
-    assert "sequence_classification" in result.output
-    expected = by_sequence(model, folder)
-    scorer = Scorer.load(out)
-    assert (scorer.manifest.value_head.divisor, scorer.manifest.layout.separator) == (1.0, None)
-    judgement = scorer.score(PROMPT, RESPONSES)
-    close(list(judgement.scores), expected)
-    np.testing.assert_allclose(judgement.probabilities, torch.tensor(expected).softmax(0), atol=1e-5)
-    assert scorer.score(PROMPT, RESPONSES[:1], mode="joint").scores[0] == pytest.approx(expected[0], abs=CLOSE)
-    with pytest.raises(RequestError, match="mode='isolated'"):
-        scorer.score(PROMPT, RESPONSES, mode="joint")
+@pytest.mark.parametrize("tensors", [("score.weight",), ("v_head.summary.weight", "v_head.summary.bias")])
+def test_joint_reading_and_the_user_turn_are_refused(tensors, bases, tmp_path):
+    folder = add_tensors(copy_base(bases["molmo2"], tmp_path / "trained"), head_tensors(*tensors))
+    with pytest.raises(CheckpointError, match="reads one response at a time: give --mode isolated"):
+        Checkpoint.open([folder], training=Training(trained_mode="joint"))
+    checkpoint = Checkpoint.open([folder])
+    with pytest.raises(CheckpointError, match="give --layout assistant"):
+        render_layout(checkpoint, "user", Molmo2(checkpoint).markup())
+
+
+def test_float16_is_probed_without_a_separator(bases, tmp_path):
+    folder = add_tensors(copy_base(bases["qwen3_vl"], tmp_path / "trained"), head_tensors("score.weight"))
+    model = Model.open(Checkpoint.open([folder]), "assistant")
+    batch = prepare_samples(None, model.preparer)
+    assert {prepared.mode for prepared in batch} == {"isolated"}
+    assert overflowing_layers(model.checkpoint, model.family, batch, model.preparer.family) == {}
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -169,6 +166,28 @@ def test_openrlhf(family, settings, name, scale, bases, tmp_path):
     close(traced_scores(folder, responses=responses), rewards.tolist(), 1.0 if scale is None else scale[1])
 
 
+def test_a_response_that_openrlhf_would_strip_away_is_refused(bases, tmp_path):
+    """Where no token closes the turn, newlines would go with it up to those of the template."""
+    head = head_tensors("value_head.weight")
+    closed, unclosed = (add_tensors(copy_base(bases[family], tmp_path / family), head) for family in FAMILIES)
+    assert len(traced_scores(closed, responses=["\n", ""])) == 2
+    for response in ("", "\n\n"):
+        with pytest.raises(RequestError, match="empty or newlines only"):
+            traced_scores(unclosed, responses=["Yes.", response])
+
+
+def test_the_newlines_that_end_a_response():
+    for parts, kept in {
+        ("a\n\nb\n\n",): ("a\n\nb",),
+        ("a\n", "\n", ""): ("a",),
+        ("a\n", 0): ("a\n", 0),
+        (0, "\n"): (0,),
+        ("\n",): (),
+        (): (),
+    }.items():
+        assert without_last_newlines(parts) == kept
+
+
 def llama_factory_ids(folder: Path, response: str) -> torch.Tensor:
     """Rule of LLaMA-Factory 0.9.5, llamafactory/data/processor/pairwise.py: prompt and response are encoded apart."""
     tokenizer: Any = AutoTokenizer.from_pretrained(folder)
@@ -191,6 +210,8 @@ def test_value_head(family, place, bases, tmp_path):
         add_tensors(folder, head, "" if place == "shards" else place)
     responses = [*RESPONSES, "\n\nIt is.\n", " \nNo"]
     rows = [llama_factory_ids(folder, response) for response in responses]
+    whole = chat_ids(folder, responses[-2])
+    assert rows[-2].tolist() != whole.tolist(), "its newlines would merge with that of the prompt"
     with torch.no_grad():
         states = torch.stack([model(row, output_hidden_states=True).hidden_states[-1][0, -1] for row in rows])
     expected = (states @ head["v_head.summary.weight"].T + head["v_head.summary.bias"])[:, 0].tolist()

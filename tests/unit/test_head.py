@@ -148,6 +148,13 @@ def test_something_else_than_a_name_is_refused_with_its_field(field, value, tmp_
     assert f"reward_model_config.json: {field} is {value!r}" in told
 
 
+@pytest.mark.parametrize("field", ["value_head_hidden_dim", "value_head_input_dim", "value_head_outputs"])
+@pytest.mark.parametrize("value", [[D], {"a": D}, str(D), 0.5, True])
+def test_something_else_than_a_size_is_refused_with_its_field(field, value, tmp_path):
+    told = refusal(write(tmp_path, **{field: value}))
+    assert f"reward_model_config.json: {field} is {value!r}" in told
+
+
 def test_no_hidden_width_means_that_of_the_input(tmp_path):
     folder = write(tmp_path, tensors_of("mlp", hidden=D), value_head_hidden_dim=None)
     assert read_head(folder, D).tensors["0.weight"].shape == (D, D)

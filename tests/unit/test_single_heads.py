@@ -104,6 +104,13 @@ def test_an_adapter_comes_before_its_base_and_a_later_one_before_an_earlier(tmp_
     assert found(base, adapters).layout.name == "openrlhf"
 
 
+def test_an_adapter_that_is_a_pickle(tmp_path):
+    base, adapter = write(tmp_path / "base", {}), tmp_path / "adapter"
+    adapter.mkdir()
+    torch.save({"base_model.model.score.weight": SCORE, "x.lora_A.weight": SCORE}, adapter / "adapter_model.bin")
+    assert torch.equal(found(base, (adapter,)).tensors["weight"], SCORE)
+
+
 @pytest.mark.parametrize("name", ["value_head.safetensors", "value_head.pt", "value_head.bin"])
 def test_a_head_in_a_file_beside_an_adapter(name, tmp_path):
     base, adapter = write(tmp_path / "base", {}), tmp_path / "adapter"
@@ -149,6 +156,19 @@ def test_two_heads_are_refused(names, tmp_path):
     told = refusal(tmp_path)
     assert "value_head.safetensors" in told
     assert "v_head.summary.weight" in told
+
+
+@pytest.mark.parametrize(
+    "settings", [{"value_head_type": "mlp"}, {"resp_repr_mode": "response_mean"}, {"value_head_outputs": 2}]
+)
+def test_settings_of_another_head_are_refused(settings, tmp_path):
+    file = write(tmp_path, {"score.weight": SCORE}) / "reward_model_config.json"
+    file.write_text(json.dumps({"value_head_type": "linear", "resp_repr_mode": "last", "trained_mode": "isolated"}))
+    assert found(tmp_path).layout.name == "sequence_classification"
+    file.write_text(json.dumps(settings))
+    told = refusal(tmp_path)
+    ((field, value),) = settings.items()
+    assert f"{file} says {field} {value!r}, but {tmp_path} holds score.weight" in told
 
 
 def test_a_head_that_was_split_off_and_left_in_place_is_one(tmp_path):

@@ -169,6 +169,7 @@ def build(recipe: Recipe, progress: Progress) -> tuple[m.Manifest, Fidelity | No
         progress.note(f"{kind} settings: {place}")
     out.parent.mkdir(parents=True, exist_ok=True)
     folder = folder_beside(out, progress.note)
+    _say_videos(checkpoint, family, progress)
     try:
         (folder / "onnx").mkdir(parents=True)
         plan = _read_plan(recipe, checkpoint)
@@ -209,6 +210,16 @@ def build(recipe: Recipe, progress: Progress) -> tuple[m.Manifest, Fidelity | No
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return manifest, fidelity
+
+
+def _say_videos(checkpoint: Checkpoint, family: ExportFamily, progress: Progress) -> None:
+    """What is taken for granted of videos where no file tells how the model was trained on them."""
+    markup, said = family.markup(), checkpoint.training.video_expansion
+    if checkpoint.head.layout.single and said is None and markup.video != markup.packed_video:
+        progress.note(
+            "videos: --video-expansion flat is assumed; give nested if the model was trained on videos whose outer "
+            "vision markers stayed, as those of transformers 5's own processor do"
+        )
 
 
 def open_scorer(bundle: Bundle, checkpoint: Checkpoint, family: ExportFamily, engine: str | None = None) -> Scorer:

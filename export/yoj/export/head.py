@@ -92,6 +92,9 @@ def read_head(folder: Path, hidden_size: int) -> TrainedHead:
         problems.append(f"resp_repr_mode is {readout!r}; known are {', '.join(get_args(Readout))}")
     if type(outputs) is not int or outputs not in (1, 2):
         problems.append(f"value_head_outputs is {outputs!r}; known are 1, the score, and 2, mean and log sigma")
+    for name in ("value_head_hidden_dim", "value_head_input_dim"):
+        if (size := settings.get(name)) is not None and type(size) is not int:
+            problems.append(f"{name} is {size!r}, expected a whole number")
     if problems:
         raise CheckpointError(f"{settings_file}: {'; '.join(problems)}. Correct it to what the head was trained with.")
     file, tensors = read_head_file(folder)

@@ -33,9 +33,9 @@ def read_head_file(folder: Path) -> tuple[Path, dict[str, torch.Tensor]]:
             "from the training checkpoint; a head is never made up."
         )
     file, *others = files
-    tensors = _read(file)
+    tensors = read_tensors(file)
     for other in others:
-        if differs := _difference(tensors, _read(other)):
+        if differs := _difference(tensors, read_tensors(other)):
             raise CheckpointError(
                 f"{file} and {other.name} beside it hold different heads: {differs}. Remove the one that is not the "
                 "trained one."
@@ -43,7 +43,12 @@ def read_head_file(folder: Path) -> tuple[Path, dict[str, torch.Tensor]]:
     return file, tensors
 
 
-def _read(file: Path) -> dict[str, torch.Tensor]:
+def read_tensors(file: Path) -> dict[str, torch.Tensor]:
+    """The tensors of a small file by name, as stored.
+
+    Raises:
+        CheckpointError: it is damaged, or holds something else than dense tensors of floating point numbers by name.
+    """
     try:
         content = load_file(file) if file.suffix == ".safetensors" else torch.load(file, "cpu", weights_only=True)
     except (Exception, SafetensorError) as error:  # a pickle raises whatever the classes it names do

@@ -6,14 +6,14 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 
 from .errors import CheckpointError
 from .files import read_json
 from .head import SETTINGS, TrainedHead, read_head
-from .head_files import HEAD_FILES, head_files, read_head_file
+from .head_files import HEAD_FILES, head_files, read_head_file, read_tensors
 from .trained_layouts import (
     LAYOUTS,
     OPENRLHF,
@@ -28,11 +28,14 @@ from .weights import StoredTensor, read_header
 
 LARGEST = 1e30
 """Magnitude of a reward beyond which something is wrong."""
-ADAPTER = "adapter_model.safetensors"
+ADAPTERS = ("adapter_model.safetensors", "adapter_model.bin")
 THOUGHT = (
     "LLaMA-Factory's template qwen3_vl puts an empty thought before each response, qwen3_vl_nothink none, and no file "
     "of the checkpoint tells which was used: the chat template of the checkpoint is taken as it is"
 )
+
+
+_Tensor: TypeAlias = StoredTensor | torch.Tensor
 
 
 @dataclass(frozen=True)
@@ -60,7 +63,7 @@ class _Place:
     """A file or folder that holds tensors of a head."""
 
     path: Path
-    tensors: Mapping[str, StoredTensor | torch.Tensor]
+    tensors: Mapping[str, _Tensor]
     """By bare name."""
 
     def read(self, name: str) -> torch.Tensor:
@@ -90,6 +93,7 @@ def find_head(search: Search) -> TrainedHead:
             raise _two_heads(path, stored[0])
         stored = [beside]
     if stored:
+        _check_settings(folder / SETTINGS, stored[0])
         return _single(stored[0], file, config, search.hidden_size)
     if (folder / SETTINGS).is_file():
         return read_head(folder, search.hidden_size)
@@ -113,13 +117,17 @@ def _stored(search: Search, prefix: str | None) -> list[_Place]:
     shards = _Place(search.trunk, _bare(search.trunk, search.tensors, prefix))
     if search.folders == (search.trunk,):
         return [shards] if shards.tensors else []
-    files = [folder / ADAPTER for folder in reversed(search.folders) if (folder / ADAPTER).is_file()]
-    places = [_Place(file, _bare(file, read_header(file), prefix)) for file in files]
+    adapters = (folder / name for folder in reversed(search.folders) for name in ADAPTERS)
+    places = [_Place(file, _bare(file, _read_adapter(file), prefix)) for file in adapters if file.is_file()]
     return [place for place in (*places, shards) if place.tensors]
 
 
-def _bare(where: Path, tensors: Mapping[str, StoredTensor], prefix: str | None) -> dict[str, StoredTensor]:
-    found: dict[str, StoredTensor] = {}
+def _read_adapter(file: Path) -> Mapping[str, _Tensor]:
+    return read_header(file) if file.suffix == ".safetensors" else read_tensors(file)
+
+
+def _bare(where: Path, tensors: Mapping[str, _Tensor], prefix: str | None) -> dict[str, _Tensor]:
+    found: dict[str, _Tensor] = {}
     for name, tensor in tensors.items():
         if (bare := head_name(name, prefix)) is None:
             continue
@@ -147,6 +155,21 @@ def _single(place: _Place, config_file: Path, config: Mapping[str, Any], hidden_
     notes = (f"{layout.name} layout ({layout.written_by}), head in {place.path.name}", *notes)
     tensors = {"weight": place.read(weight), "bias": offset}
     return TrainedHead("linear", None, "last", tensors, layout=layout, divides_by=scale, notes=notes)
+
+
+def _check_settings(file: Path, place: _Place) -> None:
+    """Refuse settings of a head that is another than the one that was found."""
+    settings = read_json(file) if file.is_file() else {}
+    wrong = [
+        f"{name} {settings[name]!r}"
+        for name, plain in (("value_head_type", "linear"), ("resp_repr_mode", "last"), ("value_head_outputs", 1))
+        if settings.get(name) not in (None, plain)
+    ]
+    if wrong:
+        raise CheckpointError(
+            f"{file} says {', '.join(wrong)}, but {place.path} holds {', '.join(sorted(place.tensors))}: one linear "
+            "layer over the last token. Remove the settings, or copy the head that they are of."
+        )
 
 
 def _normalisation(
