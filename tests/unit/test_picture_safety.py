@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import struct
 import zlib
 
@@ -165,6 +166,16 @@ def test_a_gif_whose_frame_is_larger_than_its_screen_is_refused():
     assert "is 64x48 = 3,072 pixels" in refusal(bytes(content), LimitError, ImageRules(1000))
     with pytest.raises(LimitError, match=r"64x48 = 3,072 pixels"):
         load_video(Film(bytes(content)), VideoRules(4, ImageRules(1000)), lambda t: [0])
+
+
+@pytest.mark.parametrize("form", ["WEBP", "AVIF", "HEIF", "PNG", "JPEG"])
+def test_a_file_far_larger_than_pictures_are_is_refused_before_it_is_read(form, tmp_path):
+    file = tmp_path / "huge"
+    file.write_bytes(media.picture_cases()[form])
+    load_image(file, RULES)
+    most = formats.PICTURE_BYTES if form in ("PNG", "JPEG") else formats.WHOLE_BYTES
+    os.truncate(file, most + 1)  # takes no place on the disk
+    assert f"has {most + 1:,} bytes; {most:,} are the limit" in refusal(file, LimitError)
 
 
 # TIFF and JPEG
