@@ -5,10 +5,13 @@ from __future__ import annotations
 import io
 import os
 import struct
+import subprocess
+import sys
 import zlib
 
 import media
 import numpy as np
+import pillow_heif
 import pytest
 from PIL import EpsImagePlugin, Image
 
@@ -147,6 +150,35 @@ def test_a_jpeg_2000_with_other_data_than_its_header_says_is_refused():
     assert content[place : place + 8] == struct.pack(">II", 64, 48)
     wrong = content[:place] + struct.pack(">II", 30000, 30000) + content[place + 8 :]
     assert "64x48, and its data that they are 30000x30000" in refusal(wrong)
+
+
+MEMORY = """
+import re, sys
+import PIL.Image, pillow_heif
+from yoj.runtime import pictures
+from yoj.runtime.images import ImageRules, load_image
+PIL.Image.init()
+def peak():  # of this process alone; that of getrusage begins with its parent's
+    return 1024 * int(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1])
+before = peak()
+pixels = load_image(sys.argv[1], ImageRules(10**8)).pixels_HWC
+print((peak() - before) / (pixels.shape[0] * pixels.shape[1]))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the peak is read from /proc")
+@pytest.mark.parametrize(("form", "least"), [("WEBP", 8), ("JPEG2000", 8), ("AVIF", 4), ("HEIF", 4)])
+def test_what_formats_of_their_own_memory_cost(form, least, tmp_path):
+    """As `OWN_MEMORY_PIXELS` says, in bytes a pixel."""
+    file = tmp_path / "picture"
+    picture = Image.new("RGB", (2500, 2000), (1, 99, 200))
+    if form == "HEIF":
+        pillow_heif.from_pillow(picture).save(file, format="HEIF")
+    else:
+        picture.save(file, form)
+    command = [sys.executable, "-c", MEMORY, str(file)]
+    cost = float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    assert least < cost < 20
 
 
 @pytest.mark.parametrize("kind", ["VP8X", "VP8L", "VP8 "])

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from .errors import LimitError
 
 OWN_MEMORY_PIXELS = 178_956_970 // 3
-"""Width times height of pictures whose decoder needs up to 16 bytes a pixel, beside Pillow's 4, where those of other
-formats take 4 in all: the largest cost no more memory than the largest of other formats."""
+"""Width times height of pictures whose decoders have memory of their own beside Pillow's: up to 20 bytes a pixel, where
+others take 4 in all. The largest cost about what two copies of the largest picture of others do."""
 PICTURE_BYTES = 2**30
 """Largest file of a picture: 16 bits in each of three channels of the largest picture."""
 WHOLE_BYTES = 2**28
