@@ -183,7 +183,14 @@ def test_the_table_of_the_budget_holds_the_defaults():
 
 def test_the_other_bounds_that_the_text_names():
     text = " ".join(REQUESTS.read_text("utf-8").split())
-    for bound in (heads.STRIP_BYTES, heads.MOST_SCANS, heads.SLOW_PIXELS, animation.DECODED_PIXELS):
+    for bound in (
+        heads.STRIP_BYTES,
+        heads.MOST_SCANS,
+        heads.SLOW_PIXELS,
+        formats.PICTURE_BYTES,
+        formats.WHOLE_BYTES,
+        animation.DECODED_PIXELS,
+    ):
         assert re.search(rf"up to {bound:,}\b", text)
     said = {form.name: form.said for form in formats.PICTURES}
     *most, last = (said[name] for name in formats.ANIMATIONS)

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import io
+import os
 import struct
+import subprocess
+import sys
 import zlib
 
 import media
 import numpy as np
+import pillow_heif
 import pytest
 from PIL import EpsImagePlugin, Image
 
@@ -148,6 +152,35 @@ def test_a_jpeg_2000_with_other_data_than_its_header_says_is_refused():
     assert "64x48, and its data that they are 30000x30000" in refusal(wrong)
 
 
+MEMORY = """
+import re, sys
+import PIL.Image, pillow_heif
+from yoj.runtime import pictures
+from yoj.runtime.images import ImageRules, load_image
+PIL.Image.init()
+def peak():  # of this process alone; that of getrusage begins with its parent's
+    return 1024 * int(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1])
+before = peak()
+pixels = load_image(sys.argv[1], ImageRules(10**8)).pixels_HWC
+print((peak() - before) / (pixels.shape[0] * pixels.shape[1]))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the peak is read from /proc")
+@pytest.mark.parametrize(("form", "least"), [("WEBP", 8), ("JPEG2000", 8), ("AVIF", 4), ("HEIF", 4)])
+def test_what_formats_of_their_own_memory_cost(form, least, tmp_path):
+    """As `OWN_MEMORY_PIXELS` says, in bytes a pixel."""
+    file = tmp_path / "picture"
+    picture = Image.new("RGB", (2500, 2000), (1, 99, 200))
+    if form == "HEIF":
+        pillow_heif.from_pillow(picture).save(file, format="HEIF")
+    else:
+        picture.save(file, form)
+    command = [sys.executable, "-c", MEMORY, str(file)]
+    cost = float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    assert least < cost < 20
+
+
 @pytest.mark.parametrize("kind", ["VP8X", "VP8L", "VP8 "])
 def test_a_huge_webp_is_refused_by_its_header(kind):
     head = {
@@ -165,6 +198,16 @@ def test_a_gif_whose_frame_is_larger_than_its_screen_is_refused():
     assert "is 64x48 = 3,072 pixels" in refusal(bytes(content), LimitError, ImageRules(1000))
     with pytest.raises(LimitError, match=r"64x48 = 3,072 pixels"):
         load_video(Film(bytes(content)), VideoRules(4, ImageRules(1000)), lambda t: [0])
+
+
+@pytest.mark.parametrize("form", ["WEBP", "AVIF", "HEIF", "PNG", "JPEG"])
+def test_a_file_far_larger_than_pictures_are_is_refused_before_it_is_read(form, tmp_path):
+    file = tmp_path / "huge"
+    file.write_bytes(media.picture_cases()[form])
+    load_image(file, RULES)
+    most = formats.PICTURE_BYTES if form in ("PNG", "JPEG") else formats.WHOLE_BYTES
+    os.truncate(file, most + 1)  # takes no place on the disk
+    assert f"has {most + 1:,} bytes; {most:,} are the limit" in refusal(file, LimitError)
 
 
 # TIFF and JPEG

@@ -7,8 +7,12 @@ from dataclasses import dataclass
 from .errors import LimitError
 
 OWN_MEMORY_PIXELS = 178_956_970 // 3
-"""Width times height of pictures whose decoder needs up to 16 bytes a pixel, beside Pillow's 4, where those of other
-formats take 4 in all: the largest cost no more memory than the largest of other formats."""
+"""Width times height of pictures whose decoders have memory of their own beside Pillow's: up to 20 bytes a pixel, where
+others take 4 in all. The largest cost about what two copies of the largest picture of others do."""
+PICTURE_BYTES = 2**30
+"""Largest file of a picture: 16 bits in each of three channels of the largest picture."""
+WHOLE_BYTES = 2**28
+"""The same of WebP, AVIF and HEIC, whose readers hold the whole file, and WebP's twice."""
 ICON_PIXELS = 1024 * 1024
 
 
@@ -86,6 +90,23 @@ def check_own_memory(form: PictureFormat, width: int, height: int, name: str) ->
         raise LimitError(
             f"{name} is {form.said} of {width}x{height} = {width * height:,} pixels; {form.pixels:,} are the limit of "
             "this format. Shrink it first, or save it as PNG or JPEG."
+        )
+
+
+def check_bytes(whole: bool, size: int, name: str) -> None:
+    """Refuse a picture's file that is larger than pictures are.
+
+    Args:
+        whole: whether its reader holds the whole file.
+        size: in bytes.
+        name: how errors call it.
+
+    Raises:
+        LimitError: saying how large it may be.
+    """
+    if size > (most := WHOLE_BYTES if whole else PICTURE_BYTES):
+        raise LimitError(
+            f"{name} has {size:,} bytes; {most:,} are the limit of a picture of its format. Shrink it first."
         )
 
 

@@ -15,7 +15,7 @@ from PIL import Image, ImageFile, UnidentifiedImageError
 
 from .budget import MeteredFile, opened
 from .errors import LimitError, MediaError, YojError
-from .formats import PICTURES, PictureFormat, check_own_memory, picture_formats_said, what_it_is
+from .formats import PICTURES, PictureFormat, check_bytes, check_own_memory, picture_formats_said, what_it_is
 from .heads import (
     MOST_PAGES,
     check_decoder,
@@ -49,12 +49,13 @@ def open_picture(file: MeteredFile, name: str, formats: Sequence[str] | None = N
 
     Raises:
         MediaError: HEIC without its reader.
-        LimitError: of more pixels than its format may have.
+        LimitError: of more pixels or bytes than its format may have.
         UnidentifiedImageError: it is of no such format.
         Exception: what Pillow raises for a file that it cannot read.
     """
     file.seek(0)
     head = file.read(HEAD_BYTES)
+    check_bytes(head[4:8] == b"ftyp" or head[:4] == b"RIFF", file.size, name)
     if not is_heif(head):
         _check_head(file, head, name)
         file.seek(0)
