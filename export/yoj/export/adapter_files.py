@@ -16,7 +16,10 @@ ADAPTER_WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
 """PEFT takes the first that is there."""
 TRAINED_WHOLE = ("non_lora_state_dict.bin", "non_lora_trainables.bin")
 """What fine-tuning scripts after LLaVA's save beside an adapter: everything else that was trained."""
-NOT_OF_THE_TRUNK = ("training_args.bin", "optimizer.bin", "scheduler.bin", "*value_head*", "*v_head*", "*reward_head*")
+NOT_OF_THE_TRUNK = (
+    *("training_args.bin", "optimizer*.bin", "scheduler*.bin", "sampler*.bin"),
+    *("*value_head*", "*v_head*", "*reward_head*"),
+)
 """Other files with the endings of weights that may lie there: of the training, and heads, which are read apart."""
 
 
