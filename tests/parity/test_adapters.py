@@ -274,6 +274,17 @@ def test_an_adapter_with_a_name_of_its_own_is_found(head_below, base, tmp_path):
     assert {out / "reward" / "adapter_model.safetensors", *out.rglob("value_head*")} <= set(checkpoint.files())
 
 
+@pytest.mark.parametrize("name", ["tokenizer.json", "processor_config.json", "chat_template.jinja"])
+def test_files_that_lie_in_the_other_folder_of_a_named_adapter_are_not_passed_over(name, base, tmp_path):
+    out = train(base, tmp_path / "out", name="reward", target_modules=ATTENTION)
+    (out / "reward" / name).write_text("{}")
+    assert f"{out / 'reward'} has {name}" in refusal(base, out)
+    add_head(base, out / "reward")
+    (out / name).write_text("{}")
+    (out / "reward" / name).unlink()
+    assert f"{out} has {name}" in refusal(base, out)
+
+
 def test_one_of_several_named_adapters_must_be_chosen(base, tmp_path):
     out = train(base, tmp_path / "out", name="reward", target_modules=ATTENTION)
     shutil.copytree(out / "reward", out / "second")

@@ -21,8 +21,9 @@ import torch
 from safetensors.torch import save_file
 from tqdm import tqdm
 
+from yoj.export.adapter_files import ADAPTER_CONFIG
 from yoj.export.adapter_names import PREFIX
-from yoj.export.checkpoint import ADAPTER_CONFIG, Checkpoint
+from yoj.export.checkpoint import Checkpoint
 from yoj.export.families import FAMILIES, GraphSpec
 from yoj.export.head import SETTINGS, TrainedHead
 from yoj.export.weights import StoredTensor, Weights

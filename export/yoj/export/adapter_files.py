@@ -16,8 +16,13 @@ ADAPTER_WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
 """PEFT takes the first that is there."""
 TRAINED_WHOLE = ("non_lora_state_dict.bin", "non_lora_trainables.bin")
 """What fine-tuning scripts after LLaVA's save beside an adapter: everything else that was trained."""
-NOT_OF_THE_TRUNK = ("training_args.bin", "optimizer.bin", "scheduler.bin", "*value_head*", "*v_head*", "*reward_head*")
+NOT_OF_THE_TRUNK = (
+    *("training_args.bin", "optimizer*.bin", "scheduler*.bin", "sampler*.bin"),
+    *("*value_head*", "*v_head*", "*reward_head*"),
+)
 """Other files with the endings of weights that may lie there: of the training, and heads, which are read apart."""
+OF_A_MODEL = ("tokenizer.json", "tokenizer_config.json", "chat_template*", "*processor_config.json", "*value_head*")
+"""Files of a model beside its weights."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +61,27 @@ def adapter_folder(folder: Path) -> Path | None:
             f"for example {named[0]}; or several, in the order in which they are applied."
         )
     return named[0] if named else None
+
+
+def home_folder(given: Path, adapter: Path, settings: str) -> Path:
+    """Where head, tokenizer and processor lie: the folder that was given, or the adapter's below it.
+
+    Args:
+        given: the folder.
+        adapter: where its adapter lies.
+        settings: name of the file that tells which of them it is.
+
+    Raises:
+        CheckpointError: some of the files lie in the other, where they would be passed over.
+    """
+    home, other = (adapter, given) if (adapter / settings).is_file() else (given, adapter)
+    for pattern in () if home == other else OF_A_MODEL:
+        if any(other.glob(pattern)) and not any(home.glob(pattern)):
+            raise CheckpointError(
+                f"{other} has {next(other.glob(pattern)).name}, but {settings} is in {home} or missing. Put the head, "
+                f"its settings, tokenizer and processor into one of the two folders, as {home}."
+            )
+    return home
 
 
 def trained_whole(folder: Path) -> list[Path]:

@@ -14,7 +14,7 @@ from yoj.runtime.images import Transparency
 from yoj.runtime.manifest import Mode
 from yoj.runtime.text import not_special, read_tokenizer
 
-from .adapter_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS, adapter_folder, check_one_kind, trained_whole
+from .adapter_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS, adapter_folder, check_one_kind, home_folder, trained_whole
 from .bases import check_floating, trained_over_quantised
 from .errors import CheckpointError
 from .files import read_json
@@ -87,9 +87,9 @@ class Checkpoint:
         adapters = tuple(folder for folder in found if folder is not None)
         for folder in dict.fromkeys((*folders, *adapters)):
             check_one_kind(folder)
-        # A head may have been saved beside a named adapter or above it.
         folders = tuple(
-            a if a is not None and (a / SETTINGS).is_file() else f for f, a in zip(folders, found, strict=True)
+            folder if adapter is None else home_folder(folder, adapter, SETTINGS)
+            for folder, adapter in zip(folders, found, strict=True)
         )
         if len(adapters) == len(folders):
             trunk = _base_folder(adapters[0], base)

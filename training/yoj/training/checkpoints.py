@@ -15,8 +15,9 @@ import msgspec
 import torch
 from safetensors.torch import load_file, save_file
 
+from yoj.export.adapter_files import ADAPTER_CONFIG
 from yoj.export.adapter_names import PREFIX
-from yoj.export.checkpoint import ADAPTER_CONFIG, Checkpoint
+from yoj.export.checkpoint import Checkpoint
 from yoj.export.families import GraphSpec
 from yoj.export.head import SETTINGS
 from yoj.export.weights import Weights, read_folder

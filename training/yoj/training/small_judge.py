@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 
-from yoj.export.checkpoint import ADAPTER_CONFIG
+from yoj.export.adapter_files import ADAPTER_CONFIG
 from yoj.export.head import SETTINGS
 
 from .checkpoints import ADAPTER, COPIED, HEAD, MODEL, copy_files, newest, save_tensors
