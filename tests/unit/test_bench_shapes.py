@@ -10,6 +10,8 @@ from safetensors import safe_open
 
 from yoj.bench.large_checkpoint import write
 from yoj.bench.shapes import LAYERS, SHAPES, WORDS
+from yoj.export.build import open_family
+from yoj.export.checkpoint import Checkpoint
 
 JUDGES = Path(__file__).parents[2] / "checkpoints"
 D, INNER, MLP = 2560, 32 * 128, 9728
@@ -44,3 +46,5 @@ def test_a_narrower_model_has_fewer_heads_of_the_same_size(family, tmp_path):
             shapes += [tuple(opened.get_slice(name).get_shape()) for name in names]
     # No tower or adapter has a matrix like the table of embeddings.
     assert shapes.count((1024, 320)) == 1
+    # And an export takes it: its processor files fit the sizes.
+    assert open_family(Checkpoint.open([folder])).limits.N == 64

@@ -111,4 +111,7 @@ def _config(folder: Path) -> dict[str, Any]:
 
 
 def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0][:400] or type(error).__name__
+    text = str(error).strip()
+    if "torchvision" in text.lower():  # each class of transformers says it in another way, and at length
+        return "transformers needs torchvision for it, which cannot be imported here"
+    return text.partition("\n")[0][:400] or type(error).__name__
