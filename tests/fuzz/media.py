@@ -42,7 +42,7 @@ CODECS = {
     "mxf": ("mxf", "mpeg2video"),
     "nut": ("nut", "mpeg4"),
 }
-"""Of each container that is read: FFmpeg's writer and a codec that it takes."""
+"""Container that is read -> FFmpeg's writer and a codec that it takes."""
 
 
 @functools.cache

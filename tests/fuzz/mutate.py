@@ -128,7 +128,7 @@ def _cut(content: bytearray, rng: random.Random) -> None:
 
 
 BYTE_CHANGES = (_flip, _flip, _put_byte, _put_byte, _put_number, _put_number, _delete, _repeat, _insert, _blank, _cut)
-"""Those that stand twice are tried twice as often: they leave most of the file whole."""
+"""Changes of bytes. What stands twice is tried twice as often: it leaves most of the file whole."""
 
 
 def _replace(parent: Any, key: Any, rng: random.Random) -> None:

@@ -33,7 +33,8 @@ def write(folder: Path, tensors: Mapping[str, torch.Tensor], **config: Any) -> P
 
 def found(folder: Path, adapters: tuple[Path, ...] = ()) -> TrainedHead:
     config = json.loads((folder / "config.json").read_text())
-    return find_head(Search(adapters or (folder,), folder, config, read_folder(folder), D))
+    weights = tuple(adapter for adapter in adapters if any(adapter.glob("adapter_model.*")))
+    return find_head(Search(adapters or (folder,), folder, config, read_folder(folder), D, weights))
 
 
 def refusal(folder: Path, adapters: tuple[Path, ...] = ()) -> str:

@@ -9,7 +9,8 @@ import torch
 
 from .edits import Stored
 from .errors import CheckpointError
-from .weights import DTYPES, check_gathered, read_header
+from .tensor_files import read_tensors
+from .weights import check_gathered, read_header
 
 ADAPTER_CONFIG = "adapter_config.json"
 ADAPTER_WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
@@ -106,7 +107,7 @@ def read_adapter_tensors(folder: Path) -> dict[str, tuple[Path, Stored]]:
     _check_others(folder, file)
     tensors: dict[str, tuple[Path, Stored]] = {}
     for source in (file, *trained_whole(folder)):
-        found = read_header(source) if source.suffix == ".safetensors" else _read_pickle(source)
+        found = read_header(source) if source.suffix == ".safetensors" else _read_whole(source)
         check_gathered(source, {name: stored.shape for name, stored in found.items()})
         if twice := sorted(tensors.keys() & found.keys()):
             raise CheckpointError(
@@ -149,19 +150,5 @@ def _check_others(folder: Path, weights: Path) -> None:
         )
 
 
-def _read_pickle(file: Path) -> dict[str, HeldTensor]:
-    try:
-        content = torch.load(file, map_location="cpu", weights_only=True)
-    except Exception as error:  # a damaged pickle raises anything
-        raise CheckpointError(
-            f"{file} cannot be read as tensors by name ({type(error).__name__}). Copy it again; a file that needs more "
-            "than tensors is not loaded."
-        ) from error
-    if not isinstance(content, dict) or not all(isinstance(value, torch.Tensor) for value in content.values()):
-        raise CheckpointError(f"{file} does not hold tensors by name. Save a state_dict() there.")
-    for name, value in content.items():
-        if value.dtype not in DTYPES.values() or value.layout != torch.strided:
-            raise CheckpointError(
-                f"{file}: {name} is {value.dtype}, {value.layout}; only dense {', '.join(DTYPES)} are read."
-            )
-    return {str(name): HeldTensor(value.detach()) for name, value in content.items()}
+def _read_whole(file: Path) -> dict[str, HeldTensor]:
+    return {name: HeldTensor(tensor.detach()) for name, tensor in read_tensors(file).items()}

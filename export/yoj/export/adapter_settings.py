@@ -27,8 +27,8 @@ NOT_MERGED = (
 PLAIN_STARTS = (None, True, False, "gaussian", "orthogonal", "eva", "mica")
 """``init_lora_weights`` that leave the base as it is."""
 TAKEN_OUT: dict[Any, Start] = {"pissa": "pissa", "olora": "olora"}
-"""Those that take something out of the base before training, which can be computed again. Of the others (LoftQ, CorDA,
-LoRA-GA, and PiSSA by a random method) it depends on what is not in the adapter."""
+"""Starts that take something out of the base before training which can be computed again. What the others take (LoftQ,
+CorDA, LoRA-GA, and PiSSA by a random method) depends on what is not in the adapter."""
 USED = (
     *("alpha_pattern", "bias", "init_lora_weights", "lora_alpha", "lora_bias", "modules_to_save", "peft_type", "r"),
     *("rank_pattern", "target_modules", "target_parameters", "trainable_token_indices", "use_dora", "use_rslora"),
@@ -86,7 +86,7 @@ class Settings:
         return [name for name, value in self.values.items() if value and name not in known]
 
     def rank(self, module: str) -> Any:
-        """Of a module, or of ``module.parameter`` of ``target_parameters``, by the name that PEFT knew it by."""
+        """Rank of a module, or of ``module.parameter`` of ``target_parameters``, by the name that PEFT knew it by."""
         return self._for_module("rank_pattern", module, self.values["r"])
 
     def scale(self, module: str, rank: int) -> float:

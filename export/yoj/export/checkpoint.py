@@ -103,7 +103,7 @@ class Checkpoint:
         config = _read_config(trunk)
         check_floating(trunk, config, adapters)
         stored, notes = read_folder(trunk), trained_over_quantised(trunk, adapters)
-        head = find_head(Search(folders, trunk, config, stored, _hidden_size(config, trunk)))
+        head = find_head(Search(folders, trunk, config, stored, _hidden_size(config, trunk), adapters))
         trained = _read_training(folders[-1], training or Training(), head)
         tensors = _backbone(trunk, stored, head_prefix(config, trunk / "config.json"))
         weights = Weights(tensors, read_adapters(adapters, tensors, config, notes.append))

@@ -10,10 +10,12 @@ from typing import Any, TypeAlias
 
 import torch
 
+from .adapter_files import read_adapter_tensors
+from .edits import Stored
 from .errors import CheckpointError
 from .files import read_json
 from .head import SETTINGS, TrainedHead, read_head
-from .head_files import HEAD_FILES, head_files, read_head_file, read_tensors
+from .head_files import HEAD_FILES, head_files, read_head_file
 from .trained_layouts import (
     LAYOUTS,
     OPENRLHF,
@@ -24,18 +26,17 @@ from .trained_layouts import (
     head_name,
     layout_of,
 )
-from .weights import StoredTensor, read_header
+from .weights import StoredTensor
 
 LARGEST = 1e30
 """Magnitude of a reward beyond which something is wrong."""
-ADAPTERS = ("adapter_model.safetensors", "adapter_model.bin")
 THOUGHT = (
     "LLaMA-Factory's template qwen3_vl puts an empty thought before each response, qwen3_vl_nothink none, and no file "
     "of the checkpoint tells which was used: the chat template of the checkpoint is taken as it is"
 )
 
 
-_Tensor: TypeAlias = StoredTensor | torch.Tensor
+_Tensor: TypeAlias = Stored | torch.Tensor
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,8 @@ class Search:
     tensors: Mapping[str, StoredTensor]
     """What its shards hold."""
     hidden_size: int
+    adapters: tuple[Path, ...] = ()
+    """Where the weights of the adapters lie, in their order."""
 
     def head_config(self) -> tuple[Path, Mapping[str, Any]]:
         """The ``config.json`` that says what was trained: the last adapter's, where the trainer left one there."""
@@ -114,16 +117,14 @@ def head_prefix(config: Mapping[str, Any], file: Path) -> str | None:
 
 def _stored(search: Search, prefix: str | None) -> list[_Place]:
     """What adapters hold of a head, the last first, and then the shards: a later one takes the place of an earlier."""
-    shards = _Place(search.trunk, _bare(search.trunk, search.tensors, prefix))
-    if search.folders == (search.trunk,):
-        return [shards] if shards.tensors else []
-    adapters = (folder / name for folder in reversed(search.folders) for name in ADAPTERS)
-    places = [_Place(file, _bare(file, _read_adapter(file), prefix)) for file in adapters if file.is_file()]
-    return [place for place in (*places, shards) if place.tensors]
-
-
-def _read_adapter(file: Path) -> Mapping[str, _Tensor]:
-    return read_header(file) if file.suffix == ".safetensors" else read_tensors(file)
+    places: list[_Place] = []
+    for folder in reversed(search.adapters):
+        by_file: dict[Path, dict[str, _Tensor]] = {}
+        for name, (file, tensor) in read_adapter_tensors(folder).items():
+            by_file.setdefault(file, {})[name] = tensor
+        places += [_Place(file, _bare(file, tensors, prefix)) for file, tensors in by_file.items()]
+    places.append(_Place(search.trunk, _bare(search.trunk, search.tensors, prefix)))
+    return [place for place in places if place.tensors]
 
 
 def _bare(where: Path, tensors: Mapping[str, _Tensor], prefix: str | None) -> dict[str, _Tensor]:

@@ -25,7 +25,7 @@ class PictureFormat:
     said: str
     """As people call it."""
     endings: tuple[str, ...]
-    """Of the files' names, by which the frames of a folder are told from other files."""
+    """Endings of the files' names, by which the frames of a folder are told from other files."""
     pixels: int | None = None
     """Width times height that is refused above; None for the bundle's limit alone."""
 

@@ -11,11 +11,11 @@ from .budget import MeteredFile
 from .errors import LimitError, MediaError
 
 MOST_SCANS = 30
-"""Of a JPEG; each costs a pass over the picture, and what programs write has 1 to 18."""
+"""Largest number of scans of a JPEG; each costs a pass over the picture, and what programs write has 1 to 18."""
 STRIP_BYTES = 2**28
 """Largest strip or tile of a compressed TIFF, which its decoder holds beside the picture."""
 SLOW_DECODERS = ("bmp_rle", "ppm", "ppm_plain")
-"""Those of Pillow's that are written in Python and take about a microsecond a pixel."""
+"""Decoders of Pillow that are written in Python and take about a microsecond a pixel."""
 SLOW_PIXELS = 2**24
 MOST_PAGES = 1000
 """To which the pages of a TIFF are counted."""

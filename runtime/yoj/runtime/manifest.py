@@ -121,8 +121,8 @@ class ValueHead(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     hidden_state: Literal["post_norm", "pre_norm"]
     """Whether the head reads the trunk after or before its final norm."""
     divisor: float
-    """Of out = head(h) / divisor, score = out[0]: sqrt(hidden size) of a head over several responses; of one over
-    single responses 1, or the standard deviation that its trainer divides by."""
+    """Divisor of what the head gives, out = head(h) / divisor, score = out[0]: sqrt(hidden size) for a head over
+    several responses; for one over single responses 1, or the standard deviation that its trainer divides by."""
     outputs: Annotated[int, msgspec.Meta(ge=1, le=2)] = 1
     """2 of a Gaussian head: spread = exp(out[1]) is the sigma that it states, in units of the score. It is not
     calibrated: sigma cannot be identified from preferences alone (arXiv 2605.11865)."""

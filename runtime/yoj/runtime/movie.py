@@ -29,7 +29,7 @@ HOLE, HOLE_S, EVEN = 10.0, 1.0, 1.5
 """A time without frames that is said: so many times the usual and so many seconds long, where no other time is so many
 times the usual."""
 OPENING = {"format_whitelist": ",".join(CONTAINERS), "protocol_whitelist": "none"}
-"""Of an open file, by listed readers, and with no protocol: nothing makes FFmpeg open another file or an address."""
+"""Options with which FFmpeg reads an open file by listed readers and no protocol: nothing makes it open another one."""
 
 
 @dataclass(frozen=True)
