@@ -106,7 +106,8 @@ def errors(hub: Hub, cache: Path, kind: str, *names: str, **more: str) -> list[l
 
 def test_what_cannot_be_had_is_one_line_with_the_way_out(hub, cache):
     expected = {
-        "org/nothing": ("org/nothing is no folder here", "no such repository", "hf auth login"),
+        "org/nothing@main": ("org/nothing is no folder here", "no such repository", "hf auth login"),
+        "org/judge": ("org/judge is no folder here", "say which revision: org/judge@main"),
         "org/judge@v9": ("org/judge has no revision v9", "Give a branch, a tag or a whole commit"),
         "org/gated@main": ("org/gated@main is open to those alone", "HF_TOKEN"),
         "org/adapter@main": ("org/adapter@main holds no manifest.json", "yoj-export org/adapter@main"),
@@ -121,7 +122,7 @@ def test_what_cannot_be_had_is_one_line_with_the_way_out(hub, cache):
 def test_offline_and_without_a_network_the_way_out_is_said(hub, cache):
     ((kind, text),) = errors(hub, cache, "bundle", "org/judge@v1", HF_HUB_OFFLINE="1")
     assert (kind, "offline mode is on (HF_HUB_OFFLINE)" in text) == ("HubError", True)
-    ((kind, text),) = errors(hub, cache, "checkpoint", "org/adapter", HF_ENDPOINT="http://127.0.0.1:9")
+    ((kind, text),) = errors(hub, cache, "checkpoint", "org/adapter@main", HF_ENDPOINT="http://127.0.0.1:9")
     assert kind == "HubError"
     assert "hf download org/adapter --revision main --local-dir FOLDER" in text
 
@@ -139,7 +140,7 @@ EXPORT = "from yoj.export.cli import main; main()"
 def test_an_adapter_and_its_base_are_exported_and_recorded(hub, cache, tmp_path):
     hub.asked.clear()
     out = tmp_path / "judge.yoj"
-    words = ["org/adapter@main", "--base", "org/base", "--layout", "assistant", "--no-compare", "--out", str(out)]
+    words = ["org/adapter@main", "--base", "org/base@main", "--layout", "assistant", "--no-compare", "--out", str(out)]
     done = python(hub, cache, EXPORT, *words)
     assert done.returncode == 0, done.stderr
     provenance = decode((out / "manifest.json").read_bytes(), "").provenance
@@ -153,7 +154,7 @@ def test_an_adapter_and_its_base_are_exported_and_recorded(hub, cache, tmp_path)
 
 def test_a_base_that_only_the_adapter_names_is_not_downloaded(hub, cache, tmp_path):
     hub.asked.clear()
-    done = python(hub, cache, EXPORT, "org/adapter", "--layout", "assistant", "--out", str(tmp_path / "judge.yoj"))
+    done = python(hub, cache, EXPORT, "org/adapter@main", "--layout", "assistant", "--out", str(tmp_path / "judge.yoj"))
     assert done.returncode == 1
     assert "'org/base', which is no folder here" in done.stderr
     assert "--base ORG/NAME@REVISION" in done.stderr

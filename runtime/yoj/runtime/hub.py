@@ -38,8 +38,8 @@ def local_folder(given: str | Path, kind: Kind, plans: bool = False) -> Path:
     """The folder of a checkpoint or bundle; where none is there and the name is a hub id, of its download.
 
     Args:
-        given: a path, or ``org/name`` or ``org/name@revision``, whose revision is a branch, a tag or a commit, and
-            ``main`` where it is left out. What exists as a path is that path.
+        given: a path, or ``org/name@revision``, whose revision is a branch, a tag or a commit. What exists as a path is
+            that path.
         kind: which files are wanted.
         plans: also those of a bundle that only TensorRT reads.
 
@@ -48,13 +48,18 @@ def local_folder(given: str | Path, kind: Kind, plans: bool = False) -> Path:
         is anything.
 
     Raises:
-        HubError: huggingface_hub is not installed, or there is no such repository or revision, or no access to it, or
-            no network and nothing in the cache.
+        HubError: there is no such path, and no revision is named; or huggingface_hub is not installed, or there is no
+            such repository or revision, or no access to it, or no network and nothing in the cache.
         BundleError: its manifest cannot be read.
     """
     if not is_hub_id(given) or (found := _ID.fullmatch(_text(given))) is None:
         return Path(given)
-    repo, revision = found["repo"], found["revision"] or "main"
+    repo, revision = found["repo"], found["revision"]
+    if revision is None:  # a path that is spelt wrongly looks like this, and must not fetch what a stranger named so
+        raise HubError(
+            f"{given} is no folder here. If you mean the repository of that name on the Hugging Face hub, say which "
+            f"revision: {repo}@main, or a tag or commit."
+        )
     patterns: Sequence[str] = _CHECKPOINT_FILES
     if kind == "bundle":
         manifest = _fetch(repo, revision, lambda hub: hub.hf_hub_download(repo, MANIFEST_NAME, revision=revision))
