@@ -39,6 +39,13 @@ QWEN_CONFIGS = {
     "the projector": {"target_modules": ATTENTION, "modules_to_save": ["merger"]},
     "the whole tower": {"target_modules": ATTENTION, "modules_to_save": ["visual"]},
     "tables of positions": {"target_modules": ["pos_embed", *ATTENTION]},
+    "several parameters, of unlike alpha": {
+        "target_modules": [],
+        "target_parameters": ["v_proj.weight", "k_proj.weight", "down_proj.weight"],
+        "alpha_pattern": {"v_proj.weight": 60, "down_proj": 30},
+        "rank_pattern": {"k_proj.weight": 2},
+    },
+    "an alpha of zero": {"target_modules": ATTENTION, "alpha_pattern": {"q_proj": 0}},
     "one layer": {"target_modules": ATTENTION, "layers_to_transform": [1], "layers_pattern": "layers"},
     "without a layer": {"target_modules": "all-linear", "exclude_modules": r".*visual.*"},
 }
@@ -94,6 +101,30 @@ def test_tied_tables_that_are_trained_as_one(config, qwen, tmp_path):
         table = trained.get_input_embeddings()(torch.arange(990))
     expected = stock_merge(qwen, adapter) | {"language_model.embed_tokens.weight": table}
     assert_state(qwen, opened(qwen, adapter), expected)
+
+
+@pytest.mark.parametrize(
+    "config", [{"target_modules": [*ATTENTION, "embed_tokens"]}, {"trainable_token_indices": [1095, 2]}]
+)
+def test_tables_that_were_resized_and_trained_by_one_adapter(config, qwen, tmp_path):
+    def longer(model):
+        torch.manual_seed(3)
+        model.config.tie_word_embeddings = model.config.text_config.tie_word_embeddings = False
+        model.resize_token_embeddings(1100, mean_resizing=False)
+
+    given = {"target_modules": ATTENTION, "save": {"save_embedding_layers": True}} | config
+    adapter = train(qwen, tmp_path / "adapter", edit=longer, **given)
+    held = load_file(adapter / "adapter_model.safetensors")
+    assert any(tensor.shape == (1100, 64) for tensor in held.values())
+    assert_state(qwen, opened(qwen, adapter), stock_merge(qwen, adapter, edit=longer))
+
+
+@pytest.mark.parametrize("name", ["rank_pattern", "alpha_pattern"])
+def test_an_expression_whose_matching_does_not_end_is_refused(name, qwen, tmp_path):
+    adapter = train(qwen, tmp_path / "adapter", target_modules=ATTENTION)
+    for expression in ("(([a-z_0-9.]+)+)+!", "(a|a)*b", r"(\w+\.)*x!", "a" * 300):
+        change(adapter / "adapter_config.json", **{name: {expression: 2}})
+        assert f"{name} has {expression!r}, which may never end" in refusal(qwen, adapter)
 
 
 @pytest.mark.parametrize("indices", [[5, 990], [5, -1], [5, 5], "all", [5]])

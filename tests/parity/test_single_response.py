@@ -133,6 +133,22 @@ def test_a_template_that_ends_with_the_padding_token(family, bases, tmp_path):
     close(traced_scores(folder), expected)
 
 
+def test_a_padding_token_that_only_some_versions_read_is_asked_for(bases, tmp_path):
+    folder = copy_base(bases["qwen3_vl"], tmp_path / "trained")
+    template = (folder / "chat_template.jinja").read_text("utf-8")
+    closing = "{%- if not add_generation_prompt -%}<|endoftext|>{%- endif -%}"
+    add_tensors(folder, head_tensors("score.weight"))
+    config = json.loads((folder / "config.json").read_text("utf-8"))
+    tokenizer: Any = AutoTokenizer.from_pretrained(folder)
+    config["pad_token_id"] = tokenizer.convert_tokens_to_ids("<|endoftext|>")
+    config["text_config"].pop("pad_token_id", None)
+    (folder / "config.json").write_text(json.dumps(config), "utf-8")
+    assert traced_scores(folder)  # no row ends with it
+    (folder / "chat_template.jinja").write_text(template + closing, "utf-8")
+    with pytest.raises(CheckpointError, match=r"pad_token_id .* outside text_config alone"):
+        traced_scores(folder)
+
+
 def openrlhf_ids(folder: Path, response: str) -> torch.Tensor:
     """Rule of OpenRLHF 0.11.2, openrlhf/datasets/reward_dataset.py, RewardDataset.__getitem__."""
     tokenizer: Any = AutoTokenizer.from_pretrained(folder)

@@ -26,7 +26,7 @@ def test_the_command_exports_it_and_the_runtime_scores_it(tmp_path):
     result = CliRunner().invoke(main, [str(folder), "--layout", "assistant", "--mode", "isolated", "--out", str(out)])
     assert result.exit_code == 0, result.output
     assert "sequence_classification" in result.output
-    assert "--video-expansion flat is assumed" in result.output
+    assert "--video-expansion flat is assumed, as the processor's files are those of transformers 4" in result.output
     expected = [model(chat_ids(folder, response)).logits.item() for response in RESPONSES]
     scorer = Scorer.load(out)
     assert (scorer.manifest.value_head.divisor, scorer.manifest.layout.separator) == (1.0, None)

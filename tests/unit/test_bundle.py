@@ -65,6 +65,12 @@ def digest_of(content: dict) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+@pytest.mark.parametrize("name", ["nowhere", "x" * 300, "a/" * 3000, "org/judge:main", "https://example.org/judge"])
+def test_what_is_not_there_is_said_to_be_no_bundle(name):
+    with pytest.raises(BundleError, match=r"nothing of that name is here.*org/name@revision"):
+        Scorer.load(name)
+
+
 def test_an_unchanged_copy_is_opened_and_scores(copy):
     assert Bundle.open(copy).manifest.family == "molmo2"
     assert len(Scorer.load(str(copy)).score("Which?", ["one", "two"]).scores) == 2

@@ -13,6 +13,7 @@ from conftest import MERGED, Quiet
 from yoj.export import rendering
 from yoj.export.build import Recipe, build, open_family
 from yoj.export.checkpoint import Checkpoint
+from yoj.export.describe import describe_assumptions
 from yoj.export.errors import CheckpointError
 from yoj.export.layout import render_layout
 from yoj.export.rendering import Renderer, TemplateFailedError, TemplateRefusedError
@@ -107,6 +108,50 @@ def test_a_template_that_is_not_text_is_refused(merged):
     file = merged / "chat_template.jinja"
     file.write_bytes(b"\xff\xfe\x00template")
     assert f"{file} is not UTF-8" in refusal(merged)
+
+
+def test_a_template_that_leaves_thoughts_out_is_refused(merged):
+    file = merged / "chat_template.jinja"
+    joined = "| join(' ') -%}"
+    text = file.read_text("utf-8")
+    assert text.count(joined) == 1
+    file.write_text(text.replace(joined, f"{joined}{{%- set said = said.split('</think>')[-1] -%}}"), "utf-8")
+    said = refusal(merged)
+    assert str(file) in said
+    assert "holds a thought" in said
+
+
+def test_a_turn_mark_that_texts_could_become_is_refused(merged):
+    edit(merged / "tokenizer.json", lambda content: special(content, "<|im_end|>", False))
+    edit(merged / "tokenizer.json", lambda content: special(content, "<|im_start|>", False))
+    said = refusal(merged)
+    assert str(merged / "tokenizer.json") in said
+    assert "is not special in the tokenizer" in said
+
+
+def special(content: dict, name: str, value: bool) -> None:
+    next(token for token in content["added_tokens"] if token["content"] == name)["special"] = value
+
+
+def test_a_template_that_makes_a_long_text_of_nothing_is_refused(merged):
+    file = merged / "chat_template.jinja"
+    file.write_text("{{ 'long' * 100000 }}" + file.read_text("utf-8"), "utf-8")
+    assert f"{file}: the chat template fails: it makes a text of 400," in refusal(merged)
+
+
+def test_a_template_that_shows_the_date_is_said(merged):
+    checkpoint = Checkpoint.open([merged])
+    assert not list(describe_assumptions(checkpoint, open_family(checkpoint)))
+    file = merged / "chat_template.jinja"
+    file.write_text("{{ strftime_now('%Y') }}" + file.read_text("utf-8"), "utf-8")
+    (said,) = describe_assumptions(checkpoint, open_family(checkpoint))
+    assert "shows the date" in said
+
+
+@pytest.mark.parametrize("value", [["molmo2"], {}, None, 3, "llava"])
+def test_a_model_type_that_is_none_is_named(value, merged):
+    edit(merged / "config.json", lambda content: content.update(model_type=value))
+    assert f"model_type {value!r}" in refusal(merged)
 
 
 # Code

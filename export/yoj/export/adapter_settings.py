@@ -96,8 +96,9 @@ class Settings:
 
     def parameters(self, module: str) -> list[str]:
         """Names that parameters of a module would have which are targeted by themselves (``target_parameters``)."""
-        leaves = {str(target).rpartition(".")[2]: str(target) for target in self.values.get("target_parameters") or []}
-        return [leaf for leaf, target in leaves.items() if _ends(f"{module}.{leaf}", target)]
+        targets = [str(target) for target in self.values.get("target_parameters") or []]
+        leaves = {target: target.rpartition(".")[2] for target in targets}
+        return list(dict.fromkeys(leaf for target, leaf in leaves.items() if _ends(f"{module}.{leaf}", target)))
 
     def token_indices(self, module: str) -> list[Any] | None:
         """Rows of a table that were trained, or None if the settings do not say."""
@@ -123,6 +124,10 @@ class Settings:
         return default
 
 
+_ENDLESS = re.compile(r"\([^()]*[+*{|][^()]*\)[+*{]|.{200}", re.DOTALL)
+"""Repeated groups with repetitions or alternatives in them, for which Python's matching may take exponential time."""
+
+
 def _misshapen(values: Mapping[str, Any]) -> list[str]:
     """Settings that are of another type than PEFT writes."""
     kinds = {"rank_pattern": dict, "alpha_pattern": dict, "modules_to_save": list, "target_parameters": list}
@@ -134,8 +139,10 @@ def _misshapen(values: Mapping[str, Any]) -> list[str]:
     ]
     for name, value in said.items():
         if kinds[name] is dict and isinstance(value, dict):
-            numbers = {key: n for key, n in value.items() if type(n) in (int, float) and n > 0}
+            least = 0 if name == "alpha_pattern" else 1
+            numbers = {key: n for key, n in value.items() if type(n) in (int, float) and n >= least}
             wrong += [f"{name} has {n!r} for {key}" for key, n in value.items() if key not in numbers]
+            wrong += [f"{name} has {key!r}, which may never end" for key in value if _ENDLESS.search(key)]
         elif isinstance(value, list):
             wrong += [f"{name} has {entry!r}" for entry in value if not isinstance(entry, str)]
     return wrong

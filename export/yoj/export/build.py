@@ -30,7 +30,7 @@ from yoj.runtime.version import __version__
 from .attention import query_blocks
 from .card import model_card
 from .checkpoint import Checkpoint, Training, own_code
-from .describe import describe_prompts, describe_quantisation
+from .describe import describe_assumptions, describe_prompts, describe_quantisation
 from .errors import CheckpointError, OutputError
 from .families import FAMILIES, ExportFamily, GraphSpec
 from .fidelity import Fidelity, measure, require
@@ -162,14 +162,13 @@ def build(recipe: Recipe, progress: Progress) -> tuple[m.Manifest, Fidelity | No
         progress.note(f"auto_map is ignored, no code of a checkpoint is ever run: {'; '.join(named)}")
     family = open_family(checkpoint)
     layout = render_layout(checkpoint, recipe.layout, family.markup())
-    for note in (f"prompts: {describe_prompts(layout)}", *checkpoint.notes):
+    for note in (f"prompts: {describe_prompts(layout)}", *checkpoint.notes, *describe_assumptions(checkpoint, family)):
         progress.note(note)
     settings = {kind: part.place for kind, part in zip(("image", "video"), family.processor_parts(), strict=True)}
     for kind, place in settings.items():
         progress.note(f"{kind} settings: {place}")
     out.parent.mkdir(parents=True, exist_ok=True)
     folder = folder_beside(out, progress.note)
-    _say_videos(checkpoint, family, progress)
     try:
         (folder / "onnx").mkdir(parents=True)
         plan = _read_plan(recipe, checkpoint)
@@ -210,16 +209,6 @@ def build(recipe: Recipe, progress: Progress) -> tuple[m.Manifest, Fidelity | No
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return manifest, fidelity
-
-
-def _say_videos(checkpoint: Checkpoint, family: ExportFamily, progress: Progress) -> None:
-    """What is taken for granted of videos where no file tells how the model was trained on them."""
-    markup, said = family.markup(), checkpoint.training.video_expansion
-    if checkpoint.head.layout.single and said is None and markup.video != markup.packed_video:
-        progress.note(
-            "videos: --video-expansion flat is assumed; give nested if the model was trained on videos whose outer "
-            "vision markers stayed, as those of transformers 5's own processor do"
-        )
 
 
 def open_scorer(bundle: Bundle, checkpoint: Checkpoint, family: ExportFamily, engine: str | None = None) -> Scorer:

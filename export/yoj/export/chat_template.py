@@ -83,7 +83,9 @@ class ChatTemplate:
         if scored == "last":
             return shown, shown
         if scored == "before_padding":
-            return shown, _without_end(shown, _padding(checkpoint, self.tokenizer))
+            padding = _padding(checkpoint, self.tokenizer)
+            _check_padding(checkpoint, self.tokenizer, shown, padding)
+            return shown, _without_end(shown, padding)
         if (eos := self.tokenizer.eos_token) is None:
             raise CheckpointError(
                 f"{checkpoint.file('tokenizer_config.json')} has no eos_token, which {checkpoint.head.layout.name} "
@@ -164,12 +166,30 @@ def with_bos(text: str, markup: MediaMarkup, layout: LayoutName, media: bool) ->
 
 def _padding(checkpoint: Checkpoint, tokenizer: Any) -> str | None:
     """The padding token that the model was trained with, as ``config.json`` or, for adapters, the tokenizer has it."""
-    config = checkpoint.config
-    ids = (config["text_config"].get("pad_token_id"), config.get("pad_token_id"))
-    found = next((number for number in ids if isinstance(number, int) and 0 <= number < len(tokenizer)), None)
-    if found is not None:
-        return tokenizer.convert_ids_to_tokens(found)
+    if (token := _token(tokenizer, checkpoint.config["text_config"].get("pad_token_id"))) is not None:
+        return token
     return None if checkpoint.base is None else tokenizer.pad_token
+
+
+def _token(tokenizer: Any, number: Any) -> str | None:
+    return tokenizer.convert_ids_to_tokens(number) if type(number) is int and 0 <= number < len(tokenizer) else None
+
+
+def _check_padding(checkpoint: Checkpoint, tokenizer: Any, shown: str, padding: str | None) -> None:
+    """Refuse a ``config.json`` of which versions of transformers score another token.
+
+    Raises:
+        CheckpointError: it names a padding token outside ``text_config`` alone, and rows end with that.
+    """
+    top = _token(tokenizer, checkpoint.config.get("pad_token_id"))
+    if checkpoint.config["text_config"].get("pad_token_id") is None and _without_end(shown, top) != _without_end(
+        shown, padding
+    ):
+        raise CheckpointError(
+            f"{checkpoint.trunk / 'config.json'} has pad_token_id ({top}) outside text_config alone, and rows end with "
+            "that token: transformers 5 does not read it there and scores it, a version that does scores the token "
+            "before. Write it into text_config if the trainer read it, or remove it if not."
+        )
 
 
 def _without_end(text: str, token: str | None) -> str:

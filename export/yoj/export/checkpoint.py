@@ -10,6 +10,7 @@ from typing import Any, Literal, TypeAlias, get_args
 from tokenizers import AddedToken, Tokenizer
 
 from yoj.runtime.families import FAMILIES
+from yoj.runtime.held import is_there
 from yoj.runtime.images import Transparency
 from yoj.runtime.manifest import Mode
 from yoj.runtime.text import not_special, read_tokenizer
@@ -207,7 +208,7 @@ def find(folder: Path, fallback: Path, name: str) -> Path:
 
 
 def _resolve(path: Path) -> Path:
-    if not path.is_dir():
+    if not (is_there(path) and path.is_dir()):
         raise CheckpointError(
             f"{path} is not a folder. Give the folder of a checkpoint; nothing is downloaded "
             "but what a command is given as org/name@revision."
@@ -245,7 +246,7 @@ def _read_config(folder: Path) -> dict[str, Any]:
     config = read_json(file)
     if "model_type" not in config:
         raise CheckpointError(f"{file} has no model_type. Copy it from the model that was trained.")
-    if config["model_type"] not in FAMILIES:
+    if not isinstance(config["model_type"], str) or config["model_type"] not in FAMILIES:
         raise CheckpointError(
             f"{file} says model_type {config['model_type']!r}; this yoj exports {', '.join(FAMILIES)}. Check that "
             "this is the checkpoint you mean; for another backbone, upgrade yoj."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,10 @@ import msgspec
 
 from yoj.runtime.manifest import Layout
 
+from .checkpoint import Checkpoint
+from .families import ExportFamily
 from .names import QUANTISATION, VISION
+from .template_files import read_template
 
 
 def describe_prompts(layout: Layout) -> str:
@@ -40,3 +44,25 @@ def describe_quantisation(bundle: Path) -> str | None:
     parts = {"of the trunk": len(plan["layers"]) - tower, "of the vision tower": tower}
     said = ", ".join(f"{count} {'matrix' if count == 1 else 'matrices'} {where}" for where, count in parts.items())
     return f"{plan['scheme']}: {said}{', rows of the embedding table' if plan.get('embeddings') else ''}"
+
+
+def describe_assumptions(checkpoint: Checkpoint, family: ExportFamily) -> Iterator[str]:
+    """What is taken for granted where no file tells how the model was trained."""
+    file, template = read_template(checkpoint)
+    if "strftime_now" in template:
+        yield f"{file.name} shows the date, and that of this export stays in every prompt of the bundle"
+    if not checkpoint.head.layout.single:
+        return
+    markup = family.markup()
+    if checkpoint.training.video_expansion is None and len(markup.video) > 1:
+        nested = markup.packed_video == markup.video
+        assumed, other, version = ("nested", "flat", 5) if nested else ("flat", "nested", 4)
+        yield (
+            f"videos: --video-expansion {assumed} is assumed, as the processor's files are those of transformers "
+            f"{version}; give {other} if the model was trained with the other's processor"
+        )
+    if markup.bos is not None:
+        yield (
+            f"rows without media begin without {markup.bos}, as the tokenizer alone writes them; a trainer that gave "
+            "them to the processor had it there, and other scores"
+        )

@@ -31,6 +31,8 @@ from .rendering import TemplateFailedError
 RESPONSES = "\n \ue000 \n"
 MARKS = tuple(f"\n {chr(0xE001 + number)} \n" for number in range(4))
 """Texts of the turns."""
+THOUGHT = "One.<think>\nTwo.\n</think>\n\nThree."
+"""A response of which templates of thinking models leave a part out."""
 IMAGE, VIDEO = Image(b""), Video(b"")
 """Media that are only counted."""
 CONVERSATIONS: tuple[tuple[Role, ...], ...] = (
@@ -69,14 +71,24 @@ def render_layout(checkpoint: Checkpoint, layout: LayoutName, markup: MediaMarku
         strips_newlines=reader.template.strips_newlines,
         splits_responses=checkpoint.head.layout.apart,
     )
+    if forged := next((told for piece in rendered.pieces() if (told := reader.encoder.forgeable(piece.value))), None):
+        raise CheckpointError(f"{checkpoint.file('tokenizer.json')}: {forged}. Copy the model's released tokenizer.")
     for images, videos in [(0, 0), *MANY, *([(1, 1), (2, 1)] if markup.both else [])]:
         script = _script([("user", (*[IMAGE] * images, *[VIDEO] * videos, "Which of these?"))])
         if not reader.fits(rendered, script):
+            what = f"shows {images} images and {videos} videos" if images or videos else "shows a question and answers"
             raise CheckpointError(
-                f"{reader.template.file}: the chat template shows {images} images and {videos} videos in a way that "
-                f"this version does not know: {reader.template.render(layout, script)!r}. "
-                "Use the model's released template."
+                f"{reader.template.file}: the chat template {what} in a way that this version does not know, or the "
+                f"tokenizer changes the text: {reader.template.render(layout, script)!r}. Use the model's released "
+                "template and tokenizer."
             )
+    thought = _script([("user", ("Which?",))], THOUGHT)
+    if not reader.fits(rendered, thought):
+        raise CheckpointError(
+            f"{reader.template.file}: the chat template changes a response that holds a thought, {THOUGHT!r} becomes "
+            f"{reader.template.render(layout, thought)!r}, so that what is scored is not what was answered. Give the "
+            "checkpoint a template that shows responses as they are, as it was trained."
+        )
     return _with_conversations(_with_parts(rendered, reader), reader, gathers)
 
 

@@ -48,8 +48,8 @@ def read_adapters(
     edits: dict[str, list[Edit]] = {}
     shapes = {name: stored.shape for name, stored in base.items()}
     for folder in folders:
-        names = BaseNames(shapes, config or {})
-        for edit in _Reader(folder, names, dict(shapes), note).read():
+        own = dict(shapes)  # the reader changes it as tables are resized
+        for edit in _Reader(folder, BaseNames(own, config or {}), own, note).read():
             for name in edit.names:
                 edits.setdefault(name, []).append(edit)
                 shapes[name] = edit.shape_after(name, shapes[name])
@@ -62,7 +62,8 @@ class _Reader:
 
     folder: Path
     names: BaseNames
-    shapes: Mapping[str, tuple[int, ...]]
+    shapes: dict[str, tuple[int, ...]]
+    """Of the base, after what was read of the adapter."""
     note: Callable[[str], None]
     problems: list[str] = field(default_factory=list[str])
     strangers: list[str] = field(default_factory=list[str])
@@ -80,7 +81,9 @@ class _Reader:
         groups: dict[tuple[int, str], dict[str, Part]] = {}
         edits: list[Edit] = []
         rows: list[Edit] = []
-        for key, stored in self._of_the_trunk({name: stored for name, (_, stored) in tensors.items()}):
+        kept = self._of_the_trunk({name: stored for name, (_, stored) in tensors.items()})
+        # Tables that were resized come first: what else was trained in them has their new rows.
+        for key, stored in sorted(kept, key=lambda part: part[0].kind != "whole"):
             if key.kind == "whole":
                 edits += self._replace(key, stored)
             elif key.kind == "trainable_tokens_delta":
@@ -140,7 +143,10 @@ class _Reader:
         if not fits:
             self.problems.append(f"{key.name}: {stored.shape} does not fit {key.module} {shape}")
             return []
-        return [Edit(pieces, Replaced(stored))]
+        edit = Edit(pieces, Replaced(stored))
+        for name in edit.names:
+            self.shapes[name] = edit.shape_after(name, self.shapes[name])
+        return [edit]
 
     def _rows(self, key: Key, stored: Stored) -> list[Edit]:
         if not (pieces := self._find(key, f"{key.module}.weight", key.kind)):

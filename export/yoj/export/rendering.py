@@ -21,8 +21,8 @@ START_SECONDS = 60.0
 """Longest time until the process has loaded transformers."""
 MEMORY = 512 * 2**20
 """Bytes that a rendering may take, where the system limits the address space of a process (Linux)."""
-LONGEST = 2**20
-"""Characters of a rendered text; a pack of any model is shorter."""
+LONGEST = 2**15
+"""Characters that a template may add to the texts that it shows; no released one adds a twentieth of it."""
 
 
 class TemplateRefusedError(CheckpointError):
@@ -133,7 +133,7 @@ def _render(request: dict[str, Any]) -> dict[str, Any]:
         return {"refused": False, "error": f"it takes more than {MEMORY / 2**20:.0f} MiB"}
     except Exception as error:
         return {"refused": False, "error": f"{type(error).__name__}: {error}"[:1000]}
-    if len(text) > LONGEST:
+    if len(text) > LONGEST + len(json.dumps(request["messages"])):
         return {"refused": False, "error": f"it makes a text of {len(text):,} characters"}
     return {"text": text}
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .errors import BundleError, EngineError
-from .held import HeldFile, HeldFiles
+from .held import HeldFile, HeldFiles, is_there
 from .log import logger
 from .manifest import MANIFEST_NAME, Engine, Manifest, decode
 
@@ -55,6 +55,11 @@ class Bundle:
         """
         path = Path(path)
         manifest_file = path / MANIFEST_NAME
+        if not is_there(path):
+            raise BundleError(
+                f"{path} is not a bundle: nothing of that name is here. Give the folder of a bundle, or "
+                "org/name@revision of the Hugging Face hub."
+            )
         if not manifest_file.is_file():
             raise BundleError(f"{path} is not a bundle: there is no {MANIFEST_NAME} in it. Make one with yoj-export.")
         manifest = decode(manifest_file.read_bytes(), str(manifest_file))

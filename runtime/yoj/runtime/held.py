@@ -12,6 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 
+def is_there(path: Path) -> bool:
+    """Whether something has this name; names that the system refuses, as too long ones, nothing has."""
+    try:
+        return path.exists()
+    except (OSError, ValueError):
+        return False
+
+
 class HeldFile:
     """One file, open for as long as this object lives.
 

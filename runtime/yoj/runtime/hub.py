@@ -15,6 +15,7 @@ from typing import Any, Literal, TypeAlias
 
 from .bundle import PLANS
 from .errors import HubError
+from .held import is_there
 from .manifest import MANIFEST_NAME, decode
 
 Kind: TypeAlias = Literal["checkpoint", "bundle"]
@@ -80,7 +81,7 @@ def local_folder(given: str | Path, kind: Kind, plans: bool = False) -> Path:
 
 def is_hub_id(given: str | Path) -> bool:
     """Whether nothing of that name is here, and it has the form of a hub id."""
-    return _ID.fullmatch(_text(given)) is not None and not Path(given).exists()
+    return _ID.fullmatch(_text(given)) is not None and not is_there(Path(given))
 
 
 def origin(folder: Path) -> str | None:

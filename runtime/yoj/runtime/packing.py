@@ -77,6 +77,8 @@ class Packer:
         for piece in layout.pieces():
             if piece.kind == "token":
                 encoder.special(piece.value)
+            elif forged := encoder.forgeable(piece.value):
+                raise BundleError(f"{forged}. Export the bundle again from a checkpoint whose tokenizer has it so.")
         if layout.separator is not None and (found := encoder.token_id(layout.separator)) != layout.separator_id:
             raise BundleError(
                 f"The bundle's tokenizer gives {layout.separator} the id {found}, the manifest says "

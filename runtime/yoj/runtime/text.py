@@ -27,6 +27,8 @@ SPLIT = (
 """The pattern by which the tokenizers of Qwen2 and its successors cut a text into words; no token crosses a cut."""
 SPACE = re.compile(r"(?<=[!-~]) (?=[!-~])")
 """A space at which `SPLIT` always cuts: a printable ASCII character on either side decides it alone."""
+MARK = re.compile(r"<\|[^<>|\s]+\|>")
+"""A token that separates parts of a row, as models write them."""
 SHORTEST_MIDDLE = 64
 """Characters; a shorter text is not worth being encoded apart."""
 LAST_SPACE_WITHIN = 256
@@ -110,6 +112,11 @@ class TextEncoder:
         if problem := not_special(self._tokenizer, token):
             raise BundleError(f"{problem}. Export the bundle again from a checkpoint whose tokenizer has it so.")
         return found
+
+    def forgeable(self, text: str) -> str | None:
+        """Why a text of the layout holds a mark, such as ``<|im_end|>``, that texts of a request could become."""
+        marks = MARK.findall(text) if "<|" in text else ()
+        return next((problem for mark in marks if (problem := not_special(self._tokenizer, mark))), None)
 
     def special(self, token: str) -> Ids:
         """A token that must exist as ids, int64 [1].

@@ -55,6 +55,10 @@ def read_config(checkpoint: Checkpoint) -> tuple[TextConfig, VisionConfig]:
     layers = len(checkpoint.weights.names())  # each has tensors of its own
     text = _read_text(reader.section("text_config"), layers)
     vision = _read_vision(reader.section("vit_config", "vision_config"), reader.section("adapter_config"), layers)
+    if not reader.problems and text.num_attention_heads % text.num_key_value_heads:
+        reader.problems.append(
+            f"{text.num_attention_heads} query heads do not share {text.num_key_value_heads} key heads"
+        )
     if reader.problems:
         raise CheckpointError(f"{checkpoint.trunk / 'config.json'} cannot be exported: {'; '.join(reader.problems)}.")
     return text, vision

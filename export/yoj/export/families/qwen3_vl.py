@@ -23,7 +23,7 @@ from yoj.runtime.families.qwen3_vl import Preprocessing
 from yoj.runtime.manifest import Limits, Piece
 
 from ..chat_template import MediaMarkup
-from ..checkpoint import Checkpoint, HiddenState
+from ..checkpoint import Checkpoint, HiddenState, VideoExpansion
 from ..errors import CheckpointError
 from ..head import SETTINGS
 from ..modules import (
@@ -285,7 +285,7 @@ class Qwen3VL:
             )
         self.hidden_state: HiddenState = checkpoint.training.hidden_state
         # 4.57, with which the reference trains, replaces the markers around a video as well.
-        self.video_expansion = checkpoint.training.video_expansion or "flat"
+        self.video_expansion = checkpoint.training.video_expansion or self._assumed_expansion()
         names = checkpoint.weights.names()
         # save_pretrained of the bare trunk leaves the prefix out.
         self.prefix = "model." if any(name.startswith("model.visual.") for name in names) else ""
@@ -301,6 +301,11 @@ class Qwen3VL:
             frames=self.preprocessing()["video_max_frames"],
             images_with_video=True,
         )
+
+    def _assumed_expansion(self) -> VideoExpansion:
+        """What other trainers' models were trained with, by the version of transformers that wrote their processor."""
+        by_5 = self.checkpoint.head.layout.single and self.processor_parts()[1].nested
+        return "nested" if by_5 else "flat"
 
     def markup(self) -> MediaMarkup:
         """``<|vision_start|><|image_pad|><|vision_end|>``, images and video one after the other."""

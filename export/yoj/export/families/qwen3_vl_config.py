@@ -118,6 +118,10 @@ def _contradictions(text: TextConfig, vision: VisionConfig, checkpoint: Checkpoi
         problems.append(f"deepstack_visual_indexes {list(taps)} are not rising blocks among {vision.depth}")
     if len(taps) > (most := min(MAX_TAPS, text.num_hidden_layers)):
         problems.append(f"deepstack_visual_indexes {list(taps)} are more than {most}")
+    if vision.hidden_size % vision.num_heads:
+        problems.append(f"vision_config.num_heads {vision.num_heads} does not divide hidden_size {vision.hidden_size}")
+    if text.num_attention_heads % text.num_key_value_heads:
+        problems.append(f"{text.num_attention_heads} query heads do not share {text.num_key_value_heads} key heads")
     if math.isqrt(vision.num_position_embeddings) ** 2 != vision.num_position_embeddings:
         problems.append(f"num_position_embeddings {vision.num_position_embeddings} is no square")
     for kind in ("image", "video"):
