@@ -129,7 +129,7 @@ def test_two_files_of_unlike_heads_are_refused(key, tmp_path):
         (lambda t: t | {"2.weight": torch.quantize_per_tensor(t["2.weight"], 0.1, 0, torch.qint8)}, "of qint8"),
         (lambda t: dict(enumerate(t.values())), "has 0 where the name of a tensor belongs"),
         (lambda t: {b"0.weight": t["0.weight"]}, "has b'0.weight' where the name"),
-        (lambda t: t | {"2.bias": [1.0]}, "does not hold a head's tensors by name"),
+        (lambda t: t | {"2.bias": [1.0]}, "does not hold tensors by name"),
     ],
 )
 @pytest.mark.filterwarnings("ignore")
