@@ -214,7 +214,7 @@ def test_a_file_far_larger_than_pictures_are_is_refused_before_it_is_read(form, 
 
 
 def tiff(tags: dict[int, tuple[int, int]], data: bytes = b"", pages: int = 1) -> bytes:
-    """Of pages with the same tags -> (type, value) each."""
+    """A TIFF of pages with the same tags -> (type, value) each."""
     out = bytearray(b"II*\0" + struct.pack("<I", 8 + len(data)) + data)
     for page in range(pages):
         out += struct.pack("<H", len(tags))

@@ -121,7 +121,7 @@ def test_the_file_that_counts_is_that_of_transformers(unified, image, video, mer
     ],
 )
 def test_a_picture_becomes_what_the_stock_processor_makes_of_it(files, merged):
-    """Of one colour, so that no way of resizing changes a pixel."""
+    """A picture of one colour, so that no way of resizing changes a pixel."""
     write(merged, video={}, **files)
     stock = AutoImageProcessor.from_pretrained(merged, local_files_only=True, trust_remote_code=False)
     runtime = RuntimeQwen3VL(open_qwen(merged).preprocessing(), lambda _: 0)

@@ -63,7 +63,7 @@ class _Reader:
     folder: Path
     names: BaseNames
     shapes: dict[str, tuple[int, ...]]
-    """Of the base, after what was read of the adapter."""
+    """Shapes of the base's tensors, after what was read of the adapter."""
     note: Callable[[str], None]
     problems: list[str] = field(default_factory=list[str])
     strangers: list[str] = field(default_factory=list[str])
