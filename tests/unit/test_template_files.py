@@ -111,7 +111,7 @@ def test_a_malformed_template_is_named(stated, folder):
 
 def test_a_template_that_is_not_utf8_is_named(folder):
     (folder / "chat_template.jinja").write_bytes(b"\xff\xfe\x00")
-    assert f"{folder / 'chat_template.jinja'} cannot be read as UTF-8" in refusal(folder)
+    assert f"{folder / 'chat_template.jinja'} is not UTF-8" in refusal(folder)
 
 
 def test_every_file_of_templates_is_hashed(folder):

@@ -255,7 +255,7 @@ def check_gathered(file: Path, shapes: Mapping[str, tuple[int, ...]]) -> None:
     Raises:
         CheckpointError: some tensors are empty.
     """
-    empty = [name for name, shape in shapes.items() if 0 in shape]
+    empty = [name for name, shape in shapes.items() if shape == (0,)]
     if empty:
         raise CheckpointError(
             f"{file}: {len(empty)} of {len(shapes)} tensors are empty, {empty[0]} among them: it was saved under "

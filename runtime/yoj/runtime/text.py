@@ -196,8 +196,9 @@ def _unfaithful(tokenizer: Any, vocabulary: Mapping[str, int]) -> str | None:
     model = tokenizer.model
     if getattr(model, "dropout", None):
         return f"leaves out merges at random (dropout {model.dropout}), so that no score could be had twice"
-    whole = getattr(model, "unk_token", None) or getattr(model, "byte_fallback", False)
-    if not whole and (missing := set(pre_tokenizers.ByteLevel.alphabet()) - vocabulary.keys()):
+    words = tokenizer.pre_tokenizer
+    in_bytes = words is not None and b"ByteLevel" in bytes(words.__getstate__())
+    if in_bytes and (missing := set(pre_tokenizers.ByteLevel.alphabet()) - vocabulary.keys()):
         return f"has no token for {len(missing)} of the 256 bytes, which it would leave out of every text"
     return None
 
