@@ -231,6 +231,10 @@ def _base_folder(adapter: Path, base: str | Path | None) -> Path:
             raise CheckpointError(f"--base {base} holds no config.json. Give the folder of the base model.")
         return Path(base)
     named = read_json(adapter / ADAPTER_CONFIG).get("base_model_name_or_path") or ""
+    if not isinstance(named, str):
+        raise CheckpointError(
+            f"{adapter / ADAPTER_CONFIG}: base_model_name_or_path is {named!r}, expected a name. Give --base."
+        )
     for candidate in (adapter / named, Path(named)):
         if named and (candidate / "config.json").is_file():
             return candidate
