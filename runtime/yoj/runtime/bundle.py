@@ -57,8 +57,8 @@ class Bundle:
         manifest_file = path / MANIFEST_NAME
         if not is_there(path):
             raise BundleError(
-                f"{path} is not a bundle: nothing of that name is here. Give the folder of a bundle, or "
-                "org/name@revision of the Hugging Face hub."
+                f"{path} is not a bundle: nothing of that name is here. Give the folder of a bundle, which "
+                "yoj-export makes, or org/name@revision of the Hugging Face hub."
             )
         if not manifest_file.is_file():
             raise BundleError(f"{path} is not a bundle: there is no {MANIFEST_NAME} in it. Make one with yoj-export.")
