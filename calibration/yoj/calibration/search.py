@@ -11,11 +11,11 @@ import torch
 
 from yoj.export.bundle.names import VISION
 from yoj.export.graph.traced import scorer_role
-from yoj.export.quantisation.config import RANGE, Plan, Quantisation, matrices
+from yoj.export.quantisation.config import RANGE, QuantisationConfig, QuantisationSpec, matrices
 from yoj.export.quantisation.schemes import Scheme
 from yoj.runtime.request import Request
 
-from .collect import Model
+from .collect import CalibratedModel
 from .content import content_hash
 from .errors import CalibrationError
 from .smoothing import factors
@@ -29,8 +29,8 @@ ENOUGH = 1 / 3
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """What a plan is asked for."""
+class SearchConfig:
+    """What a quantisation config is asked for."""
 
     scheme: Scheme = "int8"
     max_flips: float = 0.005
@@ -43,22 +43,26 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Found:
-    """A plan and how it came about."""
+    """A quantisation config, and how it was found."""
 
-    plan: Plan
+    config: QuantisationConfig
     alphas: dict[float, Damage]
     """With all matrices quantised."""
     sweep: dict[str, Damage]
     """With one matrix quantised, the mildest first; empty where all of them together were within the budget."""
     damage: Damage
-    """Of the plan."""
+    """Of the config."""
     requests: int
     digests: tuple[str, ...] = ()
     """`content_hash` of the requests."""
 
 
 def search(
-    model: Model, statistics: Statistics, requests: Sequence[Request], wanted: Wanted, note: Callable[[str], None]
+    model: CalibratedModel,
+    statistics: Statistics,
+    requests: Sequence[Request],
+    wanted: SearchConfig,
+    note: Callable[[str], None],
 ) -> Found:
     """The largest set of matrices that keeps the flips within the budget.
 
@@ -79,11 +83,11 @@ def search(
     """
     inputs = Inputs(model, requests, wanted.vision)
     _check(model, statistics, inputs, wanted, note)
-    whole = Trial(inputs, _plan(model, statistics, wanted, 0.0))
+    whole = Trial(inputs, _config(model, statistics, wanted, 0.0))
     expected = whole.scores(())
     alphas, trials = dict[float, Damage](), dict[float, Trial]()
     for alpha in ALPHAS if wanted.smooth else ALPHAS[:1]:
-        trials[alpha] = Trial(inputs, _plan(model, statistics, wanted, alpha)) if alpha else whole
+        trials[alpha] = Trial(inputs, _config(model, statistics, wanted, alpha)) if alpha else whole
         alphas[alpha] = damage(trials[alpha].scores(whole.matrices), expected)
         note(f"all {len(whole.matrices)} matrices, alpha {alpha:g}: {_text(alphas[alpha])}")
         best = min(alphas, key=lambda a: alphas[a].difference)
@@ -95,14 +99,16 @@ def search(
         sweep = _sweep(trial, expected, note)
         chosen, loss = _longest(trial, list(sweep), expected, wanted.max_flips, note)
     layers = tuple(name for name in whole.matrices if name in chosen)
-    plan = Plan(msgspec.structs.replace(trial.plan.said, layers=layers), trial.plan.factors)
+    config = QuantisationConfig(msgspec.structs.replace(trial.config.spec, layers=layers), trial.config.factors)
     digests = tuple(content_hash(request) for request in requests)
-    found = Found(plan, alphas, sweep, loss, len(inputs.counts), digests)
-    said = msgspec.structs.replace(plan.said, about=_about(wanted, alpha, found, statistics))
-    return replace(found, plan=Plan(said, plan.factors))
+    found = Found(config, alphas, sweep, loss, len(inputs.counts), digests)
+    said = msgspec.structs.replace(config.spec, about=_about(wanted, alpha, found, statistics))
+    return replace(found, config=QuantisationConfig(said, config.factors))
 
 
-def _check(model: Model, statistics: Statistics, inputs: Inputs, wanted: Wanted, note: Callable[[str], None]) -> None:
+def _check(
+    model: CalibratedModel, statistics: Statistics, inputs: Inputs, wanted: SearchConfig, note: Callable[[str], None]
+) -> None:
     if problems := differences(statistics.about, model.about()):
         raise CalibrationError(
             f"The statistics are not of this model: {'; '.join(problems)}. Gather them again, in the same way."
@@ -122,12 +128,12 @@ def _check(model: Model, statistics: Statistics, inputs: Inputs, wanted: Wanted,
         )
 
 
-def _plan(model: Model, statistics: Statistics, wanted: Wanted, alpha: float) -> Plan:
+def _config(model: CalibratedModel, statistics: Statistics, wanted: SearchConfig, alpha: float) -> QuantisationConfig:
     """Scheme, factors and ranges, no matrices yet."""
     roles = {scorer_role(model.preparer.rules.trained_mode), *(["vision"] if wanted.vision else [])}
     specs = [spec for spec in model.family.graphs() if spec.role in roles]
     tensors = factors(model, specs, statistics, alpha) if alpha else {}
-    said = Quantisation(
+    said = QuantisationSpec(
         scheme=wanted.scheme,
         layers=(),
         embeddings=wanted.embeddings,
@@ -138,7 +144,7 @@ def _plan(model: Model, statistics: Statistics, wanted: Wanted, alpha: float) ->
         for name in (name for spec in specs for name in matrices(spec)):
             channels_I = torch.from_numpy(statistics.layers[name].channels())
             tensors[RANGE + name] = (channels_I / tensors.get(of.get(name, ""), torch.ones(()))).amax()
-    return Plan(said, tensors)
+    return QuantisationConfig(said, tensors)
 
 
 def _sweep(trial: Trial, expected: Sequence[Any], note: Callable[[str], None]) -> dict[str, Damage]:
@@ -163,7 +169,7 @@ def _longest(
     return order[:low], best
 
 
-def _about(wanted: Wanted, alpha: float, found: Found, statistics: Statistics) -> dict[str, Any]:
+def _about(wanted: SearchConfig, alpha: float, found: Found, statistics: Statistics) -> dict[str, Any]:
     return {
         "alpha": alpha,
         "max_flips": wanted.max_flips,

@@ -204,7 +204,7 @@ class Plans(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Role -> the plan's optimisation profiles in their order, each by axis letter."""
 
 
-class Engine(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class EngineEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A way to execute the graphs, and the graph files of each role."""
 
     engine: str
@@ -213,8 +213,8 @@ class Engine(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     those of the vision tower among them or not, is in ``quantisation.json``."""
     graphs: dict[str, Graph]
     """Role (``vision``, ``scorer.joint``, ``scorer.segmented``) -> graph."""
-    rest: str | None = None
-    """Of what is not quantised, where something is."""
+    base_precision: str | None = msgspec.field(default=None, name="rest")
+    """Precision of the unquantised part of a quantised graph."""
     plans: Plans | None = None
     """Of the TensorRT engines, whose ``Graph.file`` is a plan."""
     query_blocks: Size = 1
@@ -223,7 +223,7 @@ class Engine(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     @property
     def arithmetic(self) -> str:
         """Precision of everything but quantised matrices: ``float32``, ``float16`` or ``bfloat16``."""
-        return self.rest or self.precision
+        return self.base_precision or self.precision
 
 
 class Quality(msgspec.Struct, frozen=True, kw_only=True):
@@ -326,7 +326,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     hidden_size: int
     preprocessing: dict[str, Any]
     """The family's own settings, typed in its module."""
-    engines: tuple[Engine, ...]
+    engines: tuple[EngineEntry, ...]
     probabilities: Probabilities
     provenance: Provenance
     files: dict[str, File]

@@ -14,8 +14,8 @@ from yoj.runtime.manifest import Limits
 
 from ..bundle.names import VISION
 from ..checkpoint.checkpoint import Checkpoint, HiddenState
-from ..checkpoint.processor_files import Part
-from ..checkpoint.weights import TensorPlan
+from ..checkpoint.processor_files import ProcessorPart
+from ..checkpoint.weights import TensorSource
 from ..prompts.chat_template import MediaMarkup
 
 MAX_RESPONSES = 64
@@ -28,7 +28,7 @@ MAX_PIXELS = 178_956_970
 @dataclass(frozen=True)
 class Smoothing:
     """Channels that may be divided by factors where they arise and multiplied by them where they are used, which
-    changes no score. Modules are named as in plans: see `GraphSpec.own`."""
+    changes no score. Modules are named as in sources: see `GraphSpec.own`."""
 
     source: str
     """Module whose last dimension they are: a norm, or a projection."""
@@ -49,7 +49,7 @@ class GraphSpec:
     """Name, which is an argument of the module's forward -> dtype and axes (letters where the size is free)."""
     outputs: dict[str, tuple[int | str, ...]]
     """Name -> axes; float32. Those of the vision graph are inputs of the scorer graphs, rows first."""
-    plans: dict[str, TensorPlan]
+    sources: dict[str, TensorSource]
     """Parameter of the module -> how it is made from the checkpoint."""
     constants: dict[str, torch.Tensor]
     """Parameter of the module -> a value that no backbone tensor holds: rotary frequencies, the value head."""
@@ -58,11 +58,11 @@ class GraphSpec:
 
     @property
     def prefix(self) -> str:
-        """Before the names of its modules in plans and statistics; empty for the scorers, which share theirs."""
+        """Before the names of its modules in sources and statistics; empty for the scorers, which share theirs."""
         return VISION if self.role == "vision" else ""
 
     def own(self, name: str) -> str | None:
-        """The module that plans and statistics call by this name; None where it is another graph's."""
+        """The module that sources and statistics call by this name; None where it is another graph's."""
         return name.removeprefix(VISION) if name.startswith(VISION) == bool(self.prefix) else None
 
     def in_precision(self, dtype: torch.dtype) -> nn.Module:
@@ -70,7 +70,7 @@ class GraphSpec:
         own: rotary frequencies and the value head are float32 in every precision; so do 8-bit weights."""
         self.module.to(dtype)
         own = {name: value.dtype for name, value in self.constants.items()}
-        own |= {name: plan.change.dtype(dtype) for name, plan in self.plans.items()}
+        own |= {name: source.change.dtype(dtype) for name, source in self.sources.items()}
         for name, parameter in list(self.module.named_parameters()):
             if parameter.dtype != own.get(name, dtype):
                 owner, _, leaf = name.rpartition(".")
@@ -100,7 +100,7 @@ class ExportFamily(Protocol):
         """The runtime family's settings."""
         ...
 
-    def processor_parts(self) -> tuple[Part, Part]:
+    def processor_parts(self) -> tuple[ProcessorPart, ProcessorPart]:
         """What the image processor and the video processor say, from the files that count."""
         ...
 

@@ -8,13 +8,13 @@ import msgspec
 
 from ..bundle import Bundle
 from ..errors import EngineError
-from ..manifest import Engine, Plans
+from ..manifest import EngineEntry, Plans
 from .device import compute_capability, load_cuda, target_name
 from .library import version_of
 from .onnxruntime_cuda import NAME as CUDA
 
 
-def select(bundle: Bundle, engine: str | None, precision: str | None) -> Engine:
+def select(bundle: Bundle, engine: str | None, precision: str | None) -> EngineEntry:
     """The entry of the manifest to load: the first of that engine and precision; among plans, those for this GPU.
 
     ``onnxruntime-cuda`` executes the graphs of ``onnxruntime``.
@@ -41,7 +41,7 @@ def select(bundle: Bundle, engine: str | None, precision: str | None) -> Engine:
     )
 
 
-def check_loadable(bundle: Bundle, entry: Engine, version: str, capability: tuple[int, int]) -> Plans:
+def check_loadable(bundle: Bundle, entry: EngineEntry, version: str, capability: tuple[int, int]) -> Plans:
     """What the manifest says of the plans, where they were built for what is here.
 
     Args:
@@ -89,7 +89,7 @@ def fits(target: str, capability: tuple[int, int]) -> bool:
     return target == name or (target == "sm80+" and capability >= (8, 0))
 
 
-def rebuild_command(bundle: Bundle, entry: Engine, capability: tuple[int, int]) -> str:
+def rebuild_command(bundle: Bundle, entry: EngineEntry, capability: tuple[int, int]) -> str:
     """``yoj-export compile ...`` that builds such plans for this GPU."""
     words = ["yoj-export", "compile", str(bundle.path), "--engine", entry.engine]
     if entry.engine == "tensorrt-rtx":
