@@ -155,7 +155,7 @@ def base_shapes(small: Checkpoint, config: dict[str, Any]) -> dict[str, tuple[in
     text = config["text_config"]
     rows = (text["vocab_size"], text.get("additional_vocab_size", 0))
     graphs = {spec.role: spec for spec in FAMILIES[small.family](small).graphs()}
-    embedding = graphs["scorer.joint"].plans["embedding.weight"]
+    embedding = graphs["scorer.joint"].sources["embedding.weight"]
     tables = dict(zip(embedding.names, ((count, text["hidden_size"]) for count in rows), strict=False))
     names = {name: small.weights.shape(name) for name in small.weights.names()}  # tell how the model was saved
     stored = {name: StoredTensor(Path(), torch.bfloat16, shape, 0) for name, shape in (names | tables).items()}

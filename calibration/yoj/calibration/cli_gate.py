@@ -11,7 +11,7 @@ from yoj.runtime.cli import readable_errors
 from yoj.runtime.engines import OPENERS
 from yoj.runtime.options import Given, HubFolder, reading_options
 
-from .cli_plan import Share
+from .cli_quantisation import Share
 
 if TYPE_CHECKING:
     from .gate import Gate

@@ -88,7 +88,7 @@ def check_own_memory(form: PictureFormat, width: int, height: int, name: str) ->
     """
     if form.pixels is not None and width * height > form.pixels:
         raise LimitError(
-            f"{name} is {form.spec} of {width}x{height} = {width * height:,} pixels; {form.pixels:,} are the limit of "
+            f"{name} is {form.said} of {width}x{height} = {width * height:,} pixels; {form.pixels:,} are the limit of "
             "this format. Shrink it first, or save it as PNG or JPEG."
         )
 
@@ -112,7 +112,7 @@ def check_bytes(whole: bool, size: int, name: str) -> None:
 
 def picture_formats_said() -> str:
     """The formats of pictures, for an error."""
-    return ", ".join(form.spec for form in PICTURES)
+    return ", ".join(form.said for form in PICTURES)
 
 
 def containers_said() -> str:

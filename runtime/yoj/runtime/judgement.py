@@ -57,8 +57,8 @@ class Judgement:
     uncalibrated: str | None = None
     """Why the probabilities are not calibrated; None where they are."""
     sigma: tuple[float, ...] | None = None
-    """[N] standard deviation of each score as a Gaussian head states it; uncalibrated; None for other heads. With several
-    orders the mean over them."""
+    """[N] standard deviation of each score as a Gaussian head states it, uncalibrated, averaged over the orders; None for
+    other heads."""
     mode: Mode = "joint"
     """How the responses were read."""
     trained_mode: Mode = "joint"

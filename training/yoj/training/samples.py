@@ -14,7 +14,7 @@ from yoj.runtime.codec import Line, Reading, to_line, to_request
 from yoj.runtime.errors import LengthError, MediaError, RequestError, YojError
 from yoj.runtime.fields import Ignore
 from yoj.runtime.images import shorten
-from yoj.runtime.lines import NumberedSample as Text
+from yoj.runtime.lines import Numbered as Text
 from yoj.runtime.lines import read_lines, readable_id
 from yoj.runtime.manifest import Mode
 from yoj.runtime.request import Message, Request

@@ -122,7 +122,9 @@ def measure(folder: Path, items: int, precision: Precision | Scheme = "float32",
         bundle = Path(place) / "judge.yoj"
         plan = _plan(checkpoint, precision, Path(place), vision) if precision in STORED else None
         # What eight bits do is measured here, on all items; an export's own comparison would stop the worst of them.
-        recipe = Export([folder], None, "assistant", bundle, precision=precision, plan=plan, compare=plan is None)
+        recipe = Export(
+            [folder], None, "assistant", bundle, precision=precision, quantisation=plan, compare=plan is None
+        )
         build(recipe, Quiet())
         write_items(Path(place), "held_out", Shapes(items, 0), lambda _: None)
         samples, _ = read_samples(Path(place) / "held_out.jsonl")
@@ -160,7 +162,7 @@ def _plan(checkpoint: Checkpoint, scheme: Any, place: Path, vision: bool) -> Pat
     known = collect(model, chosen.samples, place / "statistics", lambda _: None)
     wanted = SearchConfig(scheme, max_flips=1.0, smooth=scheme != "int8_static", vision=vision)
     requests = list(read_requests(place / "choice.jsonl").values())
-    write_config(search(model, known, requests, wanted, lambda _: None).plan, place / "plan")
+    write_config(search(model, known, requests, wanted, lambda _: None).config, place / "plan")
     return place / "plan"
 
 

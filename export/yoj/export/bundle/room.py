@@ -23,7 +23,9 @@ COMPARISON_BYTES = 10
 def check_room(checkpoint: Checkpoint, specs: Sequence[GraphSpec], config: ExportConfig, folder: Path) -> None:
     """Refuse before anything is written what would fail after minutes."""
     values = _values(checkpoint, specs)
-    dtype = PRECISIONS.get(config.precision, PRECISIONS[config.base_precision] if config.source else torch.float16)
+    dtype = PRECISIONS.get(
+        config.precision, PRECISIONS[config.base_precision] if config.quantisation else torch.float16
+    )
     size = weight_bytes(checkpoint, specs, dtype)
     free = shutil.disk_usage(folder).free
     if size > free:
