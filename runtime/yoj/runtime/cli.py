@@ -69,7 +69,7 @@ scored, 1 when some failed, 2 when the command itself was wrong.
 
 @contextmanager
 def readable_errors() -> Generator[None]:
-    """Show what yoj raises on purpose as a message, not as a traceback."""
+    """Show errors that yoj raises on purpose as a message, not as a traceback."""
     try:
         yield
     except (YojError, OSError) as error:
@@ -223,7 +223,7 @@ def _score_file(load: Callable[[], Scorer], requests: Path, out: Path | None, se
 
 @contextmanager
 def _results(requests: Path, out: Path | None) -> Generator[tuple[BinaryIO, list[Done]]]:
-    """Where the results go, and those that an earlier run left there."""
+    """Destination of the results, and the results that an earlier run left there."""
     if out is None:
         if sys.stdout is None:  # pyright: ignore[reportUnnecessaryComparison]
             raise RequestError("Standard output is closed; give a file with --out.")
@@ -258,7 +258,7 @@ def _lock(stream: BinaryIO, out: Path) -> None:
 
 
 def _appended_results() -> list[Done]:
-    """What stands in the file that the shell's ``>>`` appends to; nothing for a pipe, a terminal or ``>``."""
+    """Results in the file that the shell's ``>>`` appends to; none for a pipe, a terminal or ``>``."""
     output = sys.stdout.fileno()
     if (
         fcntl is None
