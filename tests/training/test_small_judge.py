@@ -10,7 +10,8 @@ import yaml
 from conftest import Quiet
 from safetensors.torch import load_file
 
-from yoj.export.build import Recipe, build
+from yoj.export.bundle.build import build
+from yoj.export.bundle.config import Recipe
 from yoj.runtime import Scorer
 from yoj.training import small_judge
 from yoj.training.recipe import PRESETS

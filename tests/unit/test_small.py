@@ -16,9 +16,9 @@ from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 from transformers import AutoModelForImageTextToText, AutoTokenizer
 
-from yoj.export.build import open_family
-from yoj.export.checkpoint import SEPARATOR, Checkpoint
-from yoj.export.layout import render_layout
+from yoj.export.checkpoint.checkpoint import SEPARATOR, Checkpoint
+from yoj.export.families.opening import open_family
+from yoj.export.prompts.layout import render_layout
 from yoj.runtime import Request
 from yoj.runtime.prepare import Preparer, Rules
 from yoj.runtime.text import TextEncoder

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from yoj.export.build import open_family
+from yoj.export.families.opening import open_family
 from yoj.runtime.errors import LengthError
 from yoj.runtime.request import Request
 from yoj.training.errors import VisionBudgetError

@@ -12,8 +12,8 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 
-from yoj.export.adapter_files import ADAPTER_CONFIG
-from yoj.export.head import SETTINGS
+from yoj.export.checkpoint.adapter_files import ADAPTER_CONFIG
+from yoj.export.checkpoint.head import SETTINGS
 
 from .checkpoints import ADAPTER, COPIED, HEAD, MODEL, copy_files, newest, save_tensors
 from .recipe import PRESETS, Recipe, read_recipe
