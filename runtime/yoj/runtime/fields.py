@@ -35,7 +35,7 @@ PARTS_OF_NAMES = (
 )
 """Parts of names without an entry of their own -> the nearest field."""
 TOLD = {
-    "fps": "in the reference's data it holds seconds. Give seconds_between_frames",
+    "fps": "in the YOJO code's data it holds seconds. Give seconds_between_frames",
     "video_fps": "a video file has its own rate; of frames, give seconds_between_frames",
     "nframes": "how many frames are read is the bundle's choice; leave frames out of the list in 'video'",
     "num_frames": "how many frames are read is the bundle's choice; leave frames out of the list in 'video'",

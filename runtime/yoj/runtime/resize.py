@@ -1,4 +1,4 @@
-"""Image resizing in NumPy, equal to what the reference models were trained with."""
+"""Image resizing in NumPy, equal to the kernels that the backbones were trained with."""
 
 from __future__ import annotations
 

@@ -202,7 +202,7 @@ def select_tiling(height: int, width: int, window: int, max_crops: int) -> tuple
     """Rows and columns of crops: the tiling that needs the least enlarging, or else the least shrinking.
 
     The arithmetic is float32 and sizes may be zero or negative (an image smaller than the margins), both as in the
-    reference, whose choice it must repeat.
+    stock processor, whose choice it must repeat.
 
     Args:
         height: height of the image without the margins, in pixels.

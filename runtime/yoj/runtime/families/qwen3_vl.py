@@ -170,7 +170,7 @@ class Qwen3VL:
             scale = max(factor / height, factor / width)
             height, width = int(height * scale), int(width * scale)
         _check_ratio(height, width, "A frame, its shorter side enlarged to one visual token,")
-        # The reference refuses a video shorter than one patch; here it counts as one.
+        # The stock processor refuses a video shorter than one patch; here it counts as one.
         count = max(frames, s.temporal_patch_size)
         return smart_resize(height, width, factor, s.video_min_pixels, s.video_max_pixels, count, s.temporal_patch_size)
 
@@ -216,7 +216,7 @@ class Qwen3VL:
         split = frames_FHWC.reshape(frames // temporal, temporal, rows, merge, patch, columns, merge, patch, 3)
         ordered = split.transpose(0, 2, 5, 3, 6, 8, 1, 4, 7).astype(np.float32, order="C")
         pixels_FPCX = ordered.reshape(frames // temporal, -1, 3, temporal * patch * patch)
-        # Scaled mean and deviation instead of scaled pixels, as the reference's torchvision backend does.
+        # Scaled mean and deviation instead of scaled pixels, as the stock processor's torchvision backend does.
         pixels_FPCX -= np.array(mean, np.float32)[:, None] * np.float32(255)
         pixels_FPCX /= np.array(std, np.float32)[:, None] * np.float32(255)
         return pixels_FPCX.reshape(*pixels_FPCX.shape[:2], -1)
