@@ -99,7 +99,7 @@ def _orders(ctx: click.Context, parameter: click.Parameter, value: str) -> Order
     help="An image that the prompt is about; may be repeated.",
 )
 @click.option("--video", type=click.Path(path_type=Path), help="A video file, or a folder of frames.")
-@click.option("--fps", type=float, help="Frames a second of a folder of frames.  [default: one every 4 seconds]")
+@click.option("--fps", type=float, help="Frames per second of a folder of frames.  [default: one every 4 seconds]")
 @click.option(
     "--mode",
     type=click.Choice(["joint", "isolated"]),
@@ -110,7 +110,7 @@ def _orders(ctx: click.Context, parameter: click.Parameter, value: str) -> Order
     default="1",
     show_default=True,
     callback=_orders,
-    help="Read the responses in so many orders, or in all of up to 4, and average the scores.",
+    help="Average the scores over this many orders of the responses, or over all of up to 4 responses.",
 )
 @click.option(
     "--out",
@@ -123,15 +123,15 @@ def _orders(ctx: click.Context, parameter: click.Parameter, value: str) -> Order
     type=click.Choice(["error", "truncate"]),
     default="error",
     show_default=True,
-    help="A pack over the length limit: refuse it, or cut the longest responses and say so.",
+    help="A sequence over the length limit: refuse it, or cut the longest responses and say so.",
 )
 @click.option(
     "--placeholders",
     type=click.Choice(["error", "media", "text"]),
     default="error",
     show_default=True,
-    help="<image>, <video> and their kin in a prompt: refuse them; take them for the places of the media, whose number "
-    "must fit; or read them as text.",
+    help="Meaning of <image>, <video> and their kin in a prompt: an error; the places of the media, whose number must "
+    "fit; or text.",
 )
 @reading_options
 @click.option(
@@ -144,12 +144,12 @@ def _orders(ctx: click.Context, parameter: click.Parameter, value: str) -> Order
 @click.option(
     "--engine",
     type=click.Choice(list(OPENERS)),
-    help="What executes the graphs; all but onnxruntime need a GPU.  [default: the first of the bundle, onnxruntime]",
+    help="Engine that executes the graphs; all but onnxruntime need a GPU.  [default: the first of the bundle, onnxruntime]",
 )
 @click.option(
     "--threads",
     type=click.IntRange(min=1),
-    help="CPU threads of one run; requests at a time of the TensorRT engines.  [default: all cores; 2]",
+    help="CPU threads of one run; with the TensorRT engines, requests that run at once.  [default: all cores; 2]",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the judgement of one request as JSON.")
 @click.version_option(__version__, prog_name="yoj-score")

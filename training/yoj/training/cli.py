@@ -69,7 +69,7 @@ def recipe_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @recipe_options
 @click.option("--trust-data", is_flag=True, help="Do not read every image and pack every sample before training.")
 def run(recipe: Path, changes: tuple[str, ...], skip_invalid: bool, trust_data: bool) -> None:
-    """Train. A run goes on from the newest checkpoint in its folder, as if it had not been stopped."""
+    """Train as RECIPE says. A run goes on from the newest checkpoint in its folder, as if it had not been stopped."""
     with readable_errors():
         _run(read_recipe(recipe, changes), skip_invalid, trust_data)
 
