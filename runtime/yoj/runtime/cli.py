@@ -144,7 +144,7 @@ def _orders(ctx: click.Context, parameter: click.Parameter, value: str) -> Order
 @click.option(
     "--engine",
     type=click.Choice(list(OPENERS)),
-    help="Engine that executes the graphs; all but onnxruntime need a GPU.  [default: the first of the bundle, onnxruntime]",
+    help="Engine that executes the graphs; all but onnxruntime need a GPU.  [default: the first of the bundle]",
 )
 @click.option(
     "--threads",
