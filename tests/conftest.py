@@ -55,7 +55,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory):
     from tiny_qwen3_vl import TinyQwen, write_qwen
 
     from yoj.export.bundle.build import build
-    from yoj.export.bundle.config import Recipe
+    from yoj.export.bundle.config import ExportConfig
 
     folder = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
@@ -69,7 +69,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory):
                 source = {"merged": MERGED, "adapter": ADAPTER}.get(kind)
                 if source is None:
                     source = write_qwen(TinyQwen(), folder / f"{kind}-checkpoint", hidden_state="post_norm")
-                build(Recipe([source], None, layout, out), Quiet())
+                build(ExportConfig([source], None, layout, out), Quiet())
         return out
 
     return make

@@ -126,10 +126,10 @@ def test_every_name_is_in_the_installed_cuda_python():
 
 
 def test_the_flags_that_are_set_by_name_exist():
-    from yoj.export.tensorrt.builder import Settings
+    from yoj.export.tensorrt.builder import BuilderSettings
     from yoj.runtime.engines.library import TYPES
 
-    flags = Settings(1, version_compatible=True, weight_streaming=True, refit=True).flags()
+    flags = BuilderSettings(1, version_compatible=True, weight_streaming=True, refit=True).flags()
     for release in RECORDED:
         if release != "source":
             assert set(flags) <= set(RECORDED[release]["BuilderFlag"].split())

@@ -16,7 +16,7 @@ from made_up import write_requests
 
 from yoj.calibration.cli import main
 from yoj.calibration.gate import REPORT, Gate
-from yoj.export.quantisation.config import read_plan
+from yoj.export.quantisation.config import read_config
 from yoj.runtime import Scorer
 from yoj.runtime.bundle import Bundle
 
@@ -71,8 +71,8 @@ def test_eight_bits(folder):
     )
     assert done.returncode == 0, done.stderr
     assert "warning: 64 samples" in done.stderr
-    assert read_plan(folder / "plan").said.about["max_flips"] == 0.005
-    assert (folder / "plan" / "sensitivity.svg").read_bytes().startswith(b"<?xml")
+    assert read_config(folder / "quantisation").spec.about["max_flips"] == 0.005
+    assert (folder / "quantisation" / "sensitivity.svg").read_bytes().startswith(b"<?xml")
     opened = Bundle.open(folder / "int8.yoj")
     report = REPORT.format(engine="onnxruntime")
     assert report in opened.manifest.files

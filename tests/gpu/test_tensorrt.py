@@ -20,8 +20,8 @@ from conftest import ADAPTER, IMAGES, MERGED, Quiet
 from yoj.bench.needs import missing
 from yoj.export.checkpoint.checkpoint import Checkpoint
 from yoj.export.families.opening import open_family
-from yoj.export.tensorrt.builder import Settings
-from yoj.export.tensorrt.compile import Order, compile_bundle
+from yoj.export.tensorrt.builder import BuilderSettings
+from yoj.export.tensorrt.compile import CompileJob, compile_bundle
 from yoj.export.tensorrt.profiles import parse_profile
 from yoj.export.verification.fidelity import measure
 from yoj.runtime import Request, Scorer
@@ -49,7 +49,7 @@ def compiled(engine, bundle, tmp_path_factory):
         if kind not in made:
             folder = tmp_path_factory.mktemp(engine)
             made[kind] = shutil.copytree(bundle(kind, "assistant"), folder / f"{kind}.yoj")
-            compile_bundle(Order(made[kind], engine, profiles=[small()]), Quiet())
+            compile_bundle(CompileJob(made[kind], engine, profiles=[small()]), Quiet())
         return made[kind]
 
     return make
@@ -160,13 +160,14 @@ def test_the_layers_of_every_plan_and_the_timing_cache_are_kept(engine, compiled
 
 
 @pytest.mark.parametrize(
-    "settings", [Settings(weight_streaming=True), Settings(refit=True), Settings(version_compatible=True)]
+    "settings",
+    [BuilderSettings(weight_streaming=True), BuilderSettings(refit=True), BuilderSettings(version_compatible=True)],
 )
 def test_plans_of_each_option_score_as_onnx_runtime_does(settings, engine, bundle, tmp_path):
     if engine == "tensorrt-rtx" and settings.version_compatible:
         pytest.skip("plans of TensorRT-RTX load in one release only")
     path = shutil.copytree(bundle("merged", "assistant"), tmp_path / "judge.yoj")
-    compile_bundle(Order(path, engine, profiles=[small()], settings=settings), Quiet())
+    compile_bundle(CompileJob(path, engine, profiles=[small()], settings=settings), Quiet())
     given = requests(4)
     expected = Scorer.load(path).score_batch(given)
     with Scorer.load(path, engine=engine) as scorer:

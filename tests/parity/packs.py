@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from yoj.runtime.packing import Pack, Packer, Reading
+from yoj.runtime.packing import Pack, Packer, PackingOptions
 from yoj.runtime.request import Request
 from yoj.runtime.script import Script, script_of
 from yoj.runtime.stretch import Span
@@ -19,5 +19,5 @@ def script(prompt: str, responses: Sequence[str], images: int = 0, videos: int =
 
 def pack_one(packer: Packer, of: Script, media: Sequence[Sequence[Span]] = (), **reading: Any) -> Pack:
     """The only row of a script."""
-    (pack,) = packer.pack(of, media, Reading(**reading))
+    (pack,) = packer.pack(of, media, PackingOptions(**reading))
     return pack

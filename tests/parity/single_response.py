@@ -17,7 +17,7 @@ from transformers.modeling_layers import GenericForSequenceClassification, Gener
 from transformers.models.molmo2.modeling_molmo2 import Molmo2ForConditionalGeneration, Molmo2PreTrainedModel
 from transformers.models.qwen3_vl.modeling_qwen3_vl import Qwen3VLForConditionalGeneration, Qwen3VLPreTrainedModel
 
-from yoj.calibration.collect import Model
+from yoj.calibration.collect import CalibratedModel
 from yoj.export.checkpoint.checkpoint import Checkpoint, Training
 from yoj.export.graph.traced import TracedSession
 from yoj.runtime import Request
@@ -105,7 +105,7 @@ def traced_scores(
     folder: Path, training: Training | None = None, base: Path | None = None, **request: Any
 ) -> list[float]:
     """Scores of the modules that graphs are traced from, on requests that the runtime prepares."""
-    model = Model.open(Checkpoint.open([folder], base, training), "assistant")
+    model = CalibratedModel.open(Checkpoint.open([folder], base, training), "assistant")
     session = TracedSession.load(model.checkpoint, model.family.graphs(), "float32")
     given: dict[str, Any] = {"prompt": PROMPT, "responses": RESPONSES} | request
     prepared = model.preparer.prepare(Request(**given))

@@ -14,7 +14,7 @@ from peft import PeftModel
 from safetensors.torch import load_file, save_file
 
 from yoj.export.bundle.build import build
-from yoj.export.bundle.config import Recipe
+from yoj.export.bundle.config import ExportConfig
 from yoj.export.checkpoint.adapter_names import BaseNames
 from yoj.export.checkpoint.checkpoint import Checkpoint
 from yoj.export.checkpoint.weights import read_folder
@@ -188,7 +188,7 @@ def test_an_export_says_what_it_left_out_and_scores_as_the_trained_model(qwen, t
     said: list[str] = []
     progress = Quiet()
     progress.note = said.append
-    recipe = Recipe([adapter], qwen.folder, "assistant", tmp_path / "judge.yoj", training=TRAINING, compare=False)
+    recipe = ExportConfig([adapter], qwen.folder, "assistant", tmp_path / "judge.yoj", training=TRAINING, compare=False)
     build(recipe, progress)
     assert any("lm_head (" in line and "no score needs it" in line for line in said)
     trained = PeftModel.from_pretrained(qwen.load(), adapter).base_model.model.model

@@ -34,8 +34,8 @@ def expected_weights(source: Path) -> int:
         if spec.role == "scorer.segmented":
             continue
         for name, parameter in spec.module.named_parameters():
-            if name in spec.plans:
-                sizes[spec.plans[name]] = 4 * parameter.numel()
+            if name in spec.sources:
+                sizes[spec.sources[name]] = 4 * parameter.numel()
             elif spec.constants[name].nbytes > INLINE_BYTES:
                 sizes[spec.constants[name].numpy().tobytes()] = spec.constants[name].nbytes
     return sum(sizes.values())

@@ -21,18 +21,18 @@ from safetensors.torch import load_file, save_file
 
 from yoj.bench.large_checkpoint import write as write_large
 from yoj.export.bundle.build import build
-from yoj.export.bundle.config import Recipe
+from yoj.export.bundle.config import ExportConfig
 from yoj.export.errors import OutputError
 from yoj.export.tensorrt import builder as plans
-from yoj.export.tensorrt.builder import Job, Settings, build_plan
-from yoj.export.tensorrt.compile import Order, compile_bundle
+from yoj.export.tensorrt.builder import BuilderSettings, Job, build_plan
+from yoj.export.tensorrt.compile import CompileJob, compile_bundle
 from yoj.export.tensorrt.graphs import for_tensorrt
 from yoj.export.tensorrt.profiles import parse_profile
 from yoj.runtime import Scorer
 from yoj.runtime import manifest as m
 from yoj.runtime.bundle import Bundle
 from yoj.runtime.engines.library import make_logger
-from yoj.runtime.engines.plans import check_loadable
+from yoj.runtime.engines.select import check_loadable
 from yoj.runtime.errors import EngineError
 
 trt = pytest.importorskip("tensorrt_rtx_bindings", reason="plans are built for real: pip install 'yoj[trt-rtx]'")
@@ -59,8 +59,8 @@ def shorten(judge: Path, folder: Path, layers: int) -> Path:
     return folder
 
 
-def order(path: Path, **changes) -> Order:
-    return Order(path, **{"engine": "tensorrt-rtx", "targets": ["sm86"], "profiles": SMALL} | changes)
+def order(path: Path, **changes) -> CompileJob:
+    return CompileJob(path, **{"engine": "tensorrt-rtx", "targets": ["sm86"], "profiles": SMALL} | changes)
 
 
 def content(path: Path) -> dict[str, bytes]:
@@ -111,7 +111,7 @@ def test_plans_of_the_small_judges_in_16_bits(family, precision, tmp_path):
     inputs and outputs than the manifest."""
     out = tmp_path / "judge.yoj"
     judge = shorten(JUDGES / f"shapes-{family}", tmp_path / "checkpoint", 3)
-    build(Recipe([judge], None, "assistant", out, precision=precision, compare=False), Quiet())
+    build(ExportConfig([judge], None, "assistant", out, precision=precision, compare=False), Quiet())
     (entry,) = compile_bundle(order(out, targets=["sm89"], profiles=()), Quiet())
     assert (entry.engine, entry.precision) == ("tensorrt-rtx", precision)
     assert entry.plans is not None
@@ -128,7 +128,9 @@ def test_plans_of_two_layers_in_the_dimensions_of_the_4b_models(family, precisio
     with tempfile.TemporaryDirectory() as folder:  # of a gigabyte, which pytest would keep
         checkpoint = write_large(JUDGES / f"shapes-{family}", Path(folder) / "checkpoint", layers=2, words=1024)
         out = Path(folder) / "judge.yoj"
-        manifest, _ = build(Recipe([checkpoint], None, "assistant", out, precision=precision, compare=False), Quiet())
+        manifest, _ = build(
+            ExportConfig([checkpoint], None, "assistant", out, precision=precision, compare=False), Quiet()
+        )
         assert (manifest.hidden_size, manifest.attention_heads) == (2560, 32)
         (entry,) = compile_bundle(order(out, targets=["sm89"], profiles=()), Quiet())
         assert entry.plans is not None
@@ -173,7 +175,7 @@ def test_attention_may_be_taken_apart_in_float32_only(dtype, name, tmp_path):
     network = parsed(job)
     plans._allow_plain_attention(trt, network)
     assert [layer.attention.decomposable for layer in attentions(network)] == [dtype == onnx.TensorProto.FLOAT]
-    build_plan(trt, job, Settings(), lambda _: None)
+    build_plan(trt, job, BuilderSettings(), lambda _: None)
     assert job.out.stat().st_size > 1000
 
 
@@ -207,7 +209,7 @@ def test_a_build_says_where_it_is_and_takes_the_options_that_need_no_gpu(copy, t
     graph, said = Bundle.open(copy).engine("onnxruntime").graphs["scorer.joint"], []
     with for_tensorrt(copy / graph.file) as file:
         job = Job(file, graph, SMALL, "sm86", tmp_path / "p", tmp_path / "c")
-        build_plan(trt, job, Settings(weight_streaming=True), said.append)
+        build_plan(trt, job, BuilderSettings(weight_streaming=True), said.append)
     assert any("steps" in note for note in said)
     assert job.out.stat().st_size > 100_000
     assert not job.timing_cache.exists()
@@ -223,9 +225,9 @@ def test_a_build_says_where_it_is_and_takes_the_options_that_need_no_gpu(copy, t
         ({"targets": ["sm86", "ampere"]}, ["ampere"]),
         ({"targets": []}, ["--target sm"]),
         ({"hardware_compatible": True}, ["--hardware-compatible", "--target"]),
-        ({"settings": Settings(version_compatible=True)}, ["--version-compatible"]),
-        ({"settings": Settings(workspace=2**10)}, ["profiles: ", "vision.onnx", "sm86"]),
-        ({"settings": Settings(refit=True)}, ["--refit needs a GPU"]),
+        ({"settings": BuilderSettings(version_compatible=True)}, ["--version-compatible"]),
+        ({"settings": BuilderSettings(workspace=2**10)}, ["profiles: ", "vision.onnx", "sm86"]),
+        ({"settings": BuilderSettings(refit=True)}, ["--refit needs a GPU"]),
         ({"targets": ["sm75"]}, ["sm75", "sm86"]),
         ({"profiles": [parse_profile("N=100:200:300")]}, ["begins beyond", "N up to 64"]),
         ({"engine": "tensorrt"}, ["tensorrt", "yoj[trt]"]),
@@ -263,7 +265,7 @@ def test_a_graph_that_is_not_what_the_manifest_says_is_refused_before_its_build(
         with for_tensorrt(copy / graph.file) as file:
             job = Job(file, changed, SMALL, "sm86", tmp_path / "x.plan", tmp_path / "c")
             with pytest.raises(EngineError, match="the manifest") as caught:
-                build_plan(trt, job, Settings(), lambda _: None)
+                build_plan(trt, job, BuilderSettings(), lambda _: None)
         assert word in str(caught.value)
         assert not (tmp_path / "x.plan").exists()
 
@@ -273,7 +275,7 @@ def test_a_file_that_is_no_graph_is_refused_with_what_the_parser_says(copy, tmp_
     (tmp_path / "broken.onnx").write_bytes(b"no graph")
     job = Job(tmp_path / "broken.onnx", graph, SMALL, "sm86", tmp_path / "x.plan", tmp_path / "c")
     with pytest.raises(EngineError, match=r"cannot read broken\.onnx"):
-        build_plan(trt, job, Settings(), lambda _: None)
+        build_plan(trt, job, BuilderSettings(), lambda _: None)
 
 
 # What goes wrong on the way
@@ -361,7 +363,7 @@ def test_the_profiles_that_are_built_are_printed_and_letters_that_no_graph_has(c
     assert "no graph of this bundle has D: left out" in said
 
 
-def notes_of(what: Order) -> list[str]:
+def notes_of(what: CompileJob) -> list[str]:
     said = list[str]()
     quiet = Quiet()
     quiet.note = said.append

@@ -20,14 +20,14 @@ from tiny_qwen3_vl import TinyQwen, request_of, write_qwen
 
 from yoj.bench.random_checkpoint import Sizes, write_checkpoint
 from yoj.export.bundle.build import build
-from yoj.export.bundle.config import Recipe
+from yoj.export.bundle.config import ExportConfig
 from yoj.export.checkpoint.checkpoint import Checkpoint, Training
 from yoj.export.errors import FidelityError
 from yoj.export.families.opening import open_family
 from yoj.export.verification.fidelity import measure
 from yoj.runtime import Request, Scorer
 from yoj.runtime.batch import Prepared, scorer_inputs
-from yoj.runtime.orders import plan_orders
+from yoj.runtime.orders import draw_orders
 
 D, HIDDEN = 64, 24
 MODELS = {
@@ -75,7 +75,9 @@ class Exported:
     training: Training
 
     def __post_init__(self):
-        _, self.fidelity = build(Recipe([self.folder], None, "assistant", self.path, training=self.training), Quiet())
+        _, self.fidelity = build(
+            ExportConfig([self.folder], None, "assistant", self.path, training=self.training), Quiet()
+        )
         self.scorer = Scorer.load(self.path)
         self.family = open_family(Checkpoint.open([self.folder], training=self.training))
         self.stock = self.family.stock_model()
@@ -148,21 +150,21 @@ def test_isolated(name, model):
     for request, judgement in zip(requests(), exported.scorer.score_batch(requests(), mode="isolated"), strict=True):
         alone = [exported.expected(replace(request, responses=[response])) for response in request.responses]
         same(judgement.scores, [mean[0] for mean, _ in alone])
-        same(judgement.spread, [sigma[0] for _, sigma in alone])
+        same(judgement.sigma, [sigma[0] for _, sigma in alone])
 
 
 @pytest.mark.parametrize("name", MODELS)
 def test_several_orders(name, model):
     exported, (request, *_) = model(name), requests()
     scores, spreads = [], []
-    for order in plan_orders(len(request.responses), 3):
+    for order in draw_orders(len(request.responses), 3):
         mean, sigma = exported.expected(replace(request, responses=[request.responses[i] for i in order]))
         back = np.argsort(order)
         scores.append(mean[back] - mean.mean())
         spreads.append(sigma[back])
     (judgement,) = exported.scorer.score_batch([request], orders=3)
     same(judgement.scores, np.mean(scores, axis=0))
-    same(judgement.spread, np.mean(spreads, axis=0))
+    same(judgement.sigma, np.mean(spreads, axis=0))
     assert np.std(spreads, axis=0).max() > 10 * TOLERANCE
 
 

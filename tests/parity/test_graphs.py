@@ -22,7 +22,7 @@ from yoj.export.errors import CheckpointError
 from yoj.export.families.opening import open_family
 from yoj.export.graph.blocked_attention import join_queries
 from yoj.export.graph.write import INLINE_BYTES
-from yoj.export.verification.stock_model import Reference
+from yoj.export.verification.stock_model import StockModel
 from yoj.runtime.batch import SHORTEST_ROW
 from yoj.runtime.manifest import Readout
 from yoj.runtime.packing import Pack
@@ -316,7 +316,7 @@ def test_the_comparison_notices_one_changed_weight(model, tmp_path):
     tensors["model.transformer.blocks.1.self_attn.k_norm.weight"][0] *= 1.1
     save_file(tensors, folder / "model.safetensors")
     checkpoint = Checkpoint.open([folder])
-    reference = Reference(checkpoint, open_family(checkpoint))
+    reference = StockModel(checkpoint, open_family(checkpoint))
     exported = model("plain")
     (prepared,) = batch_of(exported, (3, 6, (SMALL,)))
     scores = exported.score([prepared])[0]

@@ -21,7 +21,7 @@ from tiny_qwen3_vl import TinyQwen, write_qwen
 from yoj.bench.random_checkpoint import Sizes, write_checkpoint
 from yoj.export.bundle import build as build_module
 from yoj.export.bundle.build import build
-from yoj.export.bundle.config import Recipe
+from yoj.export.bundle.config import ExportConfig
 from yoj.export.checkpoint.checkpoint import Checkpoint
 from yoj.export.cli import main
 from yoj.export.errors import CheckpointError, OutputError
@@ -32,7 +32,7 @@ from yoj.export.verification.float16_range import overflowing_layers, prepare_sa
 from yoj.export.verification.scorer import open_scorer
 from yoj.runtime import EngineError, RequestError, Scorer
 from yoj.runtime.bundle import Bundle
-from yoj.runtime.prepare import Preparer, rules_of
+from yoj.runtime.prepare import Preparer, packing_config
 from yoj.runtime.text import TextEncoder
 
 TYPES = {"float16": onnx.TensorProto.FLOAT16, "bfloat16": onnx.TensorProto.BFLOAT16}
@@ -60,7 +60,7 @@ def exported(source, tmp_path_factory):
     @functools.cache
     def make(family: str, precision: str):
         out = tmp_path_factory.mktemp("bundle") / "judge.yoj"
-        _, fidelity = build(Recipe([source(family)], None, "assistant", out, precision=precision), Quiet())
+        _, fidelity = build(ExportConfig([source(family)], None, "assistant", out, precision=precision), Quiet())
         return out, fidelity
 
     return make
@@ -153,7 +153,7 @@ def with_factor(source: Path, folder: Path, name: str, factor: float) -> Path:
 def overflow_of(folder: Path, exported: Path) -> dict[str, float]:
     """Packed as by a bundle of the same model."""
     checkpoint = Checkpoint.open([folder])
-    preparer = Preparer(rules_of(Bundle.open(exported).manifest), TextEncoder.open(exported / "tokenizer.json"))
+    preparer = Preparer(packing_config(Bundle.open(exported).manifest), TextEncoder.open(exported / "tokenizer.json"))
     batch = [preparer.prepare(request, "joint") for request in make_samples()]
     return overflowing_layers(checkpoint, open_family(checkpoint), batch, preparer.family)
 
@@ -178,7 +178,7 @@ def test_auto_chooses_and_the_manifest_says_why(source, tmp_path):
     name = "model.transformer.blocks.1.mlp.ff_out.weight"
     folder = with_factor(source("molmo2"), tmp_path / "checkpoint", name, 1e5)
     out = tmp_path / "judge.yoj"
-    build(Recipe([folder], None, "assistant", out, precision="auto", compare=False), Quiet())
+    build(ExportConfig([folder], None, "assistant", out, precision="auto", compare=False), Quiet())
     manifest = Bundle.open(out).manifest
     assert manifest.engines[0].precision == "bfloat16"
     assert manifest.provenance.float16_overflow is not None
@@ -204,7 +204,7 @@ def test_what_the_memory_cannot_compare_is_refused_before_anything_is_written(so
     with pytest.raises(
         OutputError, match=r"^To compare the bundle .* GB of memory, and .* are free. Export with --no-compare"
     ):
-        build(Recipe([source("molmo2")], None, "assistant", out), Quiet())
+        build(ExportConfig([source("molmo2")], None, "assistant", out), Quiet())
     assert list(tmp_path.iterdir()) == []
 
 
@@ -223,7 +223,7 @@ def test_float16_holds_sums_and_features_of_any_size(family, source, tmp_path):
     (whole,) = [n for n in Checkpoint.open([source(family)]).weights.names() if n.endswith(f".{name}")]
     folder = with_factor(source(family), tmp_path / "checkpoint", whole, 5e4)
     out = tmp_path / "judge.yoj"
-    _, fidelity = build(Recipe([folder], None, "assistant", out, precision="float16"), Quiet())
+    _, fidelity = build(ExportConfig([folder], None, "assistant", out, precision="float16"), Quiet())
     assert fidelity.max_abs_diff <= THRESHOLDS["float16"]
     scorer = Scorer.load(out)
     prepared = scorer.prepare(make_samples()[1])
@@ -252,7 +252,7 @@ def test_samples_of_ones_own_are_read_as_requests(tmp_path):
 
 def test_a_sample_that_cannot_be_prepared_is_named_with_its_line(exported, tmp_path):
     folder, _ = exported("molmo2", "float32")
-    preparer = Preparer(rules_of(Bundle.open(folder).manifest), TextEncoder.open(folder / "tokenizer.json"))
+    preparer = Preparer(packing_config(Bundle.open(folder).manifest), TextEncoder.open(folder / "tokenizer.json"))
     file = tmp_path / "samples.jsonl"
     Image.fromarray(np.full((40, 60, 3), 200, np.uint8)).save(tmp_path / "here.png")
     lines = [{"prompt": "What?", "responses": ["a", "b"], "image": name} for name in ("here.png", "gone.png")]

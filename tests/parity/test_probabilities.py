@@ -15,7 +15,7 @@ import pytest
 from click.testing import CliRunner
 
 from yoj.calibration.cli import main
-from yoj.calibration.probabilities import DIAGRAM, REPORT, Order, calibrate
+from yoj.calibration.probabilities import DIAGRAM, REPORT, CalibrationJob, calibrate
 from yoj.calibration.temperature import MIN_SAMPLES
 from yoj.export.errors import OutputError
 from yoj.runtime import Request, Scorer
@@ -120,7 +120,7 @@ def test_the_options_are_these():
 
 
 def test_judgements_use_the_temperature_of_their_n_and_say_so(copy, rankings):
-    calibrate(Order(copy, rankings), quiet)
+    calibrate(CalibrationJob(copy, rankings), quiet)
     found = Bundle.open(copy).manifest.probabilities
     with Scorer.load(copy) as scorer:
         for n in (2, 3, 5):
@@ -154,16 +154,16 @@ def test_a_fit_in_isolated_mode_holds_for_isolated_mode(copy, rankings):
 
 
 def test_a_second_fit_replaces_the_first_and_the_same_data_give_the_same_bytes(copy, rankings, lines):
-    calibrate(Order(copy, rankings), quiet)
+    calibrate(CalibrationJob(copy, rankings), quiet)
     first = content(copy)
     write(rankings, [line for line in lines if len(line["responses"]) == 4])
-    only = calibrate(Order(copy, rankings), quiet)
+    only = calibrate(CalibrationJob(copy, rankings), quiet)
     assert [entry.N for entry in only.manifest.probabilities.by_n] == [4]
     assert Bundle.open(copy).manifest == only.manifest
     with Scorer.load(copy) as scorer:
         assert scorer.score("Which?", WORDS[:3]).uncalibrated == "fitted on N=4, here N=3"
     write(rankings, lines)
-    calibrate(Order(copy, rankings), quiet)
+    calibrate(CalibrationJob(copy, rankings), quiet)
     again = content(copy)
     assert again.keys() == first.keys()
     assert {name for name in first if first[name] != again[name]} == {REPORT, m.MANIFEST_NAME}  # the bundle it read
@@ -231,7 +231,7 @@ def test_a_bundle_that_changes_meanwhile_is_left_alone(copy, rankings):
             (copy / m.MANIFEST_NAME).write_bytes(m.encode(m.seal(msgspec.structs.replace(manifest, limits=limits))))
 
     with pytest.raises(ValueError, match="was changed while its scores were computed"):
-        calibrate(Order(copy, rankings), meddle)
+        calibrate(CalibrationJob(copy, rankings), meddle)
     assert Bundle.open(copy).manifest.limits.N == 9
     assert not (copy / REPORT).exists()
 
@@ -241,7 +241,7 @@ def test_a_bundle_that_changes_meanwhile_is_left_alone(copy, rankings):
 def test_a_move_that_fails_is_taken_back(first, calls, copy, rankings, monkeypatch):
     """The moves: manifest without the README, report, diagram, README, manifest."""
     if not first:
-        calibrate(Order(copy, rankings), quiet)
+        calibrate(CalibrationJob(copy, rankings), quiet)
         write(rankings, [json.loads(line) for line in rankings.read_text("utf-8").splitlines()][10:])
     before, replace, made = content(copy), os.replace, []
 
@@ -253,14 +253,14 @@ def test_a_move_that_fails_is_taken_back(first, calls, copy, rankings, monkeypat
 
     monkeypatch.setattr(os, "replace", failing)
     with pytest.raises(OutputError, match=r"No space left .* The bundle is as it was"):
-        calibrate(Order(copy, rankings), quiet)
+        calibrate(CalibrationJob(copy, rankings), quiet)
     assert content(copy) == before
     Bundle.open(copy)
 
 
 @pytest.mark.parametrize("calls", [2, 4, 5])
 def test_a_kill_between_any_two_moves_leaves_a_bundle_that_opens_and_scores_as_before(calls, copy, rankings):
-    first = calibrate(Order(copy, rankings), quiet).manifest.probabilities
+    first = calibrate(CalibrationJob(copy, rankings), quiet).manifest.probabilities
     code = (
         "import os, sys; from pathlib import Path; from yoj.calibration.probabilities import Order, calibrate\n"
         "replace, made = os.replace, []\n"
@@ -277,5 +277,5 @@ def test_a_kill_between_any_two_moves_leaves_a_bundle_that_opens_and_scores_as_b
     assert Bundle.open(copy).manifest.probabilities == first
     for left in copy.parent.glob(".judge.yoj.*"):
         shutil.rmtree(left)
-    calibrate(Order(copy, rankings), quiet)
+    calibrate(CalibrationJob(copy, rankings), quiet)
     assert Bundle.open(copy).manifest.files.keys() == content(copy).keys() - {m.MANIFEST_NAME}

@@ -17,13 +17,21 @@ from tiny_qwen3_vl import TinyQwen, write_qwen
 
 from yoj.bench.random_checkpoint import Sizes, write_checkpoint
 from yoj.export.bundle.build import build
-from yoj.export.bundle.config import Recipe
+from yoj.export.bundle.config import ExportConfig
 from yoj.export.bundle.provenance import checkpoint_hashes
 from yoj.export.checkpoint.checkpoint import Checkpoint
 from yoj.export.errors import CheckpointError
 from yoj.export.families.opening import open_family
 from yoj.export.graph.traced import TracedSession
-from yoj.export.quantisation.config import RANGE, Plan, Quantisation, matrices, quantise_graphs, read_plan, write_plan
+from yoj.export.quantisation.config import (
+    RANGE,
+    QuantisationConfig,
+    QuantisationSpec,
+    matrices,
+    quantise_graphs,
+    read_config,
+    write_config,
+)
 from yoj.export.quantisation.schemes import BLOCK, LARGEST, STORED, pack_blocks, quantise, unpack_blocks
 from yoj.export.verification.fidelity import make_samples
 from yoj.runtime import Scorer
@@ -53,10 +61,10 @@ def source(tmp_path_factory):
     return make
 
 
-def plan_of(checkpoint: Checkpoint, scheme: str, layers, **changes) -> Plan:
-    said = Quantisation(scheme=scheme, layers=tuple(layers), checkpoint=checkpoint_hashes(checkpoint), **changes)
+def plan_of(checkpoint: Checkpoint, scheme: str, layers, **changes) -> QuantisationConfig:
+    said = QuantisationSpec(scheme=scheme, layers=tuple(layers), checkpoint=checkpoint_hashes(checkpoint), **changes)
     ranges = {RANGE + name: torch.tensor(6.0) for name in layers} if scheme == "int8_static" else {}
-    return Plan(said, ranges)
+    return QuantisationConfig(said, ranges)
 
 
 @pytest.fixture(scope="module")
@@ -64,12 +72,14 @@ def exported(source, tmp_path_factory):
     """exported(family, scheme) -> a bundle whose last matrix is quantised, and its plan."""
 
     @functools.cache
-    def make(family: str, scheme: str) -> tuple[Path, Plan]:
+    def make(family: str, scheme: str) -> tuple[Path, QuantisationConfig]:
         folder, checkpoint, _, _ = source(family)
         place = tmp_path_factory.mktemp("bundle")
         plan = plan_of(checkpoint, scheme, [LAST[family]])
-        write_plan(plan, place / "plan")
-        recipe = Recipe([folder], None, "assistant", place / "q.yoj", precision=scheme, plan=place / "plan")
+        write_config(plan, place / "plan")
+        recipe = ExportConfig(
+            [folder], None, "assistant", place / "q.yoj", precision=scheme, quantisation=place / "plan"
+        )
         build(recipe, Quiet())
         return place / "q.yoj", plan
 
@@ -120,15 +130,15 @@ def test_weights_are_stored_in_eight_bits_only(exported):
     path, plan = exported("molmo2", "int8")
     model = onnx.load(path / "onnx" / "scorer.joint.onnx", load_external_data=False)
     types = {tensor.name: tensor.data_type for tensor in model.graph.initializer}
-    (name,) = plan.said.layers
+    (name,) = plan.spec.layers
     assert types[f"{name}.weight"] == onnx.TensorProto.INT8
     assert types[f"{name}.weight_scale"] == onnx.TensorProto.FLOAT
     assert sum(kind == onnx.TensorProto.INT8 for kind in types.values()) == 1
-    assert read_plan_in(path) == plan.said
+    assert read_plan_in(path) == plan.spec
 
 
-def read_plan_in(path: Path) -> Quantisation:
-    return msgspec.json.decode((path / "quantisation.json").read_bytes(), type=Quantisation)
+def read_plan_in(path: Path) -> QuantisationSpec:
+    return msgspec.json.decode((path / "quantisation.json").read_bytes(), type=QuantisationSpec)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -140,12 +150,12 @@ def test_factors_change_no_score_and_do_change_weights(family, source):
     for group in groups:
         width = spec.module.get_submodule(group.consumers[0]).weight.shape[0]
         factors[group.source] = torch.rand(width, generator=draw) * 8 + 0.2
-    plan = Plan(plan_of(checkpoint, "int8", []).said, factors)
+    plan = QuantisationConfig(plan_of(checkpoint, "int8", []).spec, factors)
     specs = quantise_graphs(opened.graphs(), opened.smoothing(), plan)
     smooth, plain = (TracedSession.load(checkpoint, of, "float32") for of in (specs, opened.graphs()))
-    from yoj.calibration.collect import Model
+    from yoj.calibration.collect import CalibratedModel
 
-    preparer = Model.open(checkpoint, "assistant").preparer
+    preparer = CalibratedModel.open(checkpoint, "assistant").preparer
     for request in make_samples():
         prepared = preparer.prepare(request)
         scores = [of.score([prepared], preparer.family)["scores"] for of in (smooth, plain)]
@@ -158,10 +168,10 @@ def test_factors_change_no_score_and_do_change_weights(family, source):
 def test_rows_of_the_embedding_table_in_eight_bits(source, tmp_path):
     folder, checkpoint, opened, layers = source("molmo2")
     plan = plan_of(checkpoint, "int8", layers, embeddings=True)
-    write_plan(plan, tmp_path / "plan")
-    given = {"precision": "int8", "plan": tmp_path / "plan", "rest": "float16", "compare": False}
-    manifest, _ = build(Recipe([folder], None, "assistant", tmp_path / "q.yoj", **given), Quiet())
-    assert (manifest.engines[0].precision, manifest.engines[0].rest) == ("int8", "float16")
+    write_config(plan, tmp_path / "plan")
+    given = {"precision": "int8", "quantisation": tmp_path / "plan", "base_precision": "float16", "compare": False}
+    manifest, _ = build(ExportConfig([folder], None, "assistant", tmp_path / "q.yoj", **given), Quiet())
+    assert (manifest.engines[0].precision, manifest.engines[0].base_precision) == ("int8", "float16")
     whole = TracedSession.load(checkpoint, opened.graphs(), "float32")
     scorer = Scorer.load(tmp_path / "q.yoj")
     for request in make_samples():
@@ -200,19 +210,22 @@ def test_blocks_unpack_to_what_was_packed(bits, width):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"precision": "fp8"}, ["is a plan for int8", "--precision int8"]),
-        ({"precision": "float32"}, ["--plan is for", "float32"]),
-        ({"precision": "int8", "plan": None}, ["int8 needs --plan"]),
-        ({"precision": "float32", "plan": None, "rest": "float16"}, ["--rest goes with --plan"]),
-        ({"precision": "int8", "rest": "bfloat16"}, ["--no-compare"]),
+        ({"precision": "fp8"}, ["is a config for int8", "--precision int8"]),
+        ({"precision": "float32"}, ["--quantisation is for", "float32"]),
+        ({"precision": "int8", "quantisation": None}, ["int8 needs --quantisation"]),
+        (
+            {"precision": "float32", "quantisation": None, "base_precision": "float16"},
+            ["--base-precision goes with --quantisation"],
+        ),
+        ({"precision": "int8", "base_precision": "bfloat16"}, ["--no-compare"]),
     ],
 )
 def test_a_plan_that_does_not_fit_what_is_asked_is_refused(change, words, source, tmp_path):
     folder, checkpoint, _, layers = source("molmo2")
-    write_plan(plan_of(checkpoint, "int8", layers[:1]), tmp_path / "plan")
-    given = {"plan": tmp_path / "plan"} | change
+    write_config(plan_of(checkpoint, "int8", layers[:1]), tmp_path / "plan")
+    given = {"quantisation": tmp_path / "plan"} | change
     with pytest.raises(CheckpointError) as caught:
-        build(Recipe([folder], None, "assistant", tmp_path / "q.yoj", **given), Quiet())
+        build(ExportConfig([folder], None, "assistant", tmp_path / "q.yoj", **given), Quiet())
     assert all(word in str(caught.value) for word in words), str(caught.value)
     assert not (tmp_path / "q.yoj").exists()
 
@@ -222,8 +235,10 @@ def test_a_plan_for_another_checkpoint_is_refused(source, tmp_path):
     other = shutil.copytree(folder, tmp_path / "other")
     config = other / "config.json"
     config.write_text(config.read_text("utf-8") + "\n", "utf-8")
-    write_plan(plan_of(checkpoint, "int8", layers[:1]), tmp_path / "plan")
-    recipe = Recipe([other], None, "assistant", tmp_path / "q.yoj", precision="int8", plan=tmp_path / "plan")
+    write_config(plan_of(checkpoint, "int8", layers[:1]), tmp_path / "plan")
+    recipe = ExportConfig(
+        [other], None, "assistant", tmp_path / "q.yoj", precision="int8", quantisation=tmp_path / "plan"
+    )
     with pytest.raises(CheckpointError, match="was made for another checkpoint"):
         build(recipe, Quiet())
 
@@ -232,19 +247,24 @@ def test_a_plan_with_matrices_or_factors_that_the_model_has_not_is_refused(sourc
     _, checkpoint, opened, layers = source("molmo2")
     for plan, word in (
         (plan_of(checkpoint, "int8", ["blocks.9.mlp.ff_out"]), "blocks.9.mlp.ff_out"),
-        (Plan(plan_of(checkpoint, "int8", layers).said, {"blocks.0.attn_norm": torch.ones(3)}), "blocks.0.attn_norm"),
-        (Plan(plan_of(checkpoint, "int8_static", layers).said, {}), "has no range for"),
+        (
+            QuantisationConfig(plan_of(checkpoint, "int8", layers).spec, {"blocks.0.attn_norm": torch.ones(3)}),
+            "blocks.0.attn_norm",
+        ),
+        (QuantisationConfig(plan_of(checkpoint, "int8_static", layers).spec, {}), "has no range for"),
     ):
         with pytest.raises(CheckpointError, match=word):
             quantise_graphs(opened.graphs(), opened.smoothing(), plan)
 
 
 def test_a_damaged_plan_is_refused(tmp_path):
-    (tmp_path / "plan.json").write_text("{")
-    with pytest.raises(CheckpointError, match=r"plan\.json is no plan"):
-        read_plan(tmp_path)
-    write_plan(Plan(Quantisation(scheme="int8", layers=(), checkpoint={}), {"a": torch.ones(99)}), tmp_path)
-    (tmp_path / "plan.safetensors").write_bytes((tmp_path / "plan.safetensors").read_bytes()[:20])
-    with pytest.raises(CheckpointError, match=r"plan\.json is no plan"):
-        read_plan(tmp_path)
+    (tmp_path / "quantisation.json").write_text("{")
+    with pytest.raises(CheckpointError, match=r"quantisation\.json is no quantisation config"):
+        read_config(tmp_path)
+    write_config(
+        QuantisationConfig(QuantisationSpec(scheme="int8", layers=(), checkpoint={}), {"a": torch.ones(99)}), tmp_path
+    )
+    (tmp_path / "quantisation.safetensors").write_bytes((tmp_path / "quantisation.safetensors").read_bytes()[:20])
+    with pytest.raises(CheckpointError, match=r"quantisation\.json is no quantisation config"):
+        read_config(tmp_path)
     assert set(STORED) == {"int8", "int8_static", "fp8", "int8_weights", "int4_weights"}

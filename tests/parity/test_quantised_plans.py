@@ -13,12 +13,12 @@ from conftest import Quiet
 from test_compile import JUDGES, SMALL, content, shorten, untouched
 
 from yoj.export.bundle.build import build
-from yoj.export.bundle.config import Recipe
+from yoj.export.bundle.config import ExportConfig
 from yoj.export.bundle.provenance import checkpoint_hashes
 from yoj.export.checkpoint.checkpoint import Checkpoint
 from yoj.export.families.opening import open_family
-from yoj.export.quantisation.config import Plan, Quantisation, matrices, write_plan
-from yoj.export.tensorrt.compile import Order, compile_bundle
+from yoj.export.quantisation.config import QuantisationConfig, QuantisationSpec, matrices, write_config
+from yoj.export.tensorrt.compile import CompileJob, compile_bundle
 from yoj.export.tensorrt.graphs import FIRST_TARGET, check_scheme, for_tensorrt
 from yoj.export.verification.fidelity import make_samples
 from yoj.runtime import Scorer
@@ -33,12 +33,12 @@ def export(judge: Path, folder: Path, scheme: str, rest: str) -> Path:
     checkpoint = Checkpoint.open([judge])
     vision, scorer, _ = open_family(checkpoint).graphs()
     layers = (*matrices(scorer), *matrices(vision))
-    said = Quantisation(
+    said = QuantisationSpec(
         scheme=scheme, layers=layers, embeddings=scheme == "int8", checkpoint=checkpoint_hashes(checkpoint)
     )
-    write_plan(Plan(said, {}), folder / "plan")
-    given = {"precision": scheme, "plan": folder / "plan", "rest": rest, "compare": False}
-    build(Recipe([judge], None, "assistant", folder / "judge.yoj", **given), Quiet())
+    write_config(QuantisationConfig(said, {}), folder / "plan")
+    given = {"precision": scheme, "quantisation": folder / "plan", "base_precision": rest, "compare": False}
+    build(ExportConfig([judge], None, "assistant", folder / "judge.yoj", **given), Quiet())
     return folder / "judge.yoj"
 
 
@@ -53,9 +53,9 @@ def test_plans_of_the_small_judges_in_8_bits(family, scheme, rest, targets, tmp_
     """A model with as many layers of the trunk as differ; every matrix of it and of the tower is quantised."""
     judge = shorten(JUDGES / f"shapes-{family}", tmp_path / "checkpoint", 3)
     path = export(judge, tmp_path, scheme, rest)
-    built = compile_bundle(Order(path, "tensorrt-rtx", targets=targets), Quiet())
+    built = compile_bundle(CompileJob(path, "tensorrt-rtx", targets=targets), Quiet())
     for entry, target in zip(built, targets, strict=True):
-        assert (entry.engine, entry.precision, entry.rest) == ("tensorrt-rtx", scheme, rest)
+        assert (entry.engine, entry.precision, entry.base_precision) == ("tensorrt-rtx", scheme, rest)
         assert entry.plans is not None
         assert entry.plans.target == target
         for role, graph in entry.graphs.items():
@@ -104,10 +104,12 @@ def test_a_scheme_that_a_target_has_not_is_refused_with_those_that_it_has(eight,
     check_scheme("int8", ["sm86"])
     check_scheme("float16", ["sm86"])
     for scheme, targets in (("fp8", ["sm86", "sm89"]), ("int4_weights", ["sm89"]), ("fp8", ["sm80+"])):
-        with pytest.raises(EngineError, match=f"no products of {scheme} for {targets[0]}.*int8.*yoj-calibrate plan"):
+        with pytest.raises(
+            EngineError, match=f"no products of {scheme} for {targets[0]}.*int8.*yoj-calibrate quantisation"
+        ):
             check_scheme(scheme, targets)
     before = content(path)
     with pytest.raises(EngineError, match="sm99"):
-        compile_bundle(Order(path, "tensorrt-rtx", targets=["sm99"], profiles=SMALL), Quiet())
+        compile_bundle(CompileJob(path, "tensorrt-rtx", targets=["sm99"], profiles=SMALL), Quiet())
     untouched(path, before)
     assert set(FIRST_TARGET) == {"int8", "int8_static", "fp8"}

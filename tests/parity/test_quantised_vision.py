@@ -22,14 +22,14 @@ from tiny_qwen3_vl import TinyQwen, write_qwen
 
 from yoj.bench.random_checkpoint import Sizes, write_checkpoint
 from yoj.calibration.cli import main as calibrate
-from yoj.calibration.collect import Model, collect
+from yoj.calibration.collect import CalibratedModel, collect
 from yoj.calibration.content import content_hash
 from yoj.calibration.errors import CalibrationError
-from yoj.calibration.samples import Sample
-from yoj.calibration.search import Found, Wanted, search
+from yoj.calibration.samples import CalibrationSample
+from yoj.calibration.search import Found, SearchConfig, search
 from yoj.calibration.statistics import Statistics
 from yoj.export.bundle.build import build
-from yoj.export.bundle.config import Recipe
+from yoj.export.bundle.config import ExportConfig
 from yoj.export.bundle.names import VISION
 from yoj.export.bundle.provenance import checkpoint_hashes
 from yoj.export.checkpoint.checkpoint import Checkpoint
@@ -42,20 +42,20 @@ from yoj.export.graph.traced import TracedSession
 from yoj.export.graph.write import WeightFile, write_graph
 from yoj.export.quantisation.config import (
     RANGE,
-    Plan,
-    Quantisation,
-    encode_plan,
+    QuantisationConfig,
+    QuantisationSpec,
+    encode_spec,
     matrices,
     quantise_graphs,
     quantised_module,
-    read_plan,
-    write_plan,
+    read_config,
+    write_config,
 )
 from yoj.export.tensorrt.graphs import for_tensorrt
 from yoj.export.verification.fidelity import make_samples
 from yoj.runtime.engines.onnxruntime import EXACT_8_BITS, session_options
 from yoj.runtime.families import Arrays
-from yoj.runtime.manifest import Engine
+from yoj.runtime.manifest import EngineEntry
 
 FAMILIES = ("molmo2", "qwen3_vl")
 LAST = {"molmo2": "vision.resblocks.1.feed_forward.w2", "qwen3_vl": "vision.blocks.1.mlp.linear_fc2"}
@@ -67,18 +67,18 @@ WIDE = {"molmo2": ("vision.image_projector.w2",), "qwen3_vl": ("vision.merger.li
 class Source:
     checkpoint: Checkpoint
     family: ExportFamily
-    model: Model
+    model: CalibratedModel
 
     @property
     def vision(self) -> GraphSpec:
         return next(spec for spec in self.family.graphs() if spec.role == "vision")
 
-    def plan(self, scheme: str, layers, factors=None) -> Plan:
-        said = Quantisation(scheme=scheme, layers=tuple(layers), checkpoint=checkpoint_hashes(self.checkpoint))
+    def plan(self, scheme: str, layers, factors=None) -> QuantisationConfig:
+        said = QuantisationSpec(scheme=scheme, layers=tuple(layers), checkpoint=checkpoint_hashes(self.checkpoint))
         ranges = {RANGE + name: torch.tensor(6.0) for name in layers} if scheme == "int8_static" else {}
-        return Plan(said, ranges | (factors or {}))
+        return QuantisationConfig(said, ranges | (factors or {}))
 
-    def quantised(self, plan: Plan) -> list[GraphSpec]:
+    def quantised(self, plan: QuantisationConfig) -> list[GraphSpec]:
         return quantise_graphs(self.family.graphs(), self.family.smoothing(), plan)
 
     def media(self) -> list[Arrays]:
@@ -101,7 +101,7 @@ def source(tmp_path_factory):
         else:
             write_qwen(TinyQwen(layers=2, depth=2, taps=(0, 1)), folder, hidden_state="post_norm")
         checkpoint = Checkpoint.open([folder])
-        return Source(checkpoint, open_family(checkpoint), Model.open(checkpoint, "assistant"))
+        return Source(checkpoint, open_family(checkpoint), CalibratedModel.open(checkpoint, "assistant"))
 
     return make
 
@@ -126,7 +126,7 @@ def write(spec: GraphSpec, source: Source, folder: Path) -> Path:
 
 def run(file: Path, inputs: Arrays, precision: str) -> list[np.ndarray]:
     """As the runtime opens it."""
-    engine = Engine(engine="onnxruntime", precision=precision, graphs={})
+    engine = EngineEntry(engine="onnxruntime", precision=precision, graphs={})
     options = session_options(ort, engine, 1, [] if precision == "fp8" else [EXACT_8_BITS])
     session = ort.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
     return session.run(None, inputs)
@@ -220,7 +220,7 @@ def test_a_bias_is_added_to_all_outputs_and_to_parts(scheme):
     torch.manual_seed(0)
     torch.nn.init.normal_(whole.weight)
     torch.nn.init.normal_(whole.bias)
-    plan = Plan(Quantisation(scheme=scheme, layers=("a",), checkpoint={}), {})
+    plan = QuantisationConfig(QuantisationSpec(scheme=scheme, layers=("a",), checkpoint={}), {})
     x = torch.randn(5, 256)
     with torch.inference_mode():
         with_bias = quantised_module(whole, plan, "a")
@@ -235,16 +235,16 @@ def test_a_bias_is_added_to_all_outputs_and_to_parts(scheme):
 
 def test_a_plan_of_the_tower_has_a_version_that_an_older_yoj_refuses(tmp_path):
     names = ("blocks.0.mlp.ff_out", "vision.resblocks.0.feed_forward.w2")
-    plans = [Plan(Quantisation(scheme="int8", layers=names[:n], checkpoint={}), {}) for n in (1, 2)]
-    assert b"schema_version" not in encode_plan(plans[0])
-    assert msgspec.json.decode(encode_plan(plans[1]))["schema_version"] == 2
+    plans = [QuantisationConfig(QuantisationSpec(scheme="int8", layers=names[:n], checkpoint={}), {}) for n in (1, 2)]
+    assert b"schema_version" not in encode_spec(plans[0])
+    assert msgspec.json.decode(encode_spec(plans[1]))["schema_version"] == 2
     for number, plan in enumerate(plans):
-        write_plan(plan, tmp_path / str(number))
-        assert read_plan(tmp_path / str(number)).said.layers == names[: number + 1]
-    newer = tmp_path / "1" / "plan.json"
+        write_config(plan, tmp_path / str(number))
+        assert read_config(tmp_path / str(number)).spec.layers == names[: number + 1]
+    newer = tmp_path / "1" / "quantisation.json"
     newer.write_bytes(newer.read_bytes().replace(b'"schema_version": 2', b'"schema_version": 3'))
     with pytest.raises(CheckpointError, match="schema version 3, this yoj reads up to 2"):
-        read_plan(tmp_path / "1")
+        read_config(tmp_path / "1")
 
 
 @pytest.mark.parametrize("name", ["vision.resblocks.9.feed_forward.w1", "vision.image_projector.w2"])
@@ -254,10 +254,12 @@ def test_matrices_that_the_tower_has_not_or_keeps_are_refused(name, source):
         of.quantised(of.plan("int8", [name]))
 
 
-def samples_of(of: Source) -> list[Sample]:
+def samples_of(of: Source) -> list[CalibrationSample]:
     requests = make_samples()
     tokens = [of.model.preparer.prepare(request).tokens for request in requests]
-    return [Sample(k, r, content_hash(r), n) for k, (r, n) in enumerate(zip(requests, tokens, strict=True), 1)]
+    return [
+        CalibrationSample(k, r, content_hash(r), n) for k, (r, n) in enumerate(zip(requests, tokens, strict=True), 1)
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -268,7 +270,7 @@ def found(source, tmp_path_factory):
 
     @functools.cache
     def make(scheme: str, vision: bool) -> tuple[Statistics, Found]:
-        wanted = Wanted(scheme, max_flips=1.0, vision=vision)
+        wanted = SearchConfig(scheme, max_flips=1.0, vision=vision)
         return statistics, search(of.model, statistics, make_samples(), wanted, lambda _: None)
 
     return make
@@ -276,7 +278,7 @@ def found(source, tmp_path_factory):
 
 def test_a_plan_without_the_tower_has_nothing_of_it(found):
     _, plain = found("int8_static", False)
-    assert not any(VISION in name for name in (*plain.plan.said.layers, *plain.plan.factors))
+    assert not any(VISION in name for name in (*plain.config.spec.layers, *plain.config.factors))
 
 
 def test_the_tower_is_chosen_from_and_measured_like_the_trunk(source, found):
@@ -286,14 +288,14 @@ def test_the_tower_is_chosen_from_and_measured_like_the_trunk(source, found):
         found("int8_static", False),
     )
     tower = set(matrices(of.vision))
-    assert {*with_tower.plan.said.layers} == {*plain.plan.said.layers} | tower
+    assert {*with_tower.config.spec.layers} == {*plain.config.spec.layers} | tower
     assert with_tower.damage != plain.damage
-    alpha = with_tower.plan.said.about["alpha"]
+    alpha = with_tower.config.spec.about["alpha"]
     groups = {name: group.source for group in of.family.smoothing() for name in group.consumers}
     for name in tower:
-        factors = with_tower.plan.factors.get(groups.get(name, ""), torch.ones(())).numpy()
+        factors = with_tower.config.factors.get(groups.get(name, ""), torch.ones(())).numpy()
         largest = (statistics.layers[name].channels() / factors).max()
-        assert float(with_tower.plan.factors[RANGE + name]) == pytest.approx(largest, rel=1e-6)
+        assert float(with_tower.config.factors[RANGE + name]) == pytest.approx(largest, rel=1e-6)
         assert alpha == 0 or name not in groups or factors.ndim == 1
 
 
@@ -301,22 +303,22 @@ def test_what_shows_nothing_of_the_tower_is_refused(source, found):
     of, (statistics, _) = source("qwen3_vl"), found("int8_static", False)
     texts = [request for request in make_samples() if not request.images and request.video is None]
     with pytest.raises(CalibrationError, match="No request has an image or a video"):
-        search(of.model, statistics, texts, Wanted(vision=True), lambda _: None)
+        search(of.model, statistics, texts, SearchConfig(vision=True), lambda _: None)
     blind = {
         name: layer.nothing(layer.absmax_SI.shape[1]) if name.startswith(VISION) else layer
         for name, layer in statistics.layers.items()
     }
     with pytest.raises(CalibrationError, match="No sample of the statistics had an image or a video"):
-        search(of.model, Statistics(statistics.about, blind), make_samples(), Wanted(vision=True), lambda _: None)
+        search(of.model, Statistics(statistics.about, blind), make_samples(), SearchConfig(vision=True), lambda _: None)
 
 
 @pytest.fixture(scope="module")
 def bundled(source, found, tmp_path_factory):
     """A bundle with all matrices quantised, compared with the stock model."""
     of, (_, chosen), folder = source("qwen3_vl"), found("int8_static", True), tmp_path_factory.mktemp("bundle")
-    write_plan(chosen.plan, folder / "plan")
-    given = {"precision": "int8_static", "plan": folder / "plan"}
-    _, fidelity = build(Recipe(of.checkpoint.folders, None, "assistant", folder / "q.yoj", **given), Quiet())
+    write_config(chosen.config, folder / "plan")
+    given = {"precision": "int8_static", "quantisation": folder / "plan"}
+    _, fidelity = build(ExportConfig(of.checkpoint.folders, None, "assistant", folder / "q.yoj", **given), Quiet())
     assert fidelity is not None
     assert fidelity.passed
     return folder / "q.yoj"
@@ -337,7 +339,7 @@ def test_a_bundle_says_that_its_tower_is_quantised(source, bundled):
 
 def test_the_gate_times_the_tower_apart_and_wants_pictures(source, bundled, tmp_path):
     of = source("qwen3_vl")
-    build(Recipe(of.checkpoint.folders, None, "assistant", tmp_path / "f.yoj", compare=False), Quiet())
+    build(ExportConfig(of.checkpoint.folders, None, "assistant", tmp_path / "f.yoj", compare=False), Quiet())
     held_out = write_requests(tmp_path / "held_out.jsonl", 60, 5)
     words = ["gate", bundled, tmp_path / "f.yoj", held_out, "--max-flips", "99%", "--max-loss", "99%", "--force"]
     done = CliRunner().invoke(calibrate, [str(word) for word in words])

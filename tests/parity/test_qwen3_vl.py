@@ -22,7 +22,7 @@ from yoj.export.errors import CheckpointError
 from yoj.export.families.opening import open_family
 from yoj.export.graph.blocked_attention import join_queries
 from yoj.export.prompts.layout import render_layout
-from yoj.export.verification.stock_model import Reference
+from yoj.export.verification.stock_model import StockModel
 from yoj.runtime import RequestError
 from yoj.runtime.packing import Packer
 from yoj.runtime.script import script_of
@@ -327,9 +327,9 @@ def test_the_spelling_of_transformers_5_gives_the_same_model(model, tmp_path):
     old, new = open_family(exported.checkpoint), open_family(checkpoint)
     assert (old.text, old.vision, old.preprocessing()) == (new.text, new.vision, new.preprocessing())
     for before, after in zip(old.graphs(), new.graphs(), strict=True):
-        assert before.plans == after.plans
-    for plan in {plan for spec in new.graphs() for plan in spec.plans.values()}:
-        for source in plan.sources:
+        assert before.sources == after.sources
+    for made_of in {made_of for spec in new.graphs() for made_of in spec.sources.values()}:
+        for source in made_of.names:
             assert torch.equal(checkpoint.weights.read(source), exported.checkpoint.weights.read(source))
 
 
@@ -349,8 +349,8 @@ def test_adapters_are_merged_as_peft_does(tmp_path):
     (base / "value_head.safetensors").unlink()
     checkpoint = Checkpoint.open([tmp_path / "adapter"], base, Training("pre_norm"))
     merged = {name.removeprefix("base_model.model."): t for name, t in adapted.merge_and_unload().state_dict().items()}
-    for plan in {plan for spec in open_family(checkpoint).graphs() for plan in spec.plans.values()}:
-        for source in plan.sources:
+    for made_of in {made_of for spec in open_family(checkpoint).graphs() for made_of in spec.sources.values()}:
+        for source in made_of.names:
             torch.testing.assert_close(checkpoint.weights.read(source), merged[source], rtol=0, atol=1e-6)
 
 
@@ -427,7 +427,7 @@ def test_the_older_spelling_of_the_areas_is_read(tmp_path):
 def test_the_reference_forgets_the_positions_of_the_last_request(model):
     exported = model("pre_norm, flat")
     image, text = requests_of((2, 4, (TALL,)), (2, 4))
-    fresh = Reference(exported.checkpoint, open_family(exported.checkpoint))
+    fresh = StockModel(exported.checkpoint, open_family(exported.checkpoint))
     first = exported.expected([text], fresh)
     exported.expected([image], fresh)
     np.testing.assert_array_equal(exported.expected([text], fresh), first)

@@ -17,10 +17,10 @@ from tiny import RECORDED
 
 from yoj.bench.random_checkpoint import Sizes, write_checkpoint
 from yoj.calibration.cli import main
-from yoj.calibration.collect import Model, collect
+from yoj.calibration.collect import CalibratedModel, collect
 from yoj.calibration.errors import CalibrationError
 from yoj.calibration.samples import choose
-from yoj.calibration.search import ALPHAS, Found, Wanted, search
+from yoj.calibration.search import ALPHAS, Found, SearchConfig, search
 from yoj.calibration.statistics import Statistics
 from yoj.calibration.trial import Inputs
 from yoj.export.checkpoint.checkpoint import Checkpoint
@@ -60,7 +60,7 @@ def plant_outliers(judge: Path) -> None:
 class Setting:
     folder: Path
     checkpoint: Path
-    model: Model
+    model: CalibratedModel
     statistics: Statistics
     requests: list[Request]
 
@@ -86,7 +86,7 @@ def planted(tmp_path_factory) -> Setting:
 
 
 def gather(folder: Path, checkpoint: Path) -> Setting:
-    model = Model.open(Checkpoint.open([checkpoint]), "assistant")
+    model = CalibratedModel.open(Checkpoint.open([checkpoint]), "assistant")
     requests = folder / "requests.jsonl"
     chosen = choose(folder / "samples.jsonl", [requests], 64, 0, lambda r: model.preparer.prepare(r).tokens)
     statistics = collect(model, chosen.samples, folder / "statistics", lambda _: None)
@@ -94,12 +94,12 @@ def gather(folder: Path, checkpoint: Path) -> Setting:
 
 
 def found(setting: Setting, scheme: str, max_flips: float = 1.0, smooth: bool = True) -> Found:
-    wanted = Wanted(scheme, max_flips, smooth)
+    wanted = SearchConfig(scheme, max_flips, smooth)
     return search(setting.model, setting.statistics, setting.requests, wanted, lambda _: None)
 
 
 def test_planted_outliers_leave_the_scores_as_they_were(planted):
-    original = Model.open(Checkpoint.open([JUDGES / "shapes-qwen3_vl"]), "assistant")
+    original = CalibratedModel.open(Checkpoint.open([JUDGES / "shapes-qwen3_vl"]), "assistant")
     role, some = "scorer.joint", planted.requests[:24]
     scores = []
     for model in (original, planted.model):
@@ -117,7 +117,7 @@ def test_scales_by_token_and_smoothing_hold_where_one_range_for_all_fails(plante
     assert naive.flips > 0.05
     assert both.damage.flips <= 0.02
     assert naive.difference > 5 * both.damage.difference
-    assert both.plan.said.about["alpha"] > 0
+    assert both.config.spec.about["alpha"] > 0
     assert set(both.alphas) == set(ALPHAS)
     assert both.alphas[0.0].difference > 1.5 * both.damage.difference
 
@@ -126,29 +126,29 @@ def test_the_largest_set_within_the_budget_is_taken_and_the_mildest_first(settin
     all_of_them = found(setting, "int8_static", 1.0, smooth=False)
     budget = all_of_them.damage.flips / 3
     some = found(setting, "int8_static", budget, smooth=False)
-    assert 0 < len(some.plan.said.layers) < len(all_of_them.plan.said.layers)
+    assert 0 < len(some.config.spec.layers) < len(all_of_them.config.spec.layers)
     assert some.damage.flips <= budget
     order = list(some.sweep)
-    assert set(some.plan.said.layers) == set(order[: len(some.plan.said.layers)])
+    assert set(some.config.spec.layers) == set(order[: len(some.config.spec.layers)])
     differences = [loss.difference for loss in some.sweep.values()]
     assert differences == sorted(differences)
 
 
 def test_a_search_repeats_itself(setting):
     first, second = (found(setting, "int8") for _ in range(2))
-    assert msgspec.json.encode(first.plan.said) == msgspec.json.encode(second.plan.said)
+    assert msgspec.json.encode(first.config.spec) == msgspec.json.encode(second.config.spec)
 
 
 def test_requests_with_one_response_show_nothing(setting):
     alone = [Request("Which?", ["one"])]
     with pytest.raises(CalibrationError, match="two responses or more"):
-        search(setting.model, setting.statistics, alone, Wanted(), lambda _: None)
+        search(setting.model, setting.statistics, alone, SearchConfig(), lambda _: None)
 
 
 def test_statistics_of_another_checkpoint_are_refused(setting):
     about = msgspec.structs.replace(setting.statistics.about, checkpoint={"other": "0" * 64})
     with pytest.raises(CalibrationError, match="files of the checkpoints differ"):
-        search(setting.model, Statistics(about, {}), setting.requests, Wanted(), lambda _: None)
+        search(setting.model, Statistics(about, {}), setting.requests, SearchConfig(), lambda _: None)
 
 
 def test_what_cannot_be_measured_is_refused_and_left_as_it_was(bundle, tmp_path):
@@ -163,7 +163,7 @@ def test_what_cannot_be_measured_is_refused_and_left_as_it_was(bundle, tmp_path)
 
 
 def test_requests_of_the_statistics_are_not_compared_on(setting, tmp_path):
-    words = ["plan", setting.checkpoint, "--layout", "assistant", "--statistics", setting.folder / "statistics"]
+    words = ["quantisation", setting.checkpoint, "--layout", "assistant", "--statistics", setting.folder / "statistics"]
     words += ["--requests", setting.folder / "samples.jsonl", "--out", tmp_path / "plan"]
     result = CliRunner().invoke(main, [str(word) for word in words])
     assert result.exit_code == 1
@@ -173,7 +173,7 @@ def test_requests_of_the_statistics_are_not_compared_on(setting, tmp_path):
 
 @pytest.mark.parametrize("share", ["-1", "120%", "half"])
 def test_a_share_is_a_share(share, setting, tmp_path):
-    words = ["plan", setting.checkpoint, "--layout", "assistant", "--statistics", setting.folder / "statistics"]
+    words = ["quantisation", setting.checkpoint, "--layout", "assistant", "--statistics", setting.folder / "statistics"]
     words += ["--requests", setting.folder / "samples.jsonl", "--out", tmp_path / "plan", "--max-flips", share]
     result = CliRunner().invoke(main, [str(word) for word in words])
     assert result.exit_code == 2

@@ -32,10 +32,10 @@ from single_response import (
 )
 from transformers import AutoTokenizer
 
-from yoj.calibration.collect import Model
+from yoj.calibration.collect import CalibratedModel
 from yoj.export.checkpoint.checkpoint import Checkpoint, Training
 from yoj.export.errors import CheckpointError
-from yoj.export.families.molmo2 import Molmo2
+from yoj.export.families.molmo2 import Molmo2Export
 from yoj.export.prompts.layout import render_layout
 from yoj.export.verification.float16_range import overflowing_layers, prepare_samples
 from yoj.runtime import RequestError
@@ -86,12 +86,12 @@ def test_joint_reading_and_the_user_turn_are_refused(tensors, bases, tmp_path):
         Checkpoint.open([folder], training=Training(trained_mode="joint"))
     checkpoint = Checkpoint.open([folder])
     with pytest.raises(CheckpointError, match="give --layout assistant"):
-        render_layout(checkpoint, "user", Molmo2(checkpoint).markup())
+        render_layout(checkpoint, "user", Molmo2Export(checkpoint).markup())
 
 
 def test_float16_is_probed_without_a_separator(bases, tmp_path):
     folder = add_tensors(copy_base(bases["qwen3_vl"], tmp_path / "trained"), head_tensors("score.weight"))
-    model = Model.open(Checkpoint.open([folder]), "assistant")
+    model = CalibratedModel.open(Checkpoint.open([folder]), "assistant")
     batch = prepare_samples(None, model.preparer)
     assert {prepared.mode for prepared in batch} == {"isolated"}
     assert overflowing_layers(model.checkpoint, model.family, batch, model.preparer.family) == {}

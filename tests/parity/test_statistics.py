@@ -28,10 +28,10 @@ from yoj.bench.random_checkpoint import Sizes, write_checkpoint
 from yoj.calibration import collect as collect_module
 from yoj.calibration import ranges
 from yoj.calibration.cli import main
-from yoj.calibration.collect import Model, collect, kinds_of, measure, position_kinds
+from yoj.calibration.collect import CalibratedModel, collect, kinds_of, measure, position_kinds
 from yoj.calibration.content import content_hash
 from yoj.calibration.errors import StatisticsError
-from yoj.calibration.samples import Sample
+from yoj.calibration.samples import CalibrationSample
 from yoj.calibration.statistics import KINDS, TENSORS, Statistics, load, merge, save
 from yoj.export.bundle.names import VISION
 from yoj.export.checkpoint.checkpoint import Checkpoint, Training
@@ -60,16 +60,18 @@ def source(tmp_path_factory):
 def model(source):
     """model(family, mode) -> it, opened."""
     return functools.cache(
-        lambda family, mode="joint": Model.open(
+        lambda family, mode="joint": CalibratedModel.open(
             Checkpoint.open([source(family)], training=Training(trained_mode=mode)), "assistant"
         )
     )
 
 
-def samples_of(model: Model, count: int = len(SHAPES)) -> list[Sample]:
+def samples_of(model: CalibratedModel, count: int = len(SHAPES)) -> list[CalibrationSample]:
     requests = [make_request(k, *shape) for k, shape in enumerate(SHAPES[:count])]
     sizes = [model.preparer.prepare(request).tokens for request in requests]
-    return [Sample(k, r, content_hash(r), n) for k, (r, n) in enumerate(zip(requests, sizes, strict=True), 1)]
+    return [
+        CalibrationSample(k, r, content_hash(r), n) for k, (r, n) in enumerate(zip(requests, sizes, strict=True), 1)
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +97,7 @@ MOLMO2 = {
 class StockInputs:
     """Rows that go into the linear layers of the stock model, one request at a time: no batch and no padding."""
 
-    def __init__(self, model: Model):
+    def __init__(self, model: CalibratedModel):
         self.rows: dict[str, list[torch.Tensor]] = {}
         self._model = model
         self._stock: Any = model.family.stock_model()
@@ -121,7 +123,7 @@ class StockInputs:
         self._stock(**self._model.family.stock_inputs(row, prepared.media, runtime), use_cache=False)
 
 
-def kinds_by_hand(model: Model, request: Request) -> np.ndarray:
+def kinds_by_hand(model: CalibratedModel, request: Request) -> np.ndarray:
     """From the tokens alone: the separators, what lies behind the first or before it up to the turn's beginning."""
     (pack,) = model.preparer.prepare(request, "joint").packs
     ids = pack.input_ids_L.tolist()
@@ -190,7 +192,10 @@ def test_the_tower_has_the_same_as_hooks_on_the_stock_model(family, model):
     in_response = Request(other.prompt, [[Image(other.images[0]), "red"], "blue"])
     digests = [content_hash(request) for request in (of_prompt, in_response)]
     with tempfile.TemporaryDirectory() as place:
-        samples = [Sample(k, r, d, 99) for k, (r, d) in enumerate(zip((of_prompt, in_response), digests, strict=True))]
+        samples = [
+            CalibrationSample(k, r, d, 99)
+            for k, (r, d) in enumerate(zip((of_prompt, in_response), digests, strict=True))
+        ]
         found = collect(opened, samples, Path(place) / "out", lambda _: None)
     for kind, request in (("prompt", of_prompt), ("response", in_response)):
         rows.clear()
@@ -506,7 +511,7 @@ def test_nan_is_found(source, tmp_path):
     tensors = load_file(folder / "model.safetensors")
     tensors["model.language_model.layers.1.input_layernorm.weight"][3] = float("nan")
     save_file(tensors, folder / "model.safetensors")
-    opened = Model.open(Checkpoint.open([folder]), "assistant")
+    opened = CalibratedModel.open(Checkpoint.open([folder]), "assistant")
     text = r"into layers\.1\.self_attn\.q_proj is NaN or infinite in the batch of lines .*1"
     with pytest.raises(StatisticsError, match=text):
         collect(opened, samples_of(opened, 2), tmp_path / "out", lambda _: None)

@@ -18,11 +18,11 @@ from tiny_qwen3_vl import TinyQwen, write_qwen
 
 from yoj.bench.random_checkpoint import Sizes, write_checkpoint
 from yoj.export.bundle.build import build
-from yoj.export.bundle.config import Recipe
+from yoj.export.bundle.config import ExportConfig
 from yoj.export.bundle.provenance import checkpoint_hashes
 from yoj.export.checkpoint.checkpoint import Checkpoint
 from yoj.export.families.opening import open_family
-from yoj.export.quantisation.config import Plan, Quantisation, matrices, write_plan
+from yoj.export.quantisation.config import QuantisationConfig, QuantisationSpec, matrices, write_config
 from yoj.export.quantisation.unsigned import write_unsigned
 from yoj.runtime import Scorer
 from yoj.runtime.bundle import WEIGHTS, Bundle
@@ -31,11 +31,11 @@ from yoj.runtime.engines.onnxruntime import open_graph, session_options
 from yoj.runtime.engines.unsigned import UNPACKED, flipped
 from yoj.runtime.errors import EngineError
 from yoj.runtime.held import HeldFiles
-from yoj.runtime.manifest import Engine
+from yoj.runtime.manifest import EngineEntry
 
 RESPONSES = ["A cat.", "Two dogs on a red sofa.", "Nothing.", "?"]
 CPU = ["CPUExecutionProvider"]
-INT8 = Engine(engine="onnxruntime", precision="int8", graphs={})
+INT8 = EngineEntry(engine="onnxruntime", precision="int8", graphs={})
 
 
 @pytest.fixture(scope="module", params=[("molmo2", False), ("qwen3_vl", False), ("qwen3_vl", True)])
@@ -50,10 +50,10 @@ def quantised(request, tmp_path_factory) -> Path:
     checkpoint = Checkpoint.open([folder / "checkpoint"])
     scorer = next(spec for spec in open_family(checkpoint).graphs() if spec.role == "scorer.joint")
     hashes = checkpoint_hashes(checkpoint)
-    said = Quantisation(scheme="int8", layers=tuple(matrices(scorer)), embeddings=embeddings, checkpoint=hashes)
-    write_plan(Plan(said, {}), folder / "plan")
-    recipe = Recipe([folder / "checkpoint"], None, "assistant", folder / "q.yoj", precision="int8",
-                    plan=folder / "plan", compare=False)  # fmt: skip
+    said = QuantisationSpec(scheme="int8", layers=tuple(matrices(scorer)), embeddings=embeddings, checkpoint=hashes)
+    write_config(QuantisationConfig(said, {}), folder / "plan")
+    recipe = ExportConfig([folder / "checkpoint"], None, "assistant", folder / "q.yoj", precision="int8",
+                    quantisation=folder / "plan", compare=False)  # fmt: skip
     build(recipe, Quiet())
     return folder / "q.yoj"
 

@@ -13,7 +13,7 @@ from yoj.export.checkpoint.checkpoint import Checkpoint
 from yoj.export.families.opening import open_family
 from yoj.export.graph.write import WeightFile, write_graph
 from yoj.export.prompts.layout import render_layout
-from yoj.export.verification.stock_model import Reference
+from yoj.export.verification.stock_model import StockModel
 from yoj.runtime import Request
 from yoj.runtime.batch import Prepared, scorer_inputs
 from yoj.runtime.families.molmo2 import Molmo2
@@ -44,7 +44,7 @@ class Exported:
         encoder = TextEncoder.open(folder / "tokenizer.json")
         self.packer = Packer(encoder, layout, family.limits.L)
         self.family = Molmo2(family.preprocessing(), encoder.token_id)
-        self.reference = Reference(self.checkpoint, family)
+        self.reference = StockModel(self.checkpoint, family)
         self.D = int(self.checkpoint.config["text_config"]["hidden_size"])
 
     def prepare(self, request: Request) -> Prepared:

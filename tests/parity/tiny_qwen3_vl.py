@@ -19,10 +19,10 @@ from safetensors.torch import save_file
 from tiny import RECORDED, WORDS
 
 from yoj.export.bundle.build import build
-from yoj.export.bundle.config import Recipe
+from yoj.export.bundle.config import ExportConfig
 from yoj.export.checkpoint.checkpoint import Checkpoint, HiddenState, Training, VideoExpansion
-from yoj.export.families.qwen3_vl import Qwen3VL
-from yoj.export.verification.stock_model import Reference
+from yoj.export.families.qwen3_vl import Qwen3VLExport
+from yoj.export.verification.stock_model import StockModel
 from yoj.runtime import Request, Scorer
 from yoj.runtime.batch import Prepared, scorer_inputs
 from yoj.runtime.manifest import Mode
@@ -229,18 +229,18 @@ class Exported:
     def __init__(self, checkpoint: Path, out: Path, hidden_state: HiddenState, video: VideoExpansion):
         training = Training(hidden_state, video)
         self.path = out
-        _, self.fidelity = build(Recipe([checkpoint], None, "assistant", out, training=training), Quiet())
+        _, self.fidelity = build(ExportConfig([checkpoint], None, "assistant", out, training=training), Quiet())
         self.scorer = Scorer.load(out)
         self.checkpoint = Checkpoint.open([checkpoint], training=training)
-        self.reference = Reference(self.checkpoint, Qwen3VL(self.checkpoint))
+        self.reference = StockModel(self.checkpoint, Qwen3VLExport(self.checkpoint))
 
-    def other_reference(self, training: Training | None = None, sections: Sequence[int] = ()) -> Reference:
+    def other_reference(self, training: Training | None = None, sections: Sequence[int] = ()) -> StockModel:
         """The stock model with something changed."""
         config = json.loads(json.dumps(self.checkpoint.config))
         if sections:
             config["text_config"]["rope_scaling"]["mrope_section"] = list(sections)
         changed = replace(self.checkpoint, config=config, training=training or self.checkpoint.training)
-        return Reference(changed, Qwen3VL(changed))
+        return StockModel(changed, Qwen3VLExport(changed))
 
     def prepare(self, requests: Sequence[Request], mode: Mode = "joint") -> list[Prepared]:
         return [self.scorer.prepare(request, mode) for request in requests]
@@ -255,7 +255,7 @@ class Exported:
         """[B, N] from the joint graph."""
         return self.scorer._session.run("scorer.joint", inputs)["scores"]
 
-    def expected(self, requests: Sequence[Request], reference: Reference | None = None) -> np.ndarray:
+    def expected(self, requests: Sequence[Request], reference: StockModel | None = None) -> np.ndarray:
         """[B, N] from the stock model, one request at a time; -inf where a request has fewer responses."""
         reference = reference or self.reference
         rows = [reference.score(prepared, self.scorer.family) for prepared in self.prepare(requests)]

@@ -13,13 +13,13 @@ from conftest import Quiet
 from tiny_training import FAMILIES, Setup, train
 
 from yoj.export.bundle.build import build
-from yoj.export.bundle.config import Recipe as Export
+from yoj.export.bundle.config import ExportConfig as Export
 from yoj.export.checkpoint.checkpoint import Checkpoint
 from yoj.export.families.opening import open_family
 from yoj.runtime import Scorer
 from yoj.runtime.batch import scorer_inputs
-from yoj.training.evaluation import Reading, evaluate
-from yoj.training.feed import Feed, Place
+from yoj.training.evaluation import EvaluationMode, evaluate
+from yoj.training.feed import Feed, ProcessRank
 from yoj.training.judge import open_base
 from yoj.training.preparer import make_preparer
 from yoj.training.trainer import Trainer
@@ -58,7 +58,12 @@ def differences(ours: list[list[float]], theirs: list[list[float]]) -> list[floa
 def test_a_trained_judge_scores_as_its_bundle(family, served, setup):
     trainer, scorer = served(family)
     requests = [numbered.request() for numbered in setup.samples]
-    for reading in (Reading(), Reading(orders=2), Reading(mode="isolated"), Reading(media=False)):
+    for reading in (
+        EvaluationMode(),
+        EvaluationMode(orders=2),
+        EvaluationMode(mode="isolated"),
+        EvaluationMode(media=False),
+    ):
         ours = evaluate(trainer.judge, trainer.preparer, setup.samples, reading).scores
         shown = requests if reading.media else [type(r)(r.prompt, r.responses) for r in requests]
         judgements = scorer.score_batch(shown, mode=reading.mode, orders=reading.orders)
@@ -71,7 +76,7 @@ def test_adapters_head_and_media_matter_to_the_scores(family, served, setup):
     trainer, _ = served(family)
     trained = evaluate(trainer.judge, trainer.preparer, setup.samples).scores
     assert np.median([np.std(scores) for scores in trained]) > 100 * TOLERANCE
-    blind = evaluate(trainer.judge, trainer.preparer, setup.samples, Reading(media=False)).scores
+    blind = evaluate(trainer.judge, trainer.preparer, setup.samples, EvaluationMode(media=False)).scores
     shows = [bool(n.sample.image or n.sample.video) for n in setup.samples]
     assert [d > 0 for d in differences(trained, blind)] == shows
     kept = {name: p.detach().clone() for name, p in trainer.judge.named_parameters() if "lora_B" in name}
@@ -119,7 +124,7 @@ def test_how_responses_were_read_stands_in_the_checkpoint(objective, mode, setup
 def feed(setup):
     """feed(**settings) -> batches of the Qwen3-VL base."""
 
-    def make(place: Place | None = None, **settings) -> Feed:
+    def make(place: ProcessRank | None = None, **settings) -> Feed:
         recipe = setup.recipe("qwen3_vl", "none", **settings)
         checkpoint = open_base(recipe)
         return Feed(setup.samples, make_preparer(checkpoint, open_family(checkpoint), recipe), recipe, place)
@@ -197,7 +202,7 @@ def test_what_fills_no_batch_is_another_rest_each_epoch(feed):
 
 def test_processes_share_out_an_epoch(feed):
     whole = [tuple(batch.lines) for batch in feed(batch_size=2).epoch(0)]
-    parts = [[tuple(b.lines) for b in feed(Place(rank, 3), batch_size=2).epoch(0)] for rank in range(3)]
+    parts = [[tuple(b.lines) for b in feed(ProcessRank(rank, 3), batch_size=2).epoch(0)] for rank in range(3)]
     assert [part for together in zip(*parts, strict=True) for part in together] == whole
 
 

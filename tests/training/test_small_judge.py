@@ -11,7 +11,7 @@ from conftest import Quiet
 from safetensors.torch import load_file
 
 from yoj.export.bundle.build import build
-from yoj.export.bundle.config import Recipe
+from yoj.export.bundle.config import ExportConfig
 from yoj.runtime import Scorer
 from yoj.training import small_judge
 from yoj.training.recipe import PRESETS
@@ -45,7 +45,7 @@ def test_a_judge_is_made_from_nothing_and_exports(family, brief, tmp_path):
     assert {str(value.dtype) for value in base.values()} == {"torch.bfloat16"}
 
     out = tmp_path / "judge.yoj"
-    _, fidelity = build(Recipe([shipped], None, "assistant", out), Quiet())
+    _, fidelity = build(ExportConfig([shipped], None, "assistant", out), Quiet())
     assert fidelity is not None
     assert fidelity.passed
     assert fidelity.token_ids_equal

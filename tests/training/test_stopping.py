@@ -42,7 +42,7 @@ def stopped(recipe: Recipe, word: str, number: int = signal.SIGTERM) -> tuple[in
     with pytest.raises(Stopped) as caught:
         trainer.run(lines)
     assert [signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT)] == handlers
-    return caught.value.code, lines.said
+    return caught.value.code, lines.spec
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +66,7 @@ def test_a_run_that_is_asked_to_stop_keeps_its_last_whole_step(number, status, w
     assert [folder.name for folder in by_step(tmp_path)] == ["checkpoint-4"]
     lines = Lines()
     train(recipe, lines)
-    assert next(line.split(":")[0] for line in lines.said if line.startswith("step ")) == "step 5 of 9"
+    assert next(line.split(":")[0] for line in lines.spec if line.startswith("step ")) == "step 5 of 9"
     assert differing(whole, recipe) == []
 
 

@@ -54,7 +54,7 @@ def test_a_run_that_was_stopped_ends_with_the_weights_of_one_that_was_not(family
     assert differing(whole, parted) == []
     # The log goes on as if nothing had happened: the same losses, from the same batches.
     without_time = [
-        [line.rsplit(",", 1)[0] for line in lines.said if line.startswith("step ")]
+        [line.rsplit(",", 1)[0] for line in lines.spec if line.startswith("step ")]
         for lines in (uninterrupted, interrupted, resumed)
     ]
     assert without_time[2] == without_time[0][-len(without_time[2]) :]
@@ -87,7 +87,7 @@ def test_a_finished_run_is_not_trained_further(setup, tmp_path):
     before, notes = stored(recipe), Lines()
     again = open_run(recipe).run(notes)
     assert again == first
-    assert "is trained to step 2 already" in notes.said[0]
+    assert "is trained to step 2 already" in notes.spec[0]
     assert all(torch.equal(value, before[name]) for name, value in stored(recipe).items())
 
 
@@ -101,11 +101,11 @@ def test_checkpoints_of_another_shape_are_refused(setup, tmp_path):
 def test_a_run_says_what_begins_and_what_it_goes_on_from(setup, tmp_path):
     recipe, first, second = setup.recipe("qwen3_vl", str(tmp_path / "run")), Lines(), Lines()
     train(recipe, first)
-    assert first.said[0].startswith("12 samples, ")
-    assert first.said[0].endswith(f"parameters to train, 2 steps; {tmp_path / 'run'}")
+    assert first.spec[0].startswith("12 samples, ")
+    assert first.spec[0].endswith(f"parameters to train, 2 steps; {tmp_path / 'run'}")
     train(msgspec.structs.replace(recipe, max_steps=3, seed=7, keep=9), second)
     changed = "Changed since: max_steps 2 -> 3; seed 0 -> 7."
-    assert second.said[1] == f"Goes on from {tmp_path / 'run' / 'checkpoint-2'}. {changed}"
+    assert second.spec[1] == f"Goes on from {tmp_path / 'run' / 'checkpoint-2'}. {changed}"
 
 
 @pytest.mark.parametrize("name", ["adapter_model.safetensors", "optimizer.pt", "training_state.json"])
@@ -127,7 +127,7 @@ def test_a_folder_that_cannot_be_written_is_found_before_the_first_step(setup, t
     lines = Lines()
     with pytest.raises(TrainingError, match=r"Checkpoints cannot be written to .*file.run"):
         train(setup.recipe("qwen3_vl", str(tmp_path / "file" / "run"), log_every=1), lines)
-    assert lines.said == []
+    assert lines.spec == []
 
 
 def test_as_many_checkpoints_are_kept_as_asked_for(setup, tmp_path):
@@ -166,7 +166,7 @@ def test_the_log_names_the_mean_over_the_steps_that_it_is_of(setup, tmp_path):
     settings = {"max_steps": 5, "optimiser": Optimiser(learning_rate=1e-9), "head": Head(hidden=4, init_std=0.0)}
     lines = Lines()
     train(setup.recipe("qwen3_vl", str(tmp_path), accumulation=2, batch_size=1, log_every=3, **settings), lines)
-    said = [line for line in lines.said if line.startswith("step")]
+    said = [line for line in lines.spec if line.startswith("step")]
     assert [line.split(":")[0] for line in said] == ["step 3 of 5", "step 5 of 5"]
     losses = [float(line.split("loss ")[1].split(",")[0]) for line in said]
     # All scores are 0, so the loss of a request is the logarithm of its number of responses, 2 to 4.
@@ -177,7 +177,7 @@ def test_evaluations_come_every_k_steps_and_at_the_end(setup, tmp_path):
     held_out, lines = str(setup.folder / "train.jsonl"), Lines()
     recipe = setup.recipe("qwen3_vl", str(tmp_path), held_out=held_out, max_steps=5, evaluate_every=2, log_every=99)
     train(recipe, lines)
-    found = [line for line in lines.said if line.startswith("held out")]
+    found = [line for line in lines.spec if line.startswith("held out")]
     assert [line.split(":")[0] for line in found] == [f"held out after step {k}" for k in (2, 4, 5)]
     result = json.loads((tmp_path / "checkpoint-5" / "evaluation.json").read_text("utf-8"))
     assert result["requests"] == 12
@@ -293,4 +293,4 @@ def test_a_short_run_learns_its_task(family, tmp_path):
     trainer.judge.eval()
     before = evaluate(trainer.judge, trainer.preparer, trainer.held_out)
     assert before.right / before.requests < 0.5
-    assert trainer.run(lines)["best_of_n"] >= 0.8, lines.said
+    assert trainer.run(lines)["best_of_n"] >= 0.8, lines.spec

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 
 from yoj.training.checkpoints import newest
 from yoj.training.recipe import Head, Lora, Optimiser, Recipe
-from yoj.training.samples import Numbered, read_samples
+from yoj.training.samples import NumberedSample, read_samples
 from yoj.training.setup import load
 from yoj.training.shapes import Recipe as Shapes
 from yoj.training.shapes import write_captions, write_items
@@ -93,7 +93,7 @@ class Setup:
         return msgspec.structs.replace(recipe, **settings)
 
     @property
-    def samples(self) -> list[Numbered]:
+    def samples(self) -> list[NumberedSample]:
         samples, problems = read_samples(self.folder / "train.jsonl")
         assert not problems
         return samples
@@ -137,9 +137,9 @@ class Lines:
     """Lines of a run's log, and the end of the run where one of them says a word."""
 
     def __init__(self, stop: str | None = None):
-        self.stop, self.said = stop, list[str]()
+        self.stop, self.spec = stop, list[str]()
 
     def __call__(self, text: str) -> None:
-        self.said.append(text)
+        self.spec.append(text)
         if self.stop is not None and text.startswith(self.stop):
             raise KeyboardInterrupt

@@ -15,7 +15,7 @@ from types import SimpleNamespace
 import numpy as np
 import onnxruntime
 
-from yoj.runtime.engines.lane import Plan
+from yoj.runtime.engines.lane import LoadedPlan
 from yoj.runtime.manifest import Graph
 
 
@@ -192,9 +192,9 @@ class Engine:
         return Context(self)
 
 
-def simulated_plan(cudart: Cuda, file: Path, role: str, graph: Graph, profiles) -> Plan:
+def simulated_plan(cudart: Cuda, file: Path, role: str, graph: Graph, profiles) -> LoadedPlan:
     trt = SimpleNamespace(
         __name__="simulated", ExecutionContextAllocationStrategy=SimpleNamespace(USER_MANAGED="user managed")
     )
     runtime = SimpleNamespace(logger=SimpleNamespace(errors=["what the library said"]))
-    return Plan(trt, cudart, runtime, Engine(cudart, file, graph, profiles), role, graph, profiles)
+    return LoadedPlan(trt, cudart, runtime, Engine(cudart, file, graph, profiles), role, graph, profiles)

@@ -11,9 +11,9 @@ import pytest
 
 from yoj.runtime import EngineError, Request, Scorer
 from yoj.runtime.bundle import Bundle
-from yoj.runtime.engines.onnxruntime import Sessions, open_graph
-from yoj.runtime.engines.onnxruntime_cuda import PROVIDER, BoundSession
-from yoj.runtime.engines.plans import select
+from yoj.runtime.engines.onnxruntime import LazySessions, open_graph
+from yoj.runtime.engines.onnxruntime_cuda import PROVIDER, CudaSession
+from yoj.runtime.engines.select import select
 from yoj.runtime.manifest import Graph
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (60, 90, 3), np.uint8)
@@ -42,8 +42,8 @@ def bound(bundle) -> Scorer:
     def make(graph: Graph) -> ort.InferenceSession:
         return open_graph(ort, opened.files, graph.file, ort.SessionOptions(), ["CPUExecutionProvider"])
 
-    sessions = Sessions(opened, entry, make)
-    return Scorer(opened, entry, BoundSession(sessions, ort, "cpu"))
+    sessions = LazySessions(opened, entry, make)
+    return Scorer(opened, entry, CudaSession(sessions, ort, "cpu"))
 
 
 def test_bound_inputs_and_outputs_give_the_same_scores_in_several_threads(bound, scorer):
@@ -73,7 +73,7 @@ def test_of_the_two_scorers_one_is_opened_and_the_other_when_it_is_used(bundle):
         asked.append(Path(graph.file).stem)
         return open_graph(ort, opened.files, graph.file, ort.SessionOptions(), ["CPUExecutionProvider"])
 
-    scorer = Scorer(opened, opened.engine(), BoundSession(Sessions(opened, opened.engine(), make), ort, "cpu"))
+    scorer = Scorer(opened, opened.engine(), CudaSession(LazySessions(opened, opened.engine(), make), ort, "cpu"))
     scorer.score("Which?", ["one", "two"])
     assert sorted(asked) == ["scorer.joint", "vision"]
     scorer.score("Which?", ["one", "two"], mode="isolated")

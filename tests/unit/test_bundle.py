@@ -425,7 +425,7 @@ def test_a_path_that_leaves_the_bundle_is_refused(copy, tmp_path):
         assert f"{name}: a path that leaves the bundle" in refusal(copy)
 
 
-def with_graph(original: Path, role: str, file: str) -> tuple[m.Engine, ...]:
+def with_graph(original: Path, role: str, file: str) -> tuple[m.EngineEntry, ...]:
     (engine,) = Bundle.open(original).manifest.engines
     graph = msgspec.structs.replace(engine.graphs[role], file=file)
     return (msgspec.structs.replace(engine, graphs=engine.graphs | {role: graph}),)

@@ -14,7 +14,7 @@ from PIL import Image
 
 from yoj.runtime.fields import Ignore
 from yoj.training.cli import main
-from yoj.training.convert import Counts, Wanted, convert
+from yoj.training.convert import ConversionJob, Counts, convert
 from yoj.training.errors import DataError
 from yoj.training.forms import FORMS
 from yoj.training.samples import read_samples
@@ -30,7 +30,7 @@ class Folder:
     """A folder with a picture, and what was said."""
 
     def __init__(self, place: Path):
-        self.place, self.said, self.out = place, list[str](), place / "out.jsonl"
+        self.place, self.spec, self.out = place, list[str](), place / "out.jsonl"
         Image.fromarray(np.full((32, 32, 3), 90, np.uint8)).save(place / "bus.jpg")
         (place / "frames").mkdir()
         Image.fromarray(np.full((32, 32, 3), 90, np.uint8)).save(place / "frames" / "0.png")
@@ -43,7 +43,7 @@ class Folder:
         return self.lines()
 
     def convert_file(self, form: str, source: Path, **wanted: Any) -> Counts:
-        return convert(Wanted(form, source, **({"out": self.out} | wanted)), self.said.append)
+        return convert(ConversionJob(form, source, **({"out": self.out} | wanted)), self.spec.append)
 
     def lines(self) -> list[dict[str, Any]]:
         return [json.loads(line) for line in self.out.read_text("utf-8").splitlines()]
@@ -81,7 +81,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("form", list(FORMS))
 def test_the_row_that_help_shows_is_converted(form, folder):
     assert folder.convert(form, json.loads(FORMS[form].example)) == [EXAMPLES[form]]
-    assert folder.said[0].startswith(f"{folder.place / 'in.jsonl'}: 1 rows of the form {form}, 1 can be converted.")
+    assert folder.spec[0].startswith(f"{folder.place / 'in.jsonl'}: 1 rows of the form {form}, 1 can be converted.")
     samples, problems = read_samples(folder.out)
     assert ([numbered.line for numbered in samples], problems) == ([1], [])
 
@@ -130,7 +130,7 @@ def test_conversations_with_and_without_a_worse_answer(folder):
         {"prompt": messages[:2], "responses": ["Hello!", "What?"], "rankings": [1, 2]},
         {"prompt": messages[:2], "responses": ["Hello!", "What?", "No."], "rankings": [1, 2, 2]},
     ]
-    assert "1 have no rankings: they serve the objective language alone." in folder.said[0]
+    assert "1 have no rankings: they serve the objective language alone." in folder.spec[0]
     assert [problem.kind for problem in read_samples(folder.out)[1]] == ["no rankings"]
     assert read_samples(folder.out, ranked=False)[1] == []
 
@@ -217,9 +217,9 @@ def test_rows_are_left_out_where_that_was_asked_for_and_all_are_named(folder):
     good = {"prompt": "Hi", "chosen": "a", "rejected": "b"}
     rows = [good, {"prompt": "Hi"}, good | {"chosen": "b", "id": "x"}, {"prompt": "Ho"}]
     assert len(folder.convert("preference", *rows, skip=True)) == 1
-    assert "  rows 2, 4: there is no chosen; the form has" in folder.said[0]
-    assert "  row 3 (id 'x'): a chosen and a rejected response are equal" in folder.said[0]
-    assert folder.said[0].endswith("3 are left out.")
+    assert "  rows 2, 4: there is no chosen; the form has" in folder.spec[0]
+    assert "  row 3 (id 'x'): a chosen and a rejected response are equal" in folder.spec[0]
+    assert folder.spec[0].endswith("3 are left out.")
     folder.out.unlink()
     assert folder.refused("preference", *rows[1:], skip=True).endswith("Nothing is written.")
 
@@ -239,7 +239,7 @@ def test_marks_of_media_keep_their_places(folder):
 
     # At the beginning media stand anyway, without the line feed of the template.
     assert made("<image>\nWhat?", image="bus.jpg")["prompt"] == "What?"
-    assert "In 1 prompts the marks of media at the beginning" in folder.said[-1]
+    assert "In 1 prompts the marks of media at the beginning" in folder.spec[-1]
     for prompt, images in (("Look: <image> What?", "bus.jpg"), ("<image>Is it <image>?", ["bus.jpg", "bus.jpg"])):
         folder.out.unlink()
         line = made(prompt, image=images)
@@ -258,7 +258,7 @@ def test_media_are_named_from_the_folder_of_what_is_written(folder):
     assert lines[0]["image"] == "../bus.jpg"
     assert lines[1]["prompt"][0]["content"][0] == {"type": "image", "image": "../bus.jpg"}
     assert lines[2]["video"] == ["../frames/0.png"]
-    assert folder.said[-1] == f"Media lie outside of {out.parent}: set media_root of the recipe to {folder.place}."
+    assert folder.spec[-1] == f"Media lie outside of {out.parent}: set media_root of the recipe to {folder.place}."
     assert read_samples(out, media_root=folder.place)[1] == []
 
 

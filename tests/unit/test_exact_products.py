@@ -13,7 +13,7 @@ from yoj.runtime.engines import exact
 from yoj.runtime.engines.onnxruntime import EXACT_8_BITS, session_options
 from yoj.runtime.engines.unsigned import UNPACKED
 from yoj.runtime.errors import EngineError
-from yoj.runtime.manifest import Engine
+from yoj.runtime.manifest import EngineEntry
 
 EPSILON = {"float32": 1e-6, "float16": 2e-3}
 """Rounding of one result; the sums themselves are whole numbers that float32 holds."""
@@ -24,8 +24,8 @@ FORMS += [(scheme, "float32", True) for scheme in exact.UNSIGNED]
 """Scheme, arithmetic of everything else, and whether the matrices are unsigned."""
 
 
-def engine_of(scheme: str, arithmetic: str) -> Engine:
-    return Engine(engine="onnxruntime", precision=scheme, rest=arithmetic, graphs={})
+def engine_of(scheme: str, arithmetic: str) -> EngineEntry:
+    return EngineEntry(engine="onnxruntime", precision=scheme, base_precision=arithmetic, graphs={})
 
 
 def options_of(scheme: str, arithmetic: str, unsigned: bool):

@@ -16,7 +16,7 @@ from conftest import MERGED
 from yoj.bench.gpu import Place, Result, code_hash, exit_status, make_bundles, table, visit
 from yoj.bench.gpu_parts import FLOATS, JUDGES, MADE, PARTS, SECONDS, Made, Part
 from yoj.bench.needs import NEEDS, missing
-from yoj.export.quantisation.config import RANGE, read_plan
+from yoj.export.quantisation.config import RANGE, read_config
 from yoj.export.quantisation.schemes import STORED
 from yoj.export.tensorrt.graphs import FIRST_TARGET
 from yoj.runtime.bundle import Bundle
@@ -151,9 +151,9 @@ def test_bundles_are_made_at_once_where_they_are_missing_and_a_failure_is_said(t
     said = capsys.readouterr().out
     assert "none float32: FAILED" in said
     assert "set-up took" in said
-    assert Bundle.open(place.bundles / "tiny" / "int8_static.yoj").manifest.engines[0].rest == "float16"
-    plan = read_plan(place.bundles / "tiny" / "int8_static.plan")
-    assert {RANGE + name for name in plan.said.layers} == plan.factors.keys()
+    assert Bundle.open(place.bundles / "tiny" / "int8_static.yoj").manifest.engines[0].base_precision == "float16"
+    plan = read_config(place.bundles / "tiny" / "int8_static.plan")
+    assert {RANGE + name for name in plan.spec.layers} == plan.factors.keys()
     assert all(float(value) > 0 for value in plan.factors.values())
     assert not (tmp_path / "bundles" / "old").exists()
     make_bundles(made[:1], place)

@@ -11,7 +11,7 @@ import pytest
 from conftest import MERGED, Quiet
 
 from yoj.export.bundle.build import build
-from yoj.export.bundle.config import Recipe
+from yoj.export.bundle.config import ExportConfig
 from yoj.export.bundle.describe import describe_assumptions
 from yoj.export.checkpoint.checkpoint import Checkpoint
 from yoj.export.errors import CheckpointError
@@ -173,7 +173,7 @@ def test_code_of_a_checkpoint_is_never_run_and_that_is_said(merged, tmp_path, ca
         def note(self, text: str) -> None:
             notes.append(text)
 
-    build(Recipe([merged], None, "assistant", tmp_path / "judge.yoj"), Notes())
+    build(ExportConfig([merged], None, "assistant", tmp_path / "judge.yoj"), Notes())
     assert any("auto_map is ignored" in note and str(merged / "config.json") in note for note in notes)
     assert not ran.exists()
     assert "y/N" not in "".join(capfd.readouterr())

@@ -219,7 +219,7 @@ TAKES = {
     (export, "verify"): {"bundle": True, "checkpoints": True, "base": True},
     (export, "compile"): {"bundle": False},
     (calibrate, "statistics"): {"checkpoints": True, "base": True},
-    (calibrate, "plan"): {"checkpoints": True, "base": True},
+    (calibrate, "quantisation"): {"checkpoints": True, "base": True},
     (calibrate, "gate"): {"bundle": False, "against": True},
     (calibrate, "probabilities"): {"bundle": False},
     (bench, "make"): {"judge": True},

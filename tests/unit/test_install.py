@@ -11,10 +11,10 @@ import msgspec
 import pytest
 from conftest import Quiet
 
-from yoj.calibration.probabilities import Order as Rankings
+from yoj.calibration.probabilities import CalibrationJobleJob as Rankings
 from yoj.calibration.probabilities import calibrate
 from yoj.export.bundle.install import install
-from yoj.export.tensorrt.compile import Order, compile_bundle
+from yoj.export.tensorrt.compile import CompileJob, compile_bundle
 from yoj.runtime import BundleError, Scorer
 from yoj.runtime import manifest as m
 from yoj.runtime.bundle import Bundle
@@ -72,7 +72,7 @@ def test_a_bundle_with_fields_of_a_newer_yoj_takes_no_files_and_names_the_fields
 
 def test_no_plan_is_built_for_a_bundle_that_could_not_take_it(newer):
     with pytest.raises(BundleError, match="newer yoj"):
-        compile_bundle(Order(newer, "tensorrt-rtx", targets=["sm86"]), Quiet())
+        compile_bundle(CompileJob(newer, "tensorrt-rtx", targets=["sm86"]), Quiet())
 
 
 def test_no_ranking_is_scored_for_a_bundle_that_could_not_take_temperatures(newer, tmp_path):

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from yoj.export.checkpoint.lora import read_adapters
-from yoj.export.checkpoint.weights import TensorPlan, Weights, read_folder
+from yoj.export.checkpoint.weights import TensorSource, Weights, read_folder
 from yoj.export.errors import CheckpointError
 
 NAMES = ("att_proj", "attn_out", "ff_proj", "ff_out")
@@ -162,8 +162,8 @@ def test_a_merged_tensor_is_the_same_in_every_plan(base, tmp_path):
     weights, expected = merged(base, adapter), merge(base, adapter)
     names = ("blocks.0.att_proj.weight", "head.weight", "blocks.1.ff_proj.weight")
     joined = torch.cat([expected[name] for name in names])
-    straight = torch.cat(list(weights.blocks(TensorPlan(names), torch.float32)))
-    (turned,) = weights.blocks(TensorPlan(names, transpose=True), torch.float32)
+    straight = torch.cat(list(weights.blocks(TensorSource(names), torch.float32)))
+    (turned,) = weights.blocks(TensorSource(names, transpose=True), torch.float32)
     torch.testing.assert_close(straight, joined, rtol=0, atol=1e-6)
     torch.testing.assert_close(turned, joined.t(), rtol=0, atol=1e-6)
 

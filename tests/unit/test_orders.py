@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from yoj.runtime import Request, RequestError, Scorer
 from yoj.runtime.manifest import encode, seal
-from yoj.runtime.orders import average, plan_orders
+from yoj.runtime.orders import average, draw_orders
 
 SAME = 2e-6
 """Rows of a batch are summed in another order than single rows."""
@@ -23,7 +23,7 @@ RESPONSES = ["A red ball.", "Two blue squares, one of them small.", "Nothing.", 
 @given(n=st.integers(1, 64), data=st.data())
 def test_rotations_visit_places_that_are_spread_out(n, data):
     k = data.draw(st.integers(1, n))
-    orders = plan_orders(n, k)
+    orders = draw_orders(n, k)
     assert orders[0] == tuple(range(n))
     assert len(set(orders)) == k
     assert all(sorted(order) == list(range(n)) for order in orders)
@@ -34,13 +34,13 @@ def test_rotations_visit_places_that_are_spread_out(n, data):
 
 @pytest.mark.parametrize("n", [1, 2, 3, 4])
 def test_all_orders(n):
-    assert set(plan_orders(n, "all")) == set(itertools.permutations(range(n)))
+    assert set(draw_orders(n, "all")) == set(itertools.permutations(range(n)))
 
 
 @pytest.mark.parametrize(("n", "orders"), [(3, 0), (3, -1), (3, 4), (5, "all"), (3, "some"), (3, 1.5), (3, True)])
 def test_orders_that_there_are_not(n, orders):
     with pytest.raises(RequestError, match="give"):
-        plan_orders(n, orders)
+        draw_orders(n, orders)
 
 
 def test_scores_return_to_their_responses_and_are_centred():
@@ -62,7 +62,7 @@ def test_a_judgement_of_several_orders_is_the_average_of_single_ones(orders, sco
     judge = scorer("merged", "assistant")
     judgement = judge.score("What is shown?", RESPONSES, orders=orders)
     rows = []
-    for order in plan_orders(5, orders):
+    for order in draw_orders(5, orders):
         scores = np.array(judge.score("What is shown?", [RESPONSES[i] for i in order]).scores)
         rows.append(scores[np.argsort(order)] - scores.mean())
     np.testing.assert_allclose(judgement.scores, np.mean(rows, axis=0), atol=SAME)

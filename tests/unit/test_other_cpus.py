@@ -26,7 +26,7 @@ UNGUARDED = """
 import onnxruntime
 from yoj.runtime.engines import exact
 from yoj.runtime.manifest import Engine
-engine = Engine(engine="onnxruntime", precision="int8", rest="float32", graphs={})
+engine = Engine(engine="onnxruntime", precision="int8", base_precision="float32", graphs={})
 exact.check_products(onnxruntime, engine, onnxruntime.SessionOptions())
 """
 

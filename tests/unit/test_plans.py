@@ -12,7 +12,7 @@ from yoj.runtime import Scorer
 from yoj.runtime import manifest as m
 from yoj.runtime.bundle import Bundle
 from yoj.runtime.engines import device, library
-from yoj.runtime.engines.plans import check_loadable, fits, select
+from yoj.runtime.engines.select import check_loadable, fits, select
 from yoj.runtime.errors import EngineError, EngineMemoryError
 
 AMPERE = (8, 6)
@@ -29,11 +29,11 @@ def original(bundle) -> Bundle:
     return Bundle.open(bundle("merged", "assistant"))
 
 
-def entry(original: Bundle, engine: str = "tensorrt-rtx", **changes) -> m.Engine:
+def entry(original: Bundle, engine: str = "tensorrt-rtx", **changes) -> m.EngineEntry:
     return msgspec.structs.replace(original.engine(), engine=engine, plans=plans(**changes))
 
 
-def refusal(original: Bundle, held: m.Engine, version: str = VERSION, capability=AMPERE) -> str:
+def refusal(original: Bundle, held: m.EngineEntry, version: str = VERSION, capability=AMPERE) -> str:
     with pytest.raises(EngineError) as caught:
         check_loadable(original, held, version, capability)
     text = str(caught.value)
@@ -114,7 +114,7 @@ def test_a_target_is_one_gpu_or_all_from_ampere_on():
 # What is missing on a machine
 
 
-def sealed(original: Bundle, tmp_path, *added: m.Engine) -> str:
+def sealed(original: Bundle, tmp_path, *added: m.EngineEntry) -> str:
     """A bundle whose manifest lists plans; no file of theirs is ever opened here."""
     for name in original.manifest.files:
         (tmp_path / "b" / name).parent.mkdir(parents=True, exist_ok=True)

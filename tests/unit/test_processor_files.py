@@ -22,9 +22,9 @@ from yoj.export.checkpoint.checkpoint import Checkpoint, Training
 from yoj.export.checkpoint.processor_files import IMAGE_FILE, UNIFIED, VIDEO_FILE, find_part
 from yoj.export.errors import CheckpointError
 from yoj.export.families import FAMILIES
-from yoj.export.families.molmo2 import Molmo2
-from yoj.export.families.qwen3_vl import Qwen3VL
-from yoj.runtime.families.qwen3_vl import Qwen3VL as RuntimeQwen3VL
+from yoj.export.families.molmo2 import Molmo2Export
+from yoj.export.families.qwen3_vl import Qwen3VLExport
+from yoj.runtime.families.qwen3_vl import Qwen3VLExport as RuntimeQwen3VL
 
 DATA = Path(__file__).parents[1] / "golden" / "data"
 STATED = {
@@ -68,10 +68,10 @@ def write(folder: Path, **files: object) -> None:
         (folder / names[kind]).write_text(json.dumps(content), "utf-8")
 
 
-def open_qwen(folder: Path, *more: Path) -> Qwen3VL:
+def open_qwen(folder: Path, *more: Path) -> Qwen3VLExport:
     checkpoint = Checkpoint.open([folder], *more, training=Training("post_norm"))
     family = FAMILIES["qwen3_vl"](checkpoint)
-    assert isinstance(family, Qwen3VL)
+    assert isinstance(family, Qwen3VLExport)
     return family
 
 
@@ -167,9 +167,9 @@ def adapter(tmp_path):
     return folder
 
 
-def open_molmo2(folder: Path) -> Molmo2:
+def open_molmo2(folder: Path) -> Molmo2Export:
     family = FAMILIES["molmo2"](Checkpoint.open([folder]))
-    assert isinstance(family, Molmo2)
+    assert isinstance(family, Molmo2Export)
     return family
 
 

@@ -15,7 +15,7 @@ from PIL import Image
 from yoj.runtime import Judgement, Request
 from yoj.runtime.errors import EngineError, LimitError, MediaError, RequestError, YojError
 from yoj.runtime.judgement import judge
-from yoj.runtime.packing import Cut
+from yoj.runtime.packing import Truncation
 
 IMAGES = Path(__file__).parents[1] / "golden" / "data" / "images"
 SAME = 2e-6
@@ -322,7 +322,7 @@ def test_the_error_of_a_single_request_has_no_number(one):
 
 def test_truncation_is_reported_in_the_judgement(one):
     """Up to the limit attention would need more memory than a small machine has, so the report is made directly."""
-    judgement = judge(np.array([1, 2], np.float32), 1.0, False, cuts=(Cut(1, 900, 70),))
+    judgement = judge(np.array([1, 2], np.float32), 1.0, False, cuts=(Truncation(1, 900, 70),))
     assert "response 1 was cut from 900 to 70 characters" in str(judgement)
     assert judgement.to_dict()["cuts"] == ({"response": 1, "characters": 900, "kept": 70},)
     assert one.score("Which?", ["one", "two"], overflow="truncate").cuts == ()

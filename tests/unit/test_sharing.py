@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from packs import pack_one, script
 
 from yoj.runtime.bundle import Bundle
-from yoj.runtime.orders import plan_orders
-from yoj.runtime.packing import Packer, Reading
+from yoj.runtime.orders import draw_orders
+from yoj.runtime.packing import Packer, PackingOptions
 from yoj.runtime.script import Script
 from yoj.runtime.stretch import Span
 from yoj.runtime.text import SHORTEST_MIDDLE, TextEncoder
@@ -63,8 +63,8 @@ def turned(of: Script, order: tuple[int, ...], prompt: str, responses: list[str]
 def test_rows_of_orders_are_those_of_separate_packings(layout, prompt, responses, count, packer):
     pack, of = packer(layout), script(prompt, responses, count)
     media = [(Span(ids=np.array([7, 8, 9])),)] * count
-    plan = plan_orders(len(responses), len(responses))
-    for row, order in zip(pack.pack(of, media, Reading("joint", plan)), plan, strict=True):
+    plan = draw_orders(len(responses), len(responses))
+    for row, order in zip(pack.pack(of, media, PackingOptions("joint", plan)), plan, strict=True):
         alone = pack_one(pack, turned(of, order, prompt, responses), media)
         for name in ("input_ids_L", "media_L", "segment_L", "index_L", "response_start_N", "response_end_N"):
             assert getattr(row, name).tolist() == getattr(alone, name).tolist(), name
@@ -123,7 +123,7 @@ def test_each_text_is_encoded_once(packer, monkeypatch):
         return original(texts)
 
     monkeypatch.setattr(encoder, "encode", counted)
-    for reading in (Reading("isolated"), Reading("joint", plan_orders(16, 16))):
+    for reading in (PackingOptions("isolated"), PackingOptions("joint", draw_orders(16, 16))):
         encoded.clear()
         pack.pack(script(prompt, responses), (), reading)
         assert sum(map(len, encoded)) < 1.5 * len(prompt)

@@ -20,7 +20,7 @@ from yoj.export.checkpoint.checkpoint import SEPARATOR, Checkpoint
 from yoj.export.families.opening import open_family
 from yoj.export.prompts.layout import render_layout
 from yoj.runtime import Request
-from yoj.runtime.prepare import Preparer, Rules
+from yoj.runtime.prepare import PackingConfig, Preparer
 from yoj.runtime.text import TextEncoder
 from yoj.training.errors import RecipeError
 from yoj.training.small import MAX_FRAMES, write_base
@@ -90,7 +90,7 @@ def test_visual_tokens(merged, family):
     checkpoint = Checkpoint.open([merged])
     backbone = open_family(checkpoint)
     layout = render_layout(checkpoint, "assistant", backbone.markup())
-    rules = Rules(family, layout, backbone.limits, backbone.preprocessing(), "joint")
+    rules = PackingConfig(family, layout, backbone.limits, backbone.preprocessing(), "joint")
     preparer = Preparer(rules, TextEncoder.open(merged / "tokenizer.json"))
     noise = np.random.default_rng(0).integers(0, 256, (MAX_FRAMES, 64, 64, 3), np.uint8)
 

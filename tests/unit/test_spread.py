@@ -12,7 +12,7 @@ import pytest
 from yoj.runtime import Request, Scorer
 from yoj.runtime.codec import Reading
 from yoj.runtime.errors import ScoreError
-from yoj.runtime.jsonl import Settings, score_lines
+from yoj.runtime.jsonl import FileScoring, score_lines
 from yoj.runtime.judgement import judge
 from yoj.runtime.lines import read_lines
 
@@ -38,7 +38,7 @@ def gaussian(bundle, monkeypatch) -> Scorer:
 
 
 def test_a_judgement_states_the_spread_and_calls_it_uncalibrated():
-    judgement = judge(np.array([1, 3], np.float32), 1.0, False, spread=(0.25, 12.5))
+    judgement = judge(np.array([1, 3], np.float32), 1.0, False, sigma=(0.25, 12.5))
     head, first, second, *rest = judgement.table(["one", "two"]).splitlines()
     assert head.split() == ["rank", "response", "score", "spread", "P(best)"]
     assert first.split() == ["1", "1", "3.0000", "12.5000", "0.881", "two"]
@@ -56,21 +56,21 @@ def test_a_plain_head_has_no_spread(bundle):
     for role in ("scorer.joint", "scorer.segmented"):
         assert [spec.name for spec in judge.engine.graphs[role].outputs] == ["scores"]
     judgement = judge.score("Why?", RESPONSES, orders=2)
-    assert judgement.spread is None
+    assert judgement.sigma is None
     assert "uncalibrated" not in str(judgement)
     assert "spread" not in (path / "README.md").read_text("utf-8")
 
 
 def test_each_request_of_a_batch_has_its_own(gaussian):
     first, second = gaussian.score_batch([Request("Why?", RESPONSES), Request("How?", RESPONSES[:2])])
-    spreads = {first.spread, second.spread}
+    spreads = {first.sigma, second.sigma}
     assert spreads in ({(0.5, 1.0, 1.5), (1.0, 2.0)}, {(1.0, 2.0, 3.0), (0.5, 1.0)})
 
 
 def test_with_several_orders_it_is_the_mean_over_them(gaussian):
     # The second order is 1, 2, 0: its places state 1, 2, 3.
     judgement = gaussian.score("Why?", RESPONSES, orders=2)
-    assert judgement.spread == ((0.5 + 3) / 2, (1 + 1) / 2, (1.5 + 2) / 2)
+    assert judgement.sigma == ((0.5 + 3) / 2, (1 + 1) / 2, (1.5 + 2) / 2)
     assert judgement.order_spread is not None
 
 
@@ -91,5 +91,5 @@ def test_a_spread_that_is_no_number_is_an_error(value, gaussian, monkeypatch):
 def test_it_stands_in_the_lines_of_results(gaussian):
     lines = read_lines(io.BytesIO(json.dumps({"prompt": "Why?", "responses": RESPONSES}).encode()), "lines")
     written = []
-    score_lines(gaussian, lines, [], Settings(Reading()), written.append, lambda _: None)
+    score_lines(gaussian, lines, [], FileScoring(Reading()), written.append, lambda _: None)
     assert msgspec.json.decode(written[0])["spread"] == [0.5, 1.0, 1.5]

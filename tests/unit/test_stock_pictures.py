@@ -17,11 +17,11 @@ from transformers.image_processing_base import ImageProcessingMixin
 from transformers.models.molmo2.image_processing_molmo2 import Molmo2ImageProcessor
 
 from yoj.export.bundle.build import build
-from yoj.export.bundle.config import Recipe
+from yoj.export.bundle.config import ExportConfig
 from yoj.export.checkpoint.checkpoint import Checkpoint, Training
 from yoj.export.errors import FidelityError
 from yoj.export.families import FAMILIES
-from yoj.export.families.qwen3_vl import Qwen3VL
+from yoj.export.families.qwen3_vl import Qwen3VLExport
 from yoj.export.verification.fidelity import Fidelity
 from yoj.export.verification.stock_pictures import compare_pictures
 from yoj.runtime.families import FAMILIES as RUNTIME
@@ -83,9 +83,9 @@ def test_every_wrong_setting_is_seen(name, folder):
 
 def test_an_export_with_wrong_pixels_leaves_no_bundle(folder, tmp_path, monkeypatch):
     """As the reading of the processor files once was wrong: the scores of both sides agree."""
-    right = Qwen3VL.preprocessing
-    monkeypatch.setattr(Qwen3VL, "preprocessing", lambda self: right(self) | {"image_mean": (0.5, 0.5, 0.5)})
-    recipe = Recipe([folder], None, "assistant", tmp_path / "judge.yoj", training=Training("post_norm"))
+    right = Qwen3VLExport.preprocessing
+    monkeypatch.setattr(Qwen3VLExport, "preprocessing", lambda self: right(self) | {"image_mean": (0.5, 0.5, 0.5)})
+    recipe = ExportConfig([folder], None, "assistant", tmp_path / "judge.yoj", training=Training("post_norm"))
     with pytest.raises(FidelityError, match=r"own processor makes of them: .* levels of 256 on average, allowed 1"):
         build(recipe, Told())
     assert not (tmp_path / "judge.yoj").exists()
@@ -93,7 +93,7 @@ def test_an_export_with_wrong_pixels_leaves_no_bundle(folder, tmp_path, monkeypa
 
 def test_the_result_of_an_export_says_what_was_compared(folder, tmp_path):
     told, out = Told(), tmp_path / "judge.yoj"
-    manifest, fidelity = build(Recipe([folder], None, "assistant", out, training=Training("post_norm")), told)
+    manifest, fidelity = build(ExportConfig([folder], None, "assistant", out, training=Training("post_norm")), told)
     assert fidelity is not None
     assert fidelity.pictures is not None
     assert fidelity.pictures.processor == "Qwen2VLImageProcessorPil"

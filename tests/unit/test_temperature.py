@@ -15,7 +15,7 @@ from yoj.calibration.errors import CalibrationError
 from yoj.calibration.reliability import bins, draw, quality
 from yoj.calibration.temperature import FLATTEST, MIN_SAMPLES, Samples, fit, likelihoods, probabilities, samples_of
 from yoj.runtime import manifest as m
-from yoj.runtime.temperature import Read, describe, temperature_for, why_uncalibrated
+from yoj.runtime.temperature import ScoringConditions, describe, temperature_for, why_uncalibrated
 
 
 def simulate(rng: np.random.Generator, requests: int, n: int, temperature: float) -> Samples:
@@ -240,19 +240,19 @@ def test_a_bundle_without_a_fit_reads_as_it_did_and_is_not_calibrated():
     old = msgspec.json.decode(text, type=m.Probabilities)
     assert msgspec.json.encode(old) == text
     assert temperature_for(old, 5) == 1.0
-    assert why_uncalibrated(old, Read(5, "joint", 1, "float32")) == "no temperature was fitted"
+    assert why_uncalibrated(old, ScoringConditions(5, "joint", 1, "float32")) == "no temperature was fitted"
     assert describe(old) == "softmax of scores / 1, not calibrated"
 
 
 @pytest.mark.parametrize(
     ("read", "reason"),
     [
-        (Read(4, "joint", 1, "float32"), None),
-        (Read(1, "joint", 1, "float32"), None),
-        (Read(4, "isolated", 1, "float32"), "fitted in joint mode, read in isolated mode"),
-        (Read(4, "joint", 3, "float32"), "fitted on one order, read in 3"),
-        (Read(4, "joint", 1, "float16"), "fitted in float32, scored in float16"),
-        (Read(9, "joint", 1, "float32"), "fitted on N=2 to 8, here N=9"),
+        (ScoringConditions(4, "joint", 1, "float32"), None),
+        (ScoringConditions(1, "joint", 1, "float32"), None),
+        (ScoringConditions(4, "isolated", 1, "float32"), "fitted in joint mode, read in isolated mode"),
+        (ScoringConditions(4, "joint", 3, "float32"), "fitted on one order, read in 3"),
+        (ScoringConditions(4, "joint", 1, "float16"), "fitted in float32, scored in float16"),
+        (ScoringConditions(9, "joint", 1, "float32"), "fitted on N=2 to 8, here N=9"),
     ],
 )
 def test_only_what_the_fit_holds_for_is_called_calibrated(read, reason):

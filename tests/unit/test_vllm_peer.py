@@ -11,10 +11,10 @@ from tiny_qwen3_vl import TinyQwen, write_qwen
 from transformers import AutoModelForImageTextToText
 
 from yoj.bench.vllm_peer import Vllm, write_merged
-from yoj.calibration.collect import Model
+from yoj.calibration.collect import CalibratedModel
 from yoj.export.checkpoint.checkpoint import Checkpoint
 from yoj.export.families.opening import open_family
-from yoj.export.verification.stock_model import Reference
+from yoj.export.verification.stock_model import StockModel
 from yoj.runtime import Request
 
 
@@ -27,7 +27,7 @@ def test_the_merged_model_and_its_head_score_as_the_reference_does(tmp_path):
     checkpoint, family = opened(tmp_path, "post_norm")
     (tmp_path / "merged").mkdir()
     write_merged(checkpoint, family, tmp_path / "merged")
-    preparer = Model.open(checkpoint, "assistant").preparer
+    preparer = CalibratedModel.open(checkpoint, "assistant").preparer
     prepared = preparer.prepare(Request("What is shown?", ["A small red cat."]), "joint")
     model = AutoModelForImageTextToText.from_pretrained(tmp_path / "merged", dtype=torch.float32).eval()
     head = torch.load(tmp_path / "merged" / "head.pt", weights_only=False)
@@ -37,7 +37,7 @@ def test_the_merged_model_and_its_head_score_as_the_reference_does(tmp_path):
         score = head(hidden)
     assert int(prepared.packs[0].response_end_N[0]) == ids.shape[1] - 1
     assert float(score) == pytest.approx(
-        float(Reference(checkpoint, family).score(prepared, preparer.family)[0]), abs=1e-5
+        float(StockModel(checkpoint, family).score(prepared, preparer.family)[0]), abs=1e-5
     )
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
 from yoj.export.checkpoint import weights as weights_module
-from yoj.export.checkpoint.weights import DTYPES, TensorPlan, Weights, read_folder, read_header, write_blocks
+from yoj.export.checkpoint.weights import DTYPES, TensorSource, Weights, read_folder, read_header, write_blocks
 from yoj.export.errors import CheckpointError
 
 SHAPES = {"matrix": (7, 5), "vector": (11,), "scalar": (), "cube": (2, 3, 4), "empty": (0, 4), "one": (1, 1)}
@@ -23,9 +23,9 @@ def open_weights(tensors, folder) -> Weights:
     return Weights(read_folder(folder))
 
 
-def joined(weights: Weights, plan: TensorPlan, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+def joined(weights: Weights, plan: TensorSource, dtype: torch.dtype = torch.float32) -> torch.Tensor:
     blocks = [torch.empty(0, dtype=dtype), *(block.reshape(-1) for block in weights.blocks(plan, dtype))]
-    return torch.cat(blocks).reshape(weights.planned_shape(plan))
+    return torch.cat(blocks).reshape(weights.stored_shape(plan))
 
 
 def same_bits(a: torch.Tensor, b: torch.Tensor) -> bool:
@@ -46,7 +46,7 @@ def test_tensors_are_those_that_the_safetensors_library_reads(dtype, tmp_path):
         assert torch.equal(stored[name].rows().isnan(), tensor.isnan())
         assert same_bits(stored[name].rows().float(), tensor.float())
         assert same_bits(weights.read(name), tensor.float())
-        blocks = [block.reshape(-1) for block in weights.blocks(TensorPlan((name,)), torch.float16)]
+        blocks = [block.reshape(-1) for block in weights.blocks(TensorSource((name,)), torch.float16)]
         assert same_bits(
             torch.cat([torch.empty(0, dtype=torch.float16), *blocks]), tensor.to(torch.float16).reshape(-1)
         )
@@ -56,7 +56,7 @@ def test_tensors_are_those_that_the_safetensors_library_reads(dtype, tmp_path):
 def test_bytes_written_are_those_of_the_cast_tensor(dtype, tmp_path):
     table = torch.randn(9, 6, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     weights = open_weights({"table": table}, tmp_path)
-    written = b"".join(write_blocks(weights, TensorPlan(("table",)), dtype))
+    written = b"".join(write_blocks(weights, TensorSource(("table",)), dtype))
     assert written == table.to(dtype).view(torch.uint8).numpy().tobytes()
 
 
@@ -74,10 +74,10 @@ def test_blocks_of_rows_join_to_the_table(row_bytes, tmp_path, monkeypatch):
     monkeypatch.setattr(weights_module, "ROW_BYTES", row_bytes)
     first, second = torch.randn(23, 6), torch.randn(4, 6)
     weights = open_weights({"first": first, "second": second}, tmp_path)
-    plan = TensorPlan(("first", "second"))
+    plan = TensorSource(("first", "second"))
     blocks = list(weights.blocks(plan, torch.float32))
     assert torch.equal(torch.cat(blocks), torch.cat([first, second]))
-    assert weights.planned_shape(plan) == (27, 6)
+    assert weights.stored_shape(plan) == (27, 6)
     assert all(len(block) == 1 or block.numel() * 4 <= row_bytes for block in blocks)
     assert len(blocks) == sum(math.ceil(rows / max(1, row_bytes // 24)) for rows in (23, 4))
 
@@ -93,17 +93,17 @@ def test_any_plan_is_the_joined_tensor(rows, width, dtype, transpose, tmp_path_f
     folder = tmp_path_factory.mktemp("plan")
     tensors = {f"t{i}": torch.randn(n, width).to(dtype) for i, n in enumerate(rows)}
     weights = open_weights(tensors, folder)
-    plan = TensorPlan(tuple(tensors), transpose)
+    plan = TensorSource(tuple(tensors), transpose)
     expected = torch.cat(list(tensors.values())).float()
     expected = expected.t().contiguous() if transpose else expected
-    assert weights.planned_shape(plan) == tuple(expected.shape)
+    assert weights.stored_shape(plan) == tuple(expected.shape)
     assert torch.equal(joined(weights, plan), expected)
 
 
 def test_a_transposed_tensor_is_laid_out_anew(tmp_path):
     matrix = torch.arange(6.0).reshape(2, 3)
     weights = open_weights({"matrix": matrix}, tmp_path)
-    written = b"".join(write_blocks(weights, TensorPlan(("matrix",), transpose=True), torch.float32))
+    written = b"".join(write_blocks(weights, TensorSource(("matrix",), transpose=True), torch.float32))
     assert torch.frombuffer(bytearray(written), dtype=torch.float32).tolist() == [0, 3, 1, 4, 2, 5]
 
 
@@ -114,7 +114,7 @@ def test_a_large_table_is_never_in_memory_as_a_whole(tmp_path, monkeypatch):
     monkeypatch.setattr(weights_module, "ROW_BYTES", 1 << 20)
     tracemalloc.start()
     try:
-        sizes = [len(block) for block in write_blocks(weights, TensorPlan(("table",)), torch.float32)]
+        sizes = [len(block) for block in write_blocks(weights, TensorSource(("table",)), torch.float32)]
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()

@@ -56,7 +56,8 @@ judgement = scorer.score(asked["prompt"], asked["responses"], images=asked["imag
 events.append(moment() | {"event": "scored"})
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 print(json.dumps({"events": events, "memory_after_load": after_load, "memory_after_score": memory(), "peak": peak,
-                  "scores": judgement.scores, "precision": scorer.engine.precision, "rest": scorer.engine.rest}))
+                  "scores": judgement.scores, "precision": scorer.engine.precision,
+                  "base_precision": scorer.engine.base_precision}))
 """
 
 

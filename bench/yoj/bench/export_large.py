@@ -21,7 +21,7 @@ import click
 from yoj.export.bundle.provenance import checkpoint_hashes
 from yoj.export.checkpoint.checkpoint import Checkpoint
 from yoj.export.families.opening import open_family
-from yoj.export.quantisation.config import Plan, Quantisation, matrices, write_plan
+from yoj.export.quantisation.config import QuantisationConfig, QuantisationSpec, matrices, write_config
 from yoj.export.quantisation.schemes import STORED
 
 PROMPT = "What does the picture show, and what is it doing?"
@@ -40,7 +40,7 @@ def main(checkpoint: Path, image: Path, precision: str, out: Path | None) -> Non
     export = ["yoj.export.cli", str(checkpoint), "--layout", "assistant", "--out", str(bundle), "--no-compare"]
     figures: dict[str, Any] = {"precision": precision, "checkpoint_gb": _size(checkpoint)}
     if precision in STORED:
-        export += ["--plan", str(_write_plan(checkpoint, precision))]  # the rest in float32, as a CPU wants it
+        export += ["--quantisation", str(_write_plan(checkpoint, precision))]  # the rest in float32, as a CPU wants it
     figures["export"] = _measure([*export, "--precision", precision])
     figures["bundle_gb"] = _size(bundle)
     score = ["yoj.runtime.cli", str(bundle), "--image", str(image), "--prompt", PROMPT]
@@ -61,11 +61,11 @@ def _write_plan(folder: Path, scheme: Any) -> Path:
     """A plan for all matrices and the embedding table, without statistics, which the size does not depend on."""
     checkpoint = Checkpoint.open([folder])
     scorer = next(spec for spec in open_family(checkpoint).graphs() if spec.role == "scorer.joint")
-    said = Quantisation(
+    said = QuantisationSpec(
         scheme=scheme, layers=tuple(matrices(scorer)), embeddings=True, checkpoint=checkpoint_hashes(checkpoint)
     )
     place = folder.parent / f"{folder.name}.plan"
-    write_plan(Plan(said, {}), place)
+    write_config(QuantisationConfig(said, {}), place)
     return place
 
 

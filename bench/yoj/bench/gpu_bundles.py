@@ -14,14 +14,14 @@ import click
 import torch
 from torch import nn
 
-from yoj.calibration.collect import Model
+from yoj.calibration.collect import CalibratedModel
 from yoj.export.bundle.build import build
-from yoj.export.bundle.config import Recipe
+from yoj.export.bundle.config import ExportConfig
 from yoj.export.bundle.provenance import checkpoint_hashes
 from yoj.export.checkpoint.checkpoint import Checkpoint
 from yoj.export.graph.traced import TracedSession
 from yoj.export.options import prepare_libraries
-from yoj.export.quantisation.config import RANGE, Plan, Quantisation, matrices, write_plan
+from yoj.export.quantisation.config import RANGE, QuantisationConfig, QuantisationSpec, matrices, write_config
 from yoj.export.quantisation.schemes import STORED
 from yoj.export.verification.fidelity import GRID, make_requests
 from yoj.runtime.cli import readable_errors
@@ -83,23 +83,23 @@ def make_bundle(checkpoint: Path, folder: Path, precision: str) -> None:
     """
     given: dict[str, Any] = {"precision": precision, "compare": False}
     if precision in STORED:
-        given |= {"plan": folder / f"{precision}.plan", "rest": REST}
-        write_plan(plain_plan(Checkpoint.open([checkpoint]), given["precision"]), given["plan"])
-    build(Recipe([checkpoint], None, LAYOUT, folder / f"{precision}{BUNDLE}", **given), Stages())
+        given |= {"plan": folder / f"{precision}.plan", "base_precision": REST}
+        write_config(plain_plan(Checkpoint.open([checkpoint]), given["precision"]), given["plan"])
+    build(ExportConfig([checkpoint], None, LAYOUT, folder / f"{precision}{BUNDLE}", **given), Stages())
 
 
-def plain_plan(checkpoint: Checkpoint, scheme: Any) -> Plan:
+def plain_plan(checkpoint: Checkpoint, scheme: Any) -> QuantisationConfig:
     """All matrices of the trunk, without smoothing.
 
     Static ranges are the largest magnitudes in the packs that every export is compared on.
     """
-    model = Model.open(checkpoint, LAYOUT)
+    model = CalibratedModel.open(checkpoint, LAYOUT)
     scorer = next(spec for spec in model.family.graphs() if spec.role == "scorer.joint")
-    said = Quantisation(scheme=scheme, layers=tuple(matrices(scorer)), checkpoint=checkpoint_hashes(checkpoint))
-    return Plan(said, _ranges(model, said.layers) if scheme == "int8_static" else {})
+    said = QuantisationSpec(scheme=scheme, layers=tuple(matrices(scorer)), checkpoint=checkpoint_hashes(checkpoint))
+    return QuantisationConfig(said, _ranges(model, said.layers) if scheme == "int8_static" else {})
 
 
-def _ranges(model: Model, names: tuple[str, ...]) -> dict[str, torch.Tensor]:
+def _ranges(model: CalibratedModel, names: tuple[str, ...]) -> dict[str, torch.Tensor]:
     session = TracedSession.load(model.checkpoint, model.family.graphs(), "float32")
     layers, largest = dict(session.module("scorer.joint").named_modules()), dict[str, torch.Tensor]()
     for name in names:

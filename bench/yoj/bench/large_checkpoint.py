@@ -156,7 +156,7 @@ def base_shapes(small: Checkpoint, config: dict[str, Any]) -> dict[str, tuple[in
     rows = (text["vocab_size"], text.get("additional_vocab_size", 0))
     graphs = {spec.role: spec for spec in FAMILIES[small.family](small).graphs()}
     embedding = graphs["scorer.joint"].plans["embedding.weight"]
-    tables = dict(zip(embedding.sources, ((count, text["hidden_size"]) for count in rows), strict=False))
+    tables = dict(zip(embedding.names, ((count, text["hidden_size"]) for count in rows), strict=False))
     names = {name: small.weights.shape(name) for name in small.weights.names()}  # tell how the model was saved
     stored = {name: StoredTensor(Path(), torch.bfloat16, shape, 0) for name, shape in (names | tables).items()}
     wide = replace(small, config=config, weights=Weights(stored), head=_head(text["hidden_size"]))
@@ -168,10 +168,10 @@ def base_shapes(small: Checkpoint, config: dict[str, Any]) -> dict[str, tuple[in
 
 def _shapes(spec: GraphSpec, known: set[str], config: dict[str, Any]) -> Iterator[tuple[str, tuple[int, ...]]]:
     for name, parameter in spec.module.named_parameters():
-        if name not in spec.plans or known & set(spec.plans[name].sources):
+        if name not in spec.sources or known & set(spec.sources[name].names):
             continue
-        plan, shape = spec.plans[name], tuple(parameter.shape)
-        (source,) = plan.sources
+        plan, shape = spec.sources[name], tuple(parameter.shape)
+        (source,) = plan.names
         shape = shape[::-1] if plan.transpose else shape
         if plan.flatten:
             vision = config["vision_config"]

@@ -9,11 +9,11 @@ import click
 import torch
 
 from yoj.export.bundle.build import build
-from yoj.export.bundle.config import Recipe
+from yoj.export.bundle.config import ExportConfig
 from yoj.export.bundle.provenance import checkpoint_hashes
 from yoj.export.checkpoint.checkpoint import Checkpoint
 from yoj.export.families.opening import open_family
-from yoj.export.quantisation.config import RANGE, Plan, Quantisation, matrices, write_plan
+from yoj.export.quantisation.config import RANGE, QuantisationConfig, QuantisationSpec, matrices, write_config
 from yoj.export.quantisation.schemes import STORED
 
 from .contestants import BUNDLE, CHECKPOINT
@@ -57,8 +57,8 @@ def make(judge: Path, folder: Path, shape: Shape, precisions: tuple[str, ...]) -
         changes: dict[str, Any] = {"precision": precision}
         if precision in STORED:
             ranges = {RANGE + name: torch.tensor(SOME_RANGE) for name in names if precision == "int8_static"}
-            said = Quantisation(scheme=changes["precision"], layers=names, checkpoint=hashes)
-            changes["plan"] = folder / f"{precision}.plan"
-            write_plan(Plan(said, ranges), changes["plan"])
+            said = QuantisationSpec(scheme=changes["precision"], layers=names, checkpoint=hashes)
+            changes["quantisation"] = folder / f"{precision}.plan"
+            write_config(QuantisationConfig(said, ranges), changes["quantisation"])
         out = folder / f"{judge.name}.{precision}{BUNDLE}"
-        build(Recipe([checkpoint], None, "assistant", out, compare=False, **changes), Stages())
+        build(ExportConfig([checkpoint], None, "assistant", out, compare=False, **changes), Stages())

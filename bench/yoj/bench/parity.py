@@ -16,7 +16,7 @@ import click
 from yoj.export.checkpoint.checkpoint import Checkpoint
 from yoj.export.families.opening import open_family
 from yoj.export.options import prepare_libraries
-from yoj.export.tensorrt.compile import Order, compile_bundle
+from yoj.export.tensorrt.compile import CompileJob, compile_bundle
 from yoj.export.tensorrt.profiles import Profile, parse_profile
 from yoj.export.verification.fidelity import Fidelity, measure
 from yoj.runtime import Scorer
@@ -96,7 +96,7 @@ def figures(found: Fidelity, engine: str) -> dict[str, Any]:
 def compile_for(path: Path, engine: str, profiles: Sequence[Profile]) -> float:
     """Build a bundle's plans for this GPU; the seconds that it took."""
     begin = time.perf_counter()
-    compile_bundle(Order(path, engine, profiles=profiles), Stages())
+    compile_bundle(CompileJob(path, engine, profiles=profiles), Stages())
     return round(time.perf_counter() - begin, 1)
 
 

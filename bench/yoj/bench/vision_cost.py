@@ -21,16 +21,16 @@ import numpy as np
 import onnxruntime
 import torch
 
-from yoj.calibration.collect import Model
+from yoj.calibration.collect import CalibratedModel
 from yoj.export.checkpoint.checkpoint import Checkpoint
 from yoj.export.families import GraphSpec
 from yoj.export.graph.write import WeightFile, write_graph
-from yoj.export.quantisation.config import RANGE, Plan, Quantisation, matrices, quantise_graphs
+from yoj.export.quantisation.config import RANGE, QuantisationConfig, QuantisationSpec, matrices, quantise_graphs
 from yoj.export.quantisation.schemes import STORED
 from yoj.runtime.engines.onnxruntime import opener
 from yoj.runtime.families import Arrays
 from yoj.runtime.held import HeldFiles
-from yoj.runtime.manifest import Engine
+from yoj.runtime.manifest import EngineEntry
 
 from .environment import describe
 from .large_checkpoint import LAYERS, write
@@ -53,12 +53,12 @@ def open_session(spec: GraphSpec, checkpoint: Checkpoint, precision: Any, folder
     if precision in STORED:
         names = tuple(matrices(spec))
         ranges = {RANGE + name: torch.tensor(SOME_RANGE) for name in names if precision == "int8_static"}
-        said = Quantisation(scheme=precision, layers=names, checkpoint={})
-        (spec,) = quantise_graphs([spec], [], Plan(said, ranges))
+        said = QuantisationSpec(scheme=precision, layers=names, checkpoint={})
+        (spec,) = quantise_graphs([spec], [], QuantisationConfig(said, ranges))
     (folder / "onnx").mkdir(parents=True)
     weights = WeightFile(folder / "onnx" / "weights.data", checkpoint.weights, lambda _: None)
     graph = write_graph(spec, folder, weights, torch.float32)
-    engine = Engine(engine="onnxruntime", precision=precision, graphs={"vision": graph})
+    engine = EngineEntry(engine="onnxruntime", precision=precision, graphs={"vision": graph})
     return opener(onnxruntime, HeldFiles(folder), engine, 1)(graph)
 
 
@@ -75,7 +75,7 @@ def main(judge: Path, side: int, schemes: tuple[Any, ...], layers: int, repeats:
     """Measure the tower of the 4B model that JUDGE is a small one of."""
     with tempfile.TemporaryDirectory() as place:
         folder = write(judge, Path(place) / "checkpoint", TRUNK, TRUNK_WORDS, tower=layers)
-        model = Model.open(Checkpoint.open([folder]), "assistant")
+        model = CalibratedModel.open(Checkpoint.open([folder]), "assistant")
         noise = np.random.default_rng(0).integers(0, 256, (side, side, 3), np.uint8)
         inputs = model.preparer.family.vision_inputs([model.preparer.family.prepare_image(noise)])
         sessions = {

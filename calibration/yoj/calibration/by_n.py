@@ -15,7 +15,7 @@ from .temperature import CHI_SQUARE_95, MIN_SAMPLES, Fit, Samples, fit, gain
 
 
 @dataclass(frozen=True)
-class Row:
+class TemperatureRow:
     """Temperature of some requests, and the quality of their probabilities."""
 
     n: int | None
@@ -35,9 +35,9 @@ class Row:
 class Temperatures:
     """Temperatures of a set of requests."""
 
-    pooled: Row
+    pooled: TemperatureRow
     """Temperature of all N together; its ``after`` is that of the temperatures by N."""
-    by_n: tuple[Row, ...]
+    by_n: tuple[TemperatureRow, ...]
     """Temperatures by N, smallest N first."""
     crossed_S: NDArray[np.float64]
     """Temperature of each request as fitted on the other half, float64 [S]."""
@@ -74,10 +74,10 @@ def fit_by_n(samples: Samples) -> Temperatures:
     own = {n: found for n in large if (found := _fit_unless_equal(samples.of(n_S == n)))}
     crossed_S = _cross_fit(samples, set(own))
 
-    def row(n: int | None, found: Fit, chosen_S: NDArray[np.bool_]) -> Row:
+    def row(n: int | None, found: Fit, chosen_S: NDArray[np.bool_]) -> TemperatureRow:
         some = samples.of(chosen_S)
         after = quality(some, crossed_S[chosen_S])
-        return Row(n, len(some), found, n is None or n in own, quality(some, 1.0), after)
+        return TemperatureRow(n, len(some), found, n is None or n in own, quality(some, 1.0), after)
 
     rows = tuple(row(n, own.get(n, pooled), n_S == n) for n in sizes)
     return Temperatures(row(None, pooled, n_S > 0), rows, crossed_S)

@@ -17,17 +17,17 @@ ROWS = 16
 def table(found: Found) -> str:
     """Table of the smoothing, the most sensitive matrices where each was tried alone, and the chosen matrices."""
     lines = [f"{'quantised':44} {'flips':>7} {'tau':>6} {'differences':>12}"]
-    matrices = len(found.plan.said.layers)
+    matrices = len(found.config.spec.layers)
     for alpha, loss in found.alphas.items():
         lines.append(_row(f"all matrices, alpha {alpha:g}", loss))
     worst = list(reversed(found.sweep.items()))
     for name, loss in worst[:ROWS]:
-        lines.append(_row(f"{name}{'' if name in found.plan.said.layers else ' (kept)'}", loss))
+        lines.append(_row(f"{name}{'' if name in found.config.spec.layers else ' (kept)'}", loss))
     if len(worst) > ROWS:
         lines.append(f"... and {len(worst) - ROWS} milder ones")
-    tower = sum(name.startswith(VISION) for name in found.plan.said.layers)
+    tower = sum(name.startswith(VISION) for name in found.config.spec.layers)
     of_tower = f", {tower} of the vision tower" if tower else ""
-    lines.append(_row(f"the plan: {matrices} matrices{of_tower}", found.damage))
+    lines.append(_row(f"the quantisation config: {matrices} matrices{of_tower}", found.damage))
     return "\n".join(lines)
 
 
@@ -38,7 +38,7 @@ def draw(found: Found) -> bytes:
     from matplotlib.figure import Figure
 
     bars = found.sweep or {f"all, alpha {alpha:g}": loss for alpha, loss in found.alphas.items()}
-    chosen = {*found.plan.said.layers} if found.sweep else {*bars}
+    chosen = {*found.config.spec.layers} if found.sweep else {*bars}
     with matplotlib.rc_context({"svg.hashsalt": "yoj", "svg.fonttype": "none", "font.family": "sans-serif"}):
         figure = Figure(figsize=(8, 1.2 + 0.2 * len(bars)), layout="constrained")
         FigureCanvasSVG(figure)

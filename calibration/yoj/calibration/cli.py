@@ -13,12 +13,12 @@ import click
 from yoj.export.bundle.names import VISION
 from yoj.export.options import checkpoint_options, prepare_libraries
 from yoj.runtime.cli import readable_errors
-from yoj.runtime.options import Given, reading_options
+from yoj.runtime.options import Given, RenamedCommands, reading_options
 from yoj.runtime.version import __version__
 
 from .cli_gate import gate
-from .cli_plan import plan
 from .cli_probabilities import probabilities
+from .cli_quantisation import quantisation
 
 EPILOG = """\b
 Examples:
@@ -27,9 +27,10 @@ Examples:
   yoj-calibrate statistics adapter/ --base Molmo2-4B/ --layout assistant \\
       --samples more.jsonl --held-out evaluation.jsonl --out more/
   yoj-calibrate merge statistics/ more/ --out both/
-  yoj-calibrate plan merged/ --layout assistant --statistics statistics/ \\
-      --requests choose.jsonl --out plan/
-  yoj-export merged/ --layout assistant --precision int8 --plan plan/ --out int8.yoj
+  yoj-calibrate quantisation merged/ --layout assistant --statistics statistics/ \\
+      --requests choose.jsonl --out quantisation/
+  yoj-export merged/ --layout assistant --precision int8 \\
+      --quantisation quantisation/ --out int8.yoj
   yoj-calibrate gate int8.yoj float32.yoj evaluation.jsonl
   yoj-calibrate probabilities int8.yoj rankings.jsonl
 
@@ -45,7 +46,7 @@ M_MMAP_THRESHOLD = -3
 LARGE_BLOCK = 4 * 2**20
 
 
-@click.group(epilog=EPILOG)
+@click.group(cls=RenamedCommands, renamed={"plan": "quantisation"}, epilog=EPILOG)
 @click.version_option(__version__, prog_name="yoj-calibrate")
 def main() -> None:
     """Take a trained model to 8-bit engines with evidence, and its scores to probabilities.
@@ -106,13 +107,13 @@ def statistics(
         _prepare()
         from yoj.export.checkpoint.checkpoint import Checkpoint, Training
 
-        from .collect import Model, collect
+        from .collect import CalibratedModel, collect
 
         _give_memory_back()
         begin = time.perf_counter()
         _stage(begin, "read checkpoint")
         checkpoint = Checkpoint.open(checkpoints, base, Training(hidden_state, video_expansion, mode))
-        model = Model.open(checkpoint, layout)
+        model = CalibratedModel.open(checkpoint, layout)
         _stage(begin, "choose samples")
         chosen = _choose(model, samples, held_out, count, seed, given)
         _stage(begin, "hash checkpoint, run samples")
@@ -141,7 +142,7 @@ def merge(folders: tuple[Path, ...], out: Path) -> None:
     _report(merged, out)
 
 
-main.add_command(plan)
+main.add_command(quantisation)
 main.add_command(gate)
 main.add_command(probabilities)
 

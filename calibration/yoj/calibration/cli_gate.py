@@ -56,13 +56,13 @@ def gate(
     command fails and leaves it as it is.
     """
     with readable_errors():
-        from .gate import Limits, Pair, measure, stamp
+        from .gate import GatedPair, GateLimits, measure, stamp
 
         def note(text: str) -> None:
             click.echo(text, err=True)
 
-        pair, reading = Pair(bundle, against, engine), given.reading(held_out.parent)
-        found = measure(pair, held_out, reading, Limits(max_flips, max_loss), note)
+        pair, reading = GatedPair(bundle, against, engine), given.reading(held_out.parent)
+        found = measure(pair, held_out, reading, GateLimits(max_flips, max_loss), note)
         click.echo(described(found))
         if not found.passed and not force:
             reasons = "; ".join(found.reasons)

@@ -14,7 +14,7 @@ from yoj.runtime.manifest import Quality
 from yoj.runtime.options import Given, HubFolder, reading_options
 
 from .by_n import Temperatures
-from .probabilities import DIAGRAM, REPORT, Order, calibrate, notes
+from .probabilities import DIAGRAM, REPORT, CalibrationJob, calibrate, notes
 
 
 @click.command()
@@ -48,7 +48,7 @@ def probabilities(bundle: Path, rankings: Path, engine: str | None, mode: Any, g
             bar.total = total
             bar.update(done - bar.n)
 
-        outcome = calibrate(Order(bundle, rankings, engine, mode, given.reading(rankings.parent)), advance)
+        outcome = calibrate(CalibrationJob(bundle, rankings, engine, mode, given.reading(rankings.parent)), advance)
     click.echo(table(outcome.temperatures))
     for note in notes(outcome.temperatures):
         click.echo(note)

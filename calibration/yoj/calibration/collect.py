@@ -29,20 +29,20 @@ from yoj.runtime.batch import Prepared, batches_by_length
 from yoj.runtime.engines.onnxruntime import free_memory
 from yoj.runtime.manifest import LayoutName
 from yoj.runtime.packing import Pack
-from yoj.runtime.prepare import Preparer, Rules
+from yoj.runtime.prepare import PackingConfig, Preparer
 from yoj.runtime.scorer import BATCH_TOKENS
 
 from . import ranges
 from .errors import StatisticsError
-from .samples import Sample
+from .samples import CalibrationSample
 from .statistics import (
     KINDS,
     SCHEMA_VERSION,
     TENSORS,
-    About,
     Kind,
     LayerStatistics,
     Statistics,
+    StatisticsHeader,
     differences,
     load,
     save,
@@ -53,7 +53,7 @@ ROOM = 2
 
 
 @dataclass(frozen=True)
-class Model:
+class CalibratedModel:
     """Model that is calibrated, with the packing of its requests."""
 
     checkpoint: Checkpoint
@@ -61,7 +61,7 @@ class Model:
     preparer: Preparer
 
     @classmethod
-    def open(cls, checkpoint: Checkpoint, layout: LayoutName) -> Model:
+    def open(cls, checkpoint: Checkpoint, layout: LayoutName) -> CalibratedModel:
         """Check the tensors and load the tokenizer; weights are read later.
 
         Args:
@@ -75,13 +75,13 @@ class Model:
         rendered = render_layout(checkpoint, layout, family.markup())
         mode = checkpoint.training.trained_mode or "joint"
         transparency = checkpoint.training.transparency or "white"
-        rules = Rules(checkpoint.family, rendered, family.limits, family.preprocessing(), mode, transparency)
+        rules = PackingConfig(checkpoint.family, rendered, family.limits, family.preprocessing(), mode, transparency)
         return cls(checkpoint, family, Preparer(rules, encoder_of(checkpoint)))
 
-    def about(self) -> About:
+    def about(self) -> StatisticsHeader:
         """Description of statistics that are still empty. Reads every file of the checkpoint."""
         rules = self.preparer.rules
-        return About(
+        return StatisticsHeader(
             schema_version=SCHEMA_VERSION,
             family=rules.family,
             mode=rules.trained_mode,
@@ -91,7 +91,9 @@ class Model:
         )
 
 
-def collect(model: Model, samples: Sequence[Sample], folder: Path, advance: Callable[[int], None]) -> Statistics:
+def collect(
+    model: CalibratedModel, samples: Sequence[CalibrationSample], folder: Path, advance: Callable[[int], None]
+) -> Statistics:
     """Gather statistics of the samples, or go on where a run into the same folder stopped.
 
     Numbers are the same as without the interruption: batches depend on the samples alone, and are in as a whole or
@@ -240,7 +242,7 @@ def measure(x_TI: torch.Tensor, kinds_T: torch.Tensor) -> LayerStatistics:
     return LayerStatistics(absmax_SI.numpy(), counts.view(len(KINDS), ranges.BINS).numpy())
 
 
-def _begin(model: Model, samples: Sequence[Sample], folder: Path) -> Statistics:
+def _begin(model: CalibratedModel, samples: Sequence[CalibrationSample], folder: Path) -> Statistics:
     """Empty statistics, or those that an earlier run left in the folder."""
     about, digests = model.about(), {sample.digest for sample in samples}
     if not (folder / TENSORS).exists():
@@ -268,7 +270,7 @@ def _load(spec: GraphSpec, checkpoint: Checkpoint) -> nn.Module:
     return (materialise if free is not None and ROOM * need < free else stream)(spec, checkpoint)
 
 
-def _check(layers: dict[str, LayerStatistics], batch: Sequence[Sample]) -> None:
+def _check(layers: dict[str, LayerStatistics], batch: Sequence[CalibrationSample]) -> None:
     for name, layer in layers.items():
         if not np.isfinite(layer.absmax_SI).all():
             lines = ", ".join(str(sample.line) for sample in batch)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from yoj.export.bundle.install import install
 from yoj.export.bundle.names import QUANTISATION, VISION
 from yoj.export.bundle.place import folder_beside
-from yoj.export.quantisation.config import Quantisation
+from yoj.export.quantisation.config import QuantisationSpec
 from yoj.export.quantisation.schemes import STORED
 from yoj.runtime import Request, Scorer
 from yoj.runtime import manifest as m
@@ -62,7 +62,7 @@ class Gate(msgspec.Struct, frozen=True, kw_only=True):
 
 
 @dataclass(frozen=True)
-class Limits:
+class GateLimits:
     """Requirements of a bundle."""
 
     max_flips: float = 0.005
@@ -72,7 +72,7 @@ class Limits:
 
 
 @dataclass(frozen=True)
-class Pair:
+class GatedPair:
     """Bundles that are compared."""
 
     bundle: Path
@@ -82,7 +82,7 @@ class Pair:
     """Engine of both bundles; None for the first that each holds."""
 
 
-def measure(pair: Pair, file: Path, reading: Reading, limits: Limits, note: Callable[[str], None]) -> Gate:
+def measure(pair: GatedPair, file: Path, reading: Reading, limits: GateLimits, note: Callable[[str], None]) -> Gate:
     """Score the requests of a file with both bundles, and time them.
 
     Raises:
@@ -94,8 +94,8 @@ def measure(pair: Pair, file: Path, reading: Reading, limits: Limits, note: Call
     requests = [request for request, _ in lines]
     if len(requests) < FEWEST:
         raise CalibrationError(f"{file} has {len(requests)} requests; give {FEWEST} at least, better 1,000 and more.")
-    plan = _plan_of(bundle)
-    _check_unseen(bundle, plan, file, requests)
+    config = _spec_of(bundle)
+    _check_unseen(bundle, config, file, requests)
     with Scorer.load(bundle, engine=engine) as quantised, Scorer.load(against, engine=engine) as whole:
         _check_same_model(quantised, whole, bundle, against)
         note(f"score {len(requests)} requests with both")
@@ -108,7 +108,7 @@ def measure(pair: Pair, file: Path, reading: Reading, limits: Limits, note: Call
         loss = damage([found[i] for i in many], [expected[i] for i in many])
         note("time both in turns")
         speedup = _speedup(quantised, whole, requests)
-        tower = any(name.startswith(VISION) for name in plan.layers)
+        tower = any(name.startswith(VISION) for name in config.layers)
         gate = Gate(
             engine=quantised.engine.engine,
             precision=quantised.engine.precision,
@@ -176,20 +176,20 @@ def _check_same_model(one: Scorer, other: Scorer, bundle: Path, against: Path) -
         )
 
 
-def _plan_of(bundle: Path) -> Quantisation:
-    plan = bundle / QUANTISATION
-    if not plan.is_file():
+def _spec_of(bundle: Path) -> QuantisationSpec:
+    config = bundle / QUANTISATION
+    if not config.is_file():
         raise CalibrationError(f"{bundle} is not quantised: there is no {QUANTISATION} in it.")
-    return msgspec.json.decode(plan.read_bytes(), type=Quantisation)
+    return msgspec.json.decode(config.read_bytes(), type=QuantisationSpec)
 
 
-def _check_unseen(bundle: Path, plan: Quantisation, file: Path, requests: Sequence[Request]) -> None:
+def _check_unseen(bundle: Path, config: QuantisationSpec, file: Path, requests: Sequence[Request]) -> None:
     """Refuse requests that the choice of the bundle's quantised matrices was made with."""
-    known = {*plan.about.get("seen", ())}
+    known = {*config.about.get("seen", ())}
     if found := sum(content_hash(request) in known for request in requests):
         raise CalibrationError(
-            f"{file}: the plan of {bundle} was made with {found} of its {len(requests)} requests. Give others, which "
-            "neither yoj-calibrate statistics nor plan has seen."
+            f"{file}: the quantisation config of {bundle} was made with {found} of its {len(requests)} "
+            "requests. Give others, which neither yoj-calibrate statistics nor yoj-calibrate quantisation has seen."
         )
 
 
@@ -231,7 +231,7 @@ def _size(manifest: m.Manifest) -> int:
     return sum(file.bytes for name, file in manifest.files.items() if name.startswith("onnx/"))
 
 
-def _reasons(gate: Gate, limits: Limits) -> tuple[str, ...]:
+def _reasons(gate: Gate, limits: GateLimits) -> tuple[str, ...]:
     reasons: list[str] = []
     if gate.damage.flips > limits.max_flips:
         reasons.append(f"{gate.damage.flips:.2%} of the first places change, {limits.max_flips:.2%} are allowed")

@@ -20,7 +20,7 @@ from yoj.runtime import manifest as m
 from yoj.runtime.codec import Reading
 from yoj.runtime.lines import read_entries
 
-from .by_n import Row, Temperatures, fit_by_n
+from .by_n import TemperatureRow, Temperatures, fit_by_n
 from .errors import CalibrationError
 from .reliability import BINS, bins, draw
 from .temperature import MIN_SAMPLES, Samples, samples_of
@@ -43,7 +43,7 @@ class Ranked:
 
 
 @dataclass(frozen=True)
-class Order:
+class CalibrationJob:
     """Files and settings of a calibration."""
 
     bundle: Path
@@ -64,7 +64,7 @@ class Outcome:
     temperatures: Temperatures
 
 
-def calibrate(order: Order, advance: Callable[[int, int], None]) -> Outcome:
+def calibrate(order: CalibrationJob, advance: Callable[[int, int], None]) -> Outcome:
     """Score the rankings, fit temperatures, and put them with a report and a diagram into the bundle.
 
     Args:
@@ -204,7 +204,7 @@ def _write(folder: Path, samples: Samples, found: Temperatures, changed: m.Manif
     draw(folder / DIAGRAM, dict(zip(titles, (before, after), strict=True)))
 
 
-def _row(row: Row) -> dict[str, Any]:
+def _row(row: TemperatureRow) -> dict[str, Any]:
     # JSON has no infinity; no error is known where the likelihood is flat.
     error = row.fit.relative_error if math.isfinite(row.fit.relative_error) else None
     qualities = {"before": msgspec.to_builtins(row.before), "after": msgspec.to_builtins(row.after)}
@@ -234,7 +234,7 @@ def notes(found: Temperatures) -> list[str]:
     return said + [note for row in fitted for note in _notes_of(row)]
 
 
-def _notes_of(row: Row) -> list[str]:
+def _notes_of(row: TemperatureRow) -> list[str]:
     said: list[str] = []
     name = "All N" if row.n is None else f"N={row.n}"
     if row.fit.bound == "perfect":

@@ -27,7 +27,7 @@ SHOWN = 8
 
 
 @dataclass(frozen=True)
-class Sample:
+class CalibrationSample:
     """Request that is calibrated on."""
 
     line: int
@@ -48,7 +48,7 @@ class Sample:
 class Selection:
     """Choice from a file."""
 
-    samples: tuple[Sample, ...]
+    samples: tuple[CalibrationSample, ...]
     """Chosen samples, by line."""
     available: int
     """Number of requests that could have been chosen."""
@@ -213,12 +213,14 @@ def _distinct(file: Path, requests: Mapping[int, Request]) -> dict[int, Request]
     return {line: requests[line] for line in sorted(kept)}
 
 
-def _measured(file: Path, requests: Mapping[int, Request], measure: Callable[[Request], int]) -> dict[int, Sample]:
-    samples: dict[int, Sample] = {}
+def _measured(
+    file: Path, requests: Mapping[int, Request], measure: Callable[[Request], int]
+) -> dict[int, CalibrationSample]:
+    samples: dict[int, CalibrationSample] = {}
     problems: list[str] = []
     for line, request in requests.items():
         try:
-            samples[line] = Sample(line, request, content_hash(request), measure(request))
+            samples[line] = CalibrationSample(line, request, content_hash(request), measure(request))
         except (YojError, OSError) as error:
             problems.append(f"line {line}: {error}")
     if problems:

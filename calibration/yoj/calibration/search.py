@@ -11,11 +11,11 @@ import torch
 
 from yoj.export.bundle.names import VISION
 from yoj.export.graph.traced import scorer_role
-from yoj.export.quantisation.config import RANGE, Plan, Quantisation, matrices
+from yoj.export.quantisation.config import RANGE, QuantisationConfig, QuantisationSpec, matrices
 from yoj.export.quantisation.schemes import Scheme
 from yoj.runtime.request import Request
 
-from .collect import Model
+from .collect import CalibratedModel
 from .content import content_hash
 from .errors import CalibrationError
 from .smoothing import factors
@@ -30,7 +30,7 @@ budget."""
 
 
 @dataclass(frozen=True)
-class Wanted:
+class SearchConfig:
     """Requirements of the choice."""
 
     scheme: Scheme = "int8"
@@ -46,7 +46,7 @@ class Wanted:
 class Found:
     """Chosen matrices, and the trials that led to them."""
 
-    plan: Plan
+    config: QuantisationConfig
     alphas: dict[float, Damage]
     """Strength of smoothing -> damage with all matrices quantised."""
     sweep: dict[str, Damage]
@@ -60,7 +60,11 @@ class Found:
 
 
 def search(
-    model: Model, statistics: Statistics, requests: Sequence[Request], wanted: Wanted, note: Callable[[str], None]
+    model: CalibratedModel,
+    statistics: Statistics,
+    requests: Sequence[Request],
+    wanted: SearchConfig,
+    note: Callable[[str], None],
 ) -> Found:
     """Find the largest set of matrices that keeps the flips within the budget.
 
@@ -81,11 +85,11 @@ def search(
     """
     inputs = Inputs(model, requests, wanted.vision)
     _check(model, statistics, inputs, wanted, note)
-    whole = Trial(inputs, _plan(model, statistics, wanted, 0.0))
+    whole = Trial(inputs, _config(model, statistics, wanted, 0.0))
     expected = whole.scores(())
     alphas, trials = dict[float, Damage](), dict[float, Trial]()
     for alpha in ALPHAS if wanted.smooth else ALPHAS[:1]:
-        trials[alpha] = Trial(inputs, _plan(model, statistics, wanted, alpha)) if alpha else whole
+        trials[alpha] = Trial(inputs, _config(model, statistics, wanted, alpha)) if alpha else whole
         alphas[alpha] = damage(trials[alpha].scores(whole.matrices), expected)
         note(f"all {len(whole.matrices)} matrices, alpha {alpha:g}: {_text(alphas[alpha])}")
         best = min(alphas, key=lambda a: alphas[a].difference)
@@ -97,14 +101,16 @@ def search(
         sweep = _sweep(trial, expected, note)
         chosen, loss = _longest(trial, list(sweep), expected, wanted.max_flips, note)
     layers = tuple(name for name in whole.matrices if name in chosen)
-    plan = Plan(msgspec.structs.replace(trial.plan.said, layers=layers), trial.plan.factors)
+    config = QuantisationConfig(msgspec.structs.replace(trial.config.spec, layers=layers), trial.config.factors)
     digests = tuple(content_hash(request) for request in requests)
-    found = Found(plan, alphas, sweep, loss, len(inputs.counts), digests)
-    said = msgspec.structs.replace(plan.said, about=_about(wanted, alpha, found, statistics))
-    return replace(found, plan=Plan(said, plan.factors))
+    found = Found(config, alphas, sweep, loss, len(inputs.counts), digests)
+    said = msgspec.structs.replace(config.spec, about=_about(wanted, alpha, found, statistics))
+    return replace(found, config=QuantisationConfig(said, config.factors))
 
 
-def _check(model: Model, statistics: Statistics, inputs: Inputs, wanted: Wanted, note: Callable[[str], None]) -> None:
+def _check(
+    model: CalibratedModel, statistics: Statistics, inputs: Inputs, wanted: SearchConfig, note: Callable[[str], None]
+) -> None:
     if problems := differences(statistics.about, model.about()):
         raise CalibrationError(
             f"The statistics are not of this model: {'; '.join(problems)}. Gather them again, in the same way."
@@ -124,12 +130,12 @@ def _check(model: Model, statistics: Statistics, inputs: Inputs, wanted: Wanted,
         )
 
 
-def _plan(model: Model, statistics: Statistics, wanted: Wanted, alpha: float) -> Plan:
+def _config(model: CalibratedModel, statistics: Statistics, wanted: SearchConfig, alpha: float) -> QuantisationConfig:
     """Scheme, factors and ranges with no matrices yet."""
     roles = {scorer_role(model.preparer.rules.trained_mode), *(["vision"] if wanted.vision else [])}
     specs = [spec for spec in model.family.graphs() if spec.role in roles]
     tensors = factors(model, specs, statistics, alpha) if alpha else {}
-    said = Quantisation(
+    said = QuantisationSpec(
         scheme=wanted.scheme,
         layers=(),
         embeddings=wanted.embeddings,
@@ -140,7 +146,7 @@ def _plan(model: Model, statistics: Statistics, wanted: Wanted, alpha: float) ->
         for name in (name for spec in specs for name in matrices(spec)):
             channels_I = torch.from_numpy(statistics.layers[name].channels())
             tensors[RANGE + name] = (channels_I / tensors.get(of.get(name, ""), torch.ones(()))).amax()
-    return Plan(said, tensors)
+    return QuantisationConfig(said, tensors)
 
 
 def _sweep(trial: Trial, expected: Sequence[Any], note: Callable[[str], None]) -> dict[str, Damage]:
@@ -165,7 +171,7 @@ def _longest(
     return order[:low], best
 
 
-def _about(wanted: Wanted, alpha: float, found: Found, statistics: Statistics) -> dict[str, Any]:
+def _about(wanted: SearchConfig, alpha: float, found: Found, statistics: Statistics) -> dict[str, Any]:
     return {
         "alpha": alpha,
         "max_flips": wanted.max_flips,

@@ -8,14 +8,16 @@ import torch
 
 from yoj.export.families import GraphSpec, Smoothing
 
-from .collect import Model
+from .collect import CalibratedModel
 from .statistics import Statistics
 
 SMALLEST = 1e-5
 """Magnitude to which smaller channels of activations or weights are raised, as in the code of SmoothQuant."""
 
 
-def factors(model: Model, specs: Sequence[GraphSpec], statistics: Statistics, alpha: float) -> dict[str, torch.Tensor]:
+def factors(
+    model: CalibratedModel, specs: Sequence[GraphSpec], statistics: Statistics, alpha: float
+) -> dict[str, torch.Tensor]:
     """Factors max|x|^alpha / max|w|^(1 - alpha) of each channel, float32: name of the source -> [I].
 
     Equation 4 of SmoothQuant (arXiv 2211.10438). Where several matrices read the channels, w is over all of them. Dead
@@ -35,10 +37,12 @@ def factors(model: Model, specs: Sequence[GraphSpec], statistics: Statistics, al
     }
 
 
-def _factors(model: Model, spec: GraphSpec, statistics: Statistics, group: Smoothing, alpha: float) -> torch.Tensor:
+def _factors(
+    model: CalibratedModel, spec: GraphSpec, statistics: Statistics, group: Smoothing, alpha: float
+) -> torch.Tensor:
     weights = model.checkpoint.weights
     largest_I = torch.from_numpy(statistics.layers[group.consumers[0]].channels())
-    plans = [spec.plans[f"{spec.own(name)}.weight"] for name in group.consumers]
+    plans = [spec.sources[f"{spec.own(name)}.weight"] for name in group.consumers]
     of_weights_I = torch.stack(
         [torch.cat(list(weights.blocks(plan, torch.float32))).abs().amax(dim=1) for plan in plans]
     ).amax(dim=0)

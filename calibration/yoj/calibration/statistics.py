@@ -32,7 +32,7 @@ SHOWN = 4
 """Most values that an error names."""
 
 
-class About(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class StatisticsHeader(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Content of ``statistics.json``: the origin of the numbers."""
 
     schema_version: int
@@ -113,7 +113,7 @@ class LayerStatistics:
 class Statistics:
     """Statistics of all linear layers of a scorer and of the vision tower."""
 
-    about: About
+    about: StatisticsHeader
     layers: dict[str, LayerStatistics]
     """Statistics by the name of the layer's module, as quantisation configs have it; empty before the first batch."""
 
@@ -175,7 +175,7 @@ def merge(parts: Sequence[Statistics], names: Sequence[str]) -> Statistics:
     return whole
 
 
-def differences(one: About, other: About) -> list[str]:
+def differences(one: StatisticsHeader, other: StatisticsHeader) -> list[str]:
     """Reasons why numbers of the two do not belong together; none where they do."""
     problems: list[str] = []
     if {*one.checkpoint.values()} != {*other.checkpoint.values()}:
@@ -225,7 +225,7 @@ def load(folder: Path) -> Statistics:
         about = json.loads(content[8 : 8 + length])["__metadata__"][ABOUT]
         version = json.loads(about).get("schema_version")
         if version == SCHEMA_VERSION:
-            return Statistics(msgspec.json.decode(about, type=About), _layers(tensors))
+            return Statistics(msgspec.json.decode(about, type=StatisticsHeader), _layers(tensors))
     except (SafetensorError, msgspec.MsgspecError, ValueError, KeyError) as error:
         raise StatisticsError(f"{file} is damaged: {error}. Gather the statistics again.") from error
     raise StatisticsError(

@@ -18,13 +18,13 @@ from yoj.export.bundle.names import VISION
 from yoj.export.families import GraphSpec
 from yoj.export.graph.modules import Projection
 from yoj.export.graph.traced import TracedSession, scorer_role
-from yoj.export.quantisation.config import Plan, matrices, quantise_graphs, quantised_module
+from yoj.export.quantisation.config import QuantisationConfig, matrices, quantise_graphs, quantised_module
 from yoj.export.verification.fidelity import kendall_tau
 from yoj.runtime.batch import batches_by_length
 from yoj.runtime.request import Request
 from yoj.runtime.scorer import BATCH_TOKENS
 
-from .collect import Model
+from .collect import CalibratedModel
 from .errors import CalibrationError
 
 
@@ -40,7 +40,7 @@ class Damage(msgspec.Struct, frozen=True, kw_only=True):
 
 
 @dataclass(frozen=True)
-class Batch:
+class TrialBatch:
     """Inputs of the scorer for one batch, and the places of its requests among all."""
 
     inputs: dict[str, torch.Tensor]
@@ -50,7 +50,7 @@ class Batch:
 class Inputs:
     """Requests with two responses or more, prepared once, with the features of their pictures."""
 
-    def __init__(self, model: Model, requests: Sequence[Request], vision: bool = False):
+    def __init__(self, model: CalibratedModel, requests: Sequence[Request], vision: bool = False):
         """Compute the features in float32.
 
         Args:
@@ -78,14 +78,14 @@ class Inputs:
         if not vision:
             self._groups.clear()
 
-    def seen_by(self, session: TracedSession) -> Iterator[Batch]:
+    def seen_by(self, session: TracedSession) -> Iterator[TrialBatch]:
         """Batches with the features of a session's vision graph."""
         for group, prepared in self._groups:
             arrays = session.scorer_inputs(prepared, self.model.preparer.family)
-            yield Batch({name: torch.from_numpy(array) for name, array in arrays.items()}, group)
+            yield TrialBatch({name: torch.from_numpy(array) for name, array in arrays.items()}, group)
 
     def scores(
-        self, spec: GraphSpec, module: nn.Module, batches: Iterable[Batch] | None = None
+        self, spec: GraphSpec, module: nn.Module, batches: Iterable[TrialBatch] | None = None
     ) -> list[NDArray[np.float32]]:
         """Scores [N] of each request; ``batches`` from `seen_by` have other features than those in float32."""
         found: dict[int, NDArray[np.float32]] = {}
@@ -100,15 +100,15 @@ class Inputs:
 class Trial:
     """One model with fixed factors; its matrices can be quantised and put back."""
 
-    def __init__(self, inputs: Inputs, plan: Plan):
+    def __init__(self, inputs: Inputs, config: QuantisationConfig):
         """Take the weights into memory in float32; those of the vision tower where the inputs kept their pictures.
 
         Args:
             inputs: the requests that are scored.
-            plan: scheme, factors and ranges; `scores` is told which matrices.
+            config: scheme, factors and ranges; `scores` is told which matrices.
         """
-        self.inputs, self.plan, model = inputs, plan, inputs.model
-        nothing = Plan(msgspec.structs.replace(plan.said, layers=(), embeddings=False), plan.factors)
+        self.inputs, self.config, model = inputs, config, inputs.model
+        nothing = QuantisationConfig(msgspec.structs.replace(config.spec, layers=(), embeddings=False), config.factors)
         specs = quantise_graphs(model.family.graphs(), model.family.smoothing(), nothing)
         self._session = TracedSession.load(model.checkpoint, specs, "float32")
         self._role = scorer_role(model.preparer.rules.trained_mode)
@@ -124,7 +124,7 @@ class Trial:
         """Scores [N] of each request with these matrices quantised."""
         for name in layers:
             if name not in self._quantised:
-                self._quantised[name] = quantised_module(self._whole[name][1], self.plan, name)
+                self._quantised[name] = quantised_module(self._whole[name][1], self.config, name)
             self._put(name, self._quantised[name])
         tower = any(name.startswith(VISION) for name in layers)
         try:
@@ -144,7 +144,7 @@ def damage(scores: Sequence[NDArray[np.float32]], expected: Sequence[NDArray[np.
     """Compare the scores of some requests, [N] each, with expected ones of the same requests."""
     pairs = list(zip(scores, expected, strict=True))
     if not all(np.isfinite(found).all() for found, _ in pairs):
-        raise CalibrationError("Scores are NaN or infinite. Check the checkpoint's tensors, and the plan's ranges.")
+        raise CalibrationError("Scores are NaN or infinite. Check the checkpoint's tensors, and the config's ranges.")
     return Damage(
         flips=float(np.mean([found.argmax() != right.argmax() for found, right in pairs])),
         tau=float(np.mean([kendall_tau(found, right) for found, right in pairs])),

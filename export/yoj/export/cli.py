@@ -15,7 +15,7 @@ from yoj.runtime.cli import readable_errors
 from yoj.runtime.engines import OPENERS
 from yoj.runtime.errors import BundleError
 from yoj.runtime.manifest import MANIFEST_NAME, Manifest
-from yoj.runtime.options import Given, HubFolder, reading_options
+from yoj.runtime.options import Given, HubFolder, RenamedOptions, reading_options
 from yoj.runtime.temperature import describe
 from yoj.runtime.version import __version__
 
@@ -61,7 +61,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
 
 
-@main.command()
+@main.command(cls=RenamedOptions, renamed={"--plan": "--quantisation", "--rest": "--base-precision"})
 @checkpoint_options
 @click.option(
     "--out", required=True, type=click.Path(path_type=Path), help="Folder of the bundle, for example judge.yoj."
@@ -71,21 +71,22 @@ def main() -> None:
     type=click.Choice(PRECISIONS),
     default="float32",
     show_default=True,
-    help="Of weights and arithmetic; rotary tables, mean squares and the value head are float32 in each. auto runs "
-    "sample packs layer by layer and takes float16 where it holds the largest values, else bfloat16. ONNX Runtime's "
-    "CPU kernels have no bfloat16. The others are those of --plan.",
+    help="Precision of weights and arithmetic; rotary tables, mean squares and the value head are float32 in each. "
+    "auto runs sample packs layer by layer and takes float16 where it holds the largest values, else bfloat16. ONNX "
+    "Runtime's CPU kernels have no bfloat16. The others are schemes of --quantisation.",
 )
 @click.option(
-    "--plan",
+    "--quantisation",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="For int8, fp8 and the like: the folder that yoj-calibrate plan made.",
+    help="For int8, fp8 and the like: the quantisation config, a folder that yoj-calibrate quantisation made.",
 )
 @click.option(
-    "--rest",
+    "--base-precision",
     type=click.Choice(["float32", "float16", "bfloat16"]),
     default="float32",
     show_default=True,
-    help="With --plan: precision of what is not quantised. float32 is the fastest on a CPU, float16 for a GPU.",
+    help="With --quantisation: precision of everything that is not quantised. float32 is the fastest on a "
+    "CPU, float16 for a GPU.",
 )
 @click.option(
     "--samples",
@@ -111,8 +112,8 @@ def build(
     hidden_state: Any,
     video_expansion: Any,
     precision: Any,
-    plan: Path | None,
-    rest: Any,
+    quantisation: Path | None,
+    base_precision: Any,
     samples: Path | None,
     no_compare: bool,
     force: bool,
@@ -125,14 +126,27 @@ def build(
     with readable_errors():
         prepare_libraries()
         from .bundle.build import build as run
-        from .bundle.config import Recipe
+        from .bundle.config import ExportConfig
         from .checkpoint.checkpoint import Training
 
         training = Training(hidden_state, video_expansion)
         reading = None if samples is None else given.reading(samples.parent)
-        chosen = {"precision": precision, "plan": plan, "rest": rest, "samples": samples, "compare": not no_compare}
-        recipe = Recipe(checkpoints, base, layout, out, mode, force, training, reading=reading, **chosen)
-        manifest, fidelity = run(recipe, _Console())
+        config = ExportConfig(
+            checkpoints,
+            base,
+            layout,
+            out,
+            mode,
+            force,
+            training,
+            precision=precision,
+            samples=samples,
+            reading=reading,
+            compare=not no_compare,
+            quantisation=quantisation,
+            base_precision=base_precision,
+        )
+        manifest, fidelity = run(config, _Console())
     click.echo(f"\n{_files(manifest)}\n")
     click.echo(_verdict(fidelity) if fidelity else f"Not compared with the reference: yoj-export verify {out} does it.")
     engine = " --engine onnxruntime-cuda" if manifest.engines[0].arithmetic == "bfloat16" else ""
@@ -231,8 +245,8 @@ def compile_(
     Until the last moment BUNDLE stays as it was; its engine onnxruntime stays beside the plans.
     """
     with readable_errors():
-        from .tensorrt.builder import Settings
-        from .tensorrt.compile import Order, compile_bundle
+        from .tensorrt.builder import BuilderSettings
+        from .tensorrt.compile import CompileJob, compile_bundle
         from .tensorrt.profiles import parse_profile
 
         try:
@@ -241,9 +255,9 @@ def compile_(
             raise click.UsageError(f"--profile: {error}") from error
         if not 0 < workspace <= MOST_GIB:
             raise click.UsageError(f"--workspace is {workspace}, give GiB above 0 and up to {MOST_GIB}.")
-        settings = Settings(int(workspace * 2**30), version_compatible, weight_streaming, refit)
+        settings = BuilderSettings(int(workspace * 2**30), version_compatible, weight_streaming, refit)
         targets = [name.strip() for name in (target or "").split(",") if name.strip()]
-        order = Order(bundle, engine, targets, parsed, hardware_compatible, settings)
+        order = CompileJob(bundle, engine, targets, parsed, hardware_compatible, settings)
         built = compile_bundle(order, _Console())
     for entry in built:
         assert entry.plans is not None

@@ -22,7 +22,7 @@ from .errors import (
     YojError,
 )
 from .judgement import Judgement, TokenCounts
-from .packing import Cut
+from .packing import Truncation
 from .request import Image, Message, Request, Video
 from .scorer import Scorer
 from .version import __version__
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BundleError",
-    "Cut",
     "EngineError",
     "EngineMemoryError",
     "Image",
@@ -50,6 +49,7 @@ __all__ = [
     "ScoreError",
     "Scorer",
     "TokenCounts",
+    "Truncation",
     "Video",
     "YojError",
     "__version__",
@@ -64,6 +64,11 @@ def __getattr__(name: str) -> object:
         from . import codec
 
         return getattr(codec, name)
+    if name == "Cut":
+        from .deprecation import warn_renamed
+
+        warn_renamed("yoj.runtime.Cut", "yoj.runtime.Truncation", stacklevel=3)
+        return Truncation
     if name == "Policy":
         from .sources import Policy
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from .errors import BundleError, EngineError
 from .held import HeldFile, HeldFiles, is_there
 from .log import logger
-from .manifest import MANIFEST_NAME, Engine, Manifest, decode
+from .manifest import MANIFEST_NAME, EngineEntry, Manifest, decode
 
 TOKENIZER_NAME = "tokenizer.json"
 WEIGHTS = "onnx/weights.data"
@@ -106,7 +106,7 @@ class Bundle:
         again = {graph.unsigned.file for graph in graphs if graph.unsigned}
         return {graph.file for graph in graphs} | again | {TOKENIZER_NAME}
 
-    def engine(self, engine: str | None = None, precision: str | None = None) -> Engine:
+    def engine(self, engine: str | None = None, precision: str | None = None) -> EngineEntry:
         """Find the first engine of the manifest with this name and precision (None: any).
 
         Raises:

@@ -18,7 +18,7 @@ import click
 
 from .engines import OPENERS
 from .errors import RequestError, YojError
-from .jsonl import Done, Settings, Summary, finished, read_results, score_lines
+from .jsonl import Done, FileScoring, Summary, finished, read_results, score_lines
 from .lines import read_lines
 from .manifest import Mode
 from .options import Given, reading_options
@@ -58,7 +58,7 @@ Fields of other names are errors. Files may be compressed with gzip.
 
 \b
 A line of scores.jsonl has line, request, run, id and metadata where given, and
-either scores, probabilities, ranks, best, margin, entropy, spread (null but for
+either scores, probabilities, ranks, best, margin, entropy, sigma (null but for
 a Gaussian head, whose sigma it is, uncalibrated), temperature, calibrated and
 uncalibrated (why the probabilities are not), notices (what was read otherwise
 than it may have been meant), or error. Failed lines are tried again when the
@@ -188,7 +188,7 @@ def main(
         if requests is not None:
             folder = Path() if str(requests) == "-" else requests.parent
             reading = replace(given, hosts=frozenset(hosts)).reading(folder, overflow, placeholders)
-            settings = Settings(reading, mode, orders)
+            settings = FileScoring(reading, mode, orders)
             _score_file(lambda: Scorer.load(bundle, engine=engine, threads=threads), requests, out, settings)
             return
         scorer = Scorer.load(bundle, engine=engine, threads=threads)
@@ -201,7 +201,7 @@ def main(
     click.echo(f"{judgement.table(responses)}\n{phases}")
 
 
-def _score_file(load: Callable[[], Scorer], requests: Path, out: Path | None, settings: Settings) -> None:
+def _score_file(load: Callable[[], Scorer], requests: Path, out: Path | None, settings: FileScoring) -> None:
     with ExitStack() as stack:
         standard = str(requests) == "-"
         source = sys.stdin.buffer if standard else stack.enter_context(requests.open("rb"))

@@ -89,7 +89,7 @@ def check_own_memory(form: PictureFormat, width: int, height: int, name: str) ->
     """
     if form.pixels is not None and width * height > form.pixels:
         raise LimitError(
-            f"{name} is {form.said} of {width}x{height} = {width * height:,} pixels; {form.pixels:,} are the limit of "
+            f"{name} is {form.spec} of {width}x{height} = {width * height:,} pixels; {form.pixels:,} are the limit of "
             "this format. Shrink it first, or save it as PNG or JPEG."
         )
 
@@ -113,7 +113,7 @@ def check_bytes(whole: bool, size: int, name: str) -> None:
 
 def picture_formats_said() -> str:
     """Names of the picture formats, for an error."""
-    return ", ".join(form.said for form in PICTURES)
+    return ", ".join(form.spec for form in PICTURES)
 
 
 def containers_said() -> str:

@@ -43,7 +43,7 @@ class Done(msgspec.Struct):
 
 
 @dataclass(frozen=True)
-class Settings:
+class FileScoring:
     """Settings for scoring the requests of a file."""
 
     reading: Reading
@@ -107,7 +107,7 @@ def score_lines(
     scorer: Scorer,
     lines: Sequence[Numbered],
     done: Sequence[Done],
-    settings: Settings,
+    settings: FileScoring,
     write: Callable[[bytes], None],
     advance: Callable[[int], None],
 ) -> Summary:
@@ -145,7 +145,7 @@ def score_lines(
     return summary
 
 
-def _run_digest(scorer: Scorer, settings: Settings) -> str:
+def _run_digest(scorer: Scorer, settings: FileScoring) -> str:
     """Hash of everything but the requests that the scores depend on."""
     reading = settings.reading
     of = (scorer.manifest.digest, scorer.engine.engine, scorer.engine.precision)
@@ -168,7 +168,7 @@ def _check_same(lines: Sequence[Numbered], done: Sequence[Done], runs: set[str])
         )
 
 
-def _score(scorer: Scorer, entries: Sequence[Entry], settings: Settings) -> list[Judgement | Exception]:
+def _score(scorer: Scorer, entries: Sequence[Entry], settings: FileScoring) -> list[Judgement | Exception]:
     """Judgement or error of each line. An error of one line does not touch the others."""
     good = [entry.request for entry in entries if isinstance(entry.request, Request)]
     results: list[Judgement | Exception] = []

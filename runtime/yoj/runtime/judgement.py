@@ -10,10 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .batch import Prepared
+from .deprecation import warn_renamed
 from .manifest import Manifest, Mode
 from .orders import average, by_response
-from .packing import Cut
-from .temperature import Read, temperature_for, why_uncalibrated
+from .packing import Truncation
+from .temperature import ScoringConditions, temperature_for, why_uncalibrated
 
 
 @dataclass(frozen=True)
@@ -48,16 +49,16 @@ class Judgement:
     margin: float | None
     """Highest score minus the second highest; None for one response."""
     entropy: float
-    """Entropy of the probabilities in nats: 0 is certain, log(N) is undecided."""
+    """Entropy of the probabilities, in nats: 0 is certain, log(N) is undecided."""
     calibrated: bool
     """Whether the temperature was fitted on rankings of requests that were read like this one."""
     temperature: float = 1.0
     """Temperature of the probabilities, in units of the score; 1 where none was fitted."""
     uncalibrated: str | None = None
     """Reason why the probabilities are not calibrated; None where they are."""
-    spread: tuple[float, ...] | None = None
-    """[N] sigma that a Gaussian head states for each score, uncalibrated; None for other heads. With several orders the
-    mean over them."""
+    sigma: tuple[float, ...] | None = None
+    """[N] standard deviation that a Gaussian head states for each score, uncalibrated; None for other heads. With
+    several orders the mean over them."""
     mode: Mode = "joint"
     """Mode in which the responses were read."""
     trained_mode: Mode = "joint"
@@ -72,7 +73,7 @@ class Judgement:
     """Number of frames of the request's video; None without one."""
     frames_read: int | None = None
     """Number of its frames that the model saw."""
-    cuts: tuple[Cut, ...] = ()
+    cuts: tuple[Truncation, ...] = ()
     """Responses that ``overflow="truncate"`` shortened."""
     duplicates: tuple[int, ...] = ()
     """[N] Index of the first response equal to each, whose score it shares; empty where each was read."""
@@ -93,7 +94,14 @@ class Judgement:
 
     def to_dict(self) -> dict[str, Any]:
         """Judgement as plain Python values that JSON can hold."""
-        return asdict(self)
+        # The name that `sigma` had in the earlier version: readers of files cannot be warned.
+        return asdict(self) | {"spread": self.sigma}
+
+    @property
+    def spread(self) -> tuple[float, ...] | None:
+        """The old name of `sigma`."""
+        warn_renamed("Judgement.spread", "Judgement.sigma")
+        return self.sigma
 
     def __str__(self) -> str:
         return self.table()
@@ -104,16 +112,16 @@ class Judgement:
         Args:
             labels: [N] a short text for each response, such as the response itself.
         """
-        lines = [f"rank  response      score{'' if self.spread is None else '     spread'}   P(best)"]
+        lines = [f"rank  response      score{'' if self.sigma is None else '      sigma'}   P(best)"]
         for index in sorted(range(len(self.scores)), key=lambda i: (self.ranks[i], i)):
             label = f"  {_shorten(labels[index])}" if labels is not None else ""
-            spread = "" if self.spread is None else f"  {self.spread[index]:9.4f}"
+            sigma = "" if self.sigma is None else f"  {self.sigma[index]:9.4f}"
             score, chance = f"{self.scores[index]:9.4f}", f"{self.probabilities[index]:8.3f}"
-            lines.append(f"{self.ranks[index]:4}  {index:8}  {score}{spread}  {chance}{label}")
+            lines.append(f"{self.ranks[index]:4}  {index:8}  {score}{sigma}  {chance}{label}")
         margin = "" if self.margin is None else f"margin {self.margin:.4f}, "
         lines.append(f"{margin}entropy {self.entropy:.3f} nats, probabilities {self._calibration()}")
-        if self.spread is not None:
-            lines.append("spread is the sigma of each score as the model states it, uncalibrated")
+        if self.sigma is not None:
+            lines.append("sigma is the standard deviation of each score as the model states it, uncalibrated")
         if self.order_spread is not None:
             lines.append(
                 f"{self.orders} orders: same best response in {self.order_agreement:.0%} of them, "
@@ -182,10 +190,10 @@ def judge_request(
     """
     about, orders = prepared.about, prepared.orders
     averaged = average(rows["scores"], orders)
-    spread_N = by_response(rows["spread"], orders).mean(axis=0) if "spread" in rows else None
+    sigma_N = by_response(rows["spread"], orders).mean(axis=0) if "spread" in rows else None
     n = len(averaged.scores_N)
     copies = np.array(about.copies or range(n))
-    wrong = why_uncalibrated(manifest.probabilities, Read(n, prepared.mode, len(orders), precision))
+    wrong = why_uncalibrated(manifest.probabilities, ScoringConditions(n, prepared.mode, len(orders), precision))
     if wrong is None and about.copies:
         wrong = "fitted on responses that differ, here some are equal"
     given, read = about.frames or (None, None)
@@ -194,7 +202,7 @@ def judge_request(
         temperature_for(manifest.probabilities, n),
         wrong is None,
         uncalibrated=wrong,
-        spread=_tuple(spread_N, copies),
+        sigma=_tuple(sigma_N, copies),
         mode=prepared.mode,
         trained_mode=manifest.trained_mode,
         orders=len(orders),

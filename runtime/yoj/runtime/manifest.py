@@ -207,7 +207,7 @@ class Plans(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Role -> the plan's optimisation profiles in their order, each by axis letter."""
 
 
-class Engine(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class EngineEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One way to execute the graphs, and the graph files of each role."""
 
     engine: str
@@ -216,7 +216,7 @@ class Engine(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     ``int8`` or ``fp8``. ``quantisation.json`` lists the quantised matrices, those of the vision tower included."""
     graphs: dict[str, Graph]
     """Role (``vision``, ``scorer.joint``, ``scorer.segmented``) -> graph."""
-    rest: str | None = None
+    base_precision: str | None = msgspec.field(default=None, name="rest")
     """Base precision, of everything that is not quantised; None where nothing is quantised."""
     plans: Plans | None = None
     """Origin of the TensorRT plans that ``Graph.file`` names; None for engines that run ONNX graphs."""
@@ -227,7 +227,7 @@ class Engine(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     @property
     def arithmetic(self) -> str:
         """Precision of everything but quantised matrices: ``float32``, ``float16`` or ``bfloat16``."""
-        return self.rest or self.precision
+        return self.base_precision or self.precision
 
 
 class Quality(msgspec.Struct, frozen=True, kw_only=True):
@@ -333,7 +333,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     hidden_size: int
     preprocessing: dict[str, Any]
     """Settings of the family's preprocessing, typed in its module."""
-    engines: tuple[Engine, ...]
+    engines: tuple[EngineEntry, ...]
     probabilities: Probabilities
     provenance: Provenance
     files: dict[str, File]

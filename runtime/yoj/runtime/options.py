@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from .codec import Reading
+from .deprecation import renamed_text
 from .errors import YojError
 from .fields import Ignore
 from .hub import Kind, is_hub_id, local_folder
@@ -29,6 +30,42 @@ class Given:
     def reading(self, folder: Path, overflow: Overflow = "error", placeholders: Placeholders = "error") -> Reading:
         """Settings for reading a file of requests in ``folder``."""
         return Reading(policy_of_files(folder, self.media_root, self.hosts), self.ignore, overflow, placeholders)
+
+
+class RenamedOptions(click.Command):
+    """A command some of whose options had other names in the earlier version."""
+
+    def __init__(self, *args: Any, renamed: Mapping[str, str], **settings: Any):
+        """``renamed``: old option -> new option, both with their dashes."""
+        super().__init__(*args, **settings)
+        self._renamed = renamed
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse, with the new option in the place of each old one."""
+        for index, argument in enumerate(args):
+            if argument == "--":
+                break
+            option, equals, value = argument.partition("=")
+            if (new := self._renamed.get(option)) is not None:
+                click.echo(f"warning: {renamed_text(option, new)}", err=True)
+                args[index] = new + equals + value
+        return super().parse_args(ctx, args)
+
+
+class RenamedCommands(click.Group):
+    """A group some of whose commands had other names in the earlier version."""
+
+    def __init__(self, *args: Any, renamed: Mapping[str, str], **settings: Any):
+        """``renamed``: old command -> new command."""
+        super().__init__(*args, **settings)
+        self._renamed = renamed
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command of this name, or the one that has a new name since."""
+        if (new := self._renamed.get(cmd_name)) is None:
+            return super().get_command(ctx, cmd_name)
+        click.echo(f"warning: {renamed_text(f'{ctx.info_name} {cmd_name}', f'{ctx.info_name} {new}')}", err=True)
+        return super().get_command(ctx, new)
 
 
 class HubFolder(click.Path):

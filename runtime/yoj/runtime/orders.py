@@ -29,7 +29,7 @@ class Averaged:
     """Share of the orders whose best response is the best on average; None with one order."""
 
 
-def plan_orders(n: int, orders: Orders) -> tuple[tuple[int, ...], ...]:
+def draw_orders(n: int, orders: Orders) -> tuple[tuple[int, ...], ...]:
     """Plan the orders in which to read N responses.
 
     Args:
@@ -61,7 +61,7 @@ def average(scores_KN: NDArray[np.float32], orders: tuple[tuple[int, ...], ...])
 
     Args:
         scores_KN: float32 [k, N] scores by place in each order.
-        orders: orders from `plan_orders`.
+        orders: orders from `draw_orders`.
     """
     if len(orders) == 1:
         return Averaged(scores_KN[0], None, None)

@@ -21,7 +21,7 @@ from .text import Ids, TextEncoder
 
 
 @dataclass(frozen=True)
-class Cut:
+class Truncation:
     """Response that was shortened because the packed sequence was too long."""
 
     response: int
@@ -47,13 +47,13 @@ class Pack:
     token that holds its first character."""
     response_end_N: Ids
     """Scored token of each response: the one before the next separator, or the row's last."""
-    cuts: tuple[Cut, ...] = ()
+    cuts: tuple[Truncation, ...] = ()
     owners: tuple[int, ...] = ()
     """Owner of each medium, 0 for the prompt and k+1 for response k; empty where all are the prompt's."""
 
 
 @dataclass(frozen=True)
-class Reading:
+class PackingOptions:
     """Mode, orders and overflow rule with which a script is packed."""
 
     mode: Mode = "joint"
@@ -86,7 +86,7 @@ class Packer:
                 f"{layout.separator_id}. Export the bundle again."
             )
 
-    def pack(self, script: Script, media: Spans = (), reading: Reading | None = None) -> tuple[Pack, ...]:
+    def pack(self, script: Script, media: Spans = (), reading: PackingOptions | None = None) -> tuple[Pack, ...]:
         """Pack a script: a row for each order.
 
         Args:
@@ -99,7 +99,7 @@ class Packer:
             LengthError: the sequence is longer than the bundle allows, unless ``overflow`` is ``truncate`` and
                 shortening responses is enough.
         """
-        reading = reading or Reading()
+        reading = reading or PackingOptions()
         packs = self._rows(script, media, reading)
         longest = max(packs, key=_length)
         if _length(longest) <= self._max_tokens:
@@ -113,7 +113,7 @@ class Packer:
             _length(longest),
         )
 
-    def _rows(self, script: Script, media: Spans, reading: Reading) -> tuple[Pack, ...]:
+    def _rows(self, script: Script, media: Spans, reading: PackingOptions) -> tuple[Pack, ...]:
         n = len(script.responses)
         if reading.mode == "isolated":
             places = [_Place(k, True, True, *self._media_of(script, (k,))) for k in range(n)]
@@ -234,7 +234,7 @@ class Packer:
                 )
         return tuple(part for part in parts if isinstance(part, str)) if self.layout.gathers_media else parts
 
-    def _cut(self, script: Script, media: Spans, reading: Reading, length: int) -> tuple[Pack, ...]:
+    def _cut(self, script: Script, media: Spans, reading: PackingOptions, length: int) -> tuple[Pack, ...]:
         """Cut the longest responses to one common length, the longest with which every row fits."""
         whole = [[part for part in parts if isinstance(part, str)] for parts in script.responses]
         ends = {text: of.ends for text, of in self.encoder.encode(text for texts in whole for text in texts).items()}
@@ -246,7 +246,7 @@ class Packer:
             over = max(map(_length, packs)) - self._max_tokens
             if over <= 0:
                 pairs = enumerate(zip(script.responses, kept, strict=True))
-                cuts = tuple(Cut(k, _characters(a), _characters(b)) for k, (a, b) in pairs if a != b)
+                cuts = tuple(Truncation(k, _characters(a), _characters(b)) for k, (a, b) in pairs if a != b)
                 return tuple(replace(pack, cuts=cuts) for pack in packs)
             room -= over
         raise LengthError(
@@ -310,7 +310,7 @@ def _packs(
     ids, media = pool[source], media_pool[source]
     ends_KN = behind_KN - 2
     ends_KN[:, -1] += 1
-    # The YOJO code counts the first response from its first character, and the others from behind their separator.
+    # The reference counts the first response from its first character, and the others from behind their separator.
     starts_KN = np.empty_like(ends_KN)
     starts_KN[:, 0] = [tokens[row[0]].start for row in rows]
     starts_KN[:, 1:] = np.minimum(behind_KN[:, :-1], length_K[:, None] - 1)
@@ -359,7 +359,7 @@ def _length(pack: Pack) -> int:
     return len(pack.input_ids_L)
 
 
-def _response_tokens(pack: Pack, reading: Reading, row: int) -> list[tuple[int, int]]:
+def _response_tokens(pack: Pack, reading: PackingOptions, row: int) -> list[tuple[int, int]]:
     """Index and tokens of each response of a row."""
     spans = (pack.response_end_N - pack.response_start_N + 1).tolist()
     order = reading.orders[row] if reading.orders else range(len(spans))

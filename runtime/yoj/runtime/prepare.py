@@ -19,8 +19,8 @@ from .errors import MediaError, RequestError
 from .families import FAMILIES, PreparedMedia
 from .images import ImageInput, ImageRules, Picture, Transparency, load_image
 from .manifest import Layout, Limits, Manifest, Mode
-from .orders import Orders, plan_orders
-from .packing import Packer, Reading
+from .orders import Orders, draw_orders
+from .packing import Packer, PackingOptions
 from .request import Image, Request, Video
 from .script import UNKNOWN, Parts, Script, check_limits, script_of
 from .text import TextEncoder
@@ -28,7 +28,7 @@ from .video import Film, VideoInput, load_video
 
 
 @dataclass(frozen=True)
-class Rules:
+class PackingConfig:
     """Rules for preparing one model's requests; a bundle has them in its manifest."""
 
     family: str
@@ -44,9 +44,9 @@ class Rules:
     """Budget that the media of one request share."""
 
 
-def rules_of(manifest: Manifest) -> Rules:
+def packing_config(manifest: Manifest) -> PackingConfig:
     """Rules of a bundle, from its manifest."""
-    return Rules(
+    return PackingConfig(
         manifest.family,
         manifest.layout,
         manifest.limits,
@@ -71,7 +71,7 @@ class _Shown:
 class Preparer:
     """Preparer of requests for one model. Safe to use from several threads."""
 
-    def __init__(self, rules: Rules, encoder: TextEncoder):
+    def __init__(self, rules: PackingConfig, encoder: TextEncoder):
         """Set up the family's preprocessing.
 
         Raises:
@@ -98,7 +98,7 @@ class Preparer:
         check_limits(script, self.rules.limits)
         mode, orders = self._reading(request, mode, orders)
         n = len(script.responses)
-        plan = plan_orders(n, orders)
+        plan = draw_orders(n, orders)
         shown = self._media(script, timings)
         with timed(timings, "pack"):
             keys = tuple(one.key for one in shown)
@@ -109,8 +109,8 @@ class Preparer:
             )
             if copies:
                 distinct = len(script.responses)
-                plan = plan_orders(distinct, orders if orders == "all" else min(orders, distinct))
-            reading = Reading(mode, None if mode == "isolated" else plan, request.overflow)
+                plan = draw_orders(distinct, orders if orders == "all" else min(orders, distinct))
+            reading = PackingOptions(mode, None if mode == "isolated" else plan, request.overflow)
             packs = self.packer.pack(script, [one.media.spans for one in shown], reading)
         frames = [one.frames for one in shown if one.frames is not None]
         given_read = (sum(given for given, _ in frames), sum(read for _, read in frames)) if frames else None

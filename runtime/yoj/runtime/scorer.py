@@ -22,9 +22,9 @@ from .families import FAMILIES, Arrays, Family, PreparedMedia
 from .hub import local_folder, origin
 from .images import ImageInput
 from .judgement import Judgement, judge_request
-from .manifest import Engine, Manifest, Mode
+from .manifest import EngineEntry, Manifest, Mode
 from .orders import Orders
-from .prepare import Preparer, rules_of, timed
+from .prepare import Preparer, packing_config, timed
 from .request import Content, Conversation, Duplicates, Overflow, Placeholders, Request
 from .text import TextEncoder
 from .video import VideoInput
@@ -55,7 +55,7 @@ class Source:
 
     def open(self) -> _Opened:
         """Open the bundle and load its engine; see `Scorer.load`."""
-        from .engines.plans import select
+        from .engines.select import select
 
         with Bundle.opening(self.path) as bundle:
             if self.digest not in (None, bundle.manifest.digest):
@@ -76,7 +76,7 @@ class _Opened:
     """Resources that a scorer holds while it is open."""
 
     bundle: Bundle
-    engine: Engine
+    engine: EngineEntry
     session: Session
     preparer: Preparer
 
@@ -91,7 +91,7 @@ class Scorer:
     >>> judgement.best, judgement.scores
     """
 
-    def __init__(self, bundle: Bundle, engine: Engine, session: Session):
+    def __init__(self, bundle: Bundle, engine: EngineEntry, session: Session):
         """Take an open session. Use `load`, unless the session is not one of the runtime's own."""
         self._prepare_state(None, _Opened(bundle, engine, session, _preparer(bundle, engine, None)))
 
@@ -174,7 +174,7 @@ class Scorer:
         return self._bundle.manifest
 
     @property
-    def engine(self) -> Engine:
+    def engine(self) -> EngineEntry:
         """Entry of the loaded engine in the manifest."""
         return self._open().engine
 
@@ -446,7 +446,7 @@ class Scorer:
         )
 
 
-def _preparer(bundle: Bundle, engine: Engine, max_pixels: int | None) -> Preparer:
+def _preparer(bundle: Bundle, engine: EngineEntry, max_pixels: int | None) -> Preparer:
     manifest = bundle.manifest
     if missing := {"vision", "scorer.joint"} - engine.graphs.keys():
         raise BundleError(f"{bundle.path} has no graph {', '.join(sorted(missing))}. Export the bundle again.")
@@ -454,7 +454,7 @@ def _preparer(bundle: Bundle, engine: Engine, max_pixels: int | None) -> Prepare
         raise BundleError(
             f"{bundle.path} is of family {manifest.family}; this yoj knows {', '.join(FAMILIES)}. Upgrade yoj."
         )
-    rules = rules_of(manifest)
+    rules = packing_config(manifest)
     if max_pixels is not None:
         pixels = min(max_pixels, rules.limits.pixels)
         rules = replace(rules, limits=msgspec.structs.replace(rules.limits, pixels=pixels))
@@ -470,7 +470,7 @@ def _preparer(bundle: Bundle, engine: Engine, max_pixels: int | None) -> Prepare
         raise BundleError(f"{bundle.path}: preprocessing settings: {error}. Export the bundle again.") from error
 
 
-def _role(bundle: Bundle, engine: Engine, mode: Mode) -> str:
+def _role(bundle: Bundle, engine: EngineEntry, mode: Mode) -> str:
     role = "scorer.joint" if mode == "joint" else "scorer.segmented"
     if role not in engine.graphs:
         raise EngineError(

@@ -10,7 +10,7 @@ from .manifest import Mode, Probabilities
 
 
 @dataclass(frozen=True)
-class Read:
+class ScoringConditions:
     """Conditions under which one request was scored: all that a fit may or may not hold for."""
 
     n: int
@@ -39,7 +39,7 @@ def temperature_for(probabilities: Probabilities, n: int) -> float:
     return math.exp((1 - share) * math.log(other) + share * math.log(temperature))
 
 
-def why_uncalibrated(probabilities: Probabilities, read: Read) -> str | None:
+def why_uncalibrated(probabilities: Probabilities, read: ScoringConditions) -> str | None:
     """Reason why the probabilities of a request are not calibrated; None where they are."""
     fit = probabilities.fit
     if not probabilities.calibrated or fit is None:

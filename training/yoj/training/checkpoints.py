@@ -172,8 +172,8 @@ def _load_released(folder: Path, judge: Judge) -> None:
     """Load the weights of a base model that `_released` gave."""
     stored = Weights(read_folder(folder))
     for module, spec in ((judge.vision, judge.vision_spec), (judge.scorer, judge.scorer_spec)):
-        for name, plan in spec.plans.items():
-            module.get_parameter(name).copy_(torch.cat(list(stored.blocks(plan, torch.float32))))
+        for name, tensor in spec.sources.items():
+            module.get_parameter(name).copy_(torch.cat(list(stored.blocks(tensor, torch.float32))))
     if judge.language_head is not None:
         judge.language_head.copy_(stored.read(LANGUAGE_HEAD))
 
@@ -183,12 +183,12 @@ def _released(judge: Judge, weights: Mapping[str, torch.Tensor], checkpoint: Che
     stored = checkpoint.weights
     tensors = {name: stored.read(name) for name in stored.names()}
     for prefix, spec in (("vision.", judge.vision_spec), ("scorer.", judge.scorer_spec)):
-        for name, plan in spec.plans.items():
+        for name, tensor in spec.sources.items():
             value = weights[prefix + name].float()
-            if plan.transpose:
+            if tensor.transpose:
                 value = value.t()
             begin = 0
-            for source in plan.sources:
+            for source in tensor.names:
                 shape = stored.shape(source)
                 tensors[source] = value[begin : begin + shape[0]].reshape(shape).contiguous()
                 begin += shape[0]
@@ -200,7 +200,7 @@ def _released(judge: Judge, weights: Mapping[str, torch.Tensor], checkpoint: Che
 def _adapter_key(spec: GraphSpec, name: str) -> str:
     """Name of an adapter's tensor in the file: that of the released module, as PEFT writes it."""
     module, lora, rest = name.replace(".default.", ".").partition(".lora_")
-    return PREFIX + spec.plans[f"{module}.weight"].sources[0].removesuffix(".weight") + lora + rest
+    return PREFIX + spec.sources[f"{module}.weight"].names[0].removesuffix(".weight") + lora + rest
 
 
 def _head(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:

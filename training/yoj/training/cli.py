@@ -111,11 +111,11 @@ def convert(form: str, source: Path, out: Path, keep_unknown: bool, skip_invalid
     \b
     yoj-train convert preference pairs.json train.jsonl
     """
-    from .convert import Wanted
+    from .convert import ConversionJob
     from .convert import convert as write
 
     with readable_errors():
-        write(Wanted(form, source, out, given.media_root, given.ignore, keep_unknown, skip_invalid), _note)
+        write(ConversionJob(form, source, out, given.media_root, given.ignore, keep_unknown, skip_invalid), _note)
 
 
 @main.command()

@@ -33,7 +33,7 @@ SOURCES = ("image", "video", "url", "path", "image_url", "video_url")
 
 
 @dataclass(frozen=True)
-class Wanted:
+class ConversionJob:
     """Settings of a conversion."""
 
     form: str
@@ -61,7 +61,7 @@ class Counts:
     problems: list[Problem] = field(default_factory=list)
 
 
-def convert(wanted: Wanted, note: Callable[[str], None]) -> Counts:
+def convert(wanted: ConversionJob, note: Callable[[str], None]) -> Counts:
     """Convert a file. Every line that is written was read again as the training reads it.
 
     Args:
@@ -155,7 +155,7 @@ class Media:
         return f"{self.folder.name}/{file.name}"
 
 
-def to_fields(row: Fields, form: Form, wanted: Wanted, media: Media) -> tuple[Fields, bool]:
+def to_fields(row: Fields, form: Form, wanted: ConversionJob, media: Media) -> tuple[Fields, bool]:
     """Fields of a sample, and whether media markers were removed from its prompt.
 
     Args:
@@ -202,7 +202,7 @@ def _check_labels(made: Fields) -> None:
         raise DataError("two responses are equal, and one is ranked above the other")
 
 
-def _lines(wanted: Wanted, media: Media, counts: Counts) -> Iterator[str]:
+def _lines(wanted: ConversionJob, media: Media, counts: Counts) -> Iterator[str]:
     """Lines that can be trained on; the others are counted."""
     form, reading = FORMS[wanted.form], Reading(policy_of_files(media.out, media.root))
     for row in read_rows(wanted.source):
@@ -285,7 +285,7 @@ def _at_markers(made: Fields) -> tuple[Fields, bool]:
     return made | {"prompt": changed}, True
 
 
-def _report(counts: Counts, wanted: Wanted) -> str:
+def _report(counts: Counts, wanted: ConversionJob) -> str:
     left = len(counts.problems)
     lines = [f"{wanted.source}: {counts.read:,} rows of the form {wanted.form}, {counts.written:,} can be converted."]
     reasons: dict[str, list[str]] = {}

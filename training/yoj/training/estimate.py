@@ -14,7 +14,7 @@ PATIENCE_S = 20.0
 
 
 @dataclass(frozen=True)
-class Work:
+class RunSize:
     """Work that is left."""
 
     steps: int
@@ -29,7 +29,7 @@ class Work:
 
 
 @dataclass(frozen=True)
-class Done:
+class TimedBatches:
     """Batches of this process that are timed."""
 
     batches: int = 0
@@ -37,18 +37,18 @@ class Done:
     samples: int = 0
     tokens: int = 0
 
-    def plus(self, seconds: float, samples: int, tokens: int) -> Done:
+    def plus(self, seconds: float, samples: int, tokens: int) -> TimedBatches:
         """Copy with one batch more."""
-        return Done(self.batches + 1, self.seconds + seconds, self.samples + samples, self.tokens + tokens)
+        return TimedBatches(self.batches + 1, self.seconds + seconds, self.samples + samples, self.tokens + tokens)
 
 
 class Estimate:
     """Clock of the first batches of a run, which estimates its duration once."""
 
-    def __init__(self, work: Work, clock: Callable[[], float] = time.perf_counter):
+    def __init__(self, work: RunSize, clock: Callable[[], float] = time.perf_counter):
         self.work, self._clock = work, clock
         self._mark = clock()
-        self._first, self._others = Done(), Done()
+        self._first, self._others = TimedBatches(), TimedBatches()
         self._said = False
 
     def go_on(self) -> None:
@@ -86,7 +86,7 @@ class Estimate:
         steps = max(1, min(STEPS, self.work.steps // 2))
         return waited or (self._others.batches > 0 and self._batches >= steps * self.work.batches)
 
-    def _tell(self, done: Done) -> str:
+    def _tell(self, done: TimedBatches) -> str:
         a_step = done.seconds / done.batches * self.work.batches
         rest = self.work.steps - self._batches // self.work.batches
         speed = self.work.processes / max(done.seconds, 1e-9)

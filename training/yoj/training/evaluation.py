@@ -16,13 +16,13 @@ from . import objectives
 from .batch import collate
 from .feed import Feed
 from .preparer import BudgetedPreparer
-from .samples import Numbered, texts_alone
+from .samples import NumberedSample, texts_alone
 
 BATCH_TOKENS = 8192
 
 
 @dataclass(frozen=True)
-class Reading:
+class EvaluationMode:
     """Conditions under which the judge reads requests."""
 
     mode: Mode | None = None
@@ -54,7 +54,10 @@ class Report:
 
 @torch.inference_mode()
 def evaluate(
-    judge: nn.Module, preparer: BudgetedPreparer, samples: Sequence[Numbered], reading: Reading | None = None
+    judge: nn.Module,
+    preparer: BudgetedPreparer,
+    samples: Sequence[NumberedSample],
+    reading: EvaluationMode | None = None,
 ) -> Report:
     """Score every sample and compare with its rankings.
 
@@ -64,7 +67,7 @@ def evaluate(
         samples: samples with rankings.
         reading: conditions under which the judge reads them.
     """
-    reading = reading or Reading()
+    reading = reading or EvaluationMode()
     scores: dict[int, list[float]] = {}
     for begin in range(0, len(samples), 256):
         chunk = [_prepare(numbered, preparer, reading) for numbered in samples[begin : begin + 256]]
@@ -77,7 +80,7 @@ def evaluate(
 
 
 @torch.inference_mode()
-def evaluate_language(judge: nn.Module, feed: Feed, samples: Sequence[Numbered]) -> tuple[float, int]:
+def evaluate_language(judge: nn.Module, feed: Feed, samples: Sequence[NumberedSample]) -> tuple[float, int]:
     """Cross-entropy of the language path on samples of the feed's kind: sum in nats, and number of tokens."""
     other = Feed(samples, feed.preparer, feed.recipe)
     loss, tokens, size = 0.0, 0, max(1, feed.recipe.batch_size)
@@ -90,7 +93,7 @@ def evaluate_language(judge: nn.Module, feed: Feed, samples: Sequence[Numbered])
     return loss, tokens
 
 
-def _prepare(numbered: Numbered, preparer: BudgetedPreparer, reading: Reading) -> Prepared:
+def _prepare(numbered: NumberedSample, preparer: BudgetedPreparer, reading: EvaluationMode) -> Prepared:
     request = numbered.request()
     if not reading.media:
         request = texts_alone(request)
@@ -110,7 +113,7 @@ def _score(judge: nn.Module, group: Sequence[Prepared], preparer: BudgetedPrepar
     return results
 
 
-def hit(scores: Sequence[float], numbered: Numbered) -> bool:
+def hit(scores: Sequence[float], numbered: NumberedSample) -> bool:
     """Whether the highest of scores [N] is that of a best response, and no worse response has the same."""
     rankings = numbered.sample.rankings
     assert rankings is not None

@@ -18,9 +18,9 @@ from typing import Any
 
 import click
 
-from .evaluation import Reading, Report, evaluate
+from .evaluation import EvaluationMode, Report, evaluate
 from .recipe import PRESETS, read_recipe
-from .samples import Numbered, read_samples
+from .samples import NumberedSample, read_samples
 from .setup import load, open_preparer
 from .shapes import Recipe as Shapes
 from .shapes import write_items
@@ -83,7 +83,7 @@ def measure(folder: Path, family: str, run: Run, steps: int, seed: int) -> dict[
     judge, preparer = trainer.judge.eval(), trainer.preparer
     held_out, _ = read_samples(folder / "held_out.jsonl")
 
-    def read(samples: Sequence[Numbered], reading: Reading | None = None) -> Report:
+    def read(samples: Sequence[NumberedSample], reading: EvaluationMode | None = None) -> Report:
         return evaluate(judge, preparer, samples, reading)
 
     plain = read(held_out)
@@ -91,14 +91,14 @@ def measure(folder: Path, family: str, run: Run, steps: int, seed: int) -> dict[
     if run in SWEPT:
         values["sizes"] = {n: _share(read(_sweep(folder, n))) for n in SIZES}
     if run.name == "n_way":
-        turned = read(held_out, Reading(orders=4))
+        turned = read(held_out, EvaluationMode(orders=4))
         values["slots"] = _by_slot(plain, held_out)
         values["slots, 4 orders"] = _by_slot(turned, held_out)
         values["4 orders"] = _share(turned)
-        values["isolated"] = _share(read(held_out, Reading(mode="isolated")))
-        values["text alone"] = _share(read(held_out, Reading(media=False)))
+        values["isolated"] = _share(read(held_out, EvaluationMode(mode="isolated")))
+        values["text alone"] = _share(read(held_out, EvaluationMode(media=False)))
     elif run.name.startswith("bradley_terry"):
-        values["joint"] = _share(read(held_out, Reading(mode="joint")))
+        values["joint"] = _share(read(held_out, EvaluationMode(mode="joint")))
     return values
 
 
@@ -161,7 +161,7 @@ def _recipe_file(folder: Path) -> Path:
     return file
 
 
-def _sweep(folder: Path, n: int) -> list[Numbered]:
+def _sweep(folder: Path, n: int) -> list[NumberedSample]:
     """Held-out items of N answers, of the same kinds for every N."""
     name = f"sweep-{n}"
     if not (folder / f"{name}.jsonl").is_file():
@@ -182,11 +182,11 @@ def _by(report: Report, keys: Sequence[Any]) -> dict[Any, float]:
     return {key: right[key] / total[key] for key in sorted(total)}
 
 
-def _by_kind(report: Report, samples: Sequence[Numbered]) -> dict[str, float]:
+def _by_kind(report: Report, samples: Sequence[NumberedSample]) -> dict[str, float]:
     return _by(report, [numbered.sample.kind for numbered in samples])
 
 
-def _by_slot(report: Report, samples: Sequence[Numbered]) -> list[float]:
+def _by_slot(report: Report, samples: Sequence[NumberedSample]) -> list[float]:
     rankings = [numbered.sample.rankings or [] for numbered in samples]
     return list(_by(report, [ranks.index(min(ranks)) for ranks in rankings]).values())
 

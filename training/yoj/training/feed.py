@@ -14,12 +14,12 @@ from .batch import Batch, collate
 from .errors import DataError
 from .preparer import BudgetedPreparer
 from .recipe import Recipe
-from .samples import Numbered
+from .samples import NumberedSample
 from .signals import leave_to_parent
 
 
 @dataclass(frozen=True)
-class Place:
+class ProcessRank:
     """Place of this process among those that train together."""
 
     rank: int = 0
@@ -45,10 +45,14 @@ class Feed:
     """Feed of each process with its batches of an epoch."""
 
     def __init__(
-        self, samples: Sequence[Numbered], preparer: BudgetedPreparer, recipe: Recipe, place: Place | None = None
+        self,
+        samples: Sequence[NumberedSample],
+        preparer: BudgetedPreparer,
+        recipe: Recipe,
+        place: ProcessRank | None = None,
     ):
         self.samples, self.preparer, self.recipe = samples, preparer, recipe
-        self.place = place or Place()
+        self.place = place or ProcessRank()
 
     @property
     def batches(self) -> int:
@@ -79,14 +83,14 @@ class Feed:
                 texts.append(self._text(self.samples[number], draw))
         return collate(ranked, texts, self.preparer.family, [self.samples[number].line for number in numbers])
 
-    def _rank(self, numbered: Numbered, draw: random.Random) -> tuple[Prepared, list[float]]:
+    def _rank(self, numbered: NumberedSample, draw: random.Random) -> tuple[Prepared, list[float]]:
         sample = numbered.sample
         assert sample.rankings is not None
         order = draw.sample(range(len(sample.responses)), len(sample.responses))
         prepared = self.preparer.prepare(numbered.request([sample.responses[i] for i in order]))
         return prepared, [sample.rankings[i] for i in order]
 
-    def _text(self, numbered: Numbered, draw: random.Random) -> Prepared:
+    def _text(self, numbered: NumberedSample, draw: random.Random) -> Prepared:
         return self.preparer.prepare(draw.choice(numbered.lessons()), "joint")
 
 

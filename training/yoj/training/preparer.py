@@ -15,7 +15,7 @@ from yoj.runtime.errors import LengthError
 from yoj.runtime.families import FAMILIES
 from yoj.runtime.manifest import Layout, Mode
 from yoj.runtime.orders import Orders
-from yoj.runtime.prepare import Preparer, Rules
+from yoj.runtime.prepare import PackingConfig, Preparer
 from yoj.runtime.request import Request
 
 from .errors import VisionBudgetError
@@ -76,7 +76,7 @@ def make_preparer(checkpoint: Checkpoint, family: ExportFamily, recipe: Recipe) 
     layout: Layout = render_layout(checkpoint, recipe.layout, family.markup())
     limits = msgspec.structs.replace(family.limits, L=min(family.limits.L, recipe.max_length))
     transparency = checkpoint.training.transparency or "white"
-    rules = Rules(checkpoint.family, layout, limits, family.preprocessing(), trained_mode(recipe), transparency)
+    rules = PackingConfig(checkpoint.family, layout, limits, family.preprocessing(), trained_mode(recipe), transparency)
     return BudgetedPreparer(Preparer(rules, encoder_of(checkpoint)), recipe.max_vision_tokens)
 
 

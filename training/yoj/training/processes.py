@@ -25,7 +25,7 @@ from torch.distributed.fsdp import MixedPrecisionPolicy
 
 from .batch import Batch
 from .errors import TrainingError
-from .feed import Place
+from .feed import ProcessRank
 from .judge import Judge, Outputs
 from .recipe import Recipe
 
@@ -92,9 +92,9 @@ def load_optimizer(model: nn.Module, optimizers: Sequence[Any], state: dict[str,
     set_optimizer_state_dict(model, [prepared.optimizer for prepared in optimizers], state, options=WHOLE)
 
 
-def place() -> Place:
+def place() -> ProcessRank:
     """Rank of this process and number of processes."""
-    return Place(dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else Place()
+    return ProcessRank(dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else ProcessRank()
 
 
 def gather(items: list[T]) -> list[T]:

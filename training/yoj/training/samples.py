@@ -14,7 +14,7 @@ from yoj.runtime.codec import Line, Reading, to_line, to_request
 from yoj.runtime.errors import LengthError, MediaError, RequestError, YojError
 from yoj.runtime.fields import Ignore
 from yoj.runtime.images import shorten
-from yoj.runtime.lines import Numbered as Text
+from yoj.runtime.lines import NumberedSample as Text
 from yoj.runtime.lines import read_lines, readable_id
 from yoj.runtime.manifest import Mode
 from yoj.runtime.request import Message, Request
@@ -57,7 +57,7 @@ class Sample(Line, frozen=True):
 
 
 @dataclass(frozen=True)
-class Numbered:
+class NumberedSample:
     """Sample with its place in the file."""
 
     line: int
@@ -130,7 +130,7 @@ def texts_alone(request: Request) -> Request:
 
 def read_samples(
     file: Path, ranked: bool = True, media_root: Path | None = None, ignored: Sequence[str] = ()
-) -> tuple[list[Numbered], list[Problem]]:
+) -> tuple[list[NumberedSample], list[Problem]]:
     """Read every line of a file, malformed or not; blank lines are skipped.
 
     Args:
@@ -150,7 +150,7 @@ def read_samples(
         raise DataError(f"{file} cannot be read: {error.strerror}. Give a file of JSON lines.") from error
     except RequestError as error:
         raise DataError(str(error)) from error
-    samples, problems = list[Numbered](), list[Problem]()
+    samples, problems = list[NumberedSample](), list[Problem]()
     for line in lines:
         found = read_sample(line, reading, ranked)
         if isinstance(found, Problem):
@@ -160,7 +160,7 @@ def read_samples(
     return samples, problems
 
 
-def read_sample(line: Text, reading: Reading, ranked: bool = True) -> Numbered | Problem:
+def read_sample(line: Text, reading: Reading, ranked: bool = True) -> NumberedSample | Problem:
     """Check one line as far as that goes without opening its media.
 
     Args:
@@ -171,14 +171,14 @@ def read_sample(line: Text, reading: Reading, ranked: bool = True) -> Numbered |
     fields: Fields = {}
     try:
         fields = parse_object(line.text)
-        sample = Numbered(line.number, to_line(fields, Sample, reading.ignore), reading)
+        sample = NumberedSample(line.number, to_line(fields, Sample, reading.ignore), reading)
     except RequestError as error:
         return Problem(line.number, _kind(str(error)), str(error), readable_id(fields))
     return _check(sample, ranked) or sample
 
 
 def check_packs(
-    samples: Sequence[Numbered], preparer: BudgetedPreparer, recipe: Recipe, advance: Callable[[int], None]
+    samples: Sequence[NumberedSample], preparer: BudgetedPreparer, recipe: Recipe, advance: Callable[[int], None]
 ) -> Iterator[Problem | Shrunk]:
     """Read the media of every sample and pack it, as the training will, and list the samples that are not shown whole.
 
@@ -230,7 +230,7 @@ def tell_shrunk(shrunk: Sequence[Shrunk], file: Path, note: Callable[[str], None
     )
 
 
-def _rows(numbered: Numbered, recipe: Recipe) -> Iterator[tuple[Request, Mode | None]]:
+def _rows(numbered: NumberedSample, recipe: Recipe) -> Iterator[tuple[Request, Mode | None]]:
     """Requests that the training may pack of a sample."""
     if recipe.objective != "language":
         yield numbered.request(), None
@@ -239,7 +239,7 @@ def _rows(numbered: Numbered, recipe: Recipe) -> Iterator[tuple[Request, Mode | 
             yield lesson, "joint"
 
 
-def _check_pack(numbered: Numbered, preparer: BudgetedPreparer, recipe: Recipe) -> Problem | Shrunk | None:
+def _check_pack(numbered: NumberedSample, preparer: BudgetedPreparer, recipe: Recipe) -> Problem | Shrunk | None:
     times, line, name = 0, numbered.line, numbered.sample.id
     try:
         for request, mode in _rows(numbered, recipe):
@@ -256,12 +256,12 @@ def _check_pack(numbered: Numbered, preparer: BudgetedPreparer, recipe: Recipe) 
     return Shrunk(line, times) if times else None
 
 
-def _check(numbered: Numbered, ranked: bool) -> Problem | None:
+def _check(numbered: NumberedSample, ranked: bool) -> Problem | None:
     found = _wrong(numbered, ranked)
     return Problem(numbered.line, *found, numbered.sample.id) if found else None
 
 
-def _wrong(numbered: Numbered, ranked: bool) -> tuple[str, str] | None:
+def _wrong(numbered: NumberedSample, ranked: bool) -> tuple[str, str] | None:
     """Kind of an error in a word or two, and a sentence on it."""
     sample = numbered.sample
     n = len(sample.responses)

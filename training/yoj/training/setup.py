@@ -16,13 +16,15 @@ from .judge import open_base
 from .preparer import BudgetedPreparer, make_preparer
 from .processes import gather, place
 from .recipe import Recipe
-from .samples import Numbered, Problem, Shrunk, check_packs, read_samples, refuse, tell_shrunk
+from .samples import NumberedSample, Problem, Shrunk, check_packs, read_samples, refuse, tell_shrunk
 
 LOGGED_EVERY = 30.0
 """Seconds between the lines of progress where no one watches."""
 
 
-def load(recipe: Recipe, skip: bool, packs: bool, note: Callable[[str], None]) -> tuple[list[Numbered], list[Numbered]]:
+def load(
+    recipe: Recipe, skip: bool, packs: bool, note: Callable[[str], None]
+) -> tuple[list[NumberedSample], list[NumberedSample]]:
     """Read and check the samples of a recipe; several processes share the work and come to the same samples.
 
     Args:
@@ -39,7 +41,7 @@ def load(recipe: Recipe, skip: bool, packs: bool, note: Callable[[str], None]) -
         CheckpointError: the base model cannot be used, where samples are packed.
     """
     preparer = open_preparer(recipe) if packs else None
-    found: list[list[Numbered]] = []
+    found: list[list[NumberedSample]] = []
     for name in (recipe.data, recipe.held_out):
         if name is None:
             found.append([])
@@ -77,7 +79,7 @@ def open_preparer(recipe: Recipe) -> BudgetedPreparer:
 
 
 def _check_share(
-    samples: Sequence[Numbered], preparer: BudgetedPreparer, recipe: Recipe, name: str
+    samples: Sequence[NumberedSample], preparer: BudgetedPreparer, recipe: Recipe, name: str
 ) -> list[Problem | Shrunk]:
     """Reports on all samples; each process reads its part of them."""
     here = place()

@@ -15,18 +15,18 @@ import click
 import numpy as np
 from tqdm import tqdm
 
-from yoj.calibration.collect import Model, collect
+from yoj.calibration.collect import CalibratedModel, collect
 from yoj.calibration.samples import choose
-from yoj.calibration.search import Wanted, search
+from yoj.calibration.search import SearchConfig, search
 from yoj.export.bundle.build import build
-from yoj.export.bundle.config import Recipe as Export
+from yoj.export.bundle.config import ExportConfig as Export
 from yoj.export.checkpoint.checkpoint import Checkpoint
 from yoj.export.families.opening import open_family
 from yoj.export.graph.precision import Precision
-from yoj.export.quantisation.config import write_plan
+from yoj.export.quantisation.config import write_config
 from yoj.export.quantisation.schemes import STORED, Scheme
 from yoj.export.verification.scorer import open_scorer
-from yoj.export.verification.stock_model import Reference
+from yoj.export.verification.stock_model import StockModel
 from yoj.runtime.bundle import Bundle
 from yoj.runtime.instruction_sets import instruction_sets
 from yoj.runtime.lines import read_requests
@@ -130,7 +130,7 @@ def measure(folder: Path, items: int, precision: Precision | Scheme = "float32",
         seen = [judgement.scores for judgement in scorer.score_batch([s.request() for s in samples])]
         blind_requests = [texts_alone(s.request()) for s in samples]
         blind = [judgement.scores for judgement in scorer.score_batch(blind_requests)]
-        reference = Reference(checkpoint, family)
+        reference = StockModel(checkpoint, family)
         expected = [
             tuple(reference.score(scorer.prepare(s.request()), scorer.family).tolist())
             for s in tqdm(samples, desc=folder.name, disable=None)
@@ -155,12 +155,12 @@ def _plan(checkpoint: Checkpoint, scheme: Any, place: Path, vision: bool) -> Pat
     """Of all matrices; static ranges are the plain ones, without smoothing, as the naive recipe has them."""
     write_items(place, "calibration", Shapes(CALIBRATION, CALIBRATION_SEED), lambda _: None)
     write_items(place, "choice", Shapes(CHOICE, CALIBRATION_SEED + 1), lambda _: None)
-    model = Model.open(checkpoint, "assistant")
+    model = CalibratedModel.open(checkpoint, "assistant")
     chosen = choose(place / "calibration.jsonl", (), CALIBRATION, 0, lambda r: model.preparer.prepare(r).tokens)
     known = collect(model, chosen.samples, place / "statistics", lambda _: None)
-    wanted = Wanted(scheme, max_flips=1.0, smooth=scheme != "int8_static", vision=vision)
+    wanted = SearchConfig(scheme, max_flips=1.0, smooth=scheme != "int8_static", vision=vision)
     requests = list(read_requests(place / "choice.jsonl").values())
-    write_plan(search(model, known, requests, wanted, lambda _: None).plan, place / "plan")
+    write_config(search(model, known, requests, wanted, lambda _: None).plan, place / "plan")
     return place / "plan"
 
 

@@ -42,7 +42,7 @@ from .checkpoints import (
     write_state,
 )
 from .errors import TrainingError
-from .estimate import Estimate, Work
+from .estimate import Estimate, RunSize
 from .evaluation import evaluate, evaluate_language
 from .feed import Feed, steps_in_epoch
 from .judge import Judge, Outputs, open_base
@@ -61,7 +61,7 @@ from .processes import (
     whole_weights,
 )
 from .recipe import Recipe
-from .samples import Numbered
+from .samples import NumberedSample
 from .signals import Stopped, StopRequest
 
 
@@ -77,7 +77,7 @@ class Loss:
 class Trainer:
     """One run of one recipe."""
 
-    def __init__(self, recipe: Recipe, samples: list[Numbered], held_out: list[Numbered]):
+    def __init__(self, recipe: Recipe, samples: list[NumberedSample], held_out: list[NumberedSample]):
         """Load the base model, and the newest checkpoint of the run where there is one."""
         self.asked, self.machine = recipe, this_machine()
         self.recipe, self.held_out = (recipe := resolve(recipe, self.machine)), held_out
@@ -217,13 +217,13 @@ class Trainer:
             )
         raise Stopped(number)
 
-    def _work(self) -> Work:
+    def _work(self) -> RunSize:
         """Work that is left, for an estimate."""
         begin, every, n = self.state.global_step, self.recipe.evaluate_every, len(self.held_out)
         evaluations = self.steps // every - begin // every + (self.steps % every > 0)
         left_out = f", without {evaluations:,} evaluations of {n:,} samples" if n else ", nothing is evaluated"
         how = f"{self.recipe.precision} on {self.machine.device}"
-        return Work(self.steps - begin, self.recipe.accumulation, self.accelerator.num_processes, left_out, how)
+        return RunSize(self.steps - begin, self.recipe.accumulation, self.accelerator.num_processes, left_out, how)
 
     def _introduce(self, note: Callable[[str], None]) -> None:
         """Report the start, and find out before the first step whether its checkpoints can be written."""

@@ -12,7 +12,7 @@ import torch
 
 from yoj.runtime import manifest as m
 from yoj.runtime.bundle import WEIGHTS, Bundle, sha256
-from yoj.runtime.prepare import Preparer, rules_of
+from yoj.runtime.prepare import Preparer, packing_config
 from yoj.runtime.text import TextEncoder
 
 from ..checkpoint.checkpoint import Checkpoint, own_code
@@ -23,13 +23,13 @@ from ..graph.blocked_attention import query_blocks
 from ..graph.precision import PRECISIONS
 from ..graph.write import WeightFile, write_graph
 from ..prompts.layout import render_layout
-from ..quantisation.config import Plan, encode_plan, quantise_graphs, read_plan
+from ..quantisation.config import QuantisationConfig, encode_spec, quantise_graphs, read_config
 from ..quantisation.schemes import STORED
 from ..verification.fidelity import Fidelity, measure, require
 from ..verification.float16_range import LARGEST, overflowing_layers, prepare_samples
 from ..verification.scorer import open_scorer
 from .card import model_card
-from .config import Progress, Recipe
+from .config import ExportConfig, Progress
 from .describe import describe_assumptions, describe_prompts, describe_quantisation
 from .names import QUANTISATION
 from .place import folder_beside, put_in_place, write_manifest
@@ -39,26 +39,26 @@ from .room import check_room, weight_bytes
 SHOWN_LAYERS = 8
 
 
-def build(recipe: Recipe, progress: Progress) -> tuple[m.Manifest, Fidelity | None]:
-    """Export, compare unless the recipe says not to, and put the bundle in place.
+def build(config: ExportConfig, progress: Progress) -> tuple[m.Manifest, Fidelity | None]:
+    """Export, compare unless the config says not to, and put the bundle in place.
 
     Raises:
         CheckpointError: something is wrong with the checkpoint.
         FidelityError: the engine does not agree with the reference.
         OutputError: the target exists, or the disk or the memory is too small.
     """
-    out = recipe.out
+    out = config.out
     if out.exists() and not (out / m.MANIFEST_NAME).is_file():
         raise OutputError(f"{out} exists and is no bundle. Choose another --out; --force replaces only bundles.")
-    if out.exists() and not recipe.force:
+    if out.exists() and not config.force:
         raise OutputError(f"{out} exists. Choose another --out, or replace it with --force.")
     progress.stage("read checkpoint")
-    training = replace(recipe.training, trained_mode=recipe.mode or recipe.training.trained_mode)
-    checkpoint = Checkpoint.open(recipe.checkpoints, recipe.base, training)
+    training = replace(config.training, trained_mode=config.mode or config.training.trained_mode)
+    checkpoint = Checkpoint.open(config.checkpoints, config.base, training)
     if named := own_code(checkpoint):
         progress.note(f"auto_map is ignored, no code of a checkpoint is ever run: {'; '.join(named)}")
     family = open_family(checkpoint)
-    layout = render_layout(checkpoint, recipe.layout, family.markup())
+    layout = render_layout(checkpoint, config.layout, family.markup())
     for note in (f"prompts: {describe_prompts(layout)}", *checkpoint.notes, *describe_assumptions(checkpoint, family)):
         progress.note(note)
     settings = {kind: part.place for kind, part in zip(("image", "video"), family.processor_parts(), strict=True)}
@@ -68,33 +68,37 @@ def build(recipe: Recipe, progress: Progress) -> tuple[m.Manifest, Fidelity | No
     folder = folder_beside(out, progress.note)
     try:
         (folder / "onnx").mkdir(parents=True)
-        plan = _read_plan(recipe, checkpoint)
-        specs = family.graphs() if plan is None else quantise_graphs(family.graphs(), family.smoothing(), plan)
-        check_room(checkpoint, specs, recipe, folder)
+        quantisation = _read_quantisation(config, checkpoint)
+        specs = (
+            family.graphs()
+            if quantisation is None
+            else quantise_graphs(family.graphs(), family.smoothing(), quantisation)
+        )
+        check_room(checkpoint, specs, config, folder)
         checkpoint.tokenizer.save(str(folder / "tokenizer.json"))
         manifest = msgspec.structs.replace(_describe(checkpoint, family, layout), vocabulary=vocabulary_rows(specs))
-        precision, overflow = _choose_precision(checkpoint, family, recipe, manifest, folder, progress)
-        rest = recipe.rest if plan else None
-        dtype = PRECISIONS[rest or precision]
+        precision, overflow = _choose_precision(checkpoint, family, config, manifest, folder, progress)
+        base_precision = config.base_precision if quantisation else None
+        dtype = PRECISIONS[base_precision or precision]
         graphs, hashes = _write_graphs(checkpoint, specs, folder, dtype, progress)
-        if plan:
-            (folder / QUANTISATION).write_bytes(encode_plan(plan))
+        if quantisation:
+            (folder / QUANTISATION).write_bytes(encode_spec(quantisation))
         progress.stage("hash checkpoint")
         manifest = msgspec.structs.replace(
             manifest,
             engines=(
-                m.Engine(
+                m.EngineEntry(
                     engine="onnxruntime",
                     precision=precision,
                     graphs=graphs,
-                    rest=rest,
+                    base_precision=base_precision,
                     query_blocks=query_blocks(dtype),
                 ),
             ),
             provenance=provenance(checkpoint, overflow, settings),
         )
         write_manifest(folder, manifest, hashes)
-        fidelity = _compare(checkpoint, family, folder, progress) if recipe.compare else None
+        fidelity = _compare(checkpoint, family, folder, progress) if config.compare else None
         card = model_card(manifest, fidelity, describe_quantisation(folder))
         (folder / "README.md").write_text(card, "utf-8")
         manifest = write_manifest(folder, manifest, hashes)
@@ -108,50 +112,57 @@ def build(recipe: Recipe, progress: Progress) -> tuple[m.Manifest, Fidelity | No
     return manifest, fidelity
 
 
-def _read_plan(recipe: Recipe, checkpoint: Checkpoint) -> Plan | None:
-    """The plan of a quantised precision, checked against the checkpoint."""
-    if recipe.precision not in STORED:
-        if recipe.plan is not None:
-            raise CheckpointError(f"--plan is for {', '.join(STORED)}; the precision is {recipe.precision}.")
-        if recipe.rest != "float32":
-            raise CheckpointError(f"--rest goes with --plan; without one, give --precision {recipe.rest}.")
+def _read_quantisation(config: ExportConfig, checkpoint: Checkpoint) -> QuantisationConfig | None:
+    """The config of a quantised precision, checked against the checkpoint."""
+    if config.precision not in STORED:
+        if config.quantisation is not None:
+            raise CheckpointError(f"--quantisation is for {', '.join(STORED)}; the precision is {config.precision}.")
+        if config.base_precision != "float32":
+            raise CheckpointError(
+                f"--base-precision goes with --quantisation; without it, give --precision {config.base_precision}."
+            )
         return None
-    if recipe.plan is None:
-        raise CheckpointError(f"{recipe.precision} needs --plan, a folder that yoj-calibrate plan has made.")
-    plan = read_plan(recipe.plan)
-    if plan.said.scheme != recipe.precision:
+    if config.quantisation is None:
         raise CheckpointError(
-            f"{recipe.plan} is a plan for {plan.said.scheme}; give --precision {plan.said.scheme} or make another plan."
+            f"{config.precision} needs --quantisation, a folder that yoj-calibrate quantisation has made."
         )
-    if recipe.rest == "bfloat16" and recipe.compare:
-        raise CheckpointError("No engine of a CPU has bfloat16 to compare with: add --no-compare to --rest bfloat16.")
-    known = set(plan.said.checkpoint.values())
+    quantisation = read_config(config.quantisation)
+    if quantisation.spec.scheme != config.precision:
+        raise CheckpointError(
+            f"{config.quantisation} is a config for {quantisation.spec.scheme}; give --precision "
+            f"{quantisation.spec.scheme} or make another one."
+        )
+    if config.base_precision == "bfloat16" and config.compare:
+        raise CheckpointError(
+            "No engine of a CPU has bfloat16 to compare with: add --no-compare to --base-precision bfloat16."
+        )
+    known = set(quantisation.spec.checkpoint.values())
     if strange := [file for file in checkpoint.files() if sha256(file) not in known]:
         raise CheckpointError(
-            f"{recipe.plan} was made for another checkpoint: {strange[0]} is not among its files. Make a plan for this "
-            "one."
+            f"{config.quantisation} was made for another checkpoint: {strange[0]} is not among its "
+            "files. Make a quantisation config for this one."
         )
-    return plan
+    return quantisation
 
 
 def _choose_precision(
     checkpoint: Checkpoint,
     family: ExportFamily,
-    recipe: Recipe,
+    config: ExportConfig,
     manifest: m.Manifest,
     folder: Path,
     progress: Progress,
 ) -> tuple[str, dict[str, float] | None]:
     """The precision of the graphs and, where float16 was asked about, the layers that it does not hold."""
-    if recipe.precision != "auto" and (recipe.precision != "float16" or not recipe.compare):
-        return recipe.precision, None
+    if config.precision != "auto" and (config.precision != "float16" or not config.compare):
+        return config.precision, None
     progress.stage("probe float16")
-    preparer = Preparer(rules_of(manifest), TextEncoder.open(folder / "tokenizer.json"))
-    batch = prepare_samples(recipe.samples, preparer, recipe.reading)
+    preparer = Preparer(packing_config(manifest), TextEncoder.open(folder / "tokenizer.json"))
+    batch = prepare_samples(config.samples, preparer, config.reading)
     overflow = overflowing_layers(checkpoint, family, batch, preparer.family)
     for name, value in list(overflow.items())[:SHOWN_LAYERS]:
         progress.note(f"{name}: up to {value:,.0f}; float16 holds {LARGEST:,.0f}")
-    if recipe.precision == "float16":
+    if config.precision == "float16":
         if overflow:  # a CPU multiplies in float32, so that no comparison here would show it
             progress.note(f"warning: {len(overflow)} layers may overflow on a GPU; --precision auto takes bfloat16")
         return "float16", overflow

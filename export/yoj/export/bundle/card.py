@@ -21,7 +21,9 @@ def model_card(manifest: Manifest, fidelity: Fidelity | None, quantised: str | N
     checkpoint = "\n".join(f"| `{name}` | `{digest}` |" for name, digest in manifest.provenance.checkpoint.items())
     libraries = ", ".join(f"{name} {version}" for name, version in manifest.provenance.libraries.items())
     activation = f" ({head.activation})" if head.activation else ""
-    in_bits = f"| quantised | {quantised}; everything else {manifest.engines[0].rest} |\n" if quantised else ""
+    in_bits = (
+        f"| quantised | {quantised}; everything else {manifest.engines[0].base_precision} |\n" if quantised else ""
+    )
     spread = "; a second output gives `spread`, the sigma of each score, uncalibrated" if head.outputs == 2 else ""
     return f"""# Multi-response reward model, {manifest.family}
 

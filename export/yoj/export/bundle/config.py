@@ -32,7 +32,7 @@ class Progress(Protocol):
 
 
 @dataclass(frozen=True)
-class Recipe:
+class ExportConfig:
     """What to build."""
 
     checkpoints: Sequence[str | Path]
@@ -54,7 +54,7 @@ class Recipe:
     """How the samples are read: where media may come from, and which fields are passed over."""
     compare: bool = True
     """Compare the bundle with the reference, which takes both models into memory."""
-    plan: Path | None = None
-    """Of quantised matrices, a folder of ``yoj-calibrate plan``; the precision is then its scheme."""
-    rest: Precision = "float32"
-    """With a plan: of everything else."""
+    quantisation: Path | None = None
+    """Folder of a quantisation config, from ``yoj-calibrate quantisation``; the precision is then its scheme."""
+    base_precision: Precision = "float32"
+    """Precision of the unquantised part of the graphs, where some matrices are quantised."""

@@ -32,18 +32,18 @@ def describe_prompts(layout: Layout) -> str:
 
 
 def describe_quantisation(bundle: Path) -> str | None:
-    """What of a bundle is in 8 or 4 bits, from the plan inside it; None where nothing is.
+    """What of a bundle is in 8 or 4 bits, from the config inside it; None where nothing is.
 
     Raises:
-        msgspec.DecodeError: the plan is no JSON.
+        msgspec.DecodeError: the config is no JSON.
     """
     if not (bundle / QUANTISATION).is_file():
         return None
-    plan = msgspec.json.decode((bundle / QUANTISATION).read_bytes(), type=dict[str, Any])
-    tower = sum(name.startswith(VISION) for name in plan["layers"])
-    parts = {"of the trunk": len(plan["layers"]) - tower, "of the vision tower": tower}
+    config = msgspec.json.decode((bundle / QUANTISATION).read_bytes(), type=dict[str, Any])
+    tower = sum(name.startswith(VISION) for name in config["layers"])
+    parts = {"of the trunk": len(config["layers"]) - tower, "of the vision tower": tower}
     said = ", ".join(f"{count} {'matrix' if count == 1 else 'matrices'} {where}" for where, count in parts.items())
-    return f"{plan['scheme']}: {said}{', rows of the embedding table' if plan.get('embeddings') else ''}"
+    return f"{config['scheme']}: {said}{', rows of the embedding table' if config.get('embeddings') else ''}"
 
 
 def describe_assumptions(checkpoint: Checkpoint, family: ExportFamily) -> Iterator[str]:

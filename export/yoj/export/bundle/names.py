@@ -1,6 +1,7 @@
 """Names in files that an export writes and others read."""
 
 QUANTISATION = "quantisation.json"
-"""The plan inside a bundle."""
+"""The quantisation config, in the folder that holds one and inside a bundle."""
 VISION = "vision."
-"""Before the names of the vision graph's modules in plans and statistics; those of the scorers have nothing before."""
+"""Prefix of the names of the vision graph's modules in quantisation configs and statistics; those of the scorers have
+none."""

@@ -14,16 +14,16 @@ from ..checkpoint.checkpoint import Checkpoint
 from ..errors import OutputError
 from ..families import GraphSpec
 from ..graph.precision import PRECISIONS
-from .config import Recipe
+from .config import ExportConfig
 
 COMPARISON_BYTES = 10
 """Memory for each weight: the stock model in float32, and the engine, which on a CPU computes in float32 as well."""
 
 
-def check_room(checkpoint: Checkpoint, specs: Sequence[GraphSpec], recipe: Recipe, folder: Path) -> None:
+def check_room(checkpoint: Checkpoint, specs: Sequence[GraphSpec], config: ExportConfig, folder: Path) -> None:
     """Refuse before anything is written what would fail after minutes."""
     values = _values(checkpoint, specs)
-    dtype = PRECISIONS.get(recipe.precision, PRECISIONS[recipe.rest] if recipe.plan else torch.float16)
+    dtype = PRECISIONS.get(config.precision, PRECISIONS[config.base_precision] if config.source else torch.float16)
     size = weight_bytes(checkpoint, specs, dtype)
     free = shutil.disk_usage(folder).free
     if size > free:
@@ -32,7 +32,7 @@ def check_room(checkpoint: Checkpoint, specs: Sequence[GraphSpec], recipe: Recip
             "choose another --out."
         )
     need, memory = values * COMPARISON_BYTES, free_memory()
-    if recipe.compare and memory is not None and need > memory:
+    if config.compare and memory is not None and need > memory:
         raise OutputError(
             f"To compare the bundle with the reference takes about {need / 1e9:.1f} GB of memory, and "
             f"{memory / 1e9:.1f} GB are free. Export with --no-compare, and run yoj-export verify where there is more."
@@ -46,6 +46,6 @@ def _values(checkpoint: Checkpoint, specs: Sequence[GraphSpec]) -> int:
 
 def weight_bytes(checkpoint: Checkpoint, specs: Sequence[GraphSpec], dtype: torch.dtype) -> int:
     """Of the weight file, in a precision."""
-    plans = {plan for spec in specs for plan in spec.plans.values()}
-    shapes = ((plan.change.dtype(dtype), checkpoint.weights.planned_shape(plan)) for plan in plans)
+    sources = {source for spec in specs for source in spec.sources.values()}
+    shapes = ((source.change.dtype(dtype), checkpoint.weights.stored_shape(source)) for source in sources)
     return sum(stored.itemsize * torch.Size(shape).numel() for stored, shape in shapes)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .edits import Piece
+from .edits import RowRange
 from .trained_layouts import HEAD_MODULES
 
 PREFIX = "base_model.model."
@@ -88,12 +88,12 @@ class BaseNames:
             for alias in {name, bare} | inner:
                 self._full.setdefault(alias, set()).add(name)
 
-    def find(self, path: str) -> tuple[Piece, ...]:
+    def find(self, path: str) -> tuple[RowRange, ...]:
         """Where the rows of a tensor lie; nothing if the base has no such tensor, or more than one."""
         while True:
             if len(found := self._full.get(path, set())) == 1:
                 (name,) = found
-                return (Piece(name, 0, self._shapes[name][0]),)
+                return (RowRange(name, 0, self._shapes[name][0]),)
             if self._family == "molmo2" and (pieces := self._native(path)):
                 return pieces
             outer, dot, rest = path.partition(".")
@@ -101,7 +101,7 @@ class BaseNames:
                 return ()
             path = rest
 
-    def _native(self, path: str) -> tuple[Piece, ...]:
+    def _native(self, path: str) -> tuple[RowRange, ...]:
         """By a name of Molmo2 in transformers, which splits what is fused in released files."""
         for pattern, released, part in NATIVE_MOLMO2:
             found = re.fullmatch(pattern, path)
@@ -109,8 +109,8 @@ class BaseNames:
                 continue
             names = [name for one in released for name in self._full.get(found.expand(one), ())]
             if part is None:
-                return tuple(Piece(name, 0, self._shapes[name][0]) for name in names)
-            return tuple(Piece(name, *self._part(part)) for name in names)
+                return tuple(RowRange(name, 0, self._shapes[name][0]) for name in names)
+            return tuple(RowRange(name, *self._part(part)) for name in names)
         return ()
 
     def _part(self, part: str) -> tuple[int, int]:

@@ -43,14 +43,14 @@ WITHOUT_EFFECT = (
 
 
 @dataclass(frozen=True)
-class Settings:
+class AdapterSettings:
     """What an adapter says of itself."""
 
     file: Path
     values: Mapping[str, Any]
 
     @classmethod
-    def read(cls, folder: Path) -> Settings:
+    def read(cls, folder: Path) -> AdapterSettings:
         """Read and check them.
 
         Raises:

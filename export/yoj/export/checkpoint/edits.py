@@ -27,7 +27,7 @@ class Stored(Protocol):
 
 
 @dataclass(frozen=True)
-class Piece:
+class RowRange:
     """Rows of a tensor of the base."""
 
     name: str
@@ -47,7 +47,7 @@ class Change(Protocol):
 class Edit:
     """One change of one tensor, as the model that was trained has it."""
 
-    pieces: tuple[Piece, ...]
+    pieces: tuple[RowRange, ...]
     """Where its rows lie in the base, which may hold several of its tensors in one, or one of them in several."""
     change: Change
 

@@ -14,8 +14,8 @@ from typing import Any, TypeAlias
 from ..errors import CheckpointError
 from .adapter_files import read_adapter_tensors
 from .adapter_names import HEADS, BaseNames, Key, first_part, read_key
-from .adapter_settings import Settings
-from .edits import Added, Edit, LowRank, LowRankTable, Piece, Replaced, Rows, Stored
+from .adapter_settings import AdapterSettings
+from .edits import Added, Edit, LowRank, LowRankTable, Replaced, RowRange, Rows, Stored
 from .trained_layouts import HEAD_MODULES
 from .weights import StoredTensor
 
@@ -68,14 +68,14 @@ class _Reader:
     problems: list[str] = field(default_factory=list[str])
     strangers: list[str] = field(default_factory=list[str])
     """What is said of tensors that the base has not."""
-    found: dict[str, tuple[Piece, ...]] = field(default_factory=dict[str, tuple[Piece, ...]])
+    found: dict[str, tuple[RowRange, ...]] = field(default_factory=dict[str, tuple[RowRange, ...]])
     """Where the tensors lie that are changed, by their names in the adapter."""
-    changed: set[tuple[tuple[Piece, ...], str]] = field(default_factory=set[tuple[tuple[Piece, ...], str]])
+    changed: set[tuple[tuple[RowRange, ...], str]] = field(default_factory=set[tuple[tuple[RowRange, ...], str]])
     """The same with the kind of change: an adapter has one of each."""
 
     def read(self) -> list[Edit]:
         """The adapter's edits: whole tensors, then low ranks, then rows of tables."""
-        self.settings = Settings.read(self.folder)
+        self.settings = AdapterSettings.read(self.folder)
         self._note_settings()
         tensors = read_adapter_tensors(self.folder)
         groups: dict[tuple[int, str], dict[str, Part]] = {}
@@ -226,7 +226,7 @@ class _Reader:
             self.problems.append(f"{module}: which of {', '.join(named)} of target_parameters it is, no name tells")
         return (named[0], named[0]) if named else (f"{module}.weight", module)
 
-    def _find(self, key: Key, path: str, kind: str) -> tuple[Piece, ...]:
+    def _find(self, key: Key, path: str, kind: str) -> tuple[RowRange, ...]:
         pieces = self.names.find(path)
         if not pieces:
             self.strangers.append(f"{key.name}: the base has no {path}")
@@ -237,7 +237,7 @@ class _Reader:
             self.changed.add((pieces, kind))
         return pieces
 
-    def _joined(self, pieces: tuple[Piece, ...]) -> tuple[int, ...]:
+    def _joined(self, pieces: tuple[RowRange, ...]) -> tuple[int, ...]:
         """Shape of the tensor that the adapter knows."""
         return (sum(piece.stop - piece.start for piece in pieces), *self.shapes[pieces[0].name][1:])
 

@@ -25,7 +25,7 @@ ALWAYS = {"do_resize": True, "do_rescale": True, "do_normalize": True, "rescale_
 
 
 @dataclass(frozen=True)
-class Part:
+class ProcessorPart:
     """The settings of one part of a processor; what is wrong with them is noted in ``problems``."""
 
     file: Path
@@ -95,7 +95,7 @@ class Part:
         return default
 
 
-def find_part(checkpoint: Checkpoint, section: str, *names: str) -> Part:
+def find_part(checkpoint: Checkpoint, section: str, *names: str) -> ProcessorPart:
     """One part of a checkpoint's processor: of the last adapter, or else of the base.
 
     Args:
@@ -112,27 +112,27 @@ def find_part(checkpoint: Checkpoint, section: str, *names: str) -> Part:
         if (unified := folder / UNIFIED).is_file() and (values := read_json(unified).get(section)) is not None:
             if not isinstance(values, dict):
                 raise CheckpointError(f"{unified}: {section} is {values!r}, expected an object. {COPY}")
-            return Part(unified, section, True, values)
+            return ProcessorPart(unified, section, True, values)
         if (file := folder / names[0]).is_file():
-            return Part(file, section, False, read_json(file))
+            return ProcessorPart(file, section, False, read_json(file))
     for folder in folders:
         for file in (folder / name for name in names[1:]):
             if file.is_file():
-                return Part(file, section, False, read_json(file))
+                return ProcessorPart(file, section, False, read_json(file))
     raise CheckpointError(_missing(checkpoint, folders, section, names[0]))
 
 
-def find_own(checkpoint: Checkpoint) -> Part:
+def find_own(checkpoint: Checkpoint) -> ProcessorPart:
     """The processor's own settings, those of no part: of the last adapter, or else of the base.
 
     Raises:
         CheckpointError: there is no ``processor_config.json``.
     """
     file = checkpoint.file(UNIFIED)
-    return Part(file, None, False, read_json(file))
+    return ProcessorPart(file, None, False, read_json(file))
 
 
-def require(parts: Sequence[Part]) -> None:
+def require(parts: Sequence[ProcessorPart]) -> None:
     """Refuse a checkpoint whose parts have problems.
 
     Raises:

@@ -17,7 +17,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from ..errors import CheckpointError
-from ..quantisation.schemes import AS_IT_IS, Change
+from ..quantisation.schemes import AS_IT_IS, StorageTransform
 from .edits import Edit, Replaced
 from .text_files import read_json
 
@@ -56,17 +56,17 @@ class StoredTensor:
 
 
 @dataclass(frozen=True)
-class TensorPlan:
+class TensorSource:
     """How one tensor of a graph is made from the checkpoint."""
 
-    sources: tuple[str, ...]
+    names: tuple[str, ...]
     """Names in the checkpoint; several are joined along the first dimension."""
     transpose: bool = False
     """The checkpoint stores [out, in], the graph multiplies by [in, out]."""
     flatten: bool = False
     """The checkpoint stores a kernel [out, ...], which is as large as its stride: its values are the [in] of a
     transposed matrix."""
-    change: Change = AS_IT_IS
+    change: StorageTransform = AS_IT_IS
     """What is done to it before it is stored."""
     cut: tuple[int, int, int] | None = None
     """Axis, start and stop of what is kept of it in the end; None for all. Only of transposed ones."""
@@ -127,47 +127,47 @@ class Weights:
             return own
         return torch.cat([value[: piece.start], own, value[piece.stop :]])
 
-    def source_shapes(self, plan: TensorPlan) -> list[tuple[int, ...]]:
+    def source_shapes(self, source: TensorSource) -> list[tuple[int, ...]]:
         """Shapes of the sources that there are, as they are joined."""
-        shapes = [self.shape(name) for name in plan.sources if name in self]
-        return [(shape[0], math.prod(shape[1:])) if plan.flatten else shape for shape in shapes]
+        shapes = [self.shape(name) for name in source.names if name in self]
+        return [(shape[0], math.prod(shape[1:])) if source.flatten else shape for shape in shapes]
 
-    def planned_shape(self, plan: TensorPlan) -> tuple[int, ...]:
+    def stored_shape(self, source: TensorSource) -> tuple[int, ...]:
         """Shape of what `blocks` yields, joined."""
-        shapes = self.source_shapes(plan)
+        shapes = self.source_shapes(source)
         joined = (sum(shape[0] for shape in shapes), *shapes[0][1:])
-        shape = plan.change.shape(joined[::-1] if plan.transpose else joined)
-        if plan.cut is None:
+        shape = source.change.shape(joined[::-1] if source.transpose else joined)
+        if source.cut is None:
             return shape
-        axis, start, stop = plan.cut
+        axis, start, stop = source.cut
         return (*shape[:axis], stop - start, *shape[axis + 1 :])
 
-    def blocks(self, plan: TensorPlan, dtype: torch.dtype) -> Iterator[torch.Tensor]:
+    def blocks(self, source: TensorSource, dtype: torch.dtype) -> Iterator[torch.Tensor]:
         """The planned tensor as consecutive blocks of rows, as a graph of precision ``dtype`` stores it.
 
         Only tensors that are neither merged nor transposed come in more than one block: embedding tables, the
         largest of all.
         """
-        if plan.transpose:
-            whole = plan.change.apply(self._matrix(plan), dtype)
-            axis, start, stop = plan.cut or (0, 0, len(whole))
+        if source.transpose:
+            whole = source.change.apply(self._matrix(source), dtype)
+            axis, start, stop = source.cut or (0, 0, len(whole))
             yield whole.narrow(axis, start, stop - start).contiguous()
             return
-        for name in plan.sources:
+        for name in source.names:
             stored = self._tensors[name]
             if name in self._edits or not stored.shape:
-                yield plan.change.apply(self.read(name), dtype)
+                yield source.change.apply(self.read(name), dtype)
                 continue
             step = max(1, ROW_BYTES // max(1, stored.dtype.itemsize * math.prod(stored.shape[1:])))
             for start in range(0, stored.shape[0], step):
                 rows = stored.rows(start, min(start + step, stored.shape[0]))
-                yield rows.to(dtype) if plan.change == AS_IT_IS else plan.change.apply(rows.float(), dtype)
+                yield rows.to(dtype) if source.change == AS_IT_IS else source.change.apply(rows.float(), dtype)
 
-    def _matrix(self, plan: TensorPlan) -> torch.Tensor:
+    def _matrix(self, source: TensorSource) -> torch.Tensor:
         """Merged and transposed, float32 [in, out]. The last one is kept: its scale is made after its values."""
-        if self._last is None or self._last[0] != plan.sources:
-            joined = torch.cat([self.read(name) for name in plan.sources])
-            self._last = plan.sources, (joined.flatten(1) if plan.flatten else joined).t()
+        if self._last is None or self._last[0] != source.names:
+            joined = torch.cat([self.read(name) for name in source.names])
+            self._last = source.names, (joined.flatten(1) if source.flatten else joined).t()
         return self._last[1]
 
 
@@ -265,7 +265,7 @@ def check_gathered(file: Path, shapes: Mapping[str, tuple[int, ...]]) -> None:
         )
 
 
-def write_blocks(weights: Weights, plan: TensorPlan, dtype: torch.dtype) -> Iterator[bytes]:
+def write_blocks(weights: Weights, source: TensorSource, dtype: torch.dtype) -> Iterator[bytes]:
     """The planned tensor as raw little-endian bytes, block by block."""
-    for block in weights.blocks(plan, dtype):
+    for block in weights.blocks(source, dtype):
         yield block.reshape(-1).view(torch.uint8).numpy().tobytes()

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from .base import ExportFamily, GraphSpec, Smoothing
-from .molmo2 import Molmo2
-from .qwen3_vl import Qwen3VL
+from .molmo2 import Molmo2Export
+from .qwen3_vl import Qwen3VLExport
 
 FAMILIES: dict[str, type[ExportFamily]] = {
-    "molmo2": Molmo2,
-    "qwen3_vl": Qwen3VL,
+    "molmo2": Molmo2Export,
+    "qwen3_vl": Qwen3VLExport,
 }
 
 __all__ = ["FAMILIES", "ExportFamily", "GraphSpec", "Smoothing"]

@@ -14,8 +14,8 @@ from yoj.runtime.manifest import Limits
 
 from ..bundle.names import VISION
 from ..checkpoint.checkpoint import Checkpoint, HiddenState
-from ..checkpoint.processor_files import Part
-from ..checkpoint.weights import TensorPlan
+from ..checkpoint.processor_files import ProcessorPart
+from ..checkpoint.weights import TensorSource
 from ..prompts.chat_template import MediaMarkup
 
 MAX_RESPONSES = 64
@@ -51,7 +51,7 @@ class GraphSpec:
     """Name, which is an argument of the module's forward -> dtype and axes (letters where the size is free)."""
     outputs: dict[str, tuple[int | str, ...]]
     """Name -> axes; float32. Those of the vision graph are inputs of the scorer graphs, rows first."""
-    plans: dict[str, TensorPlan]
+    sources: dict[str, TensorSource]
     """Parameter of the module -> how it is made from the checkpoint."""
     constants: dict[str, torch.Tensor]
     """Parameter of the module -> a value that no backbone tensor holds: rotary frequencies, the value head."""
@@ -60,11 +60,11 @@ class GraphSpec:
 
     @property
     def prefix(self) -> str:
-        """Before the names of its modules in plans and statistics; empty for the scorers, which share theirs."""
+        """Before the names of its modules in sources and statistics; empty for the scorers, which share theirs."""
         return VISION if self.role == "vision" else ""
 
     def own(self, name: str) -> str | None:
-        """The module that plans and statistics call by this name; None where it is another graph's."""
+        """The module that sources and statistics call by this name; None where it is another graph's."""
         return name.removeprefix(VISION) if name.startswith(VISION) == bool(self.prefix) else None
 
     def in_precision(self, dtype: torch.dtype) -> nn.Module:
@@ -75,7 +75,7 @@ class GraphSpec:
         """
         self.module.to(dtype)
         own = {name: value.dtype for name, value in self.constants.items()}
-        own |= {name: plan.change.dtype(dtype) for name, plan in self.plans.items()}
+        own |= {name: source.change.dtype(dtype) for name, source in self.sources.items()}
         for name, parameter in list(self.module.named_parameters()):
             if parameter.dtype != own.get(name, dtype):
                 owner, _, leaf = name.rpartition(".")
@@ -105,7 +105,7 @@ class ExportFamily(Protocol):
         """The runtime family's settings."""
         ...
 
-    def processor_parts(self) -> tuple[Part, Part]:
+    def processor_parts(self) -> tuple[ProcessorPart, ProcessorPart]:
         """What the image processor and the video processor say, from the files that count."""
         ...
 

@@ -24,12 +24,12 @@ from yoj.runtime.manifest import Limits, Piece
 
 from ..bundle import names
 from ..checkpoint.checkpoint import Checkpoint, HiddenState
-from ..checkpoint.processor_files import ALWAYS, IMAGE_FILE, VIDEO_FILE, Part, find_own, find_part, require
+from ..checkpoint.processor_files import ALWAYS, IMAGE_FILE, VIDEO_FILE, ProcessorPart, find_own, find_part, require
 from ..checkpoint.text_files import read_json
-from ..checkpoint.weights import TensorPlan
+from ..checkpoint.weights import TensorSource
 from ..errors import CheckpointError
 from ..graph.modules import (
-    Around,
+    AttentionContext,
     LayerNorm,
     Projection,
     Readout,
@@ -43,7 +43,7 @@ from ..graph.modules import (
     insert_features,
     split_product,
     trims,
-    widen,
+    upcast,
 )
 from ..prompts.chat_template import MediaMarkup
 from .base import MAX_IMAGES, MAX_PIXELS, MAX_RESPONSES, GraphSpec, Smoothing
@@ -85,14 +85,14 @@ class Block(nn.Module):
         self.sizes = [wide, narrow, narrow]
         self.halves = [config.intermediate_size] * 2
 
-    def forward(self, x_BLD: torch.Tensor, around: Around) -> torch.Tensor:
+    def forward(self, x_BLD: torch.Tensor, around: AttentionContext) -> torch.Tensor:
         """[B, L, D] -> [B, L, D], or [B, N, D] of some rows."""
         x_BND = around.queries(x_BLD) + self._attend(self.attn_norm(x_BLD), around)
         normed = self.ff_norm(x_BND)
         up, gate = split_product(self.mlp["ff_proj"], (normed, normed), self.halves)
         return x_BND + self.mlp["ff_out"](F.silu(gate) * up)
 
-    def _attend(self, x: torch.Tensor, around: Around) -> torch.Tensor:
+    def _attend(self, x: torch.Tensor, around: AttentionContext) -> torch.Tensor:
         q, k, v = split_product(self.self_attn["att_proj"], (around.queries(x), x, x), self.sizes)
         q = self.self_attn["q_norm"](q.unflatten(-1, (self.heads, self.head_dim)))
         k = self.self_attn["k_norm"](k.unflatten(-1, (self.kv_heads, self.head_dim)))
@@ -102,7 +102,7 @@ class Block(nn.Module):
         return self.self_attn["attn_out"](out.transpose(1, 2).flatten(2))
 
 
-class Scorer(nn.Module):
+class Molmo2Scorer(nn.Module):
     """Tokens and visual features -> scores."""
 
     def __init__(self, config: TextConfig, rows: int, checkpoint: Checkpoint, post_norm: bool):
@@ -145,9 +145,9 @@ class Scorer(nn.Module):
         rows_BN: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """Hidden states before the final norm, [B, L, D], or of some rows, [B, N, D]."""
-        x_BLD = widen(self.embedding(input_ids))
+        x_BLD = upcast(self.embedding(input_ids))
         x_BLD = x_BLD + insert_features(x_BLD, image_features, visual_index)
-        around = Around(attention_mask(media_blocks, segment_ids), *self.rotary(position_ids))
+        around = AttentionContext(attention_mask(media_blocks, segment_ids), *self.rotary(position_ids))
         for number, block in enumerate(self.blocks):
             if number == len(self.blocks) - 1 and trims(rows_BN):
                 return block(
@@ -175,7 +175,7 @@ def attention_mask(
     return (seen | ((block_BQ1 == block_B1L) & (block_B1L > 0))).unsqueeze(1)
 
 
-class VisionBlock(nn.Module):
+class Molmo2VisionBlock(nn.Module):
     """One layer of the vision tower."""
 
     def __init__(self, config: VisionConfig):
@@ -207,7 +207,7 @@ class VisionBlock(nn.Module):
         return x_CPD + self.feed_forward["w2"](inner)
 
 
-class Vision(nn.Module):
+class Molmo2Vision(nn.Module):
     """Crops and a pooling table -> visual features."""
 
     def __init__(self, config: VisionConfig, text_size: int):
@@ -216,7 +216,7 @@ class Vision(nn.Module):
         width, inner = config.hidden_size, config.pool_heads * config.pool_head_dim
         self.patch_embedding = Projection(3 * config.patch_size**2, width, bias=True)
         self.positional_embedding = nn.Parameter(torch.empty(config.patches, width))
-        self.resblocks = nn.ModuleList(VisionBlock(config) for _ in range(max(config.taps) + 1))
+        self.resblocks = nn.ModuleList(Molmo2VisionBlock(config) for _ in range(max(config.taps) + 1))
         tapped = width * len(config.taps)
         self.image_pooling_2d = nn.ModuleDict(
             {name: Projection(tapped, inner, bias=True) for name in ("wq", "wk", "wv")}
@@ -232,7 +232,7 @@ class Vision(nn.Module):
 
     def forward(self, pixel_values: torch.Tensor, pooling_index: torch.Tensor) -> torch.Tensor:
         """[C, P, 588] and [V, K] (-1: empty slot, never a whole row) -> [V, D]."""
-        x_CPD = widen(self.patch_embedding(pixel_values)) + self.positional_embedding
+        x_CPD = upcast(self.patch_embedding(pixel_values)) + self.positional_embedding
         states = []
         for block in self.resblocks:
             x_CPD = block(x_CPD)
@@ -256,7 +256,7 @@ class Vision(nn.Module):
         return self.image_pooling_2d["wo"]((weight * v).sum(dim=1).flatten(1))
 
 
-class Molmo2:
+class Molmo2Export:
     """See `yoj.export.families.base.ExportFamily`."""
 
     unused: tuple[str, ...] = ("lm_head.", "model.vision_backbone.image_vit.transformer.resblocks.")
@@ -282,7 +282,7 @@ class Molmo2:
             frames=MAX_FRAMES,
             images_with_video=False,
         )
-        self.embedding = TensorPlan(
+        self.embedding = TensorSource(
             tuple(name for name in (f"{TEXT}wte.embedding", f"{TEXT}wte.new_embedding") if name in checkpoint.weights)
         )
 
@@ -336,14 +336,14 @@ class Molmo2:
         require((image, video, tokens))
         return msgspec.to_builtins(msgspec.convert(settings, Preprocessing))
 
-    def processor_parts(self) -> tuple[Part, Part]:
+    def processor_parts(self) -> tuple[ProcessorPart, ProcessorPart]:
         """What the image processor and the video processor say, from the files that count."""
         return (
             find_part(self.checkpoint, "image_processor", IMAGE_FILE),
             find_part(self.checkpoint, "video_processor", VIDEO_FILE, IMAGE_FILE),
         )
 
-    def _check_processors(self, image: Part, video: Part) -> None:
+    def _check_processors(self, image: ProcessorPart, video: ProcessorPart) -> None:
         """Note settings that the runtime's preprocessing does not follow."""
         side = self.vision.crop_size
         for part in (image, video):
@@ -354,7 +354,7 @@ class Molmo2:
             video.demand_class("video_processor_type", ("Molmo2VideoProcessor",))
         video.demand({"do_sample_frames": True, "fps": None})
 
-    def _check_margins(self, image: Part, margins: tuple[int, int]) -> None:
+    def _check_margins(self, image: ProcessorPart, margins: tuple[int, int]) -> None:
         side = self.vision.crop_size
         if sum(margins) * self.vision.patch_size >= side:
             image.problem("overlap_margins", f"margins that leave something of a crop of {side} pixels")
@@ -381,7 +381,7 @@ class Molmo2:
 
     def _vision_graph(self) -> GraphSpec:
         with torch.device("meta"):
-            module = Vision(self.vision, self.text.hidden_size)
+            module = Molmo2Vision(self.vision, self.text.hidden_size)
         sources = {"resblocks.": f"{VIT}transformer.resblocks.", "image_p": f"{VISION}image_p"}
         pixels = 3 * self.vision.patch_size**2
         return GraphSpec(
@@ -392,15 +392,15 @@ class Molmo2:
                 "pooling_index": (torch.int64, ("V", "K")),
             },
             outputs={"image_features": ("V", self.text.hidden_size)},
-            plans={name: _plan(module, name, sources, VIT) for name, _ in module.named_parameters()},
+            sources={name: _source(module, name, sources, VIT) for name, _ in module.named_parameters()},
             constants={},
         )
 
     def _scorer_graph(self, segmented: bool) -> GraphSpec:
-        tables = [self.checkpoint.weights.shape(name) for name in self.embedding.sources]
+        tables = [self.checkpoint.weights.shape(name) for name in self.embedding.names]
         rows = sum(table[0] for table in tables)
         with torch.device("meta"):
-            module = Scorer(self.text, rows, self.checkpoint, self.hidden_state == "post_norm")
+            module = Molmo2Scorer(self.text, rows, self.checkpoint, self.hidden_state == "post_norm")
         constants = head_constants(self.checkpoint.head, "readout.value_head.")
         constants["rotary.inv_freq"] = module.rotary.frequencies()
         row, responses = ("B", "L"), ("B", "N")
@@ -414,13 +414,13 @@ class Molmo2:
         if segmented:
             inputs["segment_ids"] = (torch.int64, row)
         sources = {"blocks.": f"{TEXT}blocks.", "ln_f.": f"{TEXT}ln_f."}
-        plans = {
-            name: self.embedding if name == "embedding.weight" else _plan(module, name, sources, "")
+        tensors = {
+            name: self.embedding if name == "embedding.weight" else _source(module, name, sources, "")
             for name, _ in module.named_parameters()
             if name not in constants
         }
         role = "scorer.segmented" if segmented else "scorer.joint"
-        return GraphSpec(role, module, inputs, module.readout.graph_outputs, plans, constants)
+        return GraphSpec(role, module, inputs, module.readout.graph_outputs, tensors, constants)
 
     def stock_model(self) -> nn.Module | None:
         """``Molmo2Model``, native since transformers 5.20."""
@@ -430,11 +430,11 @@ class Molmo2:
 
         weights, vocabulary = self.checkpoint.weights, self.text.vocab_size
         wanted = [
-            name for name in weights.names() if name.startswith((TEXT, VISION)) and name not in self.embedding.sources
+            name for name in weights.names() if name.startswith((TEXT, VISION)) and name not in self.embedding.names
         ]
         state = {name: weights.read(name) for name in wanted}
         # However the two embedding tables were split, the model wants the first vocab_size rows apart.
-        table = torch.cat([weights.read(name) for name in self.embedding.sources])
+        table = torch.cat([weights.read(name) for name in self.embedding.names])
         state[f"{TEXT}wte.embedding"], state[f"{TEXT}wte.new_embedding"] = table[:vocabulary], table[vocabulary:]
         config = copy.deepcopy(self.checkpoint.config)
         config["text_config"]["additional_vocab_size"] = len(table) - vocabulary
@@ -471,7 +471,7 @@ VISION = "model.vision_backbone."
 VIT = f"{VISION}image_vit."
 
 
-def _plan(module: nn.Module, name: str, names: Mapping[str, str], default: str) -> TensorPlan:
+def _source(module: nn.Module, name: str, names: Mapping[str, str], default: str) -> TensorSource:
     owner, _, leaf = name.rpartition(".")
     source = next((new + name.removeprefix(old) for old, new in names.items() if name.startswith(old)), default + name)
-    return TensorPlan((source,), transpose=leaf == "weight" and isinstance(module.get_submodule(owner), Projection))
+    return TensorSource((source,), transpose=leaf == "weight" and isinstance(module.get_submodule(owner), Projection))

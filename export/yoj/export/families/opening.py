@@ -18,7 +18,7 @@ def open_family(checkpoint: Checkpoint) -> ExportFamily:
     family = FAMILIES[checkpoint.family](checkpoint)
     graphs = family.graphs()
     problems = [problem for spec in graphs for problem in _misfits(spec, checkpoint)]
-    used = {source for spec in graphs for plan in spec.plans.values() for source in plan.sources}
+    used = {source for spec in graphs for source in spec.sources.values() for source in source.names}
     left = [n for n in checkpoint.weights.names() if n not in used and not n.startswith(family.unused)]
     problems += [f"{name}: left over, the configuration has no place for it" for name in left]
     if problems:
@@ -50,16 +50,16 @@ def vocabulary_rows(specs: Sequence[GraphSpec]) -> int:
 def _misfits(spec: GraphSpec, checkpoint: Checkpoint) -> list[str]:
     problems: list[str] = []
     for name, shape in _shapes(spec):
-        plan = spec.plans[name]
-        missing = [source for source in plan.sources if source not in checkpoint.weights]
-        stored = checkpoint.weights.source_shapes(plan)
-        expected = shape[::-1] if plan.transpose else shape
-        if missing or not plan.sources:
+        source = spec.sources[name]
+        missing = [source for source in source.names if source not in checkpoint.weights]
+        stored = checkpoint.weights.source_shapes(source)
+        expected = shape[::-1] if source.transpose else shape
+        if missing or not source.names:
             problems.append(f"{', '.join(missing) or name}: missing")
         elif (sum(s[0] for s in stored), *expected[1:]) != expected or any(s[1:] != expected[1:] for s in stored):
-            problems.append(f"{', '.join(plan.sources)}: shape {', '.join(map(str, stored))}, expected {expected}")
+            problems.append(f"{', '.join(source.names)}: shape {', '.join(map(str, stored))}, expected {expected}")
     return problems
 
 
 def _shapes(spec: GraphSpec) -> list[tuple[str, tuple[int, ...]]]:
-    return [(n, tuple(p.shape)) for n, p in spec.module.named_parameters() if n in spec.plans]
+    return [(n, tuple(p.shape)) for n, p in spec.module.named_parameters() if n in spec.sources]

@@ -25,11 +25,11 @@ from yoj.runtime.manifest import Limits, Piece
 from ..bundle.names import VISION
 from ..checkpoint.checkpoint import Checkpoint, HiddenState, VideoExpansion
 from ..checkpoint.head import SETTINGS
-from ..checkpoint.processor_files import ALWAYS, IMAGE_FILE, VIDEO_FILE, Part, find_part, require
-from ..checkpoint.weights import TensorPlan
+from ..checkpoint.processor_files import ALWAYS, IMAGE_FILE, VIDEO_FILE, ProcessorPart, find_part, require
+from ..checkpoint.weights import TensorSource
 from ..errors import CheckpointError
 from ..graph.modules import (
-    Around,
+    AttentionContext,
     LayerNorm,
     MultiAxisRotary,
     Projection,
@@ -43,7 +43,7 @@ from ..graph.modules import (
     insert_features,
     rotate,
     trims,
-    widen,
+    upcast,
 )
 from ..prompts.chat_template import MediaMarkup
 from .base import MAX_IMAGES, MAX_PIXELS, MAX_RESPONSES, GraphSpec, Smoothing
@@ -82,7 +82,7 @@ class Attention(nn.Module):
         self.q_norm = RMSNorm(self.head_dim, config.norm_eps)
         self.k_norm = RMSNorm(self.head_dim, config.norm_eps)
 
-    def forward(self, x_BLD: torch.Tensor, around: Around) -> torch.Tensor:
+    def forward(self, x_BLD: torch.Tensor, around: AttentionContext) -> torch.Tensor:
         """[B, L, D] -> [B, L, D], or [B, N, D] of some rows."""
         mask = around.mask
         q = self.q_proj(around.queries(x_BLD)).unflatten(-1, (self.heads, self.head_dim))
@@ -111,7 +111,7 @@ class Layer(nn.Module):
             }
         )
 
-    def forward(self, x_BLD: torch.Tensor, around: Around) -> torch.Tensor:
+    def forward(self, x_BLD: torch.Tensor, around: AttentionContext) -> torch.Tensor:
         """[B, L, D] -> [B, L, D], or [B, N, D] of some rows."""
         x_BND = around.queries(x_BLD) + self.self_attn(self.input_layernorm(x_BLD), around)
         normed = self.post_attention_layernorm(x_BND)
@@ -119,7 +119,7 @@ class Layer(nn.Module):
         return x_BND + self.mlp["down_proj"](inner)
 
 
-class Scorer(nn.Module):
+class Qwen3VLScorer(nn.Module):
     """Tokens and visual features -> scores."""
 
     def __init__(self, config: TextConfig, rows: int, checkpoint: Checkpoint, post_norm: bool):
@@ -165,11 +165,11 @@ class Scorer(nn.Module):
         rows_BN: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """Hidden states before the final norm, [B, L, D], or of some rows, [B, N, D]."""
-        embeds_BLD = widen(self.embedding(input_ids))
+        embeds_BLD = upcast(self.embedding(input_ids))
         visual_BL1 = visual_index.unsqueeze(-1) > 0
         x_BLD = torch.where(visual_BL1, insert_features(embeds_BLD, image_features, visual_index), embeds_BLD)
         mask = None if segment_ids is None else causal(input_ids, segment_ids).unsqueeze(1)
-        around = Around(mask, *self.rotary(position_ids))
+        around = AttentionContext(mask, *self.rotary(position_ids))
         deepstack = dict(enumerate((deepstack_0, deepstack_1, deepstack_2)))
         for number, layer in enumerate(self.layers):
             if number == len(self.layers) - 1 and trims(rows_BN):
@@ -180,7 +180,7 @@ class Scorer(nn.Module):
         return x_BLD if trims(rows_BN) else gather_rows(x_BLD, rows_BN)
 
 
-class VisionBlock(nn.Module):
+class Qwen3VLVisionBlock(nn.Module):
     """One layer of the vision tower."""
 
     def __init__(self, config: VisionConfig):
@@ -232,7 +232,7 @@ class Merger(nn.Module):
         return self.linear_fc2(F.gelu(self.linear_fc1(merged)))
 
 
-class Vision(nn.Module):
+class Qwen3VLVision(nn.Module):
     """Frames of one size with their index tables -> visual features."""
 
     def __init__(self, config: VisionConfig, text_size: int):
@@ -241,7 +241,7 @@ class Vision(nn.Module):
         # The released kernel is as large as its stride: a matrix product of each patch.
         self.patch_embed = nn.ModuleDict({"proj": Projection(config.patch_values, config.hidden_size, bias=True)})
         self.pos_embed = nn.Embedding(config.num_position_embeddings, config.hidden_size)
-        self.blocks = nn.ModuleList(VisionBlock(config) for _ in range(config.depth))
+        self.blocks = nn.ModuleList(Qwen3VLVisionBlock(config) for _ in range(config.depth))
         self.merger = Merger(config, text_size, norm_merged=False)
         self.deepstack_merger_list = nn.ModuleList(
             Merger(config, text_size, norm_merged=True) for _ in range(len(config.taps))
@@ -257,7 +257,7 @@ class Vision(nn.Module):
     ) -> tuple[torch.Tensor, ...]:
         """[F, P, X]; of all frames alike [P, 4], [P, 4], [P, E / 2], [P, E / 2] -> [V, D] for each output."""
         position_PD = (self.pos_embed(position_index).float() * position_weight.unsqueeze(-1)).sum(dim=1)
-        x_FPD = widen(self.patch_embed["proj"](pixel_values))
+        x_FPD = upcast(self.patch_embed["proj"](pixel_values))
         x_FPD = x_FPD + position_PD.to(x_FPD.dtype)
         cos, sin = (table.expand(x_FPD.shape[0], -1, -1) for table in (rotary_cos, rotary_sin))
         tapped: list[torch.Tensor] = []
@@ -268,7 +268,7 @@ class Vision(nn.Module):
         return tuple(features_VD.float() for features_VD in (self.merger(x_FPD), *tapped))
 
 
-class Qwen3VL:
+class Qwen3VLExport:
     """See `yoj.export.families.base.ExportFamily`."""
 
     def __init__(self, checkpoint: Checkpoint):
@@ -289,7 +289,7 @@ class Qwen3VL:
         names = checkpoint.weights.names()
         # save_pretrained of the bare trunk leaves the prefix out.
         self.prefix = "model." if any(name.startswith("model.visual.") for name in names) else ""
-        self.embedding = TensorPlan((f"{self.prefix}language_model.embed_tokens.weight",))
+        self.embedding = TensorSource((f"{self.prefix}language_model.embed_tokens.weight",))
         self.unused: tuple[str, ...] = ("lm_head.",)
         if self.hidden_state == "pre_norm":
             self.unused += (f"{self.prefix}language_model.norm.",)
@@ -360,7 +360,7 @@ class Qwen3VL:
         require((image, video))
         return msgspec.to_builtins(msgspec.convert(settings, Preprocessing))
 
-    def processor_parts(self) -> tuple[Part, Part]:
+    def processor_parts(self) -> tuple[ProcessorPart, ProcessorPart]:
         """What the image processor and the video processor say, from the files that count."""
         return (
             find_part(self.checkpoint, "image_processor", IMAGE_FILE),
@@ -399,7 +399,7 @@ class Qwen3VL:
     def _vision_graph(self) -> GraphSpec:
         vision = self.vision
         with torch.device("meta"):
-            module = Vision(vision, self.text.hidden_size)
+            module = Qwen3VLVision(vision, self.text.hidden_size)
         half_head = vision.hidden_size // vision.num_heads // 2
         return GraphSpec(
             role="vision",
@@ -412,15 +412,15 @@ class Qwen3VL:
                 "rotary_sin": (torch.float32, ("P", half_head)),
             },
             outputs=self._features(),
-            plans={name: _plan(module, name, f"{self.prefix}visual.") for name, _ in module.named_parameters()},
+            sources={name: _source(module, name, f"{self.prefix}visual.") for name, _ in module.named_parameters()},
             constants={},
             multiples={"P": vision.merge_size**2},
         )
 
     def _scorer_graph(self, segmented: bool) -> GraphSpec:
-        rows = sum(self.checkpoint.weights.shape(n)[0] for n in self.embedding.sources if n in self.checkpoint.weights)
+        rows = sum(self.checkpoint.weights.shape(n)[0] for n in self.embedding.names if n in self.checkpoint.weights)
         with torch.device("meta"):
-            module = Scorer(self.text, rows, self.checkpoint, self.hidden_state == "post_norm")
+            module = Qwen3VLScorer(self.text, rows, self.checkpoint, self.hidden_state == "post_norm")
         constants = head_constants(self.checkpoint.head, "readout.value_head.")
         constants |= {"rotary.inv_freq": module.rotary.frequencies(), "rotary.axis": module.rotary.axes()}
         row, responses = ("B", "L"), ("B", "N")
@@ -435,13 +435,15 @@ class Qwen3VL:
             inputs["response_start"] = (torch.int64, responses)
         if segmented:
             inputs["segment_ids"] = (torch.int64, row)
-        plans = {
-            name: self.embedding if name == "embedding.weight" else _plan(module, name, f"{self.prefix}language_model.")
+        tensors = {
+            name: self.embedding
+            if name == "embedding.weight"
+            else _source(module, name, f"{self.prefix}language_model.")
             for name, _ in module.named_parameters()
             if name not in constants
         }
         role = "scorer.segmented" if segmented else "scorer.joint"
-        return GraphSpec(role, module, inputs, module.readout.graph_outputs, plans, constants)
+        return GraphSpec(role, module, inputs, module.readout.graph_outputs, tensors, constants)
 
     def stock_model(self) -> nn.Module:
         """``Qwen3VLModel``; without its final norm where the head reads the states before it."""
@@ -450,7 +452,7 @@ class Qwen3VL:
         weights, parts = self.checkpoint.weights, (f"{self.prefix}language_model.", f"{self.prefix}visual.")
         state = {name: weights.read(name) for name in weights.names() if name.startswith(parts)}
         config = copy.deepcopy(self.checkpoint.config)
-        config["text_config"]["vocab_size"] = len(state[self.embedding.sources[0]])
+        config["text_config"]["vocab_size"] = len(state[self.embedding.names[0]])
         model: Any = Qwen3VLModel.from_pretrained(
             None,
             config=Qwen3VLConfig.from_dict(config),
@@ -495,7 +497,7 @@ class Qwen3VL:
         return {"pixel_values": outputs["pixel_values"][None]}
 
 
-def _plan(module: nn.Module, name: str, prefix: str) -> TensorPlan:
+def _source(module: nn.Module, name: str, prefix: str) -> TensorSource:
     owner, _, leaf = name.rpartition(".")
     multiplied = leaf == "weight" and isinstance(module.get_submodule(owner), Projection)
-    return TensorPlan((prefix + name,), transpose=multiplied, flatten=owner == "patch_embed.proj" and multiplied)
+    return TensorSource((prefix + name,), transpose=multiplied, flatten=owner == "patch_embed.proj" and multiplied)

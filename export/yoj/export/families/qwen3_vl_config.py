@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from ..checkpoint.checkpoint import Checkpoint
 from ..checkpoint.config_reader import ConfigReader, Section
-from ..checkpoint.processor_files import Part, is_count
+from ..checkpoint.processor_files import ProcessorPart, is_count
 from ..errors import CheckpointError
 
 MAX_TAPS = 3
@@ -134,7 +134,7 @@ def _contradictions(text: TextConfig, vision: VisionConfig, checkpoint: Checkpoi
     return problems
 
 
-def areas(part: Part, default: tuple[int, int], older: bool) -> tuple[int, int]:
+def areas(part: ProcessorPart, default: tuple[int, int], older: bool) -> tuple[int, int]:
     """Smallest and largest area in pixels, as the processor's class takes them.
 
     Args:

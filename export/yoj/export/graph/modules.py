@@ -56,11 +56,11 @@ class WideProjection(Projection):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """[..., in] -> [..., out]."""
-        out = torch.matmul(widen(x), widen(self.weight))
+        out = torch.matmul(upcast(x), upcast(self.weight))
         return out if self.bias is None else out + self.bias
 
 
-def widen(x: torch.Tensor) -> torch.Tensor:
+def upcast(x: torch.Tensor) -> torch.Tensor:
     """float32 instead of float16: the sums between layers, and visual features, reach beyond its 65,504."""
     return x.float() if x.dtype == torch.float16 else x
 
@@ -186,7 +186,7 @@ def trims(rows_BN: torch.Tensor | None) -> bool:
 
 
 @dataclass(frozen=True)
-class Around:
+class AttentionContext:
     """What attention in the trunk takes beside the hidden states."""
 
     mask: torch.Tensor | None

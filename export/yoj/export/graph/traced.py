@@ -119,6 +119,6 @@ def _fill(parameter: torch.Tensor, name: str, spec: GraphSpec, checkpoint: Check
         parameter.copy_(spec.constants[name])
         return
     begin = 0
-    for block in checkpoint.weights.blocks(spec.plans[name], dtype):
+    for block in checkpoint.weights.blocks(spec.sources[name], dtype):
         parameter[begin : begin + len(block)] = block
         begin += len(block)

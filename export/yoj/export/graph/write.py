@@ -22,7 +22,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from yoj.runtime.axes import AXES
 from yoj.runtime.manifest import Graph, TensorSpec
 
-from ..checkpoint.weights import TensorPlan, Weights, write_blocks
+from ..checkpoint.weights import TensorSource, Weights, write_blocks
 from ..families import GraphSpec
 from ..quantisation.unsigned import write_unsigned
 from .blocked_attention import query_blocks, split_queries
@@ -56,13 +56,13 @@ class WeightFile:
     """Called with the bytes of each block that was written."""
     size: int = 0
     _digest: hashlib._Hash = field(default_factory=hashlib.sha256)
-    _places: dict[TensorPlan | str, tuple[int, int]] = field(default_factory=dict)
+    _places: dict[TensorSource | str, tuple[int, int]] = field(default_factory=dict)
 
-    def place(self, plan: TensorPlan, dtype: torch.dtype) -> tuple[int, int]:
+    def place(self, source: TensorSource, dtype: torch.dtype) -> tuple[int, int]:
         """Offset and length of a planned tensor, written now unless an earlier graph had it."""
-        if plan not in self._places:
-            self._places[plan] = self.append(write_blocks(self.weights, plan, dtype))
-        return self._places[plan]
+        if source not in self._places:
+            self._places[source] = self.append(write_blocks(self.weights, source, dtype))
+        return self._places[source]
 
     def place_constant(self, value: torch.Tensor) -> tuple[int, int]:
         """The same for a value that no checkpoint tensor holds; equal values are written once."""
@@ -105,12 +105,12 @@ def write_graph(spec: GraphSpec, folder: Path, weight_file: WeightFile, dtype: t
         The manifest's entry.
     """
     model = trace(spec, dtype)
-    plans = _cut_weights(model.graph, spec.plans)
+    sources = _cut_weights(model.graph, spec.sources)
     for name, value in list(model.graph.initializers.items()):
-        if name in plans:
-            plan = plans[name]
-            shape, stored = weight_file.weights.planned_shape(plan), plan.change.dtype(dtype)
-            value.const_value = _external(name, weight_file.place(plan, dtype), shape, stored, weight_file)
+        if name in sources:
+            source = sources[name]
+            shape, stored = weight_file.weights.stored_shape(source), source.change.dtype(dtype)
+            value.const_value = _external(name, weight_file.place(source, dtype), shape, stored, weight_file)
         elif name in spec.constants:
             constant = spec.constants[name]
             if constant.nbytes > INLINE_BYTES:
@@ -118,7 +118,7 @@ def write_graph(spec: GraphSpec, folder: Path, weight_file: WeightFile, dtype: t
                 value.const_value = _external(name, place, tuple(constant.shape), constant.dtype, weight_file)
             else:
                 value.const_value = ir.tensor(constant.numpy(), name=name)
-    _check_complete(model, plans.keys() | spec.constants.keys())
+    _check_complete(model, sources.keys() | spec.constants.keys())
     optimizer.optimize_ir(model, should_fold=_without_weights)
     if query_blocks(dtype) > 1:
         split_queries(model)
@@ -205,17 +205,17 @@ def forget_origin(model: ir.Model) -> None:
         value.metadata_props.clear()
 
 
-def _cut_weights(graph: ir.Graph, plans: Mapping[str, TensorPlan]) -> dict[str, TensorPlan]:
+def _cut_weights(graph: ir.Graph, sources: Mapping[str, TensorSource]) -> dict[str, TensorSource]:
     """Plans of a graph in which no weight is sliced: what was a slice of one is a weight of its own."""
-    found = dict(plans)
+    found = dict(sources)
     for node in [node for node in graph if node.op_type == "Slice"]:
         source, *where = node.inputs
-        if source is None or source.name is None or source.name not in plans:
+        if source is None or source.name is None or source.name not in sources:
             continue
         start, stop, axis = (_number(value) for value in where[:3])
         name = f"{source.name}.{start}_{stop}"
         if name not in found:
-            found[name] = replace(plans[source.name], cut=(axis, start, stop))
+            found[name] = replace(sources[source.name], cut=(axis, start, stop))
             part = ir.Value(name=name, shape=node.outputs[0].shape, type=source.type, const_value=source.const_value)
             graph.register_initializer(part)
         node.outputs[0].replace_all_uses_with(graph.initializers[name])

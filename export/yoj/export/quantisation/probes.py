@@ -18,7 +18,7 @@ from yoj.runtime.engines.unsigned import HIGHEST_BIT
 
 from ..graph.modules import Projection
 from ..graph.write import OPSET, forget_origin
-from .config import RANGE, Plan, Quantisation, quantised_module
+from .config import RANGE, QuantisationConfig, QuantisationSpec, quantised_module
 from .schemes import Scheme
 from .unsigned import make_unsigned
 
@@ -35,8 +35,10 @@ def model_of(scheme: Scheme, dtype: torch.dtype) -> ir.Model:
     """
     whole = Projection(exact.WIDTH, exact.OUT, bias=False)
     whole.weight.data = torch.from_numpy(exact.weights(scheme)).float()
-    said = Quantisation(scheme=scheme, layers=(NAME,), checkpoint={})
-    layer = quantised_module(whole, Plan(said, {RANGE + NAME: torch.tensor(exact.LARGEST_ACTIVATION)}), NAME)
+    said = QuantisationSpec(scheme=scheme, layers=(NAME,), checkpoint={})
+    layer = quantised_module(
+        whole, QuantisationConfig(said, {RANGE + NAME: torch.tensor(exact.LARGEST_ACTIVATION)}), NAME
+    )
     for name, value in list(layer.named_parameters()):
         if value.dtype == torch.float32:
             # A product of float16 would leave its range: the scale of the weights brings it back.

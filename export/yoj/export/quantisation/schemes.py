@@ -133,7 +133,7 @@ class QuantisedEmbedding(nn.Module):
 
 
 @dataclass(frozen=True)
-class Change:
+class StorageTransform:
     """What becomes of a float32 tensor of the checkpoint, laid out as the graph wants it, before it is stored."""
 
     stored: Stored = "float"
@@ -178,7 +178,7 @@ class Change:
         return scale.to(of_graph) if self.scale else values
 
 
-AS_IT_IS = Change()
+AS_IT_IS = StorageTransform()
 """Stored in the precision of the graph."""
 
 

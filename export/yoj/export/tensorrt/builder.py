@@ -22,7 +22,7 @@ INTERRUPTS = (signal.SIGINT, signal.SIGTERM)
 
 
 @dataclass(frozen=True)
-class Settings:
+class BuilderSettings:
     """How plans are built, whatever the graph."""
 
     workspace: int = 4 * 2**30
@@ -59,7 +59,7 @@ class Job:
     """Read where it exists and written afterwards, so that the next build need not time the same kernels again."""
 
 
-def build_plan(trt: Any, job: Job, settings: Settings, note: Callable[[str], None]) -> None:
+def build_plan(trt: Any, job: Job, settings: BuilderSettings, note: Callable[[str], None]) -> None:
     """Write the plan of one graph to ``job.out``.
 
     Args:
@@ -120,7 +120,7 @@ def describe_plan(trt: Any, plan: Path) -> str | None:
     return inspector.get_engine_information(trt.LayerInformationFormat.JSON)
 
 
-def _configure(trt: Any, builder: Any, target: str, settings: Settings) -> Any:
+def _configure(trt: Any, builder: Any, target: str, settings: BuilderSettings) -> Any:
     config = builder.create_builder_config()
     # Rounding float32 to 10 bits before each product would cost more than all other engines' errors together.
     config.clear_flag(trt.BuilderFlag.TF32)

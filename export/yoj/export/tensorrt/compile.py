@@ -21,7 +21,7 @@ from yoj.runtime.errors import EngineError
 from ..bundle.install import check_rewritable, install
 from ..bundle.place import folder_beside
 from ..errors import OutputError
-from .builder import Job, Settings, build_plan, describe_plan
+from .builder import BuilderSettings, Job, build_plan, describe_plan
 from .graphs import check_scheme, for_tensorrt
 from .profiles import Profile, profiles_of, sizes_text
 
@@ -38,7 +38,7 @@ WITHOUT_FLOAT32 = ("sm75",)
 
 
 @dataclass(frozen=True)
-class Order:
+class CompileJob:
     """What to build."""
 
     bundle: Path
@@ -50,10 +50,10 @@ class Order:
     """Instead of the default ones."""
     hardware_compatible: bool = False
     """Of TensorRT: plans for Ampere and everything newer, not for the GPU of this machine alone."""
-    settings: Settings = dataclasses.field(default_factory=Settings)
+    settings: BuilderSettings = dataclasses.field(default_factory=BuilderSettings)
 
 
-def compile_bundle(order: Order, progress: Progress) -> list[m.Engine]:
+def compile_bundle(order: CompileJob, progress: Progress) -> list[m.EngineEntry]:
     """Build plans of every ONNX graph of a bundle for each target, and list them in its manifest.
 
     Plans that the bundle has for the same engine, precision and target are replaced. Until the manifest is replaced,
@@ -89,7 +89,7 @@ def compile_bundle(order: Order, progress: Progress) -> list[m.Engine]:
     folder = folder_beside(path, progress.note)
     _note_profiles(plans.profiles, order, progress)
     try:
-        built: list[m.Engine] = []
+        built: list[m.EngineEntry] = []
         for target in targets:
             entry = msgspec.structs.replace(
                 source, engine=order.engine, plans=msgspec.structs.replace(plans, target=target), query_blocks=1
@@ -106,7 +106,9 @@ def compile_bundle(order: Order, progress: Progress) -> list[m.Engine]:
     return built
 
 
-def _profiles(bundle: Bundle, source: m.Engine, order: Order) -> dict[str, tuple[dict[str, m.ShapeProfile], ...]]:
+def _profiles(
+    bundle: Bundle, source: m.EngineEntry, order: CompileJob
+) -> dict[str, tuple[dict[str, m.ShapeProfile], ...]]:
     # Attention of float32 has no fused kernel: it holds all its scores, before and after the softmax, and a mask.
     room = order.settings.workspace // 3 if source.arithmetic == "float32" else None
     return {
@@ -114,7 +116,7 @@ def _profiles(bundle: Bundle, source: m.Engine, order: Order) -> dict[str, tuple
     }
 
 
-def _note_profiles(profiles: Mapping[str, Sequence[Profile]], order: Order, progress: Progress) -> None:
+def _note_profiles(profiles: Mapping[str, Sequence[Profile]], order: CompileJob, progress: Progress) -> None:
     for role, of_role in profiles.items():
         for profile in of_role:
             progress.note(f"{role}: {sizes_text(profile)}")
@@ -123,7 +125,7 @@ def _note_profiles(profiles: Mapping[str, Sequence[Profile]], order: Order, prog
         progress.note(f"no graph of this bundle has {', '.join(sorted(unused))}: left out")
 
 
-def _targets(trt: Any, order: Order) -> tuple[int | None, list[str]]:
+def _targets(trt: Any, order: CompileJob) -> tuple[int | None, list[str]]:
     """The driver's version where there is one, and the targets, checked."""
     if order.engine == "tensorrt":
         return _own_target(order)
@@ -151,7 +153,7 @@ def _targets(trt: Any, order: Order) -> tuple[int | None, list[str]]:
     return driver, list(dict.fromkeys(targets))
 
 
-def _own_target(order: Order) -> tuple[int, list[str]]:
+def _own_target(order: CompileJob) -> tuple[int, list[str]]:
     cudart = load_cuda()
     capability = compute_capability(cudart)
     if order.hardware_compatible and capability < (8, 0):
@@ -192,7 +194,9 @@ def _check_space(path: Path, need: int) -> None:
         )
 
 
-def _build(trt: Any, bundle: Bundle, entry: m.Engine, settings: Settings, folder: Path, progress: Progress) -> m.Engine:
+def _build(
+    trt: Any, bundle: Bundle, entry: m.EngineEntry, settings: BuilderSettings, folder: Path, progress: Progress
+) -> m.EngineEntry:
     """Plans of all graphs for one target, in ``folder`` under their place in the bundle."""
     assert entry.plans is not None
     place = _place(entry)
@@ -217,7 +221,7 @@ def _build(trt: Any, bundle: Bundle, entry: m.Engine, settings: Settings, folder
     return msgspec.structs.replace(entry, graphs=graphs)
 
 
-def _place(entry: m.Engine) -> str:
+def _place(entry: m.EngineEntry) -> str:
     assert entry.plans is not None
     return f"engines/{entry.engine}-{entry.precision}-{entry.plans.target}"
 
@@ -229,7 +233,7 @@ def _by_content(file: Path, text: str | None = None) -> Path:
     return file.rename(file.with_name(f"{file.stem}.{sha256(file)[:12]}{file.suffix}"))
 
 
-def _listing(manifest: m.Manifest, built: Sequence[m.Engine]) -> m.Manifest:
+def _listing(manifest: m.Manifest, built: Sequence[m.EngineEntry]) -> m.Manifest:
     """A manifest with the new entries in the place of those for the same engine, precision and target."""
     places = {_place(entry) for entry in built}
     kept = tuple(entry for entry in manifest.engines if entry.plans is None or _place(entry) not in places)

@@ -43,7 +43,7 @@ def check_scheme(precision: str, targets: Sequence[str]) -> None:
         )
         raise EngineError(
             f"TensorRT has no products of {precision} for {', '.join(unfit)}. It has, of the quantised schemes, for "
-            f"{have}. Make a plan of such a scheme with yoj-calibrate plan --scheme, or export in float16."
+            f"{have}. Choose matrices for such a scheme with yoj-calibrate quantisation --scheme, or export in float16."
         )
 
 

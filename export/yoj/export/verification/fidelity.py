@@ -21,7 +21,7 @@ from ..checkpoint.checkpoint import Checkpoint
 from ..errors import FidelityError
 from ..families import ExportFamily
 from ..prompts.chat_template import ChatTemplate, reference_ids
-from .stock_model import Reference
+from .stock_model import StockModel
 from .stock_pictures import Pictures, compare_pictures
 
 EIGHT_BITS = dict.fromkeys(("int8", "int8_static", "fp8", "int8_weights", "int4_weights"), 1.0)
@@ -35,7 +35,7 @@ WORDS = "a the red blue small cat dog car tree is are in on under near two three
 
 
 @dataclass(frozen=True)
-class Sketch:
+class RequestSpec:
     """The measures of one request."""
 
     n: int
@@ -51,27 +51,27 @@ class Case:
     """One batch of the grid."""
 
     name: str
-    requests: tuple[Sketch, ...]
+    requests: tuple[RequestSpec, ...]
     mode: Mode = "joint"
 
 
 GRID = (
-    Case("text, one response", (Sketch(1, 12),)),
-    Case("text, N=4", (Sketch(4, 20),)),
-    Case("image 300x200, N=2", (Sketch(2, 9, ((300, 200),)),)),
-    Case("image 64x700, N=8", (Sketch(8, 5, ((64, 700),)),)),
-    Case("two images, N=3", (Sketch(3, 15, ((50, 70), (410, 400))),)),
-    Case("video of 3 frames, N=3", (Sketch(3, 7, frames=3),)),
-    Case("B=2, text of unequal N", (Sketch(2, 30), Sketch(5, 6))),
+    Case("text, one response", (RequestSpec(1, 12),)),
+    Case("text, N=4", (RequestSpec(4, 20),)),
+    Case("image 300x200, N=2", (RequestSpec(2, 9, ((300, 200),)),)),
+    Case("image 64x700, N=8", (RequestSpec(8, 5, ((64, 700),)),)),
+    Case("two images, N=3", (RequestSpec(3, 15, ((50, 70), (410, 400))),)),
+    Case("video of 3 frames, N=3", (RequestSpec(3, 7, frames=3),)),
+    Case("B=2, text of unequal N", (RequestSpec(2, 30), RequestSpec(5, 6))),
     Case(
         "B=3, text, image, two images",
-        (Sketch(4, 11), Sketch(1, 3, ((33, 57),)), Sketch(3, 8, ((90, 120), (222, 111)))),
+        (RequestSpec(4, 11), RequestSpec(1, 3, ((33, 57),)), RequestSpec(3, 8, ((90, 120), (222, 111)))),
     ),
-    Case("image and video, N=4", (Sketch(4, 8, ((70, 50),), frames=4),)),
-    Case("B=2, image, video", (Sketch(2, 4, ((120, 90),)), Sketch(4, 6, frames=2))),
-    Case("text, N=16", (Sketch(16, 10),)),
-    Case("isolated, text, N=5", (Sketch(5, 14),), "isolated"),
-    Case("isolated, B=2, image, text", (Sketch(3, 9, ((130, 210),)), Sketch(6, 5)), "isolated"),
+    Case("image and video, N=4", (RequestSpec(4, 8, ((70, 50),), frames=4),)),
+    Case("B=2, image, video", (RequestSpec(2, 4, ((120, 90),)), RequestSpec(4, 6, frames=2))),
+    Case("text, N=16", (RequestSpec(16, 10),)),
+    Case("isolated, text, N=5", (RequestSpec(5, 14),), "isolated"),
+    Case("isolated, B=2, image, text", (RequestSpec(3, 9, ((130, 210),)), RequestSpec(6, 5)), "isolated"),
 )
 SAMPLES = ("text, N=4", "two images, N=3", "video of 3 frames, N=3")
 
@@ -127,7 +127,7 @@ def measure(scorer: Scorer, checkpoint: Checkpoint, family: ExportFamily, done: 
         raise FidelityError(
             f"The bundle's head has value_head_outputs {outputs[0]}, the checkpoint's has {outputs[1]}."
         )
-    reference = Reference(checkpoint, family)
+    reference = StockModel(checkpoint, family)
     template = ChatTemplate(checkpoint)
     results: list[CaseResult] = []
     ids_equal = True
@@ -165,7 +165,7 @@ def measure(scorer: Scorer, checkpoint: Checkpoint, family: ExportFamily, done: 
     )
 
 
-def _expected(scorer: Scorer, reference: Reference, request: Request, mode: Mode) -> Arrays:
+def _expected(scorer: Scorer, reference: StockModel, request: Request, mode: Mode) -> Arrays:
     """The reference's outputs, each [N]; in isolated mode from a pass of its own for each response."""
     if mode == "joint":
         return reference.outputs(scorer.prepare(request, "joint"), scorer.family)

@@ -7,7 +7,7 @@ import msgspec
 from yoj.runtime import Scorer
 from yoj.runtime.bundle import Bundle
 from yoj.runtime.engines import open_session
-from yoj.runtime.engines.plans import select
+from yoj.runtime.engines.select import select
 
 from ..checkpoint.checkpoint import Checkpoint
 from ..families import ExportFamily

@@ -16,7 +16,7 @@ from ..families import ExportFamily
 from ..graph.traced import TracedSession
 
 
-class Reference:
+class StockModel:
     """Scores one request at a time: no batch, no padding, nothing shared with the graphs but their index tables."""
 
     def __init__(self, checkpoint: Checkpoint, family: ExportFamily):

@@ -8,7 +8,7 @@ from typing import Protocol
 from ..bundle import Bundle
 from ..errors import EngineError
 from ..families import Arrays
-from ..manifest import Engine
+from ..manifest import EngineEntry
 from .onnxruntime import open_onnxruntime
 from .onnxruntime_cuda import open_onnxruntime_cuda
 
@@ -29,14 +29,14 @@ class Session(Protocol):
         ...
 
 
-def _open_tensorrt(bundle: Bundle, engine: Engine, threads: int | None) -> Session:
+def _open_tensorrt(bundle: Bundle, engine: EngineEntry, threads: int | None) -> Session:
     # Most who import the runtime run no plans, and importing what does would be a tenth of the cost.
     from .tensorrt import open_tensorrt
 
     return open_tensorrt(bundle, engine, threads)
 
 
-OPENERS: dict[str, Callable[[Bundle, Engine, int | None], Session]] = {
+OPENERS: dict[str, Callable[[Bundle, EngineEntry, int | None], Session]] = {
     "onnxruntime": open_onnxruntime,
     "onnxruntime-cuda": open_onnxruntime_cuda,
     "tensorrt": _open_tensorrt,
@@ -44,7 +44,7 @@ OPENERS: dict[str, Callable[[Bundle, Engine, int | None], Session]] = {
 }
 
 
-def open_session(bundle: Bundle, engine: Engine, threads: int | None) -> Session:
+def open_session(bundle: Bundle, engine: EngineEntry, threads: int | None) -> Session:
     """Load the graphs of one engine entry of the manifest.
 
     Raises:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ..errors import EngineError
 from ..instruction_sets import instruction_sets
-from ..manifest import Engine
+from ..manifest import EngineEntry
 
 PROBES = Path(__file__).parent / "probes"
 """Folder of the probe graphs, which `yoj.export.quantisation.probes` writes."""
@@ -54,7 +54,7 @@ def activations(rows: int) -> NDArray[np.int64]:
     return left * int(LARGEST_ACTIVATION)
 
 
-def wrong_product(ort: Any, engine: Engine, options: Any, unsigned: bool = False) -> tuple[float, float] | None:
+def wrong_product(ort: Any, engine: EngineEntry, options: Any, unsigned: bool = False) -> tuple[float, float] | None:
     """Find the product of full-scale integers that is furthest from its true value.
 
     Args:
@@ -89,7 +89,7 @@ def wrong_product(ort: Any, engine: Engine, options: Any, unsigned: bool = False
     return None
 
 
-def check_products(ort: Any, engine: Engine, options: Any, unsigned: bool = False) -> None:
+def check_products(ort: Any, engine: EngineEntry, options: Any, unsigned: bool = False) -> None:
     """Refuse an engine whose products are wrong on this CPU; see `wrong_product`.
 
     Raises:

@@ -23,7 +23,7 @@ SHAPES = 16
 
 
 @dataclass(frozen=True)
-class Plan:
+class LoadedPlan:
     """Deserialised TensorRT plan."""
 
     trt: Any
@@ -36,14 +36,14 @@ class Plan:
     profiles: Sequence[Profile]
 
 
-class Lane:
+class Stream:
     """One stream, and the memory of each profile that was used on it. For one thread at a time."""
 
-    def __init__(self, plan: Plan):
+    def __init__(self, plan: LoadedPlan):
         cudart = plan.cudart
         self._plan = plan
         self._stream = check(cudart, cudart.cudaStreamCreateWithFlags(cudart.cudaStreamNonBlocking), "create a stream")
-        self._rooms: dict[int, _Room] = {}
+        self._rooms: dict[int, _ProfileBuffers] = {}
 
     def run(self, inputs: Arrays, sizes: Mapping[str, int], profile: int, padded: Mapping[str, int]) -> Arrays:
         """Run a graph. Outputs are by name, with shapes as the manifest gives them.
@@ -59,7 +59,7 @@ class Lane:
             EngineError: CUDA or the library failed.
         """
         if profile not in self._rooms:
-            self._rooms[profile] = _Room(self._plan, self._stream, profile)
+            self._rooms[profile] = _ProfileBuffers(self._plan, self._stream, profile)
         return self._rooms[profile].run(inputs, sizes, padded)
 
     def close(self) -> None:
@@ -71,12 +71,12 @@ class Lane:
         cudart.cudaStreamDestroy(self._stream)
 
 
-class _Room:
+class _ProfileBuffers:
     """Memory of one profile: activations, a buffer on either side for each input and output, and contexts by shape."""
 
-    def __init__(self, plan: Plan, stream: Any, profile: int):
+    def __init__(self, plan: LoadedPlan, stream: Any, profile: int):
         self._plan, self._stream, self._profile = plan, stream, profile
-        self._shapes: OrderedDict[tuple[int, ...], _Shape] = OrderedDict()
+        self._shapes: OrderedDict[tuple[int, ...], _ShapeContext] = OrderedDict()
         self._owned = contextlib.ExitStack()
         self._device: dict[str, int] = {}
         self._host: dict[str, NDArray[np.uint8]] = {}
@@ -114,7 +114,7 @@ class _Room:
         self._activations = plan.engine.get_device_memory_size_for_profile_v2(self._profile)
         self._memory = self._on_device(max(1, self._activations), "the activations")
         largest = {letter: size.max for letter, size in plan.profiles[self._profile].items()}
-        probe = _Shape(plan, self._stream, self._profile, largest)
+        probe = _ShapeContext(plan, self._stream, self._profile, largest)
         for spec in (*plan.graph.inputs, *plan.graph.outputs):
             size = int(np.prod(probe.size_of(spec))) * np.dtype(spec.dtype).itemsize
             self._device[spec.name] = self._on_device(size, spec.name)
@@ -139,25 +139,25 @@ class _Room:
         size = int(np.prod(shape)) * dtype.itemsize
         return self._host[spec.name][:size].view(dtype).reshape(shape)
 
-    def _shape(self, padded: Mapping[str, int]) -> _Shape:
+    def _shape(self, padded: Mapping[str, int]) -> _ShapeContext:
         key = tuple(padded[letter] for letter in sorted(padded))
         if key not in self._shapes:
             while len(self._shapes) >= SHAPES:
                 self._shapes.popitem(last=False)[1].close()
-            shape = self._shapes[key] = _Shape(self._plan, self._stream, self._profile, padded)
+            shape = self._shapes[key] = _ShapeContext(self._plan, self._stream, self._profile, padded)
             shape.place(self._memory, self._activations, self._device)
         self._shapes.move_to_end(key)
         return self._shapes[key]
 
 
-class _Shape:
+class _ShapeContext:
     """Execution context with fixed shapes and addresses.
 
     A CUDA graph is bound to the state of the context that it was captured from (TensorRT's developer guide, "CUDA
     Graphs"), so each shape has a context of its own; all of a room share its memory, one after the other.
     """
 
-    def __init__(self, plan: Plan, stream: Any, profile: int, sizes: Mapping[str, int]):
+    def __init__(self, plan: LoadedPlan, stream: Any, profile: int, sizes: Mapping[str, int]):
         self._plan, self._stream = plan, stream
         self._context: Any = None
         self._graph: Any = None
@@ -228,6 +228,6 @@ def _concrete(spec: TensorSpec, sizes: Mapping[str, int]) -> tuple[int, ...]:
     return tuple(sizes[axis] if isinstance(axis, str) else axis for axis in spec.shape)
 
 
-def _said(plan: Plan) -> str:
+def _said(plan: LoadedPlan) -> str:
     errors = list(dict.fromkeys(plan.runtime.logger.errors))
     return "".join(f"\n  {line}" for line in errors) or " It does not say why."

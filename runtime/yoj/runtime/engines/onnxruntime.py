@@ -19,7 +19,7 @@ from ..errors import EngineError, EngineMemoryError
 from ..families import Arrays
 from ..held import HeldFiles
 from ..log import logger
-from ..manifest import Engine, Graph, Manifest
+from ..manifest import EngineEntry, Graph, Manifest
 from .exact import check_products, wrong_product
 from .unsigned import UNPACKED, flipped
 
@@ -30,14 +30,14 @@ EXACT_8_BITS = ("session.x64quantprecision", "1")
 products; see `yoj.runtime.engines.exact`."""
 
 
-class Sessions:
+class LazySessions:
     """ONNX Runtime's session of each graph.
 
     Each holds the weights again, so that of the two scorers only the one of the trained mode is opened at once, and the
     other when it is first used.
     """
 
-    def __init__(self, bundle: Bundle, engine: Engine, make: Callable[[Graph], Any]):
+    def __init__(self, bundle: Bundle, engine: EngineEntry, make: Callable[[Graph], Any]):
         """Open the graphs that are needed.
 
         Args:
@@ -98,7 +98,7 @@ class Sessions:
 class OnnxRuntimeSession:
     """Loaded graphs of one bundle on the CPU."""
 
-    def __init__(self, sessions: Sessions, manifest: Manifest, query_blocks: int):
+    def __init__(self, sessions: LazySessions, manifest: Manifest, query_blocks: int):
         self._sessions, self._query_blocks = sessions, query_blocks
         self._attention_heads, self._vision_heads = manifest.attention_heads, manifest.vision_heads
 
@@ -126,11 +126,11 @@ class OnnxRuntimeSession:
             raise EngineError(f"ONNX Runtime failed in {role} with {shapes_of(inputs)}: {error}") from error
 
     def open(self, role: str) -> None:
-        """Load one graph now; see `Sessions.get`."""
+        """Load one graph now; see `LazySessions.get`."""
         self._sessions.get(role)
 
     def close(self) -> None:
-        """Release all memory; see `Sessions.close`."""
+        """Release all memory; see `LazySessions.close`."""
         self._sessions.close()
 
 
@@ -154,7 +154,7 @@ def shapes_of(inputs: Arrays) -> str:
     return ", ".join(f"{name} {list(array.shape)}" for name, array in inputs.items())
 
 
-def open_onnxruntime(bundle: Bundle, engine: Engine, threads: int | None) -> OnnxRuntimeSession:
+def open_onnxruntime(bundle: Bundle, engine: EngineEntry, threads: int | None) -> OnnxRuntimeSession:
     """Load the graphs of ``engine`` for the CPU.
 
     Args:
@@ -176,11 +176,11 @@ def open_onnxruntime(bundle: Bundle, engine: Engine, threads: int | None) -> Onn
     if threads is not None and not (isinstance(threads, int) and 1 <= threads <= cores):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise EngineError(f"threads is {threads!r}; this machine has {cores} cores, give a number from 1 to {cores}.")
     make = opener(ort, bundle.files, engine, threads)
-    return OnnxRuntimeSession(Sessions(bundle, engine, make), bundle.manifest, engine.query_blocks)
+    return OnnxRuntimeSession(LazySessions(bundle, engine, make), bundle.manifest, engine.query_blocks)
 
 
 def opener(
-    ort: Any, files: HeldFiles, engine: Engine, threads: int | None, change: Callable[[Any], None] | None = None
+    ort: Any, files: HeldFiles, engine: EngineEntry, threads: int | None, change: Callable[[Any], None] | None = None
 ) -> Callable[[Graph], Any]:
     """Choose a form of the graphs whose 8-bit products are exact on this CPU, and return a function that opens them.
 
@@ -244,7 +244,7 @@ def open_graph(
     return session
 
 
-def session_options(ort: Any, engine: Engine, threads: int | None, entries: Iterable[tuple[str, str]] = ()) -> Any:
+def session_options(ort: Any, engine: EngineEntry, threads: int | None, entries: Iterable[tuple[str, str]] = ()) -> Any:
     """Build ONNX Runtime's ``SessionOptions`` for the CPU.
 
     Args:

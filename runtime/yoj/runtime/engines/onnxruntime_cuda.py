@@ -7,17 +7,17 @@ from typing import Any
 from ..bundle import Bundle
 from ..errors import EngineError, EngineMemoryError
 from ..families import Arrays
-from ..manifest import Engine, Graph
-from .onnxruntime import Sessions, load_onnxruntime, open_graph, shapes_of
+from ..manifest import EngineEntry, Graph
+from .onnxruntime import LazySessions, load_onnxruntime, open_graph, shapes_of
 
 NAME = "onnxruntime-cuda"
 PROVIDER = "CUDAExecutionProvider"
 
 
-class BoundSession:
+class CudaSession:
     """Loaded graphs of one bundle, with inputs and outputs bound to a device; each run has a binding of its own."""
 
-    def __init__(self, sessions: Sessions, ort: Any, device: str):
+    def __init__(self, sessions: LazySessions, ort: Any, device: str):
         self._sessions, self._ort, self._device = sessions, ort, device
 
     def run(self, role: str, inputs: Arrays) -> Arrays:
@@ -47,7 +47,7 @@ class BoundSession:
             raise EngineError(f"ONNX Runtime failed in {role} with {shapes}: {error}") from error
 
     def open(self, role: str) -> None:
-        """Load one graph now; see `Sessions.get`."""
+        """Load one graph now; see `LazySessions.get`."""
         self._sessions.get(role)
 
     def close(self) -> None:
@@ -70,7 +70,7 @@ def load_provider() -> Any:
     return ort
 
 
-def open_onnxruntime_cuda(bundle: Bundle, engine: Engine, threads: int | None) -> BoundSession:
+def open_onnxruntime_cuda(bundle: Bundle, engine: EngineEntry, threads: int | None) -> CudaSession:
     """Load the graphs of ``engine`` on GPU 0.
 
     Args:
@@ -99,4 +99,4 @@ def open_onnxruntime_cuda(bundle: Bundle, engine: Engine, threads: int | None) -
             )
         return session
 
-    return BoundSession(Sessions(bundle, engine, make), ort, "cuda")
+    return CudaSession(LazySessions(bundle, engine, make), ort, "cuda")

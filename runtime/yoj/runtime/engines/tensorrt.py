@@ -10,11 +10,11 @@ import numpy as np
 from ..bundle import Bundle
 from ..errors import EngineError
 from ..families import Arrays
-from ..manifest import Engine, Graph
+from ..manifest import EngineEntry, Graph
 from .device import compute_capability, load_cuda
-from .lane import Lane, Plan
+from .lane import LoadedPlan, Stream
 from .library import TYPES, load_library, make_logger, same_shape
-from .plans import check_loadable, rebuild_command
+from .select import check_loadable, rebuild_command
 from .shapes import choose_profile, parts, rows_at_once, sizes_of
 
 LANES = 2
@@ -48,7 +48,7 @@ class TensorRTSession:
             role.close()
 
 
-def open_tensorrt(bundle: Bundle, entry: Engine, threads: int | None) -> TensorRTSession:
+def open_tensorrt(bundle: Bundle, entry: EngineEntry, threads: int | None) -> TensorRTSession:
     """Load the plans of ``entry`` on GPU 0.
 
     Args:
@@ -83,7 +83,7 @@ def open_tensorrt(bundle: Bundle, entry: Engine, threads: int | None) -> TensorR
             _check_contract(trt, engine, graph, len(plans.profiles[role]))
             if "WEIGHT_STREAMING" in plans.flags:
                 engine.weight_streaming_budget_v2 = engine.get_weight_streaming_automatic_budget()
-            plan = Plan(trt, cudart, runtime, engine, role, graph, plans.profiles[role])
+            plan = LoadedPlan(trt, cudart, runtime, engine, role, graph, plans.profiles[role])
             roles[role] = _Role(plan, threads or LANES)
     except BaseException:
         TensorRTSession(roles).close()
@@ -94,11 +94,11 @@ def open_tensorrt(bundle: Bundle, entry: Engine, threads: int | None) -> TensorR
 class _Role:
     """One plan, and the lanes on which it runs."""
 
-    def __init__(self, plan: Plan, lanes: int):
-        self._plan: Plan | None = plan
+    def __init__(self, plan: LoadedPlan, lanes: int):
+        self._plan: LoadedPlan | None = plan
         self._lanes = lanes
         self._turn = threading.Semaphore(lanes)
-        self._idle: list[Lane] = []
+        self._idle: list[Stream] = []
         self._closing = threading.Lock()
 
     def run(self, inputs: Arrays) -> Arrays:
@@ -110,7 +110,7 @@ class _Role:
             sizes = sizes_of(plan.graph.inputs, part)
             work.append((part, sizes, *choose_profile(plan.role, plan.profiles, sizes)))
         with self._turn:
-            lane = self._idle.pop() if self._idle else Lane(self._opened())
+            lane = self._idle.pop() if self._idle else Stream(self._opened())
             try:
                 outputs = [lane.run(*item) for item in work]
             except BaseException:
@@ -129,7 +129,7 @@ class _Role:
                 self._idle.pop().close()
             self._turn.release(self._lanes)
 
-    def _opened(self) -> Plan:
+    def _opened(self) -> LoadedPlan:
         if self._plan is None:
             raise EngineError("The scorer was closed, and its plans with it. Load it again with Scorer.load.")
         return self._plan

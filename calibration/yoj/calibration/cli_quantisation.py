@@ -1,4 +1,4 @@
-"""``yoj-calibrate plan``."""
+"""``yoj-calibrate quantisation``."""
 
 from __future__ import annotations
 
@@ -71,8 +71,10 @@ class Share(click.ParamType):
     help="Choose among the matrices of the vision tower too; statistics and requests must show images or videos.",
 )
 @reading_options
-@click.option("--out", required=True, type=click.Path(file_okay=False, path_type=Path), help="Folder of the plan.")
-def plan(
+@click.option(
+    "--out", required=True, type=click.Path(file_okay=False, path_type=Path), help="Folder of the quantisation config."
+)
+def quantisation(
     checkpoints: tuple[Path, ...],
     base: Path | None,
     layout: Any,
@@ -93,33 +95,35 @@ def plan(
 
     All matrices are tried first, with several strengths of smoothing. If they change more first places than the budget
     allows, each is tried alone, and the largest set of mild ones within the budget is taken. yoj-export build
-    --precision int8 --plan PLAN applies the result.
+    --precision int8 --quantisation FOLDER applies the result.
     """
     with readable_errors():
         prepare_libraries()
         if importlib.util.find_spec("matplotlib") is None:
             raise click.ClickException("matplotlib is not installed. Run: pip install 'yoj[calibrate]'")
         from yoj.export.checkpoint.checkpoint import Checkpoint, Training
-        from yoj.export.quantisation.config import write_plan
+        from yoj.export.quantisation.config import write_config
         from yoj.runtime.lines import read_requests
 
         from .chart import CHART, draw, table
-        from .collect import Model
+        from .collect import CalibratedModel
         from .samples import require_unseen
-        from .search import Wanted, search
+        from .search import SearchConfig, search
         from .statistics import load
 
         begin = time.perf_counter()
         known = load(statistics)
         read = read_requests(requests, reading=given.reading(requests.parent))
         unseen = require_unseen(requests, read, known.about.samples)
-        model = Model.open(Checkpoint.open(checkpoints, base, Training(hidden_state, video_expansion, mode)), layout)
-        wanted = Wanted(scheme, max_flips, not no_smoothing, embeddings, vision)
+        model = CalibratedModel.open(
+            Checkpoint.open(checkpoints, base, Training(hidden_state, video_expansion, mode)), layout
+        )
+        wanted = SearchConfig(scheme, max_flips, not no_smoothing, embeddings, vision)
         found = search(model, known, unseen, wanted, lambda text: _say(begin, text))
-        write_plan(found.plan, out)
+        write_config(found.config, out)
         (out / CHART).write_bytes(draw(found))
     click.echo(f"\n{table(found)}")
-    click.echo(f"\nNext: yoj-export build ... --precision {scheme} --plan {out}")
+    click.echo(f"\nNext: yoj-export build ... --precision {scheme} --quantisation {out}")
 
 
 def _say(begin: float, text: str) -> None:

@@ -11,13 +11,13 @@ import msgspec
 
 from ..bundle import Bundle
 from ..errors import EngineError
-from ..manifest import Engine, Plans
+from ..manifest import EngineEntry, Plans
 from .device import compute_capability, load_cuda, target_name
 from .library import version_of
 from .onnxruntime_cuda import NAME as CUDA
 
 
-def select(bundle: Bundle, engine: str | None, precision: str | None) -> Engine:
+def select(bundle: Bundle, engine: str | None, precision: str | None) -> EngineEntry:
     """Select the manifest's entry to load: the first of that engine and precision.
 
     Among TensorRT plans it is those for this GPU. ``onnxruntime-cuda`` executes the graphs of ``onnxruntime``.
@@ -44,7 +44,7 @@ def select(bundle: Bundle, engine: str | None, precision: str | None) -> Engine:
     )
 
 
-def check_loadable(bundle: Bundle, entry: Engine, version: str, capability: tuple[int, int]) -> Plans:
+def check_loadable(bundle: Bundle, entry: EngineEntry, version: str, capability: tuple[int, int]) -> Plans:
     """Check that TensorRT plans were built for this library and GPU, and return the manifest's description of them.
 
     Args:
@@ -92,7 +92,7 @@ def fits(target: str, capability: tuple[int, int]) -> bool:
     return target == name or (target == "sm80+" and capability >= (8, 0))
 
 
-def rebuild_command(bundle: Bundle, entry: Engine, capability: tuple[int, int]) -> str:
+def rebuild_command(bundle: Bundle, entry: EngineEntry, capability: tuple[int, int]) -> str:
     """Command ``yoj-export compile ...`` that builds such plans for this GPU."""
     words = ["yoj-export", "compile", str(bundle.path), "--engine", entry.engine]
     if entry.engine == "tensorrt-rtx":
