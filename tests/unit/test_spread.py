@@ -44,7 +44,7 @@ def test_a_judgement_states_the_spread_and_calls_it_uncalibrated():
     assert first.split() == ["1", "1", "3.0000", "12.5000", "0.881", "two"]
     assert second.split() == ["2", "0", "1.0000", "0.2500", "0.119", "one"]
     assert head.index("sigma") + len("sigma") == first.index("12.5000") + len("12.5000")
-    assert "spread is the sigma of each score as the model states it, uncalibrated" in rest
+    assert "sigma is the standard deviation of each score as the model states it, uncalibrated" in rest
     assert judgement.to_dict()["spread"] == (0.25, 12.5)
 
 

@@ -28,8 +28,10 @@ LIBRARIES = (
 
 
 def describe(threads: int) -> dict[str, Any]:
-    """Machine, threads, versions of what is installed, the day in UTC, and yoj's commit where it runs from its
-    repository; nothing that names a person, a host or a folder."""
+    """Machine, threads, versions of the installed libraries, the day in UTC, and yoj's commit in its repository.
+
+    Nothing names a person, a host or a folder.
+    """
     found: dict[str, Any] = {
         "machine": platform.machine(),
         "cpu": _cpu(),

@@ -100,8 +100,10 @@ class Backbone:
         return call
 
     def compiled(self) -> nn.Module:
-        """The model through ``torch.compile``; on a GPU with CUDA graphs, on a CPU frozen: weights are constants, which
-        oneDNN brings into the order of its products beforehand."""
+        """Model through ``torch.compile``; on a GPU with CUDA graphs, on a CPU frozen.
+
+        Frozen weights are constants, which oneDNN brings into the order of its products beforehand.
+        """
         logging.getLogger("torch._dynamo").setLevel(logging.ERROR)  # it warns of each place where the graph breaks
         if self.device.type == "cuda":
             return cast(nn.Module, torch.compile(self.model, mode="reduce-overhead"))

@@ -234,7 +234,9 @@ def ranked(judge: Judge) -> list[Contestant]:
 
 
 def rival(judge: Judge, contestant: Contestant) -> Contestant | None:
-    """The fastest PyTorch of any precision whose scores agree and that reads the responses likewise: together, in one
-    pack, or each as if it were alone."""
+    """Fastest PyTorch of any precision whose scores agree and that reads the responses in the same way.
+
+    That is together, in one pack, or each as if it were alone.
+    """
     together = contestant.way == "packed"
     return next((c for c in ranked(judge) if c.vendor == "PyTorch" and (c.way == "packed") == together), None)

@@ -1,1 +1,1 @@
-"""Samples become statistics, and statistics a plan of which matrices run in 8 bits; temperatures for probabilities."""
+"""Calibration: samples give statistics, statistics the choice of matrices in 8 bits, rankings the temperatures."""

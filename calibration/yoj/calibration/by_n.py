@@ -1,4 +1,4 @@
-"""A temperature for each number of responses, and what it is worth on requests that it was not fitted on."""
+"""Temperature for each number of responses, and its worth on requests that it was not fitted on."""
 
 from __future__ import annotations
 
@@ -16,31 +16,31 @@ from .temperature import CHI_SQUARE_95, MIN_SAMPLES, Fit, Samples, fit, gain
 
 @dataclass(frozen=True)
 class TemperatureRow:
-    """The temperature of some requests, and how good their probabilities are."""
+    """Temperature of some requests, and the quality of their probabilities."""
 
     n: int | None
-    """None for the requests of every N together."""
+    """Number of responses; None for the requests of every N together."""
     samples: int
     fit: Fit
     own: bool
-    """False where it is the one of all N, because there are fewer than `MIN_SAMPLES` requests or their scores are
-    all equal."""
+    """Whether the temperature was fitted for this N; False where it is the one of all N, because there are fewer than
+    `MIN_SAMPLES` requests or their scores are all equal."""
     before: Quality
-    """At temperature 1."""
+    """Quality at temperature 1."""
     after: Quality
-    """At cross-fitted temperatures."""
+    """Quality at cross-fitted temperatures."""
 
 
 @dataclass(frozen=True)
 class Temperatures:
-    """Of a set of requests."""
+    """Temperatures of a set of requests."""
 
     pooled: TemperatureRow
-    """One temperature for all N; its ``after`` is that of the temperatures by N."""
+    """Temperature of all N together; its ``after`` is that of the temperatures by N."""
     by_n: tuple[TemperatureRow, ...]
-    """Smallest N first."""
+    """Temperatures by N, smallest N first."""
     crossed_S: NDArray[np.float64]
-    """float64 [S] The temperature of each request as fitted on the other half."""
+    """Temperature of each request as fitted on the other half, float64 [S]."""
 
 
 def fit_by_n(samples: Samples) -> Temperatures:
@@ -50,10 +50,10 @@ def fit_by_n(samples: Samples) -> Temperatures:
     on the other, by the same rules. So no request is judged at a temperature that has seen it.
 
     Args:
-        samples: in an order that has nothing to do with their content, each with at least two responses.
+        samples: requests in an order that has nothing to do with their content, each with at least two responses.
 
     Raises:
-        CalibrationError: fewer than `MIN_SAMPLES` requests, or scores that cannot be told from chance.
+        CalibrationError: there are fewer than `MIN_SAMPLES` requests, or scores that cannot be told from chance.
     """
     if len(samples) < MIN_SAMPLES:
         raise CalibrationError(

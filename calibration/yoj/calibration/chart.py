@@ -1,4 +1,4 @@
-"""A quantisation config for people: what each matrix alone does to the scores, as a table and as a picture."""
+"""Quantisation config for people: the effect of each matrix alone on the scores, as a table and as a picture."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ROWS = 16
 
 
 def table(found: Found) -> str:
-    """Smoothing, the most sensitive matrices where each was tried alone, and the config."""
+    """Table of the smoothing, the most sensitive matrices where each was tried alone, and the chosen matrices."""
     lines = [f"{'quantised':44} {'flips':>7} {'tau':>6} {'differences':>12}"]
     matrices = len(found.config.spec.layers)
     for alpha, loss in found.alphas.items():
@@ -32,7 +32,7 @@ def table(found: Found) -> str:
 
 
 def draw(found: Found) -> bytes:
-    """The same as SVG: a bar for each matrix alone, or for each strength of smoothing where all fitted the budget."""
+    """Chart as SVG: a bar for each matrix alone, or for each strength of smoothing where all fitted the budget."""
     import matplotlib
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure

@@ -1,4 +1,4 @@
-"""``yoj-calibrate``: what goes into the layers of a trained model, on samples."""
+"""``yoj-calibrate``: statistics of the layers of a trained model on samples, and what is made of them."""
 
 from __future__ import annotations
 
@@ -42,15 +42,18 @@ A line of the samples, as yoj-score reads it:
 SAMPLES = click.Path(exists=True, dir_okay=False, path_type=Path)
 TABLE_ROWS = 16
 M_MMAP_THRESHOLD = -3
-"""In glibc's malloc.h."""
+"""Number of the parameter in glibc's malloc.h."""
 LARGE_BLOCK = 4 * 2**20
 
 
 @click.group(cls=RenamedCommands, renamed={"plan": "quantisation"}, epilog=EPILOG)
 @click.version_option(__version__, prog_name="yoj-calibrate")
 def main() -> None:
-    """From a trained model to 8-bit engines with evidence: statistics on samples, a config of what is quantised, a gate
-    on held-out requests; and temperatures that make probabilities of scores."""
+    """Take a trained model to 8-bit engines with evidence, and its scores to probabilities.
+
+    Statistics on samples lead to a choice of the quantised matrices, which a gate tests on held-out requests.
+    Temperatures make probabilities of scores.
+    """
 
 
 @main.command()
@@ -75,7 +78,7 @@ def main() -> None:
     show_default=True,
     help="Samples to choose, so that each N, kind of medium and length is among them; usual are 128 to 512.",
 )
-@click.option("--seed", default=0, show_default=True, help="Of the choice.")
+@click.option("--seed", default=0, show_default=True, help="Seed of the choice.")
 @reading_options
 @click.option("--out", required=True, type=click.Path(file_okay=False, path_type=Path), help="Folder of the result.")
 def statistics(
@@ -92,8 +95,9 @@ def statistics(
     given: Given,
     out: Path,
 ) -> None:
-    """Run CHECKPOINTS on samples and keep, of each linear layer's input, the largest magnitude of every channel and a
-    histogram, apart for prompt, responses and separators.
+    """Run CHECKPOINTS on samples and keep statistics of the input of each linear layer.
+
+    They are the largest magnitude of every channel and a histogram, apart for prompt, responses and separators.
 
     CHECKPOINTS are one merged checkpoint, or LoRA adapters in the order they are applied. An interrupted run goes on
     where it stopped when the same command is repeated. A model that free memory does not hold twice is run layer by
@@ -144,7 +148,7 @@ main.add_command(probabilities)
 
 
 def _choose(model: Any, file: Path, held_out: tuple[Path, ...], count: int, seed: int, given: Given) -> Any:
-    """The samples, with what there is to say about them."""
+    """Choose the samples, and print what there is to say about them."""
     from .samples import advice, choose
 
     with _bar(None, "packed to know their length") as bar:
@@ -182,7 +186,7 @@ def _report(found: Any, out: Path) -> None:
 
 
 def _prepare() -> None:
-    """Both extras, before anything is read."""
+    """Check that the extras ``export`` and ``calibrate`` are installed, before anything is read."""
     prepare_libraries()
     try:
         import tqdm  # noqa: F401

@@ -21,11 +21,23 @@ if TYPE_CHECKING:
 @click.argument("bundle", type=HubFolder("bundle", written=True))
 @click.argument("against", type=HubFolder("bundle"))
 @click.argument("held_out", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--max-flips", type=Share(), default="0.5%", show_default=True, help="Of the first places.")
 @click.option(
-    "--max-loss", type=Share(), default="1%", show_default=True, help="Of accuracy, where there are rankings."
+    "--max-flips",
+    type=Share(),
+    default="0.5%",
+    show_default=True,
+    help="Largest share of the requests whose best response may become another.",
 )
-@click.option("--engine", type=click.Choice(list(OPENERS)), help="Of both.  [default: the bundle's first]")
+@click.option(
+    "--max-loss",
+    type=Share(),
+    default="1%",
+    show_default=True,
+    help="Largest loss of accuracy, where there are rankings.",
+)
+@click.option(
+    "--engine", type=click.Choice(list(OPENERS)), help="Engine of both bundles.  [default: the bundle's first]"
+)
 @reading_options
 @click.option("--force", is_flag=True, help="Put the result into BUNDLE even where it does not pass.")
 def gate(
@@ -60,7 +72,7 @@ def gate(
 
 
 def described(found: Gate) -> str:
-    """The figures as text."""
+    """Figures of a gate as text."""
     lines = [
         f"{found.engine} {found.precision} against {found.against}, {found.requests} requests",
         f"first places changed {found.damage.flips:.2%}, tau {found.damage.tau:.3f}, differences "

@@ -23,12 +23,12 @@ from .probabilities import DIAGRAM, REPORT, CalibrationJob, calibrate, notes
 @click.option(
     "--engine",
     type=click.Choice(list(OPENERS)),
-    help="Computes the scores; probabilities are calibrated for its precision only.  [default: the bundle's first]",
+    help="Engine of the scores; probabilities are calibrated for its precision only.  [default: the bundle's first]",
 )
 @click.option(
     "--mode",
     type=click.Choice(["joint", "isolated"]),
-    help="How the responses are read; probabilities are calibrated for this mode only.  [default: as trained]",
+    help="Mode in which responses are read; probabilities are calibrated for it only.  [default: as trained]",
 )
 @reading_options
 def probabilities(bundle: Path, rankings: Path, engine: str | None, mode: Any, given: Given) -> None:
@@ -56,7 +56,7 @@ def probabilities(bundle: Path, rankings: Path, engine: str | None, mode: Any, g
 
 
 def table(found: Temperatures) -> str:
-    """The temperatures as text, a line for each N and one for all."""
+    """Temperatures as text, a line for each N and one for all."""
     lines = [f"{'N':>4}  {'samples':>7}  {'temperature':>18}  {'NLL':>16}  {'Brier':>16}  {'ECE':>16}"]
     for row in (*found.by_n, found.pooled):
         error = "bounded" if row.fit.bound else f"± {row.fit.temperature * row.fit.relative_error:.2g}"

@@ -17,12 +17,12 @@ SCHEMES = ["int8", "int8_static", "fp8", "int8_weights", "int4_weights"]
 
 
 class Share(click.ParamType):
-    """``0.5%`` or ``0.005``."""
+    """Share of a command line, as ``0.5%`` or ``0.005``."""
 
     name = "share"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """A share from 0 to 1."""
+        """Convert a value to a share from 0 to 1."""
         text = str(value).strip()
         try:
             share = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
@@ -61,7 +61,7 @@ class Share(click.ParamType):
     type=Share(),
     default="0.5%",
     show_default=True,
-    help="Share of the requests whose best response may become another.",
+    help="Largest share of the requests whose best response may become another.",
 )
 @click.option("--no-smoothing", is_flag=True, help="Leave the inputs of the matrices as they are.")
 @click.option("--embeddings", is_flag=True, help="Also store the embedding table in 8 bits, a scale for each row.")

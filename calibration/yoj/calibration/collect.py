@@ -1,4 +1,4 @@
-"""The pass over the reference that gathers statistics: batch after batch, saved after each.
+"""Pass over the model in float32 that gathers statistics: batch after batch, saved after each.
 
 Shapes: B rows, L tokens, T tokens of a batch that are no padding; S, I and H as in `yoj.calibration.statistics`.
 """
@@ -49,12 +49,12 @@ from .statistics import (
 )
 
 ROOM = 2
-"""Free memory for each byte of weights with which a graph is taken into memory as a whole."""
+"""Bytes of free memory for each byte of weights with which a graph is taken into memory as a whole."""
 
 
 @dataclass(frozen=True)
 class CalibratedModel:
-    """What is calibrated, and how its requests are packed."""
+    """Model that is calibrated, with the packing of its requests."""
 
     checkpoint: Checkpoint
     family: ExportFamily
@@ -65,8 +65,8 @@ class CalibratedModel:
         """Check the tensors and load the tokenizer; weights are read later.
 
         Args:
-            checkpoint: in the mode that it says it was trained in, or else joint.
-            layout: the turn of the responses.
+            checkpoint: the checkpoint, in the mode that it says it was trained in, or else joint.
+            layout: turn of the responses.
 
         Raises:
             CheckpointError: see `yoj.export.families.opening.open_family`.
@@ -79,7 +79,7 @@ class CalibratedModel:
         return cls(checkpoint, family, Preparer(rules, encoder_of(checkpoint)))
 
     def about(self) -> StatisticsHeader:
-        """Of statistics that nothing is in yet. Reads every file of the checkpoint."""
+        """Description of statistics that are still empty. Reads every file of the checkpoint."""
         rules = self.preparer.rules
         return StatisticsHeader(
             schema_version=SCHEMA_VERSION,
@@ -100,13 +100,14 @@ def collect(
     not at all. Memory holds a batch and the largest layer, or the whole model where twice as much is free.
 
     Args:
-        model: that takes them in.
-        samples: one at least.
-        folder: for the result; `yoj.calibration.statistics.save` says what is in it.
-        advance: called with the number of samples that are in, those of an earlier run first.
+        model: the model that reads the samples.
+        samples: at least one sample.
+        folder: folder for the result; `yoj.calibration.statistics.save` says what is in it.
+        advance: function that takes the number of samples that are in, those of an earlier run first.
 
     Raises:
-        StatisticsError: the folder holds those of another model or of other samples, or a value is NaN or infinite.
+        StatisticsError: the folder holds statistics of another model or of other samples, or a value is NaN or
+            infinite.
     """
     statistics = _begin(model, samples, folder)
     done = set(statistics.about.samples)
@@ -131,7 +132,7 @@ def collect(
 
 
 def kinds_of(batch: Sequence[Prepared], separator_id: int | None) -> NDArray[np.int64]:
-    """The kind of each position, by its place in `KINDS`, -1 for padding; int64 [B, L]."""
+    """Kind of each position, by its place in `KINDS`, -1 for padding; int64 [B, L]."""
     rows = [position_kinds(pack, separator_id) for prepared in batch for pack in prepared.packs]
     kinds_BL = np.full((len(rows), max(map(len, rows))), -1, np.int64)
     for kinds_L, row in zip(kinds_BL, rows, strict=True):
@@ -140,7 +141,7 @@ def kinds_of(batch: Sequence[Prepared], separator_id: int | None) -> NDArray[np.
 
 
 def position_kinds(pack: Pack, separator_id: int | None) -> NDArray[np.int64]:
-    """The kind of each token, by its place in `KINDS`; int64 [L].
+    """Kind of each token, by its place in `KINDS`; int64 [L].
 
     A response reaches from its first token to the one that is scored: the text between a separator and its neighbours
     belongs to the responses.
@@ -154,7 +155,7 @@ def position_kinds(pack: Pack, separator_id: int | None) -> NDArray[np.int64]:
 
 
 def media_kinds(batch: Sequence[Prepared]) -> list[int]:
-    """The kind of each distinct image or video, by its place in `KINDS`, in the order of the vision graph's runs."""
+    """Kind of each distinct image or video, by its place in `KINDS`, in the order of the vision graph's runs."""
     kinds: dict[bytes, int] = {}
     for prepared in batch:
         owners = prepared.packs[0].owners or (0,) * len(prepared.keys)
@@ -164,13 +165,15 @@ def media_kinds(batch: Sequence[Prepared]) -> list[int]:
 
 
 class Recorder:
-    """Gathers what goes into every linear layer of a scorer and of the vision tower while they run; the value head's
-    are left out. Empty slots of Molmo2's pooling windows count as the zeros that they are."""
+    """Recorder of the inputs of every linear layer of a scorer and of the vision tower while they run.
+
+    The value head's layers are left out. Empty slots of Molmo2's pooling windows count as the zeros that they are.
+    """
 
     def __init__(self, scorer: nn.Module, vision: nn.Module):
-        """Watch both from now on; see `begin`."""
+        """Watch both modules from now on; see `begin`."""
         self.layers: dict[str, LayerStatistics] = {}
-        """Of the batch."""
+        """Statistics of the current batch."""
         self._nothing: dict[str, LayerStatistics] = {}
         self._kinds_T = self._valid_BL = torch.empty(0)
         self._media: Iterator[int] = iter(())
@@ -187,8 +190,8 @@ class Recorder:
         """Forget the last batch.
 
         Args:
-            kinds_BL: of the next batch's positions, `kinds_of`.
-            media: of its images and videos, `media_kinds`; each is one run of the vision graph.
+            kinds_BL: kinds of the next batch's positions, from `kinds_of`.
+            media: kinds of its images and videos, from `media_kinds`; each is one run of the vision graph.
         """
         self.layers, self._media, self._last = dict(self._nothing), iter(media), None
         kinds = torch.from_numpy(kinds_BL)
@@ -197,7 +200,7 @@ class Recorder:
 
     @property
     def tokens(self) -> dict[Kind, int]:
-        """Positions of each kind in the batch."""
+        """Number of positions of each kind in the batch."""
         counts = torch.bincount(self._kinds_T, minlength=len(KINDS)).tolist()
         return dict(zip(KINDS, counts, strict=True))
 
@@ -224,8 +227,8 @@ def measure(x_TI: torch.Tensor, kinds_T: torch.Tensor) -> LayerStatistics:
     """Statistics of some rows.
 
     Args:
-        x_TI: any float type; counted as float32.
-        kinds_T: int64, places in `KINDS`.
+        x_TI: inputs of the layer in any float type; counted as float32.
+        kinds_T: int64 kinds, as places in `KINDS`.
     """
     magnitude_TI = x_TI.float().abs()
     absmax_SI = torch.zeros(len(KINDS), x_TI.shape[1])
@@ -240,7 +243,7 @@ def measure(x_TI: torch.Tensor, kinds_T: torch.Tensor) -> LayerStatistics:
 
 
 def _begin(model: CalibratedModel, samples: Sequence[CalibrationSample], folder: Path) -> Statistics:
-    """Empty statistics, or what an earlier run left in the folder."""
+    """Empty statistics, or those that an earlier run left in the folder."""
     about, digests = model.about(), {sample.digest for sample in samples}
     if not (folder / TENSORS).exists():
         if folder.exists() and any(path.name[0] != "." for path in folder.iterdir()):
@@ -262,7 +265,7 @@ def _begin(model: CalibratedModel, samples: Sequence[CalibrationSample], folder:
 
 
 def _load(spec: GraphSpec, checkpoint: Checkpoint) -> nn.Module:
-    """In memory where there clearly is room, else layer by layer; both compute the same."""
+    """Load the model into memory where there clearly is room, else layer by layer; both compute the same."""
     need, free = 4 * sum(parameter.numel() for parameter in spec.module.parameters()), free_memory()
     return (materialise if free is not None and ROOM * need < free else stream)(spec, checkpoint)
 

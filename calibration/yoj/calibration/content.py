@@ -1,4 +1,4 @@
-"""What a request is, whatever its files are called: hashes of its texts and of the bytes of its media."""
+"""Identity of a request, whatever its files are called: hashes of its texts and of the bytes of its media."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ Medium: TypeAlias = Literal["none", "image", "images", "video"]
 
 
 def medium_of(request: Request) -> Medium:
-    """What a request shows, in prompt or responses; a video beside images counts as video.
+    """Kind of media that a request shows, in prompt or responses; a video beside images counts as video.
 
     Raises:
-        RequestError: as `content_hash`.
+        RequestError: the request is malformed, as for `content_hash`.
     """
     script = script_of(request)
     return "video" if script.videos else ("none", "image", "images")[min(len(script.media), 2)]
@@ -31,7 +31,7 @@ def text_hash(request: Request) -> str:
     """SHA-256 of the texts of prompt and responses, in hexadecimal; the order of the responses does not count.
 
     Raises:
-        RequestError: as `content_hash`.
+        RequestError: the request is malformed, as for `content_hash`.
     """
     return _text_hash(script_of(request))
 
@@ -43,9 +43,9 @@ def content_hash(request: Request) -> str:
     media as parts before the text instead of beside it. A folder of frames and the list of the same frames are equal.
 
     Raises:
-        OSError: a file that cannot be read.
-        MediaError: a folder without frames.
-        RequestError: it is no request; see `script_of`.
+        OSError: a file cannot be read.
+        MediaError: a folder has no frames.
+        RequestError: the request is malformed; see `script_of`.
     """
     script = script_of(request)
     videos = [_frames(script.media[k].source) if k in script.videos else None for k in range(len(script.media))]
@@ -68,12 +68,12 @@ def content_hash(request: Request) -> str:
 
 
 def said(request: Request) -> str:
-    """The texts of its prompt."""
+    """Texts of a request's prompt."""
     return " ".join(part for turn in script_of(request).turns for part in turn.parts if isinstance(part, str))
 
 
 def characters(request: Request) -> int:
-    """Length of all its texts."""
+    """Length of all texts of a request, in characters."""
     script = script_of(request)
     return sum(
         len(part)
@@ -88,7 +88,7 @@ def _text_hash(script: Script) -> str:
 
 
 def _asked(script: Script) -> bytes:
-    """The prompt. Images, and a video behind them, that stand before all text are left to `content_hash`."""
+    """Prompt without the images, and a video behind them, that stand before all text; `content_hash` adds these."""
     if len(script.turns) != 1:
         return _digest(
             part for turn in script.turns for part in (turn.role.encode(), _written(turn.parts, script))
@@ -101,7 +101,7 @@ def _asked(script: Script) -> bytes:
 
 
 def _written(parts: Sequence[str | int], script: Script) -> bytes:
-    """A text as it is; of texts with media, a hash that knows where which kind stands."""
+    """Text as it is; of texts with media, a hash that knows the places and kinds of the media."""
     if all(isinstance(part, str) for part in parts):
         return "".join(map(str, parts)).encode()
     pieces = [""]
@@ -123,7 +123,7 @@ def _frames(video: Any) -> list[Any]:
 
 
 def _medium_bytes(medium: Any) -> list[bytes]:
-    """The bytes of a file, or shape and pixels of what is no file."""
+    """Bytes of a file, or shape and pixels of an array or image."""
     if isinstance(medium, bytes):
         return [medium]
     if isinstance(medium, (np.ndarray, Image.Image)):

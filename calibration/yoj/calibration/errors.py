@@ -6,7 +6,7 @@ from yoj.runtime.errors import YojError
 
 
 class SampleError(YojError, ValueError):
-    """Calibration requests that cannot be used, or that are evaluated on as well."""
+    """Calibration requests that cannot be used, or that also serve for evaluation."""
 
 
 class StatisticsError(YojError, ValueError):

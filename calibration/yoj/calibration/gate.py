@@ -1,4 +1,4 @@
-"""What a quantised bundle loses and gains against one in float, on held-out requests and on this machine."""
+"""Losses and gains of a quantised bundle against one in float, on held-out requests and on this machine."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ from .trial import Damage, damage
 
 REPORT = "calibration/gate-{engine}.json"
 TURNS = 5
-"""Times that both bundles read the timed requests, in turns; the fastest counts."""
+"""Number of times that both bundles read the timed requests, in turns; the fastest counts."""
 TIMED = 32
-"""Requests that are timed: the longest, whose time is the engine's."""
+"""Number of timed requests: the longest, whose time is the engine's."""
 FEWEST = 50
 
 
 class Gate(msgspec.Struct, frozen=True, kw_only=True):
-    """``calibration/gate-onnxruntime.json``, one for each engine that was measured."""
+    """Content of ``calibration/gate-onnxruntime.json``, one for each engine that was measured."""
 
     engine: str
     precision: str
@@ -44,39 +44,39 @@ class Gate(msgspec.Struct, frozen=True, kw_only=True):
     """Engine and precision of the other bundle."""
     requests: int
     data: str
-    """SHA-256 of their file."""
+    """SHA-256 of the file of requests."""
     damage: Damage
     accuracy: float | None
-    """Share of the ranked requests whose best response is one of the best-ranked; none without rankings."""
+    """Share of the ranked requests whose best response is one of the best-ranked; None without rankings."""
     accuracy_against: float | None
     speedup: float
-    """How many times as fast the bundle is, on the timed requests; features of media are remembered."""
+    """Ratio of the other bundle's time to this one's on the timed requests; features of media are remembered."""
     vision_speedup: float | None = None
-    """How many times as fast the vision graph is, where matrices of it are quantised."""
+    """Ratio of the times of the vision graphs, where matrices of it are quantised."""
     bytes: int
     bytes_against: int
     max_flips: float
     passed: bool
     reasons: tuple[str, ...]
-    """Why it did not pass."""
+    """Reasons why the bundle did not pass."""
 
 
 @dataclass(frozen=True)
 class GateLimits:
-    """What is asked of the bundle."""
+    """Requirements of a bundle."""
 
     max_flips: float = 0.005
     max_loss: float = 0.01
-    """Of accuracy."""
+    """Largest loss of accuracy."""
     faster: bool = True
 
 
 @dataclass(frozen=True)
 class GatedPair:
-    """What is compared."""
+    """Bundles that are compared."""
 
     bundle: Path
-    """The quantised one."""
+    """Quantised bundle."""
     against: Path
     engine: str | None
     """Engine of both bundles; None for the first that each holds."""
@@ -87,7 +87,7 @@ def measure(pair: GatedPair, file: Path, reading: Reading, limits: GateLimits, n
 
     Raises:
         CalibrationError: the bundles are not of one model, or there are too few requests.
-        YojError: a bundle, an engine or a request is not usable.
+        YojError: a bundle, an engine or a request cannot be used.
     """
     bundle, against, engine = pair.bundle, pair.against, pair.engine
     lines = read_requests_with_rankings(file, reading)
@@ -131,7 +131,7 @@ def measure(pair: GatedPair, file: Path, reading: Reading, limits: GateLimits, n
 
 
 def stamp(bundle: Path, gate: Gate, note: Callable[[str], None]) -> None:
-    """Put what was measured into the bundle."""
+    """Write the figures into the bundle."""
     folder = folder_beside(bundle.resolve(), note)
     try:
         file = folder / REPORT.format(engine=gate.engine)
@@ -143,7 +143,7 @@ def stamp(bundle: Path, gate: Gate, note: Callable[[str], None]) -> None:
 
 
 def read_requests_with_rankings(file: Path, reading: Reading) -> list[tuple[Request, Sequence[float] | None]]:
-    """The requests of a file in its order, each with its rankings where the line has some.
+    """Requests of a file in its order, each with its rankings where the line has some.
 
     Raises:
         RequestError: a line is not a request.
@@ -184,7 +184,7 @@ def _spec_of(bundle: Path) -> QuantisationSpec:
 
 
 def _check_unseen(bundle: Path, config: QuantisationSpec, file: Path, requests: Sequence[Request]) -> None:
-    """Refuse requests with which the quantisation config of the bundle was made."""
+    """Refuse requests that the choice of the bundle's quantised matrices was made with."""
     known = {*config.about.get("seen", ())}
     if found := sum(content_hash(request) in known for request in requests):
         raise CalibrationError(
@@ -207,7 +207,7 @@ def _speedup(quantised: Scorer, whole: Scorer, requests: Sequence[Request]) -> f
 
 
 def _vision_speedup(quantised: Scorer, whole: Scorer, requests: Sequence[Request], file: Path) -> float:
-    """The same of the vision graph, with media that look new each turn."""
+    """Ratio of the vision graphs' times, with media that look new each turn."""
     media = [request for request in requests if quantised.prepare(request).media][:TIMED]
     if not media:
         raise CalibrationError(

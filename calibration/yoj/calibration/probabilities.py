@@ -28,37 +28,37 @@ from .temperature import MIN_SAMPLES, Samples, samples_of
 REPORT = "calibration/probabilities.json"
 DIAGRAM = "calibration/reliability.svg"
 CHUNK = 16
-"""Requests that are scored together."""
+"""Number of requests that are scored together."""
 
 
 @dataclass(frozen=True)
 class Ranked:
-    """One line of the rankings."""
+    """One line of the file of rankings."""
 
     number: int
     digest: str
     request: Request
     rankings: Sequence[float]
-    """[N] smallest = best."""
+    """[N] ranks, smallest = best."""
 
 
 @dataclass(frozen=True)
 class CalibrationJob:
-    """What to calibrate, with what."""
+    """Files and settings of a calibration."""
 
     bundle: Path
     rankings: Path
-    """JSON lines as `yoj-score` reads them, each with ``rankings``; none of them seen in training."""
+    """File of JSON lines as `yoj-score` reads them, each with ``rankings``; none of them seen in training."""
     engine: str | None = None
     mode: m.Mode | None = None
-    """How the responses are read; None for what the model was trained for."""
+    """Mode in which the responses are read; None for the one that the model was trained in."""
     reading: Reading | None = None
-    """How the rankings are read; None for media in their folder."""
+    """Settings for reading the rankings; None for media in their folder."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What was fitted and written."""
+    """Result of a calibration: temperatures that were fitted and written."""
 
     manifest: m.Manifest
     temperatures: Temperatures
@@ -68,12 +68,12 @@ def calibrate(order: CalibrationJob, advance: Callable[[int, int], None]) -> Out
     """Score the rankings, fit temperatures, and put them with a report and a diagram into the bundle.
 
     Args:
-        order: what to do.
-        advance: called with the number of requests scored and their total.
+        order: files and settings.
+        advance: function that takes the number of requests scored and their total.
 
     Raises:
-        CalibrationError: rankings that cannot be used, or a bundle that was changed meanwhile.
-        BundleError: no bundle, one that was damaged, or one that only a newer yoj can change.
+        CalibrationError: the rankings cannot be used, or the bundle was changed meanwhile.
+        BundleError: there is no bundle, or it is damaged, or only a newer yoj can change it.
         EngineError: the engine cannot be opened.
         OutputError: the bundle cannot be written to.
     """
@@ -110,16 +110,19 @@ def _probabilities(found: Temperatures, fitted: m.ProbabilityFit) -> m.Probabili
 
 
 def read_rankings(file: Path, mode: m.Mode, reading: Reading | None = None) -> list[Ranked]:
-    """The requests of a file of rankings, in the order of their hashes, which has nothing to do with their content.
+    """Read the requests of a file of rankings, in the order of their hashes.
+
+    That order has nothing to do with their content.
 
     Args:
-        file: JSON lines.
-        mode: in which the responses will be read.
-        reading: of the lines; None for media in the folder of the file.
+        file: file of JSON lines.
+        mode: mode in which the responses will be read.
+        reading: settings for reading the lines; None for media in the folder of the file.
 
     Raises:
-        RequestError: a line that is no request.
-        CalibrationError: a line that has no rankings or one response, or says to be read otherwise; or too few lines.
+        RequestError: a line is no request.
+        CalibrationError: a line has no rankings or one response, or asks for another mode or order; or there are too
+            few lines.
     """
     found: list[Ranked] = []
     for entry in read_entries(file, reading):
@@ -161,7 +164,7 @@ def _score(
 
 
 def _put_in_place(path: Path, samples: Samples, found: Temperatures, changed: m.Manifest) -> m.Manifest:
-    """Write the files beside the bundle and install them with the changed manifest, whose digest is still the old."""
+    """Write the files beside the bundle and install them with the changed manifest, whose digest is still old."""
     folder = folder_beside(path, lambda _: None)
 
     def change(now: m.Manifest) -> m.Manifest:
@@ -184,7 +187,7 @@ def _put_in_place(path: Path, samples: Samples, found: Temperatures, changed: m.
 
 
 def _write(folder: Path, samples: Samples, found: Temperatures, changed: m.Manifest) -> None:
-    """The report and the diagram."""
+    """Write the report and the diagram."""
     before, after = bins(samples, 1.0), bins(samples, found.crossed_S)
     report = {
         **msgspec.to_builtins(changed.probabilities.fit),
@@ -209,7 +212,7 @@ def _row(row: TemperatureRow) -> dict[str, Any]:
 
 
 def _card(path: Path, changed: m.Manifest) -> str:
-    """The bundle's README, which says the temperatures."""
+    """README of the bundle, which names the temperatures."""
     from yoj.export.bundle.card import model_card  # loads PyTorch
     from yoj.export.verification.fidelity import Fidelity
 
@@ -219,7 +222,7 @@ def _card(path: Path, changed: m.Manifest) -> str:
 
 
 def notes(found: Temperatures) -> list[str]:
-    """What to know of the fit beside its numbers, a sentence each."""
+    """Notes on the fit beside its numbers, a sentence each."""
     said: list[str] = []
     if len(found.by_n) == 1:
         said.append(f"All requests have N={found.by_n[0].n}: probabilities of other N will not be called calibrated.")

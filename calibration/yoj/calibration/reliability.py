@@ -1,4 +1,4 @@
-"""How good probabilities are, and a picture of it."""
+"""Quality of probabilities, and a picture of it."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from yoj.runtime.manifest import Quality
 from .temperature import Samples, likelihoods, probabilities
 
 BINS = 15
-"""Of equal width, as in Guo et al. 2017."""
+"""Number of bins, of equal width as in Guo et al. 2017."""
 
 
 @dataclass(frozen=True)
 class Bin:
-    """Responses whose probabilities lie near each other."""
+    """Bin of responses whose probabilities lie near each other."""
 
     count: int
     probability: float
-    """Mean P of them."""
+    """Mean P of the responses."""
     best: float
-    """Share of them that are best; equal to ``probability`` where probabilities are calibrated."""
+    """Share of the responses that are best; equal to ``probability`` where probabilities are calibrated."""
 
 
 def quality(samples: Samples, temperature_S: NDArray[np.float64] | float) -> Quality:
@@ -48,7 +48,7 @@ def quality(samples: Samples, temperature_S: NDArray[np.float64] | float) -> Qua
 
 
 def bins(samples: Samples, temperature_S: NDArray[np.float64] | float) -> list[Bin]:
-    """The responses of all requests by their P in `BINS` bins of equal width over 0 to 1; empty bins are left out."""
+    """Bin the responses of all requests by their P, in `BINS` equal bins over 0 to 1; empty bins are left out."""
     present_SN = np.isfinite(samples.scores_SN)
     chances = probabilities(samples.scores_SN, temperature_S)[present_SN]
     shares = samples.shares_SN[present_SN]
@@ -64,11 +64,11 @@ def draw(file: Path, panels: dict[str, list[Bin]]) -> None:
     """Write a reliability diagram as SVG, the same bytes for the same bins and release of matplotlib.
 
     Args:
-        file: to write.
+        file: file to write.
         panels: title -> bins, side by side.
 
     Raises:
-        OSError: it cannot be written.
+        OSError: the file cannot be written.
     """
     import matplotlib
     from matplotlib.backends.backend_svg import FigureCanvasSVG

@@ -1,4 +1,4 @@
-"""Which requests a model is calibrated on: a mix of all that is there, and nothing that it is evaluated on."""
+"""Choice of the requests for calibration: a mix of all that is there, without anything that evaluation uses."""
 
 from __future__ import annotations
 
@@ -16,44 +16,44 @@ from .content import Medium, characters, content_hash, medium_of, said, text_has
 from .errors import SampleError
 
 COUNT = 256
-"""Samples where nothing else is said."""
+"""Number of samples where nothing else is said."""
 USUAL = (128, 512)
-"""The range that published recipes use."""
+"""Range of sample numbers in published recipes."""
 FEWEST = 64
 POOL = 4
-"""Requests that are packed to know their length, for each that is chosen."""
+"""Number of requests that are packed to know their length, for each that is chosen."""
 SHOWN = 8
-"""Lines that an error names."""
+"""Most lines that an error names."""
 
 
 @dataclass(frozen=True)
 class CalibrationSample:
-    """A request that is calibrated on."""
+    """Request that is calibrated on."""
 
     line: int
-    """Number of its line in its file."""
+    """Number of the request's line in its file."""
     request: Request
     digest: str
-    """See `content_hash`."""
+    """Hash of the content; see `content_hash`."""
     tokens: int
-    """L of its pack."""
+    """Length L of the packed request."""
 
     @property
     def stratum(self) -> tuple[int, Medium, int]:
-        """N, medium, and the power of two at or below L."""
+        """Stratum: N, kind of media, and the power of two at or below L."""
         return _stratum(self.request, self.tokens)
 
 
 @dataclass(frozen=True)
 class Selection:
-    """What was chosen of a file."""
+    """Choice from a file."""
 
     samples: tuple[CalibrationSample, ...]
-    """By line."""
+    """Chosen samples, by line."""
     available: int
-    """Requests that could have been chosen."""
+    """Number of requests that could have been chosen."""
     repeated: int
-    """Lines that were passed over because an earlier line is the same request."""
+    """Number of lines that were skipped because an earlier line is the same request."""
 
 
 def choose(
@@ -67,16 +67,16 @@ def choose(
     """Choose calibration requests from a file.
 
     Args:
-        file: JSON lines, as ``yoj-score`` reads them.
-        held_out: files of requests that are evaluated on.
-        count: how many to choose; all where the file has no more.
-        seed: of the draw. The same file, count and seed give the same samples on every machine.
-        measure: request -> L of its pack.
-        given: where media are looked for and which fields are passed over; None for media in the folder of each file.
+        file: file of JSON lines, as ``yoj-score`` reads them.
+        held_out: files of requests for evaluation.
+        count: number of samples to choose; all where the file has no more.
+        seed: seed of the draw. The same file, count and seed give the same samples on every machine.
+        measure: function from a request to its packed length L.
+        given: folder of media and ignored fields; None for media in the folder of each file.
 
     Raises:
-        RequestError: a line that is not a request.
-        SampleError: a file without requests, requests that are held out too, or that cannot be packed.
+        RequestError: a line is not a request.
+        SampleError: a file has no requests, or requests are held out too or cannot be packed.
     """
     given = given or Given()
     requests, *others = (read_requests(one, reading=given.reading(one.parent)) for one in (file, *held_out))
@@ -94,15 +94,15 @@ def choose(
 
 
 def stratified(strata: Mapping[int, Hashable], count: int, draw: random.Random) -> list[int]:
-    """A draw in which every stratum is represented.
+    """Draw items such that every stratum is represented.
 
     Each stratum gets one place, the largest first where there are more strata than places, and the other places are
     shared out in proportion to what is left of each (largest remainders). Within a stratum, chance decides.
 
     Args:
         strata: item -> its stratum.
-        count: items to draw; all where there are no more.
-        draw: the source of chance.
+        count: number of items to draw; all where there are no more.
+        draw: source of chance.
 
     Returns:
         Items, sorted.
@@ -130,9 +130,9 @@ def require_disjoint(
     """Refuse requests that are held out for evaluation, by content.
 
     Args:
-        file: what errors call the requests.
+        file: name of the requests in errors.
         requests: by line.
-        held_out: by file and line.
+        held_out: held-out requests by file and line.
 
     Raises:
         SampleError: naming the lines.
@@ -156,10 +156,10 @@ def require_disjoint(
 
 
 def require_unseen(file: Path, requests: Mapping[int, Request], seen: Collection[str]) -> list[Request]:
-    """The requests, where none of them is among those that statistics were gathered from.
+    """Require that no request is among those that statistics were gathered from, and return the requests.
 
     Args:
-        file: what errors call them.
+        file: name of the requests in errors.
         requests: by line.
         seen: `content_hash` of each sample.
 
@@ -176,11 +176,11 @@ def require_unseen(file: Path, requests: Mapping[int, Request], seen: Collection
 
 
 def advice(chosen: int, wanted: int) -> str | None:
-    """What to say about the number of samples, or nothing where it is usual.
+    """Advice about the number of samples; None where it is usual.
 
     Args:
-        chosen: how many there are.
-        wanted: how many were asked for.
+        chosen: number of samples.
+        wanted: number of samples that was asked for.
     """
     few = f"{chosen} samples" if chosen == wanted else f"{chosen} samples, as the file has no more,"
     if chosen < FEWEST:
@@ -200,7 +200,7 @@ def _stratum(request: Request, length: int) -> tuple[int, Medium, int]:
 
 
 def _distinct(file: Path, requests: Mapping[int, Request]) -> dict[int, Request]:
-    """The first of each group of equal requests."""
+    """First of each group of equal requests."""
     same_text: dict[str, list[int]] = {}
     for line, request in requests.items():
         same_text.setdefault(_hash_of(file, line, request, text_hash), []).append(line)

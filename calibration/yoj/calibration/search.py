@@ -1,4 +1,4 @@
-"""Which matrices go into 8 or 4 bits, and how much their inputs are smoothed: found by what rankings lose."""
+"""Choice of the matrices in 8 or 4 bits, and of the smoothing of their inputs, by the damage to rankings."""
 
 from __future__ import annotations
 
@@ -23,18 +23,19 @@ from .statistics import Statistics, differences
 from .trial import Damage, Inputs, Trial, damage
 
 ALPHAS = (0.0, 0.25, 0.5, 0.75)
-"""That are tried; 0 stands for no smoothing. The published recipes are between 0.5 and 0.9."""
+"""Strengths of smoothing that are tried; 0 stands for none. The published recipes are between 0.5 and 0.9."""
 ENOUGH = 1 / 3
-"""Share of a flip budget that the requests must be able to show: with fewer, one flip is more than the budget."""
+"""Share of a flip budget that the requests must be able to show: with fewer requests, one flip is more than the
+budget."""
 
 
 @dataclass(frozen=True)
 class SearchConfig:
-    """What a quantisation config is asked for."""
+    """Requirements of the choice."""
 
     scheme: Scheme = "int8"
     max_flips: float = 0.005
-    """Share of requests whose best response may become another."""
+    """Largest share of requests whose best response may become another."""
     smooth: bool = True
     embeddings: bool = False
     vision: bool = False
@@ -43,18 +44,19 @@ class SearchConfig:
 
 @dataclass(frozen=True)
 class Found:
-    """A quantisation config, and how it was found."""
+    """Chosen matrices, and the trials that led to them."""
 
     config: QuantisationConfig
     alphas: dict[float, Damage]
-    """With all matrices quantised."""
+    """Strength of smoothing -> damage with all matrices quantised."""
     sweep: dict[str, Damage]
-    """With one matrix quantised, the mildest first; empty where all of them together were within the budget."""
+    """Matrix -> damage with it alone quantised, the mildest first; empty where all of them together were within the
+    budget."""
     damage: Damage
-    """Of the config."""
+    """Damage with the chosen matrices quantised."""
     requests: int
     digests: tuple[str, ...] = ()
-    """`content_hash` of the requests."""
+    """Hashes of the requests' contents; see `content_hash`."""
 
 
 def search(
@@ -64,18 +66,18 @@ def search(
     wanted: SearchConfig,
     note: Callable[[str], None],
 ) -> Found:
-    """The largest set of matrices that keeps the flips within the budget.
+    """Find the largest set of matrices that keeps the flips within the budget.
 
     First the smoothing with which all matrices together do the least damage. Where that is too much, matrices are
     ordered by the damage that each does alone, and the longest beginning of that order within the budget is found by
     bisection.
 
     Args:
-        model: to quantise.
-        statistics: of its inputs, from other requests.
-        requests: on which damage is measured.
+        model: model to quantise.
+        statistics: statistics of its layers' inputs, from other requests.
+        requests: requests on which damage is measured.
         wanted: scheme and budget.
-        note: is told each result.
+        note: function that takes a line about each result.
 
     Raises:
         CalibrationError: no request has two responses, there are statistics of another model, or of the vision tower
@@ -129,7 +131,7 @@ def _check(
 
 
 def _config(model: CalibratedModel, statistics: Statistics, wanted: SearchConfig, alpha: float) -> QuantisationConfig:
-    """Scheme, factors and ranges, no matrices yet."""
+    """Scheme, factors and ranges with no matrices yet."""
     roles = {scorer_role(model.preparer.rules.trained_mode), *(["vision"] if wanted.vision else [])}
     specs = [spec for spec in model.family.graphs() if spec.role in roles]
     tensors = factors(model, specs, statistics, alpha) if alpha else {}
@@ -158,7 +160,7 @@ def _sweep(trial: Trial, expected: Sequence[Any], note: Callable[[str], None]) -
 def _longest(
     trial: Trial, order: list[str], expected: Sequence[Any], budget: float, note: Callable[[str], None]
 ) -> tuple[list[str], Damage]:
-    """The longest beginning of the order within the budget; bisection, as more matrices seldom flip less."""
+    """Longest beginning of the order within the budget; bisection, as more matrices seldom flip less."""
     low, high = 0, len(order)  # of all of them it is known that they are too many
     best = damage(expected, expected)
     while high - low > 1:

@@ -1,4 +1,4 @@
-"""Factors that move large channels from the inputs of matrices into what makes these inputs."""
+"""Smoothing factors, which move large channels from the inputs of matrices into the weights that make these inputs."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from .collect import CalibratedModel
 from .statistics import Statistics
 
 SMALLEST = 1e-5
-"""Magnitude below which a channel of activations or weights counts as this, as in the code of SmoothQuant."""
+"""Magnitude to which smaller channels of activations or weights are raised, as in the code of SmoothQuant."""
 
 
 def factors(
     model: CalibratedModel, specs: Sequence[GraphSpec], statistics: Statistics, alpha: float
 ) -> dict[str, torch.Tensor]:
-    """max|x|^alpha / max|w|^(1 - alpha) of each channel, float32; the source's name -> [I].
+    """Factors max|x|^alpha / max|w|^(1 - alpha) of each channel, float32: name of the source -> [I].
 
     Equation 4 of SmoothQuant (arXiv 2211.10438). Where several matrices read the channels, w is over all of them. Dead
     channels keep the factor 1.
 
     Args:
-        model: of the statistics.
-        specs: its graphs whose matrices are wanted.
-        statistics: what goes into each matrix.
-        alpha: 0 leaves all difficulty with the activations, 1 moves all into the weights.
+        model: model of the statistics.
+        specs: graphs of the model whose matrices are wanted.
+        statistics: statistics of the inputs of each matrix.
+        alpha: strength; 0 leaves all difficulty with the activations, 1 moves all into the weights.
     """
     return {
         group.source: _factors(model, spec, statistics, group, alpha)

@@ -1,4 +1,4 @@
-"""What the linear layers of a model take in, by kind of position: gathered, merged, saved.
+"""Statistics of the inputs of a model's linear layers, by kind of position: gathered, merged, saved.
 
 Shapes: S kinds of position (`KINDS`), I input channels of a layer, H bins of a histogram (`yoj.calibration.ranges`).
 """
@@ -24,42 +24,42 @@ from .errors import StatisticsError
 Kind: TypeAlias = Literal["prompt", "response", "separator"]
 
 KINDS: tuple[Kind, ...] = ("prompt", "response", "separator")
-"""Kinds of positions: tokens of a response up to the one that is scored are its own, all others the prompt's. In the
-vision tower rows are of the kind that their image or video stands in."""
+"""Kinds of positions: tokens of a response up to the scored one are its own, all others the prompt's. In the vision
+tower rows are of the kind in which their image or video stands."""
 TENSORS, ABOUT = "statistics.safetensors", "statistics.json"
 SCHEMA_VERSION = 3
 SHOWN = 4
-"""Values that an error names."""
+"""Most values that an error names."""
 
 
 class StatisticsHeader(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """``statistics.json``: what the numbers were gathered from."""
+    """Content of ``statistics.json``: the origin of the numbers."""
 
     schema_version: int
     family: str
     mode: Mode
-    """How the responses were read."""
+    """Mode in which the responses were read."""
     layout: Layout
     checkpoint: dict[str, str]
-    """SHA-256 of its files, by folder and name."""
+    """SHA-256 of the model's files, by folder and name."""
     bins: tuple[int, int, int]
     """Smallest and largest exponent of the histograms, and bits of the mantissa that tell bins apart."""
     samples: tuple[str, ...] = ()
-    """`content_hash` of each request that is in, sorted."""
+    """Hash of each request that is in, sorted; see `content_hash`."""
     waiting: tuple[str, ...] = ()
-    """Of those that were chosen and are not in yet, sorted; none where the run came to its end."""
+    """Hashes of those that were chosen and are not in yet, sorted; none where the run came to its end."""
     tokens: dict[Kind, int] = msgspec.field(default_factory=lambda: dict.fromkeys(KINDS, 0))
-    """Positions of each kind that the scorer saw."""
+    """Number of positions of each kind that the scorer saw."""
 
 
 @dataclass(frozen=True)
 class LayerStatistics:
-    """What went into one linear layer; nothing where it did not run, as the vision tower for texts."""
+    """Statistics of one linear layer's inputs; empty where it did not run, as the vision tower for texts."""
 
     absmax_SI: NDArray[np.float32]
     """Largest magnitude of each channel; 0 where no position of the kind was seen."""
     histogram_SH: NDArray[np.int64]
-    """Values by magnitude, all channels together."""
+    """Number of values by magnitude, all channels together."""
 
     @classmethod
     def nothing(cls, width: int) -> LayerStatistics:
@@ -67,10 +67,10 @@ class LayerStatistics:
         return cls(np.zeros((len(KINDS), width), np.float32), np.zeros((len(KINDS), ranges.BINS), np.int64))
 
     def merged(self, other: LayerStatistics) -> LayerStatistics:
-        """Both together; exact, in any order.
+        """Merge two statistics; exact, in any order.
 
         Raises:
-            StatisticsError: another number of channels.
+            StatisticsError: the numbers of channels differ.
         """
         if self.absmax_SI.shape != other.absmax_SI.shape:
             channels = self.absmax_SI.shape[1], other.absmax_SI.shape[1]
@@ -87,11 +87,11 @@ class LayerStatistics:
         return float(self.channels(kinds).max())
 
     def counts(self, kinds: Sequence[Kind] = KINDS) -> NDArray[np.int64]:
-        """Values by magnitude over some kinds of position, int64 [H]."""
+        """Number of values by magnitude over some kinds of position, int64 [H]."""
         return self.histogram_SH[_rows(kinds)].sum(axis=0)
 
     def percentile(self, q: float, kinds: Sequence[Kind] = KINDS) -> float:
-        """The magnitude below which ``q`` percent of the values lie; right within a bin, which is 3 to 6 % wide."""
+        """Magnitude below which ``q`` percent of the values lie; right within a bin, which is 3 to 6 % wide."""
         return ranges.percentile(self.counts(kinds), self.largest(kinds), q)
 
     def mse_range(self, kinds: Sequence[Kind] = KINDS) -> float:
@@ -103,7 +103,7 @@ class LayerStatistics:
         return ranges.entropy_range(self.counts(kinds), self.largest(kinds))
 
     def outliers(self, kinds: Sequence[Kind] = KINDS) -> float:
-        """How much larger the largest channel is than the median channel; infinite where the median one is 0."""
+        """Ratio of the largest channel to the median channel; infinite where the median one is 0."""
         channels = self.channels(kinds)
         median = float(np.median(channels))
         return float(channels.max()) / median if median else float("inf") if channels.any() else 1.0
@@ -115,20 +115,20 @@ class Statistics:
 
     about: StatisticsHeader
     layers: dict[str, LayerStatistics]
-    """By the name of the layer's module, as plans have it; empty before the first batch."""
+    """Statistics by the name of the layer's module, as quantisation configs have it; empty before the first batch."""
 
     def with_batch(
         self, layers: Mapping[str, LayerStatistics], tokens: Mapping[Kind, int], samples: Iterable[str]
     ) -> Statistics:
-        """With what one more batch showed.
+        """Copy of the statistics with one more batch.
 
         Args:
-            layers: of the batch.
-            tokens: of the batch.
-            samples: `content_hash` of its requests; they wait no longer.
+            layers: statistics of the batch.
+            tokens: number of positions of each kind in the batch.
+            samples: `content_hash` of its requests, which wait no longer.
 
         Raises:
-            StatisticsError: other layers.
+            StatisticsError: the layers differ.
         """
         added = set(samples)
         about = msgspec.structs.replace(
@@ -141,14 +141,15 @@ class Statistics:
 
 
 def merge(parts: Sequence[Statistics], names: Sequence[str]) -> Statistics:
-    """Statistics of several runs over one model, as if they had been gathered in one.
+    """Merge statistics of several runs over one model, as if they had been gathered in one.
 
     Args:
-        parts: one at least.
-        names: what errors call them.
+        parts: at least one set of statistics.
+        names: name of each in errors.
 
     Raises:
-        StatisticsError: of another model, mode or layout, of the same samples, or of a run that was interrupted.
+        StatisticsError: a part is of another model, mode or layout, of the same samples, or of a run that was
+            interrupted.
     """
     whole = parts[0]
     for part, name in zip(parts, names, strict=True):
@@ -175,7 +176,7 @@ def merge(parts: Sequence[Statistics], names: Sequence[str]) -> Statistics:
 
 
 def differences(one: StatisticsHeader, other: StatisticsHeader) -> list[str]:
-    """Why numbers of the two do not belong together; empty where they do."""
+    """Reasons why numbers of the two do not belong together; none where they do."""
     problems: list[str] = []
     if {*one.checkpoint.values()} != {*other.checkpoint.values()}:
         named = {name for name, _ in {*one.checkpoint.items()} ^ {*other.checkpoint.items()}}
@@ -190,7 +191,7 @@ def differences(one: StatisticsHeader, other: StatisticsHeader) -> list[str]:
 
 
 def save(statistics: Statistics, folder: Path) -> None:
-    """Write into a folder, which is made where there is none, so that a crash at any moment leaves what was there.
+    """Write statistics into a folder, made where there is none, so that a crash at any moment leaves what was there.
 
     ``statistics.safetensors`` is complete in itself, its header repeats ``statistics.json``, and it takes its place
     at once; the JSON, for people and other programs, follows.
@@ -206,10 +207,10 @@ def save(statistics: Statistics, folder: Path) -> None:
 
 
 def load(folder: Path) -> Statistics:
-    """Read what `save` wrote.
+    """Read statistics that `save` wrote.
 
     Raises:
-        StatisticsError: nothing is there, or it is damaged or of another version of yoj.
+        StatisticsError: nothing is there, or the file is damaged or of another version of yoj.
     """
     from safetensors import SafetensorError
     from safetensors.numpy import load as decode
@@ -258,7 +259,7 @@ def _rows(kinds: Sequence[Kind]) -> list[int]:
 
 
 def _replace(file: Path, content: bytes) -> None:
-    """The temporary file has a fixed name, so that what a killed run left is overwritten by the next."""
+    """Write a file under a fixed temporary name and rename it, so that the next run overwrites a half-written one."""
     spare = file.with_name(f".{file.name}.tmp")
     with spare.open("wb") as stream:
         stream.write(content)

@@ -1,4 +1,4 @@
-"""Statistics as a table for people."""
+"""Table of statistics for people."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ PERCENTILE = 99.9
 
 
 def table(statistics: Statistics, most: int) -> str:
-    """The layers' inputs with the most unequal channels, by kind of position; layers that have not run are left out.
+    """Table of the layers' inputs with the most unequal channels, by kind of position.
 
-    Layers that read the same input share a row. Each cell has the largest magnitude, the 99.9th percentile, and how
-    many times the largest channel is as large as the median channel.
+    Layers that have not run are left out. Layers that read the same input share a row. Each cell has the largest
+    magnitude, the 99.9th percentile, and how many times the largest channel is as large as the median channel.
 
     Args:
-        statistics: to show.
-        most: rows.
+        statistics: statistics to show.
+        most: most rows.
     """
     shared: dict[bytes, list[str]] = {}
     for name, layer in sorted(statistics.layers.items()):  # as gathered and as loaded alike

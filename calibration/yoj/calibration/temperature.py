@@ -16,16 +16,17 @@ from numpy.typing import NDArray
 from .errors import CalibrationError
 
 MIN_SAMPLES = 100
-"""Requests from which a temperature is fitted. One fitted parameter costs about 1/(2S) nats of log likelihood a
-request, whatever the scores (Wilks 1938; Akaike 1974): 0.005 nats here. Where the judge errs in 3 of 100 requests it is
-more: fits to parts of 3,000 requests to the small Qwen3-VL judge cost 0.009 nats at S = 50, 0.010 at 100, 0.002 at 300.
-"""
+"""Number of requests from which a temperature is fitted. One fitted parameter costs about 1/(2S) nats of log likelihood
+per request, whatever the scores (Wilks 1938; Akaike 1974): 0.005 nats here. Where the judge errs in 3 of 100 requests
+it is more: fits to parts of 3,000 requests to the small Qwen3-VL judge cost 0.009 nats at S = 50, 0.010 at 100, 0.002
+at 300."""
 FLATTEST = 100.0
 """Largest temperature, in root mean squares of the centred scores: probabilities then are 1/N within about 1 %."""
 SHARPEST = 1e-6
-"""Smallest one in the same unit, where `_sharpest` gives none."""
+"""Smallest temperature in the same unit, where `_sharpest` gives none."""
 CHI_SQUARE_95 = 3.841
-"""Of one degree of freedom: twice the log likelihood gained by chance in 1 of 20 samples."""
+"""95 % quantile of chi-square with one degree of freedom: twice the log likelihood gained by chance in 1 of 20
+samples."""
 
 Bound = Literal["", "perfect", "random"]
 
@@ -35,45 +36,46 @@ class Samples:
     """Scored requests with rankings."""
 
     scores_SN: NDArray[np.float64]
-    """-inf where a request has fewer responses."""
+    """Scores, -inf where a request has fewer responses."""
     shares_SN: NDArray[np.float64]
-    """1 for the best response; the best of a tie share it; 0 for the others and where there is no response."""
+    """Shares of the best place: 1 for the best response; the best of a tie share it; 0 for the others and where there
+    is no response."""
 
     @property
     def n_S(self) -> NDArray[np.int64]:
-        """Responses of each request, int64 [S]."""
+        """Number of responses of each request, int64 [S]."""
         return np.isfinite(self.scores_SN).sum(axis=1)
 
     def __len__(self) -> int:
         return len(self.scores_SN)
 
     def of(self, chosen_S: NDArray[np.bool_] | NDArray[np.int64]) -> Samples:
-        """Some of the requests, by a mask [S] or by their numbers."""
+        """Selection of the requests, by a mask [S] or by their numbers."""
         return Samples(self.scores_SN[chosen_S], self.shares_SN[chosen_S])
 
 
 @dataclass(frozen=True)
 class Fit:
-    """One temperature."""
+    """One fitted temperature."""
 
     temperature: float
     relative_error: float
     """Standard error of log T from the curvature of the likelihood, if softmax(scores / T) is the truth."""
     bound: Bound
-    """perfect: the scores make next to no mistake, so that the likelihood rises down to T = 0 or nearly so; T is such
-    that one mistake in S + 2 is expected (Laplace's rule of succession). random: it rises up to T = infinity; T is
-    `FLATTEST`."""
+    """Bound that T hit, or empty. perfect: the scores make next to no mistake, so that the likelihood rises down to T =
+    0 or nearly so; T is such that one mistake in S + 2 is expected (Laplace's rule of succession). random: it rises up
+    to T = infinity; T is `FLATTEST`."""
 
 
 def samples_of(scores: Sequence[Sequence[float]], rankings: Sequence[Sequence[float]]) -> Samples:
-    """Samples from lists.
+    """Build samples from lists.
 
     Args:
-        scores: [S][N] finite.
-        rankings: [S][N] smallest = best, ties allowed.
+        scores: [S][N] finite scores.
+        rankings: [S][N] ranks, smallest = best, ties allowed.
 
     Raises:
-        ValueError: scores and rankings of unlike lengths, no responses, or scores that are not finite.
+        ValueError: scores and rankings have unlike lengths, there are no responses, or scores are not finite.
     """
     size = max((len(row) for row in scores), default=0)
     scores_SN = np.full((len(scores), size), -np.inf)
@@ -88,7 +90,7 @@ def samples_of(scores: Sequence[Sequence[float]], rankings: Sequence[Sequence[fl
 
 
 def probabilities(scores_SN: NDArray[np.float64], temperature_S: NDArray[np.float64] | float) -> NDArray[np.float64]:
-    """softmax(scores / T) of each row, float64 [S, N]; 0 where there is no response."""
+    """Probabilities softmax(scores / T) of each row, float64 [S, N]; 0 where there is no response."""
     scaled_SN = (scores_SN - scores_SN.max(axis=1, keepdims=True)) / np.reshape(temperature_S, (-1, 1))
     weights_SN = np.exp(scaled_SN)
     return weights_SN / weights_SN.sum(axis=1, keepdims=True)
@@ -105,13 +107,13 @@ def likelihoods(samples: Samples, temperature_S: NDArray[np.float64] | float) ->
 
 
 def fit(samples: Samples) -> Fit:
-    """The temperature of least negative log likelihood.
+    """Fit the temperature of least negative log likelihood.
 
     The derivative by 1/T, the sum over requests of E_P[score] - E_share[score], only rises; its root is found by
     bisection of log(1/T) to the last bits, which no start and no scale of the scores can mislead.
 
     Args:
-        samples: at least one.
+        samples: at least one request.
 
     Raises:
         CalibrationError: within each request all scores are equal.
@@ -152,7 +154,7 @@ def gain(samples: Samples, temperature: float) -> float:
 
 
 def _sharpest(scaled_SN: NDArray[np.float64]) -> float:
-    """The temperature at which one mistake in S + 2 is expected of the response that is scored first."""
+    """Temperature at which one mistake in S + 2 is expected of the response that is scored first."""
     first_SN = scaled_SN == scaled_SN.max(axis=1, keepdims=True)
     expected = 1 / (len(scaled_SN) + 2)
 
@@ -164,7 +166,7 @@ def _sharpest(scaled_SN: NDArray[np.float64]) -> float:
 
 
 def _root(rising: Callable[[float], float], low: float, high: float) -> float:
-    """Where a rising function passes 0, by bisection of the logarithm; the nearer end where it does not."""
+    """Root of a rising function, by bisection of the logarithm; the nearer end where there is none."""
     while high / low > 1 + 1e-14:
         middle = float(np.sqrt(low * high))
         if middle in (low, high):

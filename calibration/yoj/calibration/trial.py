@@ -1,4 +1,4 @@
-"""What quantised matrices do to rankings: the model in PyTorch with some of its matrices in 8 or 4 bits.
+"""Trials of quantised matrices: the model in PyTorch with some matrices in 8 or 4 bits, and the damage to rankings.
 
 Shapes: B rows, L tokens, N responses.
 """
@@ -29,19 +29,19 @@ from .errors import CalibrationError
 
 
 class Damage(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of the scores, against those in float32."""
+    """Difference of scores from those in float32."""
 
     flips: float
     """Share of the requests whose best response is another."""
     tau: float
-    """Kendall's, mean over the requests."""
+    """Kendall's tau, mean over the requests."""
     difference: float
     """Mean over the requests of the largest difference of two responses' scores, which is what rankings see."""
 
 
 @dataclass(frozen=True)
 class TrialBatch:
-    """Inputs of the scorer, and where its requests stand among all."""
+    """Inputs of the scorer for one batch, and the places of its requests among all."""
 
     inputs: dict[str, torch.Tensor]
     places: list[int]
@@ -54,12 +54,12 @@ class Inputs:
         """Compute the features in float32.
 
         Args:
-            model: that reads the requests.
-            requests: those with one response are left out.
-            vision: whether pictures are kept, for features of towers that are quantised.
+            model: model that reads the requests.
+            requests: requests to prepare; those with one response are left out.
+            vision: whether pictures are kept, for features of quantised towers.
 
         Raises:
-            CalibrationError: nothing is left, or there are pictures to keep and none is shown.
+            CalibrationError: no request is left, or there are pictures to keep and none is shown.
         """
         self.model, self.vision = model, vision
         usable = [request for request in requests if len(request.responses) > 1]
@@ -79,7 +79,7 @@ class Inputs:
             self._groups.clear()
 
     def seen_by(self, session: TracedSession) -> Iterator[TrialBatch]:
-        """The requests with the features of a session's vision graph."""
+        """Batches with the features of a session's vision graph."""
         for group, prepared in self._groups:
             arrays = session.scorer_inputs(prepared, self.model.preparer.family)
             yield TrialBatch({name: torch.from_numpy(array) for name, array in arrays.items()}, group)
@@ -87,7 +87,7 @@ class Inputs:
     def scores(
         self, spec: GraphSpec, module: nn.Module, batches: Iterable[TrialBatch] | None = None
     ) -> list[NDArray[np.float32]]:
-        """Scores [N] of each request; ``batches`` with other features than those in float32, from `seen_by`."""
+        """Scores [N] of each request; ``batches`` from `seen_by` have other features than those in float32."""
         found: dict[int, NDArray[np.float32]] = {}
         with torch.inference_mode():
             for batch in self.batches if batches is None else batches:
@@ -98,14 +98,14 @@ class Inputs:
 
 
 class Trial:
-    """One model whose factors are chosen; its matrices can be quantised and put back."""
+    """One model with fixed factors; its matrices can be quantised and put back."""
 
     def __init__(self, inputs: Inputs, config: QuantisationConfig):
         """Take the weights into memory in float32; those of the vision tower where the inputs kept their pictures.
 
         Args:
-            inputs: what is scored.
-            config: its scheme, factors and ranges; which matrices is asked of `scores`.
+            inputs: the requests that are scored.
+            config: scheme, factors and ranges; `scores` is told which matrices.
         """
         self.inputs, self.config, model = inputs, config, inputs.model
         nothing = QuantisationConfig(msgspec.structs.replace(config.spec, layers=(), embeddings=False), config.factors)
@@ -141,7 +141,7 @@ class Trial:
 
 
 def damage(scores: Sequence[NDArray[np.float32]], expected: Sequence[NDArray[np.float32]]) -> Damage:
-    """Of the scores of some requests, [N] each, against others of the same requests."""
+    """Compare the scores of some requests, [N] each, with expected ones of the same requests."""
     pairs = list(zip(scores, expected, strict=True))
     if not all(np.isfinite(found).all() for found, _ in pairs):
         raise CalibrationError("Scores are NaN or infinite. Check the checkpoint's tensors, and the config's ranges.")

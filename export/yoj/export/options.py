@@ -60,8 +60,7 @@ def checkpoint_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def prepare_libraries() -> None:
-    """Say what is missing, and keep the screen for what this command says; from here on nothing is
-    downloaded.
+    """Check that the extra ``export`` is installed, silence other libraries' loggers and forbid downloads.
 
     Raises:
         click.ClickException: a library is not installed.

@@ -1,4 +1,4 @@
-"""An animated GIF, WebP, APNG or AVIF -> the frames that the model sees, decoded by Pillow."""
+"""Animated GIF, WebP, APNG or AVIF file -> the frames that the model sees, decoded by Pillow."""
 
 from __future__ import annotations
 
@@ -16,12 +16,13 @@ from .rgb import to_rgb
 from .whole import is_cut_off
 
 TICKS = {"GIF": 0.01, "PNG": 0.001, "WEBP": 0.001, "AVIF": 0.001}
-"""Seconds to which a format, or Pillow's reading of it, rounds times."""
+"""Seconds to which a format, or Pillow's reader of it, rounds times."""
 NO_TIME, SHOWN_TIME = 10.0, 100.0
-"""Up to so many milliseconds count as no duration, which browsers and FFmpeg show as the other number."""
+"""Longest duration in milliseconds that counts as none and becomes 100 ms, as in browsers and FFmpeg."""
 
 DECODED_PIXELS = 10_000_000_000
-"""Frames times width times height of an animation, all of whose frames are decoded to know their times."""
+"""Most pixels (frames times width times height) of an animation, all of whose frames are decoded to learn their
+times."""
 
 
 def is_animation(head: bytes) -> bool:
@@ -32,18 +33,18 @@ def is_animation(head: bytes) -> bool:
 
 
 def read_animation(file: MeteredFile, label: str, rules: VideoRules, sample: Sample, name: str) -> Clip | None:
-    """Decode the frames that the model sees; None where this Pillow does not read the format.
+    """Decode the frames that the model sees; None where this Pillow cannot read the format.
 
     Args:
-        file: seekable.
-        label: how errors call it.
-        rules: of the bundle.
+        file: the animation, seekable.
+        label: name of the file in errors.
+        rules: the bundle's rules for frames.
         sample: the family's choice among its frames.
-        name: how notices call it.
+        name: name of the video in notices.
 
     Raises:
-        MediaError: cut off or damaged.
-        LimitError: frames of too many pixels, or the request's budget is spent.
+        MediaError: the file is cut off or damaged.
+        LimitError: the frames have too many pixels, or the request's budget is spent.
     """
     file.seek(0)
     if is_cut_off(file):
@@ -83,7 +84,7 @@ def _read(image: Image.Image, rules: VideoRules, sample: Sample, label: str, nam
 
 
 def _durations(image: Image.Image, hidden: int, rules: VideoRules, label: str) -> list[float]:
-    """Milliseconds for which each frame is shown, those that the file leaves open as 0."""
+    """Milliseconds for which each frame is shown; 0 where the file leaves it open."""
     durations: list[float] = []
     frames: int = getattr(image, "n_frames", 1)
     if (pixels := frames * image.width * image.height) > DECODED_PIXELS:
@@ -100,7 +101,7 @@ def _durations(image: Image.Image, hidden: int, rules: VideoRules, label: str) -
 
 
 def _check(image: Image.Image, rules: VideoRules, label: str) -> None:
-    """Before a frame is decoded: that there is time, and that it is not too large. Frames of a GIF may differ."""
+    """Check the time and the frame's size before it is decoded. Frames of a GIF may differ in size."""
     rules.image.spent().check_time(label)
     check_size(image.width, image.height, rules.image, label)
     check_own_memory(FORMATS[image.format or ""], image.width, image.height, label)

@@ -14,39 +14,40 @@ from .manifest import Mode
 from .packing import Pack
 
 SHORTEST_ROW = 8
-"""Tokens; shorter rows are padded, because graphs for CPUs cut the queries of a row into so many blocks."""
+"""Tokens to which shorter rows are padded, because graphs for CPUs cut the queries of a row into a fixed number of
+blocks."""
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """A request that is ready for the graphs. It can be pickled, and judged in another thread or process."""
+    """Request that is ready for the graphs. It can be pickled, and scored in another thread or process."""
 
     packs: tuple[Pack, ...]
-    """One row for each order in which the responses are read."""
+    """One packed row for each order in which the responses are read."""
     orders: tuple[tuple[int, ...], ...]
-    """For each row, the index of the distinct response that stands in each place."""
+    """Index of the distinct response that stands in each place, for each row."""
     media: tuple[PreparedMedia, ...]
     keys: tuple[bytes, ...]
-    """For each medium, a hash of its content: equal keys have equal features."""
+    """Content hash of each medium: equal keys have equal features."""
     mode: Mode
     about: About = field(default_factory=lambda: About())
     bundle: str = ""
-    """Digest of the manifest that it was prepared for; empty where there is no bundle."""
+    """Digest of the manifest that the request was prepared for; empty where there is no bundle."""
 
     @property
     def tokens(self) -> int:
-        """Length of its longest row."""
+        """Number of tokens of the longest row."""
         return max(len(pack.input_ids_L) for pack in self.packs)
 
 
 @dataclass(frozen=True)
 class About:
-    """What a judgement says of its request."""
+    """Facts about a request that its judgement reports."""
 
     copies: tuple[int, ...] = ()
-    """[N] For each response given, which of the distinct ones it is; empty where all are distinct."""
+    """[N] index of the distinct response for each response given; empty where all are distinct."""
     frames: tuple[int, int] | None = None
-    """Frames of its videos: given, and read."""
+    """Frames of the request's videos: given, and read."""
     notices: tuple[str, ...] = ()
     timings_ms: Mapping[str, float] = field(default_factory=dict[str, float])
     id: str | int | None = None
@@ -57,8 +58,8 @@ def scorer_inputs(batch: Sequence[Prepared], family: Family, features: Mapping[b
     """Collate rows of different length and N, right-padded with zeros; absent responses are -1.
 
     Args:
-        batch: requests; each brings a row for each of its orders.
-        family: provides its own inputs for each token.
+        batch: requests, each with one row for each of its orders.
+        family: backbone family, which adds its own inputs for each token.
         features: outputs of the vision graph for each medium by its key, each [rows, D]; each is taken once, however
             many rows show it. Empty where the inputs of the features are not wanted.
 
@@ -96,8 +97,8 @@ def batches_by_length(lengths: Sequence[int], rows: Sequence[int], max_tokens: i
 
     Args:
         lengths: tokens of the longest row of each request.
-        rows: rows of each request.
-        max_tokens: of a batch with its padding; a longer request is a batch of its own.
+        rows: number of rows of each request.
+        max_tokens: most tokens of a batch, padding included; a longer request is a batch of its own.
 
     Returns:
         Indices into ``lengths``; every request is in exactly one batch.
@@ -116,7 +117,7 @@ def batches_by_length(lengths: Sequence[int], rows: Sequence[int], max_tokens: i
 
 
 def _visual_index(pack: Pack, prepared: Prepared, family: Family, offsets: Mapping[bytes, int]) -> NDArray[np.int64]:
-    """k+1 where visual row k of the batch's features belongs, 0 for other tokens, int64 [L]."""
+    """Index into the batch's visual features for each token, int64 [L]: k+1 where row k belongs, 0 for other tokens."""
     index_L = np.zeros(len(pack.input_ids_L), np.int64)
     visual = np.isin(pack.input_ids_L, family.visual_tokens)
     for number, (key, medium) in enumerate(zip(prepared.keys, prepared.media, strict=True)):
@@ -127,7 +128,7 @@ def _visual_index(pack: Pack, prepared: Prepared, family: Family, offsets: Mappi
 
 
 def _stack(rows: Sequence[NDArray[Any]], padding: int = 0, shortest: int = 0) -> NDArray[np.int64]:
-    """Rows [..., L] of different length -> [B, ..., L], padded on the right to the longest or more."""
+    """Stack rows [..., L] of different length as [B, ..., L], padded on the right to the longest or more."""
     longest = max(shortest, *(row.shape[-1] for row in rows))
     out = np.full((len(rows), *rows[0].shape[:-1], longest), padding, np.int64)
     for index, row in enumerate(rows):

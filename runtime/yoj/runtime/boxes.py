@@ -1,4 +1,4 @@
-"""What the tables of an MP4 or QuickTime file announce: a few bytes may stand for as many samples as they like."""
+"""Sample tables of MP4 and QuickTime files: a few bytes may announce any number of samples, so counts are checked."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from .budget import MeteredFile
 NESTS = (b"moov", b"trak", b"mdia", b"minf", b"stbl", b"moof", b"traf")
 DEEPEST = 8
 MOST_BOXES = 1_000_000
-"""Each costs some steps here and in FFmpeg; a fragment of a second has about ten."""
+"""Most fragments of a file; each costs some steps here and in FFmpeg, and a fragment of a second has about ten."""
 
 
 def impossible_samples(file: MeteredFile) -> str:
-    """What a file announces that it cannot hold, in words that follow on its name; empty where it can be true.
+    """Contradiction between the samples that a file announces and its size, in words that follow its name; or empty.
 
     Every sample has a byte at least. FFmpeg makes an entry of tens of bytes for each one that is announced.
     """
@@ -35,7 +35,7 @@ def impossible_samples(file: MeteredFile) -> str:
 
 
 def _tables(file: MeteredFile, begin: int, end: int, depth: int) -> Iterator[tuple[bytes, int, int]]:
-    """Kind, place and size of the content of each box that holds no others."""
+    """Kind, offset and size of the content of each box that holds no other boxes."""
     place = begin
     while place + 8 <= end:
         file.seek(place)
@@ -56,7 +56,7 @@ def _tables(file: MeteredFile, begin: int, end: int, depth: int) -> Iterator[tup
 
 
 def _samples(kind: bytes, head: bytes, file: MeteredFile, size: int) -> int:
-    """How many a table announces."""
+    """Number of entries that a table announces."""
     if kind == b"stsz" and (constant := int.from_bytes(head[4:8], "big")):
         return constant * int.from_bytes(head[8:12], "big")
     if kind == b"trun":

@@ -1,4 +1,4 @@
-"""What the media of one request may cost together, and the error that says which part of it is spent."""
+"""Budget that the media of one request share, and the error that says which part of it is spent."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from .errors import LimitError
 
 @dataclass(frozen=True)
 class Budget:
-    """What the media of one request may cost together."""
+    """Most that the media of one request may cost together."""
 
     pixels: int = 1_000_000_000
-    """Width times height of its pictures and of the frames that the model sees of its videos."""
+    """Width times height of the pictures and of those video frames that the model sees, summed."""
     bytes: int = 4 * 2**30
-    """Sizes of its files, and of what stands in it."""
+    """Sizes of files and of media given as bytes, summed."""
     seconds: float = 600.0
-    """Between the first medium's opening and the last one's end."""
+    """Seconds between the opening of the first medium and the end of the last one."""
 
 
 class Spending:
-    """How much of a budget is spent. One object goes with all media of a request."""
+    """Part of a budget that is spent so far. One object goes with all media of a request."""
 
     def __init__(self, budget: Budget | None = None) -> None:
         self._budget = budget or Budget()
@@ -42,7 +42,7 @@ class Spending:
         self._pixels += pixels
 
     def foresee_pixels(self, pixels: int, name: str) -> None:
-        """Refuse what will not fit, before it is decoded; nothing is counted.
+        """Refuse media that will not fit, before they are decoded; nothing is counted.
 
         Raises:
             LimitError: the budget of pixels would be spent.
@@ -80,10 +80,10 @@ class Spending:
 
 
 class MeteredFile:
-    """A file whose reading ends when the time of a request is spent.
+    """File whose reading ends when the time of a request is spent.
 
-    Decoders in C cannot be stopped, but most of them ask for the next piece of the file now and then. It has no name:
-    FFmpeg and Pillow must not find any.
+    Decoders in C cannot be interrupted, but most of them ask for the next piece of the file now and then. The
+    object has no ``name``, so that FFmpeg and Pillow cannot open the file by it again.
     """
 
     def __init__(self, file: BinaryIO, spending: Spending, label: str) -> None:
@@ -105,7 +105,7 @@ class MeteredFile:
         self._file.close()
 
     def read(self, size: int = -1) -> bytes:
-        """As of any file.
+        """Read bytes as `io.RawIOBase.read` does, within the time.
 
         Raises:
             LimitError: the budget of seconds is spent.
@@ -114,32 +114,32 @@ class MeteredFile:
         return self._file.read(size)
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """As of any file."""
+        """Move to an offset; see `io.IOBase.seek`."""
         return self._file.seek(offset, whence)
 
     def tell(self) -> int:
-        """As of any file."""
+        """Offset in the file; see `io.IOBase.tell`."""
         return self._file.tell()
 
     def fileno(self) -> int:
-        """As of any file: libtiff reads by it, instead of having the whole file in memory."""
+        """Descriptor of the file, by which libtiff reads it instead of holding the whole file in memory."""
         return self._file.fileno()
 
     def flush(self) -> None:
-        """Nothing: it is only read."""
+        """Do nothing, since the file is only read."""
 
     def close(self) -> None:
-        """As of any file."""
+        """Close the file; see `io.IOBase.close`."""
         self._file.close()
 
     @property
     def closed(self) -> bool:
-        """As of any file."""
+        """Whether the file is closed; see `io.IOBase.closed`."""
         return self._file.closed
 
 
 def opened(source: str | os.PathLike[str] | bytes, spending: Spending, label: str) -> Any:
-    """A `MeteredFile` of a path or of a file's content.
+    """Open a path or a file's content as a `MeteredFile`.
 
     Raises:
         LimitError: a part of the budget is spent.

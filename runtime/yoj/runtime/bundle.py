@@ -1,4 +1,4 @@
-"""A bundle on disk: found, complete, and unchanged before anything is scored with it."""
+"""Bundle on disk: found, complete, and unchanged before anything is scored with it."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from .manifest import MANIFEST_NAME, EngineEntry, Manifest, decode
 
 TOKENIZER_NAME = "tokenizer.json"
 WEIGHTS = "onnx/weights.data"
-"""Numbers one after the other, at places that the graphs give: no library parses them."""
+"""Weight file, which no library parses: numbers one after the other, at offsets that the graphs give."""
 PLANS = "engines/"
-"""Beginning of the paths of plans, which are added to a bundle later and can be built again."""
+"""Beginning of the paths of TensorRT plans, which are added to a bundle later and can be built again."""
 
 
 @dataclass(frozen=True)
 class Bundle:
-    """A folder whose files, but for plans, are all there and have the hashes that its manifest gives.
+    """Folder whose files, TensorRT plans apart, are all there and have the hashes that its manifest gives.
 
     Plans are checked when they are to be loaded: one that is damaged does not keep the other engines from scoring.
     """
@@ -30,7 +30,8 @@ class Bundle:
     path: Path
     manifest: Manifest
     files: HeldFiles
-    """Opened once: a bundle that is replaced meanwhile stays, for whoever holds this, what it was."""
+    """Files of the bundle, opened once: a bundle that is replaced meanwhile stays the same for whoever holds this
+    object."""
 
     @classmethod
     def open(cls, path: str | Path) -> Bundle:
@@ -45,13 +46,13 @@ class Bundle:
     @classmethod
     @contextlib.contextmanager
     def opening(cls, path: str | Path) -> Generator[Bundle, None, None]:
-        """The same, with the SHA-256 of the weights taken while the block runs: reading gigabytes need not wait for it.
+        """Open a bundle as `open` does, but take the SHA-256 of the weights while the block runs, beside other work.
 
         Inside the block every other file is known to be unchanged, and the weights to be of the right size. What was
         made of them may be used after the block alone, which raises where they were changed.
 
         Raises:
-            BundleError: as `open`, at the beginning or at the end of the block.
+            BundleError: as from `open`, at the beginning or at the end of the block.
         """
         path = Path(path)
         manifest_file = path / MANIFEST_NAME
@@ -83,14 +84,14 @@ class Bundle:
         logger().info("opened bundle %s: %s with %s, digest %s", path, manifest.family, entries, manifest.digest[:12])
 
     def problems(self, names: Iterable[str]) -> list[str]:
-        """What is wrong with these files: missing, or not of the size and SHA-256 that the manifest gives."""
+        """Faults of these files: missing, or not of the size and SHA-256 that the manifest gives."""
         return [problem for name in names if (problem := _check(self, name))]
 
     def check_unwritten(self) -> None:
-        """Refuse to go on where somebody wrote into the files that are open, instead of replacing them.
+        """Refuse to go on where open files were written into instead of being replaced.
 
         Raises:
-            BundleError: naming them.
+            BundleError: files were written into; all are named.
         """
         if changed := self.files.changed():
             raise BundleError(
@@ -100,16 +101,16 @@ class Bundle:
             )
 
     def used(self) -> set[str]:
-        """Paths of the graphs, plans and the tokenizer: without one of them the bundle is none."""
+        """Paths of the graphs, TensorRT plans and the tokenizer, none of which may be missing."""
         graphs = [graph for engine in self.manifest.engines for graph in engine.graphs.values()]
         again = {graph.unsigned.file for graph in graphs if graph.unsigned}
         return {graph.file for graph in graphs} | again | {TOKENIZER_NAME}
 
     def engine(self, engine: str | None = None, precision: str | None = None) -> EngineEntry:
-        """The first engine of the manifest that has this name and precision (None: any).
+        """Find the first engine of the manifest with this name and precision (None: any).
 
         Raises:
-            EngineError: the bundle holds none; the text lists those it holds.
+            EngineError: the bundle holds none; the text lists those that it holds.
         """
         for candidate in self.manifest.engines:
             if engine in (None, candidate.engine) and precision in (None, candidate.precision):
@@ -150,7 +151,7 @@ def _check(bundle: Bundle, name: str) -> str | None:
 
 
 def _misfit(bundle: Bundle, name: str) -> str | None:
-    """What is wrong with a listed file without reading it."""
+    """Fault of a listed file that shows without reading it."""
     expected = bundle.manifest.files.get(name)
     if expected is None:
         return None

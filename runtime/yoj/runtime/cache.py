@@ -1,4 +1,4 @@
-"""Visual features that were computed before, by the content of their image or video."""
+"""Cache of visual features by the content of their image or video."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from .families import Arrays
 
 
 class FeatureCache:
-    """Keeps the features of the media used last, within a number of bytes. Safe to use from several threads."""
+    """Cache of the features of the media used last, up to a number of bytes. Safe to use from several threads."""
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
@@ -18,14 +18,14 @@ class FeatureCache:
         self._lock = threading.Lock()
 
     def get(self, key: bytes) -> Arrays | None:
-        """Features by content, or None."""
+        """Cached features of this content, or None."""
         with self._lock:
             if key in self._entries:
                 self._entries.move_to_end(key)
             return self._entries.get(key)
 
     def put(self, key: bytes, features: Arrays) -> None:
-        """Remember features; what was not used for longest makes room. More than the whole cache is not kept."""
+        """Remember features and drop those unused for longest. Features larger than the whole cache are not kept."""
         size = _bytes(features)
         with self._lock:
             if size > self._max_bytes or key in self._entries:

@@ -69,7 +69,7 @@ scored, 1 when some failed, 2 when the command itself was wrong.
 
 @contextmanager
 def readable_errors() -> Generator[None]:
-    """Show what yoj raises on purpose as a message, not as a traceback."""
+    """Show errors that yoj raises on purpose as a message, not as a traceback."""
     try:
         yield
     except (YojError, OSError) as error:
@@ -99,7 +99,7 @@ def _orders(ctx: click.Context, parameter: click.Parameter, value: str) -> Order
     help="An image that the prompt is about; may be repeated.",
 )
 @click.option("--video", type=click.Path(path_type=Path), help="A video file, or a folder of frames.")
-@click.option("--fps", type=float, help="Frames a second of a folder of frames.  [default: one every 4 seconds]")
+@click.option("--fps", type=float, help="Frames per second of a folder of frames.  [default: one every 4 seconds]")
 @click.option(
     "--mode",
     type=click.Choice(["joint", "isolated"]),
@@ -110,7 +110,7 @@ def _orders(ctx: click.Context, parameter: click.Parameter, value: str) -> Order
     default="1",
     show_default=True,
     callback=_orders,
-    help="Read the responses in so many orders, or in all of up to 4, and average the scores.",
+    help="Average the scores over this many orders of the responses, or over all of up to 4 responses.",
 )
 @click.option(
     "--out",
@@ -123,15 +123,15 @@ def _orders(ctx: click.Context, parameter: click.Parameter, value: str) -> Order
     type=click.Choice(["error", "truncate"]),
     default="error",
     show_default=True,
-    help="A pack over the length limit: refuse it, or cut the longest responses and say so.",
+    help="A sequence over the length limit: refuse it, or cut the longest responses and say so.",
 )
 @click.option(
     "--placeholders",
     type=click.Choice(["error", "media", "text"]),
     default="error",
     show_default=True,
-    help="<image>, <video> and their kin in a prompt: refuse them; take them for the places of the media, whose number "
-    "must fit; or read them as text.",
+    help="Meaning of <image>, <video> and their kin in a prompt: an error; the places of the media, whose number must "
+    "fit; or text.",
 )
 @reading_options
 @click.option(
@@ -144,12 +144,12 @@ def _orders(ctx: click.Context, parameter: click.Parameter, value: str) -> Order
 @click.option(
     "--engine",
     type=click.Choice(list(OPENERS)),
-    help="What executes the graphs; all but onnxruntime need a GPU.  [default: the first of the bundle, onnxruntime]",
+    help="Engine that executes the graphs; all but onnxruntime need a GPU.  [default: the first of the bundle]",
 )
 @click.option(
     "--threads",
     type=click.IntRange(min=1),
-    help="CPU threads of one run; requests at a time of the TensorRT engines.  [default: all cores; 2]",
+    help="CPU threads of one run; with the TensorRT engines, requests that run at once.  [default: all cores; 2]",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the judgement of one request as JSON.")
 @click.version_option(__version__, prog_name="yoj-score")
@@ -223,7 +223,7 @@ def _score_file(load: Callable[[], Scorer], requests: Path, out: Path | None, se
 
 @contextmanager
 def _results(requests: Path, out: Path | None) -> Generator[tuple[BinaryIO, list[Done]]]:
-    """Where the results go, and those that an earlier run left there."""
+    """Destination of the results, and the results that an earlier run left there."""
     if out is None:
         if sys.stdout is None:  # pyright: ignore[reportUnnecessaryComparison]
             raise RequestError("Standard output is closed; give a file with --out.")
@@ -258,7 +258,7 @@ def _lock(stream: BinaryIO, out: Path) -> None:
 
 
 def _appended_results() -> list[Done]:
-    """What stands in the file that the shell's ``>>`` appends to; nothing for a pipe, a terminal or ``>``."""
+    """Results in the file that the shell's ``>>`` appends to; none for a pipe, a terminal or ``>``."""
     output = sys.stdout.fileno()
     if (
         fcntl is None

@@ -1,4 +1,4 @@
-"""What a video comes to: its time line, the rules for its frames, and the frames that the model sees."""
+"""Time line of a video, the rules for its frames, and the frames that the model sees."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ UNEVEN = 0.25
 
 @dataclass(frozen=True)
 class Timeline:
-    """What is known of a video before its frames are decoded."""
+    """Number and times of a video's frames, known before they are decoded."""
 
     frames: int
     fps: float
-    """Frames a second; of a variable rate the mean, by which the last frame begins when it does."""
+    """Frames per second; at a variable rate the mean, by which the last frame begins when it does."""
     seconds_F: tuple[float, ...] | None = None
-    """When each frame begins, the first at 0; None where the rate is constant."""
+    """Seconds at which each frame begins, the first at 0; None where the rate is constant."""
 
     def nearest(self, places: NDArray[np.float64]) -> NDArray[np.float64]:
         """Frame numbers, with fractions, at the times at which ``places`` would stand at a constant rate.
@@ -40,43 +40,43 @@ class Timeline:
         return np.interp(places / self.fps, self.seconds_F, np.arange(self.frames))
 
     def times(self, chosen: Sequence[int]) -> tuple[float, ...]:
-        """When these frames begin, in seconds."""
+        """Seconds at which these frames begin."""
         return tuple(i / self.fps if self.seconds_F is None else self.seconds_F[i] for i in chosen)
 
 
 Sample: TypeAlias = Callable[[Timeline], list[int]]
-"""A family's choice among the frames of a file."""
+"""Rule of a family that chooses frames of a file."""
 
 
 @dataclass(frozen=True)
 class VideoRules:
-    """What a model's bundle says of its videos."""
+    """Rules of a model's bundle for videos."""
 
     frames: int
-    """Frames of which no more are taken."""
+    """Most frames that are taken."""
     image: ImageRules
-    """Rules of each frame."""
+    """Rules for each frame as a picture."""
 
 
 @dataclass(frozen=True)
 class Clip:
-    """The frames that the model sees."""
+    """Frames that the model sees."""
 
     frames_FHWC: NDArray[np.uint8]
     seconds_F: tuple[float, ...]
     given: int
-    """Frames of the source, of which these are a choice."""
+    """Number of frames of the source, of which these are a choice."""
     notices: tuple[str, ...] = ()
-    """What is not shown as it was given, in phrases that begin with the video's name."""
+    """Differences from the video as it was given, in phrases that begin with its name."""
 
 
 def timeline_of(seconds_F: NDArray[np.float64], stated: float, tick: float) -> Timeline:
-    """The time line of frames that begin at these times.
+    """Build the time line of frames that begin at these times.
 
     Args:
-        seconds_F: in order, the first at 0.
-        stated: frames a second that the file speaks of; 0 for none.
-        tick: seconds to which times are rounded in the file.
+        seconds_F: [F] begin of each frame in seconds, ascending from 0.
+        stated: frames per second that the file states; 0 for none.
+        tick: resolution of the file's times, in seconds.
     """
     frames = len(seconds_F)
     if frames == 1 or not seconds_F[-1]:
@@ -92,23 +92,23 @@ def timeline_of(seconds_F: NDArray[np.float64], stated: float, tick: float) -> T
 
 
 def choose(timeline: Timeline, rules: VideoRules, sample: Sample) -> list[int]:
-    """Numbers of the frames that the model sees, in order."""
+    """Numbers of the frames that the model sees, ascending."""
     wanted = sample(timeline)
     return [wanted[i] for i in evenly(len(wanted), rules.frames)]
 
 
 def evenly(total: int, most: int) -> list[int]:
-    """At most ``most`` indices from the first to the last, as the reference chooses among the frames of a folder."""
+    """At most ``most`` indices, evenly from the first to the last, as the YOJO code chooses frames of a folder."""
     if total <= most:
         return list(range(total))
     return [round(j * (total - 1) / (most - 1)) for j in range(most)] if most > 1 else [0]
 
 
 def stack(frames: list[NDArray[np.uint8]]) -> NDArray[np.uint8]:
-    """[F, H, W, 3]; the list is emptied on the way, so that no frame is held twice.
+    """Frames as one array [F, H, W, 3]; the list is emptied on the way, so that no frame is held twice.
 
     Raises:
-        MediaError: they are not of one size.
+        MediaError: the frames are not of one size.
     """
     shapes = sorted({frame.shape for frame in frames})
     if len(shapes) > 1:
@@ -121,11 +121,11 @@ def stack(frames: list[NDArray[np.uint8]]) -> NDArray[np.uint8]:
 
 
 def notices_of_frames(found: Sequence[str], seen: int, name: str) -> tuple[str, ...]:
-    """One notice for each kind, however many frames it is true of.
+    """One notice for each kind, with the number of frames that it is true of.
 
     Args:
-        found: what is to be said, once for each frame of which it is true.
-        seen: frames in all.
-        name: of the video.
+        found: notices, each once for every frame that it is true of.
+        seen: number of frames in all.
+        name: name of the video in notices.
     """
     return tuple(f"{name}: in {found.count(text)} of {seen} frames, {text}" for text in dict.fromkeys(found))

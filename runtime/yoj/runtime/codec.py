@@ -1,4 +1,4 @@
-"""JSON -> `Request`, and `Judgement` -> JSON: the one reader of every command and server.
+"""JSON -> `Request`, and `Judgement` -> JSON: the one codec of every command and server.
 
 A request is an object with ``prompt`` (a text, a list of parts, or a conversation), ``responses`` (a list; each a text
 or a list of parts) and, where wanted, the other fields of `Line`. Parts are texts, or objects as chat templates and the
@@ -40,7 +40,7 @@ VALUES = {
     "video": ("video", "url", "path", "base64"),
     "video_url": ("video_url",),
 }
-"""Type of a part -> fields of which one holds what it shows."""
+"""Type of a part -> the fields one of which holds its content."""
 TIMES = ("fps", "seconds_between_frames", "timestamps")
 ROLES: dict[str, Role] = {"system": "system", "user": "user", "assistant": "assistant"}
 ROLES_ELSEWHERE = {"human": "user", "gpt": "assistant", "bot": "assistant", "model": "assistant", "developer": "system"}
@@ -57,25 +57,25 @@ GIVE = {
     "placeholders": "'error', 'media' or 'text'",
     "id": "a text or a whole number",
 }
-"""What errors ask for in the place of a value of a wrong type."""
+"""JSON type -> the words with which errors ask for it."""
 
 
 class Line(msgspec.Struct, frozen=True):
-    """The fields of a request. Null is as good as left out."""
+    """Fields of a request in JSON. Null means the same as a missing field."""
 
     prompt: str | list[Any]
-    """Also called ``messages``."""
+    """Prompt of the request, also called ``messages``."""
     responses: list[Any]
     image: Any = None
-    """One or a list, before the text of the first user turn."""
+    """One image or a list of them, before the text of the first user turn."""
     video: Any = None
-    """A file, a folder of frames, or a list of frames; after the images."""
+    """Video file, folder of frames, or list of frames; after the images."""
     seconds_between_frames: float | None = None
     """Seconds from one frame of a folder or list to the next; 4 where it is left out."""
     timestamps: list[float] | None = None
-    """Seconds of each frame, instead."""
+    """Seconds of each frame, instead of ``seconds_between_frames``."""
     rankings: list[float] | None = None
-    """[N] see `check_rankings`; what the scores are compared with."""
+    """[N] ranks, which scores are compared with; see `check_rankings`."""
     mode: Mode | None = None
     orders: int | Literal["all"] | None = None
     overflow: Overflow | None = None
@@ -83,45 +83,45 @@ class Line(msgspec.Struct, frozen=True):
     placeholders: Placeholders | None = None
     id: str | int | None = None
     metadata: Any = None
-    """Anything; passed through."""
+    """Any JSON value, passed through to the result."""
 
 
 @dataclass(frozen=True)
 class Reading:
-    """How the lines of a file, or the requests of a server, are read."""
+    """Settings for reading the lines of a file, or the requests of a server."""
 
     policy: Policy = field(default_factory=Policy)
     ignore: Ignore = field(default_factory=Ignore)
     overflow: Overflow = "error"
-    """What requests that do not say it do when they are too long."""
+    """Overflow rule of requests that name none."""
     placeholders: Placeholders = "error"
-    """What placeholders are in requests that do not say it."""
+    """Meaning of placeholders in requests that do not say it."""
 
 
 OF_TRAINING = ("language", "kind", "grades", "scene")
-"""Fields that lines of training have beside those of a request. Scoring does without them."""
+"""Fields of training data beside those of a request, which scoring does not need."""
 
 L = TypeVar("L", bound=Line)
 
 
 def decode_request(text: bytes, reading: Reading | None = None) -> Request:
-    """One request from the bytes of a JSON object.
+    """Decode one request from the bytes of a JSON object.
 
     Raises:
-        RequestError: it is no request, or names media that may not be read; the text names the field.
+        RequestError: the object is no request, or names media that may not be read; the text names the field.
     """
     reading = reading or Reading()
     return to_request(to_line(parse_object(text), Line, reading.ignore), reading)
 
 
 def encode_judgement(judgement: Judgement) -> dict[str, Any]:
-    """A judgement as values that JSON holds. ``id`` and ``metadata`` are left out where the request has none."""
+    """Encode a judgement as values that JSON holds. ``id`` and ``metadata`` are left out where the request has none."""
     fields = judgement.to_dict()
     return {name: value for name, value in fields.items() if value is not None or name not in ("id", "metadata")}
 
 
 def split(fields: Fields, line: type[Line], ignore: Ignore) -> tuple[Fields, list[str]]:
-    """The fields that are read or refused, and the names of those that are passed over because that was asked for."""
+    """Split an object into fields to be read or refused, and names of those to be ignored on request."""
     return ignore.split(fields, {*line.__struct_fields__, *OF_TRAINING, "messages"})
 
 
@@ -129,9 +129,9 @@ def to_line(fields: Fields, line: type[L], ignore: Ignore) -> L:
     """Check the fields of an object.
 
     Args:
-        fields: of `parse_object`.
-        line: which fields there may be.
-        ignore: which are passed over.
+        fields: the object, from `parse_object`.
+        line: struct of the allowed fields.
+        ignore: fields to be ignored.
 
     Raises:
         RequestError: a field is missing, unknown, or of a wrong type, or rankings are no ranks.
@@ -151,10 +151,10 @@ def to_line(fields: Fields, line: type[L], ignore: Ignore) -> L:
 
 
 def to_request(line: Line, reading: Reading) -> Request:
-    """The request of a line. Files are not opened; what a URL names is fetched.
+    """Build the request of a line. Files are not opened; URLs are fetched.
 
     Raises:
-        RequestError: media that may not be read, or parts and times that are none.
+        RequestError: media may not be read, or parts or times are malformed.
     """
     policy = reading.policy
     fps, timestamps = _times({name: getattr(line, name, None) for name in TIMES}, "")
@@ -187,7 +187,7 @@ def _images(value: object) -> list[tuple[str, object]]:
 
 
 def _prompt_of(fields: Fields) -> Fields:
-    """With ``messages``, its other name, as ``prompt``."""
+    """The same fields with ``messages``, the other name of ``prompt``, renamed."""
     messages = fields.get("messages")
     rest = {name: value for name, value in fields.items() if name != "messages"}
     if messages is None:
@@ -200,7 +200,7 @@ def _prompt_of(fields: Fields) -> Fields:
 
 
 def _wrong_type(fields: Fields, error: str) -> str:
-    """What msgspec says, with the value and what to give."""
+    """Message of msgspec with the offending value and the expected one."""
     found = re.search(r" - at `\$\.(\w+)", error)
     if found is None:
         return f"{error}."
@@ -259,7 +259,10 @@ def _content(content: object, name: str, policy: Policy) -> Content:
 
 
 def _part(part: Mapping[str, Any], name: str, policy: Policy) -> str | Image | Video:
-    """A part as it is written elsewhere. Null fields are those of other parts, as tables hold them."""
+    """Normalise a part that is written as elsewhere.
+
+    Null fields, which tables write for fields of other parts, are dropped.
+    """
     if not isinstance(part, dict):
         raise RequestError(f"{name} is {_shown(part)}; give a text, or an object with a type.")
     if "role" in part:
@@ -316,7 +319,7 @@ def _shown_part(kind: str, value: Any, times: Mapping[str, Any], name: str, poli
 
 
 def _times(of: Mapping[str, object], where: str) -> tuple[float | None, list[float] | None]:
-    """Frames a second, or seconds of the frames."""
+    """Frame rate, or times of the frames in seconds."""
     given = [name for name in TIMES if of.get(name) is not None]
     if len(given) > 1:
         raise RequestError(f"There are {where}{given[0]} and {given[1]}, which say the same. Leave one of them out.")

@@ -1,4 +1,4 @@
-"""A medium from a host that is allowed, within bounds of size and time."""
+"""Download of a medium from an allowed host, within bounds of size and time."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ PORTS = {"http": 80, "https": 443}
 
 
 def fetch(url: str, hosts: frozenset[str], name: str, max_bytes: int, timeout: float) -> bytes:
-    """What stands at a URL. Proxies are not used; redirects are followed to hosts that are allowed.
+    """Download the content of a URL. Proxies are not used; redirects are followed to hosts that are allowed.
 
     Args:
-        url: of the scheme http or https.
-        hosts: see `yoj.runtime.sources.Policy`.
-        name: how errors call the medium.
-        max_bytes: that are read at most.
+        url: address with the scheme http or https.
+        hosts: allowed hosts; see `yoj.runtime.sources.Policy`.
+        name: name of the medium in errors.
+        max_bytes: most bytes that are read.
         timeout: seconds for all of it.
 
     Raises:
         MediaError: the host is not allowed, has a private address, or does not answer with a medium in time.
-        LimitError: more than ``max_bytes``.
+        LimitError: the content has more than ``max_bytes``.
     """
     told = f"{name}, {shorten(url)!r}"
     check_url(url, hosts, told)
@@ -64,10 +64,10 @@ def fetch(url: str, hosts: frozenset[str], name: str, max_bytes: int, timeout: f
 
 
 def check_url(url: str, hosts: frozenset[str], told: str) -> None:
-    """Refuse a URL whose host is not among those that are allowed.
+    """Refuse a URL whose host is not allowed.
 
     Raises:
-        MediaError: saying how to allow it.
+        MediaError: the host is not allowed; the text says how to allow it.
     """
     try:
         parts = urlsplit(url)
@@ -87,7 +87,10 @@ def check_url(url: str, hosts: frozenset[str], told: str) -> None:
 
 
 def _check_peer(host: str, connected: socket.socket) -> None:
-    """Refuse a name that leads into the own network. The address is that of the connection, not of a look-up before."""
+    """Refuse a host name that leads into the private network.
+
+    The address is that of the connection, not of an earlier look-up.
+    """
     address = ipaddress.ip_address(str(connected.getpeername()[0]).partition("%")[0])
     mapped = getattr(address, "ipv4_mapped", None)
     if (mapped or address).is_global and not (mapped or address).is_multicast:

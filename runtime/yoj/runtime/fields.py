@@ -1,4 +1,4 @@
-"""Which fields a request may have, and what is meant by those that other tools call otherwise."""
+"""Fields that a request may have, and the names that other tools give them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ CALLED = {
     "id": "uid uuid qid key idx index sample_id question_id prompt_id request_id custom_id",
     "metadata": "meta extra extra_info info",
 }
-"""Field -> what it is called elsewhere."""
+"""Field -> other tools' names for it."""
 PARTS_OF_NAMES = (
     (("fps", "nframes", "framerate"), "seconds_between_frames"),
     (("video", "frame", "movie"), "video"),
@@ -33,9 +33,9 @@ PARTS_OF_NAMES = (
     (("question", "prompt", "query"), "prompt"),
     (("response", "answer", "candidate", "completion"), "responses"),
 )
-"""What a name without an entry of its own has in it -> the field that comes nearest."""
+"""Parts of names without an entry of their own -> the nearest field."""
 TOLD = {
-    "fps": "in the reference's data it holds seconds. Give seconds_between_frames",
+    "fps": "in the YOJO code's data it holds seconds. Give seconds_between_frames",
     "video_fps": "a video file has its own rate; of frames, give seconds_between_frames",
     "nframes": "how many frames are read is the bundle's choice; leave frames out of the list in 'video'",
     "num_frames": "how many frames are read is the bundle's choice; leave frames out of the list in 'video'",
@@ -51,23 +51,23 @@ TOLD = {
     "min_pixels": "the size of pictures is the bundle's; scale the file",
     "max_pixels": "the size of pictures is the bundle's; scale the file",
 }
-"""Names whose contents another field takes in another form."""
+"""Names whose content belongs into another field in another form -> what to do."""
 SHOWN = 8
-"""Fields that an error names."""
+"""Most fields that an error lists."""
 _MEANT = {"".join(c for c in name if c.isalnum()): field for field, names in CALLED.items() for name in names.split()}
 
 
 @dataclass(frozen=True)
 class Ignore:
-    """Fields that are passed over where they stand beside those of a request."""
+    """Fields that are ignored beside those of a request."""
 
     fields: frozenset[str] = frozenset()
-    """Names; one that would be read is passed over too."""
+    """Names to ignore, even those that would be read."""
     unknown: bool = False
-    """All that are not read."""
+    """Whether all fields that are not read are ignored."""
 
     def split(self, fields: Mapping[str, Any], known: Collection[str]) -> tuple[dict[str, Any], list[str]]:
-        """The fields that are to be read or refused, and the names of those that are passed over."""
+        """Split fields into those to be read or refused, and names of the ignored ones."""
         kept = {k: v for k, v in fields.items() if k not in self.fields and (k in known or not self.unknown)}
         return kept, [name for name in fields if name not in kept]
 
@@ -76,12 +76,12 @@ def check_names(names: Iterable[str], allowed: Collection[str], known: Sequence[
     """Refuse every name that is not allowed.
 
     Args:
-        names: of the fields there are.
-        allowed: of the fields there may be.
-        known: those that errors tell of.
+        names: names of the given fields.
+        allowed: names that are allowed.
+        known: names that errors list.
 
     Raises:
-        RequestError: naming all of them, with what is meant.
+        RequestError: names are not allowed; all are listed with the likely intended ones.
     """
     wrong = [name for name in names if name not in allowed]
     if not wrong:
@@ -105,7 +105,7 @@ def _advice(name: str, known: Collection[str]) -> str:
 
 
 def nearest(name: str, known: Collection[str]) -> str | None:
-    """The known field that a name most likely means."""
+    """Known field that a name most likely means."""
     from difflib import get_close_matches
 
     plain = "".join(c for c in name.lower() if c.isalnum())
@@ -122,7 +122,7 @@ def check_complete(fields: Mapping[str, Any]) -> None:
     """Refuse fields without a prompt or responses, and say how data of another form become requests.
 
     Raises:
-        RequestError: what is missing, and the other form where it is known.
+        RequestError: fields are missing; the text names the other form where it is known.
     """
     missing = [name for name in ("prompt", "responses") if fields.get(name) is None]
     if missing:
@@ -132,7 +132,7 @@ def check_complete(fields: Mapping[str, Any]) -> None:
 
 
 def _other_form(fields: Mapping[str, Any]) -> str | None:
-    """How data of a known other form become requests."""
+    """Conversion advice for data of a known other form."""
     first = next((name for name in ("prompt", "question", "query", "instruction") if name in fields), "prompt")
     if "chosen" in fields and "rejected" in fields:
         return _pairs(fields, first)
@@ -160,7 +160,7 @@ def _other_form(fields: Mapping[str, Any]) -> str | None:
 
 
 def ends_with_an_answer(turns: list[Any]) -> bool:
-    """Whether a conversation has its answer in it."""
+    """Whether a conversation includes its answer."""
     last = turns[-1] if turns else None
     return isinstance(last, dict) and cast("dict[str, Any]", last).get("role") == "assistant"
 

@@ -1,4 +1,4 @@
-"""Formats of pictures and containers of videos that are read. No file is handed to a reader of another one."""
+"""Formats of pictures and containers of videos that are read. No file is handed to the reader of another format."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from .errors import LimitError
 
 OWN_MEMORY_PIXELS = 178_956_970 // 3
-"""Width times height of pictures whose decoders have memory of their own beside Pillow's: up to 20 bytes a pixel, where
-others take 4 in all. The largest cost about what two copies of the largest picture of others do."""
+"""Most pixels of pictures whose decoders have memory of their own beside Pillow's: up to 20 bytes a pixel, where others
+take 4 in all. The largest cost about what two copies of the largest picture of others do."""
 PICTURE_BYTES = 2**30
-"""Largest file of a picture: 16 bits in each of three channels of the largest picture."""
+"""Largest file of a picture in bytes: 16 bits in each of three channels of the largest picture."""
 WHOLE_BYTES = 2**28
-"""The same of WebP, AVIF and HEIC, whose readers hold the whole file, and WebP's twice."""
+"""Largest WebP, AVIF or HEIC file in bytes; their readers hold the whole file, and WebP's holds it twice."""
 ICON_PIXELS = 1024 * 1024
 
 
@@ -21,13 +21,13 @@ class PictureFormat:
     """One format of pictures."""
 
     name: str
-    """Pillow's name of its reader."""
+    """Name of the reader in Pillow."""
     said: str
-    """As people call it."""
+    """Name of the format in messages."""
     endings: tuple[str, ...]
-    """Endings of the files' names, by which the frames of a folder are told from other files."""
+    """Endings of file names, by which the frames of a folder are told from other files."""
     pixels: int | None = None
-    """Width times height that is refused above; None for the bundle's limit alone."""
+    """Most pixels (width times height) of this format; None for the bundle's limit alone."""
 
 
 PICTURES = (
@@ -44,9 +44,9 @@ PICTURES = (
     PictureFormat("ICO", "ICO", (".ico",), ICON_PIXELS),
     PictureFormat("TGA", "TGA 2", (".tga", ".icb", ".vda", ".vst")),
 )
-"""In the order in which they are tried."""
+"""Formats of pictures, in the order in which they are tried."""
 ANIMATIONS = ("GIF", "WEBP", "PNG", "AVIF")
-"""Formats of Pillow's that are read as videos."""
+"""Formats of Pillow that are read as videos."""
 CONTAINERS = {
     "mov": "MP4, QuickTime, 3GP",
     "matroska": "Matroska, WebM",
@@ -59,8 +59,9 @@ CONTAINERS = {
     "mxf": "MXF",
     "nut": "NUT",
 }
-"""FFmpeg's name of the reader -> as people call what it reads. None of them opens another file; playlists (``hls``,
-``dash``, ``concat``), devices, filters (``lavfi``), numbered pictures (``image2``) and texts (``tty``) are not here."""
+"""Name of FFmpeg's reader -> the containers that it reads, as messages name them. None of them opens another file;
+playlists (``hls``, ``dash``, ``concat``), devices, filters (``lavfi``), numbered pictures (``image2``) and texts
+(``tty``) are left out."""
 
 PROGRAMS = (
     (b"%!", "a PostScript program"),
@@ -77,14 +78,14 @@ PROGRAMS = (
     (b"#EXTM3U", "a playlist"),
     (b"ffconcat", "a list of files"),
 )
-"""How some files begin that are given as media and are none; the errors say so, and need not know more."""
+"""Beginnings of files that are given as media and are none, for error messages alone."""
 
 
 def check_own_memory(form: PictureFormat, width: int, height: int, name: str) -> None:
-    """Refuse what costs more memory than the largest picture of other formats.
+    """Refuse a picture that costs more memory than the largest picture of other formats.
 
     Raises:
-        LimitError: more pixels than are decoded of this format.
+        LimitError: the picture has more pixels than are decoded in this format.
     """
     if form.pixels is not None and width * height > form.pixels:
         raise LimitError(
@@ -97,12 +98,12 @@ def check_bytes(whole: bool, size: int, name: str) -> None:
     """Refuse a picture's file that is larger than pictures are.
 
     Args:
-        whole: whether its reader holds the whole file.
-        size: in bytes.
-        name: how errors call it.
+        whole: whether the format's reader holds the whole file.
+        size: size of the file in bytes.
+        name: name of the picture in errors.
 
     Raises:
-        LimitError: saying how large it may be.
+        LimitError: the file is too large; the text says how large it may be.
     """
     if size > (most := WHOLE_BYTES if whole else PICTURE_BYTES):
         raise LimitError(
@@ -111,16 +112,16 @@ def check_bytes(whole: bool, size: int, name: str) -> None:
 
 
 def picture_formats_said() -> str:
-    """The formats of pictures, for an error."""
+    """Names of the picture formats, for an error."""
     return ", ".join(form.said for form in PICTURES)
 
 
 def containers_said() -> str:
-    """The containers of videos, for an error."""
+    """Names of the video containers, for an error."""
     return ", ".join(CONTAINERS.values())
 
 
 def what_it_is(head: bytes) -> str:
-    """What a file that is read as no medium seems to be, by its beginning, in words that follow on ``is``; or empty."""
+    """Kind of a file that is read as no medium, judged by its beginning, in words that follow ``is``; or empty."""
     begin = head.lstrip(b"\xef\xbb\xbf \t\r\n")
     return next((said for signature, said in PROGRAMS if begin.startswith(signature) or head.startswith(signature)), "")

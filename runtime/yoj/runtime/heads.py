@@ -1,4 +1,4 @@
-"""What a picture's file says of its cost, read before anything is decoded: sizes, scans, strips and pages."""
+"""Cost of a picture as its file's headers state it, read before anything is decoded: sizes, scans, strips and pages."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from .errors import LimitError, MediaError
 MOST_SCANS = 30
 """Largest number of scans of a JPEG; each costs a pass over the picture, and what programs write has 1 to 18."""
 STRIP_BYTES = 2**28
-"""Largest strip or tile of a compressed TIFF, which its decoder holds beside the picture."""
+"""Largest strip or tile of a compressed TIFF in bytes, which its decoder holds beside the picture."""
 SLOW_DECODERS = ("bmp_rle", "ppm", "ppm_plain")
-"""Decoders of Pillow that are written in Python and take about a microsecond a pixel."""
+"""Decoders of Pillow that are written in Python and take about a microsecond per pixel."""
 SLOW_PIXELS = 2**24
 MOST_PAGES = 1000
-"""To which the pages of a TIFF are counted."""
+"""Number up to which the pages of a TIFF are counted."""
 MARKER = re.compile(rb"\xff+[^\x00\xd0-\xd7\xff]")
-"""In a JPEG's data; what follows 0xff otherwise belongs to the data."""
+"""Marker in a JPEG's data; 0xff before other bytes belongs to the data."""
 SCAN, END = 0xDA, 0xD9
 WIDTH, HEIGHT, BITS, COMPRESSION, SAMPLES, ROWS, TILE_WIDTH, TILE_HEIGHT = 256, 257, 258, 259, 277, 278, 322, 323
-"""Tags of a TIFF."""
+"""Numbers of TIFF tags."""
 PIECE = 2**16
 
 
@@ -60,8 +60,10 @@ def sizes_of_icons(file: MeteredFile) -> list[tuple[int, int]]:
 
 
 def size_of_codestream(file: MeteredFile) -> tuple[int, int, int] | None:
-    """Width, height and components of a JPEG 2000 picture as its data say, which its box of headers may understate;
-    None where there are no such data."""
+    """Width, height and components of a JPEG 2000 picture from its code stream; None where there is none.
+
+    The header box of the file may understate them.
+    """
     file.seek(_place_of_codestream(file))
     size = file.read(42)
     if size[:4] != b"\xff\x4f\xff\x51" or len(size) < 42:  # the start of a codestream, and its size
@@ -71,7 +73,7 @@ def size_of_codestream(file: MeteredFile) -> tuple[int, int, int] | None:
 
 
 def _place_of_codestream(file: MeteredFile) -> int:
-    """Where it begins: at once, or in the box that holds it."""
+    """Offset of the code stream: at once, or in the box that holds it."""
     place = 0
     while place + 8 <= file.size:
         file.seek(place)
@@ -91,7 +93,7 @@ def check_scans(file: MeteredFile, name: str) -> None:
     """Refuse a JPEG made slow to decode; the file is left behind the end of the picture.
 
     Raises:
-        MediaError: more scans than any camera or program writes.
+        MediaError: the picture has more scans than any camera or program writes.
     """
     file.seek(2)
     scans = 0
@@ -111,7 +113,7 @@ def check_alone(file: MeteredFile, name: str) -> None:
     """Refuse a row of JPEG pictures, of which only the first would be seen. Previews behind a photograph are none.
 
     Raises:
-        MediaError: saying what to give instead.
+        MediaError: the file is a row of pictures; the text says what to give instead.
     """
     check_scans(file, name)
     behind = file.read(PIECE).lstrip(b"\0")
@@ -121,7 +123,7 @@ def check_alone(file: MeteredFile, name: str) -> None:
 
 
 def _next_marker(file: MeteredFile) -> int | None:
-    """Reads up to behind the next marker; None at the end of the file."""
+    """Read up to behind the next marker; None at the end of the file."""
     before = b""
     while piece := file.read(PIECE):
         data = before + piece
@@ -136,7 +138,7 @@ def check_strips(image: Image.Image, name: str) -> None:
     """Refuse a TIFF whose decoder would hold a very large strip or tile.
 
     Raises:
-        LimitError: saying how large.
+        LimitError: the picture is too large; the text says how large it is.
     """
     tags: Any = getattr(image, "tag_v2", {})
     if tags.get(COMPRESSION, 1) == 1:  # read in pieces
@@ -158,7 +160,7 @@ def check_decoder(image: Image.Image, name: str) -> None:
     """Refuse a large picture of a kind that is decoded slowly: a packed bitmap, a PPM in letters or of odd depth.
 
     Raises:
-        LimitError: saying how large.
+        LimitError: the picture is too large; the text says how large it is.
     """
     decoder = next((str(tile[0]) for tile in getattr(image, "tile", ())), "")
     if decoder in SLOW_DECODERS and image.width * image.height > SLOW_PIXELS:
@@ -169,7 +171,7 @@ def check_decoder(image: Image.Image, name: str) -> None:
 
 
 def frames_of(image: Image.Image) -> int:
-    """Frames or pages of a picture; those of a TIFF are counted to `MOST_PAGES`.
+    """Number of frames or pages of a picture; those of a TIFF are counted to `MOST_PAGES`.
 
     The image stands at its first frame or page afterwards, if it did before.
     """

@@ -1,4 +1,4 @@
-"""Files that are opened once: what was hashed is what is read, whatever comes to stand under their names."""
+"""Files that are opened once: the bytes that were hashed are the bytes that are read, whatever replaces the names."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 
 def is_there(path: Path) -> bool:
-    """Whether something has this name; names that the system refuses, as too long ones, nothing has."""
+    """Whether something has this name; a name that the system refuses, such as one too long, belongs to nothing."""
     try:
         return path.exists()
     except (OSError, ValueError):
@@ -21,17 +21,17 @@ def is_there(path: Path) -> bool:
 
 
 class HeldFile:
-    """One file, open for as long as this object lives.
+    """File that stays open for as long as this object lives.
 
     Another file that takes its name, as when a bundle is replaced, is not seen. What is written into the file itself
     is noticed by `changed`.
     """
 
     def __init__(self, file: Path):
-        """Open it.
+        """Open the file.
 
         Raises:
-            OSError: it is not there or may not be read.
+            OSError: the file is not there or may not be read.
         """
         self.path = file
         self._stream = file.open("rb")
@@ -39,37 +39,37 @@ class HeldFile:
 
     @property
     def size(self) -> int:
-        """Bytes when it was opened."""
+        """Size in bytes when the file was opened."""
         return self._state[1]
 
     @cached_property
     def content(self) -> bytes:
-        """All of it, read once."""
+        """Content of the file, read once."""
         self._stream.seek(0)
         return self._stream.read()
 
     @cached_property
     def view(self) -> NDArray[np.uint8]:
-        """All of it, uint8 [bytes], mapped: memory is shared with whoever maps the file."""
+        """Content of the file, uint8 [bytes], mapped: memory is shared with whoever maps the file."""
         return np.frombuffer(self._map(mmap.ACCESS_READ), np.uint8)
 
     def private(self) -> NDArray[np.uint8]:
-        """All of it, uint8 [bytes], mapped to be changed: what is written stays in this process."""
+        """Content of the file, uint8 [bytes], mapped to be changed: what is written stays in this process."""
         return np.frombuffer(self._map(mmap.ACCESS_COPY), np.uint8)
 
     def sha256(self) -> str:
-        """SHA-256 in hexadecimal: of `content` where that was read."""
+        """SHA-256 of the file in hexadecimal; of `content` where that was read."""
         if "content" in self.__dict__:
             return hashlib.sha256(self.content).hexdigest()
         self._stream.seek(0)
         return hashlib.file_digest(self._stream, "sha256").hexdigest()
 
     def changed(self) -> bool:
-        """Whether it was written into since it was opened."""
+        """Whether the file was written into since it was opened."""
         return self._look() != self._state
 
     def forget_pages(self) -> None:
-        """Give back the memory of `view` that was read; it is mapped again where it is read again."""
+        """Give back the memory of those pages of `view` that were read; they are mapped again when read again."""
         if "view" in self.__dict__ and hasattr(mmap, "MADV_DONTNEED") and isinstance(self.view.base, mmap.mmap):
             self.view.base.madvise(mmap.MADV_DONTNEED)
 
@@ -91,15 +91,15 @@ class HeldFiles:
         self._files: dict[str, HeldFile] = {}
 
     def __getitem__(self, name: str) -> HeldFile:
-        """The file.
+        """Open file of this path.
 
         Raises:
-            OSError: it is not there or may not be read.
+            OSError: the file is not there or may not be read.
         """
         if name not in self._files:
             self._files[name] = HeldFile(self.folder / name)
         return self._files[name]
 
     def changed(self) -> list[str]:
-        """Names of the open files that were written into since."""
+        """Names of the open files that were written into since they were opened."""
         return [name for name, file in self._files.items() if file.changed()]

@@ -1,4 +1,4 @@
-"""Checkpoints and bundles by the name of a repository on the Hugging Face hub: ``org/name@revision``.
+"""Checkpoints and bundles from a repository on the Hugging Face hub: ``org/name@revision``.
 
 Files go through the cache of huggingface_hub, which its environment variables move, take offline or give a token to.
 Only what yoj reads is downloaded, and never a file that holds code.
@@ -30,19 +30,21 @@ _CHECKPOINT_FILES = (
     "adapter_model.bin",
     "non_lora_state_dict.bin",
 )
-"""What an export reads, or refuses to leave out. The four last are pickles, of which PyTorch reads tensors alone."""
+"""Patterns of the files that an export reads, or refuses to leave out. The last four are pickles, of which PyTorch
+reads tensors alone."""
 _NEVER = ("*.py", "*.pyc", "*.so", "*.dll", "*.pkl", "*.pickle", "optimizer*", "*/optimizer*")
-"""Code and what only a training goes on from, whatever a repository lists."""
+"""Patterns that are never downloaded, whatever a repository lists: code, and files that only a training goes on
+from."""
 
 
 def local_folder(given: str | Path, kind: Kind, plans: bool = False) -> Path:
-    """The folder of a checkpoint or bundle; where none is there and the name is a hub id, of its download.
+    """Find the folder of a checkpoint or bundle; where no such path exists and the name is a hub id, download it.
 
     Args:
         given: a path, or ``org/name@revision``, whose revision is a branch, a tag or a commit. What exists as a path is
             that path.
-        kind: which files are wanted.
-        plans: also those of a bundle that only TensorRT reads.
+        kind: kind of folder, which decides the files that are wanted.
+        plans: whether TensorRT plans of a bundle are wanted too.
 
     Returns:
         A folder of huggingface_hub's cache, named after the commit; or the path as it was given, whether or not there
@@ -80,7 +82,7 @@ def local_folder(given: str | Path, kind: Kind, plans: bool = False) -> Path:
 
 
 def is_hub_id(given: str | Path) -> bool:
-    """Whether nothing of that name is here, and it has the form of a hub id."""
+    """Whether nothing of that name exists here, and the name has the form of a hub id."""
     return _ID.fullmatch(_text(given)) is not None and not is_there(Path(given))
 
 
@@ -116,12 +118,12 @@ _REFUSALS = (
     ),
     (("Exception",), "{name} cannot be downloaded: {error}. Try again, or give a folder."),
 )
-"""Class of an error, or of one of its bases -> what it means, the special before the general. The last is for what the
-network, the disk and the server may do."""
+"""Class of an error, or of one of its bases -> its meaning, the special before the general. The last covers faults of
+the network, the disk and the server."""
 
 
 def _fetch(repo: str, revision: str, download: Callable[[Any], str]) -> Path:
-    """The path that a function of huggingface_hub gives, or why it cannot."""
+    """Path that a function of huggingface_hub returns."""
     hub = _library(f"{repo}@{revision}")
     try:
         return Path(download(hub))
@@ -153,7 +155,7 @@ def _library(name: str) -> ModuleType:
 
 
 def _text(given: str | Path) -> str:
-    """A text as it is: one that begins with ``./`` means a path."""
+    """Name as it was given, so that a leading ``./``, which marks a path, is kept."""
     return given if isinstance(given, str) else given.as_posix()
 
 

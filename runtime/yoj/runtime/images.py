@@ -1,4 +1,4 @@
-"""Whatever a caller calls an image -> uint8 RGB pixels, upright, or an error that says why not."""
+"""Any form in which a caller gives an image -> uint8 RGB pixels, upright, or an error that says why not."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from PIL import Image
 
 Transparency: TypeAlias = Literal["white", "drop"]
-"""Whether a picture is put on white, or its alpha is ignored so that the colours stored under it show."""
+"""Treatment of transparency: ``white`` puts the picture on white, ``drop`` ignores alpha, so that the colours under it
+show."""
 
 SAID = {
     "white": "transparent parts were put on white",
@@ -26,48 +27,49 @@ SAID = {
 
 
 class BinaryFile(Protocol):
-    """An open binary file; it need not be seekable."""
+    """Open binary file; it need not be seekable."""
 
     def read(self) -> bytes:
-        """Everything that is left."""
+        """Read the rest of the file."""
         ...
 
 
 Content: TypeAlias = bytes | bytearray | memoryview | BinaryFile
-"""A file's content, or where it is read from."""
+"""Content of a file, or an open file to read it from."""
 ImageInput: TypeAlias = "str | os.PathLike[str] | Content | Image.Image | NDArray[np.uint8]"
 
 HEIF_BRANDS = frozenset((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"))
 AVIF_BRANDS = frozenset((b"avif", b"avis"))
 COMMON_BRANDS = frozenset((b"mif1", b"msf1"))
-"""Brands that name a container and no codec."""
+"""Brands of ISO files that name a container and no codec."""
 HEAD_BYTES = 128
-"""Bytes of a file that are enough to tell what it is."""
+"""Bytes at the beginning of a file that are enough to tell its format."""
 
 
 @dataclass(frozen=True)
 class ImageRules:
-    """What a model's bundle says of its pictures."""
+    """Rules of a model's bundle for pictures."""
 
     pixels: int
-    """Width times height that is refused above."""
+    """Most pixels (width times height) of a picture."""
     transparency: Transparency = "white"
-    """``white`` as the stock processors do today; ``drop`` as ``convert("RGB")`` did."""
+    """Treatment of transparency: ``white`` as today's stock processors, ``drop`` as ``convert("RGB")``, which they once
+    used."""
     spending: Spending | None = None
-    """What the request's media cost so far; None for a budget of each medium's own."""
+    """Costs of the request's media so far; None for a budget of each medium's own."""
 
     def spent(self) -> Spending:
-        """The request's spending.
+        """Spending of the request.
 
         Raises:
-            ValueError: nobody said which.
+            ValueError: no spending was given.
         """
         if self.spending is None:
             raise ValueError("These rules have no spending; use the rules of with_spending().")
         return self.spending
 
     def with_spending(self) -> ImageRules:
-        """These rules, with a new budget where they have none."""
+        """Copy of these rules with a new budget where they have none."""
         return self if self.spending is not None else replace(self, spending=Spending())
 
 
@@ -78,7 +80,7 @@ class Picture:
     pixels_HWC: NDArray[np.uint8]
     """[H, W, 3] uint8, not always contiguous."""
     notices: tuple[str, ...] = ()
-    """What is not shown as it was given, in phrases that begin with the image's name."""
+    """Differences from the image as it was given, in phrases that begin with its name."""
 
 
 def load_image(image: ImageInput, rules: ImageRules, name: str = "image") -> Picture:
@@ -91,20 +93,20 @@ def load_image(image: ImageInput, rules: ImageRules, name: str = "image") -> Pic
     Args:
         image: a path, the bytes of an image file or an open binary file (read from its beginning, and left where it
             was, if it can be), a PIL image, or a [H, W, 3] uint8 array.
-        rules: of the bundle.
-        name: how errors and notices call the image.
+        rules: the bundle's rules for pictures.
+        name: name of the image in errors and notices.
 
     Raises:
-        MediaError: not an image, of a format that is not read, truncated, animated, or of an unusable mode, type or
-            shape; HEIC without its reader.
-        LimitError: more pixels than the rules allow, or the request's budget is spent.
+        MediaError: the file is no image, of a format that is not read, truncated, animated, or of an unusable mode,
+            type or shape; HEIC without its reader.
+        LimitError: the image has more pixels than the rules allow, or the request's budget is spent.
     """
     pixels_HWC, see_through = _decoded(image, rules.with_spending(), name)
     return Picture(pixels_HWC, (f"{name}: {SAID[rules.transparency]}",) if see_through else ())
 
 
 def _decoded(image: ImageInput, rules: ImageRules, name: str) -> tuple[NDArray[np.uint8], bool]:
-    """Pixels, and whether some are not opaque."""
+    """Decode to pixels [H, W, 3], and whether some are not opaque."""
     if isinstance(image, np.ndarray):
         pixels_HWC = _checked_array(image, rules, name)
         rules.spent().take_pixels(pixels_HWC.shape[0] * pixels_HWC.shape[1], name)
@@ -129,7 +131,7 @@ def _decoded(image: ImageInput, rules: ImageRules, name: str) -> tuple[NDArray[n
 
 
 def content_of(source: object, name: str) -> bytes | None:
-    """Bytes of a bytes-like object or of an open file; None of anything else.
+    """Bytes of a bytes-like object or of an open file; None for anything else.
 
     Raises:
         MediaError: the file cannot be read, or is open for text.
@@ -160,7 +162,7 @@ def content_of(source: object, name: str) -> bytes | None:
 
 
 def is_file(path: Path) -> bool:
-    """Whether there is a file, also for a text that can be no path."""
+    """Whether this names a file; False for a text that can be no path."""
     try:
         return path.is_file()
     except (OSError, ValueError):  # longer than a name may be, or with a null byte: a data URI, for instance
@@ -186,11 +188,11 @@ def _checked_array(array: NDArray[Any], rules: ImageRules, name: str) -> NDArray
 
 
 def check_size(width: int, height: int, rules: ImageRules, name: str) -> None:
-    """Refuse what is empty or too large, before it is decoded.
+    """Refuse an empty or too large image before it is decoded.
 
     Raises:
-        MediaError: no pixels.
-        LimitError: more than the rules allow.
+        MediaError: the image has no pixels.
+        LimitError: the image has more pixels than the rules allow.
     """
     if not width * height:
         raise MediaError(f"{name} is {width}x{height} pixels: it is empty. Give an image of at least 1x1.")
@@ -201,10 +203,10 @@ def check_size(width: int, height: int, rules: ImageRules, name: str) -> None:
 
 
 def shorten(text: str, width: int = 100) -> str:
-    """The beginning of a long text, for an error."""
+    """Beginning of a long text, for an error."""
     return text if len(text) <= width else f"{text[:width]}... ({len(text)} characters)"
 
 
 def reason(error: BaseException) -> str:
-    """What an error of a library says, or its kind where it says nothing."""
+    """Message of a library's error, or its type where it has none."""
     return str(error).strip() or type(error).__name__

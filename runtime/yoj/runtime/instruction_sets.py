@@ -19,11 +19,11 @@ MATTERING = (
     "bf16",
     "sve",
 )
-"""Names that matter to products of matrices, as Linux writes them."""
+"""Names, as Linux writes them, of the instruction sets that matter to matrix products."""
 
 
 def instruction_sets() -> tuple[str, ...]:
-    """The names in `MATTERING` that the CPU has, in that order; none where the system is not Linux and does not say."""
+    """Names of `MATTERING` that the CPU has, in that order; none on systems other than Linux, which do not say."""
     try:
         lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
     except OSError:

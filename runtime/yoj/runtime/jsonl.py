@@ -24,15 +24,15 @@ from .request import Request
 from .scorer import Scorer
 
 CHUNK = 16
-"""Requests that are scored together and written before the next are read."""
+"""Number of requests that are scored together and written before the next are read."""
 OURS = b'{"line":'
-"""How every line of the results begins."""
+"""Beginning of every line of the results."""
 OF_THE_RUN = ("timings_ms", "batch", "provenance")
 """Fields of a judgement that another run of the same settings would not repeat, or that `Done.run` stands for."""
 
 
 class Done(msgspec.Struct):
-    """What a finished line says of itself."""
+    """Facts that a finished line states about itself."""
 
     line: int
     request: str
@@ -44,40 +44,40 @@ class Done(msgspec.Struct):
 
 @dataclass(frozen=True)
 class FileScoring:
-    """How the requests of a file are scored."""
+    """Settings for scoring the requests of a file."""
 
     reading: Reading
     mode: Mode | None = None
-    """Mode of requests that do not say it."""
+    """Mode of requests that name none."""
     orders: Orders = 1
-    """Orders of requests that do not say them."""
+    """Orders of requests that name none."""
 
 
 @dataclass
 class Summary:
-    """What a run did."""
+    """Counts of a run."""
 
     scored: int = 0
     failed: int = 0
     resumed: int = 0
     """Lines that an earlier run had finished."""
     ranked: int = 0
-    """Scored lines that came with rankings."""
+    """Scored lines that have rankings."""
     right: int = 0
-    """Of those, lines whose best response is one of the best-ranked."""
+    """Scored lines with rankings whose best response is one of the best-ranked."""
     first_error: str = ""
     noticed: int = 0
-    """Scored lines of which something is to be known."""
+    """Scored lines with notices."""
     first_notice: str = ""
     ignored: Counter[str] = field(default_factory=Counter[str])
-    """Fields that were passed over -> lines of this run."""
+    """Ignored field -> lines of this run that have it."""
 
 
 def read_results(text: bytes, name: str) -> list[Done]:
-    """The whole lines of a file of results.
+    """Decode the whole lines of a file of results.
 
     Raises:
-        RequestError: the text is not, or not only, results.
+        RequestError: the text holds something other than results.
     """
     whole = text[: text.rfind(b"\n") + 1]
     rest = text[len(whole) :]
@@ -92,10 +92,10 @@ def read_results(text: bytes, name: str) -> list[Done]:
 
 
 def finished(text: bytes, name: str) -> tuple[list[Done], bytes]:
-    """The scored lines of a file of results, and their text; failed and half-written lines are to be tried again.
+    """Finished lines of a file of results, and their text; failed and half-written lines are to be tried again.
 
     Raises:
-        RequestError: the file holds something else.
+        RequestError: the file holds something other than results.
     """
     done = read_results(text, name)
     lines = text.splitlines(keepends=True)
@@ -114,12 +114,12 @@ def score_lines(
     """Score every line that has no result yet.
 
     Args:
-        scorer: loaded.
-        lines: of `read_lines`.
+        scorer: a loaded scorer.
+        lines: lines of the request file, from `read_lines`.
         done: results of an earlier run, which are not computed again.
-        settings: of the run.
-        write: called with the results of some lines, each ending in a newline.
-        advance: called with the number of lines finished.
+        settings: the run's settings.
+        write: function that takes the results of some lines, each ending in a newline.
+        advance: function that takes the number of lines finished.
 
     Raises:
         RequestError: ``done`` are results of other requests, another bundle or other settings.
@@ -146,7 +146,7 @@ def score_lines(
 
 
 def _run_digest(scorer: Scorer, settings: FileScoring) -> str:
-    """Of everything but the requests that the scores depend on."""
+    """Hash of everything but the requests that the scores depend on."""
     reading = settings.reading
     of = (scorer.manifest.digest, scorer.engine.engine, scorer.engine.precision)
     of += (settings.mode or scorer.manifest.trained_mode, str(settings.orders), reading.overflow)
@@ -169,7 +169,7 @@ def _check_same(lines: Sequence[Numbered], done: Sequence[Done], runs: set[str])
 
 
 def _score(scorer: Scorer, entries: Sequence[Entry], settings: FileScoring) -> list[Judgement | Exception]:
-    """A judgement or an error for each line. Whatever goes wrong with one line stays with it."""
+    """Judgement or error of each line. An error of one line does not touch the others."""
     good = [entry.request for entry in entries if isinstance(entry.request, Request)]
     results: list[Judgement | Exception] = []
     try:

@@ -1,4 +1,4 @@
-"""The answer to one request: scores, and what follows from them."""
+"""Answer to one request: scores, and everything that follows from them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .temperature import ScoringConditions, temperature_for, why_uncalibrated
 
 @dataclass(frozen=True)
 class TokenCounts:
-    """Tokens of a request, in the first of its orders."""
+    """Token counts of a request, in the first of its orders."""
 
     row: int
     """Tokens of the row, L."""
@@ -28,7 +28,7 @@ class TokenCounts:
     responses: tuple[int, ...]
     """[N] Tokens of each response, media included; separators count for none."""
     visual: int
-    """Tokens that stand for images and videos."""
+    """Visual tokens, which stand for images and videos."""
 
 
 @dataclass(frozen=True)
@@ -39,11 +39,11 @@ class Judgement:
     """
 
     scores: tuple[float, ...]
-    """[N] float32 values, head(h) / sqrt(hidden size)."""
+    """[N] float32 outputs of the value head over its divisor, sqrt(hidden size) for heads over several responses."""
     probabilities: tuple[float, ...]
     """[N] P(best) = softmax(scores / temperature)."""
     ranks: tuple[int, ...]
-    """[N] 1 for the highest score; equal scores share the better rank."""
+    """[N] ranks, 1 for the highest score; equal scores share the better rank."""
     best: int
     """Index of the highest score, the first of equals."""
     margin: float | None
@@ -55,45 +55,45 @@ class Judgement:
     temperature: float = 1.0
     """Temperature of the probabilities, in units of the score; 1 where none was fitted."""
     uncalibrated: str | None = None
-    """Why the probabilities are not calibrated; None where they are."""
+    """Reason why the probabilities are not calibrated; None where they are."""
     sigma: tuple[float, ...] | None = None
-    """[N] standard deviation of each score as a Gaussian head states it, uncalibrated, averaged over the orders; None for
-    other heads."""
+    """[N] standard deviation that a Gaussian head states for each score, uncalibrated; None for other heads. With
+    several orders the mean over them."""
     mode: Mode = "joint"
-    """How the responses were read."""
+    """Mode in which the responses were read."""
     trained_mode: Mode = "joint"
-    """How the model was trained to read them; scores of the other mode are an extrapolation."""
+    """Mode in which the model was trained; scores of the other mode are an extrapolation."""
     orders: int = 1
-    """Orders in which the responses were read; with several, scores are centred in each and averaged."""
+    """Number of orders in which the responses were read; with several, scores are centred in each and averaged."""
     order_spread: tuple[float, ...] | None = None
     """[N] standard deviation of the centred scores over the orders."""
     order_agreement: float | None = None
     """Share of the orders whose best response is the best on average."""
     frames_given: int | None = None
-    """Frames of the request's video; None without one."""
+    """Number of frames of the request's video; None without one."""
     frames_read: int | None = None
-    """Frames of it that the model saw."""
+    """Number of its frames that the model saw."""
     cuts: tuple[Truncation, ...] = ()
     """Responses that ``overflow="truncate"`` shortened."""
     duplicates: tuple[int, ...] = ()
     """[N] Index of the first response equal to each, whose score it shares; empty where each was read."""
     notices: tuple[str, ...] = ()
-    """What was read in another way than it may have been meant, each a full phrase."""
+    """Notices of what was read differently than it may have been meant, each a full phrase."""
     tokens: TokenCounts | None = None
     """Lengths of the row and its parts."""
     batch: int = 1
-    """Rows that the engine scored together."""
+    """Number of rows that the engine scored together."""
     timings_ms: dict[str, float] = field(default_factory=dict[str, float])
-    """Milliseconds by phase. ``vision``, ``gather`` and ``scorer`` are those of the whole batch."""
+    """Milliseconds by phase; ``vision``, ``gather`` and ``scorer`` are those of the whole batch."""
     provenance: dict[str, Any] = field(default_factory=dict[str, Any])
     """Engine, precision, layout and bundle that gave the scores."""
     id: str | int | None = None
-    """Name that the request was given."""
+    """``id`` of the request."""
     metadata: Any = None
-    """Whatever the request was given to pass through."""
+    """``metadata`` of the request, passed through."""
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything, as plain Python values that JSON can hold."""
+        """Judgement as plain Python values that JSON can hold."""
         # The name that `sigma` had in the earlier version: readers of files cannot be warned.
         return asdict(self) | {"spread": self.sigma}
 
@@ -145,7 +145,7 @@ class Judgement:
 
 
 def probabilities(scores_N: NDArray[np.float32], temperature: float) -> NDArray[np.float64]:
-    """softmax(scores / temperature), float64 [N]."""
+    """Probabilities softmax(scores / temperature), float64 [N]."""
     scaled = scores_N.astype(np.float64) / temperature
     weights = np.exp(scaled - scaled.max())
     return weights / weights.sum()
@@ -156,9 +156,9 @@ def judge(scores_N: NDArray[np.float32], temperature: float, calibrated: bool, *
 
     Args:
         scores_N: finite float32 [N].
-        temperature: of the probabilities, > 0.
+        temperature: temperature of the probabilities, > 0.
         calibrated: whether the temperature was fitted.
-        **about: the other fields of `Judgement`.
+        **about: all other fields of `Judgement`.
     """
     chances = probabilities(scores_N, temperature)
     ordered = np.sort(scores_N)[::-1]
@@ -185,8 +185,8 @@ def judge_request(
         prepared: the request.
         rows: outputs of its rows, each float32 [k, N] by place in the order: ``scores``, and ``spread`` of a Gaussian
             head.
-        manifest: of the bundle.
-        precision: of the engine.
+        manifest: the bundle's manifest.
+        precision: precision of the engine.
     """
     about, orders = prepared.about, prepared.orders
     averaged = average(rows["scores"], orders)

@@ -31,7 +31,7 @@ ENCODINGS = {
     b"{\0": "UTF-16LE",
     b"\0{": "UTF-16BE",
 }
-"""How a file in another encoding than UTF-8 begins."""
+"""Byte order marks of encodings other than UTF-8."""
 ARCHIVES = {
     b"PK\3\4": "a zip archive; unpack it",
     b"(\xb5/\xfd": "compressed with zstd; unpack it with zstd -d, or use gzip",
@@ -40,12 +40,12 @@ ARCHIVES = {
     b"PAR1": "a Parquet file; write its rows as JSON lines",
 }
 LOOKED_AT = 2**20
-"""Bytes in which an object of many lines is looked for."""
+"""Bytes within which an object of many lines is looked for."""
 
 
 @dataclass(frozen=True)
 class Numbered:
-    """A line of a file."""
+    """One line of a file."""
 
     number: int
     text: bytes
@@ -57,27 +57,27 @@ class Numbered:
 
 @dataclass(frozen=True)
 class Entry:
-    """What a line says."""
+    """Content of one line."""
 
     number: int
     digest: str
     request: Request | Exception
-    """The request, or what is wrong with it."""
+    """Request of the line, or the error in it."""
     rankings: Sequence[float] | None = None
     """[N] 1 = best."""
     id: str | int | None = None
-    """Also of a line that is wrong, where it can be read."""
+    """``id`` of the request, also of a malformed line where it can be read."""
     metadata: Any = None
     ignored: tuple[str, ...] = ()
-    """Fields that were passed over, as the reading said."""
+    """Ignored fields, as the reading asked for."""
 
 
 def read_lines(stream: BinaryIO, name: str) -> list[Numbered]:
-    """The lines of a file of requests; blank ones are passed over. Of one that is too long the beginning is kept.
+    """Lines of a file of requests; blank ones are skipped. A line that is too long is cut to its beginning.
 
     Args:
-        stream: at its beginning.
-        name: how errors call the file.
+        stream: the file, open at its beginning.
+        name: name of the file in errors.
 
     Raises:
         RequestError: the whole file has another form, such as UTF-16 or one JSON array; the text says how to convert
@@ -97,7 +97,7 @@ def read_lines(stream: BinaryIO, name: str) -> list[Numbered]:
 
 
 def read_entry(line: Numbered, reading: Reading) -> Entry:
-    """What a line says. Nothing that may be wrong with it is raised."""
+    """Decode a line. Nothing that may be wrong with it is raised."""
     fields: Fields = {}
     try:
         fields = parse_object(line.text)
@@ -113,7 +113,7 @@ def read_entry(line: Numbered, reading: Reading) -> Entry:
 
 
 def rankings_of(line: Numbered, ignore: Ignore) -> list[float] | None:
-    """What a line says of its responses; None where it says nothing, or is wrong."""
+    """Rankings that a line states; None where it states none or is malformed."""
     try:
         return to_line(parse_object(line.text), Line, ignore).rankings
     except RequestError:
@@ -121,15 +121,15 @@ def rankings_of(line: Numbered, ignore: Ignore) -> list[float] | None:
 
 
 def read_entries(file: Path, reading: Reading | None = None, most: int | None = None) -> list[Entry]:
-    """The lines of a file, or the first ``most`` of them, each a request. Files of media are not opened.
+    """Decode the lines of a file, or the first ``most`` of them, each a request. Files of media are not opened.
 
     Args:
-        file: of requests.
+        file: the file of requests.
         reading: None for media in the folder of the file.
-        most: lines that are read.
+        most: most lines that are read.
 
     Raises:
-        RequestError: naming the file and the first line that is not a request.
+        RequestError: a line is not a request; the text names the file and the first such line.
     """
     reading = reading or Reading(policy_of_files(file.parent))
     with file.open("rb") as stream:
@@ -144,13 +144,13 @@ def read_entries(file: Path, reading: Reading | None = None, most: int | None = 
 
 
 def read_requests(file: Path, most: int | None = None, reading: Reading | None = None) -> dict[int, Request]:
-    """The requests of `read_entries`, by line number."""
+    """Requests of `read_entries`, by line number."""
     entries = read_entries(file, reading, most)
     return {entry.number: entry.request for entry in entries if isinstance(entry.request, Request)}
 
 
 def readable_id(fields: Fields) -> str | int | None:
-    """The ``id`` of an object in which something else may be wrong; None where there is none that can be read."""
+    """``id`` of an object in which something else may be wrong; None where none can be read."""
     try:
         check_values({"id": fields.get("id")})
         return msgspec.convert(fields.get("id"), str | int | None)
@@ -167,7 +167,7 @@ def _numbered(first: bytes, rest: BinaryIO, name: str) -> list[Numbered]:
 
 
 def _pieces(piece: bytes, rest: BinaryIO) -> Iterator[bytes]:
-    """The file up to each line feed; of a line that is too long, its beginning."""
+    """Split the file at line feeds; a line that is too long is cut to its beginning."""
     while piece:
         yield piece
         while piece and not piece.endswith(b"\n"):
@@ -185,7 +185,7 @@ def _check_encoding(text: bytes, name: str) -> None:
 
 
 def _check_form(lines: Sequence[Numbered], name: str) -> None:
-    """Refuse a file that is one JSON array, or whose objects go over many lines."""
+    """Refuse a file that is one JSON array, or whose objects extend over many lines."""
     if not lines or not (begin := lines[0].text.lstrip()[:1]) or begin not in b"{[":
         return
     alone = _ends(lines[0].text) is not None
@@ -198,7 +198,7 @@ def _check_form(lines: Sequence[Numbered], name: str) -> None:
 
 
 def _goes_on(lines: Sequence[Numbered]) -> bool:
-    """Whether the first lines are one JSON value."""
+    """Whether the first lines together are one JSON value."""
     size, count = 0, 0
     while count < len(lines) and size < LOOKED_AT:
         size, count = size + len(lines[count].text), count + 1
@@ -208,7 +208,7 @@ def _goes_on(lines: Sequence[Numbered]) -> bool:
 
 
 def _ends(text: bytes) -> int | None:
-    """Where the JSON value with which a text begins ends; None where there is none."""
+    """End of the JSON value with which a text begins; None where there is none."""
     try:
         return json.JSONDecoder().raw_decode(text.decode("utf-8", "replace").lstrip())[1]
     except (ValueError, RecursionError):

@@ -1,4 +1,4 @@
-"""The library's logger."""
+"""Logger of the library."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 def logger() -> logging.Logger:
-    """The logger ``yoj`` of the standard library, which says nothing until the application configures it."""
+    """Logger ``yoj`` of the standard library, which is silent until the application configures it."""
     # Lazily: importing logging costs as much as several of the runtime's own modules.
     import logging
 

@@ -1,4 +1,4 @@
-"""What a bundle says of itself: ``manifest.json`` as typed structs.
+"""Manifest of a bundle: ``manifest.json`` as typed structs.
 
 The JSON schema of these structs is ``manifest.schema.json`` in this folder; a test keeps the two equal.
 """
@@ -16,9 +16,9 @@ from .manifest_old import Tree, canonical_1, upgrade
 from .version import __version__, release
 
 SCHEMA_VERSION = 2
-"""Raised when a reader cannot do without knowing it; an optional field needs no new one."""
+"""Schema version, raised when a reader cannot do without knowing the change; an optional field needs no new one."""
 MIN_READER = "0.2.0"
-"""The least version of yoj that reads what this one writes, and computes the same scores from it."""
+"""Oldest version of yoj that reads manifests written by this one, and computes the same scores from them."""
 MANIFEST_NAME = "manifest.json"
 
 PieceKind = Literal["token", "text", "media", "medium", "index"]
@@ -28,53 +28,53 @@ Readout = Literal["last", "first", "first_last_concat", "first_last_add", "first
 
 
 class Piece(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One part of a rendered pack."""
+    """One part of the chat template as rendered at export."""
 
     kind: PieceKind
-    """token: one special token. text: literal text.
-    media: all images of the prompt, then its videos, each as one of ``Layout.one_image``, ``each_image``, ``video``.
-    Inside those: medium, what stands for the image or video; index, the 1-based number of the image in its row."""
+    """Kind of the part. token: one special token. text: literal text. media: all images of the prompt, then its videos,
+    each as one of ``Layout.one_image``, ``each_image``, ``video``. Inside those: medium, the place of the image or
+    video; index, the 1-based number of the image in its row."""
     value: str = ""
     """The special token or the literal text; empty for the other kinds."""
 
 
 class Turns(msgspec.Struct, frozen=True, kw_only=True):
-    """What stands around the contents of the turns of a pack."""
+    """Pieces around the contents of the turns of a packed sequence."""
 
     before: dict[str, tuple[Piece, ...]]
-    """What precedes the content of a turn, by its role and that of the turn before: ``system``, ``user``,
-    ``system>user``, ``user>assistant``, ``assistant>user``. A turn that is not here cannot be shown."""
+    """Pieces before the content of a turn, by its role and that of the turn before: ``system``, ``user``,
+    ``system>user``, ``user>assistant``, ``assistant>user``. A turn that is not listed cannot be shown."""
     after: tuple[Piece, ...]
-    """What follows the responses."""
+    """Pieces after the responses."""
 
 
 class Layout(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Where the responses stand and what surrounds them: the checkpoint's chat template, rendered once at export."""
+    """Places of the responses and the pieces around them: the checkpoint's chat template, rendered once at export."""
 
     name: LayoutName
-    """``assistant``: the responses are the content of an assistant turn. ``user``: they stand in the last user turn,
-    behind the prompt and ``glue``."""
+    """Turn of the responses. ``assistant``: they are the content of an assistant turn. ``user``: they stand in the last
+    user turn, behind the prompt and ``glue``."""
     separator: str | None = None
-    """The special token between two responses, ``<|resp_sep|>``; None where the model was trained on one response at a
-    time, so that joint reading takes one only."""
+    """Special token between two responses, ``<|resp_sep|>``; None where the model was trained on one response at a
+    time, so that joint reading takes one response only."""
     separator_id: int | None = None
     glue: str
-    """Text on either side of the separator, two newlines in the reference."""
+    """Text on either side of the separator, two newlines in the YOJO code."""
     text_only: Turns
-    """A pack without images or video."""
+    """Pieces for a request without images or video."""
     with_media: Turns
-    """A pack with at least one image or video. Where a piece ``media`` stands in it, the template shows the media of
-    the prompt there and nowhere else; otherwise each stands in its place among the texts of its turn."""
+    """Pieces for a request with at least one image or video. Where a piece ``media`` stands in it, the template shows
+    the media of the prompt there and nowhere else; otherwise each stands in its place among the texts of its turn."""
     one_image: tuple[Piece, ...]
-    """What stands for the image of a row that has one."""
+    """Pieces for the image of a row that has one."""
     each_image: tuple[Piece, ...]
-    """What stands for each image of a row that has several."""
+    """Pieces for each image of a row that has several."""
     video: tuple[Piece, ...]
-    """What stands for a video."""
+    """Pieces for a video."""
     text_glue: str | None = None
     """Text between two texts of one turn; None where it is not known (bundles of schema 1)."""
     media_roles: tuple[str, ...] = ("user",)
-    """Turns in which the template shows media."""
+    """Roles of the turns in which the template shows media."""
     strips_newlines: bool = False
     """Whether newlines at the end of a response are left out, as OpenRLHF does where no token closes its turn."""
     splits_responses: bool = False
@@ -94,7 +94,7 @@ class Layout(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
             yield from pieces
 
     def problems(self) -> Iterator[str]:
-        """What stands where nothing would be made of it."""
+        """Pieces that stand where they have no meaning."""
         for name, turns in (("text_only", self.text_only), ("with_media", self.with_media)):
             places = {f"before[{key!r}]": (pieces, {"media"}) for key, pieces in turns.before.items()}
             for place, (pieces, more) in (places | {"after": (turns.after, set[str]())}).items():
@@ -112,37 +112,37 @@ def _misplaced(place: str, pieces: Iterable[Piece], more: set[str]) -> Iterator[
 
 
 class ValueHead(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The head that turns the hidden states of a response into its score."""
+    """Value head, which turns the hidden states of a response into its score."""
 
     type: Literal["linear", "mlp"]
     activation: str | None
-    """Of an ``mlp`` head; none for a ``linear`` one."""
+    """Activation of an ``mlp`` head; None for a ``linear`` one."""
     readout: Readout
     hidden_state: Literal["post_norm", "pre_norm"]
-    """Whether the head reads the trunk after or before its final norm."""
+    """Hidden state that the head reads: after or before the trunk's final norm."""
     divisor: float
-    """Divisor of what the head gives, out = head(h) / divisor, score = out[0]: sqrt(hidden size) for a head over
-    several responses; for one over single responses 1, or the standard deviation that its trainer divides by."""
+    """Divisor of the head's output, out = head(h) / divisor, score = out[0]: sqrt(hidden size) for a head over several
+    responses; for one over single responses 1, or the standard deviation that its trainer divides by."""
     outputs: Annotated[int, msgspec.Meta(ge=1, le=2)] = 1
-    """2 of a Gaussian head: spread = exp(out[1]) is the sigma that it states, in units of the score. It is not
-    calibrated: sigma cannot be identified from preferences alone (arXiv 2605.11865)."""
+    """Number of outputs, 2 for a Gaussian head: spread = exp(out[1]) is the sigma that it states, in units of the
+    score. It is not calibrated: sigma cannot be identified from preferences alone (arXiv 2605.11865)."""
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
-    """What a request may not exceed."""
+    """Limits that a request may not exceed."""
 
     L: int
-    """Tokens in a row."""
+    """Most tokens of a row."""
     N: int
-    """Responses of a request."""
+    """Most responses of a request."""
     images: int
-    """Images of a request."""
+    """Most images of a request."""
     pixels: int
-    """Width times height of one image."""
+    """Most pixels of one image, width times height."""
     frames: int
-    """Frames of a video that the model sees; 0 where it takes none."""
+    """Most frames of a video that the model sees; 0 where it takes none."""
     images_with_video: bool
-    """Whether one request may have both."""
+    """Whether one request may have both images and a video."""
 
 
 class TensorSpec(msgspec.Struct, frozen=True, kw_only=True):
@@ -150,18 +150,21 @@ class TensorSpec(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     dtype: str
-    """NumPy's name: ``int64``, ``float32``."""
+    """Type by NumPy's name, such as ``int64`` or ``float32``."""
     shape: tuple[int | str, ...]
-    """Numbers, and axis letters (``yoj.runtime.axes``) where the size is free."""
+    """Sizes of the axes: numbers, and axis letters (``yoj.runtime.axes``) where the size is free."""
 
 
 class Unsigned(msgspec.Struct, frozen=True, kw_only=True):
-    """A graph once more, with unsigned 8-bit matrices whose zero is 128: the same numbers, in the form that x86 CPUs
-    without VNNI multiply exactly."""
+    """Second form of a graph, whose 8-bit matrices are unsigned with 128 for zero.
+
+    The numbers are the same, in the form that x86 CPUs without VNNI multiply exactly.
+    """
 
     file: str
     matrices: tuple[tuple[int, int], ...]
-    """First byte and length of each in the weight file, where they are signed: the highest bit of each byte differs."""
+    """First byte and length of each matrix in the weight file, where it is signed: the highest bit of each byte
+    differs."""
 
 
 class Graph(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -171,14 +174,14 @@ class Graph(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     unsigned: Unsigned | None = None
-    """None where it has no 8-bit matrices."""
+    """Unsigned form of the graph; None where it has no 8-bit matrices."""
 
 
 Size = Annotated[int, msgspec.Meta(ge=1)]
 
 
 class ShapeProfile(msgspec.Struct, frozen=True, kw_only=True):
-    """Sizes of one axis that a plan takes: from ``min`` to ``max``, fastest near ``opt``."""
+    """Sizes of one axis that an optimisation profile takes: from ``min`` to ``max``, fastest near ``opt``."""
 
     min: Size
     opt: Size
@@ -186,39 +189,40 @@ class ShapeProfile(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Plans(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What plans were built from, with what and for which GPU: all that decides whether they may be loaded."""
+    """Origin of TensorRT plans: all that decides whether they may be loaded."""
 
     library: str
-    """``tensorrt`` or ``tensorrt_rtx``."""
+    """Library that built them, ``tensorrt`` or ``tensorrt_rtx``."""
     version: str
-    """Of the library, ``1.7.1.116``."""
+    """Version of the library, such as ``1.7.1.116``."""
     target: str
     """Compute capability of the GPU, ``sm86`` for 8.6; ``sm80+`` for Ampere and everything newer."""
     driver: int | None = None
-    """CUDA version of the driver at the build, 1000 x major + 10 x minor; none where there was no GPU."""
+    """CUDA version of the driver at the build, 1000 x major + 10 x minor; None where there was no GPU."""
     flags: tuple[str, ...]
     """Builder flags by TensorRT's names, sorted."""
     onnx: dict[str, str]
-    """Every ONNX file that the plans hold, graphs and weights, by its path in the bundle -> SHA-256."""
+    """Path in the bundle -> SHA-256 of every ONNX file that the plans were built from, graphs and weights."""
     profiles: dict[str, tuple[dict[str, ShapeProfile], ...]]
     """Role -> the plan's optimisation profiles in their order, each by axis letter."""
 
 
 class EngineEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A way to execute the graphs, and the graph files of each role."""
+    """One way to execute the graphs, and the graph files of each role."""
 
     engine: str
     precision: str
-    """``float32``, ``float16``, ``bfloat16``, or what matrices are quantised to: ``int8``, ``fp8``. Which ones are,
-    those of the vision tower among them or not, is in ``quantisation.json``."""
+    """Precision of the matrices: ``float32``, ``float16``, ``bfloat16``, or the scheme of the quantised ones, such as
+    ``int8`` or ``fp8``. ``quantisation.json`` lists the quantised matrices, those of the vision tower included."""
     graphs: dict[str, Graph]
     """Role (``vision``, ``scorer.joint``, ``scorer.segmented``) -> graph."""
     base_precision: str | None = msgspec.field(default=None, name="rest")
-    """Precision of the unquantised part of a quantised graph."""
+    """Base precision, of everything that is not quantised; None where nothing is quantised."""
     plans: Plans | None = None
-    """Of the TensorRT engines, whose ``Graph.file`` is a plan."""
+    """Origin of the TensorRT plans that ``Graph.file`` names; None for engines that run ONNX graphs."""
     query_blocks: Size = 1
-    """Blocks that attention of the scorers cuts the queries of a row into, one after the other; rows are no shorter."""
+    """Number of blocks, computed one after the other, into which the scorers' attention cuts the queries of a row; rows
+    have at least as many tokens."""
 
     @property
     def arithmetic(self) -> str:
@@ -227,57 +231,59 @@ class EngineEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
 
 
 class Quality(msgspec.Struct, frozen=True, kw_only=True):
-    """How good probabilities are on rankings; lower is better."""
+    """Quality of probabilities on rankings; lower is better."""
 
     nll: float
-    """Negative log likelihood of the best response, in nats a request; log(N) is a guess."""
+    """Negative log likelihood of the best response, in nats per request; log(N) is a guess."""
     brier: float
-    """Squared differences of the probabilities of a request from 1 for its best response and 0 for the others, summed
-    over its responses; 0 to 2."""
+    """Brier score: squared differences of the probabilities of a request from 1 for its best response and 0 for the
+    others, summed over its responses; 0 to 2."""
     ece: float
-    """Expected calibration error: how far P is from how often it comes true, 0 to 1."""
+    """Expected calibration error: mean distance of P from how often it comes true, 0 to 1."""
 
 
 class ProbabilityFit(msgspec.Struct, frozen=True, kw_only=True):
-    """What temperatures were fitted on, and what for: probabilities of anything else are not calibrated."""
+    """Conditions under which temperatures were fitted: probabilities under others are not calibrated."""
 
     samples: int
-    """Requests with rankings."""
+    """Number of requests with rankings."""
     data: str
     """SHA-256 of the file of requests."""
     mode: Mode
-    """How the responses were read, in one order."""
+    """Mode in which the responses were read, in one order."""
     engine: str
     precision: str
     before: Quality
-    """At temperature 1."""
+    """Quality at temperature 1."""
     after: Quality
-    """Cross-fitted: each half of the requests at the temperatures of the other half."""
+    """Cross-fitted quality: each half of the requests at the temperatures of the other half."""
 
 
 Temperature = Annotated[float, msgspec.Meta(gt=0)]
 
 
 class TemperatureOfN(msgspec.Struct, frozen=True, kw_only=True):
-    """The temperature of requests with N responses."""
+    """Temperature of requests with N responses."""
 
     N: Size
     temperature: Temperature
     samples: int
-    """Requests with N responses among the rankings; where they are too few, the temperature is that of all N."""
+    """Number of requests with N responses among the rankings; where they are too few, the temperature is that of all
+    N."""
 
 
 class Probabilities(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """How scores become P(best): softmax(scores / temperature)."""
+    """Rule by which scores become P(best): softmax(scores / temperature)."""
 
     temperature: Temperature
-    """Of requests of every N together, in units of the score."""
+    """Temperature of requests of every N together, in units of the score."""
     calibrated: bool
-    """False while the temperature is the neutral 1.0 and nothing was fitted."""
+    """Whether a temperature was fitted; False while it is the neutral 1.0."""
     by_n: tuple[TemperatureOfN, ...] = ()
-    """For each N of the rankings, smallest first. `yoj.runtime.temperature` has the rule for an N between."""
+    """Temperatures for each N of the rankings, smallest first; `yoj.runtime.temperature` has the rule for an N
+    between."""
     fit: ProbabilityFit | None = None
-    """None while nothing was fitted."""
+    """Conditions of the fit; None while nothing was fitted."""
 
 
 class File(msgspec.Struct, frozen=True, kw_only=True):
@@ -288,65 +294,67 @@ class File(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Provenance(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Where the bundle comes from."""
+    """Origin of the bundle."""
 
     checkpoint: dict[str, str]
     """File of the checkpoint -> its SHA-256. Weight shards are included."""
     libraries: dict[str, str]
     created: str
-    """UTC, ISO 8601."""
+    """Time of the export in UTC, ISO 8601."""
     instruction_sets: tuple[str, ...] = ()
     """Instruction sets of the CPU on which it was exported and compared with PyTorch (names of
     `yoj.runtime.instruction_sets`); empty where that was not known."""
     float16_overflow: dict[str, float] | None = None
-    """Where the export chose the precision: layer -> largest magnitude that float16 would not hold with headroom."""
+    """Layer -> largest magnitude that float16 would not hold with headroom, where the export chose the precision."""
     processor: dict[str, str] = {}
-    """``image`` and ``video`` -> where its settings were read: ``image_processor of adapter/processor_config.json``."""
+    """``image`` and ``video`` -> file and section with its settings, such as ``image_processor of
+    adapter/processor_config.json``."""
     hub: tuple[str, ...] = ()
     """``org/name@commit`` of the checkpoint's folders that came from the Hugging Face hub, the base last."""
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
-    """``manifest.json``."""
+    """Content of ``manifest.json``."""
 
     schema_version: int
     min_reader: str
-    """The least version of yoj that can read this bundle, such as ``0.2.0``."""
+    """Oldest version of yoj that can read this bundle, such as ``0.2.0``."""
     family: str
-    """``model_type`` of the checkpoint: which family module packs and prepares the requests."""
+    """Backbone family, the ``model_type`` of the checkpoint, whose module prepares the requests."""
     trained_mode: Mode
-    """How the model was trained to read a pack: responses that see those before them, or one at a time."""
+    """Mode in which the model was trained: joint, where responses see those before them, or isolated, one at a time."""
     layout: Layout
     value_head: ValueHead
     limits: Limits
     attention_heads: int
-    """Query heads of the text trunk, to estimate what attention needs."""
+    """Number of query heads of the text trunk, from which the memory of attention is estimated."""
     vision_heads: int
-    """Heads of the vision tower, likewise."""
+    """Number of heads of the vision tower, from which the memory of attention is estimated."""
     hidden_size: int
     preprocessing: dict[str, Any]
-    """The family's own settings, typed in its module."""
+    """Settings of the family's preprocessing, typed in its module."""
     engines: tuple[EngineEntry, ...]
     probabilities: Probabilities
     provenance: Provenance
     files: dict[str, File]
     """Every file of the bundle except this one, by its path with forward slashes."""
     vocabulary: Size | None = None
-    """Rows of the embedding table, which every id of the tokenizer is below; None: not known (bundles before 0.2)."""
+    """Rows of the embedding table, which every id of the tokenizer is below; None where not known (bundles before
+    0.2)."""
     transparency: Literal["white", "drop"] = "white"
-    """What becomes of transparency in pictures: put on white, as today's processors do, or dropped."""
+    """Treatment of transparency in pictures: put on white, as today's processors do, or dropped."""
     digest: str
     """SHA-256 of this file's content as compact JSON with keys sorted at every level and an empty digest, so that no
     value can change unseen, known to the reader or not. Of an upgraded manifest, that in its file."""
 
 
 def seal(manifest: Manifest) -> Manifest:
-    """The same manifest with its digest filled in."""
+    """Copy of the manifest with its digest filled in."""
     return msgspec.structs.replace(manifest, digest=_sha256(canonical(msgspec.structs.replace(manifest, digest=""))))
 
 
 def encode(manifest: Manifest) -> bytes:
-    """The text of ``manifest.json``."""
+    """Text of ``manifest.json``."""
     return msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n"
 
 
@@ -362,10 +370,10 @@ def decode(text: bytes, where: str) -> Manifest:
 
     Args:
         text: content of the file.
-        where: its name, for errors.
+        where: name of the file in errors.
 
     Raises:
-        BundleError: not JSON, a bundle for a newer yoj, a digest that does not fit, missing fields or wrong types.
+        BundleError: the text is no JSON, is for a newer yoj, or has a wrong digest, missing fields or wrong types.
     """
     tree = _parse(text, where)
     _check_reader(tree, where)
@@ -383,7 +391,7 @@ def unknown_fields(text: bytes, where: str) -> list[str]:
     """Fields of a ``manifest.json`` that this yoj does not know, such as ``limits.audio``: rewriting would lose them.
 
     Raises:
-        BundleError: see `decode`.
+        BundleError: the manifest cannot be read; see `decode`.
     """
     manifest = decode(text, where)
     return list(_unknown(upgrade(_parse(text, where)), manifest, ""))
@@ -417,7 +425,7 @@ def _parse(text: bytes, where: str) -> Tree:
 
 
 def _check_reader(tree: Tree, where: str) -> None:
-    """Refuse what only another version of yoj can read."""
+    """Refuse a manifest that only another version of yoj can read."""
     version = tree["schema_version"]
     if version > SCHEMA_VERSION:
         raise BundleError(

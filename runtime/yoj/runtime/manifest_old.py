@@ -1,4 +1,4 @@
-"""Manifests of earlier schema versions: what their digest covers, and how they become manifests of the present one.
+"""Manifests of earlier schema versions: the bytes that their digest covers, and their conversion to the present schema.
 
 Both work on the JSON as it was read, so that the structs are free to change. A manifest of every released version is in
 ``tests/data/bundles``.
@@ -12,7 +12,7 @@ from typing import Any, cast
 import msgspec
 
 Tree = dict[str, Any]
-"""A JSON object as it was read."""
+"""JSON object as it was read."""
 
 _MAPS_1 = {
     "preprocessing": sys.maxsize,
@@ -24,12 +24,12 @@ _MAPS_1 = {
     "float16_overflow": 1,
     "files": 1,
 }
-"""Schema 1: field -> how many levels of its value are maps. yoj 0.1 sorted their keys for the digest, and left fields
-of structs in the order in which it wrote them."""
+"""Field of schema 1 -> number of levels of its value that are maps. yoj 0.1 sorted their keys for the digest, and left
+fields of structs in the order in which it wrote them."""
 
 
 def canonical_1(tree: Tree) -> bytes:
-    """The bytes whose SHA-256 is the digest of a manifest of schema 1, if ``tree`` has an empty one."""
+    """Bytes whose SHA-256 is the digest of a manifest of schema 1, if ``tree`` has an empty digest."""
     return msgspec.json.encode(_sorted_maps_1(tree, 0))
 
 
@@ -45,14 +45,14 @@ def _sorted_maps_1(value: Any, maps: int) -> Any:
 
 
 def upgrade(tree: Tree) -> Tree:
-    """The same manifest in the form of the present schema; its digest stays that of the file."""
+    """Convert a manifest to the present schema; its digest stays that of the file."""
     if tree["schema_version"] == 1:
         tree = _upgrade_1(tree)
     return tree
 
 
 def _upgrade_1(tree: Tree) -> Tree:
-    """From schema 1, whose layouts were the pieces of one question and its responses, to 2, where they are turns."""
+    """Convert layouts from schema 1, the pieces of one question and its responses, to schema 2, which has turns."""
     layout = dict(tree["layout"])
     for variant in ("text_only", "with_media"):
         layout[variant] = _turns_of_1(layout["name"], layout[variant])

@@ -1,4 +1,4 @@
-"""A video file -> the frames that the model sees, decoded by PyAV."""
+"""Video file -> the frames that the model sees, decoded by PyAV."""
 
 from __future__ import annotations
 
@@ -22,14 +22,15 @@ from .whole import is_cut_off
 NO_VIDEO = 0x400 | 0x800 | 0x100000
 """Dispositions of a cover, of thumbnails and of a still picture (``AV_DISPOSITION_*`` of FFmpeg)."""
 LITTLE = 0.05
-"""Share by which a header may overstate a file that is whole."""
+"""Share by which the header of a whole file may overstate its length."""
 
 
 HOLE, HOLE_S, EVEN = 10.0, 1.0, 1.5
-"""A time without frames that is said: so many times the usual and so many seconds long, where no other time is so many
-times the usual."""
+"""Criteria of a reported gap: so many times the usual distance of frames, so many seconds long, and no other distance
+so many times the usual."""
 OPENING = {"format_whitelist": ",".join(CONTAINERS), "protocol_whitelist": "none"}
-"""Options with which FFmpeg reads an open file by listed readers and no protocol: nothing makes it open another one."""
+"""Options with which FFmpeg reads an open file by listed readers and without protocols: nothing makes it open another
+file."""
 
 
 @dataclass(frozen=True)
@@ -37,9 +38,9 @@ class _Source:
     av: Any
     file: MeteredFile
     label: str
-    """How errors call the file."""
+    """Name of the file in errors."""
     name: str
-    """How notices call the video."""
+    """Name of the video in notices."""
     rules: VideoRules
 
     def opened(self) -> Any:
@@ -53,7 +54,7 @@ class _Source:
 
     @property
     def decoding(self) -> dict[str, str]:
-        """Options of the decoder, which has no memory for larger frames, whatever the container said of them."""
+        """Options of the decoder, which allocates for no larger frames, whatever the container states of them."""
         return {"max_pixels": str(self.rules.image.pixels)}
 
     def check_time(self) -> None:
@@ -71,10 +72,10 @@ class _Source:
 
 @dataclass(frozen=True)
 class _Packet:
-    """What is kept of one, without its data: all packets of a video are as large as the file."""
+    """Header of a packet without its data, since all packets of a video are as large as the file."""
 
     pts: Any
-    """Ticks; None where the container does not say it."""
+    """Presentation time in ticks; None where the container does not say it."""
     size: int
     duration: int
     key: bool
@@ -84,13 +85,13 @@ class _Packet:
 
 @dataclass(frozen=True)
 class _Listing:
-    """The frames of a stream that are shown, in their order."""
+    """Frames of a stream that are shown, in their order."""
 
     pts_F: NDArray[np.int64]
     """Time of each frame, in ticks of the stream."""
     timeline: Timeline
     first: int = 0
-    """Packet that is the first key frame; nothing ahead of it can be decoded."""
+    """Index of the packet with the first key frame; no frame before it can be decoded."""
     trusted: bool = False
     """Whether a decoded frame with another time is a surprise."""
     notices: tuple[str, ...] = ()
@@ -100,16 +101,16 @@ def read_movie(file: MeteredFile, label: str, rules: VideoRules, sample: Sample,
     """Decode the frames that the model sees.
 
     Args:
-        file: seekable.
-        label: how errors call it.
-        rules: of the bundle.
+        file: the video, seekable.
+        label: name of the file in errors.
+        rules: the bundle's rules for videos.
         sample: the family's choice among its frames.
-        name: how notices call it.
+        name: name of the video in notices.
 
     Raises:
-        MediaError: no video of a container that is read, cut off, damaged, without time stamps, turned by an odd angle;
-            PyAV is missing.
-        LimitError: a frame of too many pixels, or the request's budget is spent.
+        MediaError: the file is no video of a container that is read, cut off, damaged, without time stamps, turned by
+            an odd angle; PyAV is missing.
+        LimitError: a frame has too many pixels, or the request's budget is spent.
     """
     try:
         av: Any = importlib.import_module("av")
@@ -138,7 +139,7 @@ def read_movie(file: MeteredFile, label: str, rules: VideoRules, sample: Sample,
 
 
 def _stream(source: _Source, container: Any) -> Any:
-    """The stream that is the video: not a cover or thumbnails; of several, the default one, or the largest."""
+    """Stream that is the video: no cover or thumbnails; of several, the default one, or the largest."""
     streams = [s for s in container.streams.video if not s.disposition.value & NO_VIDEO]
     if not streams:
         what = "only a cover picture" if container.streams.video else "no video stream"
@@ -151,7 +152,7 @@ def _stream(source: _Source, container: Any) -> Any:
 
 
 def _listed(source: _Source) -> _Listing:
-    """Frames and times from the packets, without decoding."""
+    """List frames and times from the packets, without decoding."""
     with source.opened() as container:
         stream = _stream(source, container)
         read = list(_packets(source, container, stream))
@@ -175,7 +176,7 @@ def _listed(source: _Source) -> _Listing:
 
 
 def _holes(seconds_F: NDArray[np.floating[Any]], name: str) -> tuple[str, ...]:
-    """A notice of times without frames, which a recording that lost some does not announce."""
+    """Notice of a gap in time, which a recording that lost frames does not announce; empty where there is none."""
     if len(seconds_F) < 3:
         return ()
     gaps = np.diff(seconds_F)
@@ -207,7 +208,7 @@ def _packets(source: _Source, container: Any, stream: Any) -> Iterator[_Packet]:
 
 
 def _other_streams(source: _Source, container: Any, stream: Any) -> tuple[str, ...]:
-    """A notice where another stream could have been meant."""
+    """Notice where another stream could have been meant."""
     videos = [s for s in container.streams.video if s.frames != 1 and not s.disposition.value & NO_VIDEO]
     if len(videos) < 2:
         return ()
@@ -220,7 +221,7 @@ def _timeline(stream: Any, pts_F: NDArray[np.int64]) -> Timeline:
 
 
 def _check_end(source: _Source, container: Any, stream: Any, packets: Sequence[_Packet]) -> tuple[str, ...]:
-    """Compare what the headers announce with what there is; what a notice says of it.
+    """Compare the length in the headers with the packets, and return a notice of the difference.
 
     Raises:
         MediaError: the file is cut off.
@@ -246,7 +247,7 @@ def _check_end(source: _Source, container: Any, stream: Any, packets: Sequence[_
 
 
 def _announced_seconds(container: Any, stream: Any) -> float:
-    """How long the header says the video is; 0 where it says nothing of the video alone."""
+    """Length of the video in seconds by its header; 0 where it says nothing of the video alone."""
     if stream.duration:
         return float(stream.duration * stream.time_base)
     if tag := stream.metadata.get("DURATION"):  # Matroska: hours:minutes:seconds
@@ -256,13 +257,14 @@ def _announced_seconds(container: Any, stream: Any) -> float:
 
 
 def _decodable(source: _Source, listed: _Listing | None) -> _Listing:
-    """Frames and times as the decoder gives them, where the packets do not say.
+    """List frames and times from the decoder, where the packets do not say them.
 
     Args:
-        listed: what the packets said; None for nothing.
+        source: the open video.
+        listed: frames and times from the packets; None where they say nothing.
 
     Raises:
-        MediaError: the decoder gives less than the packets promise, or no time stamps.
+        MediaError: the decoder gives fewer frames than the packets promise, or no time stamps.
     """
     with source.opened() as container:
         stream = _stream(source, container)
@@ -286,7 +288,7 @@ def _decodable(source: _Source, listed: _Listing | None) -> _Listing:
 
 
 def _frames(source: _Source, container: Any, stream: Any, first: int) -> Iterator[Any]:
-    """What the decoder makes of the packets from number ``first`` on."""
+    """Frames that the decoder gives for the packets from number ``first`` on."""
     for number, packet in enumerate(container.demux(stream)):
         source.check_time()
         if number >= first:
@@ -314,7 +316,7 @@ def _decode(
 
 
 def _as_shown(frame: Any, source: _Source) -> NDArray[np.uint8]:
-    """RGB of a frame, turned and mirrored as its display matrix says."""
+    """RGB pixels of a frame, turned and mirrored as its display matrix says."""
     pixels_HWC: NDArray[np.uint8] = frame.to_ndarray(format="rgb24")
     a, b, c, d = _display_matrix(frame)
     if not any((a, b, c, d)):
@@ -330,7 +332,7 @@ def _as_shown(frame: Any, source: _Source) -> NDArray[np.uint8]:
 
 
 def _display_matrix(frame: Any) -> list[int]:
-    """Signs of a, b, c, d: a place x, y is shown a x + c y to the right and b x + d y down; zeros for none."""
+    """Signs of a, b, c, d: a pixel at x, y is shown a x + c y to the right and b x + d y down; zeros for no turn."""
     try:
         matrix = next((data for data in frame.side_data if data.type.name == "DISPLAYMATRIX"), None)
     except ValueError:  # a frame with side data of a kind that PyAV does not know yet

@@ -1,4 +1,4 @@
-"""Parameters of several commands: those that read a file of requests, or take a bundle or a checkpoint."""
+"""Options and parameters that several commands share: reading a file of requests, and taking a bundle or checkpoint."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from .sources import policy_of_files
 
 @dataclass(frozen=True)
 class Given:
-    """What the options of `reading_options` said."""
+    """Values of the options that `reading_options` adds."""
 
     media_root: Path | None = None
     ignore: Ignore = Ignore()  # noqa: RUF009  (frozen)
     hosts: frozenset[str] = frozenset()
 
     def reading(self, folder: Path, overflow: Overflow = "error", placeholders: Placeholders = "error") -> Reading:
-        """How the requests of a file in ``folder`` are read."""
+        """Settings for reading a file of requests in ``folder``."""
         return Reading(policy_of_files(folder, self.media_root, self.hosts), self.ignore, overflow, placeholders)
 
 
@@ -69,16 +69,16 @@ class RenamedCommands(click.Group):
 
 
 class HubFolder(click.Path):
-    """A parameter that takes the folder of a checkpoint or bundle, or a hub id, and gives the folder."""
+    """Parameter type that takes the folder of a checkpoint or bundle, or a hub id, and gives the folder."""
 
     def __init__(self, kind: Kind, exists: bool = False, written: bool = False):
-        """``written``: the command changes what is in the folder, so that it cannot be one of the cache."""
+        """Take ``written`` where the command changes the folder, so that it cannot be one of the cache."""
         super().__init__(exists=exists, path_type=Path)
         self._kind: Kind = kind
         self._written = written
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """The folder of what was given; a download that fails is said as a wrong value of the parameter."""
+        """Convert a value to a folder; a download that fails is reported as a wrong value of the parameter."""
         if self._written and is_hub_id(value):
             self.fail(
                 f"{value} is no folder here. If it is a hub id: this command writes into its {self._kind}, so download "
@@ -93,7 +93,7 @@ class HubFolder(click.Path):
 
 
 def reading_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command ``given``, where media are looked for and which fields are passed over."""
+    """Decorate a command with options for media and ignored fields, passed to it as ``given``."""
     options = [
         click.option(
             "--media-root",
@@ -102,9 +102,9 @@ def reading_options(command: Callable[..., None]) -> Callable[..., None]:
             "it, else here.  [default: the folder of the file]",
         ),
         click.option(
-            "--ignore-field", "fields", multiple=True, metavar="NAME", help="Pass a field over; may be repeated."
+            "--ignore-field", "fields", multiple=True, metavar="NAME", help="Ignore this field; may be repeated."
         ),
-        click.option("--ignore-unknown", is_flag=True, help="Pass over all fields that are not read."),
+        click.option("--ignore-unknown", is_flag=True, help="Ignore all fields that are not read."),
     ]
 
     @functools.wraps(command)

@@ -1,4 +1,4 @@
-"""Reading the responses in several orders, and one judgement from all of them."""
+"""Several orders of the responses, and one judgement from all of them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .errors import RequestError
 
 Orders: TypeAlias = "int | Literal['all']"
 MAX_ALL = 4
-"""Responses up to which all N! orders may be asked for: 24 rows."""
+"""Most responses for which all N! orders may be asked: 24 rows."""
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Averaged:
     """Scores of N responses over k orders."""
 
     scores_N: NDArray[np.float32]
-    """With one order the scores as they are; with several, their mean after each order was centred on 0."""
+    """Scores as they are with one order; with several, their mean after each order was centred on 0."""
     spread_N: NDArray[np.float32] | None
     """Standard deviation of the centred scores over the orders; None with one order."""
     agreement: float | None
@@ -30,11 +30,11 @@ class Averaged:
 
 
 def draw_orders(n: int, orders: Orders) -> tuple[tuple[int, ...], ...]:
-    """The orders in which to read N responses.
+    """Plan the orders in which to read N responses.
 
     Args:
-        n: responses.
-        orders: k rotations, spread so that each response visits places far from each other; or all N! orders.
+        n: number of responses.
+        orders: number of rotations, spread so that each response visits places far from each other; or all N! orders.
 
     Returns:
         For each order, the index of the response that stands in each place. The first is the order as given.
@@ -57,11 +57,11 @@ def draw_orders(n: int, orders: Orders) -> tuple[tuple[int, ...], ...]:
 
 
 def average(scores_KN: NDArray[np.float32], orders: tuple[tuple[int, ...], ...]) -> Averaged:
-    """Put the scores of each order back to the responses that they belong to, and average them.
+    """Assign the scores of each order to the responses that they belong to, and average them.
 
     Args:
-        scores_KN: float32 [k, N], by place.
-        orders: of `draw_orders`.
+        scores_KN: float32 [k, N] scores by place in each order.
+        orders: orders from `draw_orders`.
     """
     if len(orders) == 1:
         return Averaged(scores_KN[0], None, None)
@@ -73,7 +73,7 @@ def average(scores_KN: NDArray[np.float32], orders: tuple[tuple[int, ...], ...])
 
 
 def by_response(rows_KN: NDArray[np.float32], orders: tuple[tuple[int, ...], ...]) -> NDArray[np.float32]:
-    """Values by place in each order -> values by response, float32 [k, N]."""
+    """Values by response, float32 [k, N], from values by place in each order."""
     by_response_KN = np.empty_like(rows_KN)
     for row, order in enumerate(orders):
         by_response_KN[row, list(order)] = rows_KN[row]

@@ -22,13 +22,13 @@ from .text import Ids, TextEncoder
 
 @dataclass(frozen=True)
 class Truncation:
-    """A response that was shortened because the pack was too long."""
+    """Response that was shortened because the packed sequence was too long."""
 
     response: int
     characters: int
-    """Length before."""
+    """Length in characters before."""
     kept: int
-    """Characters kept, from the start."""
+    """Length in characters of the kept beginning."""
 
 
 @dataclass(frozen=True)
@@ -37,34 +37,35 @@ class Pack:
 
     input_ids_L: Ids
     media_L: Ids
-    """k+1 where the token stands for medium k of the request, 0 elsewhere."""
+    """Medium that the token stands for: k+1 for medium k of the request, 0 for none."""
     segment_L: Ids
-    """0 for the prompt and for everything in joint mode; k+1 for response k in isolated mode."""
+    """Segment of the token: 0 for the prompt and for everything in joint mode; k+1 for response k in isolated mode."""
     index_L: Ids
-    """Place of the token in the sequence that it is part of: restarts after the prompt in isolated mode."""
+    """Position of the token in the sequence that it is part of: restarts after the prompt in isolated mode."""
     response_start_N: Ids
-    """First token of each response: the one after its separator, as the reference counts. For the first response,
-    the token that holds its first character."""
+    """First token of each response: the one after its separator, as the YOJO code counts. For the first response, the
+    token that holds its first character."""
     response_end_N: Ids
-    """The scored token: the one before the next separator, or the row's last."""
+    """Scored token of each response: the one before the next separator, or the row's last."""
     cuts: tuple[Truncation, ...] = ()
     owners: tuple[int, ...] = ()
-    """For each medium, 0 for the prompt and k+1 for response k; empty where all are the prompt's."""
+    """Owner of each medium, 0 for the prompt and k+1 for response k; empty where all are the prompt's."""
 
 
 @dataclass(frozen=True)
 class PackingOptions:
-    """How the responses of a script are read."""
+    """Mode, orders and overflow rule with which a script is packed."""
 
     mode: Mode = "joint"
-    """``joint``, the responses one after the other; ``isolated``, each after the prompt as if alone."""
+    """Mode: ``joint``, the responses one after the other; ``isolated``, each after the prompt as if alone."""
     orders: tuple[tuple[int, ...], ...] | None = None
-    """For each row of joint reading, the response that stands in each place; None for one row in the given order."""
+    """Order of each row of joint reading, the response that stands in each place; None for one row in the given
+    order."""
     overflow: Literal["error", "truncate"] = "error"
 
 
 class Packer:
-    """Packs scripts in the layout of one bundle."""
+    """Packer of scripts in the layout of one bundle."""
 
     def __init__(self, encoder: TextEncoder, layout: Layout, max_tokens: int):
         """Check that the tokenizer fits the layout.
@@ -89,14 +90,14 @@ class Packer:
         """Pack a script: a row for each order.
 
         Args:
-            script: within the limits of the bundle.
-            media: what stands for each of its media.
-            reading: how its responses are read; None for jointly, as given.
+            script: a request within the limits of the bundle.
+            media: text and tokens of each of its media.
+            reading: mode, orders and overflow rule; None for joint reading in the given order.
 
         Raises:
-            RequestError: a turn that the checkpoint's chat template does not show.
-            LengthError: longer than the bundle allows, unless ``overflow`` is ``truncate`` and shortening responses is
-                enough.
+            RequestError: the checkpoint's chat template does not show a turn.
+            LengthError: the sequence is longer than the bundle allows, unless ``overflow`` is ``truncate`` and
+                shortening responses is enough.
         """
         reading = reading or PackingOptions()
         packs = self._rows(script, media, reading)
@@ -132,19 +133,19 @@ class Packer:
         return _packs(tokens, rows, script.owners)
 
     def _media_of(self, script: Script, responses: Iterable[int]) -> tuple[bool, int]:
-        """Whether the row of these responses has media, and how many of them are images."""
+        """Whether the row of these responses has media, and the number of images among them."""
         owners = {0, *(k + 1 for k in responses)} if script.owners else set[int]()
         shown = [number for number, owner in enumerate(script.owners) if owner in owners]
         return bool(shown), sum(number not in script.videos for number in shown)
 
     def _tokens(self, script: Script, media: Spans, places: Iterable[_Place], shares: bool) -> dict[_Place, RowTokens]:
-        """The stretch of a row that each place is, as tokens.
+        """Encode each place of the rows, with its surroundings, as tokens.
 
         Args:
-            script: with the responses of the places.
-            media: what stands for each of its media.
-            places: each once.
-            shares: whether the prompt stands in several of them; then its text is cut so that it is encoded once.
+            script: the request with the responses of the places.
+            media: text and tokens of each of its media.
+            places: distinct places of the rows.
+            shares: whether the prompt stands in several places; then its text is cut so that it is encoded once.
         """
         openings: dict[tuple[bool, int], Stretch] = {}
         stretches: dict[_Place, Stretch] = {}
@@ -162,7 +163,7 @@ class Packer:
         return Markup(image, self.layout.video, media, script.videos)
 
     def _opening(self, script: Script, media: Spans, place: _Place, shares: bool) -> Stretch:
-        """All that stands before the first response."""
+        """Stretch of everything before the first response."""
         stretch = Stretch(self.encoder, self._markup(script, media, place), self.layout.text_glue or "", shares)
         before = (self.layout.with_media if place.has_media else self.layout.text_only).before
         last = ""
@@ -177,7 +178,7 @@ class Packer:
         return stretch
 
     def _stretch(self, script: Script, markup: Markup, place: _Place, opening: Stretch | None) -> Stretch:
-        """What a row holds from one separator to the next: a response, after the prompt where it is the first."""
+        """Stretch of a row from one separator to the next: a response, after the prompt where it is the first."""
         # In a row of its own a response is encoded once, but in three surroundings where there are several orders.
         shares = not (place.first and place.last)
         stretch = Stretch(self.encoder, markup, self.layout.text_glue or "", shares, place.images_before)
@@ -195,7 +196,7 @@ class Packer:
         return stretch
 
     def _said(self, parts: Parts) -> Parts:
-        """The parts of a response that stand in its place."""
+        """Parts of a response as the row holds them, without newlines at the end where the layout strips them."""
         if not self.layout.strips_newlines:
             return parts
         if not (parts := without_last_newlines(parts)):
@@ -205,7 +206,7 @@ class Packer:
     def _open(
         self, stretch: Stretch, before: Mapping[str, Sequence[Piece]], roles: tuple[str, str], script: Script
     ) -> None:
-        """What stands between two turns, with all media of the prompt where the template shows them there."""
+        """Add the pieces between two turns, with all media of the prompt where the template shows them there."""
         key = ">".join(role for role in roles if role)
         if key not in before:
             what = "a system turn" if "system" in key else "a conversation of several turns"
@@ -222,7 +223,7 @@ class Packer:
                 stretch.add((piece,))
 
     def _shown(self, turn: Turn) -> Parts:
-        """The parts of a turn that stand in its place."""
+        """Parts of a turn as its place holds them: without media where the template gathers these elsewhere."""
         parts = turn.parts
         if self.layout.text_glue is None:
             texts = [place for place, part in enumerate(parts) if isinstance(part, str)]
@@ -256,7 +257,7 @@ class Packer:
 
 
 def without_last_newlines(parts: Parts) -> Parts:
-    """The parts of a response without the newlines that end it."""
+    """Copy of a response's parts without the newlines at its end."""
     *first, last = parts or ("",)
     if not isinstance(last, str):
         return parts
@@ -264,20 +265,21 @@ def without_last_newlines(parts: Parts) -> Parts:
 
 
 class _Place(NamedTuple):
-    """Where a response stands in a row; what stands in equal places has the same tokens."""
+    """Place of a response in a row; equal places have the same tokens."""
 
     response: int
     first: bool
     last: bool
     has_media: bool
-    """Whether its row has any."""
+    """Whether the row has media."""
     images_in_row: int
     images_before: int = 0
-    """Images before it in its row; 0 for the first, which the prompt's precede, and where it has none to number."""
+    """Number of images before the response in its row; 0 for the first, which the prompt's precede, and where it has
+    none to number."""
 
 
 def _numbered(script: Script, inner: list[_Place]) -> list[_Place]:
-    """The places of one row, with its ends and the numbers of its images."""
+    """Places of one row, with its ends and the numbers of its images."""
     if any(script.owners):
         before = sum(owner == 0 and number not in script.videos for number, owner in enumerate(script.owners))
         for place, one in enumerate(inner):
@@ -292,7 +294,7 @@ def _numbered(script: Script, inner: list[_Place]) -> list[_Place]:
 def _packs(
     tokens: Mapping[_Place, RowTokens], rows: Sequence[Sequence[_Place]], owners: tuple[int, ...]
 ) -> tuple[Pack, ...]:
-    """Rows of as many places each, all at once; a separator ends every stretch but the last of a row."""
+    """Build rows of as many places each, all at once; a separator ends every stretch but the last of a row."""
     index = {place: number for number, place in enumerate(tokens)}
     pool = np.concatenate([stretch.ids for stretch in tokens.values()])
     media_pool = np.concatenate([stretch.media for stretch in tokens.values()]) if owners else np.zeros_like(pool)
@@ -325,7 +327,7 @@ def _packs(
 
 
 def _side_by_side(alone: Sequence[RowTokens], owners: tuple[int, ...]) -> Pack:
-    """Rows of single responses as one row, with what they share written once.
+    """Merge rows of single responses into one row, with their common beginning written once.
 
     A response whose first characters merge with the end of the prompt takes the tokens that differ with it.
     """
@@ -369,7 +371,7 @@ def _characters(parts: Parts) -> int:
 
 
 def _first_tokens(parts: Parts, cap: int, ends: Mapping[str, Sequence[int]]) -> Parts:
-    """The parts with ``cap`` tokens of their texts, from the start; media stay."""
+    """Copy of the parts with the first ``cap`` tokens of their texts; media stay."""
     kept: list[str | int] = []
     for part in parts:
         if isinstance(part, str):
@@ -380,7 +382,7 @@ def _first_tokens(parts: Parts, cap: int, ends: Mapping[str, Sequence[int]]) -> 
 
 
 def _common_cap(sizes: NDArray[np.int_], room: int) -> int:
-    """The largest cap with sum(min(size, cap)) <= room."""
+    """Largest cap with sum(min(size, cap)) <= room."""
     low, high = 0, int(sizes.max(initial=0))
     while low < high:
         middle = (low + high + 1) // 2

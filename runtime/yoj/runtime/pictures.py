@@ -30,12 +30,12 @@ from .images import HEAD_BYTES, ImageInput, ImageRules, check_size, is_file, is_
 from .rgb import to_rgb
 
 FORMATS = {form.name: form for form in PICTURES} | {"MPO": PICTURES[0]}
-"""Each under the name that an opened image has; an MPO file is a JPEG with previews behind it."""
+"""Format by the name that an opened image has; an MPO file is a JPEG with previews behind it."""
 TGA_END = b"TRUEVISION-XFILE.\0"
 
 
 def is_picture(source: object) -> TypeGuard[Image.Image]:
-    """Whether it is an image of Pillow's."""
+    """Whether the source is an image of Pillow's."""
     return isinstance(source, Image.Image)
 
 
@@ -43,15 +43,15 @@ def open_picture(file: MeteredFile, name: str, formats: Sequence[str] | None = N
     """Open a picture's file without decoding it, HEIC included.
 
     Args:
-        file: at any place.
-        name: how errors call it.
-        formats: Pillow's names of those that are read; None for all of `yoj.runtime.formats`.
+        file: the picture, at any offset.
+        name: name of the picture in errors.
+        formats: Pillow's names of the formats that are read; None for all of `yoj.runtime.formats`.
 
     Raises:
-        MediaError: HEIC without its reader.
-        LimitError: of more pixels or bytes than its format may have.
-        UnidentifiedImageError: it is of no such format.
-        Exception: what Pillow raises for a file that it cannot read.
+        MediaError: the picture is HEIC, whose reader is not installed.
+        LimitError: the picture has more pixels or bytes than its format may have.
+        UnidentifiedImageError: the file is of no such format.
+        Exception: Pillow cannot read the file; whatever it raises.
     """
     file.seek(0)
     head = file.read(HEAD_BYTES)
@@ -73,11 +73,11 @@ def open_picture(file: MeteredFile, name: str, formats: Sequence[str] | None = N
 
 
 def read_picture(source: Path | bytes, rules: ImageRules, name: str) -> tuple[NDArray[np.uint8], bool]:
-    """Decode a picture's file: its pixels, and whether some are not opaque.
+    """Decode a picture's file to its pixels, and whether some are not opaque.
 
     Raises:
-        MediaError: it cannot be opened, or see `read_picture_file`.
-        LimitError: more pixels than the rules allow, or the request's budget is spent.
+        MediaError: the file cannot be opened, or see `read_picture_file`.
+        LimitError: the image has more pixels than the rules allow, or the request's budget is spent.
     """
     try:
         file = opened(source, rules.spent(), name)
@@ -90,12 +90,12 @@ def read_picture(source: Path | bytes, rules: ImageRules, name: str) -> tuple[ND
 
 
 def read_picture_file(file: MeteredFile, rules: ImageRules, name: str) -> tuple[NDArray[np.uint8], bool]:
-    """The same of an open file.
+    """Decode an open picture's file to its pixels, and whether some are not opaque.
 
     Raises:
-        MediaError: not an image, of a format that is not read, truncated, animated, or of an unusable mode; HEIC
-            without its reader.
-        LimitError: more pixels than the rules allow, or the request's budget is spent.
+        MediaError: the file is no image, of a format that is not read, truncated, animated, or of an unusable mode;
+            or HEIC, whose reader is not installed.
+        LimitError: the image has more pixels than the rules allow, or the request's budget is spent.
     """
     try:
         with open_picture(file, name) as image:
@@ -115,17 +115,17 @@ def read_picture_file(file: MeteredFile, rules: ImageRules, name: str) -> tuple[
 
 
 def pixels_of(image: Image.Image, rules: ImageRules, name: str, ours: bool) -> tuple[NDArray[np.uint8], bool]:
-    """Decode an image of Pillow's: its pixels, and whether some are not opaque.
+    """Decode an image of Pillow's to its pixels, and whether some are not opaque.
 
     Args:
-        image: opened.
-        rules: of the bundle.
-        name: how errors call it.
+        image: the opened image.
+        rules: the bundle's rules for pictures.
+        name: name of the picture in errors.
         ours: whether nobody else has the image, so that its memory may be used for the result.
 
     Raises:
-        MediaError: of a format that is not read, truncated, animated, or of an unusable mode.
-        LimitError: more pixels than the rules allow, or the request's budget is spent.
+        MediaError: the image is of a format that is not read, truncated, animated, or of an unusable mode.
+        LimitError: the image has more pixels than the rules allow, or the request's budget is spent.
     """
     form = _format_of(image, name)
     check_size(image.width, image.height, rules, name)
@@ -168,19 +168,19 @@ def is_video_path(entry: ImageInput) -> TypeGuard[str | os.PathLike[str]]:
 
 @functools.cache
 def picture_endings() -> frozenset[str]:
-    """Endings of the files that are read as pictures."""
+    """Endings of the names of files that are read as pictures."""
     return frozenset(ending for form in PICTURES for ending in form.endings if form.name in {*readable(), "HEIF"})
 
 
 @functools.cache
 def readable() -> tuple[str, ...]:
-    """Names of the formats that this Pillow can read, of those in the list."""
+    """Names of the listed formats that this Pillow can read."""
     Image.init()
     return tuple(form.name for form in PICTURES if form.name in Image.OPEN and form.name != "HEIF")
 
 
 def _check_head(file: MeteredFile, head: bytes, name: str) -> None:
-    """Refuse too many pixels of a format whose reader decodes or prepares for it when it is opened."""
+    """Refuse too many pixels of a format whose reader decodes, or allocates for it, when it is opened."""
     sizes: list[tuple[int, int]] = []
     form = FORMATS["WEBP"]
     if head[:4] == b"RIFF" and (size := size_of_webp(head)):
@@ -192,7 +192,7 @@ def _check_head(file: MeteredFile, head: bytes, name: str) -> None:
 
 
 def _check_file(image: Image.Image, file: MeteredFile, name: str) -> None:
-    """Refuse what decodes slowly or into much memory by the file's own headers."""
+    """Refuse a picture that decodes slowly or into much memory, judged by its file's headers."""
     check_decoder(image, name)
     if image.format in ("JPEG", "MPO"):
         check_scans(file, name)
@@ -208,10 +208,10 @@ def _check_file(image: Image.Image, file: MeteredFile, name: str) -> None:
 
 
 def _format_of(image: Image.Image, name: str) -> PictureFormat | None:
-    """The format of an image that is still in its file; None of one that is in memory.
+    """Format of an image that is still in its file; None for one that is in memory.
 
     Raises:
-        MediaError: a format that is not read.
+        MediaError: the format is not read.
     """
     if not isinstance(image, ImageFile.ImageFile):
         return None
@@ -224,7 +224,7 @@ def _format_of(image: Image.Image, name: str) -> PictureFormat | None:
 
 
 def _unknown(file: MeteredFile, name: str) -> str:
-    """What an error says of a file of no format in the list."""
+    """Text of an error about a file of no listed format."""
     file.seek(0)
     if found := what_it_is(file.read(HEAD_BYTES)):
         return f"{name} is {found}, not an image. Save the picture as PNG or JPEG."
@@ -235,7 +235,10 @@ def _unknown(file: MeteredFile, name: str) -> str:
 
 
 def _is_tga(file: MeteredFile) -> bool:
-    """Whether a file ends as TGA files do. Their beginning can be that of many others, whose noise would be scored."""
+    """Whether a file ends as TGA files do.
+
+    Their beginning can be that of many other files, whose noise would be scored.
+    """
     place = file.tell()
     file.seek(max(0, file.size - len(TGA_END)))
     end = file.read()

@@ -1,4 +1,4 @@
-"""Request -> everything that the graphs take: decoded, preprocessed, packed. Serving and training share it."""
+"""Request -> the inputs of all graphs: decoded, preprocessed, packed. Serving and training share it."""
 
 from __future__ import annotations
 
@@ -29,23 +29,23 @@ from .video import Film, VideoInput, load_video
 
 @dataclass(frozen=True)
 class PackingConfig:
-    """How one model's requests are prepared; of a bundle these stand in its manifest."""
+    """Rules for preparing one model's requests; a bundle has them in its manifest."""
 
     family: str
     layout: Layout
     limits: Limits
     preprocessing: Mapping[str, Any]
-    """The family's settings."""
+    """Settings of the family's preprocessing."""
     trained_mode: Mode
     transparency: Transparency = "white"
     bundle: str = ""
     """Digest of the bundle's manifest; empty where there is no bundle."""
     budget: Budget = Budget()  # noqa: RUF009  (frozen)
-    """What the media of one request may cost together."""
+    """Budget that the media of one request share."""
 
 
 def packing_config(manifest: Manifest) -> PackingConfig:
-    """How the requests of a bundle are prepared."""
+    """Rules of a bundle, from its manifest."""
     return PackingConfig(
         manifest.family,
         manifest.layout,
@@ -59,24 +59,24 @@ def packing_config(manifest: Manifest) -> PackingConfig:
 
 @dataclass(frozen=True)
 class _Shown:
-    """One medium of a request."""
+    """One medium of a request, preprocessed."""
 
     media: PreparedMedia
     key: bytes
     frames: tuple[int, int] | None
-    """Frames of a video: given, and read."""
+    """Number of frames of a video: given, and read."""
     notices: tuple[str, ...]
 
 
 class Preparer:
-    """Prepares requests for one model. Safe to use from several threads."""
+    """Preparer of requests for one model. Safe to use from several threads."""
 
     def __init__(self, rules: PackingConfig, encoder: TextEncoder):
         """Set up the family's preprocessing.
 
         Raises:
             BundleError: the tokenizer does not fit the layout.
-            msgspec.ValidationError: settings that the family does not know.
+            msgspec.ValidationError: the family does not know a setting.
         """
         self.rules = rules
         self.packer = Packer(encoder, rules.layout, rules.limits.L)
@@ -86,12 +86,12 @@ class Preparer:
         """Decode, preprocess and pack one request: everything before the engine.
 
         Args:
-            request: unchecked.
-            mode: how the responses are read where the request does not say it; None for what the model was trained for.
-            orders: of joint reading where the request does not say it; see `yoj.runtime.Scorer.score_batch`.
+            request: the request, unchecked.
+            mode: mode of a request that names none; None for the one that the model was trained in.
+            orders: orders of joint reading for a request that names none; see `yoj.runtime.Scorer.score_batch`.
 
         Raises:
-            RequestError: it cannot be scored; see its subclasses.
+            RequestError: the request cannot be scored; see its subclasses.
         """
         timings = dict[str, float]()
         script = script_of(request)
@@ -130,7 +130,7 @@ class Preparer:
         return mode, orders
 
     def _media(self, script: Script, timings: dict[str, float]) -> list[_Shown]:
-        """Each medium as the vision graph takes it; equal ones are one object, and pixels are held one at a time."""
+        """Prepare each medium for the vision graph; equal ones are one object, and pixels are held one at a time."""
         timings |= {"decode": 0.0, "preprocess": 0.0}
         shown: list[_Shown] = []
         known: dict[bytes, PreparedMedia] = {}
@@ -162,7 +162,7 @@ class Preparer:
             raise MediaError(f"{name}: {error}") from error
 
     def _notices(self, script: Script) -> list[str]:
-        """What the chat template shows otherwise than the prompt is written."""
+        """Notices of what the chat template shows otherwise than the prompt is written."""
         layout = self.rules.layout
         of_roles = {turn.role for turn in script.turns if any(isinstance(part, int) for part in turn.parts)}
         notices = [
@@ -181,7 +181,7 @@ class Preparer:
 
 
 def _distinct(script: Script, keys: Sequence[bytes], text_glue: str) -> tuple[Script, tuple[int, ...]]:
-    """The script with each response once, and for each response given, which of those it is.
+    """Script with each response once, and the index of the distinct response for each one given.
 
     The second is empty where all are distinct. Responses are equal where they read the same, whatever their parts.
     """
@@ -196,7 +196,7 @@ def _distinct(script: Script, keys: Sequence[bytes], text_glue: str) -> tuple[Sc
 
 
 def _content(parts: Parts, keys: Sequence[bytes], text_glue: str) -> tuple[str | bytes, ...]:
-    """What a response shows: its texts as they are joined, and the hashes of its media."""
+    """Content of a response: its texts as they are joined, and the hashes of its media."""
     content: list[str | bytes] = []
     for part in parts:
         if isinstance(part, int):

@@ -1,4 +1,4 @@
-"""What may be called the ranks of N responses."""
+"""Check of the ranks of N responses."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ def check_rankings(rankings: Sequence[float], n: int) -> None:
     at least as good. So scores on a scale, whose best is often the highest, seldom pass.
 
     Args:
-        rankings: [N] 1 = best.
-        n: responses.
+        rankings: [N] ranks, 1 = best.
+        n: number of responses.
 
     Raises:
-        RequestError: another number of them than responses, or no ranks.
+        RequestError: there are more or fewer of them than responses, or they are no ranks.
     """
     if len(rankings) != n:
         raise RequestError(f"{len(rankings)} rankings for {n} responses; give one for each.")

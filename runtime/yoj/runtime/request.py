@@ -1,4 +1,4 @@
-"""What a caller asks: one prompt, its media, and the responses to score."""
+"""Request of a caller: one prompt, its media, and the responses to score."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ Role = Literal["system", "user", "assistant"]
 
 @dataclass(frozen=True)
 class Image:
-    """A picture in a prompt or a response."""
+    """Picture in a prompt or a response."""
 
     source: ImageInput | None = None
-    """A path, bytes, a PIL image or a uint8 [H, W, 3] array; None for the next of the request's ``images``."""
+    """Path, bytes, PIL image or uint8 [H, W, 3] array; None for the next of the request's ``images``."""
 
 
 @dataclass(frozen=True)
 class Video:
-    """A video in a prompt or a response."""
+    """Video in a prompt or a response."""
 
     source: VideoInput | None = None
-    """A file, a folder of frames or a list of frames; None for the request's ``video``."""
+    """File, folder of frames or list of frames; None for the request's ``video``."""
     fps: float | None = None
-    """Frames a second of a folder or list of frames; None for one every 4 seconds."""
+    """Frames per second of a folder or list of frames; None for one frame every 4 seconds."""
     timestamps: Sequence[float] | None = None
     """Seconds at which each frame of a folder or list stands, instead of ``fps``."""
 
@@ -62,29 +62,30 @@ class Request:
     """
 
     prompt: Content | Conversation
-    """The question; or a conversation that ends with the user's turn, as `Message` or ``{"role", "content"}``."""
+    """Question; or a conversation that ends with the user's turn, as `Message` or ``{"role", "content"}``."""
     responses: Sequence[Content]
     images: Sequence[ImageInput] = ()
     """Short form: images that stand before the text of the first user turn."""
     video: VideoInput | None = None
     """Short form: a video file, a folder of frames or a list of frames, after the images."""
     fps: float | None = None
-    """Frames a second of ``video``; see `Video.fps`."""
+    """Frames per second of ``video``; see `Video.fps`."""
     timestamps: Sequence[float] | None = None
     """Times of the frames of ``video``; see `Video.timestamps`."""
     overflow: Overflow = "error"
-    """What to do when the pack is longer than the bundle allows: refuse it, or cut the longest responses and say so."""
+    """Treatment of a sequence longer than the bundle allows: refuse it, or cut the longest responses and say so."""
     mode: Mode | None = None
-    """``joint``, each response sees those before it, or ``isolated``, each sees the prompt and itself, as if it were
-    scored alone; None for what the call says, or else what the model was trained for."""
+    """Mode: ``joint``, each response sees those before it, or ``isolated``, each sees the prompt and itself, as if it
+    were scored alone; None for the call's mode, or else the one that the model was trained in."""
     orders: Orders | None = None
-    """Rotations of the responses in joint reading, or ``all`` for up to 4; None for what the call says or 1."""
+    """Number of rotations of the responses in joint reading, or ``all`` for up to 4; None for the call's, or else 1."""
     duplicates: Duplicates = "share"
-    """``share`` scores equal responses once and gives each that score; ``score`` reads every copy."""
+    """Treatment of equal responses: ``share`` scores them once and gives each that score; ``score`` reads every
+    copy."""
     placeholders: Placeholders = "error"
-    """What ``<image>`` and its kin in a prompt are: refused; the places of ``images`` and ``video`` (``media``), whose
-    number must fit; or plain text, which the judgement then says (``text``)."""
+    """Meaning of ``<image>`` and its kin in a prompt: refused; the places of ``images`` and ``video`` (``media``),
+    whose number must fit; or plain text, which the judgement then says (``text``)."""
     id: str | int | None = None
-    """Passed through to the judgement."""
+    """Name of the request, passed through to the judgement."""
     metadata: Any = None
-    """Passed through to the judgement."""
+    """Any value, passed through to the judgement."""

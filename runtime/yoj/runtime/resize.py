@@ -1,4 +1,4 @@
-"""Image resizing in NumPy, equal to what the reference models were trained with."""
+"""Image resizing in NumPy, equal to the kernels that the backbones were trained with."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ BICUBIC_A = -0.5
 BICUBIC_SUPPORT = 2.0
 """Half the width of the kernel, in source pixels when enlarging and in target pixels when shrinking."""
 BLOCK_BYTES = 2**20
-"""Of one block's sums: what is added to tap after tap should stay in the processor's cache."""
+"""Bytes of one block's sums: sums that are added to tap after tap should stay in the processor's cache."""
 STRIP_ROWS = 128
 """Source rows that `bicubic` turns into target rows at a time, so that it needs little memory beside its result."""
 
 Taps: TypeAlias = "tuple[NDArray[np.intp], NDArray[np.int32]]"
-"""Source pixels of each target pixel and their weights in fixed point, both [target, taps]."""
+"""Source pixels of each target pixel, and their weights in fixed point, both [target, taps]."""
 
 
 def bilinear(image_HWC: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
@@ -89,7 +89,7 @@ def bicubic(image_HWC: NDArray[np.uint8], height: int, width: int) -> NDArray[np
 
 
 def _blend(lower: NDArray[Any], upper: NDArray[Any], weight: NDArray[np.float32]) -> NDArray[np.float32]:
-    """float32 lower * (1 - weight) + upper * weight, with the first product fused into the sum.
+    """Interpolate float32 lower * (1 - weight) + upper * weight, with the first product fused into the sum.
 
     PyTorch's kernel is compiled to a fused multiply-add, which decides how ties round. Here the product is taken in
     float64, where it is exact, so the sum is rounded to float32 once, as the fused instruction does.
@@ -98,7 +98,7 @@ def _blend(lower: NDArray[Any], upper: NDArray[Any], weight: NDArray[np.float32]
 
 
 def _taps(size: int, target: int) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float32]]:
-    """Index of the lower and the upper neighbour of each target pixel, and the weight of the upper."""
+    """Index of the lower and the upper neighbour of each target pixel, and the weight of the upper one."""
     scale = np.float64(np.float32(size) / np.float32(target))
     centre = (scale * (np.arange(target) + 0.5) - 0.5).astype(np.float32)
     centre = np.maximum(centre, np.float32(0))
@@ -108,7 +108,7 @@ def _taps(size: int, target: int) -> tuple[NDArray[np.intp], NDArray[np.intp], N
 
 
 def _across(strip_HWC: NDArray[np.uint8], taps: Taps | None) -> NDArray[np.uint8]:
-    """One pass of `bicubic` along the second axis; None where that keeps its size."""
+    """Resize along the second axis, one pass of `bicubic`; None where that keeps its size."""
     if taps is None:
         return strip_HWC
     # Turned on its side, so that each tap reads whole rows of memory.
@@ -116,7 +116,7 @@ def _across(strip_HWC: NDArray[np.uint8], taps: Taps | None) -> NDArray[np.uint8
 
 
 def _resample_rows(image_HWC: NDArray[np.uint8], taps: Taps) -> NDArray[np.uint8]:
-    """One pass of `bicubic`, along the first axis."""
+    """Resize along the first axis, one pass of `bicubic`."""
     index_HK, weight_HK = taps
     height = len(index_HK)
     source = np.ascontiguousarray(image_HWC).reshape(image_HWC.shape[0], -1)
@@ -132,7 +132,7 @@ def _resample_rows(image_HWC: NDArray[np.uint8], taps: Taps) -> NDArray[np.uint8
 
 
 def _bicubic_taps(size: int, target: int) -> Taps:
-    """What each target pixel is made of.
+    """Source pixels and weights of each target pixel.
 
     ``precompute_coeffs`` and ``normalize_coeffs_8bpc`` of Pillow's ``Resample.c``, in the same float64 steps. A pixel
     with fewer taps than others has zero weights behind them.
@@ -153,7 +153,7 @@ def _bicubic_taps(size: int, target: int) -> Taps:
 
 
 def _cubic(distance: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Keys' kernel at distances in pixels."""
+    """Value of Keys' kernel at distances in pixels."""
     x = np.abs(distance)
     near = ((BICUBIC_A + 2.0) * x - (BICUBIC_A + 3.0)) * x * x + 1
     far = (((x - 5) * x + 8) * x - 4) * BICUBIC_A

@@ -12,25 +12,25 @@ from .errors import MediaError
 from .images import Transparency
 
 STRIP_PIXELS = 2**20
-"""Pixels that are converted at a time."""
+"""Number of pixels that are converted at a time."""
 FOUR_BYTE_MODES = ("RGB", "RGBA", "RGBX", "RGBa", "LA", "La", "PA", "CMYK", "YCbCr", "LAB", "HSV")
-"""Modes of which Pillow keeps four bytes a pixel, so that the RGB of a row fits into the memory of the same row."""
+"""Modes for which Pillow keeps four bytes per pixel, so that the RGB of a row fits into the memory of the same row."""
 MAPPED_FORMATS = ("PNG", "JPEG", "MPO", "TIFF", "BMP", "PPM")
-"""Formats that Pillow decodes row by row into memory that may be given; others it decodes into their own first."""
+"""Formats that Pillow decodes row by row into given memory; others it decodes into its own first."""
 DEEP_GREY_MODES = ("I;16", "I;16L", "I;16B", "I;16N")
 ORIENTATION = 0x0112
-"""EXIF tag."""
+"""Number of the EXIF tag for the orientation."""
 
 
 def to_rgb(image: Image.Image, transparency: Transparency, name: str, ours: bool) -> tuple[NDArray[np.uint8], bool]:
-    """Decode, convert and turn upright.
+    """Decode an image, convert it to RGB and turn it upright.
 
     CMYK, greyscale and palette images become RGB; 16-bit greyscale is scaled to 8 bits.
 
     Args:
-        image: of one frame.
-        transparency: what happens to pixels that are not opaque.
-        name: how errors call the image.
+        image: an image of one frame.
+        transparency: treatment of pixels that are not opaque.
+        name: name of the image in errors.
         ours: whether nobody else has the image, so that its memory may be used for the result.
 
     Returns:
@@ -38,7 +38,7 @@ def to_rgb(image: Image.Image, transparency: Transparency, name: str, ours: bool
 
     Raises:
         MediaError: the white of its pixels is unknown.
-        Exception: what Pillow raises for a damaged file.
+        Exception: the file is damaged; whatever Pillow raises.
     """
     memory = _load(image, ours)
     if image.mode in ("I", "F"):
@@ -58,7 +58,7 @@ def to_rgb(image: Image.Image, transparency: Transparency, name: str, ours: bool
 
 
 def _load(image: Image.Image, ours: bool) -> NDArray[np.uint8] | None:
-    """Decode; where it works, into an array, which is returned.
+    """Decode an image; where that works, into an array, which is returned.
 
     Pillow has no way to give its memory away: a copy beside it would cost 7 bytes a pixel instead of 4.
     """
@@ -91,7 +91,7 @@ def _convert(strip: Image.Image, transparency: Transparency) -> tuple[NDArray[np
 
 
 def _deep_grey(strip: Image.Image, transparency: Transparency) -> tuple[NDArray[np.uint8], bool]:
-    """16 bits scaled to 8: ``convert("RGB")`` would clip every value above 255 to white."""
+    """Scale 16 bits to 8: ``convert("RGB")`` would clip every value above 255 to white."""
     deep = np.asarray(strip)
     clear = deep == strip.info.get("transparency", -1)
     # In steps of 257, rounded to the nearest: 32 bits hold all sums.
@@ -102,7 +102,7 @@ def _deep_grey(strip: Image.Image, transparency: Transparency) -> tuple[NDArray[
 
 
 def _upright(pixels_HWC: NDArray[np.uint8], orientation: Any) -> NDArray[np.uint8]:
-    """As EXIF says that the picture is to be shown; a view."""
+    """View of the pixels, turned as EXIF says that the picture is to be shown."""
     if orientation in (5, 6, 7, 8):
         pixels_HWC = pixels_HWC.transpose(1, 0, 2)
     if orientation in (3, 4, 7, 8):

@@ -1,4 +1,4 @@
-"""A bundle, loaded: requests in, judgements out."""
+"""Loaded bundle: requests in, judgements out."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from .text import TextEncoder
 from .video import VideoInput
 
 BATCH_TOKENS = 4096
-"""Tokens of one batch with its padding. On a CPU larger batches gain nothing, and attention needs L x L memory."""
+"""Most tokens of one batch with its padding. On a CPU larger batches gain nothing, and attention needs L x L memory."""
 
 
 CACHE_BYTES = 256 * 2**20
@@ -42,7 +42,7 @@ OnError = Literal["raise", "return"]
 
 @dataclass(frozen=True)
 class Source:
-    """What a scorer was loaded from; enough to load it again."""
+    """Arguments with which a scorer was loaded; enough to load it again."""
 
     path: Path
     engine: str | None = None
@@ -73,7 +73,7 @@ class Source:
 
 @dataclass(frozen=True)
 class _Opened:
-    """What a scorer holds while it is open."""
+    """Resources that a scorer holds while it is open."""
 
     bundle: Bundle
     engine: EngineEntry
@@ -82,7 +82,7 @@ class _Opened:
 
 
 class Scorer:
-    """Scores requests with one bundle. Safe to use from several threads.
+    """Scorer of requests with one bundle. Safe to use from several threads.
 
     A scorer can be pickled: it travels as what it was loaded from, and is opened again when it is first used.
 
@@ -92,7 +92,7 @@ class Scorer:
     """
 
     def __init__(self, bundle: Bundle, engine: EngineEntry, session: Session):
-        """Use `load`, unless the session is not one of the runtime's own."""
+        """Take an open session. Use `load`, unless the session is not one of the runtime's own."""
         self._prepare_state(None, _Opened(bundle, engine, session, _preparer(bundle, engine, None)))
 
     def _prepare_state(self, source: Source | None, opened: _Opened | None) -> None:
@@ -120,8 +120,8 @@ class Scorer:
                 the first that the bundle holds.
             precision: precision of the engine, such as ``"float32"`` or ``"int8"``; None for the first that the bundle
                 holds.
-            threads: of ONNX Runtime, CPU threads of one run, None for all cores; of the TensorRT engines, requests that
-                run at once on the GPU, each with its own memory, None for two.
+            threads: with ONNX Runtime, CPU threads of one run, None for all cores; of the TensorRT engines, requests
+                that run at once on the GPU, each with its own memory, None for two.
             modes: modes whose graphs are loaded now rather than when they are first used. The graph of the trained mode
                 always is. ONNX Runtime holds the weights again for each.
             max_pixels: width times height of an image above which it is refused, where that is less than the bundle's.
@@ -129,7 +129,7 @@ class Scorer:
         Raises:
             BundleError: the bundle is missing, changed, incomplete or of another version.
             EngineError: no such engine in the bundle, its library or its GPU is missing, or its plans do not fit them.
-            HubError: it cannot be downloaded.
+            HubError: the bundle cannot be downloaded.
         """
         if max_pixels is not None and (not isinstance(max_pixels, int) or max_pixels < 1):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise LimitError(f"max_pixels is {max_pixels!r}; give a number from 1, or None for the bundle's limit.")
@@ -170,17 +170,17 @@ class Scorer:
 
     @property
     def manifest(self) -> Manifest:
-        """What the bundle says of itself."""
+        """Manifest of the bundle."""
         return self._bundle.manifest
 
     @property
     def engine(self) -> EngineEntry:
-        """The manifest's entry of the loaded engine."""
+        """Entry of the loaded engine in the manifest."""
         return self._open().engine
 
     @property
     def family(self) -> Family:
-        """Pixels, placeholders and positions of the bundle's backbone."""
+        """Backbone family of the bundle, which makes pixels, placeholders and positions."""
         return self._preparer.family
 
     @property
@@ -269,11 +269,11 @@ class Scorer:
         """Score several requests, with different N and with or without images, together.
 
         Args:
-            requests: any number.
+            requests: any number of requests.
             mode: ``"joint"``, each response sees those before it, or ``"isolated"``, each sees the prompt and itself,
                 as if it were scored alone; None for what the model was trained for. A request's own goes before.
-            orders: of joint reading: k rotations of the responses in one batch, or ``"all"`` for up to 4 responses.
-                Scores are then centred in each order and averaged. None for one. A request's own go before.
+            orders: orders of joint reading: k rotations of the responses in one batch, or ``"all"`` for up to 4
+                responses. Scores are then centred in each order and averaged. None for one. A request's own go before.
             on_error: ``"raise"`` the first error, or ``"return"`` each error in the place of its judgement.
 
         Returns:
@@ -295,15 +295,15 @@ class Scorer:
         return [next(judged) if isinstance(one, Prepared) else one for one in ready]
 
     def prepare(self, request: Request, mode: Mode | None = None, orders: Orders | None = None) -> Prepared:
-        """Everything before the engine, which another thread or process may do: decode, preprocess and pack.
+        """Decode, preprocess and pack a request: everything before the engine, which another thread or process may do.
 
         Args:
-            request: unchecked.
+            request: the request, unchecked.
             mode: see `score_batch`.
             orders: see `score_batch`.
 
         Raises:
-            RequestError: it cannot be scored; see its subclasses.
+            RequestError: the request cannot be scored; see its subclasses.
         """
         return self._preparer.prepare(request, mode, orders)
 
@@ -311,13 +311,13 @@ class Scorer:
         """Score requests that `prepare` of this scorer, or of one of the same bundle, made ready.
 
         Args:
-            prepared: any number, of any modes and orders.
+            prepared: any number of requests, of any modes and orders.
 
         Returns:
             One judgement for each, in the given order.
 
         Raises:
-            RequestError: one was prepared for another bundle.
+            RequestError: a request was prepared for another bundle.
             EngineError: the engine failed, or returned something that is not a score.
         """
         digest = self.manifest.digest
@@ -339,9 +339,9 @@ class Scorer:
         return self.outputs(batch)["scores"]
 
     def outputs(self, batch: Sequence[Prepared]) -> Arrays:
-        """Everything that the scorer graph returns for such a batch: ``scores`` and, of a Gaussian head, ``spread``.
+        """Outputs of the scorer graph for such a batch, each float32 [B, N].
 
-        Each float32 [B, N].
+        They are ``scores`` and, from a Gaussian head, ``spread``.
         """
         return self._run(batch)[0]
 
@@ -404,7 +404,7 @@ class Scorer:
         return outputs, timings
 
     def _features(self, media: Mapping[bytes, PreparedMedia]) -> dict[bytes, Arrays]:
-        """Visual features of each medium: remembered ones, and the others from one run for each group."""
+        """Visual features of each medium: cached ones, and the others from one run for each group."""
         features = {key: found for key in media if (found := self._cache.get(key)) is not None}
         groups: dict[Hashable, list[bytes]] = {}
         for key, medium in media.items():
@@ -422,7 +422,7 @@ class Scorer:
         return {key: features[key] for key in media}
 
     def _no_media(self) -> Arrays:
-        """One row of zeros for each feature output: the scorer gathers from at least one row."""
+        """Features of one row of zeros for each output: the scorer gathers from at least one row."""
         outputs = self.engine.graphs["vision"].outputs
         return {
             spec.name: np.zeros([size if isinstance(size, int) else 1 for size in spec.shape], spec.dtype)
@@ -481,7 +481,7 @@ def _role(bundle: Bundle, engine: EngineEntry, mode: Mode) -> str:
 
 
 def _named(error: YojError, index: int, count: int) -> YojError:
-    """The same error saying which request of a batch it is about."""
+    """Copy of an error that says which request of a batch it is about."""
     if count == 1:
         return error
     named = copy.copy(error)

@@ -1,4 +1,4 @@
-"""A request in one form: turns and responses as texts and numbered media, whatever way the caller wrote it."""
+"""Script: a request in one form, turns and responses as texts and numbered media, whatever way the caller wrote it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .manifest import Limits
 from .request import Duplicates, Image, Message, Overflow, Placeholders, Request, Role, Video
 
 Parts: TypeAlias = "tuple[str | int, ...]"
-"""Texts, and numbers of media."""
+"""Parts of a turn or response: texts, and numbers of media."""
 
 MARKERS = (
     r"<\|vision_start\|>(?:<\|(?:image|video)_pad\|>)+<\|vision_end\|>"
@@ -22,9 +22,9 @@ MARKERS = (
     r"|<\|?(?:vision|image|media)_(?:start|end|pad)\|?>|<\|begin_of_image\|>|<ImageHere>|<start_of_image>"
     r"|<im_(?:patch|col|low|start|end)>|\[(?:IMG|IMAGE)\]"
 )
-"""What other frameworks write where a medium stands, in capitals or not."""
+"""Placeholders that other frameworks write for a medium; upper and lower case are alike."""
 UNKNOWN = "which this judge is not known to be trained on"
-"""End of notices."""
+"""End of the notices about such inputs."""
 
 
 @dataclass(frozen=True)
@@ -37,19 +37,19 @@ class Turn:
 
 @dataclass(frozen=True)
 class Script:
-    """A checked request."""
+    """Request in its checked form."""
 
     turns: tuple[Turn, ...]
-    """The last is the user's."""
+    """Turns of the prompt; the last is the user's."""
     responses: tuple[Parts, ...]
     media: tuple[Image | Video, ...] = ()
-    """By number: those of the prompt first, then those of each response."""
+    """Media by number: those of the prompt first, then those of each response."""
     names: tuple[str, ...] = ()
-    """What errors call each medium."""
+    """Name of each medium in errors."""
     owners: tuple[int, ...] = ()
-    """For each medium, 0 for the prompt and k+1 for response k."""
+    """Owner of each medium: 0 for the prompt and k+1 for response k."""
     notices: tuple[str, ...] = ()
-    """What was read in another way than it may have been meant."""
+    """Notices of what was read in another way than it may have been meant."""
 
     @functools.cached_property
     def videos(self) -> frozenset[int]:
@@ -58,7 +58,7 @@ class Script:
 
 
 def script_of(request: Request) -> Script:
-    """Bring a request into one form.
+    """Convert a request to its script and check it.
 
     Raises:
         RequestError: something that is no request: no response, a text that is not one or not valid Unicode, a
@@ -92,7 +92,7 @@ def script_of(request: Request) -> Script:
 
 @dataclass(frozen=True)
 class _Spoken:
-    """A turn whose media have no numbers yet."""
+    """Turn whose media have no numbers yet."""
 
     role: Role
     name: str
@@ -100,7 +100,7 @@ class _Spoken:
 
 
 class _Media:
-    """Gives the media of a request their numbers."""
+    """Numbering of the media of a request."""
 
     def __init__(self, request: Request):
         self._request = request
@@ -124,18 +124,18 @@ class _Media:
         return tuple(out)
 
     def _short_name(self, part: Image | Video) -> str | None:
-        """How the caller called a medium of the short form."""
+        """Name that the caller used for a medium of the short form."""
         if part.source is self._request.video:
             return "video"
         return next((f"images[{k}]" for k, image in enumerate(self._request.images) if image is part.source), None)
 
 
 def check_limits(script: Script, limits: Limits) -> None:
-    """Refuse what is more than a bundle takes.
+    """Refuse a request over the limits of a bundle.
 
     Raises:
-        LimitError: more responses, images or videos than the bundle takes, or images with a video where it takes one
-            of them.
+        LimitError: there are more responses, images or videos than the bundle takes, or images with a video where it
+            takes only one of them.
     """
     if (n := len(script.responses)) > limits.N:
         raise LimitError(
@@ -211,7 +211,7 @@ def _check_roles(roles: Sequence[Role]) -> None:
 
 
 def _parts(content: object, name: str) -> Iterator[str | Image | Video]:
-    """The checked parts of a prompt, a turn or a response."""
+    """Checked parts of a prompt, a turn or a response."""
     if isinstance(content, str | Image | Video):
         content = (content,)
     elif not isinstance(content, list | tuple):
@@ -229,7 +229,7 @@ def _parts(content: object, name: str) -> Iterator[str | Image | Video]:
 
 
 def _written(part: Mapping[str, Any], name: str) -> object:
-    """A part as chat templates take it: ``{"type": "text", "text": ...}``, ``{"type": "image", "image": ...}``."""
+    """Part in the form of chat templates: ``{"type": "text", "text": ...}``, ``{"type": "image", "image": ...}``."""
     kind = part.get("type")
     known = {"text": {"text"}, "image": {"image"}, "video": {"video", "fps", "timestamps"}}
     wrong = part.keys() - known.get(str(kind), set[str]()) - {"type"}
@@ -259,7 +259,7 @@ def _text(text: str, name: str) -> str:
 
 
 def _at_markers(turns: list[_Spoken], placeholders: Placeholders) -> tuple[list[_Spoken], list[str]]:
-    """Take ``<image>`` and its kin as they are meant: places of media, texts, or a mistake."""
+    """Interpret ``<image>`` and its kin as they are meant: places of media, texts, or a mistake."""
     found = [m[0] for turn in turns for part in turn.parts if isinstance(part, str) for m in _markers(part)]
     if not found:
         return turns, []
@@ -316,7 +316,7 @@ def _with_short_form(turns: list[_Spoken], request: Request) -> list[_Spoken]:
 
 
 def _listed(value: object, name: str, content: str, kinds: tuple[type, ...] = (Collection,)) -> list[Any]:
-    """The items of a sequence. A set, a dictionary or a generator has no order that scores could come back in."""
+    """Items of a sequence. A set, a dictionary or a generator has no order that scores could come back in."""
     unordered = isinstance(value, str | bytes | bytearray | memoryview | AbstractSet | Mapping)
     if unordered or not isinstance(value, kinds):
         raise RequestError(f"{name} is {_kind(cast('object', value))}; give a list of {content}.")

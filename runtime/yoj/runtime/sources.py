@@ -1,4 +1,4 @@
-"""Where the media of a request may come from: what a request names -> a file that may be read, or bytes."""
+"""Sources of media: the name that a request gives -> a file that may be read, or bytes."""
 
 from __future__ import annotations
 
@@ -15,50 +15,51 @@ from .errors import LimitError, MediaError
 from .images import shorten
 
 MAX_BYTES = 64 * 2**20
-"""Largest medium that is no file, in bytes."""
+"""Largest medium in bytes that is not a file."""
 TIMEOUT_S = 20.0
 SCHEME = re.compile(r"([a-z][a-z0-9+.-]+)://", re.IGNORECASE)
 ALPHABET = re.compile(r"[A-Za-z0-9+/=\s]*")
 SHORTEST_BASE64 = 60
-"""Characters; no picture is smaller, and few paths of as many have no dot."""
+"""Length in characters from which a text may be base64; no picture is smaller, and few paths of that length have no
+dot."""
 SIGNATURES = re.compile(
     rb"\x89PNG|\xff\xd8\xff|GIF8|RIFF....(WEBP|AVI )|BM|II\*\0|MM\0\*|....ftyp|\x1aE\xdf\xa3", re.DOTALL
 )
-"""How files of pictures and videos begin."""
+"""Beginnings of picture and video files."""
 
 
 @dataclass(frozen=True)
 class Policy:
-    """Where media may come from. By default they stand in the request itself."""
+    """Policy for the sources of media. By default media stand in the request itself."""
 
     root: Path | None = None
-    """Files in this folder, and below it, may be read; None for no files."""
+    """Folder in and below which files may be read; None for no files."""
     base: Path | None = None
-    """Where relative paths begin; None for ``root``."""
+    """Folder in which relative paths begin; None for ``root``."""
     data: bool = True
     """Whether data URLs and base64 are read."""
     hosts: frozenset[str] = frozenset()
-    """Names, or ``name:port``, of the hosts that http and https URLs may name. A host with a private address must be
+    """Hosts, as names or ``name:port``, that http and https URLs may name. A host with a private address must be
     written as that address."""
     max_bytes: int = MAX_BYTES
-    """Largest medium that is no file, in bytes."""
+    """Largest medium in bytes that is not a file."""
     timeout: float = TIMEOUT_S
     """Seconds in which a host must have sent a medium."""
 
     def image(self, source: object, name: str) -> Path | bytes:
-        """An image, or a frame, as a request names it.
+        """Find an image, or a frame, by the source that a request names.
 
         Args:
             source: a path, a ``file:``, ``data:``, ``http:`` or ``https:`` URL, base64 of a file, or ``{"bytes":
                 base64, "path": ...}``.
-            name: how errors call it.
+            name: name of the medium in errors.
 
         Returns:
             A file below ``root``, which may be missing, or the bytes of one.
 
         Raises:
-            MediaError: no such source, or one that this policy does not allow.
-            LimitError: more than ``max_bytes``.
+            MediaError: there is no such source, or this policy does not allow it.
+            LimitError: the medium has more than ``max_bytes``.
         """
         if isinstance(source, dict):
             source = self._record(cast("Mapping[str, Any]", source), name)
@@ -75,7 +76,7 @@ class Policy:
         return self._base64(source, name) if is_base64(source) else self._file(source, name)
 
     def video(self, source: object, name: str) -> Path | bytes | list[Path | bytes]:
-        """A video as a request names it: a file or a folder of frames as `image` has it, or a list of frames."""
+        """Find a video by the source that a request names: a file, a folder of frames, or a list of frames."""
         if isinstance(source, list):
             return [self.image(one, f"{name}[{k}]") for k, one in enumerate(cast("list[object]", source))]
         found = self.image(source, name)
@@ -87,7 +88,7 @@ class Policy:
         return found
 
     def _record(self, record: Mapping[str, Any], name: str) -> object:
-        """As data sets of Hugging Face hold a medium."""
+        """Source of a medium in the form of Hugging Face data sets."""
         given = {key: value for key, value in record.items() if value is not None}
         if not given or not given.keys() <= {"bytes", "path"}:
             told = shorten(", ".join(map(repr, given)) or "nothing", 80)
@@ -159,7 +160,7 @@ class Policy:
 
 
 def is_base64(text: str) -> bool:
-    """Whether a text is the base64 of a picture or a video rather than a path: it begins as such files do."""
+    """Whether a text is the base64 of a picture or a video rather than a path, judged by its beginning."""
     if len(text) < SHORTEST_BASE64 or not ALPHABET.fullmatch(text[:400]):
         return False
     try:
@@ -176,13 +177,13 @@ def _real(path: Path, name: str) -> Path:
 
 
 def policy_of_files(folder: Path, root: Path | None = None, hosts: frozenset[str] = frozenset()) -> Policy:
-    """The policy of a command that reads a file of requests.
+    """Policy of a command that reads a file of requests.
 
     Args:
-        folder: of the file.
+        folder: folder of the file.
         root: folder that media may come from; None for ``folder``. Relative paths begin at ``folder`` where that lies
             in ``root``, else at ``root``.
-        hosts: see `Policy`.
+        hosts: allowed hosts; see `Policy`.
     """
     if root is None:
         return Policy(folder, hosts=hosts)

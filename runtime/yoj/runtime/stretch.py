@@ -1,4 +1,4 @@
-"""A stretch of a row of tokens under construction: runs of text, and special tokens and media between them."""
+"""Stretch of a row under construction: runs of text, with special tokens and media between them."""
 
 from __future__ import annotations
 
@@ -15,56 +15,56 @@ from .text import Encoded, Ids, TextEncoder
 
 @dataclass(frozen=True)
 class Span:
-    """A part of a medium's place in the row: text, or else tokens that the family chose."""
+    """Part of a medium's place in the row: text, or else tokens that the family chose."""
 
     text: str = ""
     ids: Ids | None = None
 
 
 Spans: TypeAlias = Sequence[Sequence[Span]]
-"""What stands for each medium, by its number."""
+"""Spans of each medium, by its number."""
 
 
 @dataclass(frozen=True)
 class Markup:
-    """What stands for media in a row."""
+    """Text and tokens that represent media in a row."""
 
     image: Sequence[Piece]
     video: Sequence[Piece]
     media: Spans
     videos: frozenset[int]
-    """Which of the media are videos."""
+    """Numbers of the media that are videos."""
 
 
 @dataclass(frozen=True)
 class RowTokens:
-    """A stretch as tokens."""
+    """Stretch of a row as tokens."""
 
     ids: Ids
     numbers: tuple[tuple[int, int], ...]
     """Number and length of each run of tokens: k+1 where it stands for medium k, or else 0."""
     start: int
-    """First token behind the opening: the one that holds its first character."""
+    """Index of the first token behind the opening: the one that holds its first character."""
 
     @property
     def media(self) -> Ids:
-        """k+1 where the token stands for medium k, 0 elsewhere."""
+        """Medium of each token: k+1 for medium k, 0 for none."""
         numbers, lengths = zip(*self.numbers, strict=True) if self.numbers else ((), ())
         return np.repeat(np.array(numbers, np.int64), lengths)
 
 
 class Stretch:
-    """A stretch of a row under construction."""
+    """Stretch of a row under construction."""
 
     def __init__(self, encoder: TextEncoder, markup: Markup, text_glue: str, shares: bool, images: int = 0):
         """Begin an empty stretch.
 
         Args:
-            encoder: of the bundle.
-            markup: what stands for media.
+            encoder: tokenizer of the bundle.
+            markup: text and tokens that represent media.
             text_glue: text between two texts of one turn.
-            shares: whether other stretches hold the same texts: then these are cut so that each is encoded once.
-            images: how many the row holds before.
+            shares: whether other stretches hold the same texts; then these are cut so that each is encoded once.
+            images: number of images in the row before.
         """
         self._encoder, self._markup, self._text_glue, self._shares = encoder, markup, text_glue, shares
         self._images = images
@@ -75,7 +75,7 @@ class Stretch:
         self._apart = False
 
     def begin_with(self, opening: Stretch, apart: bool = False) -> None:
-        """Take what another stretch holds as the opening of this one; text behind it is encoded with it, or apart."""
+        """Begin with the content of another stretch; text behind it is encoded together with it, or apart."""
         self._apart = apart
         self._parts = [list(part) if isinstance(part, list) else part for part in opening._parts]
         self._images, self._shows_media = opening._images, opening._shows_media
@@ -107,7 +107,7 @@ class Stretch:
                 self.fixed(piece.value)
 
     def medium(self, number: int) -> None:
-        """Add what stands for one medium. Its text may merge with the text around it, and is not marked as its."""
+        """Add one medium. Its texts may be tokenised together with their neighbours, so they carry no medium number."""
         is_video = number in self._markup.videos
         self._shows_media = True
         self._images += not is_video
@@ -139,11 +139,11 @@ class Stretch:
                 run += rest
 
     def texts(self) -> Iterable[str]:
-        """All pieces of text."""
+        """Text pieces of the stretch."""
         return (piece for part in self._parts if isinstance(part, list) for piece in part)
 
     def tokens(self, encoded: Mapping[str, Encoded]) -> RowTokens:
-        """The stretch as tokens."""
+        """Encode the stretch as tokens."""
         ids: list[Ids] = []
         numbers: list[tuple[int, int]] = []
         for part in self._parts:

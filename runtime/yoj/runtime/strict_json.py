@@ -1,4 +1,4 @@
-"""The bytes of one JSON object -> Python values, within bounds that no text can pass."""
+"""Decoder for the bytes of one JSON object, within bounds of size, depth and count."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from .images import shorten
 MAX_BYTES = 64 * 2**20
 """Largest text, in bytes."""
 MAX_VALUES = 1_000_000
-"""Most values of one text, counted by its commas."""
+"""Most values in one text, counted by its commas."""
 MAX_DEPTH = 64
-"""Lists and objects in one another."""
+"""Most lists and objects inside one another."""
 SURROGATE = re.compile("[\ud800-\udfff]")
 
 Fields: TypeAlias = dict[str, Any]
 
 
 def parse_object(text: bytes) -> Fields:
-    """The fields of one JSON object. `check_values` looks at what is in them.
+    """Decode one JSON object. `check_values` checks its values.
 
     Args:
         text: UTF-8, with or without a byte order mark.
 
     Raises:
-        RequestError: it is too large or too deep, no UTF-8, no JSON, no object, or names a field twice.
+        RequestError: the text is too large or too deep, no UTF-8, no JSON, no object, or names a field twice.
     """
     if len(text) > MAX_BYTES:
         raise RequestError(
@@ -66,10 +66,10 @@ def parse_object(text: bytes) -> Fields:
 
 
 def check_values(fields: Fields) -> None:
-    """Refuse what no JSON text, tokenizer or result can hold.
+    """Refuse values that no JSON text, tokenizer or result can hold.
 
     Raises:
-        RequestError: naming the field of a value that is nested too deeply, no finite number, a whole number beyond 64
+        RequestError: a value, whose field is named, is nested too deeply, no finite number, a whole number beyond 64
             bits, or a text that is not Unicode.
     """
     waiting: list[tuple[str, object, int]] = [("", fields, 1)]

@@ -1,4 +1,4 @@
-"""Which temperature a request's probabilities take, and whether they may be called calibrated."""
+"""Temperature of a request's probabilities, and whether they may be called calibrated."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .manifest import Mode, Probabilities
 
 @dataclass(frozen=True)
 class ScoringConditions:
-    """How one request was scored: all that a fit may or may not hold for."""
+    """Conditions under which one request was scored: all that a fit may or may not hold for."""
 
     n: int
     mode: Mode
@@ -20,7 +20,7 @@ class ScoringConditions:
 
 
 def temperature_for(probabilities: Probabilities, n: int) -> float:
-    """The temperature of requests with N responses, > 0.
+    """Temperature of requests with N responses, > 0.
 
     Between two fitted N, log T is linear in log N: always positive, between its neighbours, and in proportion to the
     scores' own unit, as temperatures are. Beyond the fitted N it stays that of the nearest, for nothing was seen there.
@@ -40,7 +40,7 @@ def temperature_for(probabilities: Probabilities, n: int) -> float:
 
 
 def why_uncalibrated(probabilities: Probabilities, read: ScoringConditions) -> str | None:
-    """What forbids calling the probabilities of a request calibrated; None where nothing does."""
+    """Reason why the probabilities of a request are not calibrated; None where they are."""
     fit = probabilities.fit
     if not probabilities.calibrated or fit is None:
         return "no temperature was fitted"
@@ -58,7 +58,7 @@ def why_uncalibrated(probabilities: Probabilities, read: ScoringConditions) -> s
 
 
 def describe(probabilities: Probabilities) -> str:
-    """One line: the temperatures, and what they were fitted on and hold for."""
+    """Summary in one line: the temperatures, and the conditions of their fit."""
     fit = probabilities.fit
     if fit is None:
         said = "fitted on rankings" if probabilities.calibrated else "not calibrated"

@@ -1,4 +1,4 @@
-"""The tokenizer of a bundle: text to ids, each text once, however many rows it stands in."""
+"""Tokenizer of a bundle: text to ids, each text once, however many rows it stands in."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ T = TypeVar("T")
 SPLIT = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
-"""The pattern by which the tokenizers of Qwen2 and its successors cut a text into words; no token crosses a cut."""
+"""Pattern by which the tokenizers of Qwen2 and its successors cut a text into words; no token crosses a cut."""
 SPACE = re.compile(r"(?<=[!-~]) (?=[!-~])")
-"""A space at which `SPLIT` always cuts: a printable ASCII character on either side decides it alone."""
+"""Pattern of a space at which `SPLIT` always cuts: a printable ASCII character on either side decides it alone."""
 MARK = re.compile(r"<\|[^<>|\s]+\|>")
-"""A token that separates parts of a row, as models write them."""
+"""Pattern of a token that separates parts of a row, as models write them."""
 SHORTEST_MIDDLE = 64
-"""Characters; a shorter text is not worth being encoded apart."""
+"""Length in characters below which a text is not worth being encoded apart."""
 LAST_SPACE_WITHIN = 256
-"""Characters from the end of a text in which its last such space is looked for."""
+"""Characters from the end of a text within which its last such space is looked for."""
 
 
 @dataclass(frozen=True)
@@ -40,27 +40,27 @@ class Encoded:
     """One encoded text."""
 
     ids: Ids
-    """int64 [tokens]."""
+    """Token ids, int64 [tokens]."""
     _encoding: Any
 
     def token_at(self, character: int) -> int:
-        """Number of the first token that ends behind a character; the number of tokens where there is none."""
+        """Index of the first token that ends behind a character; the number of tokens where there is none."""
         return next((place for place, (_, end) in enumerate(self._encoding.offsets) if end > character), len(self.ids))
 
     @property
     def ends(self) -> list[int]:
-        """Where each token ends, in characters."""
+        """End of each token, in characters."""
         return [end for _, end in self._encoding.offsets]
 
 
 class TextEncoder:
-    """Encodes text with a tokenizer in which no text becomes a special token. Safe to use from several threads."""
+    """Encoder of text with a tokenizer in which no text becomes a special token. Safe to use from several threads."""
 
     def __init__(self, tokenizer: Tokenizer):
-        """Take a tokenizer over; its settings are changed.
+        """Take over a tokenizer; its settings are changed.
 
         Raises:
-            BundleError: it does not give each text one row of tokens, the whole text.
+            BundleError: the tokenizer does not give each text one row of tokens, the whole text.
         """
         self._tokenizer: Any = tokenizer
         self._tokenizer.no_truncation()
@@ -79,14 +79,14 @@ class TextEncoder:
 
     @classmethod
     def decode(cls, content: bytes, where: str) -> TextEncoder:
-        """Read the content of a ``tokenizer.json``.
+        """Decode the content of a ``tokenizer.json``.
 
         Args:
-            content: of the file.
-            where: its name, for errors.
+            content: content of the file.
+            where: name of the file in errors.
 
         Raises:
-            BundleError: it is no tokenizer, or one that does not give each text one row of tokens.
+            BundleError: the content is no tokenizer, or one that does not give each text one row of tokens.
         """
         try:
             return cls(read_tokenizer(content))
@@ -97,14 +97,14 @@ class TextEncoder:
 
     @property
     def largest_id(self) -> int:
-        """Largest id of any of its tokens."""
+        """Largest id of any token."""
         return max(self._vocabulary.values(), default=0)
 
     def token_id(self, token: str) -> int:
         """Id of a token that must exist, and that no text can become.
 
         Raises:
-            BundleError: there is none, or a text that looks like it would become it.
+            BundleError: there is no such token, or a text that looks like it would become it.
         """
         found = self._vocabulary.get(token)
         if found is None:
@@ -114,22 +114,25 @@ class TextEncoder:
         return found
 
     def forgeable(self, text: str) -> str | None:
-        """Why a text of the layout holds a mark, such as ``<|im_end|>``, that texts of a request could become."""
+        """Problem of the first mark, such as ``<|im_end|>``, in a layout text that texts of requests could forge.
+
+        None where no mark can be forged.
+        """
         marks = MARK.findall(text) if "<|" in text else ()
         return next((problem for mark in marks if (problem := not_special(self._tokenizer, mark))), None)
 
     def special(self, token: str) -> Ids:
-        """A token that must exist as ids, int64 [1].
+        """Ids of a token that must exist, int64 [1].
 
         Raises:
-            BundleError: it does not.
+            BundleError: there is no such token.
         """
         if token not in self._special:
             self._special[token] = np.array([self.token_id(token)], np.int64)
         return self._special[token]
 
     def encode(self, texts: Iterable[str]) -> dict[str, Encoded]:
-        """Each of the texts, encoded."""
+        """Encode each of the texts."""
         distinct = list(dict.fromkeys(texts))
         encodings = of_library(lambda: self._tokenizer.encode_batch(distinct, add_special_tokens=False), BundleError)
         return {
@@ -138,7 +141,7 @@ class TextEncoder:
         }
 
     def pieces(self, text: str) -> tuple[str, ...]:
-        """A text in up to three pieces, of which the middle has the same tokens whatever stands around the text."""
+        """Split a text into up to three pieces, whose middle has the same tokens whatever stands around the text."""
         return _pieces(text) if self._cuts else (text,)
 
 
@@ -151,11 +154,11 @@ def _pieces(text: str) -> tuple[str, ...]:
 
 
 def of_library(call: Callable[[], T], error: type[Exception]) -> T:
-    """What a call into the tokenizers library returns.
+    """Result of a call into the tokenizers library.
 
     Raises:
-        Exception: of the type ``error``, whatever the library raised: plain ``Exception``, or a panic of Rust, which is
-            none.
+        Exception: ``error`` with the library's message, whatever it raised: plain ``Exception``, or a panic of Rust,
+            which is none.
     """
     try:
         return call()
@@ -168,10 +171,10 @@ def of_library(call: Callable[[], T], error: type[Exception]) -> T:
 
 
 def read_tokenizer(content: bytes) -> Tokenizer:
-    """The tokenizer of a ``tokenizer.json``.
+    """Decode a ``tokenizer.json``.
 
     Raises:
-        ValueError: it is none; the library's reason is in the text.
+        ValueError: the content is no tokenizer; the library's reason is in the text.
     """
     from tokenizers import Tokenizer
 
@@ -179,7 +182,7 @@ def read_tokenizer(content: bytes) -> Tokenizer:
 
 
 def not_special(tokenizer: Any, token: str) -> str | None:
-    """Why texts could forge a token, or be changed by it; None for one special, unnormalised token."""
+    """Reason why texts could forge a token, or be changed by it; None for a special, unnormalised token."""
     added = {entry.content: entry for entry in tokenizer.get_added_tokens_decoder().values()}.get(token)
     if added is not None and added.special and not added.normalized:
         return None
@@ -190,7 +193,7 @@ def not_special(tokenizer: Any, token: str) -> str | None:
 
 
 def _unfaithful(tokenizer: Any, vocabulary: Mapping[str, int]) -> str | None:
-    """Why a tokenizer drops parts of a text, or encodes it in several ways; None where it does not."""
+    """Reason why a tokenizer drops parts of a text, or encodes it in several ways; None where it does not."""
     from tokenizers import pre_tokenizers
 
     model = tokenizer.model

@@ -1,4 +1,4 @@
-"""The version of yoj, read by the package's build, the commands and the check of a bundle's least reader."""
+"""Version of yoj, read by the package's build, the commands and the check of a bundle's oldest reader."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ __version__ = "0.2.0"
 
 
 def release(version: str) -> tuple[int, int, int]:
-    """Major, minor and patch number of a version, without what marks a pre-release or a build.
+    """Major, minor and patch number of a version, without the mark of a pre-release or a build.
 
     Raises:
         ValueError: the text does not begin with three numbers.

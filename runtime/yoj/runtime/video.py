@@ -1,4 +1,4 @@
-"""A file, a folder of frames or a list of frames -> the frames that the model sees, with their times."""
+"""File, folder of frames or list of frames -> the frames that the model sees, with their times."""
 
 from __future__ import annotations
 
@@ -23,23 +23,23 @@ __all__ = ["Clip", "Film", "Timeline", "VideoInput", "VideoRules", "evenly", "fr
 VideoInput: TypeAlias = "str | os.PathLike[str] | Content | Sequence[ImageInput] | NDArray[np.uint8]"
 
 SECONDS_BETWEEN_FRAMES = 4.0
-"""Of a folder or list of frames where nothing else is said (the reference's default for frame folders)."""
+"""Frames per second of a folder or list where nothing else is said (the default of the YOJO code for frame folders)."""
 TIFF_HEADS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 JPEG_HEAD = b"\xff\xd8\xff"
 OF_THE_SYSTEM = ("thumbs.db", "desktop.ini")
-"""What operating systems leave in folders, beside names that begin with a dot."""
+"""Names that operating systems leave in folders, beside those that begin with a dot."""
 
 
 @dataclass(frozen=True)
 class Film:
-    """A video as a caller gives it."""
+    """Video as a caller gives it."""
 
     source: VideoInput
-    """A video file or its content, a folder of frames (sorted by name), or the frames themselves."""
+    """Video file or its content, folder of frames (sorted by name), or the frames themselves."""
     fps: float | None = None
-    """Frames a second of a folder or list; None for one every 4 seconds. A file has its own."""
+    """Frames per second of a folder or list; None for one frame every 4 seconds. A file has its own rate."""
     timestamps: Sequence[float] | None = None
-    """When each frame of a folder or list begins, in seconds, instead of ``fps``."""
+    """Seconds at which each frame of a folder or list begins, instead of ``fps``."""
 
 
 def load_video(film: Film, rules: VideoRules, sample: Sample, name: str = "video") -> Clip:
@@ -49,15 +49,15 @@ def load_video(film: Film, rules: VideoRules, sample: Sample, name: str = "video
     the frames' numbers divided by it. What is to be shown turned or mirrored is.
 
     Args:
-        film: what a caller gives.
-        rules: of the bundle.
+        film: the video as a caller gives it.
+        rules: the bundle's rules for videos.
         sample: the family's choice among the frames of a file.
-        name: how errors and notices call the video.
+        name: name of the video in errors and notices.
 
     Raises:
-        MediaError: missing, unreadable, cut off or empty; of a container that is not read; frames of unequal size;
-            times that cannot be.
-        LimitError: a frame of too many pixels, or the request's budget is spent.
+        MediaError: the video is missing, unreadable, cut off or empty, of a container that is not read, or has frames
+            of unequal size or impossible times.
+        LimitError: a frame has too many pixels, or the request's budget is spent.
     """
     _check_times(film, name)
     rules = replace(rules, image=rules.image.with_spending())
@@ -72,10 +72,10 @@ def load_video(film: Film, rules: VideoRules, sample: Sample, name: str = "video
 
 
 def frame_files(folder: Path) -> list[Path]:
-    """The frames of a folder, in their order: its pictures.
+    """Pictures of a folder, which are its frames, in their order.
 
     Raises:
-        MediaError: there are none.
+        MediaError: the folder has no pictures.
     """
     from .pictures import picture_endings
 
@@ -165,7 +165,7 @@ def _load_frames(sources: list[Any], film: Film, rules: VideoRules, name: str) -
 
 
 def _time(film: Film, frame: int) -> float:
-    """When a frame of a folder or list begins, in seconds."""
+    """Seconds at which a frame of a folder or list begins."""
     if film.timestamps is not None:
         return float(film.timestamps[frame])
     return frame / film.fps if film.fps else frame * SECONDS_BETWEEN_FRAMES
@@ -203,7 +203,7 @@ def _is_folder(path: Path) -> bool:
 
 
 def _visible(folder: Path) -> list[Path]:
-    """What a folder holds, without what operating systems put there."""
+    """Files of a folder without those of the operating system."""
     return [path for path in folder.iterdir() if path.name[0] != "." and path.name.lower() not in OF_THE_SYSTEM]
 
 

@@ -1,4 +1,4 @@
-"""Whether a file ends before the end that its own headers announce: what an interrupted download looks like."""
+"""Test whether a file ends before the end that its own headers announce, as after an interrupted download."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def is_cut_off(file: MeteredFile) -> bool:
 
 
 def _boxes_end(file: MeteredFile, total: int) -> int:
-    """Where the last of the boxes ends that hold something, or 0."""
+    """End of the last of the boxes that hold data, or 0."""
     place = end = 0
     while place + 8 <= total:
         file.seek(place)
@@ -44,7 +44,7 @@ def _boxes_end(file: MeteredFile, total: int) -> int:
 
 
 def _segment_end(file: MeteredFile) -> int:
-    """Where a Matroska file's segment ends, or 0 where it does not say."""
+    """End of a Matroska file's segment, or 0 where it does not say it."""
     file.seek(4)
     header = _vint(file)
     if header is None:
@@ -57,7 +57,7 @@ def _segment_end(file: MeteredFile) -> int:
 
 
 def _vint(file: MeteredFile) -> int | None:
-    """A number of variable length; None where it is left open or damaged."""
+    """Number of variable length; None where it is left open or damaged."""
     first = file.read(1)
     if not first or not first[0]:
         return None
@@ -88,7 +88,7 @@ def _gif_ends(file: MeteredFile) -> bool:
 
 
 def _skip_colours(file: MeteredFile) -> None:
-    """Over a table of colours, where the next byte says that there is one."""
+    """Skip a table of colours, where the next byte says that there is one."""
     flags = file.read(1)
     if flags and flags[0] & 0x80:
         file.seek(3 << ((flags[0] & 7) + 1), io.SEEK_CUR)

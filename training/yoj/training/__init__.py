@@ -1,4 +1,4 @@
-"""Trains multi-response reward models: LoRA and a value head over a base model, packed by the runtime that serves them.
+"""Training of multi-response reward models: LoRA and a value head over a base model, packed as the runtime packs.
 
-Recipe -> samples -> packs -> judge -> checkpoint in the reference's adapter layout.
+Recipe -> samples -> packs -> judge -> checkpoint in the adapter layout of the YOJO code.
 """

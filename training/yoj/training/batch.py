@@ -14,7 +14,7 @@ from yoj.runtime.families import Family, PreparedMedia
 
 @dataclass(frozen=True)
 class Batch:
-    """Rows to rank first, rows of text to learn behind them; either may be none."""
+    """Rows to rank, followed by rows of text to learn; either may be none."""
 
     tokens: dict[str, torch.Tensor]
     """Inputs of the scorer for each token, int64 [B, ..., L], with ``segment_ids``."""
@@ -23,18 +23,18 @@ class Batch:
     media: tuple[dict[str, torch.Tensor], ...]
     """Inputs of the vision graph, once for each group of media that go through it together."""
     feature_order_V: torch.Tensor
-    """int64: where the visual row that ``visual_index`` counts as the k-th is among those of all groups."""
+    """Place among the visual rows of all groups of the row that ``visual_index`` counts as the k-th, int64."""
     response_start_RN: torch.Tensor
     response_end_RN: torch.Tensor
-    """int64, of the R rows to rank; -1 where a response is absent."""
+    """Positions of the R rows to rank, int64; -1 where a response is absent."""
     rankings_RN: torch.Tensor
-    """float32 in the order of the row, 1 = best; NaN where a response is absent."""
+    """Ranks in the order of the row, float32, 1 = best; NaN where a response is absent."""
     label_place_T: torch.Tensor
-    """int64: row * L + position from which a token is predicted."""
+    """Place row * L + position from which a token is predicted, int64."""
     labels_T: torch.Tensor
-    """int64: that token."""
+    """Token that is predicted, int64."""
     lines: tuple[int, ...] = field(default=())
-    """Of the samples, in their file."""
+    """Line of each sample in its file."""
 
     @property
     def tokens_without_padding(self) -> int:
@@ -42,7 +42,7 @@ class Batch:
         return int((self.tokens["segment_ids"] >= 0).sum())
 
     def to(self, device: torch.device) -> Batch:
-        """The same on another device."""
+        """Copy of the batch on another device."""
         moved = {
             name: value.to(device, non_blocking=True)
             for name, value in vars(self).items()
@@ -59,10 +59,10 @@ def collate(
     """Put samples into one batch.
 
     Args:
-        ranked: requests, a row for each of their orders, and the ranks [N] of their responses.
+        ranked: requests, with a row for each of their orders, and the ranks [N] of their responses.
         texts: requests of one response each, whose tokens are learnt.
-        family: of the runtime.
-        lines: of the samples.
+        family: backbone family of the runtime.
+        lines: line of each sample in its file.
     """
     rows = [prepared for prepared, _ in ranked] + list(texts)
     tokens = {name: torch.from_numpy(array) for name, array in scorer_inputs(rows, family, {}).items()}
@@ -93,7 +93,7 @@ def collate(
 def _group(
     media: Mapping[bytes, PreparedMedia], family: Family
 ) -> tuple[tuple[dict[str, torch.Tensor], ...], torch.Tensor]:
-    """Inputs of the vision graph for each group, and where each visual row, in the order of ``media``, comes out."""
+    """Inputs of the vision graph for each group, and the place of each visual row in its output."""
     groups: dict[Hashable, list[bytes]] = {}
     for key, medium in media.items():
         groups.setdefault(medium.group, []).append(key)

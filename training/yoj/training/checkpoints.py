@@ -1,4 +1,4 @@
-"""Checkpoints of a run: in the reference's adapter layout, or a whole base model in its released layout."""
+"""Checkpoints of a run: in the adapter layout of the YOJO code, or a whole base model in its released layout."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ NOT_LEARNT = (
     "log_every",
     "log",
 )
-"""Settings that the weights do not depend on; a base is checked by its tensors."""
+"""Settings on which the weights do not depend; a base is checked by its tensors."""
 STATE = "training_state.json"
 COPIED = ("config.json", "generation_config.json", "tokenizer_config.json", "chat_template.jinja",
           "preprocessor_config.json", "video_preprocessor_config.json", "processor_config.json",
@@ -49,30 +49,30 @@ COPIED = ("config.json", "generation_config.json", "tokenizer_config.json", "cha
 
 @dataclass(frozen=True)
 class State:
-    """How far a run is."""
+    """Progress of a run."""
 
     epoch: int = 0
     step_in_epoch: int = 0
-    """Batches of each process that were used of the epoch."""
+    """Number of batches of the epoch that each process has used."""
     global_step: int = 0
     processes: int = 1
 
     def on(self, processes: int) -> State:
-        """The same place in the epoch for so many processes."""
+        """Same place in the epoch, counted for so many processes."""
         return replace(self, step_in_epoch=self.step_in_epoch * self.processes // processes, processes=processes)
 
 
 def save_judge(
     folder: Path, judge: Judge, weights: Mapping[str, torch.Tensor], checkpoint: Checkpoint, recipe: Recipe
 ) -> None:
-    """Write what the run trained; the folder must not exist.
+    """Write what the run trained into a new folder.
 
     Args:
-        folder: of the checkpoint.
-        judge: for its names.
-        weights: its state dict, whole and on the CPU.
-        checkpoint: the base that is trained.
-        recipe: of the run.
+        folder: folder of the checkpoint, which must not exist.
+        judge: the judge, for its names.
+        weights: state dict of the judge, whole and on the CPU.
+        checkpoint: base that is trained.
+        recipe: recipe of the run.
     """
     folder.mkdir(parents=True)
     checkpoint.tokenizer.save(str(folder / "tokenizer.json"))
@@ -92,28 +92,28 @@ def save_judge(
     _write(folder / ADAPTER_CONFIG, {name: _plain(value) for name, value in config.items()})
     head = {name: t.contiguous() for name, t in _head(weights).items()}
     save_tensors(head, folder / HEAD)
-    torch.save(head, folder / "value_head.pt")  # what the reference's own merge script reads
+    torch.save(head, folder / "value_head.pt")  # read by the YOJO code's merge script
     _write(folder / SETTINGS, _head_settings(judge, recipe))
 
 
 def save_tensors(tensors: Mapping[str, torch.Tensor], file: Path) -> None:
-    """Write a file of safetensors for all who may read its folder; the library leaves it to its owner alone."""
+    """Write a safetensors file for all who may read its folder; the library gives rights to its owner alone."""
     save_file(dict(tensors), file, {"format": "pt"})
     file.chmod(file.parent.stat().st_mode & 0o666)
 
 
 def copy_files(names: Sequence[str], source: Path, target: Path) -> None:
-    """Copy those that there are."""
+    """Copy those files that exist."""
     for name in names:
         if (source / name).is_file():
             shutil.copyfile(source / name, target / name)
 
 
 def load_judge(folder: Path, judge: Judge, recipe: Recipe) -> None:
-    """Put the weights of a checkpoint of the same recipe into a fresh judge.
+    """Load the weights of a checkpoint of the same recipe into a fresh judge.
 
     Raises:
-        TrainingError: they do not fit.
+        TrainingError: the weights do not fit.
     """
     if recipe.trainable == "all":
         _load_released(folder, judge)
@@ -133,33 +133,33 @@ def load_judge(folder: Path, judge: Judge, recipe: Recipe) -> None:
 
 
 def newest(out: Path) -> Path | None:
-    """The newest whole checkpoint of a run."""
+    """Newest whole checkpoint of a run; None where there is none."""
     return next(reversed(by_step(out)), None)
 
 
 def by_step(out: Path) -> list[Path]:
-    """The whole checkpoints of a run, oldest first."""
+    """Whole checkpoints of a run, oldest first."""
     found = [path for path in out.glob("checkpoint-*") if re.fullmatch(r"checkpoint-\d+", path.name)]
     return sorted(found, key=lambda path: int(path.name.removeprefix("checkpoint-")))
 
 
 def write_state(folder: Path, state: State) -> None:
-    """Say in a checkpoint how far the run was."""
+    """Write the progress of the run into a checkpoint."""
     _write(folder / STATE, asdict(state))
 
 
 def read_state(folder: Path) -> State:
-    """What `write_state` wrote."""
+    """Progress that `write_state` wrote."""
     return State(**json.loads((folder / STATE).read_text("utf-8")))
 
 
 def write_recipe(folder: Path, recipe: Recipe) -> None:
-    """Say in a checkpoint what it was trained with."""
+    """Write the recipe of the run into a checkpoint."""
     _write(folder / RECIPE, msgspec.to_builtins(recipe))
 
 
 def recipe_changes(folder: Path, recipe: Recipe) -> list[str]:
-    """Settings that are not those of a checkpoint, other than where it lies and what is reported."""
+    """Settings that differ from those of a checkpoint, apart from folders and reports."""
     if not (folder / RECIPE).is_file():
         return []
     before, now = json.loads((folder / RECIPE).read_text("utf-8")), json.loads(msgspec.json.encode(recipe))
@@ -169,7 +169,7 @@ def recipe_changes(folder: Path, recipe: Recipe) -> list[str]:
 
 @torch.no_grad()
 def _load_released(folder: Path, judge: Judge) -> None:
-    """The inverse of `_released`."""
+    """Load the weights of a base model that `_released` gave."""
     stored = Weights(read_folder(folder))
     for module, spec in ((judge.vision, judge.vision_spec), (judge.scorer, judge.scorer_spec)):
         for name, tensor in spec.sources.items():
@@ -179,7 +179,7 @@ def _load_released(folder: Path, judge: Judge) -> None:
 
 
 def _released(judge: Judge, weights: Mapping[str, torch.Tensor], checkpoint: Checkpoint) -> dict[str, torch.Tensor]:
-    """Every tensor of the base under its released name, those that were trained with their new values."""
+    """Every tensor of the base under its released name, the trained ones with their new values."""
     stored = checkpoint.weights
     tensors = {name: stored.read(name) for name in stored.names()}
     for prefix, spec in (("vision.", judge.vision_spec), ("scorer.", judge.scorer_spec)):
@@ -198,13 +198,13 @@ def _released(judge: Judge, weights: Mapping[str, torch.Tensor], checkpoint: Che
 
 
 def _adapter_key(spec: GraphSpec, name: str) -> str:
-    """Name of an adapter's tensor in the file: that of the released module, as peft writes it."""
+    """Name of an adapter's tensor in the file: that of the released module, as PEFT writes it."""
     module, lora, rest = name.replace(".default.", ".").partition(".lora_")
     return PREFIX + spec.sources[f"{module}.weight"].names[0].removesuffix(".weight") + lora + rest
 
 
 def _head(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """In the keys and orientation of the reference."""
+    """Weights of the head with the keys and the orientation of the YOJO code."""
     return {name: value.t() for name, value in _part(weights, "scorer.readout.value_head.").items()}
 
 

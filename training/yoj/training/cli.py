@@ -1,4 +1,4 @@
-"""``yoj-train``."""
+"""``yoj-train``: training of reward models, and its data."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # workers are forked a
 
 
 def told_forms() -> str:
-    """The forms of `convert`, each with a row of it."""
+    """Forms that `convert` reads, each with a row of it, as help text."""
     rows = "\n\n".join(f"\b\n{name}:\n{wrapped(form.told)}\n{wrapped(form.example)}" for name, form in FORMS.items())
     return f"Forms, each with a row:\n\n{rows}"
 
 
 def wrapped(text: str) -> str:
-    """A text in indented lines, cut between words alone, so that what is JSON stays JSON."""
+    """Text in indented lines, cut between words alone, so that JSON stays JSON."""
     lines = textwrap.wrap(text, 100, break_long_words=False, break_on_hyphens=False)
     return textwrap.indent("\n".join(lines), "  ")
 
@@ -52,7 +52,7 @@ def main() -> None:
 
 
 def recipe_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The recipe, and what may be said about it."""
+    """Decorate a command with the argument for a recipe and the options that change it."""
     options = [
         click.argument("recipe", type=click.Path(dir_okay=False, path_type=Path)),
         click.option("--set", "changes", multiple=True, metavar="NAME=VALUE",
@@ -69,7 +69,7 @@ def recipe_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @recipe_options
 @click.option("--trust-data", is_flag=True, help="Do not read every image and pack every sample before training.")
 def run(recipe: Path, changes: tuple[str, ...], skip_invalid: bool, trust_data: bool) -> None:
-    """Train. A run goes on from the newest checkpoint in its folder, as if it had not been stopped."""
+    """Train as RECIPE says. A run goes on from the newest checkpoint in its folder, as if it had not been stopped."""
     with readable_errors():
         _run(read_recipe(recipe, changes), skip_invalid, trust_data)
 
@@ -78,7 +78,6 @@ def run(recipe: Path, changes: tuple[str, ...], skip_invalid: bool, trust_data: 
 @recipe_options
 def check(recipe: Path, changes: tuple[str, ...], skip_invalid: bool) -> None:
     """Check the recipe, the base model and every sample; train nothing."""
-
     with readable_errors():
         from .setup import load
 

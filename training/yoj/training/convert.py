@@ -34,14 +34,14 @@ SOURCES = ("image", "video", "url", "path", "image_url", "video_url")
 
 @dataclass(frozen=True)
 class ConversionJob:
-    """What is to be converted, and how."""
+    """Settings of a conversion."""
 
     form: str
     """Name in `FORMS`."""
     source: Path
     out: Path
     media_root: Path | None = None
-    """Folder that media of the source may come from, see `policy_of_files`; None for that of the source."""
+    """Folder from which media of the source may come, see `policy_of_files`; None for the source's own."""
     ignore: Ignore = field(default_factory=Ignore)
     keep_unknown: bool = False
     """Whether fields that the form does not have go into ``metadata``; otherwise they are errors."""
@@ -51,13 +51,13 @@ class ConversionJob:
 
 @dataclass
 class Counts:
-    """What became of the rows."""
+    """Counts of the rows."""
 
     read: int = 0
     written: int = 0
     without_rankings: int = 0
     markers: int = 0
-    """Prompts whose marks of media at the beginning were taken off, since media stand there anyway."""
+    """Number of prompts whose media markers at the beginning were removed, since media stand there anyway."""
     problems: list[Problem] = field(default_factory=list)
 
 
@@ -65,8 +65,8 @@ def convert(wanted: ConversionJob, note: Callable[[str], None]) -> Counts:
     """Convert a file. Every line that is written was read again as the training reads it.
 
     Args:
-        wanted: the files and the form.
-        note: called with lines for a person.
+        wanted: files and form.
+        note: function that takes lines for a person.
 
     Raises:
         DataError: the source cannot be read, the target is there already, no row can be converted, or some cannot and
@@ -98,23 +98,23 @@ def convert(wanted: ConversionJob, note: Callable[[str], None]) -> Counts:
 
 
 class Media:
-    """Media of the source as the target names them: by paths from its own folder, and bytes as files beside it."""
+    """Media of the source as the target names them: paths from its own folder, and bytes as files beside it."""
 
     def __init__(self, policy: Policy, out: Path):
-        """``policy`` is that of the source, with a root."""
+        """Take ``policy``, which is that of the source, with a root."""
         assert policy.root is not None
         self.policy, self.out = policy, Path(os.path.realpath(out.parent))
         self.folder = out.with_name(f"{out.stem}-media")
-        """For media that the source holds itself."""
+        """Folder for media that the source holds itself."""
         self.base = Path(os.path.abspath(policy.base or policy.root))
         self.root = Path(os.path.commonpath([os.path.realpath(policy.root), self.out]))
-        """Folder that holds both."""
+        """Folder that holds both source and target."""
 
     def named(self, value: Any) -> Any:
-        """A path, bytes, a record of a table, or a list of them. What is neither stays as it is.
+        """Name a path, bytes, a record of a table, or a list of them; other values stay as they are.
 
         Raises:
-            MediaError: a path that leads out of the folder that media may come from.
+            MediaError: a path leads out of the folder that media may come from.
         """
         if isinstance(value, list):
             return [self.named(one) for one in value]
@@ -133,7 +133,7 @@ class Media:
         return os.path.relpath(self.base / value, self.out)
 
     def in_content(self, value: Any) -> Any:
-        """A prompt, a turn, a response or a part, with its media as `named` has them."""
+        """Prompt, turn, response or part with its media named by `named`."""
         if isinstance(value, list):
             return [self.in_content(one) for one in value]
         if not isinstance(value, dict):
@@ -156,17 +156,17 @@ class Media:
 
 
 def to_fields(row: Fields, form: Form, wanted: ConversionJob, media: Media) -> tuple[Fields, bool]:
-    """The fields of a sample, and whether marks of media were taken off its prompt.
+    """Fields of a sample, and whether media markers were removed from its prompt.
 
     Args:
-        row: fields of the source.
-        form: of the source.
-        wanted: what to do with unknown fields.
-        media: to name them.
+        row: fields of the source's row.
+        form: form of the source.
+        wanted: settings, for unknown fields.
+        media: names of the media.
 
     Raises:
         DataError: the row has another form.
-        MediaError: see `Media.named`.
+        MediaError: a medium cannot be named; see `Media.named`.
     """
     given = {name: value for name, value in row.items() if value is not None and name not in wanted.ignore.fields}
     unknown = {name: value for name, value in given.items() if name not in (*form.fields, *COMMON)}
@@ -203,7 +203,7 @@ def _check_labels(made: Fields) -> None:
 
 
 def _lines(wanted: ConversionJob, media: Media, counts: Counts) -> Iterator[str]:
-    """Lines that are good; the others are counted."""
+    """Lines that can be trained on; the others are counted."""
     form, reading = FORMS[wanted.form], Reading(policy_of_files(media.out, media.root))
     for row in read_rows(wanted.source):
         counts.read += 1
@@ -237,7 +237,7 @@ def _dump(made: Fields) -> str:
 
 
 def _with_common(made: Fields, given: Fields) -> Fields:
-    """With the fields that every form may have."""
+    """Fields of the sample, with those that every form may have."""
     made = {name: made[name] for name in ("prompt", "responses")} | made
     for name, other in (("image", "images"), ("video", "videos")):
         if name in given and other in given:
@@ -256,13 +256,13 @@ def _with_common(made: Fields, given: Fields) -> Fields:
 
 
 def _turns(prompt: Any) -> list[Fields]:
-    """The turns of a conversation; none where the prompt is a text or parts."""
+    """Turns of a conversation; none where the prompt is a text or parts."""
     has_turns = isinstance(prompt, list) and prompt and isinstance(prompt[0], dict) and "role" in prompt[0]
     return prompt if has_turns else []
 
 
 def _at_markers(made: Fields) -> tuple[Fields, bool]:
-    """Say what ``<image>`` and its kin are: taken off where they all begin the prompt, else places of media."""
+    """Interpret ``<image>`` and its kin: removed where they all begin the prompt, else places of media."""
     prompt = made["prompt"]
     turns = (
         prompt if isinstance(prompt, list) and prompt and isinstance(prompt[0], dict) and "role" in prompt[0] else []

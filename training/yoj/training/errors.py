@@ -1,4 +1,4 @@
-"""What can be wrong with a training run."""
+"""Errors of a training run."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from yoj.runtime.errors import LimitError, YojError
 
 
 class RecipeError(YojError, ValueError):
-    """The recipe asks for something that does not exist or does not fit together."""
+    """Recipe that asks for something that does not exist or does not fit together."""
 
 
 class DataError(YojError, ValueError):
@@ -14,8 +14,8 @@ class DataError(YojError, ValueError):
 
 
 class VisionBudgetError(LimitError):
-    """A sample of more visual tokens than the recipe takes, however small its pictures are made."""
+    """Sample of more visual tokens than the recipe allows, however small its pictures are made."""
 
 
 class TrainingError(YojError, RuntimeError):
-    """The run cannot go on."""
+    """Run that cannot go on."""

@@ -1,4 +1,4 @@
-"""How long a run will take, from its first steps."""
+"""Estimate of a run's duration from its first steps."""
 
 from __future__ import annotations
 
@@ -7,25 +7,25 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 STEPS = 3
-"""Steps that an estimate waits for, or half of the run where that is less. The first batch, which is slower than the
-others, does not count."""
+"""Number of steps that an estimate waits for, or half of the run where that is less. The first batch, which is slower
+than the others, does not count."""
 PATIENCE_S = 20.0
-"""Seconds after which an estimate is made from whatever batches there are."""
+"""Seconds after which an estimate is made from the batches so far."""
 
 
 @dataclass(frozen=True)
 class RunSize:
-    """What is to be done."""
+    """Work that is left."""
 
     steps: int
-    """Steps from here to the end."""
+    """Number of steps from here to the end."""
     batches: int
-    """Batches of each process in a step."""
+    """Number of batches of each process in a step."""
     processes: int
     left_out: str
-    """What the estimate does not count, for a person."""
+    """Work that the estimate does not count, as text for a person."""
     how: str
-    """Precision and device, for a person."""
+    """Precision and device, as text for a person."""
 
 
 @dataclass(frozen=True)
@@ -38,12 +38,12 @@ class TimedBatches:
     tokens: int = 0
 
     def plus(self, seconds: float, samples: int, tokens: int) -> TimedBatches:
-        """With one batch more."""
+        """Copy with one batch more."""
         return TimedBatches(self.batches + 1, self.seconds + seconds, self.samples + samples, self.tokens + tokens)
 
 
 class Estimate:
-    """Times the first batches of a run and says once what they come to."""
+    """Clock of the first batches of a run, which estimates its duration once."""
 
     def __init__(self, work: RunSize, clock: Callable[[], float] = time.perf_counter):
         self.work, self._clock = work, clock
@@ -52,18 +52,18 @@ class Estimate:
         self._said = False
 
     def go_on(self) -> None:
-        """Leave out the time since the last batch, which went into something else."""
+        """Leave out the time since the last batch, which was spent on something else."""
         self._mark = self._clock()
 
     def add(self, samples: int, tokens: int) -> str | None:
-        """Count a batch that is done, of this process.
+        """Count a batch of this process that is done.
 
         Args:
-            samples: in the batch.
-            tokens: in it, without padding.
+            samples: number of samples in the batch.
+            tokens: number of tokens in it, without padding.
 
         Returns:
-            The estimate, once; None where it is too early for it, or was made before.
+            Estimate, once; None where it is too early for it, or it was made before.
         """
         seconds, self._mark = self._clock() - self._mark, self._clock()
         if self._first.batches:
@@ -99,7 +99,7 @@ class Estimate:
 
 
 def duration(seconds: float) -> str:
-    """Seconds in the units that a person would choose: ``45 s``, ``12 min``, ``3 h 20 min``, ``2 d 4 h``."""
+    """Seconds in units for people: ``45 s``, ``12 min``, ``3 h 20 min``, ``2 d 4 h``."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)

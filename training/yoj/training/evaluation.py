@@ -1,4 +1,4 @@
-"""How often a judge in PyTorch puts a best response first."""
+"""Evaluation of a judge in PyTorch: the share of requests whose best response it ranks first."""
 
 from __future__ import annotations
 
@@ -23,32 +23,32 @@ BATCH_TOKENS = 8192
 
 @dataclass(frozen=True)
 class EvaluationMode:
-    """How requests are shown to the judge."""
+    """Conditions under which the judge reads requests."""
 
     mode: Mode | None = None
-    """None for what it was trained for."""
+    """Mode; None for the one that the judge was trained in."""
     orders: Orders = 1
     media: bool = True
-    """Without, the judge sees the texts alone: what it scores then it does not owe to the picture."""
+    """Whether media are shown; without them, scores owe nothing to the picture."""
 
 
 @dataclass(frozen=True)
 class Report:
-    """Of a set of requests, in their order."""
+    """Results for a set of requests, in their order."""
 
     scores: list[list[float]]
-    """Of each request, in the order of its responses; centred where several orders were averaged."""
+    """Scores of each request, in the order of its responses; centred where several orders were averaged."""
     hits: list[bool]
-    """Whether the highest score is one of the best-ranked, and no worse response has the same."""
+    """Whether the highest score of each request is one of the best-ranked, and no worse response has the same score."""
 
     @property
     def right(self) -> int:
-        """Requests that were hit."""
+        """Number of requests that were hit."""
         return sum(self.hits)
 
     @property
     def requests(self) -> int:
-        """Of the set."""
+        """Number of requests."""
         return len(self.hits)
 
 
@@ -63,9 +63,9 @@ def evaluate(
 
     Args:
         judge: a `yoj.training.judge.Judge` in evaluation mode, wrapped for several processes or not.
-        preparer: of the judge.
-        samples: with rankings.
-        reading: how they are shown.
+        preparer: preparer of the judge.
+        samples: samples with rankings.
+        reading: conditions under which the judge reads them.
     """
     reading = reading or EvaluationMode()
     scores: dict[int, list[float]] = {}
@@ -81,7 +81,7 @@ def evaluate(
 
 @torch.inference_mode()
 def evaluate_language(judge: nn.Module, feed: Feed, samples: Sequence[NumberedSample]) -> tuple[float, int]:
-    """Cross-entropy of the language path on samples of the feed's kind: sum over tokens in nats, and tokens."""
+    """Cross-entropy of the language path on samples of the feed's kind: sum in nats, and number of tokens."""
     other = Feed(samples, feed.preparer, feed.recipe)
     loss, tokens, size = 0.0, 0, max(1, feed.recipe.batch_size)
     for begin in range(0, len(samples), size):

@@ -20,17 +20,17 @@ from .signals import leave_to_parent
 
 @dataclass(frozen=True)
 class ProcessRank:
-    """Of this process among those that train together."""
+    """Place of this process among those that train together."""
 
     rank: int = 0
     processes: int = 1
 
 
 def steps_in_epoch(samples: int, recipe: Recipe, processes: int) -> int:
-    """Whole steps that so many samples are good for.
+    """Number of whole steps that so many samples give.
 
     Raises:
-        DataError: they are less than one step.
+        DataError: the samples give less than one step.
     """
     step = recipe.batch_size * recipe.accumulation * processes
     if samples < step:
@@ -42,7 +42,7 @@ def steps_in_epoch(samples: int, recipe: Recipe, processes: int) -> int:
 
 
 class Feed:
-    """Gives each process its batches of an epoch."""
+    """Feed of each process with its batches of an epoch."""
 
     def __init__(
         self,
@@ -56,7 +56,10 @@ class Feed:
 
     @property
     def batches(self) -> int:
-        """Batches of each process in an epoch. What does not fill one on every process is left out of the epoch."""
+        """Number of batches of each process in an epoch.
+
+        Samples that do not fill one on every process are left out of the epoch.
+        """
         return len(self.samples) // (self.recipe.batch_size * self.place.processes)
 
     def epoch(self, epoch: int, begin: int = 0) -> Iterator[Batch]:

@@ -1,4 +1,4 @@
-"""Forms in which others keep preferences and conversations -> the fields of a sample."""
+"""Forms in which other tools keep preferences and conversations -> the fields of a sample."""
 
 from __future__ import annotations
 
@@ -22,18 +22,17 @@ SPEAKERS = {"Human": "user", "Assistant": "assistant"}
 
 @dataclass(frozen=True)
 class Form:
-    """One form."""
+    """One form of data."""
 
     told: str
-    """What it is, and who has it."""
+    """Description of the form and of the tools that write it."""
     example: str
-    """A row."""
+    """Example of a row."""
     fields: tuple[str, ...]
-    """Fields that it reads, beside `COMMON`."""
+    """Fields that the form reads, beside `COMMON`."""
     read: Callable[[Fields], Fields]
-    """Fields of a row, without nulls -> ``prompt``, ``responses`` and what else a sample has of them.
-
-    It raises `DataError`, or `KeyError` for a field that is missing."""
+    """Function from the fields of a row, without nulls, to ``prompt``, ``responses`` and the other fields of a sample.
+    It raises `DataError`, or `KeyError` for a missing field."""
 
 
 def _preference(row: Fields) -> Fields:
@@ -171,7 +170,7 @@ FORMS = {
         _ranked_list,
     ),
     "reference": Form(
-        "the training data of the reference, where fps holds seconds from frame to frame",
+        "the training data of the YOJO code, where fps holds seconds from frame to frame",
         '{"prompt": "What happens?", "video": "frames", "fps": 4, "responses": ["a", "b"], "rankings": [1, 2]}',
         ("prompt", "responses", "rankings", "fps"),
         _reference,
@@ -201,7 +200,7 @@ FORMS = {
 
 
 def _question(row: Fields) -> Any:
-    """The prompt, under whichever name; ``input`` goes behind an instruction, as where that form comes from."""
+    """Prompt, under whichever name; ``input`` goes behind an instruction, as in Alpaca's data."""
     names = [name for name in QUESTIONS if name in row]
     if len(names) != 1:
         raise DataError(f"there are {' and '.join(names)}; one is the prompt" if names else "there is no prompt")
@@ -226,7 +225,7 @@ def _ranked(chosen: Sequence[Any], rejected: Sequence[Any]) -> Fields:
 
 
 def _answers(value: Any, name: str) -> list[tuple[list[Fields], Any]]:
-    """What one side holds: for each answer the turns before it, and the answer."""
+    """Turns before each answer of one side, and the answer."""
     if isinstance(value, str):
         return [([], value)]
     if isinstance(value, dict):
@@ -247,7 +246,7 @@ def _alone(answer: tuple[list[Fields], Any], name: str) -> Any:
 
 
 def _explained(prompt: Any, turns: list[Fields], name: str) -> Any:
-    """The prompt, given or in front of an answer; where it is both, they must say the same."""
+    """Prompt, given or in front of an answer; where it is both, they must be the same."""
     if prompt is None:
         if not turns:
             raise DataError("there is no prompt")
@@ -285,7 +284,7 @@ def _turn(turn: Any, name: str) -> Fields:
 
 
 def _plain(content: Any) -> Any:
-    """A content that is one text in a list of parts, as tables hold it, as that text."""
+    """Text of a content that is one text in a list of parts, as tables hold it."""
     part = content[0] if isinstance(content, list) and len(content) == 1 else None
     given = {key: value for key, value in part.items() if value is not None} if isinstance(part, dict) else {}
     return given["text"] if given.keys() == {"type", "text"} and given["type"] == "text" else content

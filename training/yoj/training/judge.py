@@ -1,4 +1,4 @@
-"""The model that is trained: the traced modules of the export, with adapters, a value head and a language head.
+"""Judge that is trained: the traced modules of the export, with adapters, a value head and a language head.
 
 Training the very modules that become graphs leaves no second implementation to keep in step: what is trained is what is
 served, and adapters get the names of the released tensors.
@@ -31,25 +31,26 @@ TARGETS = {
     "molmo2": ("att_proj", "attn_out", "ff_proj", "ff_out"),
     "qwen3_vl": ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"),
 }
-"""Matrices of the language blocks that take adapters: those of the reference, and their counterparts in Qwen3-VL."""
+"""Matrices of the language blocks that take adapters: those of the YOJO code, and their counterparts in Qwen3-VL."""
 LANGUAGE_HEAD = "lm_head.weight"
 
 
 @dataclass(frozen=True)
 class Outputs:
-    """Of one forward pass."""
+    """Outputs of one forward pass."""
 
     heads_RNK: torch.Tensor | None
-    """float32: K values for each response, divided by sqrt(D): the score, and log sigma of a Gaussian head."""
+    """Outputs of the value head, float32: K values for each response, divided by sqrt(D): the score, and log sigma of a
+    Gaussian head."""
     logits_TW: torch.Tensor | None
-    """Of the next token, over W tokens."""
+    """Logits of the next token, over W tokens."""
 
 
 class Judge(nn.Module):
     """Vision tower, trunk, value head and, for language objectives, the language head."""
 
     def __init__(self, checkpoint: Checkpoint, recipe: Recipe):
-        """Load the base's weights and add what is to be trained, without gradients for the rest."""
+        """Load the base's weights and add the modules to train, without gradients for the rest."""
         super().__init__()
         self.family: ExportFamily = open_family(checkpoint)
         dtype = torch.float32 if recipe.trainable == "all" else getattr(torch, recipe.base_precision)
@@ -75,7 +76,7 @@ class Judge(nn.Module):
 
     @property
     def blocks(self) -> nn.ModuleList:
-        """The decoder layers."""
+        """Decoder layers of the trunk."""
         return next(child for child in self.scorer.children() if isinstance(child, nn.ModuleList))
 
     def _add_adapters(self, recipe: Recipe, targets: tuple[str, ...]) -> None:
@@ -89,7 +90,7 @@ class Judge(nn.Module):
                 parameter.data = parameter.data.float()
 
     def forward(self, batch: Batch) -> Outputs:
-        """Heads of the rows to rank, and logits of the tokens to learn."""
+        """Value head's outputs for the rows to rank, and logits of the tokens to learn."""
         hidden_BLD = self.scorer.trunk(**self._inputs(batch))
         heads_RNK = logits_TW = None
         rows = len(batch.response_end_RN)
@@ -114,7 +115,7 @@ class Judge(nn.Module):
         return inputs | ({"segment_ids": batch.tokens["segment_ids"]} if batch.isolated else {})
 
     def _features(self, batch: Batch) -> dict[str, torch.Tensor]:
-        """Rows of every feature output, [V, D]; one row of zeros where the batch shows nothing."""
+        """Rows of every feature output, [V, D]; one row of zeros where the batch shows no media."""
         names = list(self.vision_spec.outputs)
         if not batch.media:
             empty: torch.Tensor = self.scorer.embedding.weight.new_zeros(1, self.hidden_size)
@@ -132,7 +133,7 @@ class Judge(nn.Module):
 
 
 def lora_config(recipe: Recipe, targets: tuple[str, ...]) -> LoraConfig:
-    """The adapters of a recipe, as ``adapter_config.json`` holds them."""
+    """Adapters of a recipe, as ``adapter_config.json`` describes them."""
     return LoraConfig(
         r=recipe.lora.rank,
         lora_alpha=recipe.lora.alpha,  # type: ignore[arg-type]  (any number; peft declares int)
@@ -144,7 +145,7 @@ def lora_config(recipe: Recipe, targets: tuple[str, ...]) -> LoraConfig:
 
 
 def open_base(recipe: Recipe) -> Checkpoint:
-    """The base model of a recipe with a fresh value head, drawn from the recipe's seed.
+    """Build the base model of a recipe with a fresh value head, drawn from the recipe's seed.
 
     Raises:
         CheckpointError: the folder is not a base model that can be exported.
@@ -157,7 +158,7 @@ def open_base(recipe: Recipe) -> Checkpoint:
 
 
 def fresh_head(head: Head, hidden_size: int, outputs: int, seed: int) -> TrainedHead:
-    """A head before training: weights N(0, init_std), biases 0 (the reference's initialisation, with 0.01)."""
+    """Value head before training: weights N(0, init_std), biases 0 (the initialisation of the YOJO code, with 0.01)."""
     generator = torch.Generator().manual_seed(seed)
     width = hidden_size * (2 if head.readout == "first_last_concat" else 1)
 
@@ -173,7 +174,7 @@ def fresh_head(head: Head, hidden_size: int, outputs: int, seed: int) -> Trained
 
 
 def _linear(projection: Projection) -> nn.Linear:
-    """The same matrix as PyTorch's layer, which peft adapts."""
+    """Same matrix as PyTorch's layer, which PEFT adapts."""
     width, out = projection.weight.shape
     linear = nn.Linear(width, out, bias=False, dtype=projection.weight.dtype)
     linear.weight = nn.Parameter(projection.weight.detach().t().contiguous(), requires_grad=False)

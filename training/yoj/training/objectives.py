@@ -1,4 +1,4 @@
-"""What is minimised. Scores float32 [B, N]; rankings float32 [B, N], 1 = best, NaN where a response is absent.
+"""Losses that are minimised, of scores float32 [B, N] and rankings float32 [B, N], 1 = best, NaN where absent.
 
 Each loss is the mean over requests. Absent responses take no part.
 """
@@ -12,14 +12,14 @@ import torch.nn.functional as F
 
 
 def n_way(scores_BN: torch.Tensor, rankings_BN: torch.Tensor) -> torch.Tensor:
-    """Cross-entropy on the best of N (the reference's loss); several best share the probability equally.
+    """Cross-entropy on the best of N (the loss of the YOJO code); several best share the probability equally.
 
     Args:
-        scores_BN: see the module.
-        rankings_BN: see the module; lower ranks than the best make no difference.
+        scores_BN: scores, float32; see the module.
+        rankings_BN: ranks, float32; see the module. Ranks below the best make no difference.
 
     Returns:
-        Scalar.
+        Loss, a scalar.
     """
     present = ~rankings_BN.isnan()
     ranks = rankings_BN.masked_fill(~present, math.inf)
@@ -30,7 +30,7 @@ def n_way(scores_BN: torch.Tensor, rankings_BN: torch.Tensor) -> torch.Tensor:
 
 
 def plackett_luce(scores_BN: torch.Tensor, rankings_BN: torch.Tensor) -> torch.Tensor:
-    """Negative log likelihood of the whole ranking (Plackett 1975), for each choice that it is made of.
+    """Negative log likelihood of the whole ranking (Plackett 1975), divided by the number of its choices.
 
     Equal ranks are treated as in Breslow's method for ties: each is chosen from all that are not better than it.
     """
@@ -47,20 +47,20 @@ def plackett_luce(scores_BN: torch.Tensor, rankings_BN: torch.Tensor) -> torch.T
 
 
 def pairs(rankings_BN: torch.Tensor) -> torch.Tensor:
-    """bool [B, N, N]: whether the response of the second axis is better than that of the third."""
+    """Whether the response of the second axis is better than that of the third, bool [B, N, N]."""
     return rankings_BN.unsqueeze(2) < rankings_BN.unsqueeze(1)  # comparisons with NaN are false
 
 
 def bradley_terry(scores_BN: torch.Tensor, rankings_BN: torch.Tensor) -> torch.Tensor:
-    """-log sigmoid(s_i - s_j), mean over the pairs of a request in which i is better than j."""
+    """Loss -log sigmoid(s_i - s_j), mean over the pairs of a request in which i is better than j."""
     difference = _difference(scores_BN, rankings_BN)
     return _mean_over_pairs(-F.logsigmoid(difference), pairs(rankings_BN))
 
 
 def gaussian(mean_BN: torch.Tensor, log_sigma_BN: torch.Tensor, rankings_BN: torch.Tensor) -> torch.Tensor:
-    """-log P(i better than j), mean over pairs, where both rewards are normal and independent (JRM, equations 4 and 5).
+    """Loss -log P(i better than j), mean over pairs, where both rewards are normal and independent.
 
-    The integral E[sigmoid(z)], z ~ N(m, s^2), has no closed form; MacKay's approximation is
+    Equations 4 and 5 of JRM. The integral E[sigmoid(z)], z ~ N(m, s^2), has no closed form; MacKay's approximation is
     sigmoid(m / sqrt(1 + pi s^2 / 8)) (MacKay 1992, "The evidence framework applied to classification networks").
     """
     variance = log_sigma_BN.clamp(-10, 10).mul(2).exp().masked_fill(rankings_BN.isnan(), 0.0)
@@ -77,7 +77,7 @@ def language(logits_TW: torch.Tensor, labels_T: torch.Tensor) -> torch.Tensor:
 
 
 def draw_best(rankings_BN: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """Rankings in which one of several best responses is left as the best, drawn at random (as the reference does)."""
+    """Rankings in which one of several best responses is left as the best, drawn at random (as the YOJO code does)."""
     ranks = rankings_BN.nan_to_num(math.inf)
     best = ranks == ranks.min(dim=1, keepdim=True).values
     chance = torch.rand(rankings_BN.shape, generator=generator).to(rankings_BN.device).masked_fill(~best, -1.0)

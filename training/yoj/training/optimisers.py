@@ -1,4 +1,4 @@
-"""What takes the steps of a run."""
+"""Optimizers of a run."""
 
 from __future__ import annotations
 

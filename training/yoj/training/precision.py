@@ -21,16 +21,16 @@ NAMES = ("precision", "base_precision")
 
 @dataclass(frozen=True)
 class Machine:
-    """What a process trains on."""
+    """Machine on which a process trains."""
 
     device: str
-    """For a person: the name of the GPU, or ``CPU`` with its instruction sets."""
+    """Name for a person: that of the GPU, or ``CPU`` with its instruction sets."""
     fast_bfloat16: bool
     """Whether products in bfloat16 are faster than those in float32."""
 
 
 def this_machine() -> Machine:
-    """The device that accelerate will take in this process: the GPU where there is one, else the CPU."""
+    """Device that accelerate will take in this process: the GPU where there is one, else the CPU."""
     if torch.cuda.is_available():
         major, minor = torch.cuda.get_device_capability()
         fast = torch.cuda.is_bf16_supported(including_emulation=False)
@@ -41,7 +41,7 @@ def this_machine() -> Machine:
 
 
 def machine_of_cpu(sets: tuple[str, ...]) -> Machine:
-    """A CPU with these instruction sets, named as Linux names them."""
+    """Machine of a CPU with these instruction sets, named as Linux names them."""
     named = f"CPU ({', '.join(sets)})" if sets else "CPU (instruction sets unknown)"
     return Machine(named, any(name in sets for name in BFLOAT16_SETS))
 
@@ -60,7 +60,7 @@ def resolve(recipe: Recipe, machine: Machine) -> Recipe:
 
 
 def slowness(recipe: Recipe, machine: Machine) -> str | None:
-    """A warning where a resolved recipe asks for bfloat16 on a machine that is slow at it."""
+    """Warning where a resolved recipe asks for bfloat16 on a machine that is slow at it; None elsewhere."""
     slow = [name for name in NAMES if getattr(recipe, name) == "bfloat16" and _is_used(recipe, name)]
     if machine.fast_bfloat16 or not slow:
         return None
@@ -76,7 +76,7 @@ def agree_on_precision(recipe: Recipe) -> None:
     """Refuse processes whose machines chose different precisions.
 
     Raises:
-        TrainingError: on each of them.
+        TrainingError: they differ; raised on each of them.
     """
     found = sorted(set(gather([" and ".join(getattr(recipe, name) for name in NAMES)])))
     if len(found) > 1:
@@ -87,5 +87,5 @@ def agree_on_precision(recipe: Recipe) -> None:
 
 
 def _is_used(recipe: Recipe, name: str) -> bool:
-    """Weights that are all trained are float32, whatever ``base_precision`` says."""
+    """Whether a precision is used: weights that are all trained are float32, whatever ``base_precision`` says."""
     return name == "precision" or recipe.trainable == "lora"

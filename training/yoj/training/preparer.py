@@ -22,13 +22,16 @@ from .errors import VisionBudgetError
 from .recipe import Recipe, trained_mode
 
 HALVINGS = 3
-"""Crops are tried at 8, 4, 2 and 1, as in the reference's collation of training samples."""
+"""Number of times that sizes are halved: crops are tried at 8, 4, 2 and 1, as in the YOJO code's collation of
+samples."""
 SIZES = {"molmo2": ("max_crops",), "qwen3_vl": ("image_max_pixels", "video_max_pixels")}
-"""Settings that bound the size of pictures. The reference has Molmo2's."""
+"""Settings that bound the size of pictures. The YOJO code has Molmo2's."""
 
 
 class BudgetedPreparer:
-    """Prepares samples as the runtime does, and those that are too long with smaller pictures and fewer frames.
+    """Preparer of samples as in the runtime, but those that are too long get smaller pictures and fewer frames.
+
+    Crops or pixels, and frames, are halved up to `HALVINGS` times.
 
     Crops or pixels, and frames, are halved up to `HALVINGS` times.
     """
@@ -36,22 +39,22 @@ class BudgetedPreparer:
     def __init__(self, preparer: Preparer, max_vision_tokens: int):
         self.family, self.max_vision_tokens = preparer.family, max_vision_tokens
         self.levels = [_halve(preparer, times) for times in range(HALVINGS + 1)]
-        """Preparers, the runtime's first."""
+        """Preparers for each level, the runtime's first."""
 
     def prepare(self, request: Request, mode: Mode | None = None, orders: Orders | None = None) -> Prepared:
-        """The request as the first level that keeps both limits has it; arguments are the runtime's.
+        """Prepare a request at the first level that keeps both limits; arguments are the runtime's.
 
         Raises:
-            LengthError: more than ``max_length`` tokens at every level.
-            VisionBudgetError: more than ``max_vision_tokens`` visual tokens at every level.
-            RequestError: it cannot be packed; see its subclasses.
+            LengthError: the request has more than ``max_length`` tokens at every level.
+            VisionBudgetError: the request has more than ``max_vision_tokens`` visual tokens at every level.
+            RequestError: the request cannot be packed; see its subclasses.
         """
         return self.prepare_at_level(request, mode, orders)[0]
 
     def prepare_at_level(
         self, request: Request, mode: Mode | None = None, orders: Orders | None = None
     ) -> tuple[Prepared, int]:
-        """What `prepare` gives, and how often pictures and frames were halved for it."""
+        """Result of `prepare`, and the number of times that pictures and frames were halved for it."""
         error: LengthError | VisionBudgetError | None = None
         for times, level in enumerate(self.levels if request.images or request.video is not None else self.levels[:1]):
             try:
@@ -69,7 +72,7 @@ class BudgetedPreparer:
 
 
 def make_preparer(checkpoint: Checkpoint, family: ExportFamily, recipe: Recipe) -> BudgetedPreparer:
-    """The runtime's packing for the model that is trained, within the recipe's limits."""
+    """Packing of the runtime for the model that is trained, within the recipe's limits."""
     layout: Layout = render_layout(checkpoint, recipe.layout, family.markup())
     limits = msgspec.structs.replace(family.limits, L=min(family.limits.L, recipe.max_length))
     transparency = checkpoint.training.transparency or "white"
@@ -78,7 +81,7 @@ def make_preparer(checkpoint: Checkpoint, family: ExportFamily, recipe: Recipe) 
 
 
 def _halve(preparer: Preparer, times: int) -> Preparer:
-    """The same tokenizer with smaller settings."""
+    """Preparer with the same tokenizer and smaller settings."""
     rules = preparer.rules
     settings = dict(rules.preprocessing)
     for name in SIZES[rules.family]:

@@ -1,4 +1,4 @@
-"""What the processes of one run share: how the judge is spread over them, what is saved of it, who does what.
+"""Cooperation of a run's processes: how the judge is spread over them, which of them saves, and what they exchange.
 
 A checkpoint does not show how many processes wrote it, nor whether the weights were sharded.
 """
@@ -61,7 +61,7 @@ def open_accelerator(recipe: Recipe) -> Accelerator:
 def spread(
     accelerator: Accelerator, judge: Judge, optimizers: Sequence[torch.optim.Optimizer]
 ) -> tuple[nn.Module, list[Any]]:
-    """The judge and its optimizers as the processes train them: each a whole copy, or each a share of the weights.
+    """Wrap the judge and its optimizers as the processes train them: each a whole copy, or each a share of the weights.
 
     Raises:
         TrainingError: an optimizer needs whole matrices and the processes hold shares.
@@ -78,27 +78,27 @@ def spread(
 
 
 def whole_weights(model: nn.Module) -> dict[str, torch.Tensor]:
-    """Every weight that is trained, on the CPU of the first process; nothing on the others, which all have to call."""
+    """Every trained weight, on the CPU of the first process; nothing on the others, which all have to call."""
     return get_model_state_dict(model, options=WHOLE)  # type: ignore[return-value]
 
 
 def whole_optimizer(model: nn.Module, optimizers: Sequence[Any]) -> dict[str, Any]:
-    """State of the optimizers by the weights' names, as `whole_weights`."""
+    """State of the optimizers by the weights' names, gathered as by `whole_weights`."""
     return get_optimizer_state_dict(model, [prepared.optimizer for prepared in optimizers], options=WHOLE)  # type: ignore[return-value]
 
 
 def load_optimizer(model: nn.Module, optimizers: Sequence[Any], state: dict[str, Any]) -> None:
-    """Put in what `whole_optimizer` gave, read by every process."""
+    """Load what `whole_optimizer` gave, read by every process."""
     set_optimizer_state_dict(model, [prepared.optimizer for prepared in optimizers], state, options=WHOLE)
 
 
 def place() -> ProcessRank:
-    """Of this process."""
+    """Rank of this process and number of processes."""
     return ProcessRank(dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else ProcessRank()
 
 
 def gather(items: list[T]) -> list[T]:
-    """The items of all processes, the same on each."""
+    """Items of all processes, the same on each."""
     if not dist.is_initialized():
         return items
     parts: list[list[T]] = [[] for _ in range(dist.get_world_size())]
@@ -107,7 +107,7 @@ def gather(items: list[T]) -> list[T]:
 
 
 def first_signal(number: int, device: torch.device) -> int:
-    """Number of a signal that any process has got, the same on each; 0 for none."""
+    """Number of a signal that any process has received, the same on each; 0 for none."""
     if not dist.is_initialized():
         return number
     found = torch.tensor(number, device=device)
@@ -119,7 +119,7 @@ def agree(step: int, out: str) -> None:
     """Refuse processes that go on from different checkpoints.
 
     Raises:
-        TrainingError: on each of them.
+        TrainingError: they differ; raised on each of them.
     """
     steps = sorted(set(gather([step])))
     if len(steps) > 1:
@@ -129,7 +129,7 @@ def agree(step: int, out: str) -> None:
 
 
 class Together(nn.Module):
-    """A sharded judge in an evaluation. Each forward pass needs all processes, and some have fewer batches."""
+    """Sharded judge in an evaluation. Each forward pass needs all processes, and some have fewer batches."""
 
     def __init__(self, model: nn.Module, device: torch.device):
         super().__init__()
@@ -137,17 +137,17 @@ class Together(nn.Module):
         self._last: Batch | None = None
 
     def forward(self, batch: Batch) -> Outputs:
-        """Forward pass of a batch of this process."""
+        """Run a batch of this process."""
         self._last = batch
         self._busy(1)
         return self.judge(batch)
 
     @torch.inference_mode()
     def finish(self, spare: Batch) -> None:
-        """Run along until no process has a batch left, for the shares of weights that they need.
+        """Take part in forward passes until no process has a batch left, for the shares of weights that they need.
 
         Args:
-            spare: where this process had no batch at all.
+            spare: batch to run where this process had none at all.
         """
         while self._busy(0):
             self.judge(self._last or spare)

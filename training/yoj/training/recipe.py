@@ -1,6 +1,6 @@
-"""What a training run is told: one YAML file.
+"""Recipe: the YAML file of a training run.
 
-Defaults are the recipe of the reference for 4B (``scripts/train.sh``): LoRA of rank 128 on the language blocks, an
+Defaults are the recipe of the YOJO code for 4B (``scripts/train.sh``): LoRA of rank 128 on the language blocks, an
 MLP head, 64 packs a step by accumulation on 8 devices, 3 epochs, linear decay without warm-up.
 """
 
@@ -23,7 +23,7 @@ from yoj.runtime.manifest import LayoutName, Mode, Readout
 from .errors import RecipeError
 
 PRESETS = Path(__file__).parent / "presets"
-"""Whole recipes to start from."""
+"""Folder of whole recipes to start from."""
 
 RANGES: dict[str, tuple[Callable[[float], bool], tuple[str, ...]]] = {
     "at least 1": (
@@ -40,7 +40,7 @@ RANGES: dict[str, tuple[Callable[[float], bool], tuple[str, ...]]] = {
     "0 to 1": (lambda value: 0 <= value <= 1, ("language_share",)),
     "0 to less than 1": (lambda value: 0 <= value < 1, ("lora.dropout", "optimiser.betas", "optimiser.warmup")),
 }  # fmt: skip
-"""What the numbers of a recipe must be."""
+"""Bounds of the numbers in a recipe."""
 
 Objective: TypeAlias = Literal["n_way", "plackett_luce", "bradley_terry", "joint", "language"]
 
@@ -61,7 +61,7 @@ class Head(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     activation: Literal["selu", "gelu", "relu", "tanh", "silu"] = "silu"
     readout: Readout = "last"
     init_std: float = 0.01
-    """Of the normal distribution that its weights start from; biases start at 0."""
+    """Standard deviation of the normal distribution that the weights start from; biases start at 0."""
 
 
 class Optimiser(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -73,13 +73,13 @@ class Optimiser(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     betas: tuple[float, float] = (0.9, 0.999)
     schedule: Literal["linear", "cosine", "constant"] = "linear"
     warmup: float = 0.0
-    """Share of the steps."""
+    """Share of the steps in which the learning rate rises."""
     clip: float = 1.0
-    """Largest norm of the gradient."""
+    """Largest norm of the gradient; larger ones are scaled down to it."""
 
 
 class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One run. Paths are relative to the recipe's file."""
+    """Settings of one run. Paths are relative to the recipe's file."""
 
     base: str
     """Folder of the base model in its released layout; or, where there is none, its hub id, ``org/name@revision``."""
@@ -88,66 +88,68 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     out: str
     """Folder for checkpoints."""
     held_out: str | None = None
-    """Samples to evaluate on."""
+    """Samples to evaluate on, JSON lines."""
     objective: Objective = "n_way"
     trainable: Literal["lora", "all"] = "lora"
-    """``all``: every weight, vision tower included; saved in the base's own layout."""
+    """Weights to train. ``lora``: adapters on the base. ``all``: every weight, vision tower included; saved in the
+    base's own layout."""
     ties: Literal["share", "random"] = "share"
-    """Several best responses: each takes an equal share of the probability, or one is drawn, as in the reference."""
+    """Treatment of several best responses: each takes an equal share of the probability, or one is drawn, as in the
+    YOJO code."""
     language_share: float = 0.7
-    """a of (1 - a) ranking + a language modelling, where the objective is ``joint``."""
+    """Share a in the loss (1 - a) ranking + a language modelling, where the objective is ``joint``."""
     layout: LayoutName = "assistant"
     hidden_state: Literal["post_norm", "pre_norm"] = "post_norm"
-    """What the head reads: the trunk's output after or before its final norm."""
+    """Hidden state that the head reads: after or before the trunk's final norm."""
     video_expansion: Literal["flat", "nested"] | None = None
-    """Qwen3-VL only; see `yoj.export.checkpoint.checkpoint.Training`."""
+    """Expansion of videos, for Qwen3-VL only; see `yoj.export.checkpoint.checkpoint.Training`."""
     lora: Lora = Lora()
     head: Head = Head()
     optimiser: Optimiser = Optimiser()
     epochs: int = 3
     max_steps: int | None = None
-    """End after so many steps, whatever the epochs."""
+    """Number of steps after which the run ends, whatever the epochs."""
     batch_size: int = 1
-    """Packs on a device at a time."""
+    """Number of packed sequences on a device at a time."""
     accumulation: int = 8
-    """Times that many before a step."""
+    """Number of batches before a step."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Precision of the matrix products; ``auto``: bfloat16 where that is fast, see `yoj.training.precision`.
     Adapters, head and the optimiser's state are float32."""
     base_precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """In which the frozen weights are held, and with them the states between the layers; float32 where all weights
-    are trained."""
+    """Precision of the frozen weights, and with them of the states between the layers; float32 where all weights are
+    trained."""
     gradient_checkpointing: bool = True
     max_length: int = 24_576
-    """Tokens of a pack."""
+    """Most tokens of a packed sequence."""
     max_vision_tokens: int = 16_384
-    """Of those, at most so many visual ones."""
+    """Most visual tokens among them."""
     workers: int = 2
-    """Processes that read and pack samples, for each device."""
+    """Number of processes that read and pack samples, for each device."""
     seed: int = 0
     evaluate_every: int = 500
-    """Steps; the end is always evaluated."""
+    """Number of steps from one evaluation to the next; the end is always evaluated."""
     save_every: int = 500
     keep: int = 3
-    """Checkpoints; older ones are removed."""
+    """Number of checkpoints that stay; older ones are removed."""
     log_every: int = 10
     log: Literal["stdout", "tensorboard"] = "stdout"
     media_root: str | None = None
     """Folder that media of the samples may come from; by default that of their file. Relative paths begin at the folder
     of the file where that lies in it, else here."""
     ignore_fields: tuple[str, ...] = ()
-    """Fields of the samples that are passed over."""
+    """Fields of the samples that are ignored."""
 
 
 def read_recipe(file: Path, changes: Sequence[str] = ()) -> Recipe:
     """Read a recipe and change single settings.
 
     Args:
-        file: YAML.
+        file: YAML file.
         changes: ``name=value`` or ``part.name=value``, values in YAML.
 
     Raises:
-        RecipeError: naming the setting.
+        RecipeError: a setting is unknown or malformed; the text names it.
         HubError: the base is a hub id that cannot be downloaded.
     """
     try:
@@ -177,7 +179,7 @@ def check(recipe: Recipe, name: str) -> None:
     """Refuse settings that no run can have.
 
     Raises:
-        RecipeError: naming all of them.
+        RecipeError: settings are impossible; all are named.
     """
     problems = list(_out_of_range(recipe))
     if recipe.ties == "random" and recipe.objective != "n_way":
@@ -195,7 +197,7 @@ def check(recipe: Recipe, name: str) -> None:
 
 
 def trained_mode(recipe: Recipe) -> Mode:
-    """How responses are read in training, and so in serving."""
+    """Mode in which responses are read in training, and so in serving."""
     return "isolated" if recipe.objective == "bradley_terry" else "joint"
 
 
@@ -208,7 +210,7 @@ def _out_of_range(recipe: Recipe) -> Iterator[str]:
 
 
 def _known(where: str) -> str:
-    """The settings of the recipe, or of one part of it, as `msgspec` names the part."""
+    """Settings of the recipe, or of one part of it, as `msgspec` names the part."""
     part = {"`$.lora`": Lora, "`$.head`": Head, "`$.optimiser`": Optimiser}.get(where, Recipe)
     return f" Known settings: {', '.join(part.__struct_fields__)}."
 
@@ -229,7 +231,7 @@ def _change(settings: dict[str, Any], change: str) -> None:
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML 1.1 takes 1e-4 for a text; this takes it for a number, as YAML 1.2 does."""
+    """YAML loader that takes 1e-4 for a number, as YAML 1.2 does; YAML 1.1 takes it for a text."""
 
 
 _Loader.add_implicit_resolver(

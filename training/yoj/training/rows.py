@@ -1,4 +1,4 @@
-"""Rows of files that others wrote: JSON lines, JSON arrays, both also compressed with gzip, and Parquet."""
+"""Rows of files that other tools wrote: JSON lines, JSON arrays, both also compressed with gzip, and Parquet."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ class Row:
     """One object of a file, in whatever form."""
 
     number: int
-    """Line, or place in the array or table, from 1."""
+    """Number of the line, or of the row in the array or table, from 1."""
     fields: Fields | str
-    """Its fields; or what is wrong with it."""
+    """Fields of the row, or the error in it."""
 
 
 def read_rows(file: Path) -> Iterator[Row]:
-    """The rows of a file. What a row of JSON may be, `parse_object` says.
+    """Read the rows of a file. `parse_object` defines what a row of JSON may be.
 
     Raises:
         DataError: the file cannot be read, has another form, or needs a package that is not there.
@@ -60,7 +60,7 @@ def read_rows(file: Path) -> Iterator[Row]:
 
 
 def _of_array(text: bytes, file: Path) -> Iterator[Row]:
-    """The items of a JSON array, each read by itself as a line would be."""
+    """Items of a JSON array, each read by itself as a line would be."""
     try:
         array = text.decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -27,49 +27,49 @@ from .preparer import BudgetedPreparer
 from .recipe import Recipe
 
 SHOWN = 10
-"""Problems that an error names; the others are counted."""
+"""Most problems that an error names; the others are counted."""
 OF_SCORING = ("mode", "orders", "overflow", "duplicates")
-"""Fields that say how a judge reads a request."""
+"""Fields that say how a judge reads a request, which training does not use."""
 KINDS = {"is not read": "unknown field", " rankings for ": "lengths", "no ranks": "no ranks"}
-"""What an error of the reader says -> a word or two, to count by."""
+"""Part of a reader's error -> a word or two, to count by."""
 
 
 class Language(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What the language path learns of a sample, where it is not the best response."""
+    """Language target of a sample, where it is not the best response."""
 
     prompt: str
     target: str
 
 
 class Sample(Line, frozen=True):
-    """One line as ``yoj-score`` reads it, with what only training uses.
+    """Sample: one line as ``yoj-score`` reads it, with the fields that only training uses.
 
     Objective ``language`` alone does without rankings.
     """
 
     language: Language | None = None
     kind: str | None = None
-    """Free text; evaluations report it apart."""
+    """Kind of the sample, as free text; evaluations report each kind apart."""
     grades: list[str] | None = None
-    """[N] free text on each response."""
+    """[N] remarks on the responses, as free text."""
     scene: int | None = None
-    """What the sample was made from."""
+    """Number of the scene from which the sample was made."""
 
 
 @dataclass(frozen=True)
 class NumberedSample:
-    """A sample and where it stands."""
+    """Sample with its place in the file."""
 
     line: int
     sample: Sample
     reading: Reading
-    """How its file is read: where media may come from, and which fields are passed over."""
+    """Settings with which its file is read: sources of media, and ignored fields."""
 
     def lessons(self) -> list[Request]:
-        """What the language path may learn of it, one at a time: the text meant for it, or else the best responses.
+        """Texts that the language path may learn, one at a time: the text meant for it, or else the best responses.
 
         Raises:
-            DataError: it has media where only texts can be learnt.
+            DataError: the sample has media where only texts can be learnt.
         """
         sample = self.sample
         if sample.language is not None and not isinstance(sample.prompt, str):
@@ -85,12 +85,12 @@ class NumberedSample:
         return [self.request([text]) for text, rank in zip(sample.responses, ranks, strict=True) if rank == best]
 
     def request(self, responses: Sequence[Any] | None = None, prompt: str | None = None) -> Request:
-        """What the runtime packs, with other responses, as the line has them, or another prompt where they are given.
+        """Request that the runtime packs; responses, as the line has them, or the prompt can be replaced.
 
         Equal responses stay apart, since each has a rank.
 
         Raises:
-            RequestError: media that may not be read.
+            RequestError: media may not be read.
         """
         sample = self.sample
         asked = sample.prompt if prompt is None else prompt
@@ -101,27 +101,27 @@ class NumberedSample:
 
 @dataclass(frozen=True)
 class Shrunk:
-    """A line whose pictures are shown smaller, or with fewer frames, so that it fits."""
+    """Line whose pictures are shown smaller, or with fewer frames, so that it fits."""
 
     line: int
     times: int
-    """That they are halved; see `BudgetedPreparer`."""
+    """Number of times that they are halved; see `BudgetedPreparer`."""
 
 
 @dataclass(frozen=True)
 class Problem:
-    """Why a line cannot be trained on."""
+    """Reason why a line cannot be trained on."""
 
     line: int
     kind: str
-    """A word or two, to count by."""
+    """Kind of the problem in a word or two, to count by."""
     text: str
     id: str | int | None = None
-    """Name of the sample, where it has one that can be read."""
+    """``id`` of the sample, where it has one that can be read."""
 
 
 def texts_alone(request: Request) -> Request:
-    """The same without its media."""
+    """Copy of the sample without its media."""
     script = script_of(request)
     turns = [Message(turn.role, _text(turn.parts)) for turn in script.turns]
     prompt = turns if len(turns) > 1 else turns[0].content
@@ -131,13 +131,13 @@ def texts_alone(request: Request) -> Request:
 def read_samples(
     file: Path, ranked: bool = True, media_root: Path | None = None, ignored: Sequence[str] = ()
 ) -> tuple[list[NumberedSample], list[Problem]]:
-    """Every line of a file, good or not; blank lines are passed over.
+    """Read every line of a file, malformed or not; blank lines are skipped.
 
     Args:
-        file: JSON lines.
-        ranked: whether each sample must say which response is better.
+        file: file of JSON lines.
+        ranked: whether each sample must have rankings.
         media_root: folder that media may come from; None for that of the file.
-        ignored: fields that are passed over.
+        ignored: fields to ignore.
 
     Raises:
         DataError: the file cannot be read, or holds no lines of samples.
@@ -161,12 +161,12 @@ def read_samples(
 
 
 def read_sample(line: Text, reading: Reading, ranked: bool = True) -> NumberedSample | Problem:
-    """One line, checked as far as that goes without opening its media.
+    """Check one line as far as that goes without opening its media.
 
     Args:
-        line: of a file.
-        reading: how the file is read.
-        ranked: whether it must say which response is better.
+        line: line of a file.
+        reading: settings with which the file is read.
+        ranked: whether it must have rankings.
     """
     fields: Fields = {}
     try:
@@ -180,13 +180,13 @@ def read_sample(line: Text, reading: Reading, ranked: bool = True) -> NumberedSa
 def check_packs(
     samples: Sequence[NumberedSample], preparer: BudgetedPreparer, recipe: Recipe, advance: Callable[[int], None]
 ) -> Iterator[Problem | Shrunk]:
-    """Read the media of every sample and pack it, as the training will, and tell of those that are not shown whole.
+    """Read the media of every sample and pack it, as the training will, and list the samples that are not shown whole.
 
     Args:
-        samples: of `read_samples`.
-        preparer: of the judge.
-        recipe: for its limits.
-        advance: called with the number of samples looked at.
+        samples: samples from `read_samples`.
+        preparer: preparer of the judge.
+        recipe: recipe, for its limits.
+        advance: function that takes the number of samples so far.
     """
     for numbered in samples:
         if found := _check_pack(numbered, preparer, recipe):
@@ -195,10 +195,10 @@ def check_packs(
 
 
 def refuse(problems: Sequence[Problem], file: Path, skip: bool, note: Callable[[str], None]) -> None:
-    """Report what is wrong with a file, with line numbers and counts.
+    """Report the problems of a file, with line numbers and counts.
 
     Raises:
-        DataError: there are problems and they are not to be skipped.
+        DataError: there are problems, and they are not to be skipped.
     """
     if not problems:
         return
@@ -218,7 +218,7 @@ def _named(problem: Problem) -> str:
 
 
 def tell_shrunk(shrunk: Sequence[Shrunk], file: Path, note: Callable[[str], None]) -> None:
-    """Report which lines of a file are not shown whole."""
+    """Report the lines of a file that are not shown whole."""
     if not shrunk:
         return
     lines = sorted(one.line for one in shrunk)
@@ -231,7 +231,7 @@ def tell_shrunk(shrunk: Sequence[Shrunk], file: Path, note: Callable[[str], None
 
 
 def _rows(numbered: NumberedSample, recipe: Recipe) -> Iterator[tuple[Request, Mode | None]]:
-    """Everything that the training may pack of a sample."""
+    """Requests that the training may pack of a sample."""
     if recipe.objective != "language":
         yield numbered.request(), None
     if recipe.objective in ("joint", "language"):
@@ -262,7 +262,7 @@ def _check(numbered: NumberedSample, ranked: bool) -> Problem | None:
 
 
 def _wrong(numbered: NumberedSample, ranked: bool) -> tuple[str, str] | None:
-    """A word or two, and a sentence, on what is wrong with a sample."""
+    """Kind of an error in a word or two, and a sentence on it."""
     sample = numbered.sample
     n = len(sample.responses)
     if not n:
@@ -285,14 +285,14 @@ def _wrong(numbered: NumberedSample, ranked: bool) -> tuple[str, str] | None:
 
 
 def _missing(script: Script) -> list[str]:
-    """Files that are not there."""
+    """Files that do not exist."""
     sources = [medium.source for medium in script.media]
     flat = [one for source in sources for one in (source if isinstance(source, list) else [source])]
     return [str(path) for path in flat if isinstance(path, Path) and not path.exists()]
 
 
 def _kind(error: str) -> str:
-    """A word or two for what is wrong with a line."""
+    """Kind of a malformed line in a word or two."""
     return next((kind for part, kind in KINDS.items() if part in error), "not a sample")
 
 

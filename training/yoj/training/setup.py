@@ -19,7 +19,7 @@ from .recipe import Recipe
 from .samples import NumberedSample, Problem, Shrunk, check_packs, read_samples, refuse, tell_shrunk
 
 LOGGED_EVERY = 30.0
-"""Seconds between the lines of progress where no one looks on."""
+"""Seconds between the lines of progress where no one watches."""
 
 
 def load(
@@ -28,16 +28,16 @@ def load(
     """Read and check the samples of a recipe; several processes share the work and come to the same samples.
 
     Args:
-        recipe: names the files.
-        skip: leave out what cannot be trained on, and say so.
-        packs: read all media and pack every sample, as the training will.
-        note: called with lines for a person.
+        recipe: recipe, which names the files.
+        skip: whether samples that cannot be trained on are left out, which is said.
+        packs: whether all media are read and every sample is packed, as the training will.
+        note: function that takes lines for a person.
 
     Returns:
         Samples to train on, and those held out.
 
     Raises:
-        DataError: samples cannot be trained on, or are less than one step.
+        DataError: samples cannot be trained on, or give less than one step.
         CheckpointError: the base model cannot be used, where samples are packed.
     """
     preparer = open_preparer(recipe) if packs else None
@@ -69,7 +69,7 @@ def load(
 
 
 def open_preparer(recipe: Recipe) -> BudgetedPreparer:
-    """The packing of a recipe's base model, without its weights.
+    """Packing of a recipe's base model, without its weights.
 
     Raises:
         CheckpointError: the base model cannot be used.
@@ -81,7 +81,7 @@ def open_preparer(recipe: Recipe) -> BudgetedPreparer:
 def _check_share(
     samples: Sequence[NumberedSample], preparer: BudgetedPreparer, recipe: Recipe, name: str
 ) -> list[Problem | Shrunk]:
-    """What there is to say of all samples; each process looks at its part of them."""
+    """Reports on all samples; each process reads its part of them."""
     here = place()
     mine = samples[here.rank :: here.processes]
     often = 0.1 if sys.stderr.isatty() else LOGGED_EVERY

@@ -13,11 +13,12 @@ from typing import Any
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 ONE_REQUEST = 1.0
-"""Seconds within which signals are one request: launchers and ``timeout`` pass on what the whole group has got too."""
+"""Seconds within which signals are one request: launchers and ``timeout`` pass on what the whole group has received
+too."""
 
 
 class Stopped(SystemExit):
-    """The run ended because it was asked to, with its last whole step in a checkpoint.
+    """End of a run that was asked to stop, with its last whole step in a checkpoint.
 
     The exit status is that of shells: 128 and the signal's number.
     """
@@ -27,7 +28,7 @@ class Stopped(SystemExit):
 
 
 class StopRequest:
-    """Whether a signal has asked to stop.
+    """Record of whether a signal has asked to stop.
 
     The first one is remembered, so that the run can come to a good end. Another one, later than `ONE_REQUEST`, ends
     the process at once.
@@ -41,7 +42,7 @@ class StopRequest:
 
     @contextmanager
     def listening(self) -> Generator[StopRequest]:
-        """Handle the signals inside, where this is the main thread; those that are ignored stay so."""
+        """Handle the signals inside the block, where this is the main thread; ignored signals stay ignored."""
         main = threading.current_thread() is threading.main_thread()
         heard = [number for number in SIGNALS if main and signal.getsignal(number) is not signal.SIG_IGN]
         before = {number: signal.signal(number, self._hear) for number in heard}

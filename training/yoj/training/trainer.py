@@ -1,5 +1,7 @@
-"""The loop: batches in, checkpoints out. Every step is a function of the recipe and the step's number, so that a run
-that was killed and goes on ends with the weights of a run that was not.
+"""Training loop: batches in, checkpoints out.
+
+Every step is a function of the recipe and the step's number, so that a run that was killed and goes on ends with the
+weights of a run that was not.
 """
 
 from __future__ import annotations
@@ -65,11 +67,11 @@ from .signals import Stopped, StopRequest
 
 @dataclass(frozen=True)
 class Loss:
-    """What one batch comes to."""
+    """Loss of one batch."""
 
     total: torch.Tensor
     right: torch.Tensor
-    """Requests whose highest score is one of the best-ranked, and requests."""
+    """Number of requests whose highest score is one of the best-ranked, and number of requests, float32 [2]."""
 
 
 class Trainer:
@@ -102,7 +104,7 @@ class Trainer:
             self.accelerator.init_trackers("yoj")
 
     def _go_on(self, last: Path) -> Any:
-        """Weights and place of a checkpoint; returns the optimizers' state."""
+        """Load weights and progress of a checkpoint; returns the optimizers' state."""
         try:
             self.state = read_state(last).on(place().processes)
             load_judge(last, self.judge, self.recipe)
@@ -116,19 +118,19 @@ class Trainer:
             ) from error
 
     def run(self, note: Callable[[str], None]) -> dict[str, Any]:
-        """Train to the end.
+        """Train to the end. SIGTERM and SIGINT end the run before: the last whole step is kept in a checkpoint.
 
         SIGTERM and SIGINT end it before: the last whole step is kept in a checkpoint.
 
         Args:
-            note: called with lines for a person.
+            note: function that takes lines for a person.
 
         Returns:
-            The last evaluation.
+            Last evaluation.
 
         Raises:
             TrainingError: the loss is not a number; the batch's samples are saved beside the checkpoints.
-            Stopped: a signal asked for it.
+            Stopped: a signal asked the run to stop.
         """
         if self.state.global_step >= self.steps:
             if self.accelerator.is_main_process:
@@ -141,7 +143,7 @@ class Trainer:
             self.accelerator.end_training()
 
     def _train(self, note: Callable[[str], None]) -> dict[str, Any]:
-        """Steps to the end; returns the last evaluation."""
+        """Step to the end; returns the last evaluation."""
         main = self.accelerator.is_main_process
         if main:
             self._introduce(note)
@@ -192,7 +194,7 @@ class Trainer:
         """Keep the last whole step and end the run, where a signal has come to any of the processes.
 
         Raises:
-            Stopped: it has.
+            Stopped: a signal has come.
         """
         if self.accelerator.num_processes > 1 and not step_ended:
             return  # they are together again at the end of a step
@@ -216,7 +218,7 @@ class Trainer:
         raise Stopped(number)
 
     def _work(self) -> RunSize:
-        """What is left to do, for an estimate."""
+        """Work that is left, for an estimate."""
         begin, every, n = self.state.global_step, self.recipe.evaluate_every, len(self.held_out)
         evaluations = self.steps // every - begin // every + (self.steps % every > 0)
         left_out = f", without {evaluations:,} evaluations of {n:,} samples" if n else ", nothing is evaluated"
@@ -224,7 +226,7 @@ class Trainer:
         return RunSize(self.steps - begin, self.recipe.accumulation, self.accelerator.num_processes, left_out, how)
 
     def _introduce(self, note: Callable[[str], None]) -> None:
-        """Say what begins, and find out before the first step whether its checkpoints can be written."""
+        """Report the start, and find out before the first step whether its checkpoints can be written."""
         try:
             self.out.mkdir(parents=True, exist_ok=True)
             tempfile.TemporaryFile(dir=self.out).close()
@@ -264,7 +266,7 @@ class Trainer:
                     break
 
     def _learn(self, batch: Batch, seen: torch.Tensor) -> tuple[bool, torch.Tensor]:
-        """Forward and backward of one batch, and the step where the batch completes one."""
+        """Run forward and backward of one batch, and the step where the batch completes one."""
         self._seed()
         self.model.train()
         settings = self.recipe.optimiser
@@ -305,7 +307,7 @@ class Trainer:
         return Loss(total, right(scores.detach(), batch.rankings_RN))
 
     def _seed(self) -> None:
-        """Dropout of a batch depends on the recipe and the place in the run alone, however many processes train."""
+        """Seed dropout for a batch from the recipe and the place in the run alone, however many processes train."""
         here = self.feed.place
         number = (self.state.step_in_epoch - 1) * here.processes + here.rank
         torch.manual_seed(_number(self.recipe, (self.state.epoch, number)))
@@ -380,7 +382,7 @@ class Trainer:
 
 
 def attention(device: torch.device) -> AbstractContextManager[Any]:
-    """The kernels of attention. On a CPU the fused one takes most of a backward pass in bfloat16, at short lengths."""
+    """Kernels of attention. On a CPU the fused one takes most of a backward pass in bfloat16, at short lengths."""
     return sdpa_kernel(SDPBackend.MATH) if device.type == "cpu" else nullcontext()
 
 
@@ -394,7 +396,7 @@ def schedule(kind: str, warmup: float, step: int, steps: int) -> float:
 
 
 def right(scores_RN: torch.Tensor, rankings_RN: torch.Tensor) -> torch.Tensor:
-    """Requests whose highest score is one of the best-ranked, and requests: float32 [2]."""
+    """Number of requests whose highest score is one of the best-ranked, and number of requests: float32 [2]."""
     absent = rankings_RN.isnan()
     best = scores_RN.masked_fill(absent, -math.inf).argmax(dim=1, keepdim=True)
     ranks = rankings_RN.masked_fill(absent, math.inf)

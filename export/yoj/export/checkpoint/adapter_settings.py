@@ -90,7 +90,7 @@ class AdapterSettings:
         return self._for_module("rank_pattern", module, self.values["r"])
 
     def scale(self, module: str, rank: int) -> float:
-        """alpha / r, or alpha / sqrt(r) for rank-stabilised LoRA (peft.tuners.lora.LoraLayer.update_layer)."""
+        """Scale alpha / r, or alpha / sqrt(r) for rank-stabilised LoRA (peft.tuners.lora.LoraLayer.update_layer)."""
         alpha = self._for_module("alpha_pattern", module, self.values["lora_alpha"])
         return alpha / (math.sqrt(rank) if self.values.get("use_rslora") else rank)
 

@@ -216,8 +216,10 @@ class _Reader:
         return [Edit(pieces, Added(stored, scale))]
 
     def _target(self, module: str) -> tuple[str, str]:
-        """The parameter of a module that is changed, its weight or one of ``target_parameters``, and the name by which
-        the settings know it."""
+        """Parameter of a module that is changed, and the name by which the settings know it.
+
+        It is the module's weight or one of ``target_parameters``.
+        """
         named = [f"{module}.{leaf}" for leaf in self.settings.parameters(module)]
         named = [name for name in named if self.names.find(name)]
         if len(named) > 1:

@@ -27,8 +27,10 @@ MAX_PIXELS = 178_956_970
 
 @dataclass(frozen=True)
 class Smoothing:
-    """Channels that may be divided by factors where they arise and multiplied by them where they are used, which
-    changes no score. Modules are named as in sources: see `GraphSpec.own`."""
+    """Channels that may be divided by factors where they arise and multiplied by them where they are used.
+
+    That changes no score. Modules are named as in quantisation configs: see `GraphSpec.own`.
+    """
 
     source: str
     """Module whose last dimension they are: a norm, or a projection."""
@@ -66,8 +68,11 @@ class GraphSpec:
         return name.removeprefix(VISION) if name.startswith(VISION) == bool(self.prefix) else None
 
     def in_precision(self, dtype: torch.dtype) -> nn.Module:
-        """The module with parameters of this type on the meta device. What no tensor of the backbone holds keeps its
-        own: rotary frequencies and the value head are float32 in every precision; so do 8-bit weights."""
+        """Module with parameters of this type on the meta device.
+
+        Values that no tensor of the backbone holds keep their own type: rotary frequencies and the value head are
+        float32 in every precision. So do 8-bit weights.
+        """
         self.module.to(dtype)
         own = {name: value.dtype for name, value in self.constants.items()}
         own |= {name: source.change.dtype(dtype) for name, source in self.sources.items()}

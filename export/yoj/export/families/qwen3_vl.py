@@ -372,8 +372,11 @@ class Qwen3VLExport:
         return [self._vision_graph(), self._scorer_graph(segmented=False), self._scorer_graph(segmented=True)]
 
     def smoothing(self) -> list[Smoothing]:
-        """Both norms of each layer of trunk and tower, ``up_proj``, which the gate multiplies, and the norms of the
-        deepstack mergers. That of ``merger`` is of patches, four of which are one input of the matrix behind it."""
+        """Both norms of each layer of trunk and tower, ``up_proj``, and the norms of the deepstack mergers.
+
+        ``up_proj`` is the half that the gate multiplies. The norm of ``merger`` is left out: it is of patches, four of
+        which are one input of the matrix behind it.
+        """
         groups: list[Smoothing] = []
         for number in range(self.text.num_hidden_layers):
             layer = f"layers.{number}"

@@ -76,8 +76,10 @@ class RMSNorm(nn.Module):
         """Whether float32 comes out in every precision."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """[..., width] -> same, in the weight's precision; the mean of the squares is float32 in each (``stash_type`` 1
-        in ONNX)."""
+        """Normalise [..., width] in the weight's precision.
+
+        The mean of the squares is float32 in every precision (``stash_type`` 1 in ONNX).
+        """
         x = x.float() if self.wide else x
         out = F.rms_norm(x, self.weight.shape, self.weight.to(x.dtype), self.eps)
         return out if self.wide else out.to(self.weight.dtype)

@@ -1,4 +1,4 @@
-"""What executes the graphs of a bundle."""
+"""Engines: libraries that execute the graphs of a bundle."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from .onnxruntime_cuda import open_onnxruntime_cuda
 
 
 class Session(Protocol):
-    """The loaded graphs of one bundle. Safe to use from several threads."""
+    """Loaded graphs of one bundle. Safe to use from several threads."""
 
     def run(self, role: str, inputs: Arrays) -> Arrays:
-        """Run one graph. Inputs and outputs by name, shapes as the manifest gives them."""
+        """Run one graph. Inputs and outputs are by name, with shapes as the manifest gives them."""
         ...
 
     def open(self, role: str) -> None:
@@ -25,7 +25,7 @@ class Session(Protocol):
         ...
 
     def close(self) -> None:
-        """Give back what it holds; nothing can be run afterwards."""
+        """Release all memory; nothing can be run afterwards."""
         ...
 
 

@@ -1,4 +1,4 @@
-"""The GPU, through ``cuda-python``: every call that fails becomes an `EngineError` that says what to do."""
+"""Access to the GPU through ``cuda-python``: every call that fails becomes an `EngineError` that says what to do."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ CUDA = 13000
 
 
 def load_cuda() -> Any:
-    """``cuda.bindings.runtime``.
+    """Module ``cuda.bindings.runtime``.
 
     Raises:
         EngineError: cuda-python is not installed.
@@ -26,16 +26,16 @@ def load_cuda() -> Any:
 
 
 def check(cudart: Any, answer: tuple[Any, ...], what: str) -> Any:
-    """What a CUDA call returned beside its status: nothing, one value, or a tuple of them.
+    """Values that a CUDA call returned beside its status: nothing, one value, or a tuple of them.
 
     Args:
-        cudart: from `load_cuda`.
-        answer: of the call.
-        what: was done, for the text.
+        cudart: module from `load_cuda`.
+        answer: return value of the call.
+        what: action in progress, for the error's text.
 
     Raises:
         EngineMemoryError: the GPU's memory is full.
-        EngineError: any other status than success.
+        EngineError: the status is not success.
     """
     status, *values = answer
     if status == cudart.cudaError_t.cudaSuccess:
@@ -56,7 +56,7 @@ def driver_version(cudart: Any) -> int:
 
 
 def compute_capability(cudart: Any) -> tuple[int, int]:
-    """Of GPU 0 of those that are visible, (8, 6) for ``sm86``.
+    """Compute capability of the first visible GPU, such as (8, 6) for ``sm86``.
 
     Raises:
         EngineError: there is no driver or no GPU, or the driver is too old.
@@ -84,5 +84,5 @@ def compute_capability(cudart: Any) -> tuple[int, int]:
 
 
 def target_name(capability: tuple[int, int]) -> str:
-    """``sm86`` for (8, 6)."""
+    """Name of a compute capability, such as ``sm86`` for (8, 6)."""
     return f"sm{capability[0]}{capability[1]}"

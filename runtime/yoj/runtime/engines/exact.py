@@ -1,4 +1,4 @@
-"""Whether ONNX Runtime multiplies 8-bit matrices exactly on this CPU: tried on products whose results are known.
+"""Test whether ONNX Runtime multiplies 8-bit matrices exactly on this CPU, with products whose results are known.
 
 Without VNNI, x86 CPUs add pairs of 8-bit products in 16 bits, where full-scale values saturate: 255 * 127 twice comes
 out as half of what it is, with no error.
@@ -17,26 +17,26 @@ from ..instruction_sets import instruction_sets
 from ..manifest import EngineEntry
 
 PROBES = Path(__file__).parent / "probes"
-"""Graphs of `yoj.export.quantisation.probes`."""
+"""Folder of the probe graphs, which `yoj.export.quantisation.probes` writes."""
 LARGEST_WEIGHT = {"int8": 127, "int8_static": 127, "int8_weights": 127, "int4_weights": 7}
 """Scheme of quantised matrices with integer kernels on a CPU -> largest magnitude of its stored weights."""
 LARGEST_ACTIVATION = 127.0
 UNSIGNED = ("int8", "int8_static")
 """Schemes whose graphs a bundle holds with unsigned matrices too."""
 ARITHMETIC = ("float32", "float16")
-"""Precisions, of what is not quantised, that ONNX Runtime has on a CPU."""
+"""Base precisions that ONNX Runtime has on a CPU."""
 WIDTH, OUT = 160, 24
-"""Inputs and outputs of the product: beyond one block of `int8_weights`, and beyond what a register holds."""
+"""Number of inputs and outputs of the product: beyond one block of `int8_weights`, and beyond what a register holds."""
 SCALE = 2.0**-8
-"""Factor of the product, with which it stays within float16."""
+"""Factor of the product, which keeps it within float16."""
 ROWS = (1, 9)
-"""Rows of activations: kernels differ for one and for several."""
+"""Numbers of activation rows: kernels differ for one row and for several."""
 TOLERANCE = 1e-2
-"""Largest error in parts of the largest product; float16 rounds by 5e-4, saturation takes half."""
+"""Largest allowed error as a part of the largest product; float16 rounds by 5e-4, saturation takes half."""
 
 
 def probe(scheme: str, arithmetic: str, unsigned: bool = False) -> Path:
-    """The graph of a product; its unsigned form is there for the schemes of `UNSIGNED`."""
+    """Path of a product's graph; its unsigned form exists for the schemes of `UNSIGNED`."""
     return PROBES / f"{scheme}-{arithmetic}{'-unsigned' if unsigned else ''}.onnx"
 
 
@@ -55,16 +55,16 @@ def activations(rows: int) -> NDArray[np.int64]:
 
 
 def wrong_product(ort: Any, engine: EngineEntry, options: Any, unsigned: bool = False) -> tuple[float, float] | None:
-    """The product of full-scale integers that is furthest from what it should be, and what it should be.
+    """Find the product of full-scale integers that is furthest from its true value.
 
     Args:
         ort: ONNX Runtime.
         engine: the manifest's entry.
-        options: ``SessionOptions`` that the bundle's graphs are opened with.
-        unsigned: the graphs have unsigned matrices.
+        options: ``SessionOptions`` with which the bundle's graphs are opened.
+        unsigned: whether the graphs have unsigned matrices.
 
     Returns:
-        None where all are exact but for rounding, or the scheme has no integer kernels.
+        Computed and true product; None where all are exact but for rounding, or the scheme has no integer kernels.
 
     Raises:
         EngineError: ONNX Runtime cannot multiply in this scheme.
@@ -93,7 +93,7 @@ def check_products(ort: Any, engine: EngineEntry, options: Any, unsigned: bool =
     """Refuse an engine whose products are wrong on this CPU; see `wrong_product`.
 
     Raises:
-        EngineError: scores would be wrong.
+        EngineError: the products, and with them the scores, would be wrong.
     """
     wrong = wrong_product(ort, engine, options, unsigned)
     if wrong is not None:

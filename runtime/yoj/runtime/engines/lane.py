@@ -1,4 +1,4 @@
-"""Everything that one run at a time needs on the GPU: a stream, memory, and an execution context for each shape."""
+"""Resources that one run at a time needs on the GPU: a stream, memory, and an execution context for each shape."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from .device import check
 from .shapes import Profile, cut, fill
 
 SHAPES = 16
-"""Contexts and CUDA graphs that a lane keeps for each profile; the one used longest ago makes room."""
+"""Number of contexts and CUDA graphs that a lane keeps for each profile; the one used longest ago makes room."""
 
 
 @dataclass(frozen=True)
 class LoadedPlan:
-    """A deserialised plan."""
+    """Deserialised TensorRT plan."""
 
     trt: Any
     cudart: Any
     runtime: Any
-    """Held here since it must live as long as the engine."""
+    """Runtime object of the library, held here since it must live as long as the engine."""
     engine: Any
     role: str
     graph: Graph
@@ -46,13 +46,13 @@ class Stream:
         self._rooms: dict[int, _ProfileBuffers] = {}
 
     def run(self, inputs: Arrays, sizes: Mapping[str, int], profile: int, padded: Mapping[str, int]) -> Arrays:
-        """Outputs by name, shapes as the manifest gives them.
+        """Run a graph. Outputs are by name, with shapes as the manifest gives them.
 
         Args:
-            inputs: by name.
-            sizes: their axis letters.
-            profile: the index of one that takes ``padded``.
-            padded: the sizes that the plan runs with.
+            inputs: arrays by name.
+            sizes: size of each axis letter of the inputs.
+            profile: index of an optimisation profile that takes ``padded``.
+            padded: sizes that the plan runs with.
 
         Raises:
             EngineMemoryError: the GPU's memory is full.
@@ -63,7 +63,7 @@ class Stream:
         return self._rooms[profile].run(inputs, sizes, padded)
 
     def close(self) -> None:
-        """Give everything back. What is still queued ends first."""
+        """Release all memory. Runs that are still queued end first."""
         cudart = self._plan.cudart
         cudart.cudaStreamSynchronize(self._stream)
         while self._rooms:
@@ -72,7 +72,7 @@ class Stream:
 
 
 class _ProfileBuffers:
-    """Of one profile: activation memory, a buffer on either side for each input and output, contexts by shape."""
+    """Memory of one profile: activations, a buffer on either side for each input and output, and contexts by shape."""
 
     def __init__(self, plan: LoadedPlan, stream: Any, profile: int):
         self._plan, self._stream, self._profile = plan, stream, profile
@@ -109,7 +109,7 @@ class _ProfileBuffers:
         self._owned.close()
 
     def _allocate(self) -> None:
-        """Memory for the largest shape of the profile, since what follows may not allocate any more."""
+        """Allocate for the largest shape of the profile, since later steps must not allocate."""
         plan = self._plan
         self._activations = plan.engine.get_device_memory_size_for_profile_v2(self._profile)
         self._memory = self._on_device(max(1, self._activations), "the activations")
@@ -127,7 +127,7 @@ class _ProfileBuffers:
         return address
 
     def _on_host(self, size: int, what: str) -> NDArray[np.uint8]:
-        """Bytes that the GPU can read and write itself, while the CPU does something else."""
+        """Pinned memory, which the GPU can read and write itself while the CPU does something else."""
         cudart = self._plan.cudart
         answer = cudart.cudaHostAlloc(size, cudart.cudaHostAllocDefault)
         address = int(check(cudart, answer, f"lock {size:,} bytes of the machine's memory for {what}"))
@@ -151,7 +151,7 @@ class _ProfileBuffers:
 
 
 class _ShapeContext:
-    """An execution context with fixed shapes and addresses.
+    """Execution context with fixed shapes and addresses.
 
     A CUDA graph is bound to the state of the context that it was captured from (TensorRT's developer guide, "CUDA
     Graphs"), so each shape has a context of its own; all of a room share its memory, one after the other.
@@ -183,7 +183,7 @@ class _ShapeContext:
                 raise EngineError(f"{plan.role} does not take {spec.name} {list(shape)}.{_said(plan)}")
 
     def place(self, memory: int, activations: int, device: Mapping[str, int]) -> None:
-        """Where its activations, inputs and outputs are."""
+        """Set the addresses of the activations, inputs and outputs."""
         context = self._context
         context.set_device_memory(memory, activations)
         for name, address in device.items():
@@ -193,7 +193,7 @@ class _ShapeContext:
         return tuple(self._context.get_tensor_shape(spec.name))
 
     def launch(self) -> None:
-        """Queue one run: as it is the first time, which lets the library prepare itself; later from a CUDA graph."""
+        """Queue one run: the first time directly, which lets the library prepare itself; later as a CUDA graph."""
         cudart = self._plan.cudart
         if self._captures and self._graph is None and self._runs == 1:
             self._capture()
@@ -209,7 +209,7 @@ class _ShapeContext:
         self._graph = self._context = None
 
     def _capture(self) -> None:
-        """Plans that stream their weights cannot be captured; they run as they did the first time."""
+        """Capture a run as a CUDA graph. Plans that stream their weights are not captured."""
         cudart = self._plan.cudart
         mode = cudart.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal
         check(cudart, cudart.cudaStreamBeginCapture(self._stream, mode), "begin a CUDA graph")

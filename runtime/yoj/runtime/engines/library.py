@@ -1,4 +1,4 @@
-"""NVIDIA's two builders with one API: TensorRT, for all its GPUs, and TensorRT-RTX, for those of workstations."""
+"""TensorRT, for all of NVIDIA's GPUs, and TensorRT-RTX, for those of workstations, through their common API."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from ..manifest import TensorSpec
 
 @dataclass(frozen=True)
 class Library:
-    """Where a library is found, and which of its versions this yoj was written against."""
+    """Names of a library's packages, and the versions that this yoj was written for."""
 
     engine: str
     modules: tuple[str, ...]
-    """Names under which it can be imported: of the full package, then of its bindings alone."""
+    """Import names of the library: of the full package, then of its bindings alone."""
     extra: str
     oldest: tuple[int, int]
     newest: tuple[int, int]
-    """The first version that is too new."""
+    """First version that is too new."""
 
 
 LIBRARIES = {
@@ -32,11 +32,11 @@ LIBRARIES = {
 
 
 TYPES = {"int64": "INT64", "int32": "INT32", "float32": "FLOAT", "float16": "HALF", "bfloat16": "BF16", "bool": "BOOL"}
-"""The manifest's name of a type -> the library's."""
+"""Name of a type in the manifest -> in the library."""
 
 
 def load_library(engine: str) -> Any:
-    """The module ``tensorrt`` or ``tensorrt_rtx``.
+    """Module ``tensorrt`` or ``tensorrt_rtx``.
 
     Raises:
         EngineError: it is not installed, one of its own libraries is missing, or yoj does not know its version.
@@ -58,7 +58,7 @@ def load_library(engine: str) -> Any:
 
 
 def make_logger(trt: Any) -> Any:
-    """An ``ILogger`` that prints nothing and keeps, in ``errors``, what the library says of its failures."""
+    """``ILogger`` that prints nothing and keeps the library's error messages in ``errors``."""
 
     class Logger(trt.ILogger):
         def __init__(self) -> None:
@@ -73,14 +73,14 @@ def make_logger(trt: Any) -> Any:
 
 
 def same_shape(shape: tuple[int, ...], spec: TensorSpec) -> bool:
-    """Whether a shape of the library's, with -1 for what is free or not known yet, is that of the manifest."""
+    """Whether a shape of the library, with -1 for free or unknown sizes, is that of the manifest."""
     return len(shape) == len(spec.shape) and all(
         isinstance(axis, str) or size in (axis, -1) for size, axis in zip(shape, spec.shape, strict=True)
     )
 
 
 def version_of(text: str) -> tuple[int, int]:
-    """Major and minor of ``1.7.1.116``."""
+    """Major and minor number of a version such as ``1.7.1.116``."""
     major, minor = text.split(".")[:2]
     return int(major), int(minor)
 

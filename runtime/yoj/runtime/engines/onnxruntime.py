@@ -24,23 +24,26 @@ from .exact import check_products, wrong_product
 from .unsigned import UNPACKED, flipped
 
 MASK_BYTES = 5
-"""Of the trunk's mask for a query and a key: as a truth value, and as float32 in the kernel."""
+"""Bytes of the trunk's attention mask for a query and a key: as a truth value, and as float32 in the kernel."""
 EXACT_8_BITS = ("session.x64quantprecision", "1")
-"""Session entry of ONNX Runtime with which it makes signed matrices unsigned as it loads them, for exact products; see
-`yoj.runtime.engines.exact`."""
+"""Session entry of ONNX Runtime that makes it convert signed matrices to unsigned ones as it loads them, for exact
+products; see `yoj.runtime.engines.exact`."""
 
 
 class LazySessions:
-    """ONNX Runtime's session of each graph. Each holds the weights again, so that of the two scorers only the one for
-    the mode that the model was trained for is opened at once, and the other when it is first used."""
+    """ONNX Runtime's session of each graph.
+
+    Each holds the weights again, so that of the two scorers only the one of the trained mode is opened at once, and the
+    other when it is first used.
+    """
 
     def __init__(self, bundle: Bundle, engine: EngineEntry, make: Callable[[Graph], Any]):
         """Open the graphs that are needed.
 
         Args:
-            bundle: opened, so its files are known to be unchanged.
+            bundle: the opened bundle, whose files are known to be unchanged.
             engine: the manifest's entry.
-            make: graph -> ONNX Runtime's session.
+            make: function that opens ONNX Runtime's session of a graph.
 
         Raises:
             EngineError: ONNX Runtime refuses a graph.
@@ -54,7 +57,7 @@ class LazySessions:
             self.get(role)
 
     def get(self, role: str) -> Any:
-        """The session of a graph.
+        """Session of a graph, opened when it is first asked for.
 
         Raises:
             BundleError: somebody wrote into the bundle's files, which the sessions read.
@@ -72,7 +75,7 @@ class LazySessions:
             return self._opened[role]
 
     def close(self) -> None:
-        """Drop the sessions; runs that have begun end."""
+        """Drop the sessions; runs that have begun still end."""
         with self._opening:
             self._make = None  # it may hold weights
             self._opened.clear()
@@ -93,14 +96,14 @@ class LazySessions:
 
 
 class OnnxRuntimeSession:
-    """The graphs of one bundle on the CPU."""
+    """Loaded graphs of one bundle on the CPU."""
 
     def __init__(self, sessions: LazySessions, manifest: Manifest, query_blocks: int):
         self._sessions, self._query_blocks = sessions, query_blocks
         self._attention_heads, self._vision_heads = manifest.attention_heads, manifest.vision_heads
 
     def run(self, role: str, inputs: Arrays) -> Arrays:
-        """See `yoj.runtime.engines.Session`.
+        """Run one graph; see `yoj.runtime.engines.Session`.
 
         Raises:
             EngineMemoryError: attention over rows this long would not fit into the memory that is free.
@@ -123,22 +126,22 @@ class OnnxRuntimeSession:
             raise EngineError(f"ONNX Runtime failed in {role} with {shapes_of(inputs)}: {error}") from error
 
     def open(self, role: str) -> None:
-        """See `LazySessions.get`."""
+        """Load one graph now; see `LazySessions.get`."""
         self._sessions.get(role)
 
     def close(self) -> None:
-        """See `LazySessions.close`."""
+        """Release all memory; see `LazySessions.close`."""
         self._sessions.close()
 
 
 def load_onnxruntime(extra: str) -> Any:
-    """The library.
+    """Module ``onnxruntime``.
 
     Args:
-        extra: of yoj, that installs it.
+        extra: extra of yoj that installs the library.
 
     Raises:
-        EngineError: it is not installed.
+        EngineError: the library is not installed.
     """
     try:
         return importlib.import_module("onnxruntime")
@@ -155,9 +158,9 @@ def open_onnxruntime(bundle: Bundle, engine: EngineEntry, threads: int | None) -
     """Load the graphs of ``engine`` for the CPU.
 
     Args:
-        bundle: opened, so its files are known to be unchanged.
+        bundle: the opened bundle, whose files are known to be unchanged.
         engine: the manifest's entry.
-        threads: that one run may use; None for ONNX Runtime's choice, all cores.
+        threads: CPU threads of one run; None for ONNX Runtime's choice, all cores.
 
     Raises:
         EngineError: ONNX Runtime is not installed, refuses a graph, or has no exact kernel for 8 bits on this CPU.
@@ -179,17 +182,17 @@ def open_onnxruntime(bundle: Bundle, engine: EngineEntry, threads: int | None) -
 def opener(
     ort: Any, files: HeldFiles, engine: EngineEntry, threads: int | None, change: Callable[[Any], None] | None = None
 ) -> Callable[[Graph], Any]:
-    """What opens graphs on the CPU in a form in which their 8-bit products are exact here.
+    """Choose a form of the graphs whose 8-bit products are exact on this CPU, and return a function that opens them.
 
     Args:
         ort: the library.
-        files: of the bundle.
+        files: open files of the bundle.
         engine: the manifest's entry.
-        threads: that one run may use; None for all cores.
-        change: called with the ``SessionOptions`` of each graph.
+        threads: CPU threads of one run; None for all cores.
+        change: function that may change the ``SessionOptions`` of each graph.
 
     Returns:
-        Graph of the entry -> ONNX Runtime's session.
+        Function from a graph of the entry to ONNX Runtime's session.
 
     Raises:
         EngineError: ONNX Runtime has no exact kernel for the scheme on this CPU.
@@ -221,14 +224,14 @@ def open_graph(
     providers: Sequence[Any],
     weights: NDArray[np.uint8] | None = None,
 ) -> Any:
-    """ONNX Runtime's session of a graph, which reads its weights where they are mapped.
+    """Open ONNX Runtime's session of a graph, which reads its weights from mapped memory.
 
     Args:
         ort: the library.
-        files: of the bundle, open: neither the graph nor the weights are looked for by name again.
-        graph: its path in the bundle.
+        files: open files of the bundle: neither the graph nor the weights are looked for by name again.
+        graph: path of the graph in the bundle.
         options: ``SessionOptions`` of this session alone; they are changed.
-        providers: as ``InferenceSession`` takes them.
+        providers: execution providers as ``InferenceSession`` takes them.
         weights: content of the weight file where it is not as in the bundle, from `flipped`.
     """
     content = files[WEIGHTS].view if weights is None else weights
@@ -242,13 +245,13 @@ def open_graph(
 
 
 def session_options(ort: Any, engine: EngineEntry, threads: int | None, entries: Iterable[tuple[str, str]] = ()) -> Any:
-    """ONNX Runtime's ``SessionOptions`` on the CPU.
+    """Build ONNX Runtime's ``SessionOptions`` for the CPU.
 
     Args:
         ort: the library.
         engine: the manifest's entry.
-        threads: of one run; None for all cores.
-        entries: more session entries, name and value.
+        threads: CPU threads of one run; None for all cores.
+        entries: further session entries, name and value.
     """
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads or 0
@@ -264,7 +267,7 @@ def session_options(ort: Any, engine: EngineEntry, threads: int | None, entries:
 
 
 def _check_memory(need: int, what: str) -> None:
-    """The CPU kernel holds the attention scores of every head at once: float32 [sequences, heads, queries, keys]."""
+    """Refuse attention whose float32 scores [sequences, heads, queries, keys], held at once, do not fit into memory."""
     free = free_memory()
     if free is not None and need > free:
         raise EngineMemoryError(
@@ -275,7 +278,7 @@ def _check_memory(need: int, what: str) -> None:
 
 
 def free_memory() -> int | None:
-    """Bytes that can be had without swapping, or None where the system does not say."""
+    """Bytes that can be allocated without swapping, or None where the system does not say."""
     try:
         lines = Path("/proc/meminfo").read_text().splitlines()
         return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))

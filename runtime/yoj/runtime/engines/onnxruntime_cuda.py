@@ -1,4 +1,4 @@
-"""ONNX Runtime with its CUDA provider: the graphs of the engine ``onnxruntime`` on the GPU."""
+"""ONNX Runtime with its CUDA execution provider: the graphs of the engine ``onnxruntime`` on the GPU."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ PROVIDER = "CUDAExecutionProvider"
 
 
 class CudaSession:
-    """The graphs of one bundle, with inputs and outputs bound to a device; each run has a binding of its own."""
+    """Loaded graphs of one bundle, with inputs and outputs bound to a device; each run has a binding of its own."""
 
     def __init__(self, sessions: LazySessions, ort: Any, device: str):
         self._sessions, self._ort, self._device = sessions, ort, device
 
     def run(self, role: str, inputs: Arrays) -> Arrays:
-        """See `yoj.runtime.engines.Session`.
+        """Run one graph; see `yoj.runtime.engines.Session`.
 
         Raises:
             EngineMemoryError: the GPU's memory is full.
@@ -47,16 +47,16 @@ class CudaSession:
             raise EngineError(f"ONNX Runtime failed in {role} with {shapes}: {error}") from error
 
     def open(self, role: str) -> None:
-        """See `LazySessions.get`."""
+        """Load one graph now; see `LazySessions.get`."""
         self._sessions.get(role)
 
     def close(self) -> None:
-        """Give the GPU's memory back once what is running has ended."""
+        """Give the GPU's memory back once current runs have ended."""
         self._sessions.close()
 
 
 def load_provider() -> Any:
-    """ONNX Runtime, with its CUDA provider.
+    """Module ``onnxruntime`` with its CUDA provider.
 
     Raises:
         EngineError: one of them is missing.
@@ -74,9 +74,9 @@ def open_onnxruntime_cuda(bundle: Bundle, engine: EngineEntry, threads: int | No
     """Load the graphs of ``engine`` on GPU 0.
 
     Args:
-        bundle: opened, so its files are known to be unchanged.
+        bundle: the opened bundle, whose files are known to be unchanged.
         engine: the manifest's entry.
-        threads: of the little that stays on the CPU; None for ONNX Runtime's choice.
+        threads: CPU threads for the operators that stay on the CPU; None for ONNX Runtime's choice.
 
     Raises:
         EngineError: ONNX Runtime or its CUDA provider is missing, or the provider did not take the graphs.

@@ -1,4 +1,7 @@
-"""Which plans may be loaded here: all that forbids it is known before a plan, which is code, is deserialised."""
+"""Choice of the engine entry to load.
+
+All that forbids a TensorRT plan, which is code, is known before it is deserialised.
+"""
 
 from __future__ import annotations
 
@@ -15,9 +18,9 @@ from .onnxruntime_cuda import NAME as CUDA
 
 
 def select(bundle: Bundle, engine: str | None, precision: str | None) -> EngineEntry:
-    """The entry of the manifest to load: the first of that engine and precision; among plans, those for this GPU.
+    """Select the manifest's entry to load: the first of that engine and precision.
 
-    ``onnxruntime-cuda`` executes the graphs of ``onnxruntime``.
+    Among TensorRT plans it is those for this GPU. ``onnxruntime-cuda`` executes the graphs of ``onnxruntime``.
 
     Raises:
         EngineError: the bundle has none, or none for this GPU, or there is no GPU to choose for.
@@ -42,17 +45,17 @@ def select(bundle: Bundle, engine: str | None, precision: str | None) -> EngineE
 
 
 def check_loadable(bundle: Bundle, entry: EngineEntry, version: str, capability: tuple[int, int]) -> Plans:
-    """What the manifest says of the plans, where they were built for what is here.
+    """Check that TensorRT plans were built for this library and GPU, and return the manifest's description of them.
 
     Args:
-        bundle: opened; the plans themselves are checked here.
-        entry: of a TensorRT engine.
-        version: of the installed library.
-        capability: of the GPU.
+        bundle: the opened bundle; the plans themselves are checked here.
+        entry: the manifest's entry of a TensorRT engine.
+        version: version of the installed library.
+        capability: compute capability of the GPU.
 
     Raises:
-        EngineError: built by another release, for another GPU, or from other graphs, or changed since; all are listed,
-            with the command that builds the plans again.
+        EngineError: the plans were built by another release, for another GPU or from other graphs, or changed since;
+            all are listed, with the command that builds the plans again.
     """
     command = rebuild_command(bundle, entry, capability)
     plans = entry.plans
@@ -90,7 +93,7 @@ def fits(target: str, capability: tuple[int, int]) -> bool:
 
 
 def rebuild_command(bundle: Bundle, entry: EngineEntry, capability: tuple[int, int]) -> str:
-    """``yoj-export compile ...`` that builds such plans for this GPU."""
+    """Command ``yoj-export compile ...`` that builds such plans for this GPU."""
     words = ["yoj-export", "compile", str(bundle.path), "--engine", entry.engine]
     if entry.engine == "tensorrt-rtx":
         words += ["--target", target_name(capability)]
@@ -101,7 +104,7 @@ def rebuild_command(bundle: Bundle, entry: EngineEntry, capability: tuple[int, i
 
 
 def _loads(plans: Plans, version: str) -> bool:
-    """Whether this version of the library loads what that version built.
+    """Whether this version of the library loads the plans, judged by the version that built them.
 
     A plan is bound to its release, unless it is version-compatible: then later minor releases of the same major
     version load it too (TensorRT's developer guide, "Version Compatibility").

@@ -1,4 +1,4 @@
-"""Requests of any shape on plans that know a few: which profile, how much padding, and which rows at a time."""
+"""Requests of any shape on plans with a few optimisation profiles: choice of profile, padding, and rows of a run."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ STEPS = {"B": 1, "L": 64, "N": 4, "V": 64, "C": 1}
 """Axes that may be padded -> the multiple that a size is rounded up to, so that few shapes repeat often and their CUDA
 graphs can be kept. Patches and slots to pool are never padded: the vision tower would attend to them."""
 ABSENT = {"segment_ids": -1, "response_start": -1, "response_end": -1}
-"""What padding holds where it is not zero, as in `yoj.runtime.batch.scorer_inputs`."""
+"""Padding values other than zero, as in `yoj.runtime.batch.scorer_inputs`."""
 
 Profile = Mapping[str, ShapeProfile]
 
 
 def sizes_of(specs: Sequence[TensorSpec], arrays: Mapping[str, NDArray[Any]]) -> dict[str, int]:
-    """The size of each axis letter, which all arrays must have in common.
+    """Size of each axis letter, which all arrays must have in common.
 
     Raises:
         EngineError: an array is missing, or has another type or shape than its spec.
@@ -51,10 +51,10 @@ def _agrees(spec: TensorSpec, shape: tuple[int, ...], sizes: dict[str, int]) -> 
 
 
 def choose_profile(role: str, profiles: Sequence[Profile], sizes: Mapping[str, int]) -> tuple[int, dict[str, int]]:
-    """The profile that takes these sizes with the least padding.
+    """Find the optimisation profile that takes these sizes with the least padding.
 
     Returns:
-        Its index, and the sizes after padding.
+        Index of the profile, and the sizes after padding.
 
     Raises:
         EngineError: no profile takes them; the text lists all.
@@ -82,12 +82,12 @@ def choose_profile(role: str, profiles: Sequence[Profile], sizes: Mapping[str, i
 
 
 def describe_profile(profile: Profile) -> str:
-    """``B 1..8, L 512..8192``."""
+    """Ranges of a profile as text, such as ``B 1..8, L 512..8192``."""
     return ", ".join(f"{letter} {size.min}..{size.max}" for letter, size in profile.items())
 
 
 def rows_at_once(profiles: Sequence[Profile], sizes: Mapping[str, int]) -> int:
-    """B that some profile takes at once of a batch of these sizes; all where there is no axis B.
+    """Largest B that some profile takes of a batch of these sizes; the whole B where there is no such axis.
 
     Rows do not see each other, so a batch of more rows than a profile has can be run in parts.
     """
@@ -101,7 +101,7 @@ def rows_at_once(profiles: Sequence[Profile], sizes: Mapping[str, int]) -> int:
 
 
 def parts(graph: Graph, inputs: Arrays, rows: int) -> Iterator[Arrays]:
-    """The same inputs, so many of the B rows at a time; inputs without that axis are in every part."""
+    """Split inputs into parts of at most so many rows; inputs without the axis B are in every part."""
     by_row = {spec.name for spec in graph.inputs if spec.shape[0] == "B"}
     total = max((len(inputs[name]) for name in by_row), default=1)
     for begin in range(0, total, rows) if by_row else (0,):
@@ -116,7 +116,7 @@ def fill(target: NDArray[Any], name: str, array: NDArray[Any]) -> None:
 
 
 def cut(array: NDArray[Any], spec: TensorSpec, sizes: Mapping[str, int]) -> NDArray[Any]:
-    """A copy of an output without what padding of the inputs added to it."""
+    """Copy of an output without the rows that padding of the inputs added."""
     return array[tuple(slice(sizes.get(axis) if isinstance(axis, str) else None) for axis in spec.shape)].copy()
 
 

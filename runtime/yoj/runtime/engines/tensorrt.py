@@ -1,4 +1,4 @@
-"""TensorRT and TensorRT-RTX: plans on one GPU, with neither PyTorch nor memory that is allocated for each request."""
+"""TensorRT and TensorRT-RTX: plans on one GPU, without PyTorch and without allocating memory for each request."""
 
 from __future__ import annotations
 
@@ -18,18 +18,20 @@ from .select import check_loadable, rebuild_command
 from .shapes import choose_profile, parts, rows_at_once, sizes_of
 
 LANES = 2
-"""Requests that run at once unless `Scorer.load` is told: one copies its data while the other computes. Each has its
-own memory on the GPU, so that more would cost much and gain little."""
+"""Requests that run at once unless `Scorer.load` is told otherwise: one copies its data while the other computes. Each
+has its own memory on the GPU, so that more would cost much and gain little."""
 
 
 class TensorRTSession:
-    """The plans of one bundle. Safe to use from several threads; threads beyond the lanes wait for their turn."""
+    """Loaded plans of one bundle. Safe to use from several threads; threads beyond the lanes wait for their turn."""
 
     def __init__(self, roles: dict[str, _Role]):
         self._roles = roles
 
     def run(self, role: str, inputs: Arrays) -> Arrays:
-        """See `yoj.runtime.engines.Session`. Batches of more rows than the profiles have are run in parts.
+        """Run one graph; see `yoj.runtime.engines.Session`.
+
+        Batches of more rows than the profiles have are run in parts.
 
         Raises:
             EngineMemoryError: the GPU's memory is full.
@@ -38,10 +40,10 @@ class TensorRTSession:
         return self._roles[role].run(inputs)
 
     def open(self, role: str) -> None:
-        """Do nothing: all plans were loaded at once."""
+        """Do nothing, since all plans were loaded at once."""
 
     def close(self) -> None:
-        """Wait for what is running and give the GPU's memory back. Closing twice is no error."""
+        """Wait for current runs and give the GPU's memory back. Closing twice is no error."""
         for role in self._roles.values():
             role.close()
 
@@ -50,8 +52,8 @@ def open_tensorrt(bundle: Bundle, entry: EngineEntry, threads: int | None) -> Te
     """Load the plans of ``entry`` on GPU 0.
 
     Args:
-        bundle: opened, so its files are known to be unchanged.
-        entry: of the manifest.
+        bundle: the opened bundle, whose files are known to be unchanged.
+        entry: the manifest's entry of the engine.
         threads: requests that may run at once, each with its own memory; None for two.
 
     Raises:
@@ -134,7 +136,7 @@ class _Role:
 
 
 def _check_contract(trt: Any, engine: Any, graph: Graph, profiles: int) -> None:
-    """Names, types and sizes of a deserialised plan against the manifest's."""
+    """Check names, types and sizes of a deserialised plan against the manifest."""
     names = {engine.get_tensor_name(index) for index in range(engine.num_io_tensors)}
     specs = {spec.name: spec for spec in (*graph.inputs, *graph.outputs)}
     problems = [f"{name}: in one of them only" for name in sorted(names ^ specs.keys())]

@@ -1,4 +1,4 @@
-"""8-bit matrices whose zero is 128, made in memory of the signed ones of a bundle, for CPUs that want them so."""
+"""Unsigned form, with 128 for zero, of a bundle's signed 8-bit matrices, made in memory for CPUs that want them so."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from ..log import logger
 
 HIGHEST_BIT = 0x80
 UNPACKED = ("session.disable_prepacking", "1")
-"""Session entry of ONNX Runtime that leaves matrices where they are. Packed, they would be there twice; unpacked,
-products of short rows take longer."""
+"""Session entry of ONNX Runtime that leaves matrices unpacked. Packed, they would be there twice; unpacked, products of
+short rows take longer."""
 
 
 def flipped(weights: HeldFile, matrices: Iterable[tuple[int, int]]) -> NDArray[np.uint8]:
-    """A weight file in memory, with other bytes where its 8-bit matrices are; the file stays as it is.
+    """Map a weight file and convert its signed 8-bit matrices in memory; the file stays as it is.
 
     The rest is mapped: shared with every process that maps the file.
 
     Args:
-        weights: the file.
-        matrices: first byte and length of each.
+        weights: the weight file.
+        matrices: first byte and length of each matrix.
     """
     started = time.perf_counter()
     view = weights.private()

@@ -1,4 +1,4 @@
-"""What every backbone family provides to the runtime."""
+"""Interface of a backbone family in the runtime."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ class PreparedMedia:
     arrays: Arrays
     """Inputs of the vision graph for this medium alone."""
     spans: tuple[Span, ...]
-    """What stands for it in the row: text, and tokens that come from nothing else."""
+    """Text and tokens that represent the medium in the row; no text of a request can become the tokens."""
     rows: int
-    """Visual tokens: rows that the vision graph returns for it."""
+    """Number of visual tokens: rows that the vision graph returns for the medium."""
     group: Hashable
-    """Media of the same group can go through the vision graph together."""
+    """Group of media that can go through the vision graph together."""
     grids: tuple[tuple[int, int], ...]
-    """Rows and columns of visual tokens of each image or frame, in the order of the tokens."""
+    """Number of rows and columns of visual tokens of each image or frame, in the order of the tokens."""
 
 
 class Family(Protocol):
@@ -41,23 +41,23 @@ class Family(Protocol):
     def __init__(self, preprocessing: Mapping[str, Any], token_id: Callable[[str], int]) -> None: ...
 
     def prepare_image(self, image_HWC: NDArray[np.uint8]) -> PreparedMedia:
-        """Pixels, index tables and placeholder tokens of one image.
+        """Prepare pixels, index tables and placeholder tokens of one image.
 
         Raises:
-            MediaError: a shape that the backbone cannot take.
+            MediaError: the backbone cannot take the shape.
         """
         ...
 
     def prepare_video(self, frames_FHWC: NDArray[np.uint8], seconds_F: Sequence[float]) -> PreparedMedia:
-        """The same for the frames of a video and the time at which each stands.
+        """Prepare the frames of a video, with the time of each.
 
         Raises:
-            MediaError: a shape that the backbone cannot take.
+            MediaError: the backbone cannot take the shape.
         """
         ...
 
     def sample_frames(self, timeline: Timeline) -> list[int]:
-        """Which frames of a video file the model sees, in order and each once: the family's rule on the true times."""
+        """Choose the frames of a video file that the model sees, ascending and each once, by their true times."""
         ...
 
     def vision_inputs(self, media: Sequence[PreparedMedia]) -> Arrays:
@@ -65,5 +65,5 @@ class Family(Protocol):
         ...
 
     def token_inputs(self, pack: Pack, media: Sequence[PreparedMedia]) -> Arrays:
-        """What the scorer graph takes for each token beside the common inputs: name -> int64 [..., L]."""
+        """Inputs of the scorer graph for each token beside the common ones: name -> int64 [..., L]."""
         ...

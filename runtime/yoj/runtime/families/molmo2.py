@@ -23,7 +23,7 @@ from .base import Arrays, PreparedMedia
 
 
 class Preprocessing(msgspec.Struct, frozen=True, kw_only=True):
-    """The checkpoint's image settings, from ``preprocessor_config.json`` and ``processor_config.json``."""
+    """Image settings of the checkpoint, from ``preprocessor_config.json`` and ``processor_config.json``."""
 
     crop_size: int
     """Side of a crop, in pixels."""
@@ -38,17 +38,17 @@ class Preprocessing(msgspec.Struct, frozen=True, kw_only=True):
     column_tokens: bool
     """Whether a row of the crops' tokens ends with ``<im_col>``."""
     overview_column_tokens: bool
-    """The same for the view of the whole picture."""
+    """Whether a row of the overview's tokens ends with ``<im_col>``; the overview is the view of the whole picture."""
     overview_start: str
-    """Token that opens the view of the whole picture."""
+    """Token that opens the overview."""
     video_pooling_size: tuple[int, int]
     video_column_tokens: bool
     frame_start: str
     frame_end: str
     video_max_fps: float
-    """Frames a second that are taken of a video file, where that is not too many."""
+    """Frames per second that are taken of a video file, where they are not more than ``video_max_frames``."""
     video_max_frames: int
-    """Frames that are taken of one video."""
+    """Most frames that are taken of one video."""
 
 
 IMAGE_TOKENS = (
@@ -60,7 +60,7 @@ IMAGE_TOKENS = (
 
 @dataclass(frozen=True)
 class _Grid:
-    """Which patches each visual token pools."""
+    """Patches that each visual token pools."""
 
     table_VK: NDArray[np.int64]
     """Index of a patch among all patches of the crops, -1 for an empty slot."""
@@ -69,7 +69,7 @@ class _Grid:
 
 
 class Molmo2:
-    """See `yoj.runtime.families.Family`."""
+    """Molmo2's preprocessing; see `yoj.runtime.families.Family`."""
 
     def __init__(self, preprocessing: Mapping[str, Any], token_id: Callable[[str], int]) -> None:
         self._settings = msgspec.convert(preprocessing, Preprocessing, strict=False)
@@ -78,7 +78,7 @@ class Molmo2:
         self.visual_tokens = (self._token["<im_patch>"],)
 
     def prepare_image(self, image_HWC: NDArray[np.uint8]) -> PreparedMedia:
-        """Returns ``pixel_values`` float32 [C, P, 588] and ``pooling_index`` int64 [V, K], the overview first."""
+        """Prepare ``pixel_values`` float32 [C, P, 588] and ``pooling_index`` int64 [V, K], the overview first."""
         s = self._settings
         side = s.crop_size // s.patch_size
         overview = pool(np.arange(side * side).reshape(side, side), s.pooling_size)
@@ -98,7 +98,7 @@ class Molmo2:
         )
 
     def prepare_video(self, frames_FHWC: NDArray[np.uint8], seconds_F: Sequence[float]) -> PreparedMedia:
-        """Each frame as one view, after its time in seconds."""
+        """Prepare each frame as one view, after its time in seconds."""
         s = self._settings
         if len(frames_FHWC) > s.video_max_frames:
             raise MediaError(f"The video has {len(frames_FHWC)} frames; this bundle takes {s.video_max_frames}.")
@@ -123,8 +123,11 @@ class Molmo2:
         )
 
     def sample_frames(self, timeline: Timeline) -> list[int]:
-        """The rule ``uniform_last_frame`` of the released processor: ``max_fps`` frames a second and the last one, or,
-        where that is too many, as many as are allowed from the first to the last."""
+        """Choose frames by the rule ``uniform_last_frame`` of the released processor.
+
+        It takes ``max_fps`` frames per second and the last one, or, where that is too many, as many as are allowed
+        from the first to the last.
+        """
         s, last = self._settings, timeline.frames - 1
         if timeline.frames <= 2:
             return list(range(timeline.frames))
@@ -136,7 +139,7 @@ class Molmo2:
         return numbers[: s.video_max_frames].tolist()
 
     def vision_inputs(self, media: Sequence[PreparedMedia]) -> Arrays:
-        """Concatenates the crops and shifts the patch indices of each medium to where its crops stand."""
+        """Concatenate the crops, and shift the patch indices of each medium to the place of its crops."""
         pixels_CPX = np.concatenate([medium.arrays["pixel_values"] for medium in media])
         tables: list[NDArray[np.int64]] = []
         offset = 0
@@ -148,8 +151,11 @@ class Molmo2:
         return {"pixel_values": pixels_CPX, "pooling_index": np.concatenate(tables)}
 
     def token_inputs(self, pack: Pack, media: Sequence[PreparedMedia]) -> Arrays:
-        """Returns int64 [L] each: ``position_ids``; ``token_types``, 1 for image tokens; and ``media_blocks``, equal
-        for the image tokens that see each other in both directions: those of the prompt, and those of each response."""
+        """Make ``position_ids``, ``token_types`` and ``media_blocks``, int64 [L] each.
+
+        ``token_types`` are 1 for image tokens. ``media_blocks`` are equal for the image tokens that see each other in
+        both directions: those of the prompt, and those of each response.
+        """
         del media  # Molmo2's positions count tokens, whatever they stand for
         types_L = np.isin(pack.input_ids_L, self._image_tokens).astype(np.int64)
         owner_M = np.array((0, *(pack.owners or [0] * int(pack.media_L.max()))), np.int64)
@@ -178,7 +184,7 @@ class Molmo2:
         return crops, kept.reshape(canvas.shape[0] // s.patch_size, canvas.shape[1] // s.patch_size)
 
     def _patches(self, crops_CHWX: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Normalised pixels, [C, P, patch * patch * 3]."""
+        """Normalised pixels in patches, [C, P, patch * patch * 3]."""
         s = self._settings
         side = s.crop_size // s.patch_size
         mean, std = np.array(s.image_mean, np.float32), np.array(s.image_std, np.float32)
@@ -196,13 +202,13 @@ def select_tiling(height: int, width: int, window: int, max_crops: int) -> tuple
     """Rows and columns of crops: the tiling that needs the least enlarging, or else the least shrinking.
 
     The arithmetic is float32 and sizes may be zero or negative (an image smaller than the margins), both as in the
-    reference, whose choice it must repeat.
+    stock processor, whose choice it must repeat.
 
     Args:
-        height: of the image without the margins, in pixels.
-        width: likewise.
-        window: pixels that one crop adds.
-        max_crops: of the tiling.
+        height: height of the image without the margins, in pixels.
+        width: width of the image without the margins, in pixels.
+        window: pixels that one crop adds to either side.
+        max_crops: most crops of the tiling.
     """
     sizes = range(1, max_crops + 1)
     tilings = sorted(((h, w) for h in sizes for w in sizes if h * w <= max_crops), key=lambda t: (t[0] * t[1], t[0]))

@@ -26,20 +26,20 @@ from .base import Arrays, PreparedMedia
 
 
 class Preprocessing(msgspec.Struct, frozen=True, kw_only=True):
-    """The checkpoint's settings, from ``preprocessor_config.json``, its video twin and the vision config."""
+    """Settings of the checkpoint, from ``preprocessor_config.json``, its video twin and the vision config."""
 
     patch_size: int
     temporal_patch_size: int
-    """Frames that one patch spans; an image is repeated so often."""
+    """Number of frames that one patch spans; an image is repeated as often."""
     merge_size: int
-    """Side, in patches, of what becomes one visual token."""
+    """Side, in patches, of the square that becomes one visual token."""
     image_min_pixels: int
     image_max_pixels: int
     video_min_pixels: int
-    """Of all frames of a video together; likewise the next."""
+    """Least pixels of all frames of a video together."""
     video_max_pixels: int
     video_fps: float
-    """Frames a second that are taken of a video file, within the two limits that follow."""
+    """Frames per second that are taken of a video file, within the two limits that follow."""
     video_min_frames: int
     video_max_frames: int
     image_mean: tuple[float, float, float]
@@ -54,11 +54,11 @@ class Preprocessing(msgspec.Struct, frozen=True, kw_only=True):
 
 
 MAX_RATIO = 200
-"""Longer by shorter side of a picture (``smart_resize`` of the reference)."""
+"""Largest ratio of the longer to the shorter side of a picture (``smart_resize`` of the released processor)."""
 
 
 class Qwen3VL:
-    """See `yoj.runtime.families.Family`."""
+    """Qwen3-VL's preprocessing; see `yoj.runtime.families.Family`."""
 
     def __init__(self, preprocessing: Mapping[str, Any], token_id: Callable[[str], int]) -> None:
         self._settings = msgspec.convert(preprocessing, Preprocessing, strict=False)
@@ -67,7 +67,7 @@ class Qwen3VL:
         self.visual_tokens = (self._image, self._video)
 
     def prepare_image(self, image_HWC: NDArray[np.uint8]) -> PreparedMedia:
-        """Returns ``pixel_values`` float32 [F=1, P, 3 * temporal * patch * patch]."""
+        """Prepare ``pixel_values`` float32 [F=1, P, 3 * temporal * patch * patch]."""
         s = self._settings
         height, width = image_HWC.shape[:2]
         _check_ratio(height, width, "The image")
@@ -78,7 +78,7 @@ class Qwen3VL:
         return self._prepared(still_FHWC, spans, s.image_mean, s.image_std)
 
     def prepare_video(self, frames_FHWC: NDArray[np.uint8], seconds_F: Sequence[float]) -> PreparedMedia:
-        """Every ``temporal_patch_size`` frames as one grid, after the middle of their times in seconds.
+        """Prepare every ``temporal_patch_size`` frames as one grid, after the middle of their times in seconds.
 
         Where frames are missing at the end, the last one is repeated.
         """
@@ -98,8 +98,10 @@ class Qwen3VL:
         return self._prepared(np.stack(resized + resized[-1:] * missing), spans, s.video_mean, s.video_std)
 
     def sample_frames(self, timeline: Timeline) -> list[int]:
-        """``video_fps`` frames a second, but not under the least or over the most, evenly from the first to the last
-        (``Qwen3VLVideoProcessor.sample_frames``)."""
+        """Choose ``video_fps`` frames per second, but not under the least or over the most, evenly over the video.
+
+        The rule is that of ``Qwen3VLVideoProcessor.sample_frames``.
+        """
         s = self._settings
         wanted = int(timeline.frames / timeline.fps * s.video_fps)
         count = min(max(wanted, s.video_min_frames), s.video_max_frames)
@@ -107,7 +109,7 @@ class Qwen3VL:
         return np.unique(places.round().astype(int)).tolist()
 
     def vision_inputs(self, media: Sequence[PreparedMedia]) -> Arrays:
-        """The patches of all media, and the tables of the one grid that they have in common.
+        """Gather the patches of all media, and the tables of the one grid that they have in common.
 
         Returns:
             ``pixel_values`` float32 [F, P, 3 * temporal * patch * patch]; ``position_index`` int64 and
@@ -127,7 +129,7 @@ class Qwen3VL:
         }
 
     def token_inputs(self, pack: Pack, media: Sequence[PreparedMedia]) -> Arrays:
-        """Returns ``position_ids`` int64 [3, L]: time, row and column, all three the same for text.
+        """Make ``position_ids`` int64 [3, L]: time, row and column, all three the same for text.
 
         A grid of visual tokens takes as many positions as its longer side has tokens, so what follows it stands
         nearer than its place in the row says.
@@ -145,7 +147,7 @@ class Qwen3VL:
         return {"position_ids": position_3L}
 
     def _blocks(self, pack: Pack, media: Sequence[PreparedMedia]) -> list[_Block]:
-        """Where in the row the visual tokens of each grid stand."""
+        """Places of the visual tokens of each grid in the row."""
         visual_L = np.isin(pack.input_ids_L, self.visual_tokens)
         blocks: list[_Block] = []
         for number, medium in enumerate(media):
@@ -168,7 +170,7 @@ class Qwen3VL:
             scale = max(factor / height, factor / width)
             height, width = int(height * scale), int(width * scale)
         _check_ratio(height, width, "A frame, its shorter side enlarged to one visual token,")
-        # The reference refuses a video shorter than one patch; here it counts as one.
+        # The stock processor refuses a video shorter than one patch; here it counts as one.
         count = max(frames, s.temporal_patch_size)
         return smart_resize(height, width, factor, s.video_min_pixels, s.video_max_pixels, count, s.temporal_patch_size)
 
@@ -178,7 +180,7 @@ class Qwen3VL:
         return [(first + last) / 2 for first, last in zip(times[::step], times[step - 1 :: step], strict=True)]
 
     def _ids(self, token: int, size: tuple[int, int]) -> NDArray[np.int64]:
-        """The visual tokens of one grid."""
+        """Token ids of the visual tokens of one grid."""
         return np.full((size[0] // self._factor) * (size[1] // self._factor), token, np.int64)
 
     def _prepared(
@@ -188,7 +190,7 @@ class Qwen3VL:
         mean: tuple[float, float, float],
         std: tuple[float, float, float],
     ) -> PreparedMedia:
-        """Of resized frames, as many as whole patches span."""
+        """Medium of resized frames, whose number is a multiple of ``temporal_patch_size``."""
         patch, merge = self._settings.patch_size, self._settings.merge_size
         height, width = frames_FHWC.shape[1] // patch, frames_FHWC.shape[2] // patch
         pixels_FPX = self._patches(frames_FHWC, mean, std)
@@ -203,8 +205,10 @@ class Qwen3VL:
     def _patches(
         self, frames_FHWC: NDArray[np.uint8], mean: tuple[float, float, float], std: tuple[float, float, float]
     ) -> NDArray[np.float32]:
-        """Normalised pixels [F, P, 3 * temporal * patch * patch]: the patches of one visual token side by side, in
-        each channel, then frame, then row."""
+        """Normalised pixels [F, P, 3 * temporal * patch * patch].
+
+        The patches of one visual token are side by side, in each by channel, then frame, then row.
+        """
         s = self._settings
         merge, patch, temporal = s.merge_size, s.patch_size, s.temporal_patch_size
         frames, height, width = frames_FHWC.shape[:3]
@@ -212,7 +216,7 @@ class Qwen3VL:
         split = frames_FHWC.reshape(frames // temporal, temporal, rows, merge, patch, columns, merge, patch, 3)
         ordered = split.transpose(0, 2, 5, 3, 6, 8, 1, 4, 7).astype(np.float32, order="C")
         pixels_FPCX = ordered.reshape(frames // temporal, -1, 3, temporal * patch * patch)
-        # Scaled mean and deviation instead of scaled pixels, as the reference's torchvision backend does.
+        # Scaled mean and deviation instead of scaled pixels, as the stock processor's torchvision backend does.
         pixels_FPCX -= np.array(mean, np.float32)[:, None] * np.float32(255)
         pixels_FPCX /= np.array(std, np.float32)[:, None] * np.float32(255)
         return pixels_FPCX.reshape(*pixels_FPCX.shape[:2], -1)
@@ -220,10 +224,10 @@ class Qwen3VL:
 
 @dataclass(frozen=True)
 class _Block:
-    """The visual tokens of one grid."""
+    """Place and size of the visual tokens of one grid."""
 
     places: NDArray[np.intp]
-    """In the row of tokens."""
+    """Index of the first visual token in the row of tokens."""
     rows: int
     columns: int
 
@@ -237,13 +241,13 @@ def smart_resize(
     the reference. A side may grow over ``max_pixels`` where it cannot be smaller than one factor.
 
     Args:
-        height: of a frame, in pixels.
-        width: likewise.
-        factor: of which both sides become multiples.
-        min_pixels: of all frames together.
-        max_pixels: likewise.
-        frames: 1 for an image.
-        temporal_factor: of which the number of frames counts as a multiple.
+        height: height of a frame, in pixels.
+        width: width of a frame, in pixels.
+        factor: number of which both sides become multiples.
+        min_pixels: least pixels of all frames together.
+        max_pixels: most pixels of all frames together.
+        frames: number of frames, 1 for an image.
+        temporal_factor: number of which the number of frames counts as a multiple.
     """
     rounded = round(height / factor) * factor, round(width / factor) * factor
     total = round(frames / temporal_factor) * temporal_factor * rounded[0] * rounded[1]
@@ -268,7 +272,7 @@ def _check_ratio(height: int, width: int, name: str) -> None:
 
 @functools.lru_cache(maxsize=8)
 def learned_positions(rows: int, columns: int, merge: int, side: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Which four entries of the flattened ``side`` x ``side`` table each patch blends, and how much of each.
+    """Entries of the flattened ``side`` x ``side`` table that each patch blends, four each, and their weights.
 
     Bilinear with aligned corners, in float32, as ``get_vision_interpolation_indices_and_weights`` of transformers.
 
@@ -321,7 +325,7 @@ def _axis_taps(place_P: NDArray[np.int64], size: int, side: int) -> tuple[NDArra
 
 
 def _saved_before(saved_L: NDArray[np.int64], segment_L: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Positions saved ahead of each token by what it follows: the prompt, and its own segment up to it."""
+    """Positions that the grids before each token save: those of the prompt, and those of its own segment up to it."""
     before_L = np.cumsum(saved_L) - saved_L
     begin_L = np.searchsorted(segment_L, segment_L)  # first token of each token's segment
     prompt = saved_L[segment_L == 0].sum()

@@ -1,0 +1,47 @@
+"""The page of concepts has every word that the code has in a table of its own, once."""
+
+from __future__ import annotations
+
+import re
+import typing
+from collections import Counter
+from pathlib import Path
+
+from yoj.export.quantisation.schemes import Scheme
+from yoj.runtime import manifest
+from yoj.runtime.axes import AXES
+from yoj.runtime.engines import OPENERS
+from yoj.runtime.families import FAMILIES
+
+PAGE = (Path(__file__).parents[2] / "docs" / "concepts.md").read_text("utf-8")
+ROWS = [row for row in re.findall(r"^\| ([\w ,-]+) \| (.+?) \|", PAGE, re.M) if row[0] != "word"]
+MEANINGS = dict(ROWS)
+
+
+def test_each_word_is_defined_once():
+    assert [word for word, count in Counter(word for word, _ in ROWS).items() if count > 1] == []
+    assert len(MEANINGS) > 40
+
+
+def test_words_in_italics_are_defined():
+    for word in re.findall(r"\*([\w -]+)\*", PAGE.split("\n## ", 1)[1]):
+        assert any(word.rstrip("s") in words for words in MEANINGS), f"*{word}* has no entry"
+
+
+def test_names_of_the_code_are_all_listed():
+    for word, names in {
+        "engine": OPENERS,
+        "family": FAMILIES,
+        "scheme": typing.get_args(Scheme),
+        "layout": typing.get_args(manifest.LayoutName),
+        "role": ("vision", "scorer.joint", "scorer.segmented"),
+    }.items():
+        named = set(re.findall(r"`([\w.-]+)`", MEANINGS[word]))
+        assert set(names) <= named, word
+
+
+def test_letters_are_those_of_the_code():
+    letters = re.findall(
+        r"(?:^|, )([A-Z]) ", PAGE.split("## Letters\n")[1].split(". An array")[0].replace("\n", " ").strip()
+    )
+    assert sorted(letters) == sorted(AXES)
