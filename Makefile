@@ -9,7 +9,7 @@ VLLM := .venv-vllm
 .PHONY: demo test test-numpy1 lint bench bench-wide bench-tables bench-products bench-sweeps bench-schemes bench-runtime bench-vllm \
 	gpu judges clean
 demo: $(VENV)/.ready
-	$(BIN)/python examples/demo.py
+	$(BIN)/python -m examples.demo
 
 test: lint test-numpy1
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
@@ -76,12 +76,12 @@ gpu:
 	else $(MAKE) $(VENV)/.ready && $(BIN)/python -m yoj.bench.gpu; fi
 
 judges: $(VENV)/.ready
-	$(BIN)/yoj-train small qwen3_vl .judges
-	$(BIN)/yoj-train small molmo2 .judges
+	$(BIN)/python -m experiments.small_judge qwen3_vl .judges
+	$(BIN)/python -m experiments.small_judge molmo2 .judges
 	mkdir -p checkpoints
 	rm -rf checkpoints/shapes-*
 	cp -r .judges/shapes-* checkpoints/
-	$(BIN)/python -m yoj.training.shipped checkpoints/shapes-* --out checkpoints/figures.json --precision float32 --precision float16 --precision bfloat16
+	$(BIN)/python -m experiments.shipped checkpoints/shapes-* --out checkpoints/figures.json --precision float32 --precision float16 --precision bfloat16
 
 $(VENV)/.ready: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
