@@ -12,10 +12,10 @@ import onnx
 import pytest
 import torch
 from conftest import Quiet
+from random_checkpoint import Sizes, write_checkpoint
 from tiny import RECORDED
 from tiny_qwen3_vl import TinyQwen, write_qwen
 
-from yoj.bench.random_checkpoint import Sizes, write_checkpoint
 from yoj.export.build import Recipe, build, checkpoint_hashes, open_family
 from yoj.export.checkpoint import Checkpoint
 from yoj.export.errors import CheckpointError

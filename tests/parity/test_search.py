@@ -12,11 +12,11 @@ import pytest
 import torch
 from click.testing import CliRunner
 from made_up import write_requests
+from random_checkpoint import Sizes, write_checkpoint
 from safetensors.torch import load_file, save_file
 from tiny import RECORDED
 
 from experiments.shapes import ShapesConfig, write_items
-from yoj.bench.random_checkpoint import Sizes, write_checkpoint
 from yoj.calibration.cli import main
 from yoj.calibration.collect import Model, collect
 from yoj.calibration.errors import CalibrationError

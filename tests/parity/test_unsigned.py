@@ -13,10 +13,10 @@ import onnxruntime
 import pytest
 from conftest import Quiet
 from onnx import TensorProto
+from random_checkpoint import Sizes, write_checkpoint
 from tiny import RECORDED
 from tiny_qwen3_vl import TinyQwen, write_qwen
 
-from yoj.bench.random_checkpoint import Sizes, write_checkpoint
 from yoj.export.build import Recipe, build, checkpoint_hashes, open_family
 from yoj.export.checkpoint import Checkpoint
 from yoj.export.quantisation import Plan, Quantisation, matrices, write_plan

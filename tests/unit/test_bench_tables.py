@@ -6,10 +6,10 @@ import math
 from pathlib import Path
 
 import bench_results as made
-import click
 import pytest
 
 from yoj.bench import tables
+from yoj.bench.errors import BenchError
 from yoj.bench.kinds import placed
 from yoj.bench.readme import BEGIN, END, all_tables, ratios, update
 from yoj.bench.results import Limits, Model, Profile, Sweep, Time, ranked, rival
@@ -217,14 +217,14 @@ def test_a_name_cannot_end_the_part_nor_a_cell(tmp_path):
 def test_markers_must_be_there_once_and_in_order(tmp_path, text, said):
     file = tmp_path / "README.md"
     file.write_text(text, "utf-8")
-    with pytest.raises(click.ClickException) as error:
+    with pytest.raises(BenchError) as error:
         update(file, "")
     assert said in error.value.message
     assert file.read_text("utf-8") == text
 
 
 def test_a_missing_readme_is_said(tmp_path):
-    with pytest.raises(click.ClickException, match="cannot be read"):
+    with pytest.raises(BenchError, match="cannot be read"):
         update(tmp_path / "README.md", "")
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import click
 import numpy as np
 
 from yoj.runtime import Request, Scorer
 from yoj.runtime.batch import Prepared
 
+from .errors import BenchError
 from .results import Shape
 
 WORD = "small"
@@ -49,7 +49,7 @@ def make_case(scorer: Scorer, size: Size, threads: int) -> Case:
     """Prepare a request of about this size; the shape says what came out.
 
     Raises:
-        click.ClickException: the prompt is shorter than what stands around it.
+        BenchError: the prompt is shorter than what stands around it.
     """
     images = [np.random.default_rng(0).integers(0, 256, (size.side, size.side, 3), np.uint8)] if size.side else []
     request = request_of(scorer, size, images)
@@ -81,7 +81,7 @@ def request_of(scorer: Scorer, size: Size, images: list[np.ndarray]) -> Request:
     room = size.prompt - around
     if room < 0:
         what, fix = (" and the image", " or a smaller image") if images else ("", "")
-        raise click.ClickException(
+        raise BenchError(
             f"A prompt of {size.prompt} tokens has no room for the {around} of the chat template{what}. Give a longer "
             f"prompt{fix}."
         )

@@ -111,7 +111,8 @@ def compare(old: Path, new: Path) -> None:
     from .compare import regressions
     from .results import read_results
 
-    before, after = read_results(old), read_results(new)
+    with readable_errors():
+        before, after = read_results(old), read_results(new)
     click.echo(say(before, after))
     if worse := regressions(before, after):
         raise click.ClickException("\n  ".join(["worse than before:", *worse]))
@@ -133,15 +134,16 @@ def report(results: tuple[Path, ...], html: Path | None, readme: Path | None, ta
 
     if html is None and readme is None and tables is None:
         raise click.UsageError("Say what to write: --html FILE, --readme FILE, --tables FILE, or several.")
-    found = [(file.resolve().parent.name, read_results(file)) for file in results]
-    if html is not None:
-        if len(found) > 1:
-            raise click.UsageError(f"A report is of one run, and {len(found)} are given.")
-        write_report(found[0][1], html)
-    if readme is not None:
-        update(readme, ratios(found))
-    if tables is not None:
-        update(tables, all_tables(found))
+    with readable_errors():
+        found = [(file.resolve().parent.name, read_results(file)) for file in results]
+        if html is not None:
+            if len(found) > 1:
+                raise click.UsageError(f"A report is of one run, and {len(found)} are given.")
+            write_report(found[0][1], html)
+        if readme is not None:
+            update(readme, ratios(found))
+        if tables is not None:
+            update(tables, all_tables(found))
 
 
 if __name__ == "__main__":

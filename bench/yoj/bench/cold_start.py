@@ -21,6 +21,7 @@ from yoj.export.options import prepare_libraries
 from yoj.runtime.cli import readable_errors
 
 from .environment import describe
+from .errors import BenchError
 from .start import weight_bytes
 
 PROMPT = "What does the picture show, and what is it doing?"
@@ -98,7 +99,7 @@ def measure(bundle: Path, image: Path | None, threads: int) -> dict[str, Any]:
         of the weights among them; the scores.
 
     Raises:
-        click.ClickException: the process failed; its last words are in the text.
+        BenchError: the process failed; its last words are in the text.
     """
     for file in bundle.rglob("*"):
         if file.is_file():
@@ -110,7 +111,7 @@ def measure(bundle: Path, image: Path | None, threads: int) -> dict[str, Any]:
     run = subprocess.run([sys.executable, "-c", CHILD], input=json.dumps(asked), capture_output=True, text=True)
     if run.returncode:
         last = (run.stderr.strip().splitlines() or ["no message"])[-1]
-        raise click.ClickException(f"{bundle} did not load and score in a process of its own: {last}")
+        raise BenchError(f"{bundle} did not load and score in a process of its own: {last}")
     found: dict[str, Any] = json.loads(run.stdout.splitlines()[-1])
     found["weights"] = weight_bytes(bundle, found["precision"])
     for event in found["events"]:

@@ -21,6 +21,7 @@ from yoj.runtime import Scorer
 from yoj.runtime.batch import Prepared
 
 from .cases import Case
+from .errors import BenchError
 from .limits import Work, share, work
 from .pytorch import Backbone, Scores
 from .results import Contestant, Limits, Time, Vendor, Way
@@ -73,7 +74,7 @@ def bundles_in(folder: Path) -> list[Path]:
     """The bundles beside a checkpoint.
 
     Raises:
-        click.ClickException: there is no checkpoint or no bundle.
+        BenchError: there is no checkpoint or no bundle.
     """
     paths, checkpoint = sorted(folder.glob(f"*{BUNDLE}")), folder / CHECKPOINT
     missing = [] if paths else [f"a bundle *{BUNDLE}"]
@@ -81,7 +82,7 @@ def bundles_in(folder: Path) -> list[Path]:
         where = f", which links to {checkpoint.readlink()}, where nothing is" if checkpoint.is_symlink() else ""
         missing.insert(0, f"the folder {CHECKPOINT}{where}")
     if missing:
-        raise click.ClickException(
+        raise BenchError(
             f"{folder} must hold the folder {CHECKPOINT} and bundles *{BUNDLE} of it; it lacks "
             f"{' and '.join(missing)}. Make such a folder with yoj-bench make."
         )
@@ -98,12 +99,12 @@ def open_field(folder: Path, threads: int, device: str, engine: str | None) -> F
         engine: of the bundles; see `yoj.runtime.Scorer.load`.
 
     Raises:
-        click.ClickException: there is no checkpoint or no bundle.
+        BenchError: there is no checkpoint or no bundle.
         YojError: one of them cannot be loaded.
     """
     paths = bundles_in(folder)
     if device == "cuda" and not torch.cuda.is_available():
-        raise click.ClickException("PyTorch finds no GPU here. Give --device cpu, or install PyTorch's build for CUDA.")
+        raise BenchError("PyTorch finds no GPU here. Give --device cpu, or install PyTorch's build for CUDA.")
     torch.set_num_threads(threads)
     cpu = device == "cpu"
     of_engine = threads if cpu else None
@@ -111,17 +112,17 @@ def open_field(folder: Path, threads: int, device: str, engine: str | None) -> F
     scorers = {scorer.engine.precision: scorer for scorer in loaded}
     if len(scorers) < len(loaded):
         found = ", ".join(f"{path.name}: {scorer.engine.precision}" for path, scorer in zip(paths, loaded, strict=True))
-        raise click.ClickException(f"{folder} has two bundles of one precision ({found}). Keep one of each.")
+        raise BenchError(f"{folder} has two bundles of one precision ({found}). Keep one of each.")
     checkpoint = Checkpoint.open([folder / CHECKPOINT])
     for path, scorer in zip(paths, loaded, strict=True):
         if wrong := provenance_differences(scorer.manifest, checkpoint):
-            raise click.ClickException(
+            raise BenchError(
                 f"{path} was not made from {folder / CHECKPOINT}: {'; '.join(wrong)}. Export it again, or take it away."
             )
     family = open_family(checkpoint)
     stock = family.stock_model()
     if stock is None:
-        raise click.ClickException(f"transformers has no {checkpoint.family}. Run: pip install 'yoj[export]' -U")
+        raise BenchError(f"transformers has no {checkpoint.family}. Run: pip install 'yoj[export]' -U")
     runtime = loaded[0].family
     pytorch = {
         name: Backbone(checkpoint, runtime, copy.deepcopy(stock).to(device, dtype), family)

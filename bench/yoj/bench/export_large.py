@@ -23,6 +23,8 @@ from yoj.export.checkpoint import Checkpoint
 from yoj.export.quantisation import Plan, Quantisation, matrices, write_plan
 from yoj.export.quantised import STORED
 
+from .errors import BenchError
+
 PROMPT = "What does the picture show, and what is it doing?"
 RESPONSES = ("A cat looks into the camera.", "A dog sleeps on a sofa.", "Two people ride bicycles.", "An empty street.")
 
@@ -76,7 +78,7 @@ def _measure(arguments: list[str]) -> dict[str, float]:
     child = os.posix_spawn(sys.executable, run, os.environ)
     _, status, usage = os.wait4(child, 0)
     if os.waitstatus_to_exitcode(status):
-        raise click.ClickException(f"{' '.join(arguments)} failed; its message is above.")
+        raise BenchError(f"{' '.join(arguments)} failed; its message is above.")
     seconds = time.perf_counter() - begin
     return {"seconds": round(seconds, 1), "peak_gb": round(_peak(usage) / 1e9, 2)}
 

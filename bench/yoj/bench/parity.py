@@ -24,6 +24,7 @@ from yoj.runtime.engines import OPENERS
 from yoj.runtime.engines.library import LIBRARIES
 
 from .contestants import BUNDLE, CHECKPOINT
+from .errors import BenchError
 from .make import Stages
 
 PROFILE = "B=1:4:16,L=16:128:1024,N=2:4:16,V=1:64:1024,C=1:4:32,F=1:2:16,P=16:64:1024"
@@ -57,7 +58,7 @@ def main(folders: tuple[Path, ...], engine: str, precisions: tuple[str, ...], ou
             if out is not None:
                 out.write_text(json.dumps(rows, indent=1) + "\n", "utf-8")
     if wrong := [f"{row['judge']} {row['precision']}" for row in rows if not row["passed"]]:
-        raise click.ClickException(f"{engine} does not score as the reference does: {', '.join(wrong)}")
+        raise BenchError(f"{engine} does not score as the reference does: {', '.join(wrong)}")
 
 
 def compare(folder: Path, precision: str, engine: str) -> dict[str, Any]:

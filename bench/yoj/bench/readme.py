@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
-import click
-
+from .errors import BenchError
 from .kinds import said
 from .results import Contestant, Judge, Results, Saving, Start, ranked, rival
 from .tables import (
@@ -66,25 +65,23 @@ def update(readme: Path, table: str) -> None:
     """Replace what stands between the two markers, each on a line of its own.
 
     Raises:
-        click.ClickException: the file cannot be read, or a marker is missing, doubled or out of order.
+        BenchError: the file cannot be read, or a marker is missing, doubled or out of order.
     """
     try:
         lines = readme.read_bytes().decode("utf-8").splitlines(keepends=True)
     except (OSError, UnicodeDecodeError) as error:
-        raise click.ClickException(f"{readme} cannot be read: {error}.") from error
+        raise BenchError(f"{readme} cannot be read: {error}.") from error
     places = {marker: [n for n, line in enumerate(lines) if line.strip() == marker] for marker in (BEGIN, END)}
     for marker, found in places.items():
         if len(found) != 1:
             where = f", on lines {', '.join(str(n + 1) for n in found)}" if found else ""
-            raise click.ClickException(
+            raise BenchError(
                 f"{readme} has the line {marker} {counted(len(found), 'time')}{where}. Put {BEGIN} and {END} once "
                 "each, on lines of their own, where the table shall stand."
             )
     (begin,), (end,) = places.values()
     if end < begin:
-        raise click.ClickException(
-            f"{readme} has {END} on line {end + 1}, before {BEGIN} on line {begin + 1}. Swap them."
-        )
+        raise BenchError(f"{readme} has {END} on line {end + 1}, before {BEGIN} on line {begin + 1}. Swap them.")
     readme.write_bytes("".join([*lines[: begin + 1], f"\n{table}\n\n", *lines[end:]]).encode("utf-8"))
 
 

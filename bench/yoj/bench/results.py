@@ -9,7 +9,6 @@ import math
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
-import click
 import msgspec
 
 SCHEMA_VERSION = 1
@@ -207,14 +206,14 @@ def read_results(file: Path) -> Results:
     """Read what a run wrote.
 
     Raises:
-        click.ClickException: it is missing, damaged or of another version.
+        BenchError: it is missing, damaged or of another version.
     """
     try:
         results = msgspec.json.decode(file.read_bytes(), type=Results)
     except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise click.ClickException(f"{file} holds no results: {error}. Make them with yoj-bench run.") from error
+        raise BenchError(f"{file} holds no results: {error}. Make them with yoj-bench run.") from error
     if results.schema_version != SCHEMA_VERSION:
-        raise click.ClickException(
+        raise BenchError(
             f"{file} has schema version {results.schema_version}, this yoj reads {SCHEMA_VERSION}. Run yoj-bench again."
         )
     return results

@@ -28,6 +28,7 @@ from yoj.runtime.cli import readable_errors
 from .cases import Case, Size, make_case
 from .contestants import Field, open_field
 from .environment import describe
+from .errors import BenchError
 from .pytorch import Scores
 from .timing import time_in_turns
 
@@ -49,7 +50,7 @@ class Vllm:
             threads: of a run.
 
         Raises:
-            click.ClickException: it ended; its messages are on stderr.
+            BenchError: it ended; its messages are on stderr.
         """
         environment = {"OMP_NUM_THREADS": str(threads), "VLLM_CPU_OMP_THREADS_BIND": "nobind",
                        "VLLM_CPU_KVCACHE_SPACE": GIGABYTES, "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
@@ -78,7 +79,7 @@ class Vllm:
             pass  # the empty answer below says so
         answer = self._process.stdout.readline()
         if not answer:
-            raise click.ClickException(f"vLLM ended with status {self._process.wait()}; its messages are above.")
+            raise BenchError(f"vLLM ended with status {self._process.wait()}; its messages are above.")
         return json.loads(answer)
 
 
@@ -120,11 +121,11 @@ def write_merged(checkpoint: Checkpoint, family: ExportFamily, folder: Path) -> 
     """The backbone as one checkpoint of transformers, adapters merged, and the head as ``head.pt``.
 
     Raises:
-        click.ClickException: the head does not read what vLLM gives, the normalised last state of a sequence.
+        BenchError: the head does not read what vLLM gives, the normalised last state of a sequence.
     """
     head = checkpoint.head
     if (family.hidden_state, head.readout, head.outputs) != ("post_norm", "last", 1):
-        raise click.ClickException("vLLM gives the last hidden state after the norm; the head reads something else.")
+        raise BenchError("vLLM gives the last hidden state after the norm; the head reads something else.")
     for file in checkpoint.trunk.iterdir():
         if file.is_file() and not file.name.startswith("model"):
             shutil.copy(file, folder)
