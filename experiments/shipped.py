@@ -18,13 +18,15 @@ from tqdm import tqdm
 from yoj.calibration.collect import Model, collect
 from yoj.calibration.samples import choose
 from yoj.calibration.search import Wanted, search
-from yoj.export.build import Recipe as Export
-from yoj.export.build import build, open_family, open_scorer
-from yoj.export.checkpoint import Checkpoint
-from yoj.export.quantisation import write_plan
-from yoj.export.quantised import STORED, Scheme
-from yoj.export.reference import Reference
-from yoj.export.traced import Precision
+from yoj.export.bundle.build import build
+from yoj.export.bundle.config import Recipe as Export
+from yoj.export.checkpoint.checkpoint import Checkpoint
+from yoj.export.families.opening import open_family
+from yoj.export.graph.precision import Precision
+from yoj.export.quantisation.config import write_plan
+from yoj.export.quantisation.schemes import STORED, Scheme
+from yoj.export.verification.scorer import open_scorer
+from yoj.export.verification.stock_model import Reference
 from yoj.runtime.bundle import Bundle
 from yoj.runtime.instruction_sets import instruction_sets
 from yoj.runtime.lines import read_requests

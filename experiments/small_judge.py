@@ -16,8 +16,8 @@ import click
 import torch
 from safetensors.torch import load_file
 
-from yoj.export.adapter_files import ADAPTER_CONFIG
-from yoj.export.head import SETTINGS
+from yoj.export.checkpoint.adapter_files import ADAPTER_CONFIG
+from yoj.export.checkpoint.head import SETTINGS
 from yoj.runtime.cli import readable_errors
 from yoj.training.checkpoints import ADAPTER, COPIED, HEAD, MODEL, copy_files, newest, save_tensors
 from yoj.training.recipe import Recipe, read_recipe

@@ -54,7 +54,8 @@ def bundle(tmp_path_factory: pytest.TempPathFactory):
     """
     from tiny_qwen3_vl import TinyQwen, write_qwen
 
-    from yoj.export.build import Recipe, build
+    from yoj.export.bundle.build import build
+    from yoj.export.bundle.config import Recipe
 
     folder = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:

@@ -15,8 +15,8 @@ import pytest
 ROOT = Path(__file__).parents[2]
 RECORDED = json.loads((Path(__file__).parent / "data" / "nvidia_api.json").read_text("utf-8"))
 SOURCES = [
-    ROOT / "export/yoj/export/plans.py",
-    ROOT / "export/yoj/export/compile.py",
+    ROOT / "export/yoj/export/tensorrt/builder.py",
+    ROOT / "export/yoj/export/tensorrt/compile.py",
     *(ROOT / "runtime/yoj/runtime/engines" / f"{name}.py" for name in ("tensorrt", "lane", "library", "device")),
 ]
 CLASSES = {
@@ -126,7 +126,7 @@ def test_every_name_is_in_the_installed_cuda_python():
 
 
 def test_the_flags_that_are_set_by_name_exist():
-    from yoj.export.plans import Settings
+    from yoj.export.tensorrt.builder import Settings
     from yoj.runtime.engines.library import TYPES
 
     flags = Settings(1, version_compatible=True, weight_streaming=True, refit=True).flags()

@@ -16,7 +16,7 @@ from made_up import write_requests
 
 from yoj.calibration.cli import main
 from yoj.calibration.gate import REPORT, Gate
-from yoj.export.quantisation import read_plan
+from yoj.export.quantisation.config import read_plan
 from yoj.runtime import Scorer
 from yoj.runtime.bundle import Bundle
 

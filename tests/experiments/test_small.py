@@ -18,9 +18,9 @@ from transformers import AutoModelForImageTextToText, AutoTokenizer
 
 from experiments.small import MAX_FRAMES, write_base
 from experiments.small_tokenizer import VOCABULARY
-from yoj.export.build import open_family
-from yoj.export.checkpoint import SEPARATOR, Checkpoint
-from yoj.export.layout import render_layout
+from yoj.export.checkpoint.checkpoint import SEPARATOR, Checkpoint
+from yoj.export.families.opening import open_family
+from yoj.export.prompts.layout import render_layout
 from yoj.runtime import Request
 from yoj.runtime.prepare import Preparer, Rules
 from yoj.runtime.text import TextEncoder

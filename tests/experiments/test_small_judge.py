@@ -11,7 +11,8 @@ from conftest import Quiet
 from safetensors.torch import load_file
 
 from experiments import small_judge
-from yoj.export.build import Recipe, build
+from yoj.export.bundle.build import build
+from yoj.export.bundle.config import Recipe
 from yoj.runtime import Scorer
 
 

@@ -26,9 +26,9 @@ import torch
 from mutate import Run, mutate_bytes, mutate_head, mutate_tree
 from safetensors.torch import save
 
-from yoj.export.build import open_family
-from yoj.export.checkpoint import Checkpoint
-from yoj.export.layout import render_layout
+from yoj.export.checkpoint.checkpoint import Checkpoint
+from yoj.export.families.opening import open_family
+from yoj.export.prompts.layout import render_layout
 from yoj.runtime import Scorer
 from yoj.runtime.manifest import decode
 

@@ -18,12 +18,12 @@ import pytest
 from conftest import ADAPTER, IMAGES, MERGED, Quiet
 
 from yoj.bench.needs import missing
-from yoj.export.build import open_family
-from yoj.export.checkpoint import Checkpoint
-from yoj.export.compile import Order, compile_bundle
-from yoj.export.fidelity import measure
-from yoj.export.plans import Settings
-from yoj.export.profiles import parse_profile
+from yoj.export.checkpoint.checkpoint import Checkpoint
+from yoj.export.families.opening import open_family
+from yoj.export.tensorrt.builder import Settings
+from yoj.export.tensorrt.compile import Order, compile_bundle
+from yoj.export.tensorrt.profiles import parse_profile
+from yoj.export.verification.fidelity import measure
 from yoj.runtime import Request, Scorer
 from yoj.runtime.engines.device import check, load_cuda
 from yoj.runtime.engines.lane import SHAPES

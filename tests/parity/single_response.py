@@ -18,8 +18,8 @@ from transformers.models.molmo2.modeling_molmo2 import Molmo2ForConditionalGener
 from transformers.models.qwen3_vl.modeling_qwen3_vl import Qwen3VLForConditionalGeneration, Qwen3VLPreTrainedModel
 
 from yoj.calibration.collect import Model
-from yoj.export.checkpoint import Checkpoint, Training
-from yoj.export.traced import TracedSession
+from yoj.export.checkpoint.checkpoint import Checkpoint, Training
+from yoj.export.graph.traced import TracedSession
 from yoj.runtime import Request
 
 D = 64

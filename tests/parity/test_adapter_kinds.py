@@ -13,12 +13,13 @@ from conftest import Quiet
 from peft import PeftModel
 from safetensors.torch import load_file, save_file
 
-from yoj.export.adapter_names import BaseNames
-from yoj.export.build import Recipe, build
-from yoj.export.checkpoint import Checkpoint
+from yoj.export.bundle.build import build
+from yoj.export.bundle.config import Recipe
+from yoj.export.checkpoint.adapter_names import BaseNames
+from yoj.export.checkpoint.checkpoint import Checkpoint
+from yoj.export.checkpoint.weights import read_folder
 from yoj.export.errors import CheckpointError
-from yoj.export.reference import read_out
-from yoj.export.weights import read_folder
+from yoj.export.verification.stock_model import read_out
 from yoj.runtime import Request, Scorer
 
 

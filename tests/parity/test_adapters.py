@@ -30,7 +30,7 @@ from adapters import (
 from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
 
-from yoj.export.checkpoint import Checkpoint
+from yoj.export.checkpoint.checkpoint import Checkpoint
 from yoj.export.errors import CheckpointError
 
 

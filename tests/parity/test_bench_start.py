@@ -17,9 +17,9 @@ from yoj.bench.costs import TRIED, profile
 from yoj.bench.environment import describe
 from yoj.bench.errors import BenchError
 from yoj.bench.start import measure_start, weight_bytes
-from yoj.export.build import open_family
-from yoj.export.checkpoint import Checkpoint
-from yoj.export.graph import INLINE_BYTES
+from yoj.export.checkpoint.checkpoint import Checkpoint
+from yoj.export.families.opening import open_family
+from yoj.export.graph.write import INLINE_BYTES
 from yoj.runtime import Request, Scorer
 from yoj.runtime.batch import scorer_inputs
 from yoj.runtime.bundle import Bundle

@@ -20,13 +20,14 @@ from conftest import Quiet
 from safetensors.torch import load_file, save_file
 
 from yoj.bench.large_checkpoint import write as write_large
-from yoj.export import plans
-from yoj.export.build import Recipe, build
-from yoj.export.compile import Order, compile_bundle
+from yoj.export.bundle.build import build
+from yoj.export.bundle.config import Recipe
 from yoj.export.errors import OutputError
-from yoj.export.plans import Job, Settings, build_plan
-from yoj.export.profiles import parse_profile
-from yoj.export.quantised_onnx import for_tensorrt
+from yoj.export.tensorrt import builder as plans
+from yoj.export.tensorrt.builder import Job, Settings, build_plan
+from yoj.export.tensorrt.compile import Order, compile_bundle
+from yoj.export.tensorrt.graphs import for_tensorrt
+from yoj.export.tensorrt.profiles import parse_profile
 from yoj.runtime import Scorer
 from yoj.runtime import manifest as m
 from yoj.runtime.bundle import Bundle

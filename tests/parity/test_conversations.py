@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from packs import pack_one
 from tiny_qwen3_vl import TinyQwen, write_qwen
 
-from yoj.export.build import open_family
-from yoj.export.chat_template import ChatTemplate, reference_ids
-from yoj.export.checkpoint import Checkpoint
-from yoj.export.layout import encoder_of, render_layout
+from yoj.export.checkpoint.checkpoint import Checkpoint
+from yoj.export.families.opening import open_family
+from yoj.export.prompts.chat_template import ChatTemplate, reference_ids
+from yoj.export.prompts.layout import encoder_of, render_layout
 from yoj.runtime import Image, Request, RequestError, Scorer, Video
 from yoj.runtime.packing import Packer
 from yoj.runtime.script import script_of

@@ -19,10 +19,12 @@ from test_graphs import FORBIDDEN, TOLERANCE, describe
 from tiny import RECORDED
 from tiny_qwen3_vl import TinyQwen, request_of, write_qwen
 
-from yoj.export.build import Recipe, build, open_family
-from yoj.export.checkpoint import Checkpoint, Training
+from yoj.export.bundle.build import build
+from yoj.export.bundle.config import Recipe
+from yoj.export.checkpoint.checkpoint import Checkpoint, Training
 from yoj.export.errors import FidelityError
-from yoj.export.fidelity import measure
+from yoj.export.families.opening import open_family
+from yoj.export.verification.fidelity import measure
 from yoj.runtime import Request, Scorer
 from yoj.runtime.batch import Prepared, scorer_inputs
 from yoj.runtime.orders import plan_orders

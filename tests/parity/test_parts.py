@@ -13,10 +13,10 @@ import torch
 from conftest import MERGED
 from tiny_qwen3_vl import TinyQwen, write_qwen
 
-from yoj.export.build import open_family
-from yoj.export.checkpoint import Checkpoint
-from yoj.export.head import divisor
-from yoj.export.reference import read_out
+from yoj.export.checkpoint.checkpoint import Checkpoint
+from yoj.export.checkpoint.head import divisor
+from yoj.export.families.opening import open_family
+from yoj.export.verification.stock_model import read_out
 from yoj.runtime import Image, Request, Scorer, Video
 from yoj.runtime.batch import Prepared, scorer_inputs
 

@@ -19,14 +19,17 @@ from safetensors.torch import load_file, save_file
 from tiny import RECORDED
 from tiny_qwen3_vl import TinyQwen, write_qwen
 
-from yoj.export import build as build_module
-from yoj.export.build import Recipe, build, open_family, open_scorer
-from yoj.export.checkpoint import Checkpoint
+from yoj.export.bundle import build as build_module
+from yoj.export.bundle.build import build
+from yoj.export.bundle.config import Recipe
+from yoj.export.checkpoint.checkpoint import Checkpoint
 from yoj.export.cli import main
 from yoj.export.errors import CheckpointError, OutputError
-from yoj.export.fidelity import GRID, THRESHOLDS, make_requests, make_samples
-from yoj.export.precision import overflowing_layers, prepare_samples, read_samples
-from yoj.export.traced import materialise, stream
+from yoj.export.families.opening import open_family
+from yoj.export.graph.traced import materialise, stream
+from yoj.export.verification.fidelity import GRID, THRESHOLDS, make_requests, make_samples
+from yoj.export.verification.float16_range import overflowing_layers, prepare_samples, read_samples
+from yoj.export.verification.scorer import open_scorer
 from yoj.runtime import EngineError, RequestError, Scorer
 from yoj.runtime.bundle import Bundle
 from yoj.runtime.prepare import Preparer, rules_of

@@ -16,13 +16,16 @@ from random_checkpoint import Sizes, write_checkpoint
 from tiny import RECORDED
 from tiny_qwen3_vl import TinyQwen, write_qwen
 
-from yoj.export.build import Recipe, build, checkpoint_hashes, open_family
-from yoj.export.checkpoint import Checkpoint
+from yoj.export.bundle.build import build
+from yoj.export.bundle.config import Recipe
+from yoj.export.bundle.provenance import checkpoint_hashes
+from yoj.export.checkpoint.checkpoint import Checkpoint
 from yoj.export.errors import CheckpointError
-from yoj.export.fidelity import make_samples
-from yoj.export.quantisation import RANGE, Plan, Quantisation, matrices, quantise_graphs, read_plan, write_plan
-from yoj.export.quantised import BLOCK, LARGEST, STORED, pack_blocks, quantise, unpack_blocks
-from yoj.export.traced import TracedSession
+from yoj.export.families.opening import open_family
+from yoj.export.graph.traced import TracedSession
+from yoj.export.quantisation.config import RANGE, Plan, Quantisation, matrices, quantise_graphs, read_plan, write_plan
+from yoj.export.quantisation.schemes import BLOCK, LARGEST, STORED, pack_blocks, quantise, unpack_blocks
+from yoj.export.verification.fidelity import make_samples
 from yoj.runtime import Scorer
 from yoj.runtime.bundle import Bundle
 from yoj.runtime.engines.onnxruntime import session_options

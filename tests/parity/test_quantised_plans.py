@@ -12,12 +12,15 @@ import pytest
 from conftest import Quiet
 from test_compile import JUDGES, SMALL, content, shorten, untouched
 
-from yoj.export.build import Recipe, build, checkpoint_hashes, open_family
-from yoj.export.checkpoint import Checkpoint
-from yoj.export.compile import Order, compile_bundle
-from yoj.export.fidelity import make_samples
-from yoj.export.quantisation import Plan, Quantisation, matrices, write_plan
-from yoj.export.quantised_onnx import FIRST_TARGET, check_scheme, for_tensorrt
+from yoj.export.bundle.build import build
+from yoj.export.bundle.config import Recipe
+from yoj.export.bundle.provenance import checkpoint_hashes
+from yoj.export.checkpoint.checkpoint import Checkpoint
+from yoj.export.families.opening import open_family
+from yoj.export.quantisation.config import Plan, Quantisation, matrices, write_plan
+from yoj.export.tensorrt.compile import Order, compile_bundle
+from yoj.export.tensorrt.graphs import FIRST_TARGET, check_scheme, for_tensorrt
+from yoj.export.verification.fidelity import make_samples
 from yoj.runtime import Scorer
 from yoj.runtime.batch import scorer_inputs
 from yoj.runtime.errors import EngineError

@@ -28,16 +28,19 @@ from yoj.calibration.errors import CalibrationError
 from yoj.calibration.samples import Sample
 from yoj.calibration.search import Found, Wanted, search
 from yoj.calibration.statistics import Statistics
-from yoj.export.build import Recipe, build, checkpoint_hashes, open_family
-from yoj.export.checkpoint import Checkpoint
+from yoj.export.bundle.build import build
+from yoj.export.bundle.config import Recipe
+from yoj.export.bundle.names import VISION
+from yoj.export.bundle.provenance import checkpoint_hashes
+from yoj.export.checkpoint.checkpoint import Checkpoint
 from yoj.export.cli import main
 from yoj.export.errors import CheckpointError
 from yoj.export.families import ExportFamily, GraphSpec
-from yoj.export.fidelity import make_samples
-from yoj.export.graph import WeightFile, write_graph
-from yoj.export.modules import Projection
-from yoj.export.names import VISION
-from yoj.export.quantisation import (
+from yoj.export.families.opening import open_family
+from yoj.export.graph.modules import Projection
+from yoj.export.graph.traced import TracedSession
+from yoj.export.graph.write import WeightFile, write_graph
+from yoj.export.quantisation.config import (
     RANGE,
     Plan,
     Quantisation,
@@ -48,8 +51,8 @@ from yoj.export.quantisation import (
     read_plan,
     write_plan,
 )
-from yoj.export.quantised_onnx import for_tensorrt
-from yoj.export.traced import TracedSession
+from yoj.export.tensorrt.graphs import for_tensorrt
+from yoj.export.verification.fidelity import make_samples
 from yoj.runtime.engines.onnxruntime import EXACT_8_BITS, session_options
 from yoj.runtime.families import Arrays
 from yoj.runtime.manifest import Engine

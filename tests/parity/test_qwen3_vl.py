@@ -17,12 +17,12 @@ from safetensors.torch import load_file, save_file
 from test_graphs import FORBIDDEN, TOLERANCE, describe
 from tiny_qwen3_vl import Exported, TinyQwen, request_of, write_qwen
 
-from yoj.export.attention import join_queries
-from yoj.export.build import open_family
-from yoj.export.checkpoint import Checkpoint, Training
+from yoj.export.checkpoint.checkpoint import Checkpoint, Training
 from yoj.export.errors import CheckpointError
-from yoj.export.layout import render_layout
-from yoj.export.reference import Reference
+from yoj.export.families.opening import open_family
+from yoj.export.graph.blocked_attention import join_queries
+from yoj.export.prompts.layout import render_layout
+from yoj.export.verification.stock_model import Reference
 from yoj.runtime import RequestError
 from yoj.runtime.packing import Packer
 from yoj.runtime.script import script_of

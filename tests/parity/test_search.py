@@ -24,8 +24,8 @@ from yoj.calibration.samples import choose
 from yoj.calibration.search import ALPHAS, Found, Wanted, search
 from yoj.calibration.statistics import Statistics
 from yoj.calibration.trial import Inputs
-from yoj.export.checkpoint import Checkpoint
-from yoj.export.traced import TracedSession
+from yoj.export.checkpoint.checkpoint import Checkpoint
+from yoj.export.graph.traced import TracedSession
 from yoj.runtime import Request
 from yoj.runtime.lines import read_requests
 

@@ -33,11 +33,11 @@ from single_response import (
 from transformers import AutoTokenizer
 
 from yoj.calibration.collect import Model
-from yoj.export.checkpoint import Checkpoint, Training
+from yoj.export.checkpoint.checkpoint import Checkpoint, Training
 from yoj.export.errors import CheckpointError
 from yoj.export.families.molmo2 import Molmo2
-from yoj.export.layout import render_layout
-from yoj.export.precision import overflowing_layers, prepare_samples
+from yoj.export.prompts.layout import render_layout
+from yoj.export.verification.float16_range import overflowing_layers, prepare_samples
 from yoj.runtime import RequestError
 from yoj.runtime.packing import without_last_newlines
 

@@ -33,8 +33,8 @@ from yoj.calibration.content import content_hash
 from yoj.calibration.errors import StatisticsError
 from yoj.calibration.samples import Sample
 from yoj.calibration.statistics import KINDS, TENSORS, Statistics, load, merge, save
-from yoj.export.checkpoint import Checkpoint, Training
-from yoj.export.names import VISION
+from yoj.export.bundle.names import VISION
+from yoj.export.checkpoint.checkpoint import Checkpoint, Training
 from yoj.runtime import Image, Request
 from yoj.runtime.batch import scorer_inputs
 

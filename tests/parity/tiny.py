@@ -9,11 +9,11 @@ import numpy as np
 import onnxruntime
 import torch
 
-from yoj.export.build import open_family
-from yoj.export.checkpoint import Checkpoint
-from yoj.export.graph import WeightFile, write_graph
-from yoj.export.layout import render_layout
-from yoj.export.reference import Reference
+from yoj.export.checkpoint.checkpoint import Checkpoint
+from yoj.export.families.opening import open_family
+from yoj.export.graph.write import WeightFile, write_graph
+from yoj.export.prompts.layout import render_layout
+from yoj.export.verification.stock_model import Reference
 from yoj.runtime import Request
 from yoj.runtime.batch import Prepared, scorer_inputs
 from yoj.runtime.families.molmo2 import Molmo2

@@ -18,10 +18,11 @@ from conftest import Quiet
 from safetensors.torch import save_file
 from tiny import RECORDED, WORDS
 
-from yoj.export.build import Recipe, build
-from yoj.export.checkpoint import Checkpoint, HiddenState, Training, VideoExpansion
+from yoj.export.bundle.build import build
+from yoj.export.bundle.config import Recipe
+from yoj.export.checkpoint.checkpoint import Checkpoint, HiddenState, Training, VideoExpansion
 from yoj.export.families.qwen3_vl import Qwen3VL
-from yoj.export.reference import Reference
+from yoj.export.verification.stock_model import Reference
 from yoj.runtime import Request, Scorer
 from yoj.runtime.batch import Prepared, scorer_inputs
 from yoj.runtime.manifest import Mode

@@ -14,8 +14,8 @@ from safetensors.torch import load_file
 from tiny_training import FAMILIES, Setup, open_run, train, weights
 from transformers import AutoModelForImageTextToText
 
-from yoj.export.build import open_family
-from yoj.export.checkpoint import Checkpoint, Training
+from yoj.export.checkpoint.checkpoint import Checkpoint, Training
+from yoj.export.families.opening import open_family
 from yoj.training import objectives
 from yoj.training.checkpoints import newest
 from yoj.training.recipe import Head, Lora, Recipe

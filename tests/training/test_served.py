@@ -12,9 +12,10 @@ import torch
 from conftest import Quiet
 from tiny_training import FAMILIES, Setup, train
 
-from yoj.export.build import Recipe as Export
-from yoj.export.build import build, open_family
-from yoj.export.checkpoint import Checkpoint
+from yoj.export.bundle.build import build
+from yoj.export.bundle.config import Recipe as Export
+from yoj.export.checkpoint.checkpoint import Checkpoint
+from yoj.export.families.opening import open_family
 from yoj.runtime import Scorer
 from yoj.runtime.batch import scorer_inputs
 from yoj.training.evaluation import Reading, evaluate

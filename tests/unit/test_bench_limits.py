@@ -19,9 +19,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from yoj.bench import limits
 from yoj.bench.limits import Work, measure_limits, predicted_saving, share, tokens_and_pairs, work
 from yoj.bench.results import Limits, Peak, Shape, Time, Way
-from yoj.export.build import open_family
-from yoj.export.checkpoint import Checkpoint
-from yoj.export.traced import materialise
+from yoj.export.checkpoint.checkpoint import Checkpoint
+from yoj.export.families.opening import open_family
+from yoj.export.graph.traced import materialise
 
 WAYS = get_args(Way)
 MODEL = Work(token=1000, pair=16, vision=7000, table=400, weights=0)

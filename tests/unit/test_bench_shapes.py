@@ -10,8 +10,8 @@ from safetensors import safe_open
 
 from yoj.bench.large_checkpoint import write
 from yoj.bench.shapes import LAYERS, SHAPES, WORDS
-from yoj.export.build import open_family
-from yoj.export.checkpoint import Checkpoint
+from yoj.export.checkpoint.checkpoint import Checkpoint
+from yoj.export.families.opening import open_family
 
 JUDGES = Path(__file__).parents[2] / "checkpoints"
 D, INNER, MLP = 2560, 32 * 128, 9728

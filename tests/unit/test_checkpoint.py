@@ -14,13 +14,13 @@ from safetensors.torch import load_file, save_file
 from tokenizers import AddedToken, Tokenizer
 from torch import nn
 
-from yoj.export.build import open_family
-from yoj.export.checkpoint import SEPARATOR, Checkpoint
+from yoj.export.checkpoint.checkpoint import SEPARATOR, Checkpoint
 from yoj.export.errors import CheckpointError
 from yoj.export.families import ExportFamily
-from yoj.export.layout import render_layout
-from yoj.export.reference import read_out
-from yoj.export.traced import materialise
+from yoj.export.families.opening import open_family
+from yoj.export.graph.traced import materialise
+from yoj.export.prompts.layout import render_layout
+from yoj.export.verification.stock_model import read_out
 
 DATA = Path(__file__).parents[1] / "golden" / "data"
 MERGED, ADAPTER = DATA / "checkpoint-merged", DATA / "checkpoint-adapter"

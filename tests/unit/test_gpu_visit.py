@@ -16,9 +16,9 @@ from conftest import MERGED
 from yoj.bench.gpu import Place, Result, code_hash, exit_status, make_bundles, table, visit
 from yoj.bench.gpu_parts import FLOATS, JUDGES, MADE, PARTS, SECONDS, Made, Part
 from yoj.bench.needs import NEEDS, missing
-from yoj.export.quantisation import RANGE, read_plan
-from yoj.export.quantised import STORED
-from yoj.export.quantised_onnx import FIRST_TARGET
+from yoj.export.quantisation.config import RANGE, read_plan
+from yoj.export.quantisation.schemes import STORED
+from yoj.export.tensorrt.graphs import FIRST_TARGET
 from yoj.runtime.bundle import Bundle
 
 ROOT = Path(__file__).parents[2]

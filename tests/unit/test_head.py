@@ -12,9 +12,9 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch import nn
 
+from yoj.export.checkpoint.head import ACTIVATIONS, divisor, read_head
 from yoj.export.errors import CheckpointError
-from yoj.export.head import ACTIVATIONS, divisor, read_head
-from yoj.export.modules import Readout, gather_rows, head_constants, traced_head
+from yoj.export.graph.modules import Readout, gather_rows, head_constants, traced_head
 
 D, HIDDEN = 12, 20
 FUNCTIONS = {"selu": F.selu, "gelu": F.gelu, "relu": F.relu, "tanh": torch.tanh, "silu": F.silu}

@@ -10,13 +10,15 @@ from pathlib import Path
 import pytest
 from conftest import MERGED, Quiet
 
-from yoj.export import rendering
-from yoj.export.build import Recipe, build, open_family
-from yoj.export.checkpoint import Checkpoint
-from yoj.export.describe import describe_assumptions
+from yoj.export.bundle.build import build
+from yoj.export.bundle.config import Recipe
+from yoj.export.bundle.describe import describe_assumptions
+from yoj.export.checkpoint.checkpoint import Checkpoint
 from yoj.export.errors import CheckpointError
-from yoj.export.layout import render_layout
-from yoj.export.rendering import Renderer, TemplateFailedError, TemplateRefusedError
+from yoj.export.families.opening import open_family
+from yoj.export.prompts import rendering
+from yoj.export.prompts.layout import render_layout
+from yoj.export.prompts.rendering import Renderer, TemplateFailedError, TemplateRefusedError
 from yoj.runtime import Scorer
 
 ROOT = Path(__file__).parents[2]

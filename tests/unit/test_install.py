@@ -13,8 +13,8 @@ from conftest import Quiet
 
 from yoj.calibration.probabilities import Order as Rankings
 from yoj.calibration.probabilities import calibrate
-from yoj.export.compile import Order, compile_bundle
-from yoj.export.install import install
+from yoj.export.bundle.install import install
+from yoj.export.tensorrt.compile import Order, compile_bundle
 from yoj.runtime import BundleError, Scorer
 from yoj.runtime import manifest as m
 from yoj.runtime.bundle import Bundle

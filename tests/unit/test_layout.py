@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from transformers import AutoTokenizer
 
-from yoj.export.build import open_family
-from yoj.export.checkpoint import SEPARATOR, Checkpoint
+from yoj.export.checkpoint.checkpoint import SEPARATOR, Checkpoint
 from yoj.export.errors import CheckpointError
-from yoj.export.layout import render_layout, split_pieces
+from yoj.export.families.opening import open_family
+from yoj.export.prompts.layout import render_layout, split_pieces
 from yoj.runtime.manifest import Layout, Piece
 
 DATA = Path(__file__).parents[1] / "golden" / "data"

@@ -16,13 +16,14 @@ from transformers import AutoImageProcessor
 from transformers.image_processing_base import ImageProcessingMixin
 from transformers.models.molmo2.image_processing_molmo2 import Molmo2ImageProcessor
 
-from yoj.export.build import Recipe, build
-from yoj.export.checkpoint import Checkpoint, Training
+from yoj.export.bundle.build import build
+from yoj.export.bundle.config import Recipe
+from yoj.export.checkpoint.checkpoint import Checkpoint, Training
 from yoj.export.errors import FidelityError
 from yoj.export.families import FAMILIES
 from yoj.export.families.qwen3_vl import Qwen3VL
-from yoj.export.fidelity import Fidelity
-from yoj.export.stock_pictures import compare_pictures
+from yoj.export.verification.fidelity import Fidelity
+from yoj.export.verification.stock_pictures import compare_pictures
 from yoj.runtime.families import FAMILIES as RUNTIME
 
 MERGED = Path(__file__).parents[1] / "golden" / "data" / "checkpoint-merged"

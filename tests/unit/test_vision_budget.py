@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from experiments.small import write_base
-from yoj.export.build import open_family
+from yoj.export.families.opening import open_family
 from yoj.runtime.errors import LengthError
 from yoj.runtime.request import Request
 from yoj.training.errors import VisionBudgetError

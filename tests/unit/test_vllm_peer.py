@@ -12,9 +12,9 @@ from transformers import AutoModelForImageTextToText
 from yoj.bench.errors import BenchError
 from yoj.bench.vllm_peer import Vllm, write_merged
 from yoj.calibration.collect import Model
-from yoj.export.build import open_family
-from yoj.export.checkpoint import Checkpoint
-from yoj.export.reference import Reference
+from yoj.export.checkpoint.checkpoint import Checkpoint
+from yoj.export.families.opening import open_family
+from yoj.export.verification.stock_model import Reference
 from yoj.runtime import Request
 
 

@@ -12,11 +12,12 @@ import click
 import numpy as np
 import torch
 
-from yoj.export.build import open_family, provenance_differences
-from yoj.export.checkpoint import Checkpoint
+from yoj.export.bundle.provenance import provenance_differences
+from yoj.export.checkpoint.checkpoint import Checkpoint
 from yoj.export.families import ExportFamily
-from yoj.export.fidelity import EIGHT_BITS, THRESHOLDS
-from yoj.export.traced import PRECISIONS
+from yoj.export.families.opening import open_family
+from yoj.export.graph.precision import PRECISIONS
+from yoj.export.verification.fidelity import EIGHT_BITS, THRESHOLDS
 from yoj.runtime import Scorer
 from yoj.runtime.batch import Prepared
 

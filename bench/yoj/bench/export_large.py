@@ -18,10 +18,11 @@ from typing import Any
 
 import click
 
-from yoj.export.build import checkpoint_hashes, open_family
-from yoj.export.checkpoint import Checkpoint
-from yoj.export.quantisation import Plan, Quantisation, matrices, write_plan
-from yoj.export.quantised import STORED
+from yoj.export.bundle.provenance import checkpoint_hashes
+from yoj.export.checkpoint.checkpoint import Checkpoint
+from yoj.export.families.opening import open_family
+from yoj.export.quantisation.config import Plan, Quantisation, matrices, write_plan
+from yoj.export.quantisation.schemes import STORED
 
 from .errors import BenchError
 

@@ -15,13 +15,15 @@ import torch
 from torch import nn
 
 from yoj.calibration.collect import Model
-from yoj.export.build import Recipe, build, checkpoint_hashes
-from yoj.export.checkpoint import Checkpoint
-from yoj.export.fidelity import GRID, make_requests
+from yoj.export.bundle.build import build
+from yoj.export.bundle.config import Recipe
+from yoj.export.bundle.provenance import checkpoint_hashes
+from yoj.export.checkpoint.checkpoint import Checkpoint
+from yoj.export.graph.traced import TracedSession
 from yoj.export.options import prepare_libraries
-from yoj.export.quantisation import RANGE, Plan, Quantisation, matrices, write_plan
-from yoj.export.quantised import STORED
-from yoj.export.traced import TracedSession
+from yoj.export.quantisation.config import RANGE, Plan, Quantisation, matrices, write_plan
+from yoj.export.quantisation.schemes import STORED
+from yoj.export.verification.fidelity import GRID, make_requests
 from yoj.runtime.cli import readable_errors
 
 from .contestants import BUNDLE, CHECKPOINT
@@ -77,7 +79,7 @@ def make_bundle(checkpoint: Path, folder: Path, precision: str) -> None:
     """One bundle; a quantised one with its plan, ``<precision>.plan``, beside it.
 
     Raises:
-        YojError: see `yoj.export.build.build`.
+        YojError: see `yoj.export.bundle.build.build`.
     """
     given: dict[str, Any] = {"precision": precision, "compare": False}
     if precision in STORED:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from yoj.export.quantised import STORED
-from yoj.export.quantised_onnx import FIRST_TARGET
+from yoj.export.quantisation.schemes import STORED
+from yoj.export.tensorrt.graphs import FIRST_TARGET
 
 from .needs import PYTORCH
 

@@ -21,12 +21,12 @@ import torch
 from safetensors.torch import save_file
 from tqdm import tqdm
 
-from yoj.export.adapter_files import ADAPTER_CONFIG
-from yoj.export.adapter_names import PREFIX
-from yoj.export.checkpoint import Checkpoint
+from yoj.export.checkpoint.adapter_files import ADAPTER_CONFIG
+from yoj.export.checkpoint.adapter_names import PREFIX
+from yoj.export.checkpoint.checkpoint import Checkpoint
+from yoj.export.checkpoint.head import SETTINGS, TrainedHead
+from yoj.export.checkpoint.weights import StoredTensor, Weights
 from yoj.export.families import FAMILIES, GraphSpec
-from yoj.export.head import SETTINGS, TrainedHead
-from yoj.export.weights import StoredTensor, Weights
 
 from .shapes import LAYERS, WORDS
 

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from torch.utils.flop_counter import FlopCounterMode
 
 from yoj.export.families import ExportFamily, GraphSpec
-from yoj.export.quantisation import matrices
+from yoj.export.quantisation.config import matrices
 from yoj.runtime.engines.onnxruntime import EXACT_8_BITS
 from yoj.runtime.families import Arrays
 
@@ -59,7 +59,7 @@ class Work:
         """Count a model.
 
         Args:
-            family: of a checkpoint, from `yoj.export.build.open_family`; only shapes are read.
+            family: of a checkpoint, from `yoj.export.families.opening.open_family`; only shapes are read.
             media: inputs of each run of the vision graph for one request, from `yoj.runtime.families.Family`'s
                 ``vision_inputs``; none for text alone.
         """

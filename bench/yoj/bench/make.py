@@ -8,10 +8,13 @@ from typing import Any
 import click
 import torch
 
-from yoj.export.build import Recipe, build, checkpoint_hashes, open_family
-from yoj.export.checkpoint import Checkpoint
-from yoj.export.quantisation import RANGE, Plan, Quantisation, matrices, write_plan
-from yoj.export.quantised import STORED
+from yoj.export.bundle.build import build
+from yoj.export.bundle.config import Recipe
+from yoj.export.bundle.provenance import checkpoint_hashes
+from yoj.export.checkpoint.checkpoint import Checkpoint
+from yoj.export.families.opening import open_family
+from yoj.export.quantisation.config import RANGE, Plan, Quantisation, matrices, write_plan
+from yoj.export.quantisation.schemes import STORED
 
 from .contestants import BUNDLE, CHECKPOINT
 from .large_checkpoint import write
@@ -25,14 +28,14 @@ class Stages:
     """Names the stages of an export, and nothing more."""
 
     def stage(self, name: str, bytes_to_write: int = 0) -> None:
-        """See `yoj.export.build.Progress`."""
+        """See `yoj.export.bundle.config.Progress`."""
         click.echo(f"{name}{f' ({bytes_to_write / 1e6:,.0f} MB)' if bytes_to_write else ''} ...", err=True)
 
     def advance(self, count: int) -> None:
-        """See `yoj.export.build.Progress`."""
+        """See `yoj.export.bundle.config.Progress`."""
 
     def note(self, text: str) -> None:
-        """See `yoj.export.build.Progress`."""
+        """See `yoj.export.bundle.config.Progress`."""
 
 
 def make(judge: Path, folder: Path, shape: Shape, precisions: tuple[str, ...]) -> None:

@@ -13,12 +13,12 @@ from typing import Any
 
 import click
 
-from yoj.export.build import open_family
-from yoj.export.checkpoint import Checkpoint
-from yoj.export.compile import Order, compile_bundle
-from yoj.export.fidelity import Fidelity, measure
+from yoj.export.checkpoint.checkpoint import Checkpoint
+from yoj.export.families.opening import open_family
 from yoj.export.options import prepare_libraries
-from yoj.export.profiles import Profile, parse_profile
+from yoj.export.tensorrt.compile import Order, compile_bundle
+from yoj.export.tensorrt.profiles import Profile, parse_profile
+from yoj.export.verification.fidelity import Fidelity, measure
 from yoj.runtime import Scorer
 from yoj.runtime.engines import OPENERS
 from yoj.runtime.engines.library import LIBRARIES
@@ -28,7 +28,7 @@ from .errors import BenchError
 from .make import Stages
 
 PROFILE = "B=1:4:16,L=16:128:1024,N=2:4:16,V=1:64:1024,C=1:4:32,F=1:2:16,P=16:64:1024"
-"""Shapes of plans that take the packs of `yoj.export.fidelity.GRID`, in the small judges."""
+"""Shapes of plans that take the packs of `yoj.export.verification.fidelity.GRID`, in the small judges."""
 FLOAT32 = 1e-4
 """Bound where other kernels than those of CPUs sum in other orders; of other precisions the export's own holds."""
 

@@ -21,7 +21,7 @@ import onnx.helper
 import onnx.numpy_helper
 import onnxruntime
 
-from yoj.export.quantised import LARGEST, SMALLEST_ROW, ZERO
+from yoj.export.quantisation.schemes import LARGEST, SMALLEST_ROW, ZERO
 
 from .environment import describe
 from .kinds import placed

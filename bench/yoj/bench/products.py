@@ -24,7 +24,7 @@ import onnxruntime
 import torch
 from numpy.typing import NDArray
 
-from yoj.export.quantised import ACCURACY_INT8, BLOCK, LARGEST, SMALLEST_ROW, ZERO, pack_blocks, quantise
+from yoj.export.quantisation.schemes import ACCURACY_INT8, BLOCK, LARGEST, SMALLEST_ROW, ZERO, pack_blocks, quantise
 from yoj.runtime.engines.onnxruntime import EXACT_8_BITS
 
 from .environment import describe

@@ -15,9 +15,9 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import nn
 
-from yoj.export.checkpoint import Checkpoint
+from yoj.export.checkpoint.checkpoint import Checkpoint
 from yoj.export.families import ExportFamily
-from yoj.export.reference import read_out
+from yoj.export.verification.stock_model import read_out
 from yoj.runtime.batch import Prepared, scorer_inputs
 from yoj.runtime.families import Family
 

@@ -11,6 +11,8 @@ from typing import Any, Literal, TypeAlias, get_args
 
 import msgspec
 
+from .errors import BenchError
+
 SCHEMA_VERSION = 1
 Way: TypeAlias = Literal["packed", "isolated", "separate", "rows", "prefix"]
 """How N responses are read: in one sequence, jointly or isolated; in N passes; as N rows of one batch; in N passes that

@@ -22,11 +22,11 @@ import onnxruntime
 import torch
 
 from yoj.calibration.collect import Model
-from yoj.export.checkpoint import Checkpoint
+from yoj.export.checkpoint.checkpoint import Checkpoint
 from yoj.export.families import GraphSpec
-from yoj.export.graph import WeightFile, write_graph
-from yoj.export.quantisation import RANGE, Plan, Quantisation, matrices, quantise_graphs
-from yoj.export.quantised import STORED
+from yoj.export.graph.write import WeightFile, write_graph
+from yoj.export.quantisation.config import RANGE, Plan, Quantisation, matrices, quantise_graphs
+from yoj.export.quantisation.schemes import STORED
 from yoj.runtime.engines.onnxruntime import opener
 from yoj.runtime.families import Arrays
 from yoj.runtime.held import HeldFiles

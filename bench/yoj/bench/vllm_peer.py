@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 
-from yoj.export.checkpoint import Checkpoint
+from yoj.export.checkpoint.checkpoint import Checkpoint
 from yoj.export.families import ExportFamily
 from yoj.export.options import prepare_libraries
 from yoj.runtime.cli import readable_errors

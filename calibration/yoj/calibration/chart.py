@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from typing import Any
 
-from yoj.export.names import VISION
+from yoj.export.bundle.names import VISION
 
 from .search import Found
 from .trial import Damage

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from yoj.export.names import VISION
+from yoj.export.bundle.names import VISION
 from yoj.export.options import checkpoint_options, prepare_libraries
 from yoj.runtime.cli import readable_errors
 from yoj.runtime.options import Given, reading_options
@@ -100,7 +100,7 @@ def statistics(
     """
     with readable_errors():
         _prepare()
-        from yoj.export.checkpoint import Checkpoint, Training
+        from yoj.export.checkpoint.checkpoint import Checkpoint, Training
 
         from .collect import Model, collect
 

@@ -99,8 +99,8 @@ def plan(
         prepare_libraries()
         if importlib.util.find_spec("matplotlib") is None:
             raise click.ClickException("matplotlib is not installed. Run: pip install 'yoj[calibrate]'")
-        from yoj.export.checkpoint import Checkpoint, Training
-        from yoj.export.quantisation import write_plan
+        from yoj.export.checkpoint.checkpoint import Checkpoint, Training
+        from yoj.export.quantisation.config import write_plan
         from yoj.runtime.lines import read_requests
 
         from .chart import CHART, draw, table

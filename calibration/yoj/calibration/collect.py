@@ -17,13 +17,14 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from yoj.export.build import checkpoint_hashes, open_family
-from yoj.export.checkpoint import Checkpoint
+from yoj.export.bundle.names import VISION
+from yoj.export.bundle.provenance import checkpoint_hashes
+from yoj.export.checkpoint.checkpoint import Checkpoint
 from yoj.export.families import ExportFamily, GraphSpec
-from yoj.export.layout import encoder_of, render_layout
-from yoj.export.modules import Projection
-from yoj.export.names import VISION
-from yoj.export.traced import TracedSession, materialise, scorer_role, stream
+from yoj.export.families.opening import open_family
+from yoj.export.graph.modules import Projection
+from yoj.export.graph.traced import TracedSession, materialise, scorer_role, stream
+from yoj.export.prompts.layout import encoder_of, render_layout
 from yoj.runtime.batch import Prepared, batches_by_length
 from yoj.runtime.engines.onnxruntime import free_memory
 from yoj.runtime.manifest import LayoutName
@@ -68,7 +69,7 @@ class Model:
             layout: the turn of the responses.
 
         Raises:
-            CheckpointError: see `yoj.export.build.open_family`.
+            CheckpointError: see `yoj.export.families.opening.open_family`.
         """
         family = open_family(checkpoint)
         rendered = render_layout(checkpoint, layout, family.markup())

@@ -12,11 +12,11 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from yoj.export.files import folder_beside
-from yoj.export.install import install
-from yoj.export.names import QUANTISATION, VISION
-from yoj.export.quantisation import Quantisation
-from yoj.export.quantised import STORED
+from yoj.export.bundle.install import install
+from yoj.export.bundle.names import QUANTISATION, VISION
+from yoj.export.bundle.place import folder_beside
+from yoj.export.quantisation.config import Quantisation
+from yoj.export.quantisation.schemes import STORED
 from yoj.runtime import Request, Scorer
 from yoj.runtime import manifest as m
 from yoj.runtime.bundle import sha256

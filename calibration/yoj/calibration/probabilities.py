@@ -12,9 +12,9 @@ from typing import Any
 
 import msgspec
 
+from yoj.export.bundle.install import check_rewritable, install
+from yoj.export.bundle.place import folder_beside
 from yoj.export.errors import OutputError
-from yoj.export.files import folder_beside
-from yoj.export.install import check_rewritable, install
 from yoj.runtime import Request, Scorer
 from yoj.runtime import manifest as m
 from yoj.runtime.codec import Reading
@@ -210,8 +210,8 @@ def _row(row: Row) -> dict[str, Any]:
 
 def _card(path: Path, changed: m.Manifest) -> str:
     """The bundle's README, which says the temperatures."""
-    from yoj.export.card import model_card  # loads PyTorch
-    from yoj.export.fidelity import Fidelity
+    from yoj.export.bundle.card import model_card  # loads PyTorch
+    from yoj.export.verification.fidelity import Fidelity
 
     file = path / "fidelity.json"
     compared = msgspec.json.decode(file.read_bytes(), type=list[Fidelity]) if file.is_file() else []

@@ -9,10 +9,10 @@ from typing import Any
 import msgspec
 import torch
 
-from yoj.export.names import VISION
-from yoj.export.quantisation import RANGE, Plan, Quantisation, matrices
-from yoj.export.quantised import Scheme
-from yoj.export.traced import scorer_role
+from yoj.export.bundle.names import VISION
+from yoj.export.graph.traced import scorer_role
+from yoj.export.quantisation.config import RANGE, Plan, Quantisation, matrices
+from yoj.export.quantisation.schemes import Scheme
 from yoj.runtime.request import Request
 
 from .collect import Model

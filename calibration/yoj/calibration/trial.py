@@ -14,12 +14,12 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from yoj.export.bundle.names import VISION
 from yoj.export.families import GraphSpec
-from yoj.export.fidelity import kendall_tau
-from yoj.export.modules import Projection
-from yoj.export.names import VISION
-from yoj.export.quantisation import Plan, matrices, quantise_graphs, quantised_module
-from yoj.export.traced import TracedSession, scorer_role
+from yoj.export.graph.modules import Projection
+from yoj.export.graph.traced import TracedSession, scorer_role
+from yoj.export.quantisation.config import Plan, matrices, quantise_graphs, quantised_module
+from yoj.export.verification.fidelity import kendall_tau
 from yoj.runtime.batch import batches_by_length
 from yoj.runtime.request import Request
 from yoj.runtime.scorer import BATCH_TOKENS

@@ -19,7 +19,7 @@ from yoj.runtime.options import Given, HubFolder, reading_options
 from yoj.runtime.temperature import describe
 from yoj.runtime.version import __version__
 
-from .describe import describe_prompts, describe_quantisation
+from .bundle.describe import describe_prompts, describe_quantisation
 from .options import checkpoint_options, prepare_libraries
 
 EPILOG = """\b
@@ -124,9 +124,9 @@ def build(
     """
     with readable_errors():
         prepare_libraries()
-        from .build import Recipe
-        from .build import build as run
-        from .checkpoint import Training
+        from .bundle.build import build as run
+        from .bundle.config import Recipe
+        from .checkpoint.checkpoint import Training
 
         training = Training(hidden_state, video_expansion)
         reading = None if samples is None else given.reading(samples.parent)
@@ -170,9 +170,11 @@ def verify(bundle: Path, checkpoints: tuple[Path, ...], base: Path | None, engin
     """Compare the scores of BUNDLE with those of its checkpoint in PyTorch."""
     with readable_errors():
         prepare_libraries()
-        from .build import open_family, open_scorer, provenance_differences
-        from .checkpoint import Checkpoint, Training
-        from .fidelity import measure, require
+        from .bundle.provenance import provenance_differences
+        from .checkpoint.checkpoint import Checkpoint, Training
+        from .families.opening import open_family
+        from .verification.fidelity import measure, require
+        from .verification.scorer import open_scorer
 
         opened = Bundle.open(bundle)
         head, video = opened.manifest.value_head, opened.manifest.layout.video
@@ -229,9 +231,9 @@ def compile_(
     Until the last moment BUNDLE stays as it was; its engine onnxruntime stays beside the plans.
     """
     with readable_errors():
-        from .compile import Order, compile_bundle
-        from .plans import Settings
-        from .profiles import parse_profile
+        from .tensorrt.builder import Settings
+        from .tensorrt.compile import Order, compile_bundle
+        from .tensorrt.profiles import parse_profile
 
         try:
             parsed = [parse_profile(text) for text in profiles]
@@ -271,7 +273,7 @@ class _Console:
 
 
 def _verdict(fidelity: Any) -> str:
-    from .fidelity import table
+    from .verification.fidelity import table
 
     return (
         f"{table(fidelity)}\n{fidelity.engine} {fidelity.precision} against {fidelity.reference}: largest difference "

@@ -15,12 +15,12 @@ import msgspec
 import torch
 from safetensors.torch import load_file, save_file
 
-from yoj.export.adapter_files import ADAPTER_CONFIG
-from yoj.export.adapter_names import PREFIX
-from yoj.export.checkpoint import Checkpoint
+from yoj.export.checkpoint.adapter_files import ADAPTER_CONFIG
+from yoj.export.checkpoint.adapter_names import PREFIX
+from yoj.export.checkpoint.checkpoint import Checkpoint
+from yoj.export.checkpoint.head import SETTINGS
+from yoj.export.checkpoint.weights import Weights, read_folder
 from yoj.export.families import GraphSpec
-from yoj.export.head import SETTINGS
-from yoj.export.weights import Weights, read_folder
 
 from .errors import TrainingError
 from .judge import LANGUAGE_HEAD, TARGETS, Judge, lora_config

@@ -17,12 +17,12 @@ from peft import LoraConfig, inject_adapter_in_model
 from torch import nn
 from torch.utils.checkpoint import checkpoint as recompute
 
-from yoj.export.build import open_family
-from yoj.export.checkpoint import Checkpoint, Training
+from yoj.export.checkpoint.checkpoint import Checkpoint, Training
+from yoj.export.checkpoint.head import TrainedHead
 from yoj.export.families import ExportFamily
-from yoj.export.head import TrainedHead
-from yoj.export.modules import Projection, gather_rows
-from yoj.export.traced import materialise
+from yoj.export.families.opening import open_family
+from yoj.export.graph.modules import Projection, gather_rows
+from yoj.export.graph.traced import materialise
 
 from .batch import Batch
 from .recipe import Head, Recipe

@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import msgspec
 
-from yoj.export.checkpoint import Checkpoint
+from yoj.export.checkpoint.checkpoint import Checkpoint
 from yoj.export.families import ExportFamily
-from yoj.export.layout import encoder_of, render_layout
+from yoj.export.prompts.layout import encoder_of, render_layout
 from yoj.runtime.batch import Prepared
 from yoj.runtime.errors import LengthError
 from yoj.runtime.families import FAMILIES

@@ -100,7 +100,7 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     hidden_state: Literal["post_norm", "pre_norm"] = "post_norm"
     """What the head reads: the trunk's output after or before its final norm."""
     video_expansion: Literal["flat", "nested"] | None = None
-    """Qwen3-VL only; see `yoj.export.checkpoint.Training`."""
+    """Qwen3-VL only; see `yoj.export.checkpoint.checkpoint.Training`."""
     lora: Lora = Lora()
     head: Head = Head()
     optimiser: Optimiser = Optimiser()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from yoj.export.build import open_family
+from yoj.export.families.opening import open_family
 
 from .errors import DataError
 from .feed import steps_in_epoch

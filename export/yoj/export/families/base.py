@@ -12,11 +12,11 @@ from torch import nn
 from yoj.runtime.families import Arrays, Family, PreparedMedia
 from yoj.runtime.manifest import Limits
 
-from ..chat_template import MediaMarkup
-from ..checkpoint import Checkpoint, HiddenState
-from ..names import VISION
-from ..processor_files import Part
-from ..weights import TensorPlan
+from ..bundle.names import VISION
+from ..checkpoint.checkpoint import Checkpoint, HiddenState
+from ..checkpoint.processor_files import Part
+from ..checkpoint.weights import TensorPlan
+from ..prompts.chat_template import MediaMarkup
 
 MAX_RESPONSES = 64
 """Of one request; the reference was trained and evaluated with far fewer."""

@@ -22,12 +22,13 @@ from yoj.runtime.families import Arrays, Family, PreparedMedia
 from yoj.runtime.families.molmo2 import Preprocessing
 from yoj.runtime.manifest import Limits, Piece
 
-from .. import names
-from ..chat_template import MediaMarkup
-from ..checkpoint import Checkpoint, HiddenState
+from ..bundle import names
+from ..checkpoint.checkpoint import Checkpoint, HiddenState
+from ..checkpoint.processor_files import ALWAYS, IMAGE_FILE, VIDEO_FILE, Part, find_own, find_part, require
+from ..checkpoint.text_files import read_json
+from ..checkpoint.weights import TensorPlan
 from ..errors import CheckpointError
-from ..files import read_json
-from ..modules import (
+from ..graph.modules import (
     Around,
     LayerNorm,
     Projection,
@@ -44,8 +45,7 @@ from ..modules import (
     trims,
     widen,
 )
-from ..processor_files import ALWAYS, IMAGE_FILE, VIDEO_FILE, Part, find_own, find_part, require
-from ..weights import TensorPlan
+from ..prompts.chat_template import MediaMarkup
 from .base import MAX_IMAGES, MAX_PIXELS, MAX_RESPONSES, GraphSpec, Smoothing
 from .molmo2_config import TextConfig, VisionConfig, read_config
 

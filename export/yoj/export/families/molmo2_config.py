@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..checkpoint import Checkpoint
-from ..config_reader import ConfigReader, Section
+from ..checkpoint.checkpoint import Checkpoint
+from ..checkpoint.config_reader import ConfigReader, Section
 from ..errors import CheckpointError
 
 

@@ -22,11 +22,13 @@ from yoj.runtime.families import Arrays, Family, PreparedMedia
 from yoj.runtime.families.qwen3_vl import Preprocessing
 from yoj.runtime.manifest import Limits, Piece
 
-from ..chat_template import MediaMarkup
-from ..checkpoint import Checkpoint, HiddenState, VideoExpansion
+from ..bundle.names import VISION
+from ..checkpoint.checkpoint import Checkpoint, HiddenState, VideoExpansion
+from ..checkpoint.head import SETTINGS
+from ..checkpoint.processor_files import ALWAYS, IMAGE_FILE, VIDEO_FILE, Part, find_part, require
+from ..checkpoint.weights import TensorPlan
 from ..errors import CheckpointError
-from ..head import SETTINGS
-from ..modules import (
+from ..graph.modules import (
     Around,
     LayerNorm,
     MultiAxisRotary,
@@ -43,9 +45,7 @@ from ..modules import (
     trims,
     widen,
 )
-from ..names import VISION
-from ..processor_files import ALWAYS, IMAGE_FILE, VIDEO_FILE, Part, find_part, require
-from ..weights import TensorPlan
+from ..prompts.chat_template import MediaMarkup
 from .base import MAX_IMAGES, MAX_PIXELS, MAX_RESPONSES, GraphSpec, Smoothing
 from .qwen3_vl_config import (
     CLIP_MEAN,

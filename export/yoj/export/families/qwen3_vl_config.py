@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from ..checkpoint import Checkpoint
-from ..config_reader import ConfigReader, Section
+from ..checkpoint.checkpoint import Checkpoint
+from ..checkpoint.config_reader import ConfigReader, Section
+from ..checkpoint.processor_files import Part, is_count
 from ..errors import CheckpointError
-from ..processor_files import Part, is_count
 
 MAX_TAPS = 3
 """Of every released model. The inputs of a graph are arguments, whose number is fixed."""

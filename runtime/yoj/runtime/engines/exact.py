@@ -17,7 +17,7 @@ from ..instruction_sets import instruction_sets
 from ..manifest import Engine
 
 PROBES = Path(__file__).parent / "probes"
-"""Graphs of `yoj.export.probes`."""
+"""Graphs of `yoj.export.quantisation.probes`."""
 LARGEST_WEIGHT = {"int8": 127, "int8_static": 127, "int8_weights": 127, "int4_weights": 7}
 """Scheme of quantised matrices with integer kernels on a CPU -> largest magnitude of its stored weights."""
 LARGEST_ACTIVATION = 127.0

@@ -1,0 +1,213 @@
+"""Checkpoint -> bundle: graphs, tokenizer, manifest, checked against the reference, in place at once or not at all."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import msgspec
+import torch
+
+from yoj.runtime import manifest as m
+from yoj.runtime.bundle import WEIGHTS, Bundle, sha256
+from yoj.runtime.prepare import Preparer, rules_of
+from yoj.runtime.text import TextEncoder
+
+from ..checkpoint.checkpoint import Checkpoint, own_code
+from ..errors import CheckpointError, OutputError
+from ..families import ExportFamily, GraphSpec
+from ..families.opening import open_family, vocabulary_rows
+from ..graph.blocked_attention import query_blocks
+from ..graph.precision import PRECISIONS
+from ..graph.write import WeightFile, write_graph
+from ..prompts.layout import render_layout
+from ..quantisation.config import Plan, encode_plan, quantise_graphs, read_plan
+from ..quantisation.schemes import STORED
+from ..verification.fidelity import Fidelity, measure, require
+from ..verification.float16_range import LARGEST, overflowing_layers, prepare_samples
+from ..verification.scorer import open_scorer
+from .card import model_card
+from .config import Progress, Recipe
+from .describe import describe_assumptions, describe_prompts, describe_quantisation
+from .names import QUANTISATION
+from .place import folder_beside, put_in_place, write_manifest
+from .provenance import provenance
+from .room import check_room, weight_bytes
+
+SHOWN_LAYERS = 8
+
+
+def build(recipe: Recipe, progress: Progress) -> tuple[m.Manifest, Fidelity | None]:
+    """Export, compare unless the recipe says not to, and put the bundle in place.
+
+    Raises:
+        CheckpointError: something is wrong with the checkpoint.
+        FidelityError: the engine does not agree with the reference.
+        OutputError: the target exists, or the disk or the memory is too small.
+    """
+    out = recipe.out
+    if out.exists() and not (out / m.MANIFEST_NAME).is_file():
+        raise OutputError(f"{out} exists and is no bundle. Choose another --out; --force replaces only bundles.")
+    if out.exists() and not recipe.force:
+        raise OutputError(f"{out} exists. Choose another --out, or replace it with --force.")
+    progress.stage("read checkpoint")
+    training = replace(recipe.training, trained_mode=recipe.mode or recipe.training.trained_mode)
+    checkpoint = Checkpoint.open(recipe.checkpoints, recipe.base, training)
+    if named := own_code(checkpoint):
+        progress.note(f"auto_map is ignored, no code of a checkpoint is ever run: {'; '.join(named)}")
+    family = open_family(checkpoint)
+    layout = render_layout(checkpoint, recipe.layout, family.markup())
+    for note in (f"prompts: {describe_prompts(layout)}", *checkpoint.notes, *describe_assumptions(checkpoint, family)):
+        progress.note(note)
+    settings = {kind: part.place for kind, part in zip(("image", "video"), family.processor_parts(), strict=True)}
+    for kind, place in settings.items():
+        progress.note(f"{kind} settings: {place}")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    folder = folder_beside(out, progress.note)
+    try:
+        (folder / "onnx").mkdir(parents=True)
+        plan = _read_plan(recipe, checkpoint)
+        specs = family.graphs() if plan is None else quantise_graphs(family.graphs(), family.smoothing(), plan)
+        check_room(checkpoint, specs, recipe, folder)
+        checkpoint.tokenizer.save(str(folder / "tokenizer.json"))
+        manifest = msgspec.structs.replace(_describe(checkpoint, family, layout), vocabulary=vocabulary_rows(specs))
+        precision, overflow = _choose_precision(checkpoint, family, recipe, manifest, folder, progress)
+        rest = recipe.rest if plan else None
+        dtype = PRECISIONS[rest or precision]
+        graphs, hashes = _write_graphs(checkpoint, specs, folder, dtype, progress)
+        if plan:
+            (folder / QUANTISATION).write_bytes(encode_plan(plan))
+        progress.stage("hash checkpoint")
+        manifest = msgspec.structs.replace(
+            manifest,
+            engines=(
+                m.Engine(
+                    engine="onnxruntime",
+                    precision=precision,
+                    graphs=graphs,
+                    rest=rest,
+                    query_blocks=query_blocks(dtype),
+                ),
+            ),
+            provenance=provenance(checkpoint, overflow, settings),
+        )
+        write_manifest(folder, manifest, hashes)
+        fidelity = _compare(checkpoint, family, folder, progress) if recipe.compare else None
+        card = model_card(manifest, fidelity, describe_quantisation(folder))
+        (folder / "README.md").write_text(card, "utf-8")
+        manifest = write_manifest(folder, manifest, hashes)
+        put_in_place(folder, out)
+    except OutputError:  # which is an OSError, and says itself what to do
+        raise
+    except OSError as error:
+        raise OutputError(f"{out} cannot be written: {error}. Make room, or choose another --out.") from error
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    return manifest, fidelity
+
+
+def _read_plan(recipe: Recipe, checkpoint: Checkpoint) -> Plan | None:
+    """The plan of a quantised precision, checked against the checkpoint."""
+    if recipe.precision not in STORED:
+        if recipe.plan is not None:
+            raise CheckpointError(f"--plan is for {', '.join(STORED)}; the precision is {recipe.precision}.")
+        if recipe.rest != "float32":
+            raise CheckpointError(f"--rest goes with --plan; without one, give --precision {recipe.rest}.")
+        return None
+    if recipe.plan is None:
+        raise CheckpointError(f"{recipe.precision} needs --plan, a folder that yoj-calibrate plan has made.")
+    plan = read_plan(recipe.plan)
+    if plan.said.scheme != recipe.precision:
+        raise CheckpointError(
+            f"{recipe.plan} is a plan for {plan.said.scheme}; give --precision {plan.said.scheme} or make another plan."
+        )
+    if recipe.rest == "bfloat16" and recipe.compare:
+        raise CheckpointError("No engine of a CPU has bfloat16 to compare with: add --no-compare to --rest bfloat16.")
+    known = set(plan.said.checkpoint.values())
+    if strange := [file for file in checkpoint.files() if sha256(file) not in known]:
+        raise CheckpointError(
+            f"{recipe.plan} was made for another checkpoint: {strange[0]} is not among its files. Make a plan for this "
+            "one."
+        )
+    return plan
+
+
+def _choose_precision(
+    checkpoint: Checkpoint,
+    family: ExportFamily,
+    recipe: Recipe,
+    manifest: m.Manifest,
+    folder: Path,
+    progress: Progress,
+) -> tuple[str, dict[str, float] | None]:
+    """The precision of the graphs and, where float16 was asked about, the layers that it does not hold."""
+    if recipe.precision != "auto" and (recipe.precision != "float16" or not recipe.compare):
+        return recipe.precision, None
+    progress.stage("probe float16")
+    preparer = Preparer(rules_of(manifest), TextEncoder.open(folder / "tokenizer.json"))
+    batch = prepare_samples(recipe.samples, preparer, recipe.reading)
+    overflow = overflowing_layers(checkpoint, family, batch, preparer.family)
+    for name, value in list(overflow.items())[:SHOWN_LAYERS]:
+        progress.note(f"{name}: up to {value:,.0f}; float16 holds {LARGEST:,.0f}")
+    if recipe.precision == "float16":
+        if overflow:  # a CPU multiplies in float32, so that no comparison here would show it
+            progress.note(f"warning: {len(overflow)} layers may overflow on a GPU; --precision auto takes bfloat16")
+        return "float16", overflow
+    precision = "bfloat16" if overflow else "float16"
+    progress.note(f"{precision}: {len(overflow)} layers come near the end of float16 or pass it")
+    return precision, overflow
+
+
+def _write_graphs(
+    checkpoint: Checkpoint, specs: Sequence[GraphSpec], folder: Path, dtype: torch.dtype, progress: Progress
+) -> tuple[dict[str, m.Graph], dict[str, str]]:
+    """The graphs by role, and the hashes that are known from writing."""
+    weight_file = WeightFile(folder / WEIGHTS, checkpoint.weights, progress.advance)
+    graphs: dict[str, m.Graph] = {}
+    progress.stage("trace and write graphs", weight_bytes(checkpoint, specs, dtype))
+    for spec in specs:
+        graphs[spec.role] = write_graph(spec, folder, weight_file, dtype)
+        progress.note(graphs[spec.role].file)
+    return graphs, {WEIGHTS: weight_file.sha256}
+
+
+def _compare(checkpoint: Checkpoint, family: ExportFamily, folder: Path, progress: Progress) -> Fidelity:
+    progress.stage("compare with the reference")
+    fidelity = measure(open_scorer(Bundle.open(folder), checkpoint, family), checkpoint, family, progress.note)
+    require(fidelity)
+    encoded = msgspec.json.format(msgspec.json.encode([fidelity]), indent=2) + b"\n"
+    (folder / "fidelity.json").write_bytes(encoded)
+    return fidelity
+
+
+def _describe(checkpoint: Checkpoint, family: ExportFamily, layout: m.Layout) -> m.Manifest:
+    """All that is known before the graphs are written."""
+    head, hidden_size = checkpoint.head, int(checkpoint.config["text_config"]["hidden_size"])
+    return m.Manifest(
+        schema_version=m.SCHEMA_VERSION,
+        min_reader=m.MIN_READER,
+        family=checkpoint.family,
+        trained_mode=checkpoint.training.trained_mode or "joint",
+        layout=layout,
+        value_head=m.ValueHead(
+            type="linear" if head.type == "linear" else "mlp",
+            activation=head.activation,
+            readout=head.readout,
+            hidden_state=family.hidden_state,
+            divisor=head.divisor(hidden_size),
+            outputs=head.outputs,
+        ),
+        limits=family.limits,
+        attention_heads=family.attention_heads,
+        vision_heads=family.vision_heads,
+        hidden_size=hidden_size,
+        preprocessing=family.preprocessing(),
+        engines=(),
+        probabilities=m.Probabilities(temperature=1.0, calibrated=False),
+        provenance=m.Provenance(checkpoint={}, libraries={}, created=""),
+        transparency=checkpoint.training.transparency or "white",
+        files={},
+        digest="",
+    )

@@ -1,0 +1,68 @@
+"""What a bundle takes, in words, for its model card and ``yoj-export inspect``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from yoj.runtime.manifest import Layout
+
+from ..checkpoint.checkpoint import Checkpoint
+from ..families import ExportFamily
+from ..prompts.template_files import read_template
+from .names import QUANTISATION, VISION
+
+
+def describe_prompts(layout: Layout) -> str:
+    """What the checkpoint's chat template can show beside one question with its media in front."""
+    before = layout.with_media.before
+    shown = {
+        "texts and media in any order": layout.text_glue is not None,
+        "a system turn": "system" in before,
+        "earlier turns": "assistant>user" in before,
+    }
+    media = f"media in {', '.join(layout.media_roles)} turns"
+    missing = [name for name, there in shown.items() if not there]
+    return ", ".join([*(name for name, there in shown.items() if there), media]) + (
+        f"; the chat template does not show {' or '.join(missing)}" if missing else ""
+    )
+
+
+def describe_quantisation(bundle: Path) -> str | None:
+    """What of a bundle is in 8 or 4 bits, from the plan inside it; None where nothing is.
+
+    Raises:
+        msgspec.DecodeError: the plan is no JSON.
+    """
+    if not (bundle / QUANTISATION).is_file():
+        return None
+    plan = msgspec.json.decode((bundle / QUANTISATION).read_bytes(), type=dict[str, Any])
+    tower = sum(name.startswith(VISION) for name in plan["layers"])
+    parts = {"of the trunk": len(plan["layers"]) - tower, "of the vision tower": tower}
+    said = ", ".join(f"{count} {'matrix' if count == 1 else 'matrices'} {where}" for where, count in parts.items())
+    return f"{plan['scheme']}: {said}{', rows of the embedding table' if plan.get('embeddings') else ''}"
+
+
+def describe_assumptions(checkpoint: Checkpoint, family: ExportFamily) -> Iterator[str]:
+    """What is taken for granted where no file tells how the model was trained."""
+    file, template = read_template(checkpoint)
+    if "strftime_now" in template:
+        yield f"{file.name} shows the date, and that of this export stays in every prompt of the bundle"
+    if not checkpoint.head.layout.single:
+        return
+    markup = family.markup()
+    if checkpoint.training.video_expansion is None and len(markup.video) > 1:
+        nested = markup.packed_video == markup.video
+        assumed, other, version = ("nested", "flat", 5) if nested else ("flat", "nested", 4)
+        yield (
+            f"videos: --video-expansion {assumed} is assumed, as the processor's files are those of transformers "
+            f"{version}; give {other} if the model was trained with the other's processor"
+        )
+    if markup.bos is not None:
+        yield (
+            f"rows without media begin without {markup.bos}, as the tokenizer alone writes them; a trainer that gave "
+            "them to the processor had it there, and other scores"
+        )

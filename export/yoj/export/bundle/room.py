@@ -1,0 +1,51 @@
+"""Whether the disk and the memory hold an export, asked before anything is written."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from yoj.runtime.engines.onnxruntime import free_memory
+
+from ..checkpoint.checkpoint import Checkpoint
+from ..errors import OutputError
+from ..families import GraphSpec
+from ..graph.precision import PRECISIONS
+from .config import Recipe
+
+COMPARISON_BYTES = 10
+"""Memory for each weight: the stock model in float32, and the engine, which on a CPU computes in float32 as well."""
+
+
+def check_room(checkpoint: Checkpoint, specs: Sequence[GraphSpec], recipe: Recipe, folder: Path) -> None:
+    """Refuse before anything is written what would fail after minutes."""
+    values = _values(checkpoint, specs)
+    dtype = PRECISIONS.get(recipe.precision, PRECISIONS[recipe.rest] if recipe.plan else torch.float16)
+    size = weight_bytes(checkpoint, specs, dtype)
+    free = shutil.disk_usage(folder).free
+    if size > free:
+        raise OutputError(
+            f"{folder.parent} has {free / 1e6:,.1f} MB free; the weights need {size / 1e6:,.1f} MB. Make room, or "
+            "choose another --out."
+        )
+    need, memory = values * COMPARISON_BYTES, free_memory()
+    if recipe.compare and memory is not None and need > memory:
+        raise OutputError(
+            f"To compare the bundle with the reference takes about {need / 1e9:.1f} GB of memory, and "
+            f"{memory / 1e9:.1f} GB are free. Export with --no-compare, and run yoj-export verify where there is more."
+        )
+
+
+def _values(checkpoint: Checkpoint, specs: Sequence[GraphSpec]) -> int:
+    """Numbers in the weight file."""
+    return weight_bytes(checkpoint, specs, torch.float32) // torch.float32.itemsize
+
+
+def weight_bytes(checkpoint: Checkpoint, specs: Sequence[GraphSpec], dtype: torch.dtype) -> int:
+    """Of the weight file, in a precision."""
+    plans = {plan for spec in specs for plan in spec.plans.values()}
+    shapes = ((plan.change.dtype(dtype), checkpoint.weights.planned_shape(plan)) for plan in plans)
+    return sum(stored.itemsize * torch.Size(shape).numel() for stored, shape in shapes)

@@ -1,0 +1,1 @@
+"""Files of a trained model: weights, adapters, value heads and settings, read and checked."""

@@ -1,0 +1,79 @@
+"""Base models whose weights are quantised, which cannot be merged into or exported."""
+
+from __future__ import annotations
+
+import json
+import re
+import struct
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..errors import CheckpointError
+from .adapter_files import ADAPTER_CONFIG
+from .text_files import read_json
+from .weights import DTYPES
+
+QUANTISED = re.compile(
+    r"([-_]?(unsloth[-_])?(bnb[-_]?)?([48][-_]?bit)|[-_](fp8|nvfp4|awq|gptq|int[48]|w4a16|w8a8|dynamic|block))+$", re.I
+)
+"""Ends of the names of quantised models, behind the name of the model that they were made from."""
+
+
+def check_floating(trunk: Path, config: Mapping[str, Any], adapters: Sequence[Path]) -> None:
+    """Refuse a quantised base, naming the one to take instead where a name tells it.
+
+    Args:
+        trunk: folder of the base.
+        config: its ``config.json``.
+        adapters: those that go over it; they may name where it is from.
+
+    Raises:
+        CheckpointError: some weights are neither float32 nor of 16 bits.
+    """
+    settings = config.get("quantization_config")
+    quantised = _first_quantised(trunk)
+    if quantised is None:
+        return
+    file, name, dtype = quantised
+    method = settings.get("quant_method") if isinstance(settings, dict) else None
+    named = [read_json(folder / ADAPTER_CONFIG).get("base_model_name_or_path") for folder in adapters[:1]]
+    candidates = [str(said) for said in (*named, config.get("_name_or_path"), trunk.resolve().name) if said]
+    original = next((new for said in candidates if (new := QUANTISED.sub("", said)) != said), None)
+    of = f", {Path(original).name} by its name" if original else ""
+    way = (
+        f"Give the 16-bit model that it was made from{of}, with --base"
+        if adapters
+        else f"Train or merge over the 16-bit model that it was made from{of}, and export that"
+    )
+    raise CheckpointError(
+        f"{trunk} is quantised{f' ({method})' if method else ''}: {name} in {file.name} is {dtype}, and only "
+        f"{', '.join(DTYPES)} can be exported. {way}. yoj quantises by itself: yoj-export --precision, yoj-calibrate."
+    )
+
+
+def trained_over_quantised(trunk: Path, adapters: Sequence[Path]) -> list[str]:
+    """What is to be said of adapters whose base was quantised in training, and is not here."""
+    names = {str(read_json(folder / ADAPTER_CONFIG).get("base_model_name_or_path") or "") for folder in adapters}
+    return [
+        f"trained over {name}, which is quantised by its name, and merged into {trunk.name}: scores differ by what the "
+        "quantisation changes"
+        for name in sorted(names)
+        if QUANTISED.search(name)
+    ]
+
+
+def _first_quantised(trunk: Path) -> tuple[Path, str, str] | None:
+    """File, name and dtype of the first tensor that is no float of 16 bits or more; damaged files are passed over."""
+    for file in sorted(trunk.glob("*.safetensors")):
+        try:
+            with file.open("rb") as stream:
+                (length,) = struct.unpack("<Q", stream.read(8))
+                header = json.loads(stream.read(length)) if length < file.stat().st_size else {}
+            entries = {name: entry["dtype"] for name, entry in header.items() if name != "__metadata__"}
+        except (struct.error, ValueError, KeyError, TypeError, AttributeError, OSError):
+            continue
+        for name, dtype in entries.items():
+            if dtype not in DTYPES:
+                return file, name, str(dtype)
+    return None

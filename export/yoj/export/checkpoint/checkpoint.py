@@ -1,0 +1,343 @@
+"""A trained checkpoint in either layout of the reference: merged, or LoRA adapters over a base model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, TypeAlias, get_args
+
+from tokenizers import AddedToken, Tokenizer
+
+from yoj.runtime.families import FAMILIES
+from yoj.runtime.held import is_there
+from yoj.runtime.images import Transparency
+from yoj.runtime.manifest import Mode
+from yoj.runtime.text import not_special, read_tokenizer
+
+from ..errors import CheckpointError
+from .adapter_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS, adapter_folder, check_one_kind, home_folder, trained_whole
+from .bases import check_floating, trained_over_quantised
+from .head import SETTINGS, TrainedHead
+from .lora import TABLES, read_adapters
+from .single_heads import Search, find_head, head_prefix
+from .text_files import read_json
+from .trained_layouts import bare_name, head_name
+from .weights import StoredTensor, Weights, read_folder
+
+SEPARATOR = "<|resp_sep|>"
+
+HiddenState: TypeAlias = Literal["post_norm", "pre_norm"]
+VideoExpansion: TypeAlias = Literal["flat", "nested"]
+
+
+@dataclass(frozen=True)
+class Training:
+    """What no tensor shows of how a model was trained, in the keys of ``reward_model_config.json``; None: not said."""
+
+    hidden_state: HiddenState | None = None
+    """What the head reads: the trunk's output after or before its final norm."""
+    video_expansion: VideoExpansion | None = None
+    """Whether the template's vision markers around a video are replaced with its placeholder, or stay around its
+    frames, which have markers of their own."""
+    trained_mode: Mode | None = None
+    """How the responses were read."""
+    transparency: Transparency | None = None
+    """What became of transparency in pictures; where it is not said, they are put on white, as stock processors do."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Everything that a bundle is made of, found and checked; weights are read later, one at a time."""
+
+    folders: tuple[Path, ...]
+    """One merged checkpoint, or adapters in the order in which they are applied."""
+    base: Path | None
+    """The base model of adapters."""
+    config: dict[str, Any]
+    """``config.json``."""
+    head: TrainedHead
+    weights: Weights
+    tokenizer: Tokenizer
+    """With the separator inside, where one is read; no truncation, no padding."""
+    training: Training = Training()
+    adapters: tuple[Path, ...] = ()
+    """Where the adapters of ``folders`` lie: in them, or in a folder below that has the adapter's name."""
+    notes: tuple[str, ...] = ()
+    """What was left out of the adapters, or is not as it seems."""
+
+    @classmethod
+    def open(
+        cls, paths: Sequence[str | Path], base: str | Path | None = None, training: Training | None = None
+    ) -> Checkpoint:
+        """Find the files of a checkpoint and check that they fit each other.
+
+        Args:
+            paths: one merged checkpoint, or one or several adapter folders in their order. A training folder that
+                is no adapter itself stands for its newest ``checkpoint-N``.
+            base: the base model of the adapters; None for what the first adapter names.
+            training: overrides what ``reward_model_config.json`` says.
+
+        Raises:
+            CheckpointError: naming the file and the fix.
+        """
+        folders = tuple(_resolve(Path(path)) for path in paths)
+        if not folders:
+            raise CheckpointError("No checkpoint was given.")
+        found = [adapter_folder(folder) for folder in folders]
+        adapters = tuple(folder for folder in found if folder is not None)
+        for folder in dict.fromkeys((*folders, *adapters)):
+            check_one_kind(folder)
+        folders = tuple(
+            folder if adapter is None else home_folder(folder, adapter, SETTINGS)
+            for folder, adapter in zip(folders, found, strict=True)
+        )
+        if len(adapters) == len(folders):
+            trunk = _base_folder(adapters[0], base)
+        elif len(folders) == 1 and base is None:
+            trunk = folders[0]
+        else:
+            plain = [str(folder) for folder, adapter in zip(folders, found, strict=True) if adapter is None]
+            raise CheckpointError(
+                f"{', '.join(plain)} is a merged checkpoint: give it alone, or as --base under the adapters."
+            )
+        config = _read_config(trunk)
+        check_floating(trunk, config, adapters)
+        stored, notes = read_folder(trunk), trained_over_quantised(trunk, adapters)
+        head = find_head(Search(folders, trunk, config, stored, _hidden_size(config, trunk), adapters))
+        trained = _read_training(folders[-1], training or Training(), head)
+        tensors = _backbone(trunk, stored, head_prefix(config, trunk / "config.json"))
+        weights = Weights(tensors, read_adapters(adapters, tensors, config, notes.append))
+        return cls(
+            folders=folders,
+            base=trunk if adapters else None,
+            config=config,
+            head=head,
+            weights=weights,
+            tokenizer=_read_tokenizer(
+                find(folders[-1], trunk, "tokenizer.json"),
+                None if trained.trained_mode != "isolated" else 0 if head.layout.single else _table_rows(weights),
+            ),
+            training=trained,
+            adapters=adapters,
+            notes=(*head.notes, *notes),
+        )
+
+    @classmethod
+    def open_base(cls, folder: Path, make_head: Callable[[int], TrainedHead], training: Training) -> Checkpoint:
+        """A base model in its released layout, with a value head that is yet to be trained.
+
+        Args:
+            folder: of the base.
+            make_head: hidden size -> the head.
+            training: what the training will do.
+
+        Raises:
+            CheckpointError: naming the file and the fix.
+        """
+        if not (folder / "config.json").is_file():
+            raise CheckpointError(f"{folder} holds no config.json. Give the folder of a base model.")
+        config = _read_config(folder)
+        return cls(
+            folders=(folder,),
+            base=None,
+            config=config,
+            head=make_head(_hidden_size(config, folder)),
+            weights=Weights(read_folder(folder)),
+            tokenizer=_read_tokenizer(folder / "tokenizer.json"),
+            training=training,
+        )
+
+    @property
+    def family(self) -> str:
+        """``model_type`` of the backbone."""
+        return self.config["model_type"]
+
+    @property
+    def trunk(self) -> Path:
+        """The folder of ``config.json`` and the backbone's weights."""
+        return self.base or self.folders[-1]
+
+    @property
+    def separator_id(self) -> int | None:
+        """Id of the separator token; None where responses were read one at a time and nothing separates them."""
+        return None if self.head.layout.single else self.tokenizer.token_to_id(SEPARATOR)
+
+    def file(self, name: str) -> Path:
+        """A tokenizer or processor file: of the last adapter, or else of the base.
+
+        Raises:
+            CheckpointError: neither has it.
+        """
+        return find(self.folders[-1], self.trunk, name)
+
+    def files(self) -> Iterator[Path]:
+        """Every file that the export reads or that says where the weights come from."""
+        wanted = ("*.safetensors", "*.safetensors.index.json", "value_head.pt", "value_head.bin")
+        wanted += (SETTINGS, ADAPTER_CONFIG)
+        wanted += ("config.json", "tokenizer.json", "chat_template.jinja", "*processor_config.json")
+        wanted += ("chat_template.json", "additional_chat_templates/*.jinja")
+        wanted += tuple(name for name in ADAPTER_WEIGHTS if not name.endswith(".safetensors"))
+        for folder in dict.fromkeys((*self.folders, *self.adapters, self.trunk)):
+            for pattern in wanted:
+                yield from sorted(folder.glob(pattern))
+        yield from dict.fromkeys(file for folder in self.adapters for file in trained_whole(folder))
+
+
+def own_code(checkpoint: Checkpoint) -> list[str]:
+    """Classes in Python files beside the weights that the checkpoint's settings name; yoj never runs them."""
+    found = list[str]()
+    for name in ("config.json", "tokenizer_config.json", "processor_config.json", "preprocessor_config.json"):
+        for folder in dict.fromkeys((*checkpoint.folders, checkpoint.trunk)):
+            if (file := folder / name).is_file() and isinstance(named := read_json(file).get("auto_map"), dict):
+                found.append(f"{file} ({', '.join(sorted(map(str, named)))})")
+    return found
+
+
+def find(folder: Path, fallback: Path, name: str) -> Path:
+    """``name`` in the first of two folders that has it.
+
+    Raises:
+        CheckpointError: neither has it.
+    """
+    for place in (folder, fallback):
+        if (place / name).is_file():
+            return place / name
+    where = str(folder) if folder == fallback else f"{folder} and {fallback}"
+    raise CheckpointError(f"{name} is missing in {where}. Copy it from the model that was trained.")
+
+
+def _resolve(path: Path) -> Path:
+    if not (is_there(path) and path.is_dir()):
+        raise CheckpointError(
+            f"{path} is not a folder. Give the folder of a checkpoint; nothing is downloaded "
+            "but what a command is given as org/name@revision."
+        )
+    if (path / "config.json").is_file() or adapter_folder(path) is not None:
+        return path
+    steps = [child for child in path.glob("checkpoint-*") if child.name.removeprefix("checkpoint-").isdigit()]
+    steps = [child for child in steps if adapter_folder(child) is not None]
+    if not steps:
+        raise CheckpointError(
+            f"{path} is no checkpoint: it has neither config.json nor {ADAPTER_CONFIG}, and no checkpoint-N folder "
+            "with an adapter."
+        )
+    return max(steps, key=lambda child: int(child.name.removeprefix("checkpoint-")))
+
+
+def _base_folder(adapter: Path, base: str | Path | None) -> Path:
+    if base is not None:
+        if not (Path(base) / "config.json").is_file():
+            raise CheckpointError(f"--base {base} holds no config.json. Give the folder of the base model.")
+        return Path(base)
+    named = read_json(adapter / ADAPTER_CONFIG).get("base_model_name_or_path") or ""
+    if not isinstance(named, str):
+        raise CheckpointError(
+            f"{adapter / ADAPTER_CONFIG}: base_model_name_or_path is {named!r}, expected a name. Give --base."
+        )
+    for candidate in (adapter / named, Path(named)):
+        if named and (candidate / "config.json").is_file():
+            return candidate
+    raise CheckpointError(
+        f"{adapter / ADAPTER_CONFIG} names the base model {named!r}, which is no folder here. Download it and give "
+        "its folder with --base, or give its hub id, --base ORG/NAME@REVISION; what an adapter alone names is never "
+        "downloaded."
+    )
+
+
+def _read_config(folder: Path) -> dict[str, Any]:
+    file = folder / "config.json"
+    config = read_json(file)
+    if "model_type" not in config:
+        raise CheckpointError(f"{file} has no model_type. Copy it from the model that was trained.")
+    if not isinstance(config["model_type"], str) or config["model_type"] not in FAMILIES:
+        raise CheckpointError(
+            f"{file} says model_type {config['model_type']!r}; this yoj exports {', '.join(FAMILIES)}. Check that "
+            "this is the checkpoint you mean; for another backbone, upgrade yoj."
+        )
+    return config
+
+
+def _hidden_size(config: dict[str, Any], folder: Path) -> int:
+    text = config.get("text_config")
+    size = text.get("hidden_size") if isinstance(text, dict) else None
+    if not isinstance(size, int):
+        raise CheckpointError(f"{folder / 'config.json'} has no text_config.hidden_size. Copy it from the model.")
+    return size
+
+
+def _backbone(folder: Path, tensors: Mapping[str, StoredTensor], prefix: str | None) -> dict[str, StoredTensor]:
+    """The tensors that are no head's, by their names without wrappers."""
+    found: dict[str, StoredTensor] = {}
+    for name, tensor in tensors.items():
+        if head_name(name, prefix) is not None:
+            continue
+        if (bare := bare_name(name)) in found:
+            raise CheckpointError(f"{folder} holds {bare} twice, once as {name}. Remove the shard that is left over.")
+        found[bare] = tensor
+    return found
+
+
+def _read_training(folder: Path, given: Training, head: TrainedHead) -> Training:
+    """What is known of the training: as it is given, as the settings say, and as the layout of the head has it."""
+    layout, file = head.layout, folder / SETTINGS
+    if file.is_file():
+        given = _read_settings(file, given)
+    if not layout.single:
+        return given
+    where = f"{folder} is of the layout {layout.name} ({layout.written_by}), which"
+    if given.trained_mode == "joint":
+        raise CheckpointError(f"{where} reads one response at a time: give --mode isolated.")
+    if layout.hidden_state is not None and given.hidden_state not in (None, layout.hidden_state):
+        raise CheckpointError(
+            f"{where} reads the state after the final norm under every version of transformers: --hidden-state "
+            f"{given.hidden_state} would give other scores. Leave it out."
+        )
+    return replace(given, trained_mode="isolated", hidden_state=layout.hidden_state or given.hidden_state)
+
+
+def _read_settings(file: Path, given: Training) -> Training:
+    settings, problems = read_json(file), list[str]()
+    choices = {
+        "hidden_state": HiddenState,
+        "video_expansion": VideoExpansion,
+        "trained_mode": Mode,
+        "transparency": Transparency,
+    }
+    for name, known in ((name, get_args(kind)) for name, kind in choices.items()):
+        if getattr(given, name) is not None or (stated := settings.get(name)) is None:
+            continue
+        if stated not in known:
+            problems.append(f"{name} is {stated!r}; known are {', '.join(known)}")
+        given = replace(given, **{name: stated})
+    if problems:
+        raise CheckpointError(f"{file}: {'; '.join(problems)}. Correct it to what the model was trained with.")
+    return given
+
+
+def _table_rows(weights: Weights) -> int:
+    """Rows of the embedding tables."""
+    return sum(weights.shape(name)[0] for name in weights.names() if name.endswith(TABLES))
+
+
+def _read_tokenizer(file: Path, rows: int | None = None) -> Tokenizer:
+    """The tokenizer, with the separator inside where it has a row in the embedding tables.
+
+    Args:
+        file: ``tokenizer.json``.
+        rows: of the tables; None where the separator has to be there, so that its lack is an error later.
+    """
+    try:
+        tokenizer = read_tokenizer(file.read_bytes())
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{file} is not a tokenizer: {error}. Copy it again.") from error
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    fits = rows is None or tokenizer.get_vocab_size() < rows
+    if fits and tokenizer.token_to_id(SEPARATOR) is None:
+        # The reference's own merge script loses it: the processor saved afterwards overwrites the tokenizer.
+        # It takes the next free id, as it did in training.
+        tokenizer.add_special_tokens([AddedToken(SEPARATOR, special=True, normalized=False)])
+    if tokenizer.token_to_id(SEPARATOR) is not None and (problem := not_special(tokenizer, SEPARATOR)):
+        raise CheckpointError(f"{file}: {problem}. Copy the tokenizer of the model that was trained.")
+    return tokenizer

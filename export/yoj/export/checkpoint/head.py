@@ -1,0 +1,149 @@
+"""The value head: read from its file, checked against its settings, never invented."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+import torch
+from torch import nn
+
+from yoj.runtime.manifest import Readout
+
+from ..errors import CheckpointError
+from .head_files import read_head_file
+from .text_files import read_json
+from .trained_layouts import MULTI_RESPONSE, TrainedLayout
+
+ACTIVATIONS: dict[str, type[nn.Module]] = {
+    "selu": nn.SELU,
+    "gelu": nn.GELU,
+    "relu": nn.ReLU,
+    "tanh": nn.Tanh,
+    "silu": nn.SiLU,
+}
+SETTINGS = "reward_model_config.json"
+KEYS = {"linear": ("weight", "bias"), "mlp": ("0.weight", "0.bias", "2.weight", "2.bias")}
+
+
+@dataclass(frozen=True)
+class TrainedHead:
+    """A value head with its weights in float32.
+
+    It gives out = head(h) / divisor for each response, and the score is out[0]. A Gaussian head has a second
+    output: spread = exp(out[1]) is the sigma that it states, in units of the score. That is not calibrated, for sigma
+    cannot be identified from preferences alone (arXiv 2605.11865).
+    """
+
+    type: str
+    activation: str | None
+    readout: Readout
+    tensors: dict[str, torch.Tensor]
+    """Keys as trained: ``weight, bias`` (linear) or ``0.weight, 0.bias, 2.weight, 2.bias`` (mlp)."""
+    outputs: int = 1
+    """1, the score; 2 of a Gaussian head: rows 0 and 1 of the last layer give mean and log sigma."""
+    layout: TrainedLayout = MULTI_RESPONSE
+    divides_by: float | None = None
+    """None: sqrt(hidden size), as the reference does."""
+    notes: tuple[str, ...] = ()
+    """What a person who exports it should know of how it was read."""
+
+    def divisor(self, hidden_size: int) -> float:
+        """What every output is divided by."""
+        return divisor(hidden_size) if self.divides_by is None else self.divides_by
+
+    def module(self) -> nn.Module:
+        """The head as the reference builds it: [..., width] -> [..., outputs], float32, not yet divided."""
+        if self.type == "linear":
+            head: nn.Module = nn.Linear(self.tensors["weight"].shape[1], self.outputs)
+        else:
+            hidden, width = self.tensors["0.weight"].shape
+            assert self.activation is not None
+            last = nn.Linear(hidden, self.outputs)
+            head = nn.Sequential(nn.Linear(width, hidden), ACTIVATIONS[self.activation](), last)
+        head.load_state_dict(self.tensors)
+        return head.eval().requires_grad_(False)
+
+
+def read_head(folder: Path, hidden_size: int) -> TrainedHead:
+    """Read and check the value head of a checkpoint folder.
+
+    Args:
+        folder: with ``reward_model_config.json`` and ``value_head.safetensors`` (preferred) or ``value_head.pt``.
+        hidden_size: D of the backbone; the head reads D values, or 2D with ``first_last_concat``.
+
+    Raises:
+        CheckpointError: a file is missing or unreadable, a setting unknown, a shape does not fit, or two files hold
+            different heads.
+    """
+    settings_file = folder / SETTINGS
+    settings = _read_settings(settings_file)
+    kind, readout = settings.get("value_head_type"), settings.get("resp_repr_mode", "last")
+    activation = settings.get("value_head_activation") if kind == "mlp" else None
+    outputs = settings.get("value_head_outputs", 1)
+    problems: list[str] = []
+    if not isinstance(kind, str) or kind not in KEYS:
+        problems.append(f"value_head_type is {kind!r}; known are {', '.join(KEYS)}")
+    if kind == "mlp" and not (isinstance(activation, str) and activation in ACTIVATIONS):
+        problems.append(f"value_head_activation is {activation!r}; known are {', '.join(ACTIVATIONS)}")
+    if readout not in get_args(Readout):
+        problems.append(f"resp_repr_mode is {readout!r}; known are {', '.join(get_args(Readout))}")
+    if type(outputs) is not int or outputs not in (1, 2):
+        problems.append(f"value_head_outputs is {outputs!r}; known are 1, the score, and 2, mean and log sigma")
+    for name in ("value_head_hidden_dim", "value_head_input_dim"):
+        if (size := settings.get(name)) is not None and type(size) is not int:
+            problems.append(f"{name} is {size!r}, expected a whole number")
+    if problems:
+        raise CheckpointError(f"{settings_file}: {'; '.join(problems)}. Correct it to what the head was trained with.")
+    file, tensors = read_head_file(folder)
+    _check_shapes(file, tensors, str(kind), settings, hidden_size * (2 if readout == "first_last_concat" else 1))
+    return TrainedHead(str(kind), activation, readout, {key: tensors[key].float() for key in KEYS[str(kind)]}, outputs)
+
+
+def divisor(hidden_size: int) -> float:
+    """sqrt(D): the reference divides every output by it, also where the head reads 2D values."""
+    return math.sqrt(hidden_size)
+
+
+def _read_settings(file: Path) -> dict[str, Any]:
+    if not file.is_file():
+        raise CheckpointError(
+            f"{file} is missing; it says which head was trained. Copy it from the training checkpoint, or write it: "
+            '{"value_head_type": "mlp", "value_head_hidden_dim": 1024, "value_head_activation": "silu", '
+            '"value_head_input_dim": 2560, "resp_repr_mode": "last"} with the values used in training.'
+        )
+    return read_json(file)
+
+
+def _check_shapes(
+    file: Path, tensors: dict[str, torch.Tensor], kind: str, settings: dict[str, Any], width: int
+) -> None:
+    if sorted(tensors) != sorted(KEYS[kind]):
+        raise CheckpointError(
+            f"{file} holds {', '.join(sorted(tensors))}; a {kind} head has {', '.join(KEYS[kind])}. Set "
+            f"value_head_type in {SETTINGS} to what was trained."
+        )
+    middle = settings.get("value_head_hidden_dim") or width
+    rows = settings.get("value_head_outputs", 1)
+    expected = {"weight": (rows, width), "bias": (rows,)}
+    if kind == "mlp":
+        expected = {"0.weight": (middle, width), "0.bias": (middle,), "2.weight": (rows, middle), "2.bias": (rows,)}
+    problems = [
+        f"{key} is {tuple(tensors[key].shape)}, expected {shape}"
+        for key, shape in expected.items()
+        if tuple(tensors[key].shape) != shape
+    ]
+    last = tuple(tensors[KEYS[kind][-2]].shape)
+    if last[:1] != (rows,):
+        said = "value_head_outputs is" if "value_head_outputs" in settings else "without value_head_outputs it is"
+        problems.append(f"{SETTINGS}: {said} {rows}, but the last layer is {last}")
+    if (stated := settings.get("value_head_input_dim")) not in (None, width):
+        problems.append(f"{SETTINGS} says value_head_input_dim {stated}, the backbone and read-out give {width}")
+    problems += [f"{key} holds NaN or infinity" for key, value in tensors.items() if not value.isfinite().all()]
+    if problems:
+        raise CheckpointError(
+            f"{file} does not fit the backbone and {SETTINGS}: {'; '.join(problems)}. Use the head that was trained "
+            "with this backbone, and set value_head_outputs to 2 for a head with mean and log sigma."
+        )

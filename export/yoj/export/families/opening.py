@@ -1,0 +1,65 @@
+"""A checkpoint's family, once every tensor that its graphs need is known to be there and to fit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..checkpoint.checkpoint import Checkpoint
+from ..errors import CheckpointError
+from . import FAMILIES, ExportFamily, GraphSpec
+
+
+def open_family(checkpoint: Checkpoint) -> ExportFamily:
+    """The family of a checkpoint, and a check that every tensor that the graphs need is there and fits.
+
+    Raises:
+        CheckpointError: an unsupported configuration, missing or misshapen tensors.
+    """
+    family = FAMILIES[checkpoint.family](checkpoint)
+    graphs = family.graphs()
+    problems = [problem for spec in graphs for problem in _misfits(spec, checkpoint)]
+    used = {source for spec in graphs for plan in spec.plans.values() for source in plan.sources}
+    left = [n for n in checkpoint.weights.names() if n not in used and not n.startswith(family.unused)]
+    problems += [f"{name}: left over, the configuration has no place for it" for name in left]
+    if problems:
+        shown = problems[:20] + ([f"... and {len(problems) - 20} more"] if len(problems) > 20 else [])
+        raise CheckpointError(
+            f"{checkpoint.trunk} does not hold the tensors that its config.json describes:\n  " + "\n  ".join(shown)
+        )
+    rows = vocabulary_rows(graphs)
+    if checkpoint.separator_id is not None and checkpoint.separator_id >= rows:
+        raise CheckpointError(
+            f"{checkpoint.trunk}: the separator would be token {checkpoint.separator_id}, but the embedding tables "
+            f"have only {rows} rows. Use the checkpoint whose embeddings were extended for it; a model that reads one "
+            "response at a time needs none: --mode isolated."
+        )
+    token, largest = max(checkpoint.tokenizer.get_vocab().items(), key=lambda entry: entry[1])
+    if largest >= rows:
+        raise CheckpointError(
+            f"{checkpoint.file('tokenizer.json')}: {token!r} has the id {largest}, but the embedding tables have only "
+            f"{rows} rows. Copy the tokenizer of the model that was trained."
+        )
+    return family
+
+
+def vocabulary_rows(specs: Sequence[GraphSpec]) -> int:
+    """Rows of the embedding table."""
+    return next(shape[0] for spec in specs for name, shape in _shapes(spec) if name == "embedding.weight")
+
+
+def _misfits(spec: GraphSpec, checkpoint: Checkpoint) -> list[str]:
+    problems: list[str] = []
+    for name, shape in _shapes(spec):
+        plan = spec.plans[name]
+        missing = [source for source in plan.sources if source not in checkpoint.weights]
+        stored = checkpoint.weights.source_shapes(plan)
+        expected = shape[::-1] if plan.transpose else shape
+        if missing or not plan.sources:
+            problems.append(f"{', '.join(missing) or name}: missing")
+        elif (sum(s[0] for s in stored), *expected[1:]) != expected or any(s[1:] != expected[1:] for s in stored):
+            problems.append(f"{', '.join(plan.sources)}: shape {', '.join(map(str, stored))}, expected {expected}")
+    return problems
+
+
+def _shapes(spec: GraphSpec) -> list[tuple[str, tuple[int, ...]]]:
+    return [(n, tuple(p.shape)) for n, p in spec.module.named_parameters() if n in spec.plans]

@@ -1,0 +1,295 @@
+"""PyTorch modules that trace into few ONNX operators. Parameters carry the names of the released checkpoints.
+
+Shapes: B requests, L tokens, N responses, V visual tokens, D hidden size, H heads,
+E values of a head.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from ..checkpoint.head import ACTIVATIONS, TrainedHead
+
+
+class Projection(nn.Module):
+    """A linear layer whose weight is stored as the graph multiplies by it, [in, out]: no Transpose in the graph."""
+
+    def __init__(self, width: int, out: int, bias: bool = False):
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(width, out))
+        self.bias = nn.Parameter(torch.empty(out)) if bias else None
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """[..., in] -> [..., out], in the weight's precision."""
+        out = torch.matmul(x.to(self.weight.dtype), self.weight)
+        return out if self.bias is None else out + self.bias
+
+    def part(self, x: torch.Tensor, start: int, stop: int) -> torch.Tensor:
+        """Some of the outputs: [..., in] -> [..., stop - start]."""
+        out = torch.matmul(x.to(self.weight.dtype), self.weight[:, start:stop])
+        return out if self.bias is None else out + self.bias[start:stop]
+
+
+def split_product(projection: nn.Module, inputs: Sequence[torch.Tensor], sizes: Sequence[int]) -> list[torch.Tensor]:
+    """The outputs of one projection in parts, one after the other, of ``sizes``.
+
+    In graphs each part is a product of its own, with columns that are stored apart, since a Split copies; and each has
+    an input of its own, which may be fewer rows. In PyTorch, where something may stand in the projection's place, the
+    inputs are all the same.
+    """
+    if not torch.compiler.is_exporting():
+        return list(projection(inputs[0]).split(list(sizes), dim=-1))
+    ends = list(itertools.accumulate(sizes))
+    part: Any = projection.part
+    return [part(x, end - size, end) for x, size, end in zip(inputs, sizes, ends, strict=True)]
+
+
+class WideProjection(Projection):
+    """One whose output no norm bounds, and float16 may not hold: it computes in float32 where weights are float16."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """[..., in] -> [..., out]."""
+        out = torch.matmul(widen(x), widen(self.weight))
+        return out if self.bias is None else out + self.bias
+
+
+def widen(x: torch.Tensor) -> torch.Tensor:
+    """float32 instead of float16: the sums between layers, and visual features, reach beyond its 65,504."""
+    return x.float() if x.dtype == torch.float16 else x
+
+
+class RMSNorm(nn.Module):
+    """Exports as one RMSNormalization."""
+
+    def __init__(self, width: int, eps: float, wide: bool = False):
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(width))
+        self.eps = eps
+        self.wide = wide
+        """Whether float32 comes out in every precision."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """[..., width] -> same, in the weight's precision; the mean of the squares is float32 in each (``stash_type`` 1
+        in ONNX)."""
+        x = x.float() if self.wide else x
+        out = F.rms_norm(x, self.weight.shape, self.weight.to(x.dtype), self.eps)
+        return out if self.wide else out.to(self.weight.dtype)
+
+
+class LayerNorm(nn.LayerNorm):
+    """The same of PyTorch's layer: float32 sums may come in where the weights are float16."""
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        """[..., width] -> same, in the weight's precision."""
+        weight, bias = self.weight.to(input.dtype), self.bias.to(input.dtype)
+        return F.layer_norm(input, self.normalized_shape, weight, bias, self.eps).to(self.weight.dtype)
+
+
+class Rotary(nn.Module):
+    """Cosines and sines of the rotary position embedding, float32."""
+
+    def __init__(self, theta: float, head_size: int):
+        super().__init__()
+        self.theta, self.head_size = theta, head_size
+        self.inv_freq = nn.Parameter(torch.empty(head_size // 2))
+
+    def frequencies(self) -> torch.Tensor:
+        """The value of ``inv_freq``: theta^(-2i / head size), float32 [E / 2]. Not in the checkpoint."""
+        exponent = torch.arange(0, self.head_size, 2, dtype=torch.float32) / self.head_size
+        return 1.0 / (self.theta**exponent)
+
+    def forward(self, position_ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Positions [B, L] -> cos and sin, each [B, L, E / 2]."""
+        angle = position_ids.unsqueeze(-1).float() * self.inv_freq
+        return angle.cos(), angle.sin()
+
+
+class MultiAxisRotary(Rotary):
+    """Rotary embedding in which each frequency turns with one of three axes: time, row or column."""
+
+    def __init__(self, theta: float, head_size: int, sections: Sequence[int]):
+        super().__init__(theta, head_size)
+        self.sections = sections
+        self.axis = nn.Parameter(torch.empty(head_size // 2, dtype=torch.int64), requires_grad=False)
+
+    def axes(self) -> torch.Tensor:
+        """The value of ``axis``: of each frequency, int64 [E / 2]. Rows and columns take turns with time."""
+        axis = torch.zeros(self.head_size // 2, dtype=torch.int64)
+        for number in (1, 2):
+            axis[number : 3 * self.sections[number] : 3] = number
+        return axis
+
+    def forward(self, position_ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Positions on three axes, [B, 3, L] -> cos and sin, each [B, L, E / 2]."""
+        # A Gather and not a product with ones and zeros: a GPU may round the factors of a product.
+        position_BLE = position_ids.float().index_select(1, self.axis).transpose(1, 2)
+        angle = position_BLE * self.inv_freq
+        return angle.cos(), angle.sin()
+
+
+def rotate(x_BHLE: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
+    """Rotate the halves of each head in float32; exports as one RotaryEmbedding, which PyTorch cannot differentiate."""
+    dtype, x_BHLE = x_BHLE.dtype, x_BHLE.float()
+    if torch.compiler.is_exporting():
+        return torch.onnx.ops.rotary_embedding(x_BHLE, cos, sin).to(dtype)
+    cos, sin = cos.unsqueeze(1), sin.unsqueeze(1)
+    first, second = x_BHLE.chunk(2, dim=-1)
+    return torch.cat([first * cos - second * sin, second * cos + first * sin], dim=-1).to(dtype)
+
+
+def causal(
+    ids_BL: torch.Tensor, segment_ids_BL: torch.Tensor | None = None, rows_BN: torch.Tensor | None = None
+) -> torch.Tensor:
+    """Which keys a query sees: those before it and, with segments, of the prompt (0) and of its own segment.
+
+    Returns:
+        bool [1, L, L], or [B, L, L] with segments, or [B, N, L] where only some rows are queries.
+    """
+    index_1L = torch.arange(ids_BL.shape[1], device=ids_BL.device).unsqueeze(0)
+    query_BN = index_1L if rows_BN is None else rows_BN.clamp(min=0)
+    before = index_1L.unsqueeze(1) <= query_BN.unsqueeze(-1)
+    if segment_ids_BL is None:
+        return before
+    key = segment_ids_BL.unsqueeze(1)
+    return before & ((key == 0) | (key == at_rows(segment_ids_BL, rows_BN)))
+
+
+def at_rows(ids_BL: torch.Tensor, rows_BN: torch.Tensor | None) -> torch.Tensor:
+    """A number for each token -> [B, N, 1] of some rows, or [B, L, 1] of all; row -1 gives that of row 0."""
+    return gather_rows(ids_BL.unsqueeze(-1), rows_BN)
+
+
+def gather_rows(x_BLD: torch.Tensor, rows_BN: torch.Tensor | None) -> torch.Tensor:
+    """Rows of each request, [B, N, D], or all as they are; row -1 gives row 0. Exports as one Gather."""
+    if rows_BN is None:
+        return x_BLD
+    batch, length, width = x_BLD.shape
+    offset = torch.arange(batch, device=rows_BN.device).unsqueeze(1) * length
+    return F.embedding(rows_BN.clamp(min=0) + offset, x_BLD.reshape(batch * length, width))
+
+
+def trims(rows_BN: torch.Tensor | None) -> bool:
+    """Whether the last layer computes only the rows that are read: in graphs, which nothing but scores is wanted of.
+
+    In PyTorch calibration looks at what goes into its matrices, and training reads other rows too.
+    """
+    return rows_BN is not None and torch.compiler.is_exporting()
+
+
+@dataclass(frozen=True)
+class Around:
+    """What attention in the trunk takes beside the hidden states."""
+
+    mask: torch.Tensor | None
+    """bool [B, 1, L, L], or [B, 1, N, L] with rows; without one each token attends to those before it."""
+    cos: torch.Tensor
+    sin: torch.Tensor
+    """[B, L, E / 2]."""
+    rows_BN: torch.Tensor | None = None
+    """Rows that are queries, and come out of the layer; None for all."""
+
+    def queries(self, x_BLD: torch.Tensor) -> torch.Tensor:
+        """Those rows, [B, N, D]."""
+        return gather_rows(x_BLD, self.rows_BN)
+
+    def rotate(self, q_BHNE: torch.Tensor, k_BHLE: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Queries and keys at their positions."""
+        return rotate(q_BHNE, self.queries(self.cos), self.queries(self.sin)), rotate(k_BHLE, self.cos, self.sin)
+
+
+def insert_features(embeds_BLD: torch.Tensor, features_VD: torch.Tensor, index_BL: torch.Tensor) -> torch.Tensor:
+    """Rows of visual features where ``index_BL`` is k+1, zeros where it is 0; exports as one Gather."""
+    features_VD = features_VD.to(embeds_BLD.dtype)
+    table = torch.cat([torch.zeros_like(features_VD[:1]), features_VD])
+    return F.embedding(index_BL, table)
+
+
+def traced_head(head: TrainedHead) -> nn.Module:
+    """The value head with weights as the graph multiplies by them; `head_constants` has their values."""
+    if head.type == "linear":
+        return Projection(head.tensors["weight"].shape[1], head.outputs, bias=True)
+    hidden, width = head.tensors["0.weight"].shape
+    assert head.activation is not None
+    first, last = Projection(width, hidden, bias=True), Projection(hidden, head.outputs, bias=True)
+    return nn.Sequential(first, ACTIVATIONS[head.activation](), last)
+
+
+def head_constants(head: TrainedHead, prefix: str) -> dict[str, torch.Tensor]:
+    """Values of the parameters of `traced_head`, float32."""
+    return {prefix + key: value.t().contiguous() for key, value in head.tensors.items()}
+
+
+class Readout(nn.Module):
+    """Final norm, read-out and value head on the rows that are scored; float32 from the norm on.
+
+    The norm is an identity where the head was trained on the states before it. What a head with two outputs, a
+    Gaussian one, means by them: `yoj.export.checkpoint.head.TrainedHead`.
+    """
+
+    def __init__(self, norm: nn.Module, head: TrainedHead, divisor: float):
+        super().__init__()
+        self.norm = [norm]  # in a list, because its parameter belongs to the trunk and keeps its name there
+        self.readout = head.readout
+        self.divisor = divisor
+        self.value_head = traced_head(head)
+        names = ("scores", "spread")[: head.outputs]
+        self.graph_outputs: dict[str, tuple[int | str, ...]] = dict.fromkeys(names, ("B", "N"))
+
+    @property
+    def needs_start(self) -> bool:
+        """Whether the first token of each response is read."""
+        return self.readout != "last"
+
+    def rows(self, end_BN: torch.Tensor, start_BN: torch.Tensor | None = None) -> torch.Tensor | None:
+        """The row of the trunk's output that is read of each response, [B, N]; None where it is more than one."""
+        return {"last": end_BN, "first": start_BN}.get(self.readout)
+
+    def forward(
+        self, hidden_BLD: torch.Tensor, end_BN: torch.Tensor, start_BN: torch.Tensor | None = None
+    ) -> torch.Tensor | tuple[torch.Tensor, torch.Tensor]:
+        """Hidden states before the final norm, of `rows` or of all, -> scores [B, N], -inf where ``end_BN`` is -1.
+
+        With a Gaussian head scores and spread [B, N], the sigma of each score, 0 where ``end_BN`` is -1. It is not
+        calibrated: sigma cannot be identified from preferences alone (arXiv 2605.11865).
+        """
+        out, absent_BN = self.outputs(hidden_BLD, end_BN, start_BN), end_BN < 0
+        if len(self.graph_outputs) == 1:
+            return out.squeeze(-1).masked_fill(absent_BN, float("-inf"))
+        mean_BN, log_sigma_BN = out.unbind(-1)
+        return mean_BN.masked_fill(absent_BN, float("-inf")), log_sigma_BN.exp().masked_fill(absent_BN, 0.0)
+
+    def outputs(
+        self, hidden_BLD: torch.Tensor, end_BN: torch.Tensor, start_BN: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """Hidden states before the final norm, of `rows` or of all, -> score or mean, and log sigma of a Gaussian head.
+
+        [B, N, outputs], divided by sqrt(hidden size); without meaning where ``end_BN`` is -1.
+        """
+        return self.value_head(self._read(hidden_BLD, end_BN, start_BN)) / self.divisor
+
+    def _read(self, hidden_BLD: torch.Tensor, end_BN: torch.Tensor, start_BN: torch.Tensor | None) -> torch.Tensor:
+        norm = self.norm[0]
+        if self.readout in ("last", "first"):
+            return norm(hidden_BLD).float()
+        assert start_BN is not None
+        if self.readout == "response_mean":
+            return _mean(norm(hidden_BLD).float(), start_BN, end_BN)
+        first, last = (norm(gather_rows(hidden_BLD, index_BN)).float() for index_BN in (start_BN, end_BN))
+        if self.readout == "first_last_concat":
+            return torch.cat([first, last], dim=-1)
+        return first + last if self.readout == "first_last_add" else last - first
+
+
+def _mean(hidden_BLD: torch.Tensor, start_BN: torch.Tensor, end_BN: torch.Tensor) -> torch.Tensor:
+    """Mean over start..end, both included; a matrix product, so that no shape depends on data."""
+    position = torch.arange(hidden_BLD.shape[1], device=hidden_BLD.device)
+    inside = (position >= start_BN.unsqueeze(-1)) & (position <= end_BN.unsqueeze(-1))
+    weight_BNL = inside.to(hidden_BLD.dtype)
+    return torch.matmul(weight_BNL, hidden_BLD) / weight_BNL.sum(dim=-1, keepdim=True).clamp(min=1)

@@ -1,0 +1,1 @@
+"""A checkpoint's chat template, rendered once and kept as literal pieces."""

@@ -1,0 +1,1 @@
+"""Plans, the serialised engines of TensorRT and TensorRT-RTX, built from a bundle's graphs."""

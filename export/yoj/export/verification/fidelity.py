@@ -1,0 +1,283 @@
+"""How an engine agrees with the reference, measured on packs that differ from those that were traced."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from yoj.runtime import Request, Scorer
+from yoj.runtime.batch import Prepared
+from yoj.runtime.families import Arrays
+from yoj.runtime.manifest import Limits, Manifest, Mode
+from yoj.runtime.script import script_of
+
+from ..checkpoint.checkpoint import Checkpoint
+from ..errors import FidelityError
+from ..families import ExportFamily
+from ..prompts.chat_template import ChatTemplate, reference_ids
+from .stock_model import Reference
+from .stock_pictures import Pictures, compare_pictures
+
+EIGHT_BITS = dict.fromkeys(("int8", "int8_static", "fp8", "int8_weights", "int4_weights"), 1.0)
+"""Notices what is broken. What eight bits cost is measured on rankings, by yoj-calibrate: a step of rounding that falls
+the other way in one layer is carried on by all that follow, so that no small bound holds for all models."""
+THRESHOLDS = {"float32": 1e-5, "float16": 2e-2, "bfloat16": 2e-1} | EIGHT_BITS
+"""Largest difference of a score, or of a spread, by precision, where the head's output is divided by sqrt(hidden size);
+others are larger by as much as they are divided by less. DESIGN section 8 has float32; those of 16 bits are about
+40 times the unit roundoff, 2**-11 and 2**-8, twice what small judges with scores of magnitude 1 to 5 differ by."""
+WORDS = "a the red blue small cat dog car tree is are in on under near two three, and not. It shows 42% of".split()  # noqa: SIM905
+
+
+@dataclass(frozen=True)
+class Sketch:
+    """The measures of one request."""
+
+    n: int
+    words: int
+    """Of a response, about."""
+    images: tuple[tuple[int, int], ...] = ()
+    """Height and width of each."""
+    frames: int = 0
+
+
+@dataclass(frozen=True)
+class Case:
+    """One batch of the grid."""
+
+    name: str
+    requests: tuple[Sketch, ...]
+    mode: Mode = "joint"
+
+
+GRID = (
+    Case("text, one response", (Sketch(1, 12),)),
+    Case("text, N=4", (Sketch(4, 20),)),
+    Case("image 300x200, N=2", (Sketch(2, 9, ((300, 200),)),)),
+    Case("image 64x700, N=8", (Sketch(8, 5, ((64, 700),)),)),
+    Case("two images, N=3", (Sketch(3, 15, ((50, 70), (410, 400))),)),
+    Case("video of 3 frames, N=3", (Sketch(3, 7, frames=3),)),
+    Case("B=2, text of unequal N", (Sketch(2, 30), Sketch(5, 6))),
+    Case(
+        "B=3, text, image, two images",
+        (Sketch(4, 11), Sketch(1, 3, ((33, 57),)), Sketch(3, 8, ((90, 120), (222, 111)))),
+    ),
+    Case("image and video, N=4", (Sketch(4, 8, ((70, 50),), frames=4),)),
+    Case("B=2, image, video", (Sketch(2, 4, ((120, 90),)), Sketch(4, 6, frames=2))),
+    Case("text, N=16", (Sketch(16, 10),)),
+    Case("isolated, text, N=5", (Sketch(5, 14),), "isolated"),
+    Case("isolated, B=2, image, text", (Sketch(3, 9, ((130, 210),)), Sketch(6, 5)), "isolated"),
+)
+SAMPLES = ("text, N=4", "two images, N=3", "video of 3 frames, N=3")
+
+
+class CaseResult(msgspec.Struct, frozen=True, kw_only=True):
+    """Agreement on one batch."""
+
+    case: str
+    B: int
+    N: int
+    L: int
+    V: int
+    max_abs_diff: float
+    """Of the scores and, with a Gaussian head, of the spread."""
+    top1: bool
+    """Whether the engine's best response is the reference's best, or within the threshold of it."""
+    kendall_tau: float | None
+    """Mean over the requests with more than one response."""
+
+
+class Fidelity(msgspec.Struct, frozen=True, kw_only=True):
+    """``fidelity.json``: one engine and precision against the reference."""
+
+    engine: str
+    precision: str
+    reference: str
+    threshold: float
+    max_abs_diff: float
+    top1_agreement: float
+    kendall_tau: float
+    token_ids_equal: bool
+    """Whether every pack has the ids that the checkpoint's own template and tokenizer give."""
+    passed: bool
+    cases: tuple[CaseResult, ...]
+    pictures: Pictures | None = None
+    """How the runtime's pictures agree with those of the checkpoint's own image processor; None in older bundles."""
+
+
+def measure(scorer: Scorer, checkpoint: Checkpoint, family: ExportFamily, done: Callable[[str], None]) -> Fidelity:
+    """Score the grid with the engine, in batches, and with the reference, one request at a time.
+
+    Args:
+        scorer: the bundle.
+        checkpoint: what it was made from.
+        family: of the checkpoint.
+        done: called with the name of each finished case.
+
+    Raises:
+        FidelityError: they have not the same outputs, so there is nothing to compare.
+    """
+    outputs = scorer.manifest.value_head.outputs, checkpoint.head.outputs
+    if outputs[0] != outputs[1]:
+        raise FidelityError(
+            f"The bundle's head has value_head_outputs {outputs[0]}, the checkpoint's has {outputs[1]}."
+        )
+    reference = Reference(checkpoint, family)
+    template = ChatTemplate(checkpoint)
+    results: list[CaseResult] = []
+    ids_equal = True
+    threshold = THRESHOLDS[scorer.engine.precision] * _unit(scorer.manifest)
+    layout = scorer.manifest.layout
+    for case in grid(scorer.manifest.limits):
+        case = case if layout.separator else replace(case, mode="isolated")
+        requests = make_requests(case)
+        batch = [scorer.prepare(request, case.mode) for request in requests]
+        expected = [_expected(scorer, reference, request, case.mode) for request in requests]
+        results.append(_compare(case, batch, expected, scorer.outputs(batch), threshold))
+        for request in requests if case.mode == "joint" else _one_by_one(requests):
+            prepared = scorer.prepare(request, "joint")
+            spans = [medium.spans for medium in prepared.media]
+            ids = reference_ids(template, family.markup(), layout.name, script_of(request), spans)
+            ids_equal &= ids == prepared.packs[0].input_ids_L.tolist()
+        done(case.name)
+    images = [np.asarray(image) for case in GRID for request in make_requests(case) for image in request.images]
+    pictures = compare_pictures(checkpoint, scorer.family, images, family.stock_image)
+    done(pictures.text)
+    taus = [r.kendall_tau for r in results if r.kendall_tau is not None]
+    worst = max(r.max_abs_diff for r in results)
+    return Fidelity(
+        engine=scorer.engine.engine,
+        precision=scorer.engine.precision,
+        reference=reference.name,
+        threshold=threshold,
+        max_abs_diff=worst,
+        top1_agreement=float(np.mean([r.top1 for r in results])),
+        kendall_tau=float(np.mean(taus)),
+        token_ids_equal=ids_equal,
+        passed=ids_equal and worst <= threshold and pictures.problem is None,
+        cases=tuple(results),
+        pictures=pictures,
+    )
+
+
+def _expected(scorer: Scorer, reference: Reference, request: Request, mode: Mode) -> Arrays:
+    """The reference's outputs, each [N]; in isolated mode from a pass of its own for each response."""
+    if mode == "joint":
+        return reference.outputs(scorer.prepare(request, "joint"), scorer.family)
+    alone = [scorer.prepare(one, "joint") for one in _one_by_one([request])]
+    outputs = [reference.outputs(prepared, scorer.family) for prepared in alone]
+    return {name: np.concatenate([of[name] for of in outputs]) for name in outputs[0]}
+
+
+def _unit(manifest: Manifest) -> float:
+    """How much larger scores are than those of a head whose output is divided by sqrt(hidden size); 1 at least."""
+    return max(1.0, math.sqrt(manifest.hidden_size) / manifest.value_head.divisor)
+
+
+def _one_by_one(requests: Sequence[Request]) -> list[Request]:
+    """A request for each response."""
+    return [replace(request, responses=[response]) for request in requests for response in request.responses]
+
+
+def require(fidelity: Fidelity) -> None:
+    """Refuse a bundle that does not agree.
+
+    Raises:
+        FidelityError: with the table of all cases.
+    """
+    if fidelity.pictures and fidelity.pictures.problem:
+        raise FidelityError(
+            f"Images would not be what the checkpoint's own processor makes of them: {fidelity.pictures.text}. Please "
+            "report this with the checkpoint's processor files and the versions that yoj-export inspect prints."
+        )
+    if not fidelity.passed:
+        reason = (
+            "token ids differ from those of the checkpoint's own template and tokenizer"
+            if not fidelity.token_ids_equal
+            else f"scores or their spread differ by up to {fidelity.max_abs_diff:.2e}, more than {fidelity.threshold:g}"
+        )
+        if not np.isfinite(fidelity.max_abs_diff):
+            reason = "scores or their spread are NaN or infinite. Check the checkpoint's tensors for NaN"
+        if fidelity.precision in EIGHT_BITS and fidelity.token_ids_equal and np.isfinite(fidelity.max_abs_diff):
+            raise FidelityError(
+                f"{table(fidelity)}\n{fidelity.precision} costs this model up to {fidelity.max_abs_diff:.2f} of a "
+                f"score on made-up requests, {fidelity.threshold:g} is allowed. Make a plan with a smaller --max-flips "
+                "or another --scheme; or, where its own figures are good enough, export with --no-compare and measure "
+                "with yoj-calibrate gate."
+            )
+        raise FidelityError(
+            f"{fidelity.engine} {fidelity.precision} does not agree with {fidelity.reference}: {reason}.\n"
+            f"{table(fidelity)}\nPlease report this with the versions that yoj-export inspect prints."
+        )
+
+
+def table(fidelity: Fidelity) -> str:
+    """The cases as text."""
+    lines = [f"{'case':32} {'B':>2} {'N':>3} {'L':>6} {'V':>6} {'max |diff|':>11} {'top-1':>6} {'tau':>6}"]
+    for r in fidelity.cases:
+        tau = "" if r.kendall_tau is None else f"{r.kendall_tau:.3f}"
+        top1 = "yes" if r.top1 else "NO"
+        lines.append(f"{r.case:32} {r.B:2} {r.N:3} {r.L:6} {r.V:6} {r.max_abs_diff:11.2e} {top1:>6} {tau:>6}")
+    return "\n".join(lines)
+
+
+def grid(limits: Limits) -> list[Case]:
+    """The cases that a bundle takes."""
+    both = limits.images_with_video
+    return [case for case in GRID if both or not any(sketch.images and sketch.frames for sketch in case.requests)]
+
+
+def make_requests(case: Case) -> list[Request]:
+    """The requests of a case, the same on every machine."""
+    draw = random.Random(case.name)
+
+    def text(words: int) -> str:
+        return " ".join(draw.choice(WORDS) for _ in range(words))
+
+    requests: list[Request] = []
+    pixels = np.random.default_rng(len(case.name))
+    for sketch in case.requests:
+        images = [pixels.integers(0, 256, (*size, 3), np.uint8) for size in sketch.images]
+        video = list(pixels.integers(0, 256, (sketch.frames, 100, 160, 3), np.uint8)) or None
+        responses = [text(sketch.words + draw.randrange(4)) for _ in range(sketch.n)]
+        requests.append(Request(text(8 + draw.randrange(9)) + "?", responses, images, video))
+    return requests
+
+
+def make_samples() -> list[Request]:
+    """Requests of the grid with text, with images and with a video."""
+    return [request for case in GRID if case.name in SAMPLES for request in make_requests(case)]
+
+
+def _compare(
+    case: Case, batch: Sequence[Prepared], references: Sequence[Arrays], outputs: Arrays, threshold: float
+) -> CaseResult:
+    expected = [reference["scores"] for reference in references]
+    got = [scores_N[: len(e)] for scores_N, e in zip(outputs["scores"], expected, strict=True)]
+    taus = [kendall_tau(g, e) for g, e in zip(got, expected, strict=True) if len(e) > 1]
+    diffs = [
+        float(np.abs(values_N[: len(reference[name])].astype(np.float64) - reference[name]).max())
+        for name, values_BN in outputs.items()
+        for values_N, reference in zip(values_BN, references, strict=True)
+    ]
+    return CaseResult(
+        case=case.name,
+        B=len(batch),
+        N=max(map(len, expected)),
+        L=max(prepared.tokens for prepared in batch),
+        V=sum(medium.rows for prepared in batch for medium in prepared.media),
+        max_abs_diff=max(diffs) if np.isfinite(diffs).all() else float("inf"),
+        top1=all(e[g.argmax()] >= e.max() - threshold for g, e in zip(got, expected, strict=True)),
+        kendall_tau=float(np.mean(taus)) if taus else None,
+    )
+
+
+def kendall_tau(a_N: NDArray[np.float32], b_N: NDArray[np.float32]) -> float:
+    """Kendall's tau-a: concordant minus discordant pairs, over all pairs."""
+    i, j = np.triu_indices(len(a_N), 1)
+    return float(np.mean(np.sign(a_N[i] - a_N[j]) * np.sign(b_N[i] - b_N[j])))

@@ -1,0 +1,77 @@
+"""The yardstick: the stock Hugging Face model with the trained head, in PyTorch and float32."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+import transformers
+from numpy.typing import NDArray
+
+from yoj.runtime.batch import Prepared, scorer_inputs
+from yoj.runtime.families import Arrays, Family
+from yoj.runtime.text import Ids
+
+from ..checkpoint.checkpoint import Checkpoint
+from ..families import ExportFamily
+from ..graph.traced import TracedSession
+
+
+class Reference:
+    """Scores one request at a time: no batch, no padding, nothing shared with the graphs but their index tables."""
+
+    def __init__(self, checkpoint: Checkpoint, family: ExportFamily):
+        self._checkpoint, self._family = checkpoint, family
+        self._head = checkpoint.head.module()
+        self._stock = family.stock_model()
+        self._traced = None if self._stock is not None else TracedSession.load(checkpoint, family.graphs(), "float32")
+
+    @property
+    def name(self) -> str:
+        """What the numbers come from."""
+        versions = f"transformers {transformers.__version__}, torch {torch.__version__}"
+        if self._stock is None:
+            return (
+                f"the traced modules in PyTorch float32, as transformers lacks {self._checkpoint.family} ({versions})"
+            )
+        return f"{type(self._stock).__name__} in PyTorch float32 ({versions})"
+
+    def score(self, prepared: Prepared, runtime: Family) -> NDArray[np.float32]:
+        """Scores [N] float32 of one request; see `outputs`."""
+        return self.outputs(prepared, runtime)["scores"]
+
+    @torch.inference_mode()
+    def outputs(self, prepared: Prepared, runtime: Family) -> Arrays:
+        """What the scorer graph returns of one request that the runtime prepared for joint reading in one order.
+
+        Args:
+            prepared: pixels, index tables and tokens, from the runtime.
+            runtime: the runtime's family, which turns them into arrays.
+
+        Returns:
+            ``scores`` and, of a Gaussian head, ``spread``, the exponential of its second output: float32 [N].
+        """
+        if self._traced is not None:
+            return {name: values_BN[0] for name, values_BN in self._traced.score([prepared], runtime).items()}
+        assert self._stock is not None
+        row = {name: torch.from_numpy(array) for name, array in scorer_inputs([prepared], runtime, {}).items()}
+        inputs = self._family.stock_inputs(row, prepared.media, runtime)
+        hidden_LD = self._stock(**inputs, use_cache=False).last_hidden_state[0].float()
+        (pack,) = prepared.packs
+        rows = read_out(self._checkpoint.head.readout, hidden_LD, pack.response_start_N, pack.response_end_N)
+        out = self._head(rows) / self._checkpoint.head.divisor(hidden_LD.shape[-1])
+        outputs = {"scores": out[:, 0].numpy()}
+        return outputs if out.shape[-1] == 1 else outputs | {"spread": out[:, 1].exp().numpy()}
+
+
+def read_out(readout: str, hidden_LD: torch.Tensor, start_N: Ids, end_N: Ids) -> torch.Tensor:
+    """What the head reads of each response, [N, D] or [N, 2D] (``resp_repr_mode`` of the reference)."""
+    if readout == "response_mean":
+        return torch.stack([hidden_LD[s : e + 1].mean(dim=0) for s, e in zip(start_N, end_N, strict=True)])
+    first, last = hidden_LD[torch.from_numpy(start_N)], hidden_LD[torch.from_numpy(end_N)]
+    return {
+        "last": last,
+        "first": first,
+        "first_last_concat": torch.cat([first, last], dim=-1),
+        "first_last_add": first + last,
+        "first_last_sub": last - first,
+    }[readout]
