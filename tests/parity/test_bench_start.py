@@ -111,7 +111,7 @@ def test_a_profile_shares_out_the_time(bundle, monkeypatch, kind, role):
                 [prepared], scorer.family, scorer._features(dict(zip(prepared.keys, prepared.media, strict=True)))
             )
     found = profile("yoj float32", opened, role, inputs, threads=1, runs=3)
-    assert (found.contestant, found.graph) == ("yoj float32", role)
+    assert (found.variant, found.graph) == ("yoj float32", role)
     assert sum(cost.share for cost in found.costs) == pytest.approx(1.0)
     times = [cost.milliseconds for cost in found.costs]
     assert times == sorted(times, reverse=True)

@@ -1,4 +1,4 @@
-"""Requests of a given size, as the contestants take them."""
+"""Requests of a given size, as the variants take them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from yoj.runtime import Request, Scorer
 from yoj.runtime.batch import Prepared
 
 from .errors import BenchError
-from .results import Shape
+from .results import RequestShape
 
 WORD = "small"
 FIRST = ("red", "blue", "green", "big", "old", "new", "the", "a")
@@ -33,7 +33,7 @@ class Size:
 
 
 @dataclass(frozen=True)
-class Case:
+class BenchRequest:
     """A request that is prepared for every way of reading it."""
 
     request: Request
@@ -42,10 +42,10 @@ class Case:
     isolated: Prepared
     single: tuple[Prepared, ...]
     """[N] each response alone with the prompt."""
-    shape: Shape
+    shape: RequestShape
 
 
-def make_case(scorer: Scorer, size: Size, threads: int) -> Case:
+def make_bench_request(scorer: Scorer, size: Size, threads: int) -> BenchRequest:
     """Prepare a request of about this size; the shape says what came out.
 
     Raises:
@@ -57,7 +57,7 @@ def make_case(scorer: Scorer, size: Size, threads: int) -> Case:
     single = tuple(scorer.prepare(Request(request.prompt, [r], images), "joint") for r in request.responses)
     (pack,) = packed.packs
     start = int(pack.response_start_N[0])
-    shape = Shape(
+    shape = RequestShape(
         B=size.batch,
         L=packed.tokens,
         N=size.n,
@@ -66,7 +66,7 @@ def make_case(scorer: Scorer, size: Size, threads: int) -> Case:
         V=sum(medium.rows for medium in packed.media),
         threads=threads,
     )
-    return Case(request, (packed,) * size.batch, scorer.prepare(request, "isolated"), single, shape)
+    return BenchRequest(request, (packed,) * size.batch, scorer.prepare(request, "isolated"), single, shape)
 
 
 def request_of(scorer: Scorer, size: Size, images: list[np.ndarray]) -> Request:
@@ -92,7 +92,7 @@ def request_of(scorer: Scorer, size: Size, images: list[np.ndarray]) -> Request:
     return Request(f"{WORD} " * max(1, round(room / word)), responses, images)
 
 
-def save_image(case: Case, folder: Path) -> Path | None:
+def save_image(case: BenchRequest, folder: Path) -> Path | None:
     """The case's image as a PNG file, or None."""
     from PIL import Image
 
