@@ -9,7 +9,7 @@ VLLM := .venv-vllm
 .PHONY: demo test test-numpy1 lint bench bench-wide bench-tables bench-products bench-sweeps bench-schemes bench-runtime bench-vllm \
 	gpu judges clean
 demo: $(VENV)/.ready
-	$(BIN)/python examples/demo.py
+	$(BIN)/python -m examples.demo
 
 test: lint test-numpy1
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
@@ -39,7 +39,7 @@ bench-wide: $(VENV)/.ready
 	rm -rf .bench/*-wide
 	mkdir -p .bench
 	for judge in $(JUDGES); do $(BIN)/yoj-bench make checkpoints/shapes-$$judge .bench/$$judge-wide --shape wide || exit 1; done
-	$(BIN)/yoj-bench run $(JUDGES:%=.bench/%-wide) --repeats 3 --part contestants --part profiles --out 'bench/results/{kind}/wide.json'
+	$(BIN)/yoj-bench run $(JUDGES:%=.bench/%-wide) --repeats 3 --part variants --part profiles --out 'bench/results/{kind}/wide.json'
 	$(MAKE) bench-tables
 
 # Of every kind of CPU that there are results of.
@@ -48,8 +48,8 @@ bench-tables: $(VENV)/.ready
 		--readme README.md --tables docs/benchmark-tables.md
 
 bench-products: $(VENV)/.ready
-	$(BIN)/python -m yoj.bench.products --out 'bench/results/{kind}/products.json'
-	$(BIN)/python -m yoj.bench.pieces --out 'bench/results/{kind}/pieces.json'
+	$(BIN)/yoj-bench products --out 'bench/results/{kind}/products.json'
+	$(BIN)/yoj-bench pieces --out 'bench/results/{kind}/pieces.json'
 
 bench-sweeps: $(VENV)/.ready
 	$(BIN)/yoj-bench run $(JUDGES:%=.bench/%-deep) --part sweeps --part load --out 'bench/results/{kind}/sweeps.json' --html .bench/sweeps.html
@@ -63,26 +63,26 @@ bench-schemes: $(VENV)/.ready
 
 bench-runtime: $(VENV)/.ready
 	$(BIN)/yoj-export tests/golden/data/checkpoint-merged --layout assistant --out .demo/bench.yoj --force
-	$(BIN)/python -m yoj.bench.runtime_cost .demo/bench.yoj --image $$($(BIN)/python -c \
+	$(BIN)/yoj-bench runtime-cost .demo/bench.yoj --image $$($(BIN)/python -c \
 		"import pathlib, skimage; print(pathlib.Path(skimage.__file__).parent / 'data' / 'chelsea.png')")
 
 bench-vllm: $(VENV)/.ready $(VLLM)/.ready
 	rm -rf .bench-vllm
 	$(BIN)/yoj-bench make checkpoints/shapes-qwen3_vl .bench-vllm --shape wide
-	$(BIN)/python -m yoj.bench.vllm_peer .bench-vllm --python $(VLLM)/bin/python --out bench/results/vllm.json
+	$(BIN)/yoj-bench vllm-peer .bench-vllm --python $(VLLM)/bin/python --out bench/results/vllm.json
 
 # Where no driver is found there is nothing to set up: every part then says what is missing.
 gpu:
-	if nvidia-smi -L > /dev/null 2>&1; then $(MAKE) $(GPU)/.ready && $(GPU)/bin/python -m yoj.bench.gpu; \
-	else $(MAKE) $(VENV)/.ready && $(BIN)/python -m yoj.bench.gpu; fi
+	if nvidia-smi -L > /dev/null 2>&1; then $(MAKE) $(GPU)/.ready && $(GPU)/bin/yoj-bench gpu; \
+	else $(MAKE) $(VENV)/.ready && $(BIN)/yoj-bench gpu; fi
 
 judges: $(VENV)/.ready
-	$(BIN)/yoj-train small qwen3_vl .judges
-	$(BIN)/yoj-train small molmo2 .judges
+	$(BIN)/python -m experiments.small_judge qwen3_vl .judges
+	$(BIN)/python -m experiments.small_judge molmo2 .judges
 	mkdir -p checkpoints
 	rm -rf checkpoints/shapes-*
 	cp -r .judges/shapes-* checkpoints/
-	$(BIN)/python -m yoj.training.shipped checkpoints/shapes-* --out checkpoints/figures.json --precision float32 --precision float16 --precision bfloat16
+	$(BIN)/python -m experiments.shipped checkpoints/shapes-* --out checkpoints/figures.json --precision float32 --precision float16 --precision bfloat16
 
 $(VENV)/.ready: pyproject.toml
 	$(PYTHON) -m venv $(VENV)

@@ -1,4 +1,7 @@
-"""Export a judge of this repository and let it rank the answers to a question about a scene. Run by ``make demo``."""
+"""Export a judge of this repository and let it rank the answers to a question about a scene. ``make demo`` runs it.
+
+python -m examples.demo
+"""
 
 from __future__ import annotations
 
@@ -8,8 +11,8 @@ from pathlib import Path
 
 from PIL import Image
 
+from experiments.shapes import ShapesConfig, make_item
 from yoj.runtime import Scorer
-from yoj.training.shapes import Recipe, make_item
 
 ROOT = Path(__file__).resolve().parent.parent
 CHECKPOINT = ROOT / "checkpoints" / "shapes-qwen3_vl"
@@ -28,7 +31,7 @@ def main() -> None:
     print("\n2. bundle -> scores")
     scorer = Scorer.load(bundle)
     for index in ITEMS:
-        item = make_item("held_out", Recipe(items=1, seed=0), index)
+        item = make_item("held_out", ShapesConfig(items=1, seed=0), index)
         fields, picture = item.fields(), FOLDER / f"scene-{index}.png"
         Image.fromarray(item.frames[0]).save(picture)
         judgement = scorer.score(fields["prompt"], fields["responses"], images=[picture])

@@ -13,7 +13,7 @@ HEAVY = (
 
 
 def test_import_is_small_and_loads_nothing_heavy():
-    """How long it takes is for the bench (`python -m yoj.bench.runtime_cost`): seconds fail on a busy machine."""
+    """How long it takes is for the bench (`yoj-bench runtime-cost`): seconds fail on a busy machine."""
     assert measure_import()["import_MiB"] <= 60
     code = f"import sys, yoj.runtime; print([name for name in {HEAVY} if name in sys.modules])"
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"

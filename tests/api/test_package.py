@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import subprocess
 import sys
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -33,6 +34,16 @@ def test_the_wheel_holds_every_part_and_nothing_else(wheel):
     }
     assert packed == source
     assert {f"yoj/{part}/py.typed" for part in PARTS} <= packed
+
+
+def test_experiments_are_in_the_sdist_alone(wheel):
+    with tarfile.open(next(wheel.parent.glob("*.tar.gz"))) as sdist:
+        sources = sdist.getnames()
+    modules = {path.stem for path in (ROOT / "experiments").glob("*.py") if path.stem != "__init__"}
+    assert {"shapes", "small_judge"} <= modules | {path.name for path in (ROOT / "experiments").iterdir()}
+    assert all(any(name.endswith(f"/experiments/{module}.py") for name in sources) for module in modules)
+    packed = zipfile.ZipFile(wheel).namelist()
+    assert not [name for name in packed if "experiments" in name or Path(name).stem in modules]
 
 
 def test_there_is_never_a_yoj_init():

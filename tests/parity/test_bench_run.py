@@ -1,4 +1,4 @@
-"""The bench on tiny models: every contestant agrees with PyTorch float32, and what disagrees is not ranked."""
+"""The bench on tiny models: every variant agrees with PyTorch float32, and what disagrees is not ranked."""
 
 from __future__ import annotations
 
@@ -14,19 +14,27 @@ from click.testing import CliRunner
 from tiny import RECORDED
 from tiny_qwen3_vl import TinyQwen, write_qwen
 
-from yoj.bench import contestants as contestants_module
 from yoj.bench import make as make_module
 from yoj.bench import measure as measure_module
 from yoj.bench import timing as timing_module
-from yoj.bench.cases import Size, make_case
+from yoj.bench import workbench as workbench_module
 from yoj.bench.cli import PARTS, main
-from yoj.bench.contestants import Entrant, engines, entrants, fast_precisions, open_field, race, trimmed
-from yoj.bench.results import Limits, Peak, Results, read_results
+from yoj.bench.requests import Size, make_bench_request
+from yoj.bench.results import MachineLimits, Peak, Results, read_results
 from yoj.bench.shapes import SHAPES
 from yoj.bench.timing import interval, time_in_turns
+from yoj.bench.workbench import (
+    Variant,
+    all_variants,
+    engines,
+    fast_precisions,
+    open_workbench,
+    run_interleaved,
+    trimmed,
+)
 
 FAMILIES = ("molmo2", "qwen3_vl")
-LIMITS = Limits(peaks=(Peak(precision="float32", flops=1e12, by="made up"),), copied=1e9)
+LIMITS = MachineLimits(peaks=(Peak(precision="float32", flops=1e12, by="made up"),), copied=1e9)
 
 
 @pytest.fixture(scope="module")
@@ -51,18 +59,20 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def field(folder):
-    return functools.cache(lambda family: open_field(folder(family), 2, "cpu", None))
+def bench(folder):
+    return functools.cache(lambda family: open_workbench(folder(family), 2, "cpu", None))
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("side", [0, 64])
-def test_all_agree_and_each_way_asks_for_its_work(family, side, field):
-    opened = field(family)
-    case = make_case(opened.scorer, Size(prompt=300, response=20, n=3, side=side), 2)
-    racing = [entrant for entrant in entrants(opened, ["bfloat16", "float32"]) if not entrant.name.endswith("compiled")]
-    found = {c.name: c for c in race(opened, case, racing, 1, LIMITS)}
-    assert len(found) == len(racing) == 11
+def test_all_agree_and_each_way_asks_for_its_work(family, side, bench):
+    opened = bench(family)
+    case = make_bench_request(opened.scorer, Size(prompt=300, response=20, n=3, side=side), 2)
+    variants = [
+        variant for variant in all_variants(opened, ["bfloat16", "float32"]) if not variant.name.endswith("compiled")
+    ]
+    found = {c.name: c for c in run_interleaved(opened, case, variants, 1, LIMITS)}
+    assert len(found) == len(variants) == 11
     assert {name: c.difference for name, c in found.items() if not c.agrees} == {}
     assert found["PyTorch float32, trimmed"].difference == 0
     assert 0 < found["yoj float32"].difference <= 1e-5
@@ -73,48 +83,50 @@ def test_all_agree_and_each_way_asks_for_its_work(family, side, field):
     assert all(c.share is None for c in found.values() if c.precision != "float32")
 
 
-def test_compiled_models_are_contestants(field):
-    opened = field("qwen3_vl")
-    case = make_case(opened.scorer, Size(prompt=60, response=10, n=2), 2)
-    (racing,) = [entrant for entrant in entrants(opened, ["float32"]) if entrant.name == "PyTorch float32, compiled"]
-    (found,) = race(opened, case, [racing], 1, None)
+def test_compiled_models_are_variants(bench):
+    opened = bench("qwen3_vl")
+    case = make_bench_request(opened.scorer, Size(prompt=60, response=10, n=2), 2)
+    (variant,) = [
+        variant for variant in all_variants(opened, ["float32"]) if variant.name == "PyTorch float32, compiled"
+    ]
+    (found,) = run_interleaved(opened, case, [variant], 1, None)
     assert found.agrees
 
 
-def test_pytorch_runs_in_all_its_ways_only_where_it_is_fast(field):
-    opened = field("qwen3_vl")
-    names = {entrant.name for entrant in entrants(opened, ["float32"]) if entrant.vendor == "PyTorch"}
+def test_pytorch_runs_in_all_its_ways_only_where_it_is_fast(bench):
+    opened = bench("qwen3_vl")
+    names = {variant.name for variant in all_variants(opened, ["float32"]) if variant.vendor == "PyTorch"}
     ways = ("as the reference runs it", "trimmed", "compiled", "N passes", "N rows", "N passes over a shared prefix")
     assert names == {"PyTorch bfloat16, trimmed", *(f"PyTorch float32, {way}" for way in ways)}
-    case = make_case(opened.scorer, Size(prompt=60, response=10, n=2), 2)
+    case = make_bench_request(opened.scorer, Size(prompt=60, response=10, n=2), 2)
     assert set(fast_precisions(opened, case)) <= {"float32", "bfloat16"}
 
 
-def test_a_slow_precision_of_pytorch_is_left_out(field, monkeypatch):
-    opened = field("qwen3_vl")
-    case = make_case(opened.scorer, Size(prompt=60, response=10, n=2), 2)
+def test_a_slow_precision_of_pytorch_is_left_out(bench, monkeypatch):
+    opened = bench("qwen3_vl")
+    case = make_bench_request(opened.scorer, Size(prompt=60, response=10, n=2), 2)
 
     def took(calls, _repeats):
         return {name: interval([{"float32": 10.0, "bfloat16": 21.0}[name]]) for name in calls}
 
-    monkeypatch.setattr(contestants_module, "time_in_turns", took)
+    monkeypatch.setattr(workbench_module, "time_in_turns", took)
     assert fast_precisions(opened, case) == ["float32"]
 
 
-def test_wrong_scores_are_marked_and_failures_are_left_out(field, capsys):
-    opened = field("molmo2")
-    case = make_case(opened.scorer, Size(prompt=60, response=10, n=2), 2)
+def test_wrong_scores_are_marked_and_failures_are_left_out(bench, capsys):
+    opened = bench("molmo2")
+    case = make_bench_request(opened.scorer, Size(prompt=60, response=10, n=2), 2)
     right = trimmed(opened, "float32").prepare(case)()
 
     def fail(_case):
         raise RuntimeError("no such kernel")
 
-    racing = [
-        Entrant("off", "PyTorch", "float32", "packed", lambda _: lambda: right + 0.01 * max(1.0, np.abs(right).max())),
-        Entrant("none", "PyTorch", "float32", "packed", lambda _: lambda: right * np.float32(np.nan)),
-        Entrant("broken", "PyTorch", "float32", "packed", fail),
+    variants = [
+        Variant("off", "PyTorch", "float32", "packed", lambda _: lambda: right + 0.01 * max(1.0, np.abs(right).max())),
+        Variant("none", "PyTorch", "float32", "packed", lambda _: lambda: right * np.float32(np.nan)),
+        Variant("broken", "PyTorch", "float32", "packed", fail),
     ]
-    found = race(opened, case, racing, 1, None)
+    found = run_interleaved(opened, case, variants, 1, None)
     assert [(c.name, c.agrees) for c in found] == [("off", False), ("none", False)]
     assert found[0].difference == pytest.approx(0.01, rel=0.01)
     assert math.isfinite(found[1].difference)
@@ -122,13 +134,15 @@ def test_wrong_scores_are_marked_and_failures_are_left_out(field, capsys):
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16", "int8"])
-def test_scores_that_have_nothing_to_do_with_the_model_are_marked(precision, field):
-    opened = field("qwen3_vl")
-    case = make_case(opened.scorer, Size(prompt=60, response=10, n=4), 2)
+def test_scores_that_have_nothing_to_do_with_the_model_are_marked(precision, bench):
+    opened = bench("qwen3_vl")
+    case = make_bench_request(opened.scorer, Size(prompt=60, response=10, n=4), 2)
     right = trimmed(opened, "float32").prepare(case)()
     opposite = right - 1.2 * np.sign(right) * max(1.0, np.abs(right).max())
     for wrong in (opposite, opposite[:, ::-1]):
-        (found,) = race(opened, case, [Entrant("", "yoj", precision, "packed", lambda _, w=wrong: lambda: w)], 1, None)
+        (found,) = run_interleaved(
+            opened, case, [Variant("", "yoj", precision, "packed", lambda _, w=wrong: lambda: w)], 1, None
+        )
         assert not found.agrees
 
 
@@ -141,9 +155,9 @@ def test_a_bundle_of_another_checkpoint_is_refused(folder, tmp_path):
     assert "other.yoj was not made from" in " ".join(done.output.split())
 
 
-def test_features_are_computed_in_every_run(field, monkeypatch):
-    opened = field("qwen3_vl")
-    case = make_case(opened.scorer, Size(prompt=300, response=10, n=2, side=64), 2)
+def test_features_are_computed_in_every_run(bench, monkeypatch):
+    opened = bench("qwen3_vl")
+    case = make_bench_request(opened.scorer, Size(prompt=300, response=10, n=2, side=64), 2)
     roles, session = [], opened.scorer._session
     monkeypatch.setattr(
         session, "run", lambda role, inputs, run=session.run: (roles.append(role), run(role, inputs))[1]
@@ -154,9 +168,9 @@ def test_features_are_computed_in_every_run(field, monkeypatch):
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_a_case_has_the_size_that_was_asked_for(family, field):
-    scorer = field(family).scorer
-    shape = make_case(scorer, Size(prompt=400, response=40, n=5, batch=2), 1).shape
+def test_a_case_has_the_size_that_was_asked_for(family, bench):
+    scorer = bench(family).scorer
+    shape = make_bench_request(scorer, Size(prompt=400, response=40, n=5, batch=2), 1).shape
     assert (shape.B, shape.N, shape.V, shape.threads) == (2, 5, 0, 1)
     assert abs(shape.P - 400) <= 8
     assert abs(shape.R - 40) <= 3
@@ -169,7 +183,7 @@ def test_a_run_from_the_command_line(family, folder, tmp_path, monkeypatch):
     monkeypatch.setattr(measure_module, "SAVED_N", (2,))
     monkeypatch.setattr(measure_module, "LOAD_REQUESTS", 4)
     monkeypatch.setattr(
-        measure_module, "entrants", lambda field, _: [trimmed(field, "float32"), *engines(field, "int8")]
+        measure_module, "all_variants", lambda bench, _: [trimmed(bench, "float32"), *engines(bench, "int8")]
     )
     monkeypatch.setattr(torch, "set_num_threads", lambda _: None)  # other tests of this process keep theirs
     out, html = tmp_path / "results" / "r.json", tmp_path / "r.html"
@@ -183,7 +197,7 @@ def test_a_run_from_the_command_line(family, folder, tmp_path, monkeypatch):
     assert (judge.model.family, judge.model.layers, judge.shape.N) == (family, 2, 2)
     assert {sweep.name for sweep in judge.sweeps} == {"N", "image side", "batch", "threads"}
     assert {start.precision for start in judge.starts} == {"float32", "int8"}
-    assert {profile.contestant for profile in judge.profiles} == {load.contestant for load in judge.load}
+    assert {profile.variant for profile in judge.profiles} == {load.variant for load in judge.load}
     assert all(value >= 0 for of in judge.phases.values() for value in of.values())
     assert all(point.agrees for sweep in judge.sweeps for point in sweep.points)
     assert html.read_text("utf-8").count("<svg") >= 4

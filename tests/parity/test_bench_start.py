@@ -9,13 +9,13 @@ import platform
 import shutil
 from pathlib import Path
 
-import click
 import pytest
 from conftest import ADAPTER, IMAGES, MERGED
 
 from yoj.bench import cold_start
 from yoj.bench.costs import TRIED, profile
 from yoj.bench.environment import describe
+from yoj.bench.errors import BenchError
 from yoj.bench.start import measure_start, weight_bytes
 from yoj.export.checkpoint.checkpoint import Checkpoint
 from yoj.export.families.opening import open_family
@@ -81,12 +81,12 @@ def test_a_cold_start_says_what_happens_when(bundle):
 def test_a_cold_start_that_fails_says_why(bundle, tmp_path):
     damaged = shutil.copytree(bundle("merged", "assistant"), tmp_path / "damaged")
     (damaged / "tokenizer.json").write_text("{}")
-    with pytest.raises(click.ClickException, match="did not load and score"):
+    with pytest.raises(BenchError, match="did not load and score"):
         cold_start.measure(damaged, None, threads=1)
 
 
 def test_a_start_that_fails_says_why(bundle):
-    with pytest.raises(click.ClickException, match="RequestError: The request has no responses"):
+    with pytest.raises(BenchError, match="RequestError: The request has no responses"):
         measure_start(bundle("merged", "assistant"), "What is shown?", [])
 
 
@@ -94,7 +94,7 @@ def test_a_start_with_pytorch_is_refused(bundle, tmp_path, monkeypatch):
     (tmp_path / "torch.py").write_text("")
     (tmp_path / "sitecustomize.py").write_text("import torch\n")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=":")
-    with pytest.raises(click.ClickException, match="loaded PyTorch"):
+    with pytest.raises(BenchError, match="loaded PyTorch"):
         measure_start(bundle("merged", "assistant"), "What is shown?", RESPONSES)
 
 
@@ -111,7 +111,7 @@ def test_a_profile_shares_out_the_time(bundle, monkeypatch, kind, role):
                 [prepared], scorer.family, scorer._features(dict(zip(prepared.keys, prepared.media, strict=True)))
             )
     found = profile("yoj float32", opened, role, inputs, threads=1, runs=3)
-    assert (found.contestant, found.graph) == ("yoj float32", role)
+    assert (found.variant, found.graph) == ("yoj float32", role)
     assert sum(cost.share for cost in found.costs) == pytest.approx(1.0)
     times = [cost.milliseconds for cost in found.costs]
     assert times == sorted(times, reverse=True)

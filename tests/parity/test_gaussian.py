@@ -13,12 +13,12 @@ import onnx
 import pytest
 import torch
 from conftest import Quiet
+from random_checkpoint import Sizes, write_checkpoint
 from safetensors.torch import load_file, save_file
 from test_graphs import FORBIDDEN, TOLERANCE, describe
 from tiny import RECORDED
 from tiny_qwen3_vl import TinyQwen, request_of, write_qwen
 
-from yoj.bench.random_checkpoint import Sizes, write_checkpoint
 from yoj.export.bundle.build import build
 from yoj.export.bundle.config import ExportConfig
 from yoj.export.checkpoint.checkpoint import Checkpoint, Training

@@ -12,10 +12,10 @@ import onnx
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from random_checkpoint import Sizes, write_checkpoint
 from safetensors.torch import load_file, save_file
 from tiny import RECORDED, Exported, make_request
 
-from yoj.bench.random_checkpoint import Sizes, write_checkpoint
 from yoj.export.checkpoint.checkpoint import Checkpoint, Training
 from yoj.export.checkpoint.head import ACTIVATIONS, KEYS
 from yoj.export.errors import CheckpointError

@@ -14,11 +14,11 @@ import torch
 from click.testing import CliRunner
 from conftest import Quiet
 from PIL import Image
+from random_checkpoint import Sizes, write_checkpoint
 from safetensors.torch import load_file, save_file
 from tiny import RECORDED
 from tiny_qwen3_vl import TinyQwen, write_qwen
 
-from yoj.bench.random_checkpoint import Sizes, write_checkpoint
 from yoj.export.bundle import build as build_module
 from yoj.export.bundle.build import build
 from yoj.export.bundle.config import ExportConfig

@@ -12,10 +12,10 @@ import onnx
 import pytest
 import torch
 from conftest import Quiet
+from random_checkpoint import Sizes, write_checkpoint
 from tiny import RECORDED
 from tiny_qwen3_vl import TinyQwen, write_qwen
 
-from yoj.bench.random_checkpoint import Sizes, write_checkpoint
 from yoj.export.bundle.build import build
 from yoj.export.bundle.config import ExportConfig
 from yoj.export.bundle.provenance import checkpoint_hashes

@@ -17,10 +17,10 @@ import torch
 from click.testing import CliRunner
 from conftest import Quiet
 from made_up import write_requests
+from random_checkpoint import Sizes, write_checkpoint
 from tiny import RECORDED
 from tiny_qwen3_vl import TinyQwen, write_qwen
 
-from yoj.bench.random_checkpoint import Sizes, write_checkpoint
 from yoj.calibration.cli import main as calibrate
 from yoj.calibration.collect import CalibratedModel, collect
 from yoj.calibration.content import content_hash

@@ -12,10 +12,11 @@ import pytest
 import torch
 from click.testing import CliRunner
 from made_up import write_requests
+from random_checkpoint import Sizes, write_checkpoint
 from safetensors.torch import load_file, save_file
 from tiny import RECORDED
 
-from yoj.bench.random_checkpoint import Sizes, write_checkpoint
+from experiments.shapes import ShapesConfig, write_items
 from yoj.calibration.cli import main
 from yoj.calibration.collect import CalibratedModel, collect
 from yoj.calibration.errors import CalibrationError
@@ -27,8 +28,6 @@ from yoj.export.checkpoint.checkpoint import Checkpoint
 from yoj.export.graph.traced import TracedSession
 from yoj.runtime import Request
 from yoj.runtime.lines import read_requests
-from yoj.training.shapes import Recipe as Shapes
-from yoj.training.shapes import write_items
 
 OUTLIERS, FACTOR = 3, 64.0
 """A power of two, so that the division is exact in bfloat16."""
@@ -80,8 +79,8 @@ def planted(tmp_path_factory) -> Setting:
     folder = tmp_path_factory.mktemp("planted")
     judge = shutil.copytree(JUDGES / "shapes-qwen3_vl", folder / "judge")
     plant_outliers(judge)
-    write_items(folder, "samples", Shapes(96, 1_001), lambda _: None)
-    write_items(folder, "requests", Shapes(150, 1_002), lambda _: None)
+    write_items(folder, "samples", ShapesConfig(96, 1_001), lambda _: None)
+    write_items(folder, "requests", ShapesConfig(150, 1_002), lambda _: None)
     return gather(folder, judge)
 
 

@@ -20,11 +20,11 @@ from click.testing import CliRunner
 from conftest import IMAGES
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from random_checkpoint import Sizes, write_checkpoint
 from safetensors.torch import load_file, save_file
 from tiny import RECORDED, make_request
 from tiny_qwen3_vl import TinyQwen, write_qwen
 
-from yoj.bench.random_checkpoint import Sizes, write_checkpoint
 from yoj.calibration import collect as collect_module
 from yoj.calibration import ranges
 from yoj.calibration.cli import main

@@ -17,9 +17,9 @@ from accelerate.state import AcceleratorState
 from click.testing import CliRunner
 from safetensors.torch import load_file
 
+from experiments.shapes import ShapesConfig, write_items
+from experiments.small import write_base
 from yoj.training.cli import PRESETS, main
-from yoj.training.shapes import Recipe, write_items
-from yoj.training.small import write_base
 
 pytestmark = pytest.mark.slow
 RECIPE = {
@@ -49,9 +49,9 @@ LAUNCH = {
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Data, a base model and a run of one process that accumulates two batches."""
     folder = tmp_path_factory.mktemp("processes")
-    write_items(folder, "train", Recipe(16, 0), lambda _: None)
+    write_items(folder, "train", ShapesConfig(16, 0), lambda _: None)
     # Three: the processes have different numbers of samples to evaluate.
-    write_items(folder, "held_out", Recipe(3, 1), lambda _: None)
+    write_items(folder, "held_out", ShapesConfig(3, 1), lambda _: None)
     lines = [json.loads(line) for line in (folder / "train.jsonl").read_text().splitlines()]
     for line in lines[::2]:  # every other sample is text alone
         for name in ("image", "video", "seconds_between_frames"):

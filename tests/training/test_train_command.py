@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import msgspec
 import pytest
@@ -144,18 +143,18 @@ def test_an_unknown_preset(tmp_path):
     assert all(path.stem in result.output for path in PRESETS.glob("*.yaml"))
 
 
-def test_the_synthetic_task_is_written(tmp_path):
-    result = run("shapes", tmp_path, "--items", 5, "--held-out", 3, "--captions", 2, "--responses", 2)
-    assert result.exit_code == 0, result.output
-    counts = {path.stem: len(path.read_text("utf-8").splitlines()) for path in tmp_path.glob("*.jsonl")}
-    assert counts == {"train": 5, "held_out": 3, "captions": 2}
-    again = run("shapes", tmp_path, "--items", 5)
-    assert (again.exit_code, "train.jsonl is there already" in again.output) == (1, True)
-    assert run("shapes", tmp_path / "other", "--responses", 3).exit_code == 2
-    first = json.loads((tmp_path / "train.jsonl").read_text("utf-8").splitlines()[0])
-    shown = first.get("image") or first["video"][0]
-    assert len(first["responses"]) == 2
-    assert (Path(tmp_path) / shown).is_file()
+@pytest.mark.parametrize(
+    ("words", "now"),
+    [
+        (["small", "qwen3_vl", ".judges", "--seed", 1], "python -m experiments.small_judge qwen3_vl .judges --seed 1"),
+        (["shapes", "--help"], "python -m experiments.shapes --help"),
+    ],
+)
+def test_commands_that_moved_say_where_they_are(words, now):
+    message = refused(*words)
+    assert f"yoj-train {words[0]} is now `{now}`" in message
+    assert len(message.splitlines()) == 1
+    assert f"  {words[0]} " not in run("--help").output
 
 
 @pytest.mark.parametrize("family", FAMILIES)

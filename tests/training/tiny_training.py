@@ -13,13 +13,12 @@ import torch
 from accelerate.state import AcceleratorState
 from safetensors.torch import load_file
 
+from experiments.shapes import ShapesConfig, write_captions, write_items
+from experiments.small import write_base
 from yoj.training.checkpoints import newest
 from yoj.training.recipe import Head, Lora, Optimiser, Recipe
 from yoj.training.samples import NumberedSample, read_samples
 from yoj.training.setup import load
-from yoj.training.shapes import Recipe as Shapes
-from yoj.training.shapes import write_captions, write_items
-from yoj.training.small import write_base
 from yoj.training.trainer import Trainer
 
 FAMILIES = ("molmo2", "qwen3_vl")
@@ -47,9 +46,9 @@ def plain_texts() -> list[dict[str, Any]]:
 
 def write_data(folder: Path) -> None:
     """``train.jsonl`` with every kind of medium, and ``captions.jsonl``."""
-    write_items(folder, "pictures", Shapes(6, 0, 4, ("identify", "specific")), quiet)
-    write_items(folder, "videos", Shapes(2, 0, 2, ("moves",)), quiet)
-    write_captions(folder, "captions", Shapes(8, 0), quiet)
+    write_items(folder, "pictures", ShapesConfig(6, 0, 4, ("identify", "specific")), quiet)
+    write_items(folder, "videos", ShapesConfig(2, 0, 2, ("moves",)), quiet)
+    write_captions(folder, "captions", ShapesConfig(8, 0), quiet)
     lines = [line for name in ("pictures", "videos") for line in (folder / f"{name}.jsonl").read_text().splitlines()]
     lines += map(json.dumps, plain_texts())
     (folder / "train.jsonl").write_text("\n".join(lines) + "\n", "utf-8")

@@ -7,21 +7,21 @@ from typing import Any
 import msgspec
 
 from yoj.bench.results import (
-    Contestant,
+    BenchModel,
     Cost,
-    Judge,
-    Limits,
+    GraphProfile,
+    JudgeResult,
     Load,
-    Model,
+    MachineLimits,
     Peak,
     Point,
-    Profile,
+    RequestShape,
     Results,
     Saving,
-    Shape,
     Start,
     Sweep,
     Time,
+    VariantResult,
 )
 
 EAGER = "PyTorch eager, as the reference"
@@ -29,19 +29,19 @@ COMPILED = "PyTorch compiled"
 ENGINE = "yoj onnxruntime"
 ENGINE_INT8 = "yoj onnxruntime int8"
 BROKEN = "PyTorch eager bfloat16"
-SHAPE = Shape(B=1, L=1050, N=8, P=600, R=56, V=196, threads=2)
+SHAPE = RequestShape(B=1, L=1050, N=8, P=600, R=56, V=196, threads=2)
 
 
 def time(median: float, spread: float = 0.02) -> Time:
     return Time(median=median, low=median * (1 - spread), high=median * (1 + spread), runs=21)
 
 
-def contestant(name: str, median: float, **changes: Any) -> Contestant:
+def variant(name: str, median: float, **changes: Any) -> VariantResult:
     of = {
         "name": name,
         "vendor": "yoj" if name.startswith("yoj") else "PyTorch",
         "precision": "float32",
-        "way": "packed",
+        "strategy": "packed",
         "time": time(median),
         "difference": 3e-6,
         "allowed": 1e-5,
@@ -49,7 +49,7 @@ def contestant(name: str, median: float, **changes: Any) -> Contestant:
         "work": 4e11,
         "share": 0.61,
     }
-    return Contestant(**(of | changes))
+    return VariantResult(**(of | changes))
 
 
 def sweep(name: str, places: tuple[float, ...], size: str) -> Sweep:
@@ -58,7 +58,7 @@ def sweep(name: str, places: tuple[float, ...], size: str) -> Sweep:
         name=name,
         points=tuple(
             Point(
-                contestant=of,
+                variant=of,
                 x=x,
                 shape=msgspec.structs.replace(SHAPE, **{size: int(x)}, L=600 + 56 * int(x)),
                 time=time(rate * (5 + x), 0.04),
@@ -70,17 +70,17 @@ def sweep(name: str, places: tuple[float, ...], size: str) -> Sweep:
     )
 
 
-def judge(name: str = "Qwen3-VL, three layers", **changes: Any) -> Judge:
+def judge(name: str = "Qwen3-VL, three layers", **changes: Any) -> JudgeResult:
     of = {
-        "model": Model(name=name, family="qwen3_vl", parameters=404_200_000, layers=3, D=2560),
+        "model": BenchModel(name=name, family="qwen3_vl", parameters=404_200_000, layers=3, D=2560),
         "shape": SHAPE,
-        "contestants": (
-            contestant(BROKEN, 400.0, precision="bfloat16", difference=0.4, allowed=0.2, agrees=False),
-            contestant(EAGER, 1700.0),
-            contestant(COMPILED, 1400.0),
-            contestant(f"{EAGER}, separate passes", 6900.0, way="separate"),
-            contestant(ENGINE, 1200.0, share=0.83),
-            contestant(ENGINE_INT8, 530.0, precision="int8", difference=0.08, allowed=1.0, share=None),
+        "variants": (
+            variant(BROKEN, 400.0, precision="bfloat16", difference=0.4, allowed=0.2, agrees=False),
+            variant(EAGER, 1700.0),
+            variant(COMPILED, 1400.0),
+            variant(f"{EAGER}, separate passes", 6900.0, strategy="separate"),
+            variant(ENGINE, 1200.0, share=0.83),
+            variant(ENGINE_INT8, 530.0, precision="int8", difference=0.08, allowed=1.0, share=None),
         ),
         "phases": {
             EAGER: {"decode": 4.5, "preprocess": 31.0, "pack": 2.0, "vision": 310.0, "gather": 3.0, "scorer": 1350.0},
@@ -114,8 +114,8 @@ def judge(name: str = "Qwen3-VL, three layers", **changes: Any) -> Judge:
             ),
         ),
         "profiles": (
-            Profile(
-                contestant=ENGINE,
+            GraphProfile(
+                variant=ENGINE,
                 graph="scorer",
                 costs=(
                     Cost(operator="MatMul", milliseconds=820.0, share=0.87, tried="prepacked weights: 1.00 times"),
@@ -126,7 +126,7 @@ def judge(name: str = "Qwen3-VL, three layers", **changes: Any) -> Judge:
         ),
         "load": tuple(
             Load(
-                contestant=of,
+                variant=of,
                 offered=rate,
                 served=rate * 0.99,
                 requests=400,
@@ -138,10 +138,10 @@ def judge(name: str = "Qwen3-VL, three layers", **changes: Any) -> Judge:
             for rate in (0.1, 0.2, 0.4, 0.6)
         ),
     }
-    return Judge(**(of | changes))
+    return JudgeResult(**(of | changes))
 
 
-def results(*judges: Judge, **changes: Any) -> Results:
+def results(*judges: JudgeResult, **changes: Any) -> Results:
     of = {
         "environment": {
             "machine": "x86_64",
@@ -153,7 +153,7 @@ def results(*judges: Judge, **changes: Any) -> Results:
             "transformers": "5.23.0",
             "date": "2026-01-02",
         },
-        "limits": Limits(
+        "limits": MachineLimits(
             peaks=(
                 Peak(precision="float32", flops=1.6e11, by="PyTorch"),
                 Peak(precision="int8", flops=5.1e11, by="ONNX Runtime"),
@@ -165,6 +165,6 @@ def results(*judges: Judge, **changes: Any) -> Results:
     return Results(**(of | changes))
 
 
-def bare(name: str = "bare") -> Judge:
+def bare(name: str = "bare") -> JudgeResult:
     """A judge of which nothing was asked."""
-    return judge(name, contestants=(), phases={}, savings=(), sweeps=(), starts=(), profiles=(), load=())
+    return judge(name, variants=(), phases={}, savings=(), sweeps=(), starts=(), profiles=(), load=())

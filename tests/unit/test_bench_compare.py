@@ -10,11 +10,11 @@ import msgspec
 import pytest
 
 from yoj.bench.compare import compare, regressions
-from yoj.bench.results import Contestant, Results, Shape, Time
+from yoj.bench.results import RequestShape, Results, Time, VariantResult
 
 
-def run(*contestants: Contestant, **changes) -> Results:
-    return made.results(made.judge("judge", **({"sweeps": (), "starts": ()} | changes | {"contestants": contestants})))
+def run(*variants: VariantResult, **changes) -> Results:
+    return made.results(made.judge("judge", **({"sweeps": (), "starts": ()} | changes | {"variants": variants})))
 
 
 def of(low: float, high: float) -> Time:
@@ -39,7 +39,7 @@ def row(text: str, what: str) -> list[str]:
     ],
 )
 def test_intervals_decide(old, new, verdict):
-    runs = [run(made.contestant(made.ENGINE, 1.0, time=time)) for time in (old, new)]
+    runs = [run(made.variant(made.ENGINE, 1.0, time=time)) for time in (old, new)]
     what, was, now, ratio, said = row(compare(*runs), made.ENGINE)
     assert what == f"{made.ENGINE} (float32, packed)"
     assert (was, now) == (f"{old.median:,.2f}", f"{new.median:,.2f}")
@@ -48,7 +48,7 @@ def test_intervals_decide(old, new, verdict):
 
 
 def test_regressions_say_how_much():
-    (line,) = regressions(run(made.contestant(made.ENGINE, 100.0)), run(made.contestant(made.ENGINE, 150.0)))
+    (line,) = regressions(run(made.variant(made.ENGINE, 100.0)), run(made.variant(made.ENGINE, 150.0)))
     said = "became slower: 100.00 ms -> 150.00 ms, 1.50 times as long"
     assert line == f"judge: {made.ENGINE} (float32, packed) {said}"
 
@@ -64,8 +64,8 @@ def test_a_run_against_itself_is_the_same():
 
 def test_scores_are_said_first_and_have_no_ratio():
     names = ("broke", "mended", "always broken")
-    old = run(*(made.contestant(name, 10.0, agrees=name == "broke") for name in names))
-    new = run(*(made.contestant(name, 1.0, agrees=name == "mended") for name in names))
+    old = run(*(made.variant(name, 10.0, agrees=name == "broke") for name in names))
+    new = run(*(made.variant(name, 1.0, agrees=name == "mended") for name in names))
     text = compare(old, msgspec.structs.replace(new, environment={}))
     assert text.splitlines()[:4] == [
         "scores",
@@ -79,22 +79,22 @@ def test_scores_are_said_first_and_have_no_ratio():
 
 
 def test_what_is_new_and_disagrees_is_a_regression():
-    old, new = run(), run(made.contestant("wrong", 1.0, agrees=False), made.contestant("right", 1.0))
+    old, new = run(), run(made.variant("wrong", 1.0, agrees=False), made.variant("right", 1.0))
     assert regressions(old, new) == ["judge: wrong (float32, packed) is new, and its scores differ"]
 
 
 def test_a_lost_time_is_a_regression_and_no_win():
     lost = Time(median=math.nan, low=-math.inf, high=-math.inf, runs=0)
-    runs = run(made.contestant("a", 10.0)), run(made.contestant("a", 10.0, time=lost))
+    runs = run(made.variant("a", 10.0)), run(made.variant("a", 10.0, time=lost))
     assert row(compare(*runs), "a (")[1:] == ["10.00", "no time", "no time"]
     assert regressions(*runs) == ["judge: a (float32, packed) has no time any more; it took 10.00 ms"]
     assert regressions(*reversed(runs)) == []
 
 
 def test_other_shapes_and_models_are_not_compared():
-    old = run(made.contestant("a", 10.0))
-    longer = Shape(**(msgspec.structs.asdict(made.SHAPE) | {"L": 4200}))
-    new = run(made.contestant("a", 99.0), shape=longer)
+    old = run(made.variant("a", 10.0))
+    longer = RequestShape(**(msgspec.structs.asdict(made.SHAPE) | {"L": 4200}))
+    new = run(made.variant("a", 99.0), shape=longer)
     text = compare(old, new)
     assert row(text, "a (")[1:] == ["10.00", "99.00", "not comparable"]
     assert "The model or the request is not the same: L 1050 -> 4200." in text
@@ -139,10 +139,10 @@ def test_what_is_not_compared_is_said():
 def test_few_runs_must_differ_by_more_than_chance():
     old, judge = made.results(), made.judge()
     slower = []
-    for c in judge.contestants:
+    for c in judge.variants:
         late = Time(median=c.time.median * 1.08, low=c.time.high * 1.01, high=c.time.high * 1.2, runs=3)
         slower.append(msgspec.structs.replace(c, time=late))
-    assert regressions(old, made.results(msgspec.structs.replace(judge, contestants=tuple(slower)))) == []
+    assert regressions(old, made.results(msgspec.structs.replace(judge, variants=tuple(slower)))) == []
 
 
 def test_starts_are_shown_without_a_verdict():

@@ -17,20 +17,20 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from yoj.bench import limits
-from yoj.bench.limits import Work, measure_limits, predicted_saving, share, tokens_and_pairs, work
-from yoj.bench.results import Limits, Peak, Shape, Time, Way
+from yoj.bench.limits import ModelWork, measure_limits, predicted_saving, share, tokens_and_pairs, work
+from yoj.bench.results import MachineLimits, Peak, RequestShape, Strategy, Time
 from yoj.export.checkpoint.checkpoint import Checkpoint
 from yoj.export.families.opening import open_family
 from yoj.export.graph.traced import materialise
 
-WAYS = get_args(Way)
-MODEL = Work(token=1000, pair=16, vision=7000, table=400, weights=0)
+WAYS = get_args(Strategy)
+MODEL = ModelWork(token=1000, pair=16, vision=7000, table=400, weights=0)
 sizes = st.integers(1, 3000)
 responses = st.integers(1, 64)
 
 
-def shape_of(P: int, R: int, N: int, V: int = 0, B: int = 1) -> Shape:
-    return Shape(B=B, L=P + N * R, N=N, P=P, R=R, V=V, threads=1)
+def shape_of(P: int, R: int, N: int, V: int = 0, B: int = 1) -> RequestShape:
+    return RequestShape(B=B, L=P + N * R, N=N, P=P, R=R, V=V, threads=1)
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +80,7 @@ def test_work_of_a_packed_row_is_what_the_traced_trunk_computes(family_of, kind,
         if not name.startswith("response_")
     }
     counted = count(spec.module, lambda module: module.trunk(**inputs))
-    model = Work.of(family)
+    model = ModelWork.of(family)
     # PyTorch counts attention over all pairs, of which a causal row needs half.
     unseen = 2 * model.pair * (S * (S - 1) // 2)
     assert work(model, "packed", shape_of(P, R, N)) + unseen == counted
@@ -89,14 +89,14 @@ def test_work_of_a_packed_row_is_what_the_traced_trunk_computes(family_of, kind,
 @pytest.mark.parametrize("kind", ["merged", "qwen3_vl"])
 def test_vision_counted_on_shapes_is_that_of_a_run(family_of, media_of, kind):
     family, arrays = family_of(kind), media_of(kind)
-    counted = Work.of(family, [arrays]).vision
+    counted = ModelWork.of(family, [arrays]).vision
     spec = next(spec for spec in family.graphs() if spec.role == "vision")
     module = materialise(spec, family.checkpoint)
     tensors = {name: torch.from_numpy(arrays[name]) for name in spec.inputs}
     with sdpa_kernel(SDPBackend.MATH):  # PyTorch does not count its fused kernel on a CPU
         assert 2 * counted == count(module, lambda module: module(**tensors)) > 0
-    assert Work.of(family, [arrays, arrays]).vision == 2 * counted
-    assert Work.of(family).vision == 0
+    assert ModelWork.of(family, [arrays, arrays]).vision == 2 * counted
+    assert ModelWork.of(family).vision == 0
 
 
 def test_vision_by_hand(family_of, media_of):
@@ -105,11 +105,11 @@ def test_vision_by_hand(family_of, media_of):
     D, merged = tiny.vision_width, 4 * tiny.vision_width
     block = P * (4 * D * D + 2 * D * tiny.vision_intermediate) + 2 * P * P * D
     mergers = (1 + len(tiny.taps)) * P // 4 * (merged * merged + merged * tiny.D)
-    assert Work.of(family_of("qwen3_vl"), [arrays]).vision == F * (P * X * D + tiny.depth * block + mergers)
+    assert ModelWork.of(family_of("qwen3_vl"), [arrays]).vision == F * (P * X * D + tiny.depth * block + mergers)
 
 
 def test_sizes_by_hand(family_of):
-    tiny, model = TinyQwen(), Work.of(family_of("qwen3_vl"))
+    tiny, model = TinyQwen(), ModelWork.of(family_of("qwen3_vl"))
     wide, narrow = tiny.heads * tiny.head_dim, tiny.kv_heads * tiny.head_dim
     layer = tiny.D * (2 * wide + 2 * narrow + 3 * tiny.intermediate)
     assert model.token == tiny.layers * layer
@@ -180,7 +180,7 @@ def test_limits_are_found_and_threads_put_back(monkeypatch):
     before = torch.get_num_threads()
     found = measure_limits(1)
     assert torch.get_num_threads() == before
-    assert isinstance(found, Limits)
+    assert isinstance(found, MachineLimits)
     assert {peak.precision for peak in found.peaks} == {"float32", "bfloat16", "int8"}
     assert all(peak.flops > 0 and peak.by in ("PyTorch", "ONNX Runtime") for peak in found.peaks)
     assert found.copied > 0

@@ -31,7 +31,7 @@ def test_latency_counts_from_the_arrival():
     assert load.p50 == pytest.approx(3000.0)  # though the second and third took 1,000 ms of a worker
     assert load.p99 == pytest.approx(3000.0)
     assert load.served == pytest.approx(3 / 5)
-    assert (load.contestant, load.offered, load.requests) == ("x", 1.0, 3)
+    assert (load.variant, load.offered, load.requests) == ("x", 1.0, 3)
 
 
 def test_no_more_is_served_than_offered():
@@ -57,7 +57,7 @@ def test_arrivals_are_as_irregular_as_a_poisson_process():
 
 def test_a_rate_that_can_be_served(loaded):
     load = offer("tiny", loaded, REQUEST, rate=10.0, count=15, workers=2)
-    assert (load.requests, load.offered, load.contestant) == (15, 10.0, "tiny")
+    assert (load.requests, load.offered, load.variant) == (15, 10.0, "tiny")
     assert 0 < load.p50 <= load.p95 <= load.p99
     assert 0.5 * load.offered < load.served <= load.offered
 
@@ -99,10 +99,10 @@ def test_what_cannot_be_offered(loaded, rate, count, workers):
 
 
 def test_saturation():
-    point = Load(contestant="x", offered=10.0, served=9.5, requests=10, p50=40.0, p95=50.0, p99=60.0)
+    point = Load(variant="x", offered=10.0, served=9.5, requests=10, p50=40.0, p95=50.0, p99=60.0)
     assert not saturated(point, service=10.0)
     assert saturated(point, service=7.0)
-    assert saturated(Load(contestant="x", offered=10.0, served=5.0, requests=10, p50=1.0, p95=1.0, p99=1.0), 10.0)
+    assert saturated(Load(variant="x", offered=10.0, served=5.0, requests=10, p50=1.0, p95=1.0, p99=1.0), 10.0)
 
 
 def test_rates_rise_until_one_saturates(loaded):

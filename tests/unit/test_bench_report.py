@@ -13,7 +13,7 @@ import pytest
 
 from yoj.bench import plots
 from yoj.bench.report import report, write_report
-from yoj.bench.results import Limits, Sweep, Time
+from yoj.bench.results import MachineLimits, Sweep, Time
 
 VOID = {"meta"}
 HOSTILE = (
@@ -66,7 +66,7 @@ def text():
 def hostile():
     one = made.judge(
         HOSTILE,
-        contestants=(made.contestant(HOSTILE, 1.0, precision=HOSTILE), made.contestant("_hidden", 2.0)),
+        variants=(made.variant(HOSTILE, 1.0, precision=HOSTILE), made.variant("_hidden", 2.0)),
         phases={HOSTILE: {HOSTILE: 1.0}},
         sweeps=(msgspec.structs.replace(made.sweep("N", (1, 2), "N"), name=HOSTILE),),
     )
@@ -128,14 +128,14 @@ def test_all_parts_have_headings(text):
         "Environment",
         "Limits of the machine",
         "Qwen3-VL, three layers",
-        "Contestants",
+        "Variants",
     ]
     assert headings.count("N varies (ms)") == 2
     assert "Under load" in headings
 
 
 def test_empty_parts_leave_no_headings():
-    nothing = Limits(peaks=(), copied=0.0)
+    nothing = MachineLimits(peaks=(), copied=0.0)
     page = Page(report(made.results(made.bare(), environment={}, limits=nothing)))
     assert page.headings == ["What yoj-bench found", "bare"]
     assert not {"svg", "table", "figure"} & set(page.tags)
@@ -149,7 +149,7 @@ def test_what_is_no_time_is_not_drawn():
     swept = made.sweep("N", (1, 2), "N")
     points = tuple(msgspec.structs.replace(p, time=odd if p.x == 1 else open_ended) for p in swept.points)
     judge = made.judge(
-        contestants=(made.contestant("lost", 1.0, time=odd), made.contestant("yoj", 5.0, time=open_ended)),
+        variants=(made.variant("lost", 1.0, time=odd), made.variant("yoj", 5.0, time=open_ended)),
         phases={"lost": {"scorer": math.nan}, "yoj": {"scorer": math.inf, "vision": 2.0}},
         savings=tuple(msgspec.structs.replace(s, engine=math.inf) for s in made.judge().savings),
         sweeps=(msgspec.structs.replace(swept, points=points),),
@@ -158,7 +158,7 @@ def test_what_is_no_time_is_not_drawn():
     page = Page(report(made.results(judge)))
     assert page.open == []
     assert plots.load(judge) is None
-    drawn = plots.contestants(judge)
+    drawn = plots.variants(judge)
     assert drawn is not None
     svg = plots.inline(drawn, "x")
     assert "yoj" in svg
@@ -186,6 +186,6 @@ def test_axes_are_logarithmic_beyond_a_factor_of_ten():
 
 def test_vendors_have_their_hues():
     looks = plots.styles(made.judge())
-    for contestant in made.judge().contestants:
-        assert looks[contestant.name].colour in plots.HUES[contestant.vendor]
+    for variant in made.judge().variants:
+        assert looks[variant.name].colour in plots.HUES[variant.vendor]
     assert len({(style.colour, style.line) for style in looks.values()}) == len(looks)

@@ -6,13 +6,13 @@ import math
 from pathlib import Path
 
 import bench_results as made
-import click
 import pytest
 
 from yoj.bench import tables
+from yoj.bench.errors import BenchError
 from yoj.bench.kinds import placed
 from yoj.bench.readme import BEGIN, END, all_tables, ratios, update
-from yoj.bench.results import Limits, Model, Profile, Sweep, Time, ranked, rival
+from yoj.bench.results import BenchModel, GraphProfile, MachineLimits, Sweep, Time, baseline, ranked
 
 NOT_A_TIME = Time(median=math.nan, low=math.nan, high=math.nan, runs=0)
 NEVER = Time(median=math.inf, low=math.inf, high=math.inf, runs=0)
@@ -22,9 +22,9 @@ def cells(table: tables.Table) -> list[dict[str, str]]:
     return [dict(zip(table.heads, row, strict=True)) for row in table.rows]
 
 
-def test_contestants_are_sorted_and_compared():
-    rows = cells(tables.contestant_table(made.judge()))
-    assert [row["contestant"] for row in rows] == [
+def test_variants_are_sorted_and_compared():
+    rows = cells(tables.variant_table(made.judge()))
+    assert [row["variant"] for row in rows] == [
         made.ENGINE_INT8,
         made.ENGINE,
         made.COMPILED,
@@ -41,40 +41,38 @@ def test_contestants_are_sorted_and_compared():
 
 
 def test_what_disagrees_is_never_ranked():
-    row = cells(tables.contestant_table(made.judge()))[-1]
-    assert (row["contestant"], row["times reference"]) == (made.BROKEN, "scores differ, 0.2 allowed")
+    row = cells(tables.variant_table(made.judge()))[-1]
+    assert (row["variant"], row["times reference"]) == (made.BROKEN, "scores differ, 0.2 allowed")
     assert row["times best PyTorch"] == row["share of peak"] == ""
     assert all_tables([("avx2", made.results())]).count("400.00 | scores differ") == 1
 
 
 def test_reference_is_the_packed_one_and_may_be_absent():
-    separate = made.contestant(f"{made.EAGER}, N passes", 900.0, way="separate")
-    both = made.judge(contestants=(separate, made.contestant(made.EAGER, 1700.0), made.contestant(made.ENGINE, 850.0)))
-    assert cells(tables.contestant_table(both))[0]["times reference"] == "2.00"
-    none = made.judge(contestants=(made.contestant(made.ENGINE, 850.0),))
-    (row,) = cells(tables.contestant_table(none))
+    separate = made.variant(f"{made.EAGER}, N passes", 900.0, strategy="separate")
+    both = made.judge(variants=(separate, made.variant(made.EAGER, 1700.0), made.variant(made.ENGINE, 850.0)))
+    assert cells(tables.variant_table(both))[0]["times reference"] == "2.00"
+    none = made.judge(variants=(made.variant(made.ENGINE, 850.0),))
+    (row,) = cells(tables.variant_table(none))
     assert (row["times reference"], row["times best PyTorch"]) == ("", "")
 
 
 @pytest.mark.parametrize("time", [NOT_A_TIME, NEVER, Time(median=-math.inf, low=0, high=0, runs=1), made.time(0.0)])
 def test_what_is_no_time_never_wins(time):
     """A NaN among them must not disturb the order of the others either."""
-    measured = [made.contestant(made.COMPILED, 3.0), made.contestant(made.ENGINE, 2.0), made.contestant("yoj", 1.0)]
-    judge = made.judge(
-        contestants=(measured[0], made.contestant("PyTorch odd", 1.0, time=time), measured[1], measured[2])
-    )
+    measured = [made.variant(made.COMPILED, 3.0), made.variant(made.ENGINE, 2.0), made.variant("yoj", 1.0)]
+    judge = made.judge(variants=(measured[0], made.variant("PyTorch odd", 1.0, time=time), measured[1], measured[2]))
     assert ranked(judge) == measured[::-1]
-    assert rival(judge, measured[0]) == measured[0]
-    row = cells(tables.contestant_table(judge))[-1]
-    assert (row["contestant"], row["times reference"], row["times best PyTorch"]) == ("PyTorch odd", "no time", "")
+    assert baseline(judge, measured[0]) == measured[0]
+    row = cells(tables.variant_table(judge))[-1]
+    assert (row["variant"], row["times reference"], row["times best PyTorch"]) == ("PyTorch odd", "no time", "")
     text = tables.judge_text(judge) + all_tables([("avx2", made.results(judge))])
     assert "nan" not in text.lower().split()
     assert "inf" not in text.lower().split()
 
 
 def test_those_without_a_time_stand_before_those_that_disagree():
-    odd = (made.contestant("a", 1.0, agrees=False, time=NOT_A_TIME), made.contestant("b", 1.0, time=NOT_A_TIME))
-    rows = cells(tables.contestant_table(made.judge(contestants=odd)))
+    odd = (made.variant("a", 1.0, agrees=False, time=NOT_A_TIME), made.variant("b", 1.0, time=NOT_A_TIME))
+    rows = cells(tables.variant_table(made.judge(variants=odd)))
     assert [row["times reference"] for row in rows] == ["no time", "scores differ, 1e-05 allowed"]
 
 
@@ -85,12 +83,12 @@ def test_columns_are_aligned():
         "a long name       1.00",
         "b            12,000.00  much",
     ]
-    lines = str(tables.contestant_table(made.judge())).splitlines()
+    lines = str(tables.variant_table(made.judge())).splitlines()
     assert len({line.index(" packed ") for line in lines[1:-1] if " packed " in line}) == 1
 
 
 def test_control_characters_do_not_reach_the_terminal():
-    judge = made.judge("evil\x1b[2J\nname\u202e", contestants=(made.contestant("yoj\r\x07\x9b1m", 1.0),))
+    judge = made.judge("evil\x1b[2J\nname\u202e", variants=(made.variant("yoj\r\x07\x9b1m", 1.0),))
     text = tables.judge_text(judge)
     assert text.startswith("evil [2J name\n")
     assert all(letter.isprintable() or letter == "\n" for letter in text)
@@ -100,22 +98,22 @@ def test_empty_parts_leave_no_headings():
     text = tables.judge_text(made.bare())
     assert text.splitlines() == ["bare", tables.summary(made.bare())]
     empty = made.judge(
-        contestants=(),
+        variants=(),
         phases={made.EAGER: {}},
         savings=(),
         sweeps=(Sweep(name="N", points=()),),
         starts=(),
-        profiles=(Profile(contestant=made.ENGINE, graph="scorer", costs=()),),
+        profiles=(GraphProfile(variant=made.ENGINE, graph="scorer", costs=()),),
         load=(),
     )
     assert len(tables.judge_text(empty).splitlines()) == 2
-    assert not tables.limits_table(Limits(peaks=(), copied=0.0)).rows
+    assert not tables.limits_table(MachineLimits(peaks=(), copied=0.0)).rows
 
 
 def test_whole_judge_has_all_parts():
     judge = made.judge()
     text = tables.judge_text(judge)
-    for title in ("contestants", "one pass", "N varies", "batch varies", "phases", "starts", "where the", "under load"):
+    for title in ("variants", "one pass", "N varies", "batch varies", "phases", "starts", "where the", "under load"):
         assert f"\n\n{title}" in text
     assert "3 layers, D=2,560, 404.2 M parameters" in text
     (start,) = cells(tables.start_table(judge.starts))
@@ -144,8 +142,8 @@ def test_tables_say_what_was_run_and_on_what():
 
 
 def test_ratios_are_those_to_the_best_pytorch_on_each_kind_of_cpu_and_whole_depth_stands_first():
-    deep = Model(name="deep", family="molmo2", parameters=1, layers=36, D=640)
-    fast = made.judge(model=deep, contestants=(made.contestant(made.COMPILED, 600.0), made.contestant("yoj", 200.0)))
+    deep = BenchModel(name="deep", family="molmo2", parameters=1, layers=36, D=640)
+    fast = made.judge(model=deep, variants=(made.variant(made.COMPILED, 600.0), made.variant("yoj", 200.0)))
     text = ratios([("avx512-vnni", made.results()), ("avx2", made.results(fast)), ("avx2", made.results(made.bare()))])
     lines = text.splitlines()
     assert [line.partition("**:")[0] for line in lines[:2]] == ["- **avx512-vnni", "- **avx2"]
@@ -159,7 +157,7 @@ def test_ratios_are_those_to_the_best_pytorch_on_each_kind_of_cpu_and_whole_dept
 
 
 def test_a_bundle_whose_scores_differ_has_no_ratio():
-    wrong = made.judge(contestants=(made.contestant(made.COMPILED, 3.0), made.contestant("yoj", 1.0, agrees=False)))
+    wrong = made.judge(variants=(made.variant(made.COMPILED, 3.0), made.variant("yoj", 1.0, agrees=False)))
     assert ratios([("avx2", made.results(wrong))]).endswith("| scores differ, 1e-05 allowed |")
 
 
@@ -192,7 +190,7 @@ def test_update_replaces_what_is_between_the_markers(tmp_path):
 
 
 def test_a_name_cannot_end_the_part_nor_a_cell(tmp_path):
-    hostile = made.judge(f"x\n{END}\n", contestants=(made.contestant(f"a | b\n{BEGIN}\n<b>", 1.0),))
+    hostile = made.judge(f"x\n{END}\n", variants=(made.variant(f"a | b\n{BEGIN}\n<b>", 1.0),))
     file = tmp_path / "README.md"
     file.write_text(f"{BEGIN}\n{END}\n", "utf-8")
     for _ in range(2):
@@ -217,18 +215,18 @@ def test_a_name_cannot_end_the_part_nor_a_cell(tmp_path):
 def test_markers_must_be_there_once_and_in_order(tmp_path, text, said):
     file = tmp_path / "README.md"
     file.write_text(text, "utf-8")
-    with pytest.raises(click.ClickException) as error:
+    with pytest.raises(BenchError) as error:
         update(file, "")
-    assert said in error.value.message
+    assert said in str(error.value)
     assert file.read_text("utf-8") == text
 
 
 def test_a_missing_readme_is_said(tmp_path):
-    with pytest.raises(click.ClickException, match="cannot be read"):
+    with pytest.raises(BenchError, match="cannot be read"):
         update(tmp_path / "README.md", "")
 
 
 def test_tokenising_is_part_of_packing_and_not_added_to_it():
     table = tables.phase_table({"yoj": {"pack": 1.5, "tokenise": 1.0, "scorer": 20.0}})
-    assert table.heads == ("contestant", "pack", "of pack: tokenise", "scorer", "sum")
+    assert table.heads == ("variant", "pack", "of pack: tokenise", "scorer", "sum")
     assert table.rows == (("yoj", "1.50", "1.00", "20.00", "21.50"),)

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 from conftest import MERGED
 
-from yoj.bench.gpu import Place, Result, code_hash, exit_status, make_bundles, table, visit
-from yoj.bench.gpu_parts import FLOATS, JUDGES, MADE, PARTS, SECONDS, Made, Part
+from yoj.bench.gpu import Result, VisitPaths, code_hash, exit_status, make_bundles, table, visit
+from yoj.bench.gpu_parts import FLOATS, JUDGES, MADE, PARTS, SECONDS, GpuPart, Made
 from yoj.bench.needs import NEEDS, missing
 from yoj.export.quantisation.config import RANGE, read_config
 from yoj.export.quantisation.schemes import STORED
@@ -25,13 +25,13 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
-def place(tmp_path, bundle) -> Place:
+def place(tmp_path, bundle) -> VisitPaths:
     """A folder ``tiny`` with a checkpoint and its float32 bundle."""
     tiny = tmp_path / "bundles" / "code" / "tiny"
     tiny.mkdir(parents=True)
     (tiny / "checkpoint").symlink_to(MERGED)
     (tiny / "float32.yoj").symlink_to(bundle("merged", "assistant"))
-    return Place(tmp_path / "results", tiny.parent, "code")
+    return VisitPaths(tmp_path / "results", tiny.parent, "code")
 
 
 def runs(process: int) -> bool:
@@ -42,8 +42,8 @@ def runs(process: int) -> bool:
         return False
 
 
-def part(name: str, *commands: str, seconds: int = 100, needs: tuple[str, ...] = ()) -> Part:
-    return Part(name, needs, commands, seconds)
+def part(name: str, *commands: str, seconds: int = 100, needs: tuple[str, ...] = ()) -> GpuPart:
+    return GpuPart(name, needs, commands, seconds)
 
 
 def test_the_parts_fill_ten_minutes_and_reach_every_engine_precision_and_judge():
@@ -52,7 +52,7 @@ def test_the_parts_fill_ten_minutes_and_reach_every_engine_precision_and_judge()
     assert {need for part in PARTS for need in part.needs} == set(NEEDS)
     compared = set()
     for words in (shlex.split(part.commands[0]) for part in PARTS if part.name.startswith("parity")):
-        assert [f"{{bundles}}/{judge}" for judge in JUDGES] == words[2:4]
+        assert [f"{{bundles}}/{judge}" for judge in JUDGES] == words[3:5]
         precisions = [after for word, after in itertools.pairwise(words) if word == "--precision"]
         compared |= {(words[words.index("--engine") + 1], precision) for precision in precisions}
     assert compared == {
@@ -84,9 +84,9 @@ def test_commands_give_options_that_there_are_and_read_bundles_that_are_made():
 @pytest.mark.slow
 def test_each_part_stands_alone_and_only_those_without_a_result_run_again(place):
     """One that fails, one that hangs with a child of its own, and real measurements on the CPU."""
-    parity = "-m yoj.bench.parity {bundles}/tiny --engine onnxruntime --out {out}/parity.json"
+    parity = "-m yoj.bench.cli parity {bundles}/tiny --engine onnxruntime --out {out}/parity.json"
     parity += " --precision float32 --precision float16"
-    latency = "-m yoj.bench.latency {bundles}/tiny/float32.yoj --shape 640x4 --repeats 2 --out {out}/latency.json"
+    latency = "-m yoj.bench.cli latency {bundles}/tiny/float32.yoj --shape 640x4 --repeats 2 --out {out}/latency.json"
     child = "import subprocess; child = subprocess.Popen(['sleep', '60']); print(child.pid, flush=True); child.wait()"
     hang = shlex.join(["-c", child])
     parts = [
@@ -115,7 +115,7 @@ def test_each_part_stands_alone_and_only_those_without_a_result_run_again(place)
     assert stamps == {file: file.stat().st_mtime_ns for file in place.results.glob("*.json")}
     (again,) = visit(parts[:1], [], place, {"gpu": "none"}, again=True)
     assert again.outcome == "failed"
-    other = Place(place.results, place.bundles, "other code")
+    other = VisitPaths(place.results, place.bundles, "other code")
     assert other.known(parts[1]) is None
 
 
@@ -143,7 +143,7 @@ def test_tests_that_are_all_skipped_have_not_passed(place):
 def test_bundles_are_made_at_once_where_they_are_missing_and_a_failure_is_said(tmp_path, capsys):
     (tmp_path / "checkpoints").mkdir()
     (tmp_path / "checkpoints" / "tiny").symlink_to(MERGED)
-    place = Place(tmp_path / "results", tmp_path / "bundles" / "new", "new", tmp_path)
+    place = VisitPaths(tmp_path / "results", tmp_path / "bundles" / "new", "new", tmp_path)
     (tmp_path / "bundles" / "old").mkdir(parents=True)
     place.results.mkdir()
     made = [Made("tiny", "tiny", ("int8_static",)), Made("none", "none", ("float32",))]
@@ -174,7 +174,7 @@ def test_the_hash_follows_the_code_and_not_the_results(tmp_path):
 def test_the_command_runs_here_and_its_status_says_that_nothing_ran():
     if missing("onnxruntime-cuda") is None:
         pytest.skip("there is a GPU here")
-    words = [sys.executable, "-m", "yoj.bench.gpu", "--part", "tests tensorrt"]
+    words = [sys.executable, "-m", "yoj.bench.cli", "gpu", "--part", "tests tensorrt"]
     done = subprocess.run(words, capture_output=True, text=True, cwd=ROOT, env=os.environ)
     assert done.returncode == 2
     assert "| tests tensorrt | 0.0 | 45 | skipped: There is no NVIDIA driver" in done.stdout

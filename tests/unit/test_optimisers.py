@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from experiments.small import write_base
 from yoj.training.judge import Judge, open_base
 from yoj.training.optimisers import make_optimizers
 from yoj.training.recipe import Optimiser, Recipe
-from yoj.training.small import write_base
 
 
 def test_muon_takes_the_matrices_between_embeddings_and_heads_and_nothing_else(tmp_path):

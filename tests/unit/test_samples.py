@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from experiments.small import write_base
 from yoj.training.errors import DataError
 from yoj.training.recipe import Recipe
 from yoj.training.samples import SHOWN, read_samples
 from yoj.training.setup import load
-from yoj.training.small import write_base
 
 GOOD: dict[str, Any] = {"prompt": "Which?", "responses": ["red", "blue", "green"], "rankings": [2, 1, 3]}
 TEXTS = ["Which is red, blue or green? " * 3] * 4

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from experiments.small import write_base
 from yoj.export.families.opening import open_family
 from yoj.runtime.errors import LengthError
 from yoj.runtime.request import Request
@@ -16,7 +17,6 @@ from yoj.training.judge import open_base
 from yoj.training.preparer import BudgetedPreparer, make_preparer
 from yoj.training.recipe import Recipe
 from yoj.training.setup import load
-from yoj.training.small import write_base
 
 TEXTS = ["Which is red, blue or green? " * 3] * 4
 SETTINGS = {

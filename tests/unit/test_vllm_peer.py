@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import sys
 
-import click
 import pytest
 import torch
 from tiny_qwen3_vl import TinyQwen, write_qwen
 from transformers import AutoModelForImageTextToText
 
+from yoj.bench.errors import BenchError
 from yoj.bench.vllm_peer import Vllm, write_merged
 from yoj.calibration.collect import CalibratedModel
 from yoj.export.checkpoint.checkpoint import Checkpoint
@@ -43,10 +43,10 @@ def test_the_merged_model_and_its_head_score_as_the_reference_does(tmp_path):
 
 def test_a_head_that_reads_the_states_before_the_norm_is_refused(tmp_path):
     checkpoint, family = opened(tmp_path, "pre_norm")
-    with pytest.raises(click.ClickException, match="after the norm"):
+    with pytest.raises(BenchError, match="after the norm"):
         write_merged(checkpoint, family, tmp_path)
 
 
 def test_an_environment_without_vllm_is_said(tmp_path):
-    with pytest.raises(click.ClickException, match="vLLM ended with status 1"):
+    with pytest.raises(BenchError, match="vLLM ended with status 1"):
         Vllm(sys.executable, tmp_path, [[1, 2]], 1)

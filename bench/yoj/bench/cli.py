@@ -1,4 +1,7 @@
-"""``yoj-bench``: what a judge costs as a bundle, against PyTorch, on this machine."""
+"""``yoj-bench``: what a judge costs as a bundle, against PyTorch, on this machine.
+
+A command of another file is named as the module that measures: ``yoj-bench cold-start`` is `yoj.bench.cold_start`.
+"""
 
 from __future__ import annotations
 
@@ -13,13 +16,24 @@ from yoj.runtime.cli import readable_errors
 from yoj.runtime.engines import OPENERS
 from yoj.runtime.options import HubFolder
 
+from . import cli_bundle, cli_gpu, cli_large, cli_operators
+from .options import FILE, FOLDER, READABLE, out_option, repeats_option, threads_option
 from .results import PARTS
 from .shapes import SHAPES
 
 DEFAULT_PARTS = PARTS[:5]
-FILE = click.Path(dir_okay=False, path_type=Path)
-READABLE = click.Path(exists=True, dir_okay=False, path_type=Path)
-FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
+
+
+class PartChoice(click.Choice[str]):
+    """One of `PARTS`; the name that a part had in yoj 0.1 works with a warning."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """See `click.ParamType.convert`."""
+        if value == "contestants":
+            click.echo("Warning: --part contestants is now --part variants; the old name goes with the next version.",
+                       err=True)  # fmt: skip
+            value = "variants"
+        return super().convert(value, param, ctx)
 
 
 @click.group()
@@ -40,7 +54,7 @@ def main() -> None:
 @click.option("--shape", type=click.Choice(SHAPES), default="deep", show_default=True,
               help="deep: 36 layers at a quarter of the width of a 4B model; wide: 3 at all of it.")  # fmt: skip
 @click.option("--precision", "precisions", multiple=True, default=("float32", "int8"), show_default=True,
-              help="Of the bundles.")  # fmt: skip
+              help="Precision of a bundle; may be repeated.")  # fmt: skip
 def make(judge: Path, folder: Path, shape: str, precisions: tuple[str, ...]) -> None:
     """Write a model with the proportions of a 4B one and random weights to FOLDER, and its bundles.
 
@@ -58,21 +72,29 @@ def make(judge: Path, folder: Path, shape: str, precisions: tuple[str, ...]) -> 
 
 @main.command()
 @click.argument("folders", nargs=-1, required=True, type=FOLDER)
-@click.option("--out", type=FILE,
-              help="Write the results there, as JSON; {kind} becomes the kind of CPU, such as avx2.")  # fmt: skip
-@click.option("--html", type=FILE, help="Write a report there, a page with tables and plots.")
-@click.option("--part", "parts", multiple=True, type=click.Choice(PARTS), default=DEFAULT_PARTS, show_default=True,
-              help="What to measure.")  # fmt: skip
-@click.option("--prompt-tokens", default=512, show_default=True, type=click.IntRange(min=1), help="P, image included.")
-@click.option("--response-tokens", default=64, show_default=True, type=click.IntRange(min=1), help="R of each.")
-@click.option("--n", default=8, show_default=True, type=click.IntRange(min=1), help="N responses.")
+@out_option
+@click.option("--html", type=FILE, help="Write a report to this file, a page with tables and plots.")
+@click.option("--part", "parts", multiple=True, type=PartChoice(PARTS), default=DEFAULT_PARTS, show_default=True,
+              help="What to measure; may be repeated.")  # fmt: skip
+@click.option(
+    "--prompt-tokens",
+    default=512,
+    show_default=True,
+    type=click.IntRange(min=1),
+    help="Tokens of the prompt, P, image included.",
+)
+@click.option(
+    "--response-tokens", default=64, show_default=True, type=click.IntRange(min=1), help="Tokens of each response, R."
+)
+@click.option("--n", default=8, show_default=True, type=click.IntRange(min=1), help="Responses, N.")
 @click.option("--image-side", default=0, show_default=True, type=click.IntRange(min=0),
-              help="Of a square image, in pixels; 0: text alone.")  # fmt: skip
-@click.option("--threads", default=os.cpu_count(), show_default=True, type=click.IntRange(1, os.cpu_count()),
-              help="Of everybody.")  # fmt: skip
-@click.option("--repeats", default=6, show_default=True, type=click.IntRange(min=1), help="Counted turns.")
-@click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True, help="PyTorch's.")
-@click.option("--engine", type=click.Choice(list(OPENERS)), help="Of the bundles.  [default: their first]")
+              help="Side of a square image, in pixels; 0: text alone.")  # fmt: skip
+@threads_option
+@repeats_option(6)
+@click.option(
+    "--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True, help="Device of PyTorch."
+)
+@click.option("--engine", type=click.Choice(list(OPENERS)), help="Engine of the bundles.  [default: their first]")
 def run(
     folders: tuple[Path, ...],
     out: Path | None,
@@ -104,14 +126,15 @@ def run(
 def compare(old: Path, new: Path) -> None:
     """Tell what became faster or slower from OLD to NEW, beyond both intervals; exit with 1 where one is worse.
 
-    That is decided for contestants and sweeps, whose times have intervals. Cold starts are shown; what else is in the
+    That is decided for variants and sweeps, whose times have intervals. Cold starts are shown; what else is in the
     files, phases, savings, profiles and load, is not compared.
     """
     from .compare import compare as say
     from .compare import regressions
     from .results import read_results
 
-    before, after = read_results(old), read_results(new)
+    with readable_errors():
+        before, after = read_results(old), read_results(new)
     click.echo(say(before, after))
     if worse := regressions(before, after):
         raise click.ClickException("\n  ".join(["worse than before:", *worse]))
@@ -119,7 +142,7 @@ def compare(old: Path, new: Path) -> None:
 
 @main.command()
 @click.argument("results", nargs=-1, required=True, type=READABLE)
-@click.option("--html", type=FILE, help="Write the report there; of one run.")
+@click.option("--html", type=FILE, help="Write the report of one run to this file.")
 @click.option("--readme", type=READABLE, help="Replace the table of ratios between this file's bench markers.")
 @click.option("--tables", type=READABLE, help="Replace all tables between this file's bench markers.")
 def report(results: tuple[Path, ...], html: Path | None, readme: Path | None, tables: Path | None) -> None:
@@ -133,15 +156,26 @@ def report(results: tuple[Path, ...], html: Path | None, readme: Path | None, ta
 
     if html is None and readme is None and tables is None:
         raise click.UsageError("Say what to write: --html FILE, --readme FILE, --tables FILE, or several.")
-    found = [(file.resolve().parent.name, read_results(file)) for file in results]
-    if html is not None:
-        if len(found) > 1:
-            raise click.UsageError(f"A report is of one run, and {len(found)} are given.")
-        write_report(found[0][1], html)
-    if readme is not None:
-        update(readme, ratios(found))
-    if tables is not None:
-        update(tables, all_tables(found))
+    with readable_errors():
+        found = [(file.resolve().parent.name, read_results(file)) for file in results]
+        if html is not None:
+            if len(found) > 1:
+                raise click.UsageError(f"A report is of one run, and {len(found)} are given.")
+            write_report(found[0][1], html)
+        if readme is not None:
+            update(readme, ratios(found))
+        if tables is not None:
+            update(tables, all_tables(found))
+
+
+COMMANDS = (
+    *(cli_bundle.latency, cli_bundle.runtime_cost, cli_bundle.cold_start, cli_bundle.vllm_peer),
+    *(cli_large.large_checkpoint, cli_large.export_large, cli_large.vision_cost),
+    *(cli_operators.products, cli_operators.pieces),
+    *(cli_gpu.gpu, cli_gpu.gpu_bundles, cli_gpu.needs, cli_gpu.parity),
+)
+for _command in COMMANDS:
+    main.add_command(_command)
 
 
 if __name__ == "__main__":

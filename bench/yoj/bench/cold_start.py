@@ -1,6 +1,6 @@
 """Where the time and the memory of a cold start go: a fresh process loads a bundle on the CPU and scores once.
 
-python -m yoj.bench.cold_start judge.yoj --image photo.jpg --out bench/results/cold-start.json
+yoj-bench cold-start judge.yoj --image photo.jpg --out bench/results/cold-start.json
 
 The files are read once before, so that they come from the system's memory. What happens when is the runtime's own log.
 """
@@ -8,19 +8,14 @@ The files are read once before, so that they come from the system's memory. What
 from __future__ import annotations
 
 import json
-import os
 import statistics
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
-import click
-
-from yoj.export.options import prepare_libraries
-from yoj.runtime.cli import readable_errors
-
 from .environment import describe
+from .errors import BenchError
 from .start import weight_bytes
 
 PROMPT = "What does the picture show, and what is it doing?"
@@ -61,29 +56,13 @@ print(json.dumps({"events": events, "memory_after_load": after_load, "memory_aft
 """
 
 
-@click.command()
-@click.argument("bundle", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.option("--image", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="That the prompt is about.")
-@click.option("--threads", default=os.cpu_count(), show_default=True, type=click.IntRange(1, os.cpu_count()),
-              help="Of one run.")  # fmt: skip
-@click.option("--repeats", default=3, show_default=True, type=click.IntRange(min=1), help="Processes, one by one.")
-@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Add the figures to this JSON file.")
-@click.option("--name", help="Of the figures in it.  [default: the bundle's]")
-def main(bundle: Path, image: Path | None, threads: int, repeats: int, out: Path | None, name: str | None) -> None:
-    """Start with BUNDLE in fresh processes and say what the median one did when. Linux only."""
-    prepare_libraries()
-    with readable_errors():
-        starts = [measure(bundle, image, threads) for _ in range(repeats)]
+def measure_starts(bundle: Path, image: Path | None, threads: int, repeats: int) -> dict[str, Any]:
+    """Figures of the median of several starts, with the seconds of all and the environment; see `measure`."""
+    starts = [measure(bundle, image, threads) for _ in range(repeats)]
     figures = starts[sorted(range(repeats), key=lambda i: starts[i]["events"][-1]["wall_s"])[repeats // 2]]
-    figures["all_wall_s"] = [start["events"][-1]["wall_s"] for start in starts]
-    figures["all_cpu_s"] = [start["events"][-1]["cpu_s"] for start in starts]
-    figures["environment"] = describe(threads)
-    click.echo(table(figures))
-    if out is not None:
-        known = json.loads(out.read_text("utf-8")) if out.is_file() else {}
-        known[name or bundle.name] = figures
-        out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(json.dumps(known, indent=1) + "\n", "utf-8")
+    for unit in ("wall_s", "cpu_s"):
+        figures[f"all_{unit}"] = [start["events"][-1][unit] for start in starts]
+    return figures | {"environment": describe(threads)}
 
 
 def measure(bundle: Path, image: Path | None, threads: int) -> dict[str, Any]:
@@ -99,7 +78,7 @@ def measure(bundle: Path, image: Path | None, threads: int) -> dict[str, Any]:
         of the weights among them; the scores.
 
     Raises:
-        click.ClickException: the process failed; its last words are in the text.
+        BenchError: the process failed; its last words are in the text.
     """
     for file in bundle.rglob("*"):
         if file.is_file():
@@ -111,7 +90,7 @@ def measure(bundle: Path, image: Path | None, threads: int) -> dict[str, Any]:
     run = subprocess.run([sys.executable, "-c", CHILD], input=json.dumps(asked), capture_output=True, text=True)
     if run.returncode:
         last = (run.stderr.strip().splitlines() or ["no message"])[-1]
-        raise click.ClickException(f"{bundle} did not load and score in a process of its own: {last}")
+        raise BenchError(f"{bundle} did not load and score in a process of its own: {last}")
     found: dict[str, Any] = json.loads(run.stdout.splitlines()[-1])
     found["weights"] = weight_bytes(bundle, found["precision"])
     for event in found["events"]:
@@ -136,7 +115,3 @@ def table(figures: dict[str, Any]) -> str:
     return "\n".join(
         [*lines, f"at most {figures['peak'] / 1e9:.2f} GB, {figures['peak'] / weights:.2f} times the weights"]
     )
-
-
-if __name__ == "__main__":
-    main()

@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeAlias
 
 import msgspec
 
-from .results import Contestant, Judge, Model, Point, Results, Shape, Start, Sweep, Time
+from .results import BenchModel, JudgeResult, Point, RequestShape, Results, Start, Sweep, Time, VariantResult
 from .tables import SCORES_DIFFER, Table, milliseconds, number, plain
 
 Verdict: TypeAlias = Literal["faster", "slower", "same", "scores differ", "no time", "not comparable"]
@@ -25,12 +25,12 @@ class Measured:
 
     time: Time
     agrees: bool
-    model: Model
-    shape: Shape
+    model: BenchModel
+    shape: RequestShape
 
 
 @dataclass(frozen=True)
-class Pair:
+class ComparedPair:
     """What stands in both runs."""
 
     judge: str
@@ -110,7 +110,7 @@ def verdict(old: Measured, new: Measured) -> Verdict:
     return "slower" if new.time.low > old.time.high else "same"
 
 
-def _regression(pair: Pair) -> str:
+def _regression(pair: ComparedPair) -> str:
     """What of it is worse; empty where nothing is."""
     if pair.old.agrees and not pair.new.agrees:
         return _agreement(pair)
@@ -123,13 +123,13 @@ def _regression(pair: Pair) -> str:
     return ""
 
 
-def _agreement(pair: Pair) -> str:
+def _agreement(pair: ComparedPair) -> str:
     if pair.old.agrees == pair.new.agrees:
         return ""
     return "agrees now" if pair.new.agrees else "no longer agrees"
 
 
-def _tables(old: Judge, new: Judge) -> tuple[Table, Table]:
+def _tables(old: JudgeResult, new: JudgeResult) -> tuple[Table, Table]:
     """Of the times and of the starts of one judge."""
     times = [
         (pair.what, milliseconds(pair.old.time), milliseconds(pair.new.time), _ratio(pair, said), said)
@@ -157,7 +157,7 @@ def _tables(old: Judge, new: Judge) -> tuple[Table, Table]:
     )
 
 
-def _ratio(pair: Pair, said: Verdict) -> str:
+def _ratio(pair: ComparedPair, said: Verdict) -> str:
     ranked = said in ("faster", "slower", "same")
     return f"{pair.new.time.median / pair.old.time.median:.2f}" if ranked else ""
 
@@ -189,69 +189,69 @@ def _lone(old: Results, new: Results) -> Iterator[str]:
             yield from (f"{where}: {plain(one.model.name)}: {plain(part)}" for part in _parts(one, other))
 
 
-def _parts(judge: Judge, other: Judge) -> list[str]:
+def _parts(judge: JudgeResult, other: JudgeResult) -> list[str]:
     """What of it the other has not; the places of a line of a sweep together."""
     theirs, lines = _measured(other), dict[str, list[str]]()
     for sweep in judge.sweeps:
         for point in sweep.points:
             if _place(sweep, point) not in theirs:
-                lines.setdefault(f"{point.contestant}, {sweep.name} =", []).append(f"{point.x:,.10g}")
+                lines.setdefault(f"{point.variant}, {sweep.name} =", []).append(f"{point.x:,.10g}")
     return [
-        *(what for what in map(_name, judge.contestants) if what not in theirs),
+        *(what for what in map(_name, judge.variants) if what not in theirs),
         *(f"{line} {'; '.join(places)}" for line, places in lines.items()),
         *_lost_starts(judge, other),
     ]
 
 
-def _lost_starts(judge: Judge, other: Judge) -> list[str]:
+def _lost_starts(judge: JudgeResult, other: JudgeResult) -> list[str]:
     theirs = _starts(other)
     return [
         f"start of {bundle} ({precision})" for bundle, precision in _starts(judge) if (bundle, precision) not in theirs
     ]
 
 
-def _name(contestant: Contestant) -> str:
-    return f"{contestant.name} ({contestant.precision}, {contestant.way})"
+def _name(variant: VariantResult) -> str:
+    return f"{variant.name} ({variant.precision}, {variant.strategy})"
 
 
 def _place(sweep: Sweep, point: Point) -> str:
-    return f"{sweep.name} = {point.x:,.10g}: {point.contestant}"
+    return f"{sweep.name} = {point.x:,.10g}: {point.variant}"
 
 
-def _changes(old: Judge, new: Judge) -> str:
-    """What of the model and of the request that the contestants scored is not as it was."""
+def _changes(old: JudgeResult, new: JudgeResult) -> str:
+    """What of the model and of the request that the variants scored is not as it was."""
     was, now = (msgspec.structs.asdict(of.model) | msgspec.structs.asdict(of.shape) for of in (old, new))
     changes = [f"{size} {value} -> {now[size]}" for size, value in was.items() if value != now[size]]
     return f"The model or the request is not the same: {', '.join(changes)}." if changes else ""
 
 
-def _both(old: Results, new: Results) -> list[tuple[Judge, Judge]]:
+def _both(old: Results, new: Results) -> list[tuple[JudgeResult, JudgeResult]]:
     found = {judge.model.name: judge for judge in new.judges}
     return [(judge, found[judge.model.name]) for judge in old.judges if judge.model.name in found]
 
 
-def _pairs(old: Results, new: Results) -> Iterator[Pair]:
+def _pairs(old: Results, new: Results) -> Iterator[ComparedPair]:
     for judges in _both(old, new):
         yield from _pairs_of(*judges)
 
 
-def _pairs_of(old: Judge, new: Judge) -> Iterator[Pair]:
+def _pairs_of(old: JudgeResult, new: JudgeResult) -> Iterator[ComparedPair]:
     found = _measured(new)
     for what, measured in _measured(old).items():
         if what in found:
-            yield Pair(old.model.name, what, measured, found[what])
+            yield ComparedPair(old.model.name, what, measured, found[what])
 
 
-def _measured(judge: Judge) -> dict[str, Measured]:
+def _measured(judge: JudgeResult) -> dict[str, Measured]:
     """Every time with an interval, by what it is the time of."""
-    times = {_name(c): Measured(c.time, c.agrees, judge.model, judge.shape) for c in judge.contestants}
+    times = {_name(c): Measured(c.time, c.agrees, judge.model, judge.shape) for c in judge.variants}
     for sweep in judge.sweeps:
         for point in sweep.points:
             times[_place(sweep, point)] = Measured(point.time, point.agrees, judge.model, point.shape)
     return times
 
 
-def _starts(judge: Judge) -> dict[tuple[str, str], Start]:
+def _starts(judge: JudgeResult) -> dict[tuple[str, str], Start]:
     return {(start.bundle, start.precision): start for start in judge.starts}
 
 

@@ -14,7 +14,7 @@ from yoj.runtime.bundle import Bundle
 from yoj.runtime.engines.onnxruntime import opener
 from yoj.runtime.families import Arrays
 
-from .results import Cost, Profile
+from .results import Cost, GraphProfile
 
 TRIED: dict[str, str] = {
     "MatMul": "rows that no score needs left out of the last layer; fused matrices stored apart, so that no product is "
@@ -30,13 +30,13 @@ KERNEL = "_kernel_time"
 """End of the names of events that are the run of one operator."""
 
 
-def profile(contestant: str, bundle: Bundle, role: str, inputs: Arrays, threads: int, runs: int) -> Profile:
+def profile(variant: str, bundle: Bundle, role: str, inputs: Arrays, threads: int, runs: int) -> GraphProfile:
     """Mean milliseconds of a run in each kind of operator, the largest first.
 
     The first run, which allocates, is left out. What ONNX Runtime does between operators is not part of it.
 
     Args:
-        contestant: whose engine it is.
+        variant: whose engine it is.
         bundle: opened; its first engine ``onnxruntime`` is profiled.
         role: of the graph, such as ``scorer.joint``.
         inputs: of the graph by name; others are left alone.
@@ -59,7 +59,7 @@ def profile(contestant: str, bundle: Bundle, role: str, inputs: Arrays, threads:
         for _ in range(1 + runs):
             session.run(None, taken)
         events: list[dict[str, Any]] = json.loads(Path(session.end_profiling()).read_text("utf-8"))
-    return Profile(contestant=contestant, graph=role, costs=_sum(events, runs))
+    return GraphProfile(variant=variant, graph=role, costs=_sum(events, runs))
 
 
 def _sum(events: list[dict[str, Any]], runs: int) -> tuple[Cost, ...]:

@@ -1,22 +1,17 @@
 """What the export of a 4B checkpoint and a score with its bundle cost: seconds, memory and disk.
 
-python -m yoj.bench.export_large FOLDER --image photo.jpg --out bench/results/export-large.json
+yoj-bench export-large FOLDER --image photo.jpg --out bench/results/export-large.json
 """
 
 from __future__ import annotations
 
-import json
 import os
-import platform
 import resource
 import shutil
 import sys
 import time
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
-
-import click
 
 from yoj.export.bundle.provenance import checkpoint_hashes
 from yoj.export.checkpoint.checkpoint import Checkpoint
@@ -24,17 +19,27 @@ from yoj.export.families.opening import open_family
 from yoj.export.quantisation.config import QuantisationConfig, QuantisationSpec, matrices, write_config
 from yoj.export.quantisation.schemes import STORED
 
+from .environment import describe
+from .errors import BenchError
+
 PROMPT = "What does the picture show, and what is it doing?"
 RESPONSES = ("A cat looks into the camera.", "A dog sleeps on a sofa.", "Two people ride bicycles.", "An empty street.")
 
 
-@click.command()
-@click.argument("checkpoint", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.option("--image", required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--precision", default="float16", show_default=True, help="Of a quantised one, all matrices and rows.")
-@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Add the figures to this JSON file.")
-def main(checkpoint: Path, image: Path, precision: str, out: Path | None) -> None:
-    """Export CHECKPOINT, of `yoj.bench.large_checkpoint`, beside itself, and score IMAGE with 4 answers."""
+def measure(checkpoint: Path, image: Path, precision: str) -> dict[str, Any]:
+    """Export a checkpoint beside itself and score a picture with 4 answers, each in a process of its own.
+
+    Args:
+        checkpoint: in the adapter layout, as `yoj.bench.large_checkpoint.write` makes them.
+        image: a picture that the question is about.
+        precision: of the bundle; in a quantised one all matrices and rows are.
+
+    Returns:
+        Seconds and peak GB of both, GB of the checkpoint and of the bundle, and the environment.
+
+    Raises:
+        BenchError: one of the processes failed.
+    """
     bundle = checkpoint.parent / f"{checkpoint.name}.yoj"
     shutil.rmtree(bundle, ignore_errors=True)
     export = ["yoj.export.cli", str(checkpoint), "--layout", "assistant", "--out", str(bundle), "--no-compare"]
@@ -45,16 +50,7 @@ def main(checkpoint: Path, image: Path, precision: str, out: Path | None) -> Non
     figures["bundle_gb"] = _size(bundle)
     score = ["yoj.runtime.cli", str(bundle), "--image", str(image), "--prompt", PROMPT]
     figures["score"] = _measure([*score, *(part for text in RESPONSES for part in ("--response", text))])
-    libraries = {name: version(name) for name in ("yoj", "torch", "onnxruntime")}
-    environment = {"machine": platform.machine(), "cores": os.cpu_count(), **libraries}
-    click.echo(json.dumps(figures, indent=1))
-    if out is not None:
-        known = json.loads(out.read_text("utf-8")) if out.is_file() else {}
-        known[checkpoint.name if precision == "float16" else f"{checkpoint.name} {precision}"] = figures | {
-            "environment": environment
-        }
-        out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(json.dumps(known, indent=1) + "\n", "utf-8")
+    return figures | {"environment": describe(os.cpu_count() or 1)}
 
 
 def _write_plan(folder: Path, scheme: Any) -> Path:
@@ -77,7 +73,7 @@ def _measure(arguments: list[str]) -> dict[str, float]:
     child = os.posix_spawn(sys.executable, run, os.environ)
     _, status, usage = os.wait4(child, 0)
     if os.waitstatus_to_exitcode(status):
-        raise click.ClickException(f"{' '.join(arguments)} failed; its message is above.")
+        raise BenchError(f"{' '.join(arguments)} failed; its message is above.")
     seconds = time.perf_counter() - begin
     return {"seconds": round(seconds, 1), "peak_gb": round(_peak(usage) / 1e9, 2)}
 
@@ -89,7 +85,3 @@ def _peak(usage: resource.struct_rusage) -> float:
 
 def _size(folder: Path) -> float:
     return round(sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) / 1e9, 2)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,6 +1,6 @@
 """All that wants a GPU, in one command: each part on its own, its results written before the next one begins.
 
-python -m yoj.bench.gpu
+yoj-bench gpu
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ import click
 from yoj.runtime.engines.onnxruntime import free_memory
 
 from .environment import describe
-from .gpu_parts import MADE, PARTS, SECONDS, Made, Part
+from .errors import BenchError
+from .gpu_parts import MADE, PARTS, SECONDS, GpuPart, Made
 
 ROOT = Path(__file__).parents[3]
 RESULTS, SUMMARY, BUNDLES = Path("bench/results/gpu"), "summary.md", Path(".gpu")
@@ -58,7 +59,7 @@ class Result:
 
 
 @dataclass(frozen=True)
-class Place:
+class VisitPaths:
     """Where one visit reads and writes."""
 
     results: Path
@@ -68,11 +69,11 @@ class Place:
     """Hash of what the results depend on."""
     root: Path = ROOT
 
-    def record(self, part: Part) -> Path:
+    def record(self, part: GpuPart) -> Path:
         """File of a part's result."""
         return self.results / f"{_slug(part.name)}.json"
 
-    def known(self, part: Part) -> Result | None:
+    def known(self, part: GpuPart) -> Result | None:
         """The result that a part has for this code and this GPU."""
         if not self.record(part).is_file():
             return None
@@ -80,34 +81,32 @@ class Place:
         return found if found.code == self.code else None
 
 
-@click.command()
-@click.option("--part", "names", multiple=True, type=click.Choice([part.name for part in PARTS]),
-              help="This one, also where it has a result; again for several.  [default: all without]")  # fmt: skip
-@click.option("--results", type=click.Path(file_okay=False, path_type=Path), default=RESULTS, show_default=True,
-              help="A folder is made there for the GPU.")  # fmt: skip
-def main(names: tuple[str, ...], results: Path) -> None:
-    """Run every check and measurement that needs a GPU, the most valuable first, within ten minutes.
+def visit_machine(names: Sequence[str], results: Path) -> list[Result]:
+    """Run parts on the GPU of this machine, from the root of the repository.
 
-    What a part gives is written when it ends, also where it fails or runs out of time. Started again, the command runs
-    the parts that have no result for this code and this GPU. Bundles are made before the ten minutes begin.
+    Args:
+        names: of the parts, also of those that have a result; none: all parts without one.
+        results: a folder is made there for the GPU.
 
-    Exit status: 0 where all that ran has passed, 1 where something failed, 2 where nothing ran.
+    Raises:
+        BenchError: there is no part of such a name.
     """
+    known = [part.name for part in PARTS]
+    if unknown := [name for name in names if name not in known]:
+        raise BenchError(f"There is no part {unknown[0]!r}. Give one of: {', '.join(known)}.")
     os.chdir(ROOT)
     os.environ |= {"HF_HUB_OFFLINE": "1", "PYTHONUNBUFFERED": "1"}
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # what runs ends with it
     environment = describe(os.cpu_count() or 1)
     code = code_hash(ROOT)
-    place = Place(results / _slug(environment["gpu"] or "no GPU"), BUNDLES / code, code)
+    place = VisitPaths(results / _slug(environment["gpu"] or "no GPU"), BUNDLES / code, code)
     chosen = [part for part in PARTS if not names or part.name in names]
     click.echo(f"{environment['gpu'] or 'no GPU'}; code {code}; {len(chosen)} parts, {SECONDS / 60:g} minutes at most")
-    done = visit(chosen, MADE, place, environment, again=bool(names))
-    click.echo(f"\n{table(done)}")
-    sys.exit(exit_status(done))
+    return visit(chosen, MADE, place, environment, again=bool(names))
 
 
 def visit(
-    parts: Sequence[Part], made: Sequence[Made], place: Place, environment: dict[str, Any], again: bool = False
+    parts: Sequence[GpuPart], made: Sequence[Made], place: VisitPaths, environment: dict[str, Any], again: bool = False
 ) -> list[Result]:
     """Run parts one after the other.
 
@@ -145,7 +144,7 @@ def visit(
     return [found[part.name] for part in parts]
 
 
-def run(part: Part, limit: float, place: Place) -> Result:
+def run(part: GpuPart, limit: float, place: VisitPaths) -> Result:
     """Run the commands of one part; all of its processes have ended afterwards.
 
     Args:
@@ -180,7 +179,7 @@ def run(part: Part, limit: float, place: Place) -> Result:
     return Result(part.name, outcome, seconds, round(limit, 1), reason, figures=figures)
 
 
-def make_bundles(made: Sequence[Made], place: Place) -> None:
+def make_bundles(made: Sequence[Made], place: VisitPaths) -> None:
     """Make what is missing, several at once; a failure is said, and shows in the parts that need the bundle.
 
     Args:
@@ -230,14 +229,14 @@ def code_hash(root: Path) -> str:
     return digest.hexdigest()[:12]
 
 
-def _lacking(parts: Sequence[Part]) -> dict[str, str]:
+def _lacking(parts: Sequence[GpuPart]) -> dict[str, str]:
     """What each need lacks, asked in a process of its own: loading a broken library may end it."""
     needs = dict.fromkeys(need for part in parts for need in part.needs)
     return {need: _ask(need) for need in needs}
 
 
 def _ask(need: str) -> str:
-    words = [sys.executable, "-m", "yoj.bench.needs", need]
+    words = [sys.executable, "-m", "yoj.bench.cli", "needs", need]
     try:
         done = subprocess.run(words, capture_output=True, text=True, timeout=CHECK_SECONDS)
     except subprocess.TimeoutExpired:
@@ -245,7 +244,7 @@ def _ask(need: str) -> str:
     return done.stdout.strip() if done.returncode == 0 else ""
 
 
-def _make(made: Made, place: Place) -> str:
+def _make(made: Made, place: VisitPaths) -> str:
     begin = time.perf_counter()
     log = place.results / f"set-up-{_slug(made.folder)}-{'-'.join(made.precisions)}.log"
     one = os.environ | {"OMP_NUM_THREADS": "1"}  # several run at once
@@ -309,7 +308,3 @@ def _say(result: Result) -> None:
 
 def _slug(text: str) -> str:
     return re.sub(r"[^a-z0-9_]+", "-", text.lower()).strip("-")
-
-
-if __name__ == "__main__":
-    main()

@@ -1,16 +1,16 @@
 """Bundles to be scored with on a GPU, beside the checkpoint that they come from; making them needs no GPU.
 
-python -m yoj.bench.gpu_bundles checkpoints/shapes-qwen3_vl FOLDER --precision bfloat16
+yoj-bench gpu-bundles checkpoints/shapes-qwen3_vl FOLDER --precision bfloat16
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import click
 import torch
 from torch import nn
 
@@ -20,42 +20,34 @@ from yoj.export.bundle.config import ExportConfig
 from yoj.export.bundle.provenance import checkpoint_hashes
 from yoj.export.checkpoint.checkpoint import Checkpoint
 from yoj.export.graph.traced import TracedSession
-from yoj.export.options import prepare_libraries
 from yoj.export.quantisation.config import RANGE, QuantisationConfig, QuantisationSpec, matrices, write_config
 from yoj.export.quantisation.schemes import STORED
 from yoj.export.verification.fidelity import GRID, make_requests
-from yoj.runtime.cli import readable_errors
 
-from .contestants import BUNDLE, CHECKPOINT
 from .large_checkpoint import LAYERS, WORDS, write
 from .make import Stages
+from .workbench import BUNDLE, CHECKPOINT
 
 LAYOUT = "assistant"
 REST = "float16"
 """Precision of what is not a quantised matrix, in quantised bundles for a GPU."""
 
 
-@click.command()
-@click.argument("judge", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
-@click.option("--precision", "precisions", multiple=True, required=True, help="Of a bundle; again for several.")
-@click.option(
-    "--layers",
-    type=click.IntRange(min=2),
-    help="In place of the judge, random weights in the width of a 4B model, with so many layers.",
-)
-def main(judge: Path, folder: Path, precisions: tuple[str, ...], layers: int | None) -> None:
-    """Write bundles of JUDGE, ``<precision>.yoj``, to FOLDER, with its checkpoint; what is there is kept.
+def write_bundles(judge: Path, folder: Path, precisions: Sequence[str], layers: int | None) -> None:
+    """Write bundles ``<precision>.yoj`` of a judge to a folder, with its checkpoint; what is there is kept.
 
-    In quantised bundles all matrices of the trunk are, without smoothing, and the rest is float16.
+    Args:
+        judge: a small judge.
+        folder: is made.
+        precisions: of the bundles; in quantised ones all matrices of the trunk are, without smoothing, the rest
+            is float16.
+        layers: in place of the judge, of a model in the width of a 4B one with random weights; None: the judge itself.
     """
-    prepare_libraries()
     folder.mkdir(parents=True, exist_ok=True)
-    with readable_errors():
-        checkpoint = link(judge, folder) if layers is None else write_large(judge, folder, layers)
-        for precision in precisions:
-            if not (folder / f"{precision}{BUNDLE}").exists():
-                make_bundle(checkpoint, folder, precision)
+    checkpoint = link(judge, folder) if layers is None else write_large(judge, folder, layers)
+    for precision in precisions:
+        if not (folder / f"{precision}{BUNDLE}").exists():
+            make_bundle(checkpoint, folder, precision)
 
 
 def link(judge: Path, folder: Path) -> Path:
@@ -114,7 +106,3 @@ def _ranges(model: CalibratedModel, names: tuple[str, ...]) -> dict[str, torch.T
             if not (request.images and request.video is not None):  # which one family refuses
                 session.score([model.preparer.prepare(request, "joint")], model.preparer.family)
     return largest
-
-
-if __name__ == "__main__":
-    main()

@@ -1,4 +1,4 @@
-"""What `yoj.bench.gpu` runs, in which order, and how much of ten minutes each part has."""
+"""What ``yoj-bench gpu`` runs, in which order, and how much of ten minutes each part has."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ class Made:
         """Arguments of Python, with the folder of all bundles."""
         layers = [] if self.layers is None else ["--layers", str(self.layers)]
         precisions = [word for precision in self.precisions for word in ("--precision", precision)]
-        made = ["-m", "yoj.bench.gpu_bundles", f"checkpoints/{self.judge}", f"{root}/{self.folder}"]
+        made = ["-m", "yoj.bench.cli", "gpu-bundles", f"checkpoints/{self.judge}", f"{root}/{self.folder}"]
         return [*made, *precisions, *layers]
 
 
 @dataclass(frozen=True)
-class Part:
+class GpuPart:
     """What runs in a process of its own."""
 
     name: str
@@ -66,35 +66,35 @@ MADE = (
 )
 
 
-def _parity(engine: str, what: str, precisions: tuple[str, ...], seconds: int) -> Part:
+def _parity(engine: str, what: str, precisions: tuple[str, ...], seconds: int) -> GpuPart:
     options = " ".join(f"--precision {precision}" for precision in precisions)
     folders = " ".join(f"{{bundles}}/{judge}" for judge in JUDGES)
-    command = f"-m yoj.bench.parity {folders} --engine {engine} {options} --out {{out}}/parity.json"
-    return Part(f"parity {engine} {what}", (engine,), (command,), seconds)
+    command = f"-m yoj.bench.cli parity {folders} --engine {engine} {options} --out {{out}}/parity.json"
+    return GpuPart(f"parity {engine} {what}", (engine,), (command,), seconds)
 
 
-def _latency(family: str, engine: str, seconds: int) -> Part:
+def _latency(family: str, engine: str, seconds: int) -> GpuPart:
     bundles = [f"{{bundles}}/{family}-{layers}/bfloat16.yoj" for layers in DEPTHS]
     build = f"-m yoj.export.cli compile {{}} --engine {engine} --profile {PROFILE}"
     builds = [build.replace("{}", bundle) for bundle in bundles] if engine != "onnxruntime-cuda" else []
     measured = [
-        f"-m yoj.bench.latency {bundle} --engine {engine} --out {{out}}/{layers}-layers.json"
+        f"-m yoj.bench.cli latency {bundle} --engine {engine} --out {{out}}/{layers}-layers.json"
         for bundle, layers in zip(bundles, DEPTHS, strict=True)
     ]
-    return Part(f"latency {family} {engine}", (engine,), (*builds, *measured), seconds)
+    return GpuPart(f"latency {family} {engine}", (engine,), (*builds, *measured), seconds)
 
 
-def _tests(engine: str, file: str, seconds: int, choice: str = "") -> Part:
+def _tests(engine: str, file: str, seconds: int, choice: str = "") -> GpuPart:
     command = f"-m pytest tests/gpu/{file} {choice} -p no:cacheprovider --junitxml={{out}}/tests.xml"
-    return Part(f"tests {engine}", (engine,), (command,), seconds)
+    return GpuPart(f"tests {engine}", (engine,), (command,), seconds)
 
 
-def _bench(family: str, seconds: int) -> Part:
+def _bench(family: str, seconds: int) -> GpuPart:
     command = (
         f"-m yoj.bench.cli run {{bundles}}/{family}-{DEPTHS[0]} --device cuda --engine onnxruntime-cuda "
-        "--part contestants --out {out}/bench.json"
+        "--part variants --out {out}/bench.json"
     )
-    return Part(f"yoj-bench {family}", ("onnxruntime-cuda", PYTORCH), (command,), seconds)
+    return GpuPart(f"yoj-bench {family}", ("onnxruntime-cuda", PYTORCH), (command,), seconds)
 
 
 PARTS = (

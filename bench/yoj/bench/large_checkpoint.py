@@ -3,7 +3,7 @@
 What an export costs depends on shapes alone; the scores mean nothing. Tokenizer, template and processor files are
 those of a small judge of the same family.
 
-python -m yoj.bench.large_checkpoint checkpoints/shapes-qwen3_vl FOLDER
+yoj-bench large-checkpoint checkpoints/shapes-qwen3_vl FOLDER
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import click
 import torch
 from safetensors.torch import save_file
 from tqdm import tqdm
@@ -66,25 +65,6 @@ PROCESSORS: dict[str, dict[str, dict[str, Any]]] = {
     },
     "qwen3_vl": {"preprocessor_config.json": {"size": {"shortest_edge": 65_536, "longest_edge": 16_777_216}}},
 }
-
-
-@click.command()
-@click.argument("like", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.argument("folder", type=click.Path(path_type=Path))
-@click.option(
-    "--layers",
-    default=LAYERS,
-    show_default=True,
-    type=click.IntRange(min=2),
-    help="Of the trunk, and at most of the vision tower.",
-)
-@click.option("--words", default=WORDS, show_default=True, type=click.IntRange(min=1), help="Rows of embeddings.")
-def main(like: Path, folder: Path, layers: int, words: int) -> None:
-    """Write an adapter to FOLDER and its base to FOLDER/base, with the tokenizer of the small judge LIKE."""
-    if folder.exists():
-        raise click.UsageError(f"{folder} exists. Choose another FOLDER.")
-    write(like, folder, layers, words)
-    click.echo(folder)
 
 
 def write(
@@ -252,7 +232,3 @@ def _write_adapter(shapes: Mapping[str, tuple[int, ...]], folder: Path) -> None:
                  "value_head_activation": head.activation, "value_head_input_dim": width,
                  "resp_repr_mode": head.readout}  # fmt: skip
     (folder / SETTINGS).write_text(json.dumps(settings, indent=2) + "\n", "utf-8")
-
-
-if __name__ == "__main__":
-    main()

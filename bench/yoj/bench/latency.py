@@ -1,16 +1,15 @@
 """How long one request takes with a bundle and an engine: from prompt and pixels to scores, and in the engine alone.
 
-python -m yoj.bench.latency judge.yoj --engine onnxruntime-cuda --out bench/results/latency.json
+yoj-bench latency judge.yoj --engine onnxruntime-cuda --out bench/results/latency.json
 """
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +17,10 @@ import click
 import numpy as np
 
 from yoj.runtime import Scorer
-from yoj.runtime.cli import readable_errors
-from yoj.runtime.engines import OPENERS
 
-from .cases import Size, request_of
 from .environment import describe
+from .errors import BenchError
+from .requests import Size, request_of
 
 SHAPES = ("1600x4", "3400x16")
 """L x N: a photograph with four answers of a few sentences, and best of 16."""
@@ -31,38 +29,42 @@ WARM_UP = 3
 IMAGE = (400, 600, 3)
 
 
-@click.command()
-@click.argument("bundle", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.option("--engine", type=click.Choice(list(OPENERS)), help="[default: the first of the bundle]")
-@click.option("--shape", "shapes", multiple=True, default=SHAPES, show_default=True, help="Tokens x responses.")
-@click.option("--repeats", default=20, show_default=True, type=click.IntRange(min=1))
-@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Also write the figures there, as JSON.")
-def main(bundle: Path, engine: str | None, shapes: tuple[str, ...], repeats: int, out: Path | None) -> None:
-    """Score an image with N responses in a row of about L tokens, again and again, with BUNDLE."""
-    if wrong := [shape for shape in shapes if not re.fullmatch(r"[1-9]\d*x[1-9]\d*", shape)]:
-        raise click.UsageError(f"--shape {wrong[0]} is not tokens x responses, such as {SHAPES[0]}.")
-    with readable_errors():
-        figures = measure_all(bundle, engine, shapes, repeats)
-    click.echo(f"{figures['engine']}\n{'L':>6} {'N':>4} {'median ms':>10} {'p90 ms':>10} {'scorer ms':>10}")
-    for row in figures["requests"].values():
-        click.echo("{L:6} {N:4} {median_ms:10.2f} {p90_ms:10.2f} {scorer_ms:10.2f}".format(**row))
-    if out is not None:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(json.dumps(figures, indent=1) + "\n", "utf-8")
+def parse_shape(shape: str) -> tuple[int, int]:
+    """L and N of a shape such as ``1600x4``.
+
+    Raises:
+        BenchError: it is another text.
+    """
+    if not re.fullmatch(r"[1-9]\d*x[1-9]\d*", shape):
+        raise BenchError(f"{shape} is not tokens x responses, such as {SHAPES[0]}.")
+    length, n = map(int, shape.split("x"))
+    return length, n
 
 
 def measure_all(bundle: Path, engine: str | None, shapes: Sequence[str] = SHAPES, repeats: int = 20) -> dict[str, Any]:
-    """Figures of several shapes, ``L x N`` each, with the engine and the environment that they come from."""
+    """Figures of several shapes, ``L x N`` each, with the engine and the environment that they come from.
+
+    Raises:
+        BenchError: a shape is none.
+        YojError: the bundle cannot be loaded or run.
+    """
+    sizes = {shape: parse_shape(shape) for shape in shapes}
     with Scorer.load(bundle, engine=engine) as scorer:
         limits, found = scorer.manifest.limits, dict[str, dict[str, float]]()
-        for shape in shapes:
-            length, n = map(int, shape.split("x"))
+        for shape, (length, n) in sizes.items():
             if length > 0.95 * limits.L or n > limits.N:  # the row comes out a little longer
                 click.echo(f"{shape}: left out, {bundle} takes L={limits.L:,} and N={limits.N}", err=True)
             else:
                 found[shape] = measure(scorer, length, n, repeats)
         named = f"{scorer.engine.engine} {scorer.engine.precision}"
     return {"engine": named, "requests": found, "environment": describe(os.cpu_count() or 1)}
+
+
+def table(figures: Mapping[str, Any]) -> str:
+    """A line for each shape."""
+    lines = [figures["engine"], f"{'L':>6} {'N':>4} {'median ms':>10} {'p90 ms':>10} {'scorer ms':>10}"]
+    row = "{L:6} {N:4} {median_ms:10.2f} {p90_ms:10.2f} {scorer_ms:10.2f}"
+    return "\n".join([*lines, *(row.format(**of) for of in figures["requests"].values())])
 
 
 def measure(scorer: Scorer, length: int, n: int, repeats: int) -> dict[str, float]:
@@ -90,7 +92,3 @@ def measure(scorer: Scorer, length: int, n: int, repeats: int) -> dict[str, floa
         "p90_ms": sorted(total)[int(0.9 * len(total))],
         "scorer_ms": statistics.median(engine),
     }
-
-
-if __name__ == "__main__":
-    main()

@@ -25,7 +25,7 @@ from yoj.export.quantisation.config import matrices
 from yoj.runtime.engines.onnxruntime import EXACT_8_BITS
 from yoj.runtime.families import Arrays
 
-from .results import Limits, Peak, Shape, Time, Way
+from .results import MachineLimits, Peak, RequestShape, Strategy, Time
 
 ROWS, WIDTH, OUT = 1024, 2560, 9728
 """Of the products that peaks are measured with: tokens, hidden and intermediate size of the 4B models."""
@@ -40,7 +40,7 @@ OPSET, IR_VERSION = 21, 10
 
 
 @dataclass(frozen=True)
-class Work:
+class ModelWork:
     """Multiply-adds of a model by its dimensions; norms, activations and other sums are left out."""
 
     token: int
@@ -55,7 +55,7 @@ class Work:
     """Bytes in float32 of what a pass multiplies by: the trunk's matrices and the vision tower."""
 
     @classmethod
-    def of(cls, family: ExportFamily, media: Sequence[Arrays] = ()) -> Work:
+    def of(cls, family: ExportFamily, media: Sequence[Arrays] = ()) -> ModelWork:
         """Count a model.
 
         Args:
@@ -87,39 +87,39 @@ def _vision_work(spec: GraphSpec, arrays: Arrays) -> int:
     return counter.get_total_flops() // 2
 
 
-def tokens_and_pairs(way: Way, P: int, R: int, N: int) -> tuple[int, int]:
+def tokens_and_pairs(strategy: Strategy, P: int, R: int, N: int) -> tuple[int, int]:
     """Tokens that go through the trunk, and query-key pairs of its attention, for one request.
 
     Each token sees itself and those before it. That image tokens of Molmo2 also see those behind them is left out.
 
     Args:
-        way: how the responses are read.
+        strategy: how the responses are read.
         P: tokens before the first response.
         R: tokens of a response.
         N: responses.
     """
-    if way == "packed":
+    if strategy == "packed":
         S = P + N * R
         return S, S * (S + 1) // 2
-    if way in ("isolated", "prefix"):
+    if strategy in ("isolated", "prefix"):
         return P + N * R, P * (P + 1) // 2 + N * (R * P + R * (R + 1) // 2)
     S = P + R
     return N * S, N * S * (S + 1) // 2
 
 
-def work(model: Work, way: Way, shape: Shape, lm_head: bool = False) -> int:
+def work(model: ModelWork, strategy: Strategy, shape: RequestShape, lm_head: bool = False) -> int:
     """Floating-point operations, two for each multiply-add, that ``shape.B`` requests ask for.
 
     Passes of single responses show the media again each time.
 
     Args:
         model: counted with the media of one request.
-        way: how the responses are read.
+        strategy: how the responses are read.
         shape: of the requests; without visual tokens the vision graph does not run.
         lm_head: whether all rows are multiplied by the vocabulary as well, as PyTorch does where the reference runs it.
     """
-    tokens, pairs = tokens_and_pairs(way, shape.P, shape.R, shape.N)
-    shown = 0 if not shape.V else shape.N if way in ("separate", "rows") else 1
+    tokens, pairs = tokens_and_pairs(strategy, shape.P, shape.R, shape.N)
+    shown = 0 if not shape.V else shape.N if strategy in ("separate", "rows") else 1
     of_token = model.token + (model.table if lm_head else 0)
     return 2 * shape.B * (of_token * tokens + model.pair * pairs + model.vision * shown)
 
@@ -140,7 +140,7 @@ def share(done: float, taken: Time, peak: Peak | None) -> float | None:
     return None if peak is None else done / (taken.median / 1e3) / peak.flops
 
 
-def measure_limits(threads: int) -> Limits:
+def measure_limits(threads: int) -> MachineLimits:
     """The fastest large matrix product of each precision, and a large copy, on the CPU; takes about 15 s and 1 GB.
 
     A peak is a maximum: the fastest of several runs, with a constant matrix that may be brought into any order before.
@@ -160,10 +160,10 @@ def measure_limits(threads: int) -> Limits:
     best: dict[str, Peak] = {}
     for peak in found:
         best[peak.precision] = max(peak, best.get(peak.precision, peak), key=lambda each: each.flops)
-    return Limits(peaks=tuple(best.values()), copied=_copy_rate())
+    return MachineLimits(peaks=tuple(best.values()), copied=_copy_rate())
 
 
-def measure_device_limits(device: str) -> Limits:
+def measure_device_limits(device: str) -> MachineLimits:
     """The same of a GPU, with PyTorch's products and a copy inside its memory."""
     peaks = [
         Peak(precision=name, flops=_pytorch_rate(dtype, device, DEVICE_ROWS), by="PyTorch")
@@ -171,7 +171,7 @@ def measure_device_limits(device: str) -> Limits:
     ]
     source = torch.ones(COPIED_BYTES, dtype=torch.uint8, device=device)
     target = torch.empty_like(source)
-    return Limits(peaks=tuple(peaks), copied=COPIED_BYTES / _fastest(lambda: _wait(target.copy_(source))))
+    return MachineLimits(peaks=tuple(peaks), copied=COPIED_BYTES / _fastest(lambda: _wait(target.copy_(source))))
 
 
 @contextlib.contextmanager

@@ -38,11 +38,11 @@ def arrivals(rate: float, count: int) -> NDArray[np.float64]:
     return np.sort(np.random.default_rng(0).uniform(0.0, count / rate, count))
 
 
-def summarise(contestant: str, rate: float, arrived: NDArray[np.float64], done: NDArray[np.float64]) -> Load:
+def summarise(variant: str, rate: float, arrived: NDArray[np.float64], done: NDArray[np.float64]) -> Load:
     """Figures of one rate.
 
     Args:
-        contestant: whose.
+        variant: whose.
         rate: offered, requests a second.
         arrived: seconds [count] at which requests were scheduled.
         done: seconds [count] at which their scores were there.
@@ -51,16 +51,16 @@ def summarise(contestant: str, rate: float, arrived: NDArray[np.float64], done: 
     count = len(arrived)
     # Of requests that are all done before the last would have to come, no more were served than offered.
     served = count / max(float(done.max()), count / rate)
-    return Load(contestant=contestant, offered=rate, served=served, requests=count, p50=p50, p95=p95, p99=p99)
+    return Load(variant=variant, offered=rate, served=served, requests=count, p50=p50, p95=p95, p99=p99)
 
 
-def offer(contestant: str, scorer: Scorer, request: Request, rate: float, count: int, workers: int) -> Load:
+def offer(variant: str, scorer: Scorer, request: Request, rate: float, count: int, workers: int) -> Load:
     """Send a request ``count`` times at ``rate`` requests a second.
 
     The features of its images are remembered between requests, as in serving.
 
     Args:
-        contestant: whose figures these are.
+        variant: whose figures these are.
         scorer: loaded; several threads use it at once.
         request: sent each time; decoding and preprocessing count.
         rate: requests a second.
@@ -96,16 +96,16 @@ def offer(contestant: str, scorer: Scorer, request: Request, rate: float, count:
                 worker.result()
         finally:
             stop.set()  # an interrupt comes here, and must not wait for all arrivals
-    return summarise(contestant, rate, arrived, done)
+    return summarise(variant, rate, arrived, done)
 
 
-def measure_load(contestant: str, scorer: Scorer, request: Request, count: int, workers: int) -> tuple[Load, ...]:
+def measure_load(variant: str, scorer: Scorer, request: Request, count: int, workers: int) -> tuple[Load, ...]:
     """Latency at rising rates, in parts of what is served when all requests are there at once.
 
     Visual features stay remembered, as in serving: the image goes through the vision graph before the clock starts.
 
     Args:
-        contestant: see `offer`.
+        variant: see `offer`.
         scorer: loaded.
         request: sent each time.
         count: of requests at each rate. All rates take as long as seven times as many that are there at once.
@@ -117,11 +117,11 @@ def measure_load(contestant: str, scorer: Scorer, request: Request, count: int, 
     Raises:
         YojError: of the first request that fails.
     """
-    offer(contestant, scorer, request, math.inf, WARM_UP * workers, workers)
-    most = offer(contestant, scorer, request, math.inf, BUSY * workers, workers).served
+    offer(variant, scorer, request, math.inf, WARM_UP * workers, workers)
+    most = offer(variant, scorer, request, math.inf, BUSY * workers, workers).served
     points: list[Load] = []
     for fraction in FRACTIONS:
-        points.append(offer(contestant, scorer, request, fraction * most, count, workers))
+        points.append(offer(variant, scorer, request, fraction * most, count, workers))
         if saturated(points[-1], workers / most * 1e3):
             break
     return tuple(points)

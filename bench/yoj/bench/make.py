@@ -16,9 +16,9 @@ from yoj.export.families.opening import open_family
 from yoj.export.quantisation.config import RANGE, QuantisationConfig, QuantisationSpec, matrices, write_config
 from yoj.export.quantisation.schemes import STORED
 
-from .contestants import BUNDLE, CHECKPOINT
 from .large_checkpoint import write
-from .shapes import Shape
+from .shapes import ModelShape
+from .workbench import BUNDLE, CHECKPOINT
 
 SOME_RANGE = 8.0
 """Of static activations; the time does not depend on it."""
@@ -38,7 +38,7 @@ class Stages:
         """See `yoj.export.bundle.config.Progress`."""
 
 
-def make(judge: Path, folder: Path, shape: Shape, precisions: tuple[str, ...]) -> None:
+def make(judge: Path, folder: Path, shape: ModelShape, precisions: tuple[str, ...]) -> None:
     """Write ``checkpoint``, and a bundle ``<judge>.<precision>.yoj`` for each precision.
 
     Quantised bundles have all matrices of the trunk in their scheme.

@@ -1,4 +1,4 @@
-"""One model, measured: contestants, what one pass saves, phases, sweeps, cold starts, profiles and load."""
+"""One model, measured: variants, what one pass saves, phases, sweeps, cold starts, profiles and load."""
 
 from __future__ import annotations
 
@@ -20,13 +20,22 @@ from yoj.runtime import Request, Scorer
 from yoj.runtime.batch import scorer_inputs
 from yoj.runtime.bundle import TOKENIZER_NAME, Bundle
 
-from .cases import Case, Size, make_case, save_image
-from .contestants import Field, engines, entrants, fast_precisions, open_field, race, singles, trimmed
 from .costs import profile
 from .limits import predicted_saving
 from .load import measure_load
-from .results import Judge, Limits, Load, Model, Part, Point, Profile, Saving, Start, Sweep
+from .requests import BenchRequest, Size, make_bench_request, save_image
+from .results import BenchModel, GraphProfile, JudgeResult, Load, MachineLimits, Part, Point, Saving, Start, Sweep
 from .start import measure_start
+from .workbench import (
+    Workbench,
+    all_variants,
+    engines,
+    fast_precisions,
+    open_workbench,
+    run_interleaved,
+    singles,
+    trimmed,
+)
 
 SAVED_N = (8,)
 SAVED_PROMPT, SAVED_RESPONSE = 600, 60
@@ -44,12 +53,12 @@ IMAGE_PROMPT = 1280
 """Tokens of the prompt where images vary, so that the largest has room."""
 SWEEP_REPEATS, SAVING_REPEATS, PROFILE_RUNS, PHASE_RUNS = 3, 2, 3, 6
 LOAD_REQUESTS, LOAD_WORKERS = 40, 2
-RACES: set[Part] = {"contestants", "savings", "sweeps"}
+PYTORCH_PARTS: set[Part] = {"variants", "savings", "sweeps"}
 """Parts in which PyTorch runs."""
 
 
 @dataclass(frozen=True)
-class Settings:
+class BenchSettings:
     """How to measure."""
 
     threads: int
@@ -60,14 +69,14 @@ class Settings:
     engine: str | None = None
 
 
-def measure(folder: Path, settings: Settings, limits: Limits) -> Judge:
-    """Measure the model and the bundles of a folder; see `open_field` for what it holds.
+def measure(folder: Path, settings: BenchSettings, limits: MachineLimits) -> JudgeResult:
+    """Measure the model and the bundles of a folder; see `open_workbench` for what it holds.
 
     Progress goes to stderr. Each part that is not asked for is left empty.
     """
     name = folder.resolve().name
-    field = open_field(folder, settings.threads, settings.device, settings.engine)
-    case = make_case(field.scorer, settings.size, settings.threads)
+    bench = open_workbench(folder, settings.threads, settings.device, settings.engine)
+    case = make_bench_request(bench.scorer, settings.size, settings.threads)
     # Cold starts, profiles and load are measured with ONNX Runtime on the CPU.
     elsewhere: set[Part] = {"starts", "profiles", "load"} if settings.engine not in (None, "onnxruntime") else set()
 
@@ -77,44 +86,44 @@ def measure(folder: Path, settings: Settings, limits: Limits) -> Judge:
             click.echo(f"{name}: {part}{'' if wanted else ', left out: it is measured on the CPU'}", err=True)
         return wanted
 
-    fast = fast_precisions(field, case) if RACES & set(settings.parts) else []
+    fast = fast_precisions(bench, case) if PYTORCH_PARTS & set(settings.parts) else []
 
-    return Judge(
-        model=describe_model(field, name),
+    return JudgeResult(
+        model=describe_model(bench, name),
         shape=case.shape,
-        contestants=tuple(race(field, case, entrants(field, fast), settings.repeats, limits))
-        if say("contestants")
+        variants=tuple(run_interleaved(bench, case, all_variants(bench, fast), settings.repeats, limits))
+        if say("variants")
         else (),
-        savings=tuple(savings(field, settings.threads, fast[0])) if say("savings") else (),
-        phases=phases(field, case) if say("phases") else {},
-        starts=tuple(starts(field, case)) if say("starts") else (),
-        profiles=tuple(profiles(field, case)) if say("profiles") else (),
-        sweeps=(*sweeps(field, settings, fast[0]), threads_sweep(folder, settings, fast[0])) if say("sweeps") else (),
-        load=tuple(load(field, case)) if say("load") else (),
+        savings=tuple(savings(bench, settings.threads, fast[0])) if say("savings") else (),
+        phases=phases(bench, case) if say("phases") else {},
+        starts=tuple(starts(bench, case)) if say("starts") else (),
+        profiles=tuple(profiles(bench, case)) if say("profiles") else (),
+        sweeps=(*sweeps(bench, settings, fast[0]), threads_sweep(folder, settings, fast[0])) if say("sweeps") else (),
+        load=tuple(load(bench, case)) if say("load") else (),
     )
 
 
-def describe_model(field: Field, name: str) -> Model:
+def describe_model(bench: Workbench, name: str) -> BenchModel:
     """Dimensions, from the graphs and the configuration."""
-    specs = {spec.role: spec for spec in field.family.graphs()}
-    text = field.checkpoint.config["text_config"]
-    return Model(
+    specs = {spec.role: spec for spec in bench.family.graphs()}
+    text = bench.checkpoint.config["text_config"]
+    return BenchModel(
         name=name,
-        family=field.checkpoint.family,
+        family=bench.checkpoint.family,
         parameters=sum(p.numel() for role in ("vision", "scorer.joint") for p in specs[role].module.parameters()),
         layers=int(text["num_hidden_layers"]),
         D=int(text["hidden_size"]),
     )
 
 
-def savings(field: Field, threads: int, fastest: str) -> Iterator[Saving]:
+def savings(bench: Workbench, threads: int, fastest: str) -> Iterator[Saving]:
     """One pass against N passes in PyTorch's fastest precision; of the bundles the one in float32, or the first."""
-    precision = "float32" if "float32" in field.scorers else next(iter(field.scorers))
-    packed, separate = trimmed(field, fastest), singles(field, fastest)[0]
-    engine = engines(field, precision)[0]
+    precision = "float32" if "float32" in bench.scorers else next(iter(bench.scorers))
+    packed, separate = trimmed(bench, fastest), singles(bench, fastest)[0]
+    engine = engines(bench, precision)[0]
     for n in SAVED_N:
-        case = make_case(field.scorer, Size(prompt=SAVED_PROMPT, response=SAVED_RESPONSE, n=n), threads)
-        ran = race(field, case, [packed, separate, engine], SAVING_REPEATS, None)
+        case = make_bench_request(bench.scorer, Size(prompt=SAVED_PROMPT, response=SAVED_RESPONSE, n=n), threads)
+        ran = run_interleaved(bench, case, [packed, separate, engine], SAVING_REPEATS, None)
         found = {c.name: c.time.median for c in ran if c.agrees}
         if len(found) < len(ran):
             differ = ", ".join(c.name for c in ran if not c.agrees)
@@ -132,17 +141,17 @@ def savings(field: Field, threads: int, fastest: str) -> Iterator[Saving]:
         )
 
 
-def phases(field: Field, case: Case) -> dict[str, dict[str, float]]:
+def phases(bench: Workbench, case: BenchRequest) -> dict[str, dict[str, float]]:
     """Median milliseconds of each phase of a request from its text and pixels on, for each engine, in turns.
 
     Tokenising is part of the runtime's packing, and is measured once more apart. Features are computed each time.
     """
-    request, runs = case.request, {precision: list[dict[str, float]]() for precision in field.scorers}
-    tokenizer = Tokenizer.from_file(str(next(iter(field.bundles.values())) / TOKENIZER_NAME))
+    request, runs = case.request, {precision: list[dict[str, float]]() for precision in bench.scorers}
+    tokenizer = Tokenizer.from_file(str(next(iter(bench.bundles.values())) / TOKENIZER_NAME))
     for number in range(1 + PHASE_RUNS):
         # A pixel differs each time, so that features are computed and not remembered.
         images = [_marked(np.asarray(image), number) for image in request.images]
-        for precision, scorer in field.scorers.items():
+        for precision, scorer in bench.scorers.items():
             timings = scorer.score(request.prompt, request.responses, images=images, mode="joint").timings_ms
             runs[precision].append({**timings, "tokenise": tokenise_ms(tokenizer, request)})
     return {f"yoj {precision}": _medians(found[1:]) for precision, found in runs.items()}
@@ -160,20 +169,20 @@ def tokenise_ms(tokenizer: Tokenizer, request: Request) -> float:
     return (time.perf_counter() - begin) * 1e3
 
 
-def starts(field: Field, case: Case) -> Iterator[Start]:
+def starts(bench: Workbench, case: BenchRequest) -> Iterator[Start]:
     """A process of its own for each bundle."""
     with tempfile.TemporaryDirectory() as place:
         image = save_image(case, Path(place))
-        for path in field.bundles.values():
+        for path in bench.bundles.values():
             request = case.request
             prompt, responses = cast("str", request.prompt), cast("list[str]", request.responses)
             yield measure_start(path, prompt, responses, image, case.shape.threads)
 
 
-def profiles(field: Field, case: Case) -> Iterator[Profile]:
+def profiles(bench: Workbench, case: BenchRequest) -> Iterator[GraphProfile]:
     """Of the joint scorer of each engine, and of the vision graph where there is an image."""
-    for precision, path in field.bundles.items():
-        bundle, scorer = Bundle.open(path), field.scorers[precision]
+    for precision, path in bench.bundles.items():
+        bundle, scorer = Bundle.open(path), bench.scorers[precision]
         name, graphs = f"yoj {precision}", scorer.engine.graphs
         media = case.packed[0].media
         if media:
@@ -186,8 +195,8 @@ def profiles(field: Field, case: Case) -> Iterator[Profile]:
         yield profile(name, bundle, "scorer.joint", inputs, case.shape.threads, PROFILE_RUNS)
 
 
-def sweeps(field: Field, settings: Settings, fastest: str) -> Iterator[Sweep]:
-    """One size at a time, the others as asked for; the fast contestants only."""
+def sweeps(bench: Workbench, settings: BenchSettings, fastest: str) -> Iterator[Sweep]:
+    """One size at a time, the others as asked for; the fast variants only."""
     for name, values in SWEPT.items():
         points: list[Point] = []
         for value in values:
@@ -195,34 +204,34 @@ def sweeps(field: Field, settings: Settings, fastest: str) -> Iterator[Sweep]:
             if name == "image side":
                 size = replace(size, prompt=IMAGE_PROMPT)
             click.echo(f"  {name} = {value}", err=True)
-            points += swept(field, make_case(field.scorer, size, settings.threads), value, fastest)
+            points += swept(bench, make_bench_request(bench.scorer, size, settings.threads), value, fastest)
         yield Sweep(name=name, points=tuple(points))
 
 
-def swept(field: Field, case: Case, x: float, fastest: str) -> Iterator[Point]:
-    """The contestants of a sweep at one place, PyTorch in its fastest precision."""
-    racing = [trimmed(field, fastest), *(engines(field, precision)[0] for precision in field.scorers)]
+def swept(bench: Workbench, case: BenchRequest, x: float, fastest: str) -> Iterator[Point]:
+    """The variants of a sweep at one place, PyTorch in its fastest precision."""
+    chosen = [trimmed(bench, fastest), *(engines(bench, precision)[0] for precision in bench.scorers)]
     if case.shape.B == 1:
-        racing.append(singles(field, fastest)[2])
-    for found in race(field, case, racing, SWEEP_REPEATS, None):
-        yield Point(contestant=found.name, x=x, shape=case.shape, time=found.time, agrees=found.agrees)
+        chosen.append(singles(bench, fastest)[2])
+    for found in run_interleaved(bench, case, chosen, SWEEP_REPEATS, None):
+        yield Point(variant=found.name, x=x, shape=case.shape, time=found.time, agrees=found.agrees)
 
 
-def threads_sweep(folder: Path, settings: Settings, fastest: str) -> Sweep:
+def threads_sweep(folder: Path, settings: BenchSettings, fastest: str) -> Sweep:
     """All again with one thread, and with twice as many until all are used."""
     counts = [n for n in (1, 2, 4, 8, 16, 32, 64) if n <= settings.threads]
     points: list[Point] = []
     for threads in counts:
         click.echo(f"  threads = {threads}", err=True)
-        field = open_field(folder, threads, settings.device, settings.engine)
-        points += swept(field, make_case(field.scorer, settings.size, threads), threads, fastest)
+        bench = open_workbench(folder, threads, settings.device, settings.engine)
+        points += swept(bench, make_bench_request(bench.scorer, settings.size, threads), threads, fastest)
     torch.set_num_threads(settings.threads)
     return Sweep(name="threads", points=tuple(points))
 
 
-def load(field: Field, case: Case) -> Iterator[Load]:
+def load(bench: Workbench, case: BenchRequest) -> Iterator[Load]:
     """Each engine under rising rates; requests have the case's size, two workers share its threads."""
-    for precision, path in field.bundles.items():
+    for precision, path in bench.bundles.items():
         with Scorer.load(path, threads=max(1, case.shape.threads // LOAD_WORKERS)) as scorer:
             yield from measure_load(f"yoj {precision}", scorer, case.request, LOAD_REQUESTS, LOAD_WORKERS)
 

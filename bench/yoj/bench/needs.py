@@ -1,14 +1,12 @@
 """What a machine lacks to run an engine, or PyTorch, on a GPU.
 
-python -m yoj.bench.needs tensorrt
+yoj-bench needs tensorrt
 """
 
 from __future__ import annotations
 
 import importlib
 from typing import Any
-
-import click
 
 from yoj.runtime.engines.device import compute_capability, load_cuda, target_name
 from yoj.runtime.engines.library import LIBRARIES, load_library
@@ -17,13 +15,6 @@ from yoj.runtime.errors import EngineError
 
 PYTORCH = "pytorch"
 NEEDS = (NAME, *LIBRARIES, PYTORCH)
-
-
-@click.command()
-@click.argument("need", type=click.Choice(NEEDS))
-def main(need: str) -> None:
-    """Print what is missing here to run NEED on a GPU; nothing where all is there."""
-    click.echo(missing(need) or "", nl=False)
 
 
 def missing(need: str) -> str | None:
@@ -59,7 +50,3 @@ def _missing_kernels(engine: str, library: Any, capability: str) -> str | None:
     if known is None or capability in known:
         return None
     return f"{engine} has no kernels for this GPU, {capability}; it has for {', '.join(known)}."
-
-
-if __name__ == "__main__":
-    main()

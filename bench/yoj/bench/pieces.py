@@ -2,19 +2,16 @@
 
 One thread of ONNX Runtime, CPU time.
 
-python -m yoj.bench.pieces --out 'bench/results/{kind}/pieces.json'
+yoj-bench pieces --out 'bench/results/{kind}/pieces.json'
 """
 
 from __future__ import annotations
 
 import itertools
-import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-import click
 import numpy as np
 import onnx
 import onnx.helper
@@ -24,7 +21,6 @@ import onnxruntime
 from yoj.export.quantisation.schemes import LARGEST, SMALLEST_ROW, ZERO
 
 from .environment import describe
-from .kinds import placed
 from .products import OPSETS, ROWS, Array
 from .timing import time_in_turns
 
@@ -129,37 +125,18 @@ def attentions(rows: int) -> dict[str, Callable[[], Array]]:
     return {f"{count} blocks": in_blocks(count) for count in BLOCKS}
 
 
-def measure(width: int, turns: int) -> dict[str, float]:
-    """Median CPU milliseconds of each piece."""
+def measure(width: int, repeats: int) -> dict[str, Any]:
+    """Median CPU milliseconds of each piece on one core, with the environment.
+
+    Args:
+        width: of the rows that are scaled.
+        repeats: counted runs of each.
+    """
     left = np.random.default_rng(0).standard_normal((ROWS, width), np.float32)
     found: dict[str, float] = {}
     for title, calls in (("rows scaled", scalings(left)), ("attention", attentions(ROWS))):
         for call in calls.values():
             call()
-        taken = time_in_turns(calls, turns, time.process_time)
+        taken = time_in_turns(calls, repeats, time.process_time)
         found |= {f"{title}, {name}": each.median for name, each in taken.items()}
-    return found
-
-
-@click.command()
-@click.option(
-    "--width", default=2432, show_default=True, type=click.IntRange(min=1), help="Of the rows that are scaled."
-)
-@click.option("--turns", default=9, show_default=True, type=click.IntRange(min=1), help="Of each, one after the other.")
-@click.option("--out", type=click.Path(dir_okay=False, path_type=Path),
-              help="Write the results there, as JSON; {kind} becomes the kind of CPU.")  # fmt: skip
-def main(width: int, turns: int, out: Path | None) -> None:
-    """Print what pieces of an 8-bit trunk cost on one core, in CPU time."""
-    found = measure(width, turns)
-    for name, milliseconds in found.items():
-        click.echo(f"{name:40}{milliseconds:9.2f} ms")
-    if out is not None:
-        environment = describe(1)
-        file = placed(out, environment)
-        file.parent.mkdir(parents=True, exist_ok=True)
-        results = {"environment": environment, "rows": ROWS, "width": width, "cpu_ms": found}
-        file.write_text(json.dumps(results, indent=1) + "\n", "utf-8")
-
-
-if __name__ == "__main__":
-    main()
+    return {"environment": describe(1), "rows": ROWS, "width": width, "cpu_ms": found}

@@ -13,14 +13,14 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any
 
-from .results import WITHIN, Contestant, Judge, Sweep, Time, Vendor, ranked
+from .results import WITHIN, JudgeResult, Sweep, Time, VariantResult, Vendor, ranked
 from .tables import SCORES_DIFFER, plain, unranked
 
 HUES: dict[Vendor, tuple[str, ...]] = {
     "PyTorch": ("#d55e00", "#e69f00", "#b5651d"),
     "yoj": ("#0072b2", "#56b4e9", "#4a6fd6"),
 }
-"""Shades of each vendor's hue, for several of its contestants in one plot."""
+"""Shades of each vendor's hue, for several of its variants in one plot."""
 PHASES = ("#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377", "#bbbbbb")
 """Tol's bright colours: the phases are of neither vendor."""
 GREY = "#888888"
@@ -59,7 +59,7 @@ class Plot:
 
 @dataclass(frozen=True)
 class Style:
-    """How a contestant looks in all plots of a judge."""
+    """How a variant looks in all plots of a judge."""
 
     colour: str
     marker: str
@@ -100,8 +100,8 @@ def inline(plot: Plot, salt: str) -> str:
     return text.replace("<svg ", f'<svg role="img" aria-label="{escape(plain(plot.title))}" ', 1)
 
 
-def contestants(judge: Judge) -> Plot | None:
-    """A bar for each contestant, the fastest on top, those whose scores differ hatched at the bottom."""
+def variants(judge: JudgeResult) -> Plot | None:
+    """A bar for each variant, the fastest on top, those whose scores differ hatched at the bottom."""
     shown = [*ranked(judge), *(c for c in unranked(judge) if _timed(c.time))]
     if not shown:
         return None
@@ -121,11 +121,11 @@ def contestants(judge: Judge) -> Plot | None:
         _bars(axis, [_named(c) for c in shown], "ms, median with its interval")
         _vendors(figure, shown)
 
-    return Plot(f"{judge.model.name}: time of each contestant", 1.3 + 0.32 * len(shown), draw)
+    return Plot(f"{judge.model.name}: time of each variant", 1.3 + 0.32 * len(shown), draw)
 
 
-def shares(judge: Judge) -> Plot | None:
-    """A bar for the share of the measured peak of each ranked contestant."""
+def shares(judge: JudgeResult) -> Plot | None:
+    """A bar for the share of the measured peak of each ranked variant."""
     shown = [(c, c.share) for c in ranked(judge) if c.share is not None and math.isfinite(c.share)]
     if not shown:
         return None
@@ -145,16 +145,16 @@ def shares(judge: Judge) -> Plot | None:
     return Plot(f"{judge.model.name}: share of the peak", 1.3 + 0.32 * len(shown), draw)
 
 
-def sweep(judge: Judge, found: Sweep) -> Plot | None:
-    """A line for each contestant with intervals; points whose scores differ are crosses beside it."""
+def sweep(judge: JudgeResult, found: Sweep) -> Plot | None:
+    """A line for each variant with intervals; points whose scores differ are crosses beside it."""
     shown = [point for point in found.points if _timed(point.time)]
     if not shown:
         return None
 
     def draw(figure: Any) -> None:
         axis, looks = figure.subplots(), styles(judge)
-        for name in dict.fromkeys(point.contestant for point in shown):
-            of = sorted((p for p in shown if p.contestant == name), key=lambda p: p.x)
+        for name in dict.fromkeys(point.variant for point in shown):
+            of = sorted((p for p in shown if p.variant == name), key=lambda p: p.x)
             sound, style = [p for p in of if p.agrees], looks[name]
             axis.errorbar(
                 [p.x for p in sound],
@@ -172,11 +172,11 @@ def sweep(judge: Judge, found: Sweep) -> Plot | None:
         axis.grid(color=INK, alpha=0.15)
         _legend(figure, axis)
 
-    names = {point.contestant for point in shown}
+    names = {point.variant for point in shown}
     return Plot(f"{judge.model.name}: time as {found.name} varies", 3.8 + 0.2 * math.ceil(len(names) / 2), draw)
 
 
-def savings(judge: Judge) -> Plot | None:
+def savings(judge: JudgeResult) -> Plot | None:
     """What one pass saves, as predicted and as measured."""
     of = sorted(judge.savings, key=lambda saving: saving.N)
     if not of:
@@ -200,8 +200,8 @@ def savings(judge: Judge) -> Plot | None:
     return Plot(f"{judge.model.name}: one pass against N passes", 4.2, draw)
 
 
-def phases(judge: Judge) -> Plot | None:
-    """A bar for each contestant, in pieces."""
+def phases(judge: JudgeResult) -> Plot | None:
+    """A bar for each variant, in pieces."""
     shown = {name: of for name, of in judge.phases.items() if any(_finite(of.values()))}
     if not shown:
         return None
@@ -221,8 +221,8 @@ def phases(judge: Judge) -> Plot | None:
     return Plot(f"{judge.model.name}: where the time of a request goes", 1.5 + 0.4 * len(shown), draw)
 
 
-def load(judge: Judge) -> Plot | None:
-    """A panel for each percentile, a line for each contestant."""
+def load(judge: JudgeResult) -> Plot | None:
+    """A panel for each percentile, a line for each variant."""
     shown = [one for one in judge.load if all(map(math.isfinite, (one.offered, one.p50, one.p95, one.p99)))]
     if not shown:
         return None
@@ -231,8 +231,8 @@ def load(judge: Judge) -> Plot | None:
         looks = styles(judge)
         axes = figure.subplots(1, 3, sharey=True)
         for axis, percentile in zip(axes, ("p50", "p95", "p99"), strict=True):
-            for name in dict.fromkeys(one.contestant for one in shown):
-                of = sorted((one for one in shown if one.contestant == name), key=lambda one: one.offered)
+            for name in dict.fromkeys(one.variant for one in shown):
+                of = sorted((one for one in shown if one.variant == name), key=lambda one: one.offered)
                 values = [getattr(one, percentile) for one in of]
                 axis.plot([one.offered for one in of], values, **_line(looks[name], name))
             _scale(axis.xaxis, [one.offered for one in shown])
@@ -243,14 +243,14 @@ def load(judge: Judge) -> Plot | None:
         axes[1].set_xlabel("requests offered a second")
         _legend(figure, axes[0])
 
-    names = {one.contestant for one in shown}
+    names = {one.variant for one in shown}
     return Plot(f"{judge.model.name}: latency under load", 3.2 + 0.2 * math.ceil(len(names) / 2), draw)
 
 
-def styles(judge: Judge) -> dict[str, Style]:
+def styles(judge: JudgeResult) -> dict[str, Style]:
     """A look for each name that a plot may show: its vendor's hue, and a shade, marker and line of its own."""
-    vendors: dict[str, Vendor] = {c.name: c.vendor for c in judge.contestants}
-    names = [*vendors, *(p.contestant for s in judge.sweeps for p in s.points), *(one.contestant for one in judge.load)]
+    vendors: dict[str, Vendor] = {c.name: c.vendor for c in judge.variants}
+    names = [*vendors, *(p.variant for s in judge.sweeps for p in s.points), *(one.variant for one in judge.load)]
     looks: dict[str, Style] = {}
     for name in dict.fromkeys(names):
         shades = HUES[vendors[name]] if name in vendors else (GREY,)
@@ -282,8 +282,8 @@ def _label(text: str) -> str:
     return text if len(text) <= LETTERS else f"{text[: LETTERS - 1]}…"
 
 
-def _named(contestant: Contestant) -> str:
-    return f"{_label(contestant.name)}\n{_label(f'{contestant.precision}, {contestant.way}')}"
+def _named(variant: VariantResult) -> str:
+    return f"{_label(variant.name)}\n{_label(f'{variant.precision}, {variant.strategy}')}"
 
 
 def _line(style: Style, name: str) -> dict[str, Any]:
@@ -318,7 +318,7 @@ def _scale(axis: Any, values: Sequence[float], ticks: Sequence[float] | None = N
     axis.set_major_formatter(_digits)
 
 
-def _vendors(figure: Any, shown: Sequence[Contestant]) -> None:
+def _vendors(figure: Any, shown: Sequence[VariantResult]) -> None:
     from matplotlib.patches import Patch
 
     handles = [Patch(color=HUES[vendor][0], label=vendor) for vendor in HUES if any(c.vendor == vendor for c in shown)]

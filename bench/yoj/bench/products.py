@@ -3,16 +3,14 @@
 Most of a trunk's time goes into the products of its MLP, [L, D] by [D, 3.8 D] and [L, 3.8 D] by [3.8 D, D]; their ratio
 bounds what any graph of a scheme can gain.
 
-python -m yoj.bench.products --out 'bench/results/{kind}/products.json'
+yoj-bench products --out 'bench/results/{kind}/products.json'
 """
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import click
@@ -28,7 +26,6 @@ from yoj.export.quantisation.schemes import ACCURACY_INT8, BLOCK, LARGEST, SMALL
 from yoj.runtime.engines.onnxruntime import EXACT_8_BITS
 
 from .environment import describe
-from .kinds import placed
 from .timing import time_in_turns
 
 ROWS, MLP = 1016, 3.8
@@ -38,7 +35,7 @@ Array = NDArray[Any]
 
 
 @dataclass(frozen=True)
-class Graph:
+class ProductGraph:
     """Nodes from ``left`` [L, in] to ``out`` [L, out], both float32."""
 
     nodes: list[onnx.NodeProto]
@@ -47,13 +44,13 @@ class Graph:
     """Whether ONNX Runtime is told to keep 8-bit products exact, as the runtime tells it."""
 
 
-def graphs(weight: Array) -> dict[str, Graph]:
+def graphs(weight: Array) -> dict[str, ProductGraph]:
     """The same product in the schemes that there are, and in those that were tried.
 
     Args:
         weight: float32 [in, out].
     """
-    found = {"float32": Graph([onnx.helper.make_node("MatMul", ["left", "right"], ["out"])], {"right": weight})}
+    found = {"float32": ProductGraph([onnx.helper.make_node("MatMul", ["left", "right"], ["out"])], {"right": weight})}
     signed, scale = (tensor.numpy() for tensor in quantise(torch.from_numpy(weight), "int8", 0, torch.float32))
     found["int8, as exported"] = _scaled(_product(signed, scale))
     found["int8, without scaling rows"] = _product(signed, scale)
@@ -65,7 +62,7 @@ def graphs(weight: Array) -> dict[str, Graph]:
     return found
 
 
-def _product(weight: Array, scale: Array) -> Graph:
+def _product(weight: Array, scale: Array) -> ProductGraph:
     """Activations in one static range, which holds five standard deviations."""
     make = onnx.helper.make_node
     nodes = [
@@ -82,10 +79,10 @@ def _product(weight: Array, scale: Array) -> Graph:
         "scale": np.array(5 / LARGEST["int8"], np.float32),
         "zero": np.array(ZERO, np.uint8),
     }
-    return Graph(nodes, constants)
+    return ProductGraph(nodes, constants)
 
 
-def _scaled(product: Graph) -> Graph:
+def _scaled(product: ProductGraph) -> ProductGraph:
     """Each row divided by its largest magnitude, and multiplied by it again."""
     make = onnx.helper.make_node
     before = [
@@ -101,19 +98,19 @@ def _scaled(product: Graph) -> Graph:
         "least": np.array(SMALLEST_ROW, np.float32),
         "scale": np.array(1 / LARGEST["int8"], np.float32),
     }
-    return Graph([*before, *nodes, make("Mul", ["small", "row"], ["out"])], constants)
+    return ProductGraph([*before, *nodes, make("Mul", ["small", "row"], ["out"])], constants)
 
 
-def _blocks(weight: Array, bits: int) -> Graph:
+def _blocks(weight: Array, bits: int) -> ProductGraph:
     width, out = weight.shape
     values, scale = (tensor.numpy() for tensor in pack_blocks(torch.from_numpy(weight), bits, torch.float32))
     sizes = {"K": width, "N": out, "bits": bits, "block_size": BLOCK, "accuracy_level": ACCURACY_INT8}
     inputs = ["left", "right", "right_scale"]
     node = onnx.helper.make_node("MatMulNBits", inputs, ["out"], domain="com.microsoft", **sizes)
-    return Graph([node], {"right": values, "right_scale": scale})
+    return ProductGraph([node], {"right": values, "right_scale": scale})
 
 
-def run_of(graph: Graph, left: Array, out: int) -> Callable[[], Array]:
+def run_of(graph: ProductGraph, left: Array, out: int) -> Callable[[], Array]:
     """The run of a graph on one thread, into memory that is there already."""
     float32 = onnx.TensorProto.FLOAT
     made = onnx.helper.make_graph(
@@ -140,7 +137,20 @@ def run_of(graph: Graph, left: Array, out: int) -> Callable[[], Array]:
     return run
 
 
-def measure(width: int, turns: int) -> dict[str, dict[str, float]]:
+def measure_widths(widths: Sequence[int], repeats: int) -> dict[str, Any]:
+    """What the products of an MLP cost at several hidden sizes, see `measure`, with the environment; stderr has the
+    sizes as they are done.
+    """
+    torch.set_num_threads(1)
+    found: dict[str, Any] = {}
+    with torch.inference_mode():
+        for width in widths:
+            click.echo(f"D = {width:,}", err=True)
+            found[str(width)] = measure(width, repeats)
+    return {"environment": describe(1), "rows": ROWS, "widths": found}
+
+
+def measure(width: int, repeats: int) -> dict[str, dict[str, float]]:
     """CPU milliseconds of both products of an MLP, and the largest difference from float32 over its largest value."""
     draw = np.random.default_rng(0)
     found: dict[str, dict[str, float]] = {}
@@ -152,7 +162,7 @@ def measure(width: int, turns: int) -> dict[str, dict[str, float]]:
         calls["float32, PyTorch"] = lambda held=held, by=by: torch.nn.functional.linear(held, by).numpy()
         right = left @ weight
         differ = {name: float(np.abs(call() - right).max() / np.abs(right).max()) for name, call in calls.items()}
-        for name, taken in time_in_turns(calls, turns, time.process_time).items():
+        for name, taken in time_in_turns(calls, repeats, time.process_time).items():
             last = found.get(name, {"cpu_ms": 0.0, "difference": 0.0})
             found[name] = {
                 "cpu_ms": last["cpu_ms"] + taken.median,
@@ -168,27 +178,3 @@ def table(found: Mapping[str, Mapping[str, float]]) -> str:
         f"{name:28}{of['cpu_ms']:10.1f} ms{whole / of['cpu_ms']:8.2f} times float32{of['difference']:12.1e}"
         for name, of in found.items()
     )
-
-
-@click.command()
-@click.option("--width", "widths", multiple=True, default=(640, 2560), show_default=True, type=click.IntRange(min=1))
-@click.option("--turns", default=3, show_default=True, type=click.IntRange(min=1), help="Of each, one after the other.")
-@click.option("--out", type=click.Path(dir_okay=False, path_type=Path),
-              help="Write the results there, as JSON; {kind} becomes the kind of CPU.")  # fmt: skip
-def main(widths: tuple[int, ...], turns: int, out: Path | None) -> None:
-    """Print what the products of an MLP cost at these hidden sizes, in CPU time on one core."""
-    torch.set_num_threads(1)
-    results: dict[str, Any] = {"environment": describe(1), "rows": ROWS, "widths": {}}
-    for width in widths:
-        with torch.inference_mode():
-            found = measure(width, turns)
-        click.echo(f"D = {width:,}\n{table(found)}")
-        results["widths"][str(width)] = found
-    if out is not None:
-        file = placed(out, results["environment"])
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps(results, indent=1) + "\n", "utf-8")
-
-
-if __name__ == "__main__":
-    main()

@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
-import click
-
+from .errors import BenchError
 from .kinds import said
-from .results import Contestant, Judge, Results, Saving, Start, ranked, rival
+from .results import JudgeResult, Results, Saving, Start, VariantResult, baseline, ranked
 from .tables import (
     Table,
     counted,
@@ -36,9 +35,9 @@ def ratios(found: Sequence[tuple[str, Results]]) -> str:
     Args:
         found: kinds of CPU and results of each.
     """
-    judges = [(kind, judge) for kind, results in found for judge in results.judges if judge.contestants]
+    judges = [(kind, judge) for kind, results in found for judge in results.judges if judge.variants]
     judges.sort(key=lambda pair: -pair[1].model.layers)  # the whole depth first
-    names = list(dict.fromkeys(c.name for _, judge in judges for c in judge.contestants if c.vendor == "yoj"))
+    names = list(dict.fromkeys(c.name for _, judge in judges for c in judge.variants if c.vendor == "yoj"))
     rows = tuple(
         (kind, _model(judge), _best(judge), *(_ratio(judge, name) for name in names)) for kind, judge in judges
     )
@@ -48,7 +47,7 @@ def ratios(found: Sequence[tuple[str, Results]]) -> str:
 
 
 def all_tables(found: Sequence[tuple[str, Results]]) -> str:
-    """Markdown: for each kind of CPU and each judge the contestants, what one pass saves, and what a process holds.
+    """Markdown: for each kind of CPU and each judge the variants, what one pass saves, and what a process holds.
 
     Args:
         found: kinds of CPU and results of each.
@@ -57,7 +56,7 @@ def all_tables(found: Sequence[tuple[str, Results]]) -> str:
     for kind, results in found:
         parts.append(f"## {_text(kind)}\n\n{_machine(results)}")
         for judge in results.judges:
-            tables = [_contestants(judge), _savings(judge.savings), _starts(judge.starts)]
+            tables = [_variants(judge), _savings(judge.savings), _starts(judge.starts)]
             parts += [_line(judge), *(_markdown(table) for table in tables if table.rows)]
     return "\n\n".join(parts)
 
@@ -66,29 +65,27 @@ def update(readme: Path, table: str) -> None:
     """Replace what stands between the two markers, each on a line of its own.
 
     Raises:
-        click.ClickException: the file cannot be read, or a marker is missing, doubled or out of order.
+        BenchError: the file cannot be read, or a marker is missing, doubled or out of order.
     """
     try:
         lines = readme.read_bytes().decode("utf-8").splitlines(keepends=True)
     except (OSError, UnicodeDecodeError) as error:
-        raise click.ClickException(f"{readme} cannot be read: {error}.") from error
+        raise BenchError(f"{readme} cannot be read: {error}.") from error
     places = {marker: [n for n, line in enumerate(lines) if line.strip() == marker] for marker in (BEGIN, END)}
     for marker, found in places.items():
         if len(found) != 1:
             where = f", on lines {', '.join(str(n + 1) for n in found)}" if found else ""
-            raise click.ClickException(
+            raise BenchError(
                 f"{readme} has the line {marker} {counted(len(found), 'time')}{where}. Put {BEGIN} and {END} once "
                 "each, on lines of their own, where the table shall stand."
             )
     (begin,), (end,) = places.values()
     if end < begin:
-        raise click.ClickException(
-            f"{readme} has {END} on line {end + 1}, before {BEGIN} on line {begin + 1}. Swap them."
-        )
+        raise BenchError(f"{readme} has {END} on line {end + 1}, before {BEGIN} on line {begin + 1}. Swap them.")
     readme.write_bytes("".join([*lines[: begin + 1], f"\n{table}\n\n", *lines[end:]]).encode("utf-8"))
 
 
-def _line(judge: Judge) -> str:
+def _line(judge: JudgeResult) -> str:
     """What was run."""
     shape = judge.shape
     return (
@@ -97,11 +94,11 @@ def _line(judge: Judge) -> str:
     )
 
 
-def _size(judge: Judge) -> str:
+def _size(judge: JudgeResult) -> str:
     return f"{counted(judge.model.layers, 'layer')}, D={judge.model.D:,}"
 
 
-def _model(judge: Judge) -> str:
+def _model(judge: JudgeResult) -> str:
     return f"{judge.model.family}, {_size(judge)}, L={judge.shape.L:,}, N={judge.shape.N}"
 
 
@@ -115,26 +112,27 @@ def _machine(results: Results) -> str:
     return _text("; ".join(about))
 
 
-def _best(judge: Judge) -> str:
+def _best(judge: JudgeResult) -> str:
     """The fastest PyTorch that reads all responses in one pack."""
-    best = next((c for c in ranked(judge) if c.vendor == "PyTorch" and c.way == "packed"), None)
+    best = next((c for c in ranked(judge) if c.vendor == "PyTorch" and c.strategy == "packed"), None)
     return "" if best is None else f"{best.name.removeprefix('PyTorch ')}: {milliseconds(best.time)} ms"
 
 
-def _ratio(judge: Judge, name: str) -> str:
-    found: Contestant | None = next((c for c in judge.contestants if c.name == name), None)
+def _ratio(judge: JudgeResult, name: str) -> str:
+    found: VariantResult | None = next((c for c in judge.variants if c.name == name), None)
     if found is None:
         return ""
-    return times(rival(judge, found), found) if found in ranked(judge) else why_not(found)
+    return times(baseline(judge, found), found) if found in ranked(judge) else why_not(found)
 
 
-def _contestants(judge: Judge) -> Table:
-    rows = [(c, times(rival(judge, c), c)) for c in ranked(judge)] + [(c, why_not(c)) for c in unranked(judge)]
+def _variants(judge: JudgeResult) -> Table:
+    rows = [(c, times(baseline(judge, c), c)) for c in ranked(judge)] + [(c, why_not(c)) for c in unranked(judge)]
     return Table(
         "",
-        ("contestant", "precision", "way", "ms", "times the best PyTorch that reads likewise", "score difference"),
+        ("variant", "precision", "strategy", "ms", "times the best PyTorch that reads likewise", "score difference"),
         tuple(
-            (c.name, c.precision, c.way, milliseconds(c.time), compared, f"{c.difference:.1e}") for c, compared in rows
+            (c.name, c.precision, c.strategy, milliseconds(c.time), compared, f"{c.difference:.1e}")
+            for c, compared in rows
         ),
         left=(0, 1, 2),
     )

@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from . import plots
-from .results import Judge, Results
+from .results import JudgeResult, Results
 from .tables import (
     Table,
-    contestant_table,
     limits_table,
     load_table,
     phase_table,
@@ -22,6 +21,7 @@ from .tables import (
     start_table,
     summary,
     sweep_table,
+    variant_table,
 )
 
 STYLE = """
@@ -73,10 +73,10 @@ def report(results: Results) -> str:
 """
 
 
-def _judge(judge: Judge, number: int) -> str:
+def _judge(judge: JudgeResult, number: int) -> str:
     """Each table under the pictures of the same figures."""
     parts = [
-        (contestant_table(judge), (plots.contestants(judge), plots.shares(judge))),
+        (variant_table(judge), (plots.variants(judge), plots.shares(judge))),
         (saving_table(judge.savings), (plots.savings(judge),)),
         *((sweep_table(sweep), (plots.sweep(judge, sweep),)) for sweep in judge.sweeps),
         (phase_table(judge.phases), (plots.phases(judge),)),

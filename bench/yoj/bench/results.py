@@ -9,18 +9,21 @@ import math
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
-import click
 import msgspec
 
+from .errors import BenchError
+
 SCHEMA_VERSION = 1
-Way: TypeAlias = Literal["packed", "isolated", "separate", "rows", "prefix"]
+Strategy: TypeAlias = Literal["packed", "isolated", "separate", "rows", "prefix"]
 """How N responses are read: in one sequence, jointly or isolated; in N passes; as N rows of one batch; in N passes that
 share the prompt's keys and values."""
-Part: TypeAlias = Literal["contestants", "savings", "phases", "starts", "profiles", "sweeps", "load"]
+Part: TypeAlias = Literal["variants", "savings", "phases", "starts", "profiles", "sweeps", "load"]
 PARTS: tuple[Part, ...] = get_args(Part)
 """What can be measured of a model."""
 WITHIN = {"tokenise": "pack"}
 """Phase that is part of another one, and is measured apart."""
+VARIANT = {"variant": "contestant"}
+"""Attributes whose JSON keys have older names, which the committed results hold."""
 Vendor: TypeAlias = Literal["PyTorch", "yoj"]
 
 
@@ -33,7 +36,7 @@ class Time(msgspec.Struct, frozen=True, kw_only=True):
     runs: int
 
 
-class Shape(msgspec.Struct, frozen=True, kw_only=True):
+class RequestShape(msgspec.Struct, frozen=True, kw_only=True):
     """Of the request that is scored."""
 
     B: int
@@ -48,33 +51,33 @@ class Shape(msgspec.Struct, frozen=True, kw_only=True):
     threads: int
 
 
-class Contestant(msgspec.Struct, frozen=True, kw_only=True):
+class VariantResult(msgspec.Struct, frozen=True, kw_only=True, rename={"strategy": "way"}):
     """One way to get the scores, from prepared arrays to scores, the vision tower included."""
 
     name: str
     vendor: Vendor
     precision: str
-    way: Way
+    strategy: Strategy
     time: Time
     difference: float
     """Largest of a score, from PyTorch float32 that reads the responses the same way (packed, or each alone), over the
     largest magnitude of those scores, or over 1 where that is less."""
     allowed: float
-    """Of its precision; see `yoj.bench.contestants.ALLOWED`."""
+    """Of its precision; see `yoj.bench.workbench.ALLOWED`."""
     agrees: bool
     """Where not, it is shown but not ranked."""
     work: float
-    """That the way asks for, by the formula of `yoj.bench.limits`."""
+    """Floating-point operations that the strategy asks for, by the formula of `yoj.bench.limits`."""
     share: float | None
     """Of the measured peak of its precision; None where none was measured."""
 
 
-class Point(msgspec.Struct, frozen=True, kw_only=True):
-    """One contestant at one place of a sweep."""
+class Point(msgspec.Struct, frozen=True, kw_only=True, rename=VARIANT):
+    """One variant at one place of a sweep."""
 
-    contestant: str
+    variant: str
     x: float
-    shape: Shape
+    shape: RequestShape
     time: Time
     agrees: bool
 
@@ -128,10 +131,10 @@ class Cost(msgspec.Struct, frozen=True, kw_only=True):
     """What was tried to make it smaller; empty for those that nothing was tried on."""
 
 
-class Profile(msgspec.Struct, frozen=True, kw_only=True):
+class GraphProfile(msgspec.Struct, frozen=True, kw_only=True, rename=VARIANT):
     """Where an engine spends its time, the largest first."""
 
-    contestant: str
+    variant: str
     graph: str
     costs: tuple[Cost, ...]
 
@@ -146,7 +149,7 @@ class Peak(msgspec.Struct, frozen=True, kw_only=True):
     """Whose product it is: PyTorch's or ONNX Runtime's."""
 
 
-class Limits(msgspec.Struct, frozen=True, kw_only=True):
+class MachineLimits(msgspec.Struct, frozen=True, kw_only=True):
     """What the machine can do."""
 
     peaks: tuple[Peak, ...]
@@ -154,10 +157,10 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """Bytes a second of a large copy, read and written once each."""
 
 
-class Load(msgspec.Struct, frozen=True, kw_only=True):
+class Load(msgspec.Struct, frozen=True, kw_only=True, rename=VARIANT):
     """Requests that arrive at a rate, whether or not earlier ones are done."""
 
-    contestant: str
+    variant: str
     offered: float
     """Requests a second."""
     served: float
@@ -168,7 +171,7 @@ class Load(msgspec.Struct, frozen=True, kw_only=True):
     """Milliseconds from arrival to scores."""
 
 
-class Model(msgspec.Struct, frozen=True, kw_only=True):
+class BenchModel(msgspec.Struct, frozen=True, kw_only=True):
     """What was scored with."""
 
     name: str
@@ -179,18 +182,18 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
     D: int
 
 
-class Judge(msgspec.Struct, frozen=True, kw_only=True):
+class JudgeResult(msgspec.Struct, frozen=True, kw_only=True, rename={"variants": "contestants"}):
     """Everything about one model; parts that were not asked for are empty."""
 
-    model: Model
-    shape: Shape
-    contestants: tuple[Contestant, ...]
+    model: BenchModel
+    shape: RequestShape
+    variants: tuple[VariantResult, ...]
     phases: dict[str, dict[str, float]] = {}
-    """Contestant -> phase -> median milliseconds: decode, preprocess, pack, vision, gather, scorer; and of `WITHIN`."""
+    """Variant -> phase -> median milliseconds: decode, preprocess, pack, vision, gather, scorer; and of `WITHIN`."""
     savings: tuple[Saving, ...] = ()
     sweeps: tuple[Sweep, ...] = ()
     starts: tuple[Start, ...] = ()
-    profiles: tuple[Profile, ...] = ()
+    profiles: tuple[GraphProfile, ...] = ()
     load: tuple[Load, ...] = ()
 
 
@@ -198,8 +201,8 @@ class Results(msgspec.Struct, frozen=True, kw_only=True):
     """One run of ``yoj-bench run``."""
 
     environment: dict[str, Any]
-    limits: Limits
-    judges: tuple[Judge, ...]
+    limits: MachineLimits
+    judges: tuple[JudgeResult, ...]
     schema_version: int = SCHEMA_VERSION
 
 
@@ -207,36 +210,28 @@ def read_results(file: Path) -> Results:
     """Read what a run wrote.
 
     Raises:
-        click.ClickException: it is missing, damaged or of another version.
+        BenchError: it is missing, damaged or of another version.
     """
     try:
         results = msgspec.json.decode(file.read_bytes(), type=Results)
     except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise click.ClickException(f"{file} holds no results: {error}. Make them with yoj-bench run.") from error
+        raise BenchError(f"{file} holds no results: {error}. Make them with yoj-bench run.") from error
     if results.schema_version != SCHEMA_VERSION:
-        raise click.ClickException(
+        raise BenchError(
             f"{file} has schema version {results.schema_version}, this yoj reads {SCHEMA_VERSION}. Run yoj-bench again."
         )
     return results
 
 
-def write_results(results: Results, file: Path) -> None:
-    """Write it, the folder included."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_bytes(msgspec.json.format(msgspec.json.encode(results), indent=1) + b"\n")
-
-
-def ranked(judge: Judge) -> list[Contestant]:
+def ranked(judge: JudgeResult) -> list[VariantResult]:
     """Those whose scores agree, the fastest first; without those whose time is none, which no order can place."""
-    return sorted(
-        (c for c in judge.contestants if c.agrees and 0 < c.time.median < math.inf), key=lambda c: c.time.median
-    )
+    return sorted((c for c in judge.variants if c.agrees and 0 < c.time.median < math.inf), key=lambda c: c.time.median)
 
 
-def rival(judge: Judge, contestant: Contestant) -> Contestant | None:
+def baseline(judge: JudgeResult, variant: VariantResult) -> VariantResult | None:
     """Fastest PyTorch of any precision whose scores agree and that reads the responses in the same way.
 
     That is together, in one pack, or each as if it were alone.
     """
-    together = contestant.way == "packed"
-    return next((c for c in ranked(judge) if c.vendor == "PyTorch" and (c.way == "packed") == together), None)
+    together = variant.strategy == "packed"
+    return next((c for c in ranked(judge) if c.vendor == "PyTorch" and (c.strategy == "packed") == together), None)

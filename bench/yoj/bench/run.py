@@ -9,15 +9,16 @@ from typing import Any
 import click
 import msgspec
 
-from .cases import Size
-from .contestants import bundles_in
 from .environment import describe
 from .kinds import placed
 from .limits import measure_device_limits, measure_limits
-from .measure import Settings, measure
+from .measure import BenchSettings, measure
+from .records import write_figures
 from .report import write_report
-from .results import Results, write_results
+from .requests import Size
+from .results import Results
 from .tables import judge_text, limits_table
+from .workbench import bundles_in
 
 
 def run(
@@ -30,10 +31,10 @@ def run(
     """Measure folders one after the other; what is done is written after each.
 
     Args:
-        folders: see `yoj.bench.contestants.open_field`.
+        folders: see `yoj.bench.workbench.open_workbench`.
         parts: of `yoj.bench.measure.Part`.
         size: fields of `Size`.
-        how: further fields of `Settings`.
+        how: further fields of `BenchSettings`.
         files: for the results and for the report.
     """
     for folder in folders:
@@ -44,7 +45,7 @@ def run(
         if file is not None:  # an hour later is too late to find that it cannot be written
             file.parent.mkdir(parents=True, exist_ok=True)
             file.open("ab").close()
-    settings = Settings(parts=parts, size=Size(**size), **how)
+    settings = BenchSettings(parts=parts, size=Size(**size), **how)
     click.echo("limits of the machine", err=True)
     on_cpu = settings.device == "cpu"
     limits = measure_limits(settings.threads) if on_cpu else measure_device_limits(settings.device)
@@ -52,8 +53,7 @@ def run(
     for folder in folders:
         judge = measure(folder, settings, limits)
         results = msgspec.structs.replace(results, judges=(*results.judges, judge))
-        if out is not None:
-            write_results(results, out)
+        write_figures(out, results, environment)
         if html is not None:
             write_report(results, html)
     click.echo(limits_table(limits))

@@ -1,14 +1,11 @@
 """What the runtime adds to the engine: import, load, preprocessing and packing. The figures of the README.
 
-    python -m yoj.bench.runtime_cost judge.yoj [--image photo.png]
-
-Prints a table; the last line is one JSON object.
+yoj-bench runtime-cost judge.yoj --image photo.png
 """
 
 from __future__ import annotations
 
-import json
-import platform
+import os
 import random
 import statistics
 import subprocess
@@ -16,12 +13,12 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from importlib.metadata import version
 from pathlib import Path
-
-import click
+from typing import Any
 
 from yoj.runtime import Request, Scorer
+
+from .environment import describe
 
 WORDS = "the image shows a small red bus next to two people who wait under an old tree in the rain".split()  # noqa: SIM905
 IMPORT = """
@@ -106,16 +103,21 @@ def measure_graphs(bundle: Path) -> dict[str, float]:
     }
 
 
-@click.command()
-@click.argument("bundle", type=click.Path(exists=True, path_type=Path))
-@click.option("--image", type=click.Path(exists=True, path_type=Path), help="Measure decoding and preprocessing of it.")
-@click.option("--repeats", default=50, show_default=True)
-def main(bundle: Path, image: Path | None, repeats: int) -> None:
-    """Measure what the runtime adds to the engine with BUNDLE."""
-    figures: dict[str, float | str] = {**measure_import(), "load_ms": timed(lambda: Scorer.load(bundle))}
+def measure(bundle: Path, image: Path | None, repeats: int) -> dict[str, Any]:
+    """Milliseconds and MiB of import, load, packing and the phases of requests, by name, with the environment.
+
+    Args:
+        bundle: its folder.
+        image: a photograph; without one decoding and preprocessing are left out.
+        repeats: counted runs of a request.
+
+    Raises:
+        YojError: the bundle cannot be loaded or run.
+    """
+    figures = {**measure_import(), "load_ms": timed(lambda: Scorer.load(bundle))}
     scorer = Scorer.load(bundle)
     request = text_request(16)
-    figures["text_N16_L"] = len(scorer.prepare(request).packs[0].input_ids_L)
+    figures["text_N16_L"] = float(scorer.prepare(request).tokens)
     phases = measure_phases(scorer, request, repeats)
     figures |= {f"text_N16_{phase}_ms": value for phase, value in phases.items()}
     figures["text_N16_overhead_ms"] = sum(phases[phase] for phase in ("pack", "gather"))
@@ -123,15 +125,4 @@ def main(bundle: Path, image: Path | None, repeats: int) -> None:
     if image is not None:
         photo = Request("What is shown?", ["A cat.", "A dog.", "A bus.", "Nothing."], [image])
         figures |= {f"photo_N4_{phase}_ms": v for phase, v in measure_phases(scorer, photo, repeats).items()}
-    environment = {
-        "python": platform.python_version(),
-        "machine": platform.machine(),
-        **{name: version(name) for name in ("yoj", "numpy", "tokenizers", "onnxruntime", "pillow")},
-    }
-    for name, value in figures.items():
-        click.echo(f"{name:28} {value:10.3f}")
-    click.echo(json.dumps({"figures": figures, "environment": environment}))
-
-
-if __name__ == "__main__":
-    main()
+    return {"figures": figures, "environment": describe(os.cpu_count() or 1)}

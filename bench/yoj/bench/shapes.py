@@ -11,7 +11,7 @@ WORDS = 151_936
 
 
 @dataclass(frozen=True)
-class Shape:
+class ModelShape:
     """Which part of a 4B model a bench can afford."""
 
     layers: int
@@ -28,6 +28,6 @@ class Shape:
         return -(-WORDS * self.layers // (LAYERS * self.narrowed))
 
 
-SHAPES = {"deep": Shape(layers=36, narrowed=4), "wide": Shape(layers=3, narrowed=1)}
+SHAPES = {"deep": ModelShape(layers=36, narrowed=4), "wide": ModelShape(layers=3, narrowed=1)}
 """By name. All layers at a quarter of the width, or three at full width, where what is done in the last layer alone
 weighs twelve times as much as in the whole model."""

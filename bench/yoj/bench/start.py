@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import click
 import onnx
 
 from yoj.runtime.manifest import MANIFEST_NAME, decode
 
+from .errors import BenchError
 from .results import Start
 
 CHILD = """
@@ -62,7 +62,7 @@ def measure_start(
         threads: see `yoj.runtime.Scorer.load`.
 
     Raises:
-        click.ClickException: the process failed (its last words are in the text), or it loaded PyTorch.
+        BenchError: the process failed (its last words are in the text), or it loaded PyTorch.
     """
     asked = {
         "bundle": str(bundle),
@@ -74,13 +74,13 @@ def measure_start(
     run = subprocess.run([sys.executable, "-c", CHILD], input=json.dumps(asked), capture_output=True, text=True)
     if run.returncode:
         last = (run.stderr.strip().splitlines() or ["no message"])[-1]
-        raise click.ClickException(
+        raise BenchError(
             f"{bundle} did not load and score in a process of its own, which ended with {run.returncode}: {last}. "
             f"Look into it with Scorer.load({str(bundle)!r})."
         )
     found: dict[str, Any] = json.loads(run.stdout.splitlines()[-1])
     if found.pop("torch"):
-        raise click.ClickException(
+        raise BenchError(
             f"The process that scored with {bundle} loaded PyTorch, which the runtime must never do. Find what imports "
             "it with python -X importtime."
         )

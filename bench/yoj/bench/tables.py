@@ -10,19 +10,19 @@ import msgspec
 
 from .results import (
     WITHIN,
-    Contestant,
     Cost,
-    Judge,
-    Limits,
+    GraphProfile,
+    JudgeResult,
     Load,
+    MachineLimits,
     Point,
-    Profile,
     Saving,
     Start,
     Sweep,
     Time,
+    VariantResult,
+    baseline,
     ranked,
-    rival,
 )
 
 REFERENCE = "as the reference"
@@ -72,7 +72,7 @@ def plain(text: str) -> str:
     return " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
 
 
-def summary(judge: Judge) -> str:
+def summary(judge: JudgeResult) -> str:
     """What was scored with, and what."""
     model, shape = judge.model, judge.shape
     return (
@@ -82,10 +82,10 @@ def summary(judge: Judge) -> str:
     )
 
 
-def judge_text(judge: Judge) -> str:
+def judge_text(judge: JudgeResult) -> str:
     """All tables of a judge that have rows, under its name."""
     tables = [
-        contestant_table(judge),
+        variant_table(judge),
         saving_table(judge.savings),
         *map(sweep_table, judge.sweeps),
         phase_table(judge.phases),
@@ -97,21 +97,21 @@ def judge_text(judge: Judge) -> str:
     return "\n\n".join([head, *(str(table) for table in tables if table.rows)])
 
 
-def contestant_table(judge: Judge) -> Table:
+def variant_table(judge: JudgeResult) -> Table:
     """The fastest first; those whose scores differ stand last and are compared with nothing."""
     order = ranked(judge)
     # Its N separate passes may bear the words as well.
-    references = sorted((c for c in order if REFERENCE in c.name), key=lambda c: c.way != "packed")
+    references = sorted((c for c in order if REFERENCE in c.name), key=lambda c: c.strategy != "packed")
     reference = references[0] if references else None
     rows = [
-        (*_measured(c), times(reference, c), times(rival(judge, c), c), f"{c.difference:.1e}", percent(c.share))
+        (*_measured(c), times(reference, c), times(baseline(judge, c), c), f"{c.difference:.1e}", percent(c.share))
         for c in order
     ]
     rows += [(*_measured(c), why_not(c), "", f"{c.difference:.1e}", "") for c in unranked(judge)]
     return Table(
-        "contestants",
+        "variants",
         (
-            *("contestant", "precision", "way", "ms", "interval"),
+            *("variant", "precision", "strategy", "ms", "interval"),
             *("times reference", "times best PyTorch", "score difference", "share of peak"),
         ),
         tuple(rows),
@@ -138,10 +138,10 @@ def saving_table(savings: Sequence[Saving]) -> Table:
 
 
 def sweep_table(sweep: Sweep) -> Table:
-    """A row for each contestant, a column for each place."""
+    """A row for each variant, a column for each place."""
     places = sorted({point.x for point in sweep.points})
-    names = dict.fromkeys(point.contestant for point in sweep.points)
-    found = {(point.contestant, point.x): point for point in sweep.points}
+    names = dict.fromkeys(point.variant for point in sweep.points)
+    found = {(point.variant, point.x): point for point in sweep.points}
     rows = [(name, *(_cell(found.get((name, x))) for x in places)) for name in names]
     shapes = [msgspec.structs.asdict(point.shape) for point in sweep.points]
     fixed = {size: value for size, value in (shapes or [{}])[0].items() if all(s[size] == value for s in shapes)}
@@ -157,19 +157,19 @@ def sweep_table(sweep: Sweep) -> Table:
 
 
 def phase_table(phases: dict[str, dict[str, float]]) -> Table:
-    """A row for each contestant, a column for each phase."""
+    """A row for each variant, a column for each phase."""
     names = list(dict.fromkeys(name for of in phases.values() for name in of))
     rows = tuple(
         (
-            contestant,
+            variant,
             *(number(of[name]) if name in of else "" for name in names),
             number(sum(value for name, value in of.items() if name not in WITHIN)),
         )
-        for contestant, of in phases.items()
+        for variant, of in phases.items()
         if of
     )
     heads = (f"of {WITHIN[name]}: {name}" if name in WITHIN else name for name in names)
-    return Table("phases (median ms)", ("contestant", *heads, "sum"), rows)
+    return Table("phases (median ms)", ("variant", *heads, "sum"), rows)
 
 
 def start_table(starts: Sequence[Start]) -> Table:
@@ -185,14 +185,14 @@ def start_table(starts: Sequence[Start]) -> Table:
     return Table("starts", ("bundle", "precision", *heads), rows, left=(0, 1))
 
 
-def profile_table(profiles: Sequence[Profile]) -> Table:
+def profile_table(profiles: Sequence[GraphProfile]) -> Table:
     """The two largest costs of each graph of each engine, and what was tried on them."""
     rows = tuple(
-        (p.contestant, p.graph, cost.operator, number(cost.milliseconds), percent(cost.share), cost.tried)
+        (p.variant, p.graph, cost.operator, number(cost.milliseconds), percent(cost.share), cost.tried)
         for p in profiles
         for cost in _largest(p.costs)
     )
-    heads = ("contestant", "graph", "operator", "ms", "share", "tried")
+    heads = ("variant", "graph", "operator", "ms", "share", "tried")
     return Table("where the time goes", heads, rows, left=(0, 1, 2, 5))
 
 
@@ -200,16 +200,16 @@ def load_table(load: Sequence[Load]) -> Table:
     """Latency of requests that arrive at a rate."""
     rows = tuple(
         (
-            *(one.contestant, number(one.offered), number(one.served), f"{one.requests:,}"),
+            *(one.variant, number(one.offered), number(one.served), f"{one.requests:,}"),
             *(number(one.p50), number(one.p95), number(one.p99)),
         )
         for one in load
     )
-    heads = ("contestant", "offered/s", "served/s", "requests", "p50 ms", "p95 ms", "p99 ms")
+    heads = ("variant", "offered/s", "served/s", "requests", "p50 ms", "p95 ms", "p99 ms")
     return Table("under load", heads, rows)
 
 
-def limits_table(limits: Limits) -> Table:
+def limits_table(limits: MachineLimits) -> Table:
     """What the machine can do."""
     rows = [(f"{p.precision} matrix product", f"{number(p.flops / 1e9)} GFLOP/s", p.by) for p in limits.peaks]
     if limits.copied:
@@ -217,20 +217,20 @@ def limits_table(limits: Limits) -> Table:
     return Table("limits of the machine", ("limit", "measured", "by"), tuple(rows), left=(0, 2))
 
 
-def unranked(judge: Judge) -> list[Contestant]:
+def unranked(judge: JudgeResult) -> list[VariantResult]:
     """Those that `ranked` leaves out; among them, those whose scores differ stand last."""
     order = ranked(judge)
-    return sorted((c for c in judge.contestants if c not in order), key=lambda c: not c.agrees)
+    return sorted((c for c in judge.variants if c not in order), key=lambda c: not c.agrees)
 
 
-def why_not(contestant: Contestant) -> str:
+def why_not(variant: VariantResult) -> str:
     """What keeps it from being ranked."""
-    return NO_TIME if contestant.agrees else f"{SCORES_DIFFER}, {contestant.allowed:g} allowed"
+    return NO_TIME if variant.agrees else f"{SCORES_DIFFER}, {variant.allowed:g} allowed"
 
 
-def times(slower: Contestant | None, contestant: Contestant) -> str:
+def times(slower: VariantResult | None, variant: VariantResult) -> str:
     """How many times as fast it is; empty where there is nothing to compare with."""
-    return "" if slower is None else f"{slower.time.median / contestant.time.median:.2f}"
+    return "" if slower is None else f"{slower.time.median / variant.time.median:.2f}"
 
 
 def milliseconds(time: Time) -> str:
@@ -263,11 +263,11 @@ def counted(count: int, thing: str) -> str:
     return f"{count:,} {thing}{'' if count == 1 else 's'}"
 
 
-def _measured(contestant: Contestant) -> tuple[str, ...]:
-    time = contestant.time
+def _measured(variant: VariantResult) -> tuple[str, ...]:
+    time = variant.time
     known = math.isfinite(time.low) and math.isfinite(time.high)
     interval = f"{time.low:,.2f} to {time.high:,.2f}" if known else ""
-    return contestant.name, contestant.precision, contestant.way, milliseconds(time), interval
+    return variant.name, variant.precision, variant.strategy, milliseconds(time), interval
 
 
 def _cell(point: Point | None) -> str:

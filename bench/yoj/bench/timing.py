@@ -22,7 +22,7 @@ def time_in_turns(
 ) -> dict[Key, Time]:
     """Time each call once a turn; those that are slow by far, in the first turn only.
 
-    Several times as slow as the fastest, a call is no rival of it, whatever its interval; more turns of it would be
+    Several times as slow as the fastest, a call cannot be the fastest, whatever its interval; more turns of it would be
     most of the time that a bench takes.
 
     Args:

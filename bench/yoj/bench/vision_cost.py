@@ -3,20 +3,18 @@
 The tower has the released dimensions and random weights. CPU seconds count no time in which other
 processes had the core.
 
-python -m yoj.bench.vision_cost checkpoints/shapes-qwen3_vl --side 768 --out bench/results/vision-cost.json
+yoj-bench vision-cost checkpoints/shapes-qwen3_vl --side 768 --out bench/results/vision-cost.json
 """
 
 from __future__ import annotations
 
-import json
 import statistics
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import click
 import numpy as np
 import onnxruntime
 import torch
@@ -33,7 +31,8 @@ from yoj.runtime.held import HeldFiles
 from yoj.runtime.manifest import EngineEntry
 
 from .environment import describe
-from .large_checkpoint import LAYERS, write
+from .errors import BenchError
+from .large_checkpoint import write
 from .make import SOME_RANGE
 
 WHOLE = "float32"
@@ -62,17 +61,21 @@ def open_session(spec: GraphSpec, checkpoint: Checkpoint, precision: Any, folder
     return opener(onnxruntime, HeldFiles(folder), engine, 1)(graph)
 
 
-@click.command()
-@click.argument("judge", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.option("--side", default=768, show_default=True, type=click.IntRange(min=28), help="Of the image, in pixels.")
-@click.option("--scheme", "schemes", multiple=True, default=["int8"], type=click.Choice(list(STORED)),
-              show_default=True, help="Of all matrices that may be quantised.")  # fmt: skip
-@click.option("--layers", default=LAYERS, show_default=True, type=click.IntRange(min=2),
-              help="At most, of the tower; mergers weigh more behind few layers than behind all.")  # fmt: skip
-@click.option("--repeats", default=3, show_default=True, type=click.IntRange(min=1), help="Counted turns.")
-@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Add the figures to this JSON file.")
-def main(judge: Path, side: int, schemes: tuple[Any, ...], layers: int, repeats: int, out: Path | None) -> None:
-    """Measure the tower of the 4B model that JUDGE is a small one of."""
+def measure(judge: Path, side: int, schemes: Sequence[str], layers: int, repeats: int) -> dict[str, Any]:
+    """CPU seconds of the tower of the 4B model that a judge is a small one of, with the environment.
+
+    Args:
+        judge: a small judge.
+        side: of a square image, in pixels.
+        schemes: of all matrices that may be quantised, beside float32.
+        layers: at most, of the tower; mergers weigh more behind few layers than behind all.
+        repeats: counted runs of each.
+
+    Raises:
+        BenchError: there is no such scheme.
+    """
+    if unknown := [scheme for scheme in schemes if scheme not in STORED]:
+        raise BenchError(f"There is no scheme {unknown[0]!r}. Give one of: {', '.join(STORED)}.")
     with tempfile.TemporaryDirectory() as place:
         folder = write(judge, Path(place) / "checkpoint", TRUNK, TRUNK_WORDS, tower=layers)
         model = CalibratedModel.open(Checkpoint.open([folder]), "assistant")
@@ -84,7 +87,7 @@ def main(judge: Path, side: int, schemes: tuple[Any, ...], layers: int, repeats:
         }
         seconds = cpu_seconds(sessions, inputs, repeats)
     frames, patches = inputs["pixel_values"].shape[:2]
-    figures = {
+    return {
         "family": model.checkpoint.family,
         "side": side,
         "layers_at_most": layers,
@@ -94,10 +97,6 @@ def main(judge: Path, side: int, schemes: tuple[Any, ...], layers: int, repeats:
         "speedup": {name: statistics.median(seconds[WHOLE]) / statistics.median(seconds[name]) for name in schemes},
         "environment": describe(1),
     }
-    click.echo(json.dumps(figures, indent=1))
-    if out is not None:
-        known = json.loads(out.read_text("utf-8")) if out.is_file() else {}
-        out.write_text(json.dumps(known | {f"{judge.name} {side}": figures}, indent=1) + "\n", "utf-8")
 
 
 def cpu_seconds(sessions: Mapping[str, Any], inputs: Arrays, repeats: int) -> dict[str, list[float]]:
@@ -110,7 +109,3 @@ def cpu_seconds(sessions: Mapping[str, Any], inputs: Arrays, repeats: int) -> di
             if turn:
                 found[name].append(time.process_time() - begin)
     return found
-
-
-if __name__ == "__main__":
-    main()

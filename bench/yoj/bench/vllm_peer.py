@@ -1,6 +1,6 @@
 """vLLM beside the bundles: N responses as N sequences that share the prompt through vLLM's prefix cache, on the CPU.
 
-python -m yoj.bench.vllm_peer FOLDER --python .venv-vllm/bin/python --out bench/results/vllm.json
+yoj-bench vllm-peer FOLDER --python .venv-vllm/bin/python --out bench/results/vllm.json
 """
 
 from __future__ import annotations
@@ -11,25 +11,23 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import click
 import numpy as np
 import torch
 from safetensors.torch import save_file
 
 from yoj.export.checkpoint.checkpoint import Checkpoint
 from yoj.export.families import ExportFamily
-from yoj.export.options import prepare_libraries
-from yoj.runtime.cli import readable_errors
 
-from .cases import Case, Size, make_case
-from .contestants import Field, open_field
 from .environment import describe
+from .errors import BenchError
 from .pytorch import Scores
+from .requests import BenchRequest, Size, make_bench_request
 from .timing import time_in_turns
+from .workbench import Workbench
 
 WORKER = Path(__file__).with_name("vllm_worker.py")
 GIGABYTES = "1"
@@ -49,7 +47,7 @@ class Vllm:
             threads: of a run.
 
         Raises:
-            click.ClickException: it ended; its messages are on stderr.
+            BenchError: it ended; its messages are on stderr.
         """
         environment = {"OMP_NUM_THREADS": str(threads), "VLLM_CPU_OMP_THREADS_BIND": "nobind",
                        "VLLM_CPU_KVCACHE_SPACE": GIGABYTES, "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
@@ -78,40 +76,25 @@ class Vllm:
             pass  # the empty answer below says so
         answer = self._process.stdout.readline()
         if not answer:
-            raise click.ClickException(f"vLLM ended with status {self._process.wait()}; its messages are above.")
+            raise BenchError(f"vLLM ended with status {self._process.wait()}; its messages are above.")
         return json.loads(answer)
 
 
-@click.command()
-@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.option("--python", required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path),
-              help="Of the environment that vLLM is installed in.")  # fmt: skip
-@click.option("--threads", default=os.cpu_count(), show_default=True, type=click.IntRange(1, os.cpu_count()),
-              help="Of everybody.")  # fmt: skip
-@click.option("--repeats", default=3, show_default=True, type=click.IntRange(min=1), help="Counted turns.")
-@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Write the figures there, as JSON.")
-def main(folder: Path, python: Path, threads: int, repeats: int, out: Path | None) -> None:
-    """Time vLLM, PyTorch and the bundles of FOLDER, of yoj-bench make for Qwen3-VL, in turns on one request of text."""
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    prepare_libraries()
-    with readable_errors():
-        found = measure(open_field(folder, threads, "cpu", None), python, threads, repeats)
-    for name, row in found["contestants"].items():
-        click.echo("{:48} {median:10,.0f} ms {cpu_seconds:8.2f} CPU s  differs by {difference:.1e}".format(name, **row))
-    if out is not None:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(json.dumps(found, indent=1) + "\n", "utf-8")
+def table(found: Mapping[str, Any]) -> str:
+    """A line for each variant."""
+    row = "{:48} {median:10,.0f} ms {cpu_seconds:8.2f} CPU s  differs by {difference:.1e}"
+    return "\n".join(row.format(name, **of) for name, of in found["contestants"].items())
 
 
-def measure(field: Field, python: Path, threads: int, repeats: int) -> dict[str, Any]:
+def measure(bench: Workbench, python: Path, threads: int, repeats: int) -> dict[str, Any]:
     """Times of everybody on one request, CPU seconds, and how far scores are from PyTorch's that read likewise."""
-    case = make_case(field.scorer, Size(), threads)
+    case = make_bench_request(bench.scorer, Size(), threads)
     with tempfile.TemporaryDirectory() as place:
-        write_merged(field.checkpoint, field.family, Path(place))
+        write_merged(bench.checkpoint, bench.family, Path(place))
         sequences = [prepared.packs[0].input_ids_L.tolist() for prepared in case.single]
         vllm = Vllm(python, Path(place), sequences, threads)
         try:
-            return _race(field, case, vllm, threads, repeats)
+            return _run_interleaved(bench, case, vllm, threads, repeats)
         finally:
             vllm.close()
 
@@ -120,11 +103,11 @@ def write_merged(checkpoint: Checkpoint, family: ExportFamily, folder: Path) -> 
     """The backbone as one checkpoint of transformers, adapters merged, and the head as ``head.pt``.
 
     Raises:
-        click.ClickException: the head does not read what vLLM gives, the normalised last state of a sequence.
+        BenchError: the head does not read what vLLM gives, the normalised last state of a sequence.
     """
     head = checkpoint.head
     if (family.hidden_state, head.readout, head.outputs) != ("post_norm", "last", 1):
-        raise click.ClickException("vLLM gives the last hidden state after the norm; the head reads something else.")
+        raise BenchError("vLLM gives the last hidden state after the norm; the head reads something else.")
     for file in checkpoint.trunk.iterdir():
         if file.is_file() and not file.name.startswith("model"):
             shutil.copy(file, folder)
@@ -138,8 +121,8 @@ def write_merged(checkpoint: Checkpoint, family: ExportFamily, folder: Path) -> 
     torch.save(module, folder / "head.pt")
 
 
-def _race(field: Field, case: Case, vllm: Vllm, threads: int, repeats: int) -> dict[str, Any]:
-    pytorch, answers = field.pytorch["float32"], list[dict[str, Any]]()
+def _run_interleaved(bench: Workbench, case: BenchRequest, vllm: Vllm, threads: int, repeats: int) -> dict[str, Any]:
+    pytorch, answers = bench.pytorch["float32"], list[dict[str, Any]]()
 
     def ask() -> Scores:
         answers.append(vllm.run())
@@ -150,7 +133,7 @@ def _race(field: Field, case: Case, vllm: Vllm, threads: int, repeats: int) -> d
         "PyTorch float32, N passes over a shared prefix": pytorch.prefix(case.single),
         "PyTorch float32, one packed pass, trimmed": pytorch.packed(case.packed),
     }
-    for name, scorer in field.scorers.items():
+    for name, scorer in bench.scorers.items():
         calls[f"yoj {name}, one packed pass"] = lambda scorer=scorer: scorer.forward(case.packed)
         calls[f"yoj {name}, isolated"] = lambda scorer=scorer: scorer.forward([case.isolated])
     spent: dict[str, list[float]] = {name: [] for name in calls}
@@ -174,20 +157,16 @@ def _race(field: Field, case: Case, vllm: Vllm, threads: int, repeats: int) -> d
             "difference": float(np.abs(scores[name] - expected).max() / max(1.0, np.abs(expected).max())),
         }  # fmt: skip
     shape = {"N": case.shape.N, "P": case.shape.P, "R": case.shape.R, "L": case.shape.L}
-    return {"environment": describe(threads), "vllm": vllm.versions, "model": describe_model(field), "shape": shape,
+    return {"environment": describe(threads), "vllm": vllm.versions, "model": describe_model(bench), "shape": shape,
             "cached_tokens": answers[-1]["cached"], "contestants": rows}  # fmt: skip
 
 
-def describe_model(field: Field) -> dict[str, Any]:
+def describe_model(bench: Workbench) -> dict[str, Any]:
     """Family, layers and width of the trunk, rows of its embedding table."""
-    text = field.checkpoint.config["text_config"]
+    text = bench.checkpoint.config["text_config"]
     return {
-        "family": field.checkpoint.family,
+        "family": bench.checkpoint.family,
         "layers": text["num_hidden_layers"],
         "D": text["hidden_size"],
         "words": text["vocab_size"],
     }
-
-
-if __name__ == "__main__":
-    main()

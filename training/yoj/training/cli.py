@@ -15,7 +15,6 @@ from tqdm import tqdm
 from yoj.runtime.cli import readable_errors
 from yoj.runtime.options import Given, reading_options
 
-from .errors import DataError
 from .forms import FORMS
 from .recipe import PRESETS, Recipe, read_recipe
 
@@ -32,9 +31,6 @@ def wrapped(text: str) -> str:
     """Text in indented lines, cut between words alone, so that JSON stays JSON."""
     lines = textwrap.wrap(text, 100, break_long_words=False, break_on_hyphens=False)
     return textwrap.indent("\n".join(lines), "  ")
-
-
-COUNT = click.IntRange(min=0)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -118,54 +114,6 @@ def convert(form: str, source: Path, out: Path, keep_unknown: bool, skip_invalid
         write(ConversionJob(form, source, out, given.media_root, given.ignore, keep_unknown, skip_invalid), _note)
 
 
-@main.command()
-@click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
-@click.option("--items", default=4000, type=COUNT, show_default=True, help="Of the training split.")
-@click.option("--held-out", default=1000, type=COUNT, show_default=True)
-@click.option("--captions", default=0, type=COUNT, show_default=True, help="Scenes to pretrain a base model on.")
-@click.option(
-    "--responses",
-    default="4",
-    type=click.Choice(["2", "4", "8", "16", "32"]),
-    show_default=True,
-    help="N of each item.",
-)
-@click.option("--seed", default=0, show_default=True)
-def shapes(folder: Path, items: int, held_out: int, captions: int, responses: str, seed: int) -> None:
-    """Write the synthetic task: scenes of coloured shapes, questions, ranked answers."""
-    from .shapes import Recipe as Shapes
-    from .shapes import write_captions, write_items
-
-    with readable_errors():
-        files = [
-            ("train", write_items, items),
-            ("held_out", write_items, held_out),
-            ("captions", write_captions, captions),
-        ]
-        there = [name for name, _, count in files if count and (folder / f"{name}.jsonl").exists()]
-        if there:
-            raise DataError(f"{folder / there[0]}.jsonl is there already. Give another folder.")
-        for name, write, count in files:
-            if count:
-                with tqdm(total=count, desc=name) as bar:
-                    write(folder, name, Shapes(count, seed, int(responses)), lambda done, bar=bar: _show(bar, done))
-
-
-@main.command()
-@click.argument("family", type=click.Choice(["molmo2", "qwen3_vl"]))
-@click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
-@click.option("--seed", default=0, show_default=True)
-def small(family: str, folder: Path, seed: int) -> None:
-    """Train the small judge of a backbone from nothing: data, base model in stages, judge.
-
-    Takes hours on a core. What is in FOLDER already is not made again.
-    """
-    from .small_judge import make
-
-    with readable_errors():
-        make(family, folder, seed, _note)
-
-
 def _run(recipe: Recipe, skip_invalid: bool, trust_data: bool) -> None:
     from .precision import resolve, this_machine
     from .processes import open_accelerator
@@ -177,8 +125,20 @@ def _run(recipe: Recipe, skip_invalid: bool, trust_data: bool) -> None:
     Trainer(recipe, samples, held_out).run(_note)
 
 
-def _show(bar: tqdm, done: int) -> None:
-    bar.update(done - bar.n)
+def _moved(name: str, module: str) -> click.Command:
+    """A former command that says where it is now, whatever it is given."""
+
+    @click.command(name, hidden=True, add_help_option=False, context_settings={"ignore_unknown_options": True})
+    @click.argument("rest", nargs=-1, type=click.UNPROCESSED)
+    def command(rest: tuple[str, ...]) -> None:
+        words = " ".join(["python -m", module, *rest])
+        raise click.ClickException(f"yoj-train {name} is now `{words}`, at the root of a copy of yoj's repository.")
+
+    return command
+
+
+for _name, _module in {"shapes": "experiments.shapes", "small": "experiments.small_judge"}.items():
+    main.add_command(_moved(_name, _module))
 
 
 def _note(text: str) -> None:

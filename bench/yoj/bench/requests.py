@@ -1,17 +1,17 @@
-"""Requests of a given size, as the contestants take them."""
+"""Requests of a given size, as the variants take them."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
 
-import click
 import numpy as np
 
 from yoj.runtime import Request, Scorer
 from yoj.runtime.batch import Prepared
 
-from .results import Shape
+from .errors import BenchError
+from .results import RequestShape
 
 WORD = "small"
 FIRST = ("red", "blue", "green", "big", "old", "new", "the", "a")
@@ -33,7 +33,7 @@ class Size:
 
 
 @dataclass(frozen=True)
-class Case:
+class BenchRequest:
     """A request that is prepared for every way of reading it."""
 
     request: Request
@@ -42,14 +42,14 @@ class Case:
     isolated: Prepared
     single: tuple[Prepared, ...]
     """[N] each response alone with the prompt."""
-    shape: Shape
+    shape: RequestShape
 
 
-def make_case(scorer: Scorer, size: Size, threads: int) -> Case:
+def make_bench_request(scorer: Scorer, size: Size, threads: int) -> BenchRequest:
     """Prepare a request of about this size; the shape says what came out.
 
     Raises:
-        click.ClickException: the prompt is shorter than what stands around it.
+        BenchError: the prompt is shorter than what stands around it.
     """
     images = [np.random.default_rng(0).integers(0, 256, (size.side, size.side, 3), np.uint8)] if size.side else []
     request = request_of(scorer, size, images)
@@ -57,7 +57,7 @@ def make_case(scorer: Scorer, size: Size, threads: int) -> Case:
     single = tuple(scorer.prepare(Request(request.prompt, [r], images), "joint") for r in request.responses)
     (pack,) = packed.packs
     start = int(pack.response_start_N[0])
-    shape = Shape(
+    shape = RequestShape(
         B=size.batch,
         L=packed.tokens,
         N=size.n,
@@ -66,7 +66,7 @@ def make_case(scorer: Scorer, size: Size, threads: int) -> Case:
         V=sum(medium.rows for medium in packed.media),
         threads=threads,
     )
-    return Case(request, (packed,) * size.batch, scorer.prepare(request, "isolated"), single, shape)
+    return BenchRequest(request, (packed,) * size.batch, scorer.prepare(request, "isolated"), single, shape)
 
 
 def request_of(scorer: Scorer, size: Size, images: list[np.ndarray]) -> Request:
@@ -81,7 +81,7 @@ def request_of(scorer: Scorer, size: Size, images: list[np.ndarray]) -> Request:
     room = size.prompt - around
     if room < 0:
         what, fix = (" and the image", " or a smaller image") if images else ("", "")
-        raise click.ClickException(
+        raise BenchError(
             f"A prompt of {size.prompt} tokens has no room for the {around} of the chat template{what}. Give a longer "
             f"prompt{fix}."
         )
@@ -92,7 +92,7 @@ def request_of(scorer: Scorer, size: Size, images: list[np.ndarray]) -> Request:
     return Request(f"{WORD} " * max(1, round(room / word)), responses, images)
 
 
-def save_image(case: Case, folder: Path) -> Path | None:
+def save_image(case: BenchRequest, folder: Path) -> Path | None:
     """The case's image as a PNG file, or None."""
     from PIL import Image
 

@@ -10,9 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner, Result
 from PIL import Image
 
-from yoj.training.shapes import KINDS, RESPONSES, Recipe, make_caption, make_item, write_captions, write_items
+from experiments.shapes import KINDS, RESPONSES, ShapesConfig, make_caption, make_item, write_captions, write_items
+from experiments.shapes.__main__ import main
 
 SIZES, FORMS = ("small", "large"), ("circle", "square", "triangle", "cross")
 COLOURS = {
@@ -42,13 +44,13 @@ def pictures(fields: dict) -> list[str]:
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[dict]]:
     folder = tmp_path_factory.mktemp("shapes")
-    write_items(folder, "train", Recipe(600, seed=5), quiet)
+    write_items(folder, "train", ShapesConfig(600, seed=5), quiet)
     return folder, read(folder, "train")
 
 
 @pytest.fixture(scope="module")
 def many() -> list[dict]:
-    return [make_item("train", Recipe(4000, seed=1), index).fields() for index in range(4000)]
+    return [make_item("train", ShapesConfig(4000, seed=1), index).fields() for index in range(4000)]
 
 
 # What a scene holds, read from its caption; the pictures are compared with the captions below.
@@ -151,9 +153,9 @@ def ranks(values: list[float]) -> list[int]:
 @pytest.mark.parametrize("kind", KINDS)
 def test_rankings_fit_the_scene(kind):
     for responses in RESPONSES[kind]:
-        recipe = Recipe(60, seed=2, responses=responses, kinds=(kind,))
+        config = ShapesConfig(60, seed=2, responses=responses, kinds=(kind,))
         for index in range(60):
-            fields = make_item("check", recipe, index).fields()
+            fields = make_item("check", config, index).fields()
             assert fields["rankings"] == ranks(merits(fields)), fields
             assert fields["rankings"].count(1) == 1
             assert len(set(fields["responses"])) == len(fields["grades"]) == responses
@@ -204,20 +206,20 @@ def test_moving_shapes_leave_their_place_and_the_rest_stands_still(written):
 
 def test_files_are_the_same_each_time(written, tmp_path):
     folder, rows = written
-    write_items(tmp_path, "train", Recipe(60, seed=5), quiet)
-    write_captions(tmp_path, "captions", Recipe(60, seed=5), quiet)
-    write_captions(tmp_path / "again", "captions", Recipe(60, seed=5), quiet)
+    write_items(tmp_path, "train", ShapesConfig(60, seed=5), quiet)
+    write_captions(tmp_path, "captions", ShapesConfig(60, seed=5), quiet)
+    write_captions(tmp_path / "again", "captions", ShapesConfig(60, seed=5), quiet)
     assert read(tmp_path, "train") == rows[:60]
     for root, other, name in ((folder, tmp_path, "train"), (tmp_path, tmp_path / "again", "captions")):
         for row in read(other, name)[:60]:
             for path in pictures(row):
                 assert (root / path).read_bytes() == (other / path).read_bytes()
-    assert make_item("train", Recipe(600, seed=5), 42).fields().items() <= rows[42].items()
+    assert make_item("train", ShapesConfig(600, seed=5), 42).fields().items() <= rows[42].items()
 
 
 def test_splits_share_no_scene():
     def split(name: str, seed: int) -> tuple[set[int], set[bytes]]:
-        items = [make_item(name, Recipe(300, seed=seed), index) for index in range(300)]
+        items = [make_item(name, ShapesConfig(300, seed=seed), index) for index in range(300)]
         return {item.scene_id for item in items}, {frame.tobytes() for item in items for frame in item.frames}
 
     splits = [split("train", 0), split("test", 0), split("train", 1)]
@@ -263,7 +265,7 @@ def test_words_are_few_and_sentences_short(many):
 
 
 def test_captions_have_one_right_answer_of_every_kind():
-    captions = [make_caption("words", Recipe(1500, seed=0), index) for index in range(1500)]
+    captions = [make_caption("words", ShapesConfig(1500, seed=0), index) for index in range(1500)]
     kinds = Counter(fields["kind"] for fields, _ in captions)
     assert set(kinds) == {"caption", *KINDS}
     assert 0.35 < kinds["caption"] / 1500 < 0.45
@@ -276,9 +278,9 @@ def test_captions_have_one_right_answer_of_every_kind():
 
 
 def test_kinds_that_cannot_have_so_many_answers_are_left_out():
-    assert Recipe(1, 0, responses=32).usable_kinds() == ["identify", "front", "moves"]
+    assert ShapesConfig(1, 0, responses=32).usable_kinds() == ["identify", "front", "moves"]
     with pytest.raises(ValueError, match="none of the kinds"):
-        make_item("test", Recipe(1, 0, responses=32, kinds=("where",)), 0)
+        make_item("test", ShapesConfig(1, 0, responses=32, kinds=("where",)), 0)
 
 
 # What the text alone gives away, to a ranker that sees all of it.
@@ -357,3 +359,21 @@ def test_text_alone_is_near_chance(many):
         best = fields["rankings"].index(1)
         fields["responses"][best] += " clearly so"
     assert accuracy(leaking)[1] > 0.9
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+def test_the_synthetic_task_is_written(tmp_path):
+    result = run(tmp_path, "--items", 5, "--held-out", 3, "--captions", 2, "--responses", 2)
+    assert result.exit_code == 0, result.output
+    counts = {path.stem: len(path.read_text("utf-8").splitlines()) for path in tmp_path.glob("*.jsonl")}
+    assert counts == {"train": 5, "held_out": 3, "captions": 2}
+    again = run(tmp_path, "--items", 5)
+    assert (again.exit_code, "train.jsonl is there already" in again.output) == (1, True)
+    assert run(tmp_path / "other", "--responses", 3).exit_code == 2
+    first = json.loads((tmp_path / "train.jsonl").read_text("utf-8").splitlines()[0])
+    shown = first.get("image") or first["video"][0]
+    assert len(first["responses"]) == 2
+    assert (tmp_path / shown).is_file()

@@ -1,4 +1,4 @@
-"""Everybody who scores the same prepared request: PyTorch in its ways, and each bundle of this package."""
+"""Variants that score the same prepared request: PyTorch with its strategies, and each bundle of this package."""
 
 from __future__ import annotations
 
@@ -21,10 +21,11 @@ from yoj.export.verification.fidelity import EIGHT_BITS, THRESHOLDS
 from yoj.runtime import Scorer
 from yoj.runtime.batch import Prepared
 
-from .cases import Case
-from .limits import Work, share, work
+from .errors import BenchError
+from .limits import ModelWork, share, work
 from .pytorch import Backbone, Scores
-from .results import Contestant, Limits, Time, Vendor, Way
+from .requests import BenchRequest
+from .results import MachineLimits, Strategy, Time, VariantResult, Vendor
 from .tables import REFERENCE
 from .timing import time_in_turns
 
@@ -39,20 +40,20 @@ LARGEST = 1e30
 
 
 @dataclass(frozen=True)
-class Entrant:
-    """One way to get scores of a case."""
+class Variant:
+    """One way to get the scores of a request."""
 
     name: str
     vendor: Vendor
     precision: str
-    way: Way
-    prepare: Callable[[Case], Callable[[], Scores]]
-    """Case -> what is timed: prepared arrays to scores [B, N]."""
+    strategy: Strategy
+    prepare: Callable[[BenchRequest], Callable[[], Scores]]
+    """BenchRequest -> what is timed: prepared arrays to scores [B, N]."""
     lm_head: bool = False
 
 
 @dataclass(frozen=True)
-class Field:
+class Workbench:
     """One model, in PyTorch and as bundles."""
 
     folder: Path
@@ -74,7 +75,7 @@ def bundles_in(folder: Path) -> list[Path]:
     """The bundles beside a checkpoint.
 
     Raises:
-        click.ClickException: there is no checkpoint or no bundle.
+        BenchError: there is no checkpoint or no bundle.
     """
     paths, checkpoint = sorted(folder.glob(f"*{BUNDLE}")), folder / CHECKPOINT
     missing = [] if paths else [f"a bundle *{BUNDLE}"]
@@ -82,29 +83,29 @@ def bundles_in(folder: Path) -> list[Path]:
         where = f", which links to {checkpoint.readlink()}, where nothing is" if checkpoint.is_symlink() else ""
         missing.insert(0, f"the folder {CHECKPOINT}{where}")
     if missing:
-        raise click.ClickException(
+        raise BenchError(
             f"{folder} must hold the folder {CHECKPOINT} and bundles *{BUNDLE} of it; it lacks "
             f"{' and '.join(missing)}. Make such a folder with yoj-bench make."
         )
     return paths
 
 
-def open_field(folder: Path, threads: int, device: str, engine: str | None) -> Field:
+def open_workbench(folder: Path, threads: int, device: str, engine: str | None) -> Workbench:
     """Load a checkpoint into PyTorch and the bundles beside it into their engines.
 
     Args:
         folder: holds ``checkpoint`` and, by any names that end so, bundles ``*.yoj``.
-        threads: of every contestant.
+        threads: of every variant.
         device: of PyTorch: on a CPU float32 and bfloat16 run, elsewhere float16 too.
         engine: of the bundles; see `yoj.runtime.Scorer.load`.
 
     Raises:
-        click.ClickException: there is no checkpoint or no bundle.
+        BenchError: there is no checkpoint or no bundle.
         YojError: one of them cannot be loaded.
     """
     paths = bundles_in(folder)
     if device == "cuda" and not torch.cuda.is_available():
-        raise click.ClickException("PyTorch finds no GPU here. Give --device cpu, or install PyTorch's build for CUDA.")
+        raise BenchError("PyTorch finds no GPU here. Give --device cpu, or install PyTorch's build for CUDA.")
     torch.set_num_threads(threads)
     cpu = device == "cpu"
     of_engine = threads if cpu else None
@@ -112,17 +113,17 @@ def open_field(folder: Path, threads: int, device: str, engine: str | None) -> F
     scorers = {scorer.engine.precision: scorer for scorer in loaded}
     if len(scorers) < len(loaded):
         found = ", ".join(f"{path.name}: {scorer.engine.precision}" for path, scorer in zip(paths, loaded, strict=True))
-        raise click.ClickException(f"{folder} has two bundles of one precision ({found}). Keep one of each.")
+        raise BenchError(f"{folder} has two bundles of one precision ({found}). Keep one of each.")
     checkpoint = Checkpoint.open([folder / CHECKPOINT])
     for path, scorer in zip(paths, loaded, strict=True):
         if wrong := provenance_differences(scorer.manifest, checkpoint):
-            raise click.ClickException(
+            raise BenchError(
                 f"{path} was not made from {folder / CHECKPOINT}: {'; '.join(wrong)}. Export it again, or take it away."
             )
     family = open_family(checkpoint)
     stock = family.stock_model()
     if stock is None:
-        raise click.ClickException(f"transformers has no {checkpoint.family}. Run: pip install 'yoj[export]' -U")
+        raise BenchError(f"transformers has no {checkpoint.family}. Run: pip install 'yoj[export]' -U")
     runtime = loaded[0].family
     pytorch = {
         name: Backbone(checkpoint, runtime, copy.deepcopy(stock).to(device, dtype), family)
@@ -130,137 +131,141 @@ def open_field(folder: Path, threads: int, device: str, engine: str | None) -> F
         if not (cpu and name == "float16")
     }
     bundles = {scorer.engine.precision: path for scorer, path in zip(loaded, paths, strict=True)}
-    return Field(folder, checkpoint, family, pytorch, bundles, scorers)
+    return Workbench(folder, checkpoint, family, pytorch, bundles, scorers)
 
 
-def fast_precisions(field: Field, case: Case) -> list[str]:
+def fast_precisions(bench: Workbench, case: BenchRequest) -> list[str]:
     """Precisions of PyTorch whose packed pass takes at most twice as long as the fastest's, the fastest first.
 
     Only these have a chance to be the best PyTorch. Without matrix units for it, a CPU takes several times as long in
     bfloat16 as in float32.
     """
-    calls = {precision: trimmed(field, precision).prepare(case) for precision in field.pytorch}
+    calls = {precision: trimmed(bench, precision).prepare(case) for precision in bench.pytorch}
     with torch.inference_mode():
         taken = {precision: time.median for precision, time in time_in_turns(calls, 1).items()}
     least = min(taken.values())
     return sorted((name for name, time in taken.items() if time <= SLOWER * least), key=taken.__getitem__)
 
 
-def entrants(field: Field, fast: Sequence[str]) -> list[Entrant]:
+def all_variants(bench: Workbench, fast: Sequence[str]) -> list[Variant]:
     """All of them, the ways of PyTorch in its fast precisions only.
 
     Args:
-        field: whose.
+        bench: whose.
         fast: precisions of PyTorch, the fastest first; single passes, which take the longest, are in that one alone.
     """
-    found: list[Entrant] = []
-    for precision, backbone in field.pytorch.items():
+    found: list[Variant] = []
+    for precision, backbone in bench.pytorch.items():
         if precision in fast or precision == "float32":
             label = REFERENCE + " runs it" if precision == "float32" else "with lm_head"
             name = f"PyTorch {precision}, {label}"
-            found.append(Entrant(name, "PyTorch", precision, "packed", _reference(backbone), lm_head=True))
-        found.append(trimmed(field, precision))
+            found.append(Variant(name, "PyTorch", precision, "packed", _reference(backbone), lm_head=True))
+        found.append(trimmed(bench, precision))
         if precision in fast:
-            found.append(Entrant(f"PyTorch {precision}, compiled", "PyTorch", precision, "packed", _compiled(backbone)))
-    return [*found, *singles(field, fast[0]), *(each for name in field.scorers for each in engines(field, name))]
+            found.append(Variant(f"PyTorch {precision}, compiled", "PyTorch", precision, "packed", _compiled(backbone)))
+    return [*found, *singles(bench, fast[0]), *(each for name in bench.scorers for each in engines(bench, name))]
 
 
-def trimmed(field: Field, precision: str) -> Entrant:
+def trimmed(bench: Workbench, precision: str) -> Variant:
     """One packed pass of PyTorch without ``lm_head``."""
-    backbone = field.pytorch[precision]
-    return Entrant(
+    backbone = bench.pytorch[precision]
+    return Variant(
         f"PyTorch {precision}, trimmed", "PyTorch", precision, "packed", lambda case: backbone.packed(case.packed)
     )
 
 
-def singles(field: Field, precision: str) -> list[Entrant]:
+def singles(bench: Workbench, precision: str) -> list[Variant]:
     """PyTorch's three ways of scoring responses that do not see each other, in one of its precisions."""
-    backbone = field.pytorch[precision]
-    ways: dict[Way, tuple[str, Callable[[Sequence[Prepared]], Callable[[], Scores]]]] = {
+    backbone = bench.pytorch[precision]
+    strategies: dict[Strategy, tuple[str, Callable[[Sequence[Prepared]], Callable[[], Scores]]]] = {
         "separate": ("N passes", backbone.separate),
         "rows": ("N rows", backbone.rows),
         "prefix": ("N passes over a shared prefix", backbone.prefix),
     }
     return [
-        Entrant(f"PyTorch {precision}, {name}", "PyTorch", precision, way, _alone(prepare))
-        for way, (name, prepare) in ways.items()
+        Variant(f"PyTorch {precision}, {name}", "PyTorch", precision, strategy, _alone(prepare))
+        for strategy, (name, prepare) in strategies.items()
     ]
 
 
-def engines(field: Field, precision: str) -> list[Entrant]:
+def engines(bench: Workbench, precision: str) -> list[Variant]:
     """A bundle, joint and isolated."""
-    scorer = field.scorers[precision]
+    scorer = bench.scorers[precision]
 
     def forward(batch: Sequence[Prepared]) -> Callable[[], Scores]:
         return lambda: scorer.forward([_unseen(prepared) for prepared in batch])
 
     return [
-        Entrant(f"yoj {precision}", "yoj", precision, "packed", lambda case: forward(case.packed)),
-        Entrant(f"yoj {precision}, isolated", "yoj", precision, "isolated", lambda case: forward([case.isolated])),
+        Variant(f"yoj {precision}", "yoj", precision, "packed", lambda case: forward(case.packed)),
+        Variant(f"yoj {precision}, isolated", "yoj", precision, "isolated", lambda case: forward([case.isolated])),
     ]
 
 
-def race(field: Field, case: Case, racing: Sequence[Entrant], repeats: int, limits: Limits | None) -> list[Contestant]:
-    """Time entrants in turns on one case, and compare their scores with PyTorch float32's.
+def run_interleaved(
+    bench: Workbench, case: BenchRequest, variants: Sequence[Variant], repeats: int, limits: MachineLimits | None
+) -> list[VariantResult]:
+    """Time variants in turns on one case, and compare their scores with PyTorch float32's.
 
     Entrants that cannot run are left out, which stderr says.
 
     Args:
-        field: whose.
+        bench: whose.
         case: what is scored.
-        racing: those that run; names differ.
+        variants: those that run; names differ.
         repeats: turns, after a first run of each that is not counted.
         limits: of the machine; None where no share is wanted.
     """
     calls: dict[str, Callable[[], Scores]] = {}
     scores: dict[str, Scores] = {}
     with torch.inference_mode():
-        for entrant in racing:
-            click.echo(f"  {entrant.name}", err=True)
+        for variant in variants:
+            click.echo(f"  {variant.name}", err=True)
             try:
-                call = entrant.prepare(case)
-                scores[entrant.name] = call()
+                call = variant.prepare(case)
+                scores[variant.name] = call()
             except Exception as error:  # compilers and libraries raise anything
                 click.echo(f"  left out: {type(error).__name__}: {str(error)[:300]}", err=True)
                 continue
-            calls[entrant.name] = call
-        yardstick = field.pytorch["float32"]
+            calls[variant.name] = call
+        yardstick = bench.pytorch["float32"]
         together = yardstick.packed(case.packed)()
         # As N passes give, in the time of one.
-        alone = yardstick.prefix(case.single)() if any(entrant.way != "packed" for entrant in racing) else together
-        times = time_in_turns(calls, repeats)
-    media = [field.scorer.family.vision_inputs([medium]) for medium in case.packed[0].media]
-    ruler = Ruler(Work.of(field.family, media), case, limits)
-    return [
-        ruler.contestant(
-            entrant, times[entrant.name], scores[entrant.name], together if entrant.way == "packed" else alone
+        alone = (
+            yardstick.prefix(case.single)() if any(variant.strategy != "packed" for variant in variants) else together
         )
-        for entrant in racing
-        if entrant.name in times
+        times = time_in_turns(calls, repeats)
+    media = [bench.scorer.family.vision_inputs([medium]) for medium in case.packed[0].media]
+    comparison = Comparison(ModelWork.of(bench.family, media), case, limits)
+    return [
+        comparison.result(
+            variant, times[variant.name], scores[variant.name], together if variant.strategy == "packed" else alone
+        )
+        for variant in variants
+        if variant.name in times
     ]
 
 
 @dataclass(frozen=True)
-class Ruler:
-    """What times are measured against."""
+class Comparison:
+    """What the time and the scores of a variant are compared with."""
 
-    model: Work
-    case: Case
-    limits: Limits | None
+    model: ModelWork
+    case: BenchRequest
+    limits: MachineLimits | None
 
-    def contestant(self, entrant: Entrant, taken: Time, scores: Scores, expected: Scores) -> Contestant:
-        """What an entrant did."""
-        done = work(self.model, entrant.way, self.case.shape, entrant.lm_head)
-        precision = "int8" if entrant.precision.startswith("int8") else entrant.precision
+    def result(self, variant: Variant, taken: Time, scores: Scores, expected: Scores) -> VariantResult:
+        """What an variant did."""
+        done = work(self.model, variant.strategy, self.case.shape, variant.lm_head)
+        precision = "int8" if variant.precision.startswith("int8") else variant.precision
         peaks = self.limits.peaks if self.limits is not None else ()
         peak = next((peak for peak in peaks if peak.precision == precision), None)
         largest = float(np.abs(scores - expected).max() / max(1.0, np.abs(expected).max()))
-        allowed = ALLOWED[entrant.precision]
-        return Contestant(
-            name=entrant.name,
-            vendor=entrant.vendor,
-            precision=entrant.precision,
-            way=entrant.way,
+        allowed = ALLOWED[variant.precision]
+        return VariantResult(
+            name=variant.name,
+            vendor=variant.vendor,
+            precision=variant.precision,
+            strategy=variant.strategy,
             time=taken,
             difference=largest if np.isfinite(largest) else LARGEST,
             allowed=allowed,
@@ -270,15 +275,17 @@ class Ruler:
         )
 
 
-def _reference(backbone: Backbone) -> Callable[[Case], Callable[[], Scores]]:
+def _reference(backbone: Backbone) -> Callable[[BenchRequest], Callable[[], Scores]]:
     return lambda case: backbone.as_reference(case.packed)
 
 
-def _compiled(backbone: Backbone) -> Callable[[Case], Callable[[], Scores]]:
+def _compiled(backbone: Backbone) -> Callable[[BenchRequest], Callable[[], Scores]]:
     return lambda case: backbone.packed(case.packed, backbone.compiled())
 
 
-def _alone(prepare: Callable[[Sequence[Prepared]], Callable[[], Scores]]) -> Callable[[Case], Callable[[], Scores]]:
+def _alone(
+    prepare: Callable[[Sequence[Prepared]], Callable[[], Scores]],
+) -> Callable[[BenchRequest], Callable[[], Scores]]:
     return lambda case: prepare(case.single)
 
 

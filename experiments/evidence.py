@@ -1,8 +1,9 @@
 """What the objectives and the ways of reading are worth, measured on the small task over several seeds.
 
-    python -m yoj.training.evidence FOLDER --family qwen3_vl --out checkpoints/evidence.json
+    python -m experiments.evidence FOLDER --family qwen3_vl --out checkpoints/evidence.json
 
-FOLDER is that of ``yoj-train small``: its data and its base model are used, and each seed trains every judge anew.
+FOLDER is that of ``python -m experiments.small_judge``: its data and its base model are used, and
+each seed trains every judge anew.
 """
 
 from __future__ import annotations
@@ -18,13 +19,14 @@ from typing import Any
 
 import click
 
-from .evaluation import EvaluationMode, Report, evaluate
-from .recipe import PRESETS, read_recipe
-from .samples import NumberedSample, read_samples
-from .setup import load, open_preparer
-from .shapes import Recipe as Shapes
-from .shapes import write_items
-from .trainer import Trainer
+from yoj.training.evaluation import EvaluationMode, Report, evaluate
+from yoj.training.recipe import read_recipe
+from yoj.training.samples import NumberedSample, read_samples
+from yoj.training.setup import load, open_preparer
+from yoj.training.trainer import Trainer
+
+from .shapes import ShapesConfig, write_items
+from .small_judge import RECIPES
 
 SIZES = (2, 4, 8, 16, 32)
 SWEEP_KINDS = ("identify", "front", "moves")
@@ -157,7 +159,7 @@ def _train(folder: Path, family: str, run: Run, steps: int, seed: int) -> Traine
 
 def _recipe_file(folder: Path) -> Path:
     file = folder / "small-judge.yaml"
-    file.write_text((PRESETS / "small-judge.yaml").read_text("utf-8"), "utf-8")
+    file.write_text((RECIPES / "small-judge.yaml").read_text("utf-8"), "utf-8")
     return file
 
 
@@ -165,7 +167,7 @@ def _sweep(folder: Path, n: int) -> list[NumberedSample]:
     """Held-out items of N answers, of the same kinds for every N."""
     name = f"sweep-{n}"
     if not (folder / f"{name}.jsonl").is_file():
-        write_items(folder, name, Shapes(SWEEP_ITEMS, 0, n, SWEEP_KINDS), lambda _: None)
+        write_items(folder, name, ShapesConfig(SWEEP_ITEMS, 0, n, SWEEP_KINDS), lambda _: None)
     return read_samples(folder / f"{name}.jsonl")[0]
 
 

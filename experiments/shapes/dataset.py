@@ -1,6 +1,6 @@
 """Items and captions, and the files that hold them.
 
-Every item is drawn from a seed of its own, made of the file's name, the recipe's seed and the item's index: any item
+Every item is drawn from a seed of its own, made of the file's name, the config's seed and the item's index: any item
 can be made alone, and files with different names or seeds share no scene.
 """
 
@@ -31,7 +31,7 @@ SECONDS_BETWEEN_FRAMES = 1.0
 
 
 @dataclass(frozen=True)
-class Recipe:
+class ShapesConfig:
     """What to write: how many items, from which seed, with how many answers each, and of which kinds.
 
     A kind that cannot have that many answers (see `RESPONSES`) is left out.
@@ -111,23 +111,23 @@ def _draw_kind(rng: random.Random, kinds: list[str]) -> str:
     return rng.choice(still)
 
 
-def make_item(name: str, recipe: Recipe, index: int) -> Item:
+def make_item(name: str, config: ShapesConfig, index: int) -> Item:
     """The item at `index` of the file `name`."""
-    seed = _seed("item", name, recipe.seed, index)
+    seed = _seed("item", name, config.seed, index)
     rng = random.Random(seed)
-    question, answers, scene = draw(rng, _draw_kind(rng, recipe.usable_kinds()), recipe.responses)
+    question, answers, scene = draw(rng, _draw_kind(rng, config.usable_kinds()), config.responses)
     # Numbers up to 2**53 survive any reader of JSON.
     return Item(scene, seed % 2**53, question, answers, render(scene, rng))
 
 
 def make_caption(
-    name: str, recipe: Recipe, index: int, mixture: Mixture = CAPTIONS
+    name: str, config: ShapesConfig, index: int, mixture: Mixture = CAPTIONS
 ) -> tuple[dict[str, Any], list[np.ndarray]]:
     """The caption at `index` of the file `name`, without its pictures' paths, and its frames.
 
     It describes a scene or answers a question.
     """
-    rng = random.Random(_seed("caption", name, recipe.seed, index))
+    rng = random.Random(_seed("caption", name, config.seed, index))
     marked = rng.random() < mixture.marked
     if rng.random() < mixture.described:
         lesson = describe(rng, rng.random() < VIDEO_SHARE, marked)
@@ -163,24 +163,24 @@ def _write(
             progress(index + 1)
 
 
-def write_items(folder: Path, name: str, recipe: Recipe, progress: Callable[[int], None]) -> None:
+def write_items(folder: Path, name: str, config: ShapesConfig, progress: Callable[[int], None]) -> None:
     """Writes `folder/name.jsonl` with one item per line, and its pictures under `folder/name/`.
 
     `progress` is told after each item how many are done.
     """
 
     def make(index: int) -> tuple[dict[str, Any], list[np.ndarray]]:
-        item = make_item(name, recipe, index)
+        item = make_item(name, config, index)
         return item.fields(), item.frames
 
-    _write(folder, name, recipe.items, make, progress)
+    _write(folder, name, config.items, make, progress)
 
 
 def write_captions(
-    folder: Path, name: str, recipe: Recipe, progress: Callable[[int], None], mixture: Mixture = CAPTIONS
+    folder: Path, name: str, config: ShapesConfig, progress: Callable[[int], None], mixture: Mixture = CAPTIONS
 ) -> None:
     """Writes captions, each with one response, in the same layout as `write_items`.
 
-    They are for language modelling; the recipe's number and kinds of answers do not matter to them.
+    They are for language modelling; the config's number and kinds of answers do not matter to them.
     """
-    _write(folder, name, recipe.items, lambda index: make_caption(name, recipe, index, mixture), progress)
+    _write(folder, name, config.items, lambda index: make_caption(name, config, index, mixture), progress)

@@ -8,12 +8,11 @@ from collections import Counter
 
 import pytest
 
-from yoj.training.shapes import ANSWERS, CAPTIONS, KINDS, MARKED, make_caption
-from yoj.training.shapes import Recipe as Shapes
-from yoj.training.shapes.answers import Question, count
-from yoj.training.shapes.lessons import SUBJECTS, Lesson, answer, describe
-from yoj.training.shapes.scene import COLOURS, PLACES, Scene
-from yoj.training.shapes.words import NUMBERS, caption, noun, plural
+from experiments.shapes import ANSWERS, CAPTIONS, KINDS, MARKED, ShapesConfig, make_caption
+from experiments.shapes.answers import Question, count
+from experiments.shapes.lessons import SUBJECTS, Lesson, answer, describe
+from experiments.shapes.scene import COLOURS, PLACES, Scene
+from experiments.shapes.words import NUMBERS, caption, noun, plural
 
 Word = tuple[str, bool | None]
 
@@ -118,12 +117,12 @@ def test_a_right_answer_says_the_count_and_the_whole_look():
 
 
 def test_mixtures_have_their_shares_of_descriptions_and_marks():
-    recipe = Shapes(items=400, seed=0)
-    plain = [make_caption("captions", recipe, index, mixture=CAPTIONS)[0] for index in range(200)]
-    answers = [make_caption("captions", recipe, index, mixture=ANSWERS)[0] for index in range(100)]
-    mixed = [make_caption("captions", recipe, index, mixture=MARKED)[0] for index in range(400)]
+    config = ShapesConfig(items=400, seed=0)
+    plain = [make_caption("captions", config, index, mixture=CAPTIONS)[0] for index in range(200)]
+    answers = [make_caption("captions", config, index, mixture=ANSWERS)[0] for index in range(100)]
+    mixed = [make_caption("captions", config, index, mixture=MARKED)[0] for index in range(400)]
     assert all(line["kind"] != "marked" for line in plain)
     assert 60 < sum(line["kind"] == "caption" for line in plain) < 100
     assert {line["kind"] for line in answers} <= set(KINDS)
     assert 200 < sum(line["kind"] == "marked" for line in mixed) < 280
-    assert mixed[:50] == [make_caption("captions", recipe, index, mixture=MARKED)[0] for index in range(50)]
+    assert mixed[:50] == [make_caption("captions", config, index, mixture=MARKED)[0] for index in range(50)]

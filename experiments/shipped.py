@@ -1,6 +1,6 @@
 """What the shipped judges can do in each precision, measured on the held-out items of the small task.
 
-python -m yoj.training.shipped checkpoints/shapes-qwen3_vl checkpoints/shapes-molmo2 --precision float16
+python -m experiments.shipped checkpoints/shapes-qwen3_vl checkpoints/shapes-molmo2 --precision float16
 """
 
 from __future__ import annotations
@@ -30,11 +30,10 @@ from yoj.export.verification.stock_model import StockModel
 from yoj.runtime.bundle import Bundle
 from yoj.runtime.instruction_sets import instruction_sets
 from yoj.runtime.lines import read_requests
+from yoj.training.evaluation import hit
+from yoj.training.samples import read_samples, texts_alone
 
-from .evaluation import hit
-from .samples import read_samples, texts_alone
-from .shapes import Recipe as Shapes
-from .shapes import write_items
+from .shapes import ShapesConfig, write_items
 from .small_judge import HELD_OUT
 
 
@@ -126,7 +125,7 @@ def measure(folder: Path, items: int, precision: Precision | Scheme = "float32",
             [folder], None, "assistant", bundle, precision=precision, quantisation=plan, compare=plan is None
         )
         build(recipe, Quiet())
-        write_items(Path(place), "held_out", Shapes(items, 0), lambda _: None)
+        write_items(Path(place), "held_out", ShapesConfig(items, 0), lambda _: None)
         samples, _ = read_samples(Path(place) / "held_out.jsonl")
         scorer = open_scorer(Bundle.open(bundle), checkpoint, family)
         seen = [judgement.scores for judgement in scorer.score_batch([s.request() for s in samples])]
@@ -155,8 +154,8 @@ def measure(folder: Path, items: int, precision: Precision | Scheme = "float32",
 
 def _plan(checkpoint: Checkpoint, scheme: Any, place: Path, vision: bool) -> Path:
     """Of all matrices; static ranges are the plain ones, without smoothing, as the naive recipe has them."""
-    write_items(place, "calibration", Shapes(CALIBRATION, CALIBRATION_SEED), lambda _: None)
-    write_items(place, "choice", Shapes(CHOICE, CALIBRATION_SEED + 1), lambda _: None)
+    write_items(place, "calibration", ShapesConfig(CALIBRATION, CALIBRATION_SEED), lambda _: None)
+    write_items(place, "choice", ShapesConfig(CHOICE, CALIBRATION_SEED + 1), lambda _: None)
     model = CalibratedModel.open(checkpoint, "assistant")
     chosen = choose(place / "calibration.jsonl", (), CALIBRATION, 0, lambda r: model.preparer.prepare(r).tokens)
     known = collect(model, chosen.samples, place / "statistics", lambda _: None)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from yoj.training.shipped import measure
+from experiments.shipped import measure
 
 CHECKPOINTS = Path(__file__).parents[2] / "checkpoints"
 ITEMS = 200

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
 from yoj.export.checkpoint.checkpoint import SEPARATOR
+from yoj.training.errors import RecipeError
 
-from .errors import RecipeError
 from .small_tokenizer import END_OF_TEXT, tokenizer_config, train_tokenizer
 
 IMAGE_SIDE = 64

@@ -16,6 +16,8 @@ from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 from transformers import AutoModelForImageTextToText, AutoTokenizer
 
+from experiments.small import MAX_FRAMES, write_base
+from experiments.small_tokenizer import VOCABULARY
 from yoj.export.checkpoint.checkpoint import SEPARATOR, Checkpoint
 from yoj.export.families.opening import open_family
 from yoj.export.prompts.layout import render_layout
@@ -23,8 +25,6 @@ from yoj.runtime import Request
 from yoj.runtime.prepare import PackingConfig, Preparer
 from yoj.runtime.text import TextEncoder
 from yoj.training.errors import RecipeError
-from yoj.training.small import MAX_FRAMES, write_base
-from yoj.training.small_tokenizer import VOCABULARY
 
 FAMILIES = ("molmo2", "qwen3_vl")
 COLOURS = "red blue green yellow purple orange black white".split()  # noqa: SIM905

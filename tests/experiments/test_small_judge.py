@@ -10,22 +10,21 @@ import yaml
 from conftest import Quiet
 from safetensors.torch import load_file
 
+from experiments import small_judge
 from yoj.export.bundle.build import build
 from yoj.export.bundle.config import ExportConfig
 from yoj.runtime import Scorer
-from yoj.training import small_judge
-from yoj.training.recipe import PRESETS
 
 
 @pytest.fixture
 def brief(monkeypatch, tmp_path):
     """Every stage takes two steps over few lines."""
-    presets = tmp_path / "presets"
-    presets.mkdir()
+    recipes = tmp_path / "recipes"
+    recipes.mkdir()
     for name in ("small-base.yaml", "small-judge.yaml"):
-        recipe = yaml.safe_load((PRESETS / name).read_text("utf-8"))
-        (presets / name).write_text(yaml.safe_dump(recipe | {"batch_size": 4, "max_steps": 2}), "utf-8")
-    monkeypatch.setattr(small_judge, "PRESETS", presets)
+        recipe = yaml.safe_load((small_judge.RECIPES / name).read_text("utf-8"))
+        (recipes / name).write_text(yaml.safe_dump(recipe | {"batch_size": 4, "max_steps": 2}), "utf-8")
+    monkeypatch.setattr(small_judge, "RECIPES", recipes)
     for name, value in {"TEXTS": 64, "ITEMS": 24, "HELD_OUT": 8, "TOKENIZED": 64}.items():
         monkeypatch.setattr(small_judge, name, value)
     brief = {name: tuple(replace(stage, steps=2) for stage in of) for name, of in small_judge.STAGES.items()}

@@ -1,4 +1,7 @@
-"""The small judges that ship with the project, from nothing: data, base in stages, judge."""
+"""The small judges that ship with the project, from nothing: data, base in stages, judge.
+
+python -m experiments.small_judge qwen3_vl .judges
+"""
 
 from __future__ import annotations
 
@@ -9,20 +12,22 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import click
 import torch
 from safetensors.torch import load_file
 
 from yoj.export.checkpoint.adapter_files import ADAPTER_CONFIG
 from yoj.export.checkpoint.head import SETTINGS
+from yoj.runtime.cli import readable_errors
+from yoj.training.checkpoints import ADAPTER, COPIED, HEAD, MODEL, copy_files, newest, save_tensors
+from yoj.training.recipe import Recipe, read_recipe
+from yoj.training.setup import load
+from yoj.training.trainer import Trainer
 
-from .checkpoints import ADAPTER, COPIED, HEAD, MODEL, copy_files, newest, save_tensors
-from .recipe import PRESETS, Recipe, read_recipe
-from .setup import load
-from .shapes import ANSWERS, CAPTIONS, FRONTS, MARKED, MARKED_FRONTS, Mixture, write_captions, write_items
-from .shapes import Recipe as Shapes
+from .shapes import ANSWERS, CAPTIONS, FRONTS, MARKED, MARKED_FRONTS, Mixture, ShapesConfig, write_captions, write_items
 from .small import write_base
-from .trainer import Trainer
 
+RECIPES = Path(__file__).parent / "recipes"
 TEXTS, ITEMS, HELD_OUT = 40_000, 24_000, 2_000
 """Lines for each stage of a base, and items for a judge."""
 TOKENIZED = 5_000
@@ -31,7 +36,7 @@ TOKENIZED = 5_000
 
 @dataclass(frozen=True)
 class Stage:
-    """Of the training of a base."""
+    """One stage of the training of a base."""
 
     texts: str
     """Name of their file, which also seeds their draw."""
@@ -39,7 +44,7 @@ class Stage:
     """What they are made of."""
     steps: int
     changes: tuple[str, ...] = ()
-    """Of the preset's settings."""
+    """Settings that differ from those of the recipe ``small-base``."""
 
 
 STAGES = {
@@ -59,6 +64,19 @@ STAGES = {
 stage of its own, and marks at half the speed, which forget less of it."""
 JUDGE_STEPS = {"qwen3_vl": 2500, "molmo2": 2000}
 SHIPPED = (ADAPTER, HEAD, SETTINGS, "tokenizer.json", *COPIED[2:])
+
+
+@click.command()
+@click.argument("family", type=click.Choice(list(STAGES)))
+@click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
+@click.option("--seed", default=0, show_default=True, help="Seed of data, weights and training.")
+def main(family: str, folder: Path, seed: int) -> None:
+    """Train the small judge of a backbone from nothing: data, base model in stages, judge.
+
+    Takes hours on a core. What is in FOLDER already is not made again.
+    """
+    with readable_errors():
+        make(family, folder, seed, click.echo)
 
 
 def make(family: str, folder: Path, seed: int, note: Callable[[str], None]) -> None:
@@ -99,13 +117,13 @@ def write_data(folder: Path, seed: int, note: Callable[[str], None]) -> None:
     for name, write, count in files:
         if not (folder / f"{name}.jsonl").is_file():
             note(f"{folder / name}.jsonl: {count} lines")
-            write(folder, name, Shapes(count, seed), lambda _: None)
+            write(folder, name, ShapesConfig(count, seed), lambda _: None)
 
 
-def train(preset: str, folder: Path, changes: list[str], note: Callable[[str], None]) -> Path:
-    """Run a preset in a folder of data; returns its newest checkpoint."""
-    recipe_file = folder / f"{preset}.yaml"
-    shutil.copyfile(PRESETS / f"{preset}.yaml", recipe_file)
+def train(name: str, folder: Path, changes: list[str], note: Callable[[str], None]) -> Path:
+    """Run one of `RECIPES` in a folder of data; returns its newest checkpoint."""
+    recipe_file = folder / f"{name}.yaml"
+    shutil.copyfile(RECIPES / f"{name}.yaml", recipe_file)
     recipe: Recipe = read_recipe(recipe_file, changes)
     samples, held_out = load(recipe, skip=False, packs=False, note=note)
     Trainer(recipe, samples, held_out).run(note)
@@ -138,3 +156,7 @@ def _texts(folder: Path) -> Iterator[str]:
             for _, line in zip(range(TOKENIZED), lines, strict=False):
                 entry = json.loads(line)
                 yield from (entry["prompt"], *entry["responses"])
+
+
+if __name__ == "__main__":
+    main()
