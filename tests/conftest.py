@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -46,6 +47,23 @@ def several_threads() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
+def _folder_of_the_run(factory: pytest.TempPathFactory) -> Path:
+    """One for all workers."""
+    folder = factory.getbasetemp()
+    return folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _graphs_are_traced_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    graph = sys.modules.get("yoj.export.graph.write")  # tests that export import it before any test runs
+    with pytest.MonkeyPatch.context() as patch:
+        if graph is not None:
+            from traces import SharedTraces
+
+            patch.setattr(graph, "trace", SharedTraces(_folder_of_the_run(tmp_path_factory) / "traces", graph.trace))
+        yield
+
+
 @pytest.fixture(scope="session")
 def bundle(tmp_path_factory: pytest.TempPathFactory):
     """bundle(kind, layout) -> path of a verified bundle.
@@ -57,9 +75,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory):
     from yoj.export.bundle.build import build
     from yoj.export.bundle.config import ExportConfig
 
-    folder = tmp_path_factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        folder = folder.parent  # of all workers
+    folder = _folder_of_the_run(tmp_path_factory)
 
     @functools.cache
     def make(kind: str, layout: str) -> Path:

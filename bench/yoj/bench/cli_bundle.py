@@ -32,8 +32,9 @@ from .records import write_figures
 @repeats_option(20)
 @out_option
 def latency(bundle: Path, engine: str | None, shapes: tuple[str, ...], repeats: int, out: Path | None) -> None:
-    """Time a request with an image and N responses, again and again, with BUNDLE: from pixels to scores, and in the
-    engine alone.
+    """Time a request with an image and N responses, again and again, with BUNDLE.
+
+    It is timed from pixels to scores, and in the engine alone.
     """
     from .latency import measure_all, table
 

@@ -43,8 +43,9 @@ def large_checkpoint(like: Path, folder: Path, layers: int, words: int) -> None:
               help="Precision of the bundle; in a quantised one, all matrices and rows are.")  # fmt: skip
 @added_out_option
 def export_large(checkpoint: Path, image: Path, precision: str, out: Path | None) -> None:
-    """Export CHECKPOINT, of yoj-bench large-checkpoint, beside itself, and score an image with 4 responses: seconds,
-    memory and disk.
+    """Export CHECKPOINT, of yoj-bench large-checkpoint, beside itself, and score an image with 4 responses.
+
+    The result holds seconds, memory and disk.
     """
     prepare_libraries()
     from .export_large import measure

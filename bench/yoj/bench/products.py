@@ -138,8 +138,9 @@ def run_of(graph: ProductGraph, left: Array, out: int) -> Callable[[], Array]:
 
 
 def measure_widths(widths: Sequence[int], repeats: int) -> dict[str, Any]:
-    """What the products of an MLP cost at several hidden sizes, see `measure`, with the environment; stderr has the
-    sizes as they are done.
+    """Measure the products of an MLP at several hidden sizes, see `measure`, with the environment.
+
+    stderr has the sizes as they are done.
     """
     torch.set_num_threads(1)
     found: dict[str, Any] = {}

@@ -1,0 +1,135 @@
+"""Tests share what they trace: nothing is lost on the way, and nothing is shared that tracing would tell apart."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+import pytest
+import torch
+from conftest import MERGED
+from tiny_qwen3_vl import TinyQwen, write_qwen
+from traces import SharedTraces, key
+
+from yoj.export.graph import write as graph
+from yoj.export.families.opening import open_family
+from yoj.export.checkpoint.checkpoint import Checkpoint
+from yoj.export.families import GraphSpec
+
+JOINT = 1
+
+
+@pytest.fixture(scope="module")
+def specs(tmp_path_factory) -> Callable[..., list[GraphSpec]]:
+    """specs(kind, **changes) -> the graphs of a tiny model; the changes are of `TinyQwen`."""
+
+    @functools.cache
+    def checkpoint(kind: str, **changes: Any) -> Checkpoint:
+        if kind == "molmo2":
+            return Checkpoint.open([MERGED])
+        folder = write_qwen(TinyQwen(**changes), tmp_path_factory.mktemp("qwen") / "c", hidden_state="post_norm")
+        return Checkpoint.open([folder])
+
+    return lambda kind="qwen3_vl", **changes: open_family(checkpoint(kind, **changes)).graphs()
+
+
+def described(model: ir.Model) -> list[Any]:
+    """All that a graph says, but for the values of weights and where its nodes came from."""
+    kept = [(name, value.dtype, value.shape, _constant(value)) for name, value in model.graph.initializers.items()]
+    ends = [(v.name, v.dtype, v.shape) for v in (*model.graph.inputs, *model.graph.outputs)]
+    nodes = [
+        (
+            *(node.name, node.domain, node.op_type, *map(_attribute, node.attributes.values())),
+            *(value and value.name for value in node.inputs),
+            *((value.name, value.dtype, value.shape) for value in node.outputs),
+        )
+        for node in model.graph
+    ]
+    return [*kept, *ends, *nodes, dict(model.opset_imports), model.ir_version]
+
+
+def _attribute(attribute: ir.Attr) -> tuple[Any, ...]:
+    value = attribute.value
+    if isinstance(value, ir.TensorProtocol):
+        value = (value.dtype, value.shape, value.tobytes())
+    elif attribute.type == ir.AttributeType.FLOAT:
+        value = np.float32(value)  # as every file has it
+    return attribute.name, attribute.type, value
+
+
+def _constant(value: ir.Value) -> bytes | None:
+    assert value.const_value is not None
+    fake = isinstance(value.const_value.raw, torch._subclasses.FakeTensor)
+    return None if fake else value.const_value.tobytes()
+
+
+@pytest.mark.parametrize("kind", ["molmo2", "qwen3_vl"])
+def test_a_shared_graph_is_what_is_traced(kind, specs):
+    shared = graph.trace
+    assert isinstance(shared, SharedTraces)  # what all exports of this run go through
+    traced, found = (trace(specs(kind)[JOINT], torch.float32) for trace in (shared.trace, shared))
+    assert len(described(traced)) > 100
+    assert described(found) == described(traced)
+    assert {_constant(found.graph.initializers[name]) for name in specs(kind)[JOINT].sources} == {None}
+
+
+def test_a_graph_is_traced_once_and_everyone_has_his_own(specs, tmp_path):
+    traced = []
+
+    def trace(spec: GraphSpec, _: torch.dtype) -> ir.Model:
+        traced.append(spec.role)
+        return ir.Model(ir.Graph([], [], nodes=[]), ir_version=10)
+
+    shared = SharedTraces(tmp_path / "traces", trace)
+    models = [shared(spec, torch.float32) for _ in range(2) for spec in specs()]
+    models += [SharedTraces(tmp_path / "traces", trace)(specs()[0], torch.float32)]  # of another worker
+    assert traced == ["vision", "scorer.joint", "scorer.segmented"]
+    assert len({id(model) for model in models}) == len(models)
+
+
+def test_weights_do_not_matter(specs):
+    assert key(specs(seed=1)[JOINT], torch.float32) == key(specs(seed=2)[JOINT], torch.float32)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"layers": 5}, {"D": 96}, {"rope_theta": 10_000.0}, {"sections": (8, 4, 4)}, {"intermediate": 112}, {"heads": 2}],
+)
+def test_whatever_is_of_the_model_matters(changes, specs):
+    assert key(specs(**changes)[JOINT], torch.float32) != key(specs()[JOINT], torch.float32)
+
+
+def test_whatever_is_of_the_graph_matters(specs):
+    spec = specs()[JOINT]
+    others = [
+        key(spec, torch.float16),
+        key(replace(spec, role="other"), torch.float32),
+        key(replace(spec, outputs={"score": spec.outputs["scores"]}), torch.float32),
+        key(replace(spec, multiples={"L": 2}), torch.float32),
+        key(replace(spec, inputs=dict(reversed(spec.inputs.items()))), torch.float32),
+    ]
+    assert len({*others, key(specs()[JOINT], torch.float32)}) == len(others) + 1
+
+
+def test_what_a_layer_is_set_to_matters(specs):
+    plain, other = specs()[JOINT], specs()[JOINT]
+    norms = [module for module in other.module.modules() if hasattr(module, "eps")]
+    norms[-1].eps *= 2
+    assert key(plain, torch.float32) != key(other, torch.float32)
+
+
+def test_values_are_never_part_of_a_key(specs):
+    spec = specs()[JOINT]
+    real = replace(spec, module=torch.nn.Linear(2, 2), sources={}, constants={})
+    with pytest.raises(AssertionError, match="values would be part of the key"):
+        key(real, torch.float32)
+
+
+def test_the_folder_is_of_this_run(tmp_path_factory):
+    assert isinstance(graph.trace, SharedTraces)
+    assert Path(graph.trace.folder).is_relative_to(tmp_path_factory.getbasetemp().parent)
