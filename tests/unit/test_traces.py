@@ -16,10 +16,10 @@ from conftest import MERGED
 from tiny_qwen3_vl import TinyQwen, write_qwen
 from traces import SharedTraces, key
 
-from yoj.export.graph import write as graph
-from yoj.export.families.opening import open_family
 from yoj.export.checkpoint.checkpoint import Checkpoint
 from yoj.export.families import GraphSpec
+from yoj.export.families.opening import open_family
+from yoj.export.graph import write as graph
 
 JOINT = 1
 
