@@ -1,4 +1,4 @@
-"""The yardstick: the stock Hugging Face model with the trained head, in PyTorch and float32."""
+"""Stock model, the yardstick: the Hugging Face model with the trained head, in PyTorch and float32."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ..graph.traced import TracedSession
 
 
 class StockModel:
-    """Scores one request at a time: no batch, no padding, nothing shared with the graphs but their index tables."""
+    """Scorer of one request at a time: no batch, no padding, nothing shared with the graphs but their index tables."""
 
     def __init__(self, checkpoint: Checkpoint, family: ExportFamily):
         self._checkpoint, self._family = checkpoint, family
@@ -27,7 +27,7 @@ class StockModel:
 
     @property
     def name(self) -> str:
-        """What the numbers come from."""
+        """Name of the implementation that gives the numbers."""
         versions = f"transformers {transformers.__version__}, torch {torch.__version__}"
         if self._stock is None:
             return (
@@ -41,7 +41,7 @@ class StockModel:
 
     @torch.inference_mode()
     def outputs(self, prepared: Prepared, runtime: Family) -> Arrays:
-        """What the scorer graph returns of one request that the runtime prepared for joint reading in one order.
+        """Outputs of the scorer graph for one request that the runtime prepared for joint reading in one order.
 
         Args:
             prepared: pixels, index tables and tokens, from the runtime.
@@ -64,7 +64,7 @@ class StockModel:
 
 
 def read_out(readout: str, hidden_LD: torch.Tensor, start_N: Ids, end_N: Ids) -> torch.Tensor:
-    """What the head reads of each response, [N, D] or [N, 2D] (``resp_repr_mode`` of the reference)."""
+    """Head's input for each response, [N, D] or [N, 2D] (``resp_repr_mode`` of the YOJO code)."""
     if readout == "response_mean":
         return torch.stack([hidden_LD[s : e + 1].mean(dim=0) for s, e in zip(start_N, end_N, strict=True)])
     first, last = hidden_LD[torch.from_numpy(start_N)], hidden_LD[torch.from_numpy(end_N)]
