@@ -125,7 +125,7 @@ def quantise_graphs(
 def _quantise(spec: GraphSpec, smoothing: Sequence[Smoothing], config: QuantisationConfig) -> GraphSpec:
     changes = _smooth(spec, smoothing, config)
     scheme, constants = config.spec.scheme, dict(spec.constants)
-    plans = {name: _changed(name, of, changes) for name, of in spec.sources.items()}
+    sources = {name: _changed(name, of, changes) for name, of in spec.sources.items()}
     known = matrices(spec)
     for name in config.spec.layers:
         own = spec.own(name)
@@ -138,16 +138,16 @@ def _quantise(spec: GraphSpec, smoothing: Sequence[Smoothing], config: Quantisat
             )
         change = replace(changes.get(own, StorageTransform(factors=config.factors)), stored=STORED[scheme])
         of = spec.sources[f"{own}.weight"]
-        plans[f"{own}.weight"] = replace(of, change=change)
-        plans[f"{own}.weight_scale"] = replace(of, change=replace(change, scale=True))
+        sources[f"{own}.weight"] = replace(of, change=change)
+        sources[f"{own}.weight_scale"] = replace(of, change=replace(change, scale=True))
         with torch.device("meta"):
             quantised = _module(layer, scheme)
         _replace(spec.module, own, quantised)
         if isinstance(quantised, QuantisedProjection):
             constants[f"{own}.input_scale"] = _input_scale(name, quantised, config)
     if config.spec.embeddings and spec.role != "vision":
-        plans |= _quantise_table(spec, config)
-    return replace(spec, plans=plans, constants=constants)
+        sources |= _quantise_table(spec, config)
+    return replace(spec, sources=sources, constants=constants)
 
 
 def quantised_module(whole: Projection, config: QuantisationConfig, name: str) -> nn.Module:
