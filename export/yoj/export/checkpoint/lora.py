@@ -330,7 +330,7 @@ def untrained(
 
 
 def _siblings(path: str, names: BaseNames) -> Iterable[str]:
-    """Same tensor of every layer that the base has."""
+    """Names of the tensor in every layer that the base has."""
     found = re.fullmatch(r"((?:.*?\.)?)\d+(\..*)", path)
     if found is None:
         return

@@ -64,7 +64,7 @@ def build_plan(trt: Any, job: Job, settings: BuilderSettings, note: Callable[[st
     """Write the plan of one graph to ``job.out``.
 
     Args:
-        trt: module from `yoj.runtime.engines.library.load_library`.
+        trt: module from `yoj.runtime.engines.load_library`.
         job: plan to build; existing files are replaced.
         settings: settings of the build.
         note: function that takes the name of each phase of the build.
