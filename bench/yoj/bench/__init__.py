@@ -1,1 +1,1 @@
-"""What the runtime costs, measured."""
+"""Benchmarks: measured costs of the runtime and its engines."""
