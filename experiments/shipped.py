@@ -112,7 +112,7 @@ def measure(folder: Path, items: int, precision: str = "float32", vision: bool =
     """Export a judge, and score ``items`` held-out items with the bundle and with the stock model in float32.
 
     For a quantised precision all matrices of the trunk are quantised, and with ``vision`` those of the tower; the
-    statistics and the plan are from other items.
+    statistics and the config are from other items.
     """
     checkpoint = Checkpoint.open([folder])
     family = open_family(checkpoint)

@@ -59,11 +59,11 @@ def _write_quantisation(folder: Path, scheme: Any) -> Path:
     """Quantisation config for all matrices and the embedding table, without statistics, as the size needs none."""
     checkpoint = Checkpoint.open([folder])
     scorer = next(spec for spec in open_family(checkpoint).graphs if spec.role == JOINT)
-    said = QuantisationSpec(
+    spec = QuantisationSpec(
         scheme=scheme, layers=tuple(matrices(scorer)), embeddings=True, checkpoint=checkpoint_hashes(checkpoint)
     )
     place = folder.parent / f"{folder.name}.quantisation"
-    write_config(QuantisationConfig(said, {}), place)
+    write_config(QuantisationConfig(spec, {}), place)
     return place
 
 

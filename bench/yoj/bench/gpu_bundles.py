@@ -88,8 +88,8 @@ def plain_config(checkpoint: Checkpoint, scheme: Any) -> QuantisationConfig:
     """
     model = CalibratedModel.open(checkpoint, LAYOUT)
     scorer = next(spec for spec in model.family.graphs if spec.role == JOINT)
-    said = QuantisationSpec(scheme=scheme, layers=tuple(matrices(scorer)), checkpoint=checkpoint_hashes(checkpoint))
-    return QuantisationConfig(said, _ranges(model, said.layers) if SCHEMES[scheme].static else {})
+    spec = QuantisationSpec(scheme=scheme, layers=tuple(matrices(scorer)), checkpoint=checkpoint_hashes(checkpoint))
+    return QuantisationConfig(spec, _ranges(model, spec.layers) if SCHEMES[scheme].static else {})
 
 
 def _ranges(model: CalibratedModel, names: tuple[str, ...]) -> dict[str, torch.Tensor]:

@@ -37,6 +37,6 @@ def placed(file: Path, environment: Mapping[str, Any]) -> Path:
     return Path(str(file).replace(PLACE, kind(environment)))
 
 
-def said(environment: Mapping[str, Any]) -> str:
+def instruction_sets_text(environment: Mapping[str, Any]) -> str:
     """Instruction sets of a run, for readers."""
     return ", ".join(environment[KEY]) if environment.get(KEY) else UNKNOWN

@@ -58,8 +58,8 @@ def make(judge: Path, folder: Path, shape: ModelShape, precisions: tuple[str, ..
         changes: dict[str, Any] = {"precision": precision}
         if precision in SCHEMES:
             ranges = {RANGE + name: torch.tensor(SOME_RANGE) for name in names if SCHEMES[precision].static}
-            said = QuantisationSpec(scheme=changes["precision"], layers=names, checkpoint=hashes)
+            spec = QuantisationSpec(scheme=changes["precision"], layers=names, checkpoint=hashes)
             changes["quantisation"] = folder / f"{precision}.quantisation"
-            write_config(QuantisationConfig(said, ranges), changes["quantisation"])
+            write_config(QuantisationConfig(spec, ranges), changes["quantisation"])
         out = folder / f"{judge.name}.{precision}{BUNDLE}"
         build(ExportConfig([checkpoint], None, "assistant", out, compare=False, **changes), Stages())

@@ -7,7 +7,7 @@ from html import escape
 from pathlib import Path
 
 from .errors import BenchError
-from .kinds import said
+from .kinds import instruction_sets_text
 from .results import JudgeResult, Results, Saving, Start, VariantResult, baseline, ranked
 from .tables import (
     Table,
@@ -108,7 +108,8 @@ def _machine(results: Results) -> str:
     machine = [words.format(environment[key]) for key, words in MACHINE.items() if key in environment]
     versions = [f"{key} {environment[key]}" for key in VERSIONS if key in environment]
     date = [str(environment["date"])] if "date" in environment else []
-    about = [", ".join(part) for part in (machine, [f"instruction sets: {said(environment)}"], versions, date) if part]
+    sets = [f"instruction sets: {instruction_sets_text(environment)}"]
+    about = [", ".join(part) for part in (machine, sets, versions, date) if part]
     return _text("; ".join(about))
 
 

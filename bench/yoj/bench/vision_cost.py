@@ -53,8 +53,8 @@ def open_session(spec: GraphSpec, checkpoint: Checkpoint, precision: Any, folder
     if precision in SCHEMES:
         names = tuple(matrices(spec))
         ranges = {RANGE + name: torch.tensor(SOME_RANGE) for name in names if SCHEMES[precision].static}
-        said = QuantisationSpec(scheme=precision, layers=names, checkpoint={})
-        (spec,) = quantise_graphs([spec], [], QuantisationConfig(said, ranges))
+        quantised = QuantisationSpec(scheme=precision, layers=names, checkpoint={})
+        (spec,) = quantise_graphs([spec], [], QuantisationConfig(quantised, ranges))
     (folder / "onnx").mkdir(parents=True)
     weights = WeightFile(folder / "onnx" / "weights.data", checkpoint.weights, lambda _: None)
     graph = write_graph(spec, folder, weights, torch.float32)

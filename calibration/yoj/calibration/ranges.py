@@ -130,10 +130,10 @@ def entropy_bins(counts: Floats) -> int:
     Args:
         counts: counts of |x|, float64, in bins of equal width from zero on; 128 bins at least.
     """
-    reference = counts.copy()
-    reference[0] = reference[1]
-    sizes = np.arange(ENTROPY_LEVELS, len(reference) + 1)
-    divergences = np.array([_divergence(reference, int(size)) for size in sizes])
+    bins = counts.copy()
+    bins[0] = bins[1]
+    sizes = np.arange(ENTROPY_LEVELS, len(bins) + 1)
+    divergences = np.array([_divergence(bins, int(size)) for size in sizes])
     return int(sizes[::-1][np.argmin(divergences[::-1])])
 
 

@@ -12,7 +12,7 @@ from yoj.runtime.lines import read_requests
 from yoj.runtime.options import Given
 from yoj.runtime.request import Request
 
-from .content import Medium, characters, content_hash, medium_of, said, text_hash
+from .content import Medium, characters, content_hash, medium_of, request_text, text_hash
 from .errors import SampleError
 
 COUNT = 256
@@ -146,7 +146,7 @@ def require_disjoint(
         # Media are read only where the texts are equal: those of a whole training set would take long.
         for other, their_line, theirs in texts.get(_hash_of(file, line, request, text_hash), ()):
             if _hash_of(file, line, request) == _hash_of(other, their_line, theirs):
-                found.append(f"line {line} is line {their_line} of {other} ({_shorten(said(request))!r})")
+                found.append(f"line {line} is line {their_line} of {other} ({_shorten(request_text(request))!r})")
                 break
     if found:
         raise SampleError(

@@ -21,7 +21,7 @@ from torch import nn
 
 from yoj.runtime import roles
 from yoj.runtime.families import Arrays, Family, PreparedMedia
-from yoj.runtime.families.molmo2 import Preprocessing
+from yoj.runtime.families.molmo2 import Molmo2Preprocessing
 from yoj.runtime.manifest import Limits, Piece
 
 from ..bundle import names
@@ -43,13 +43,13 @@ from ..graph.modules import (
     gather_rows,
     head_constants,
     insert_features,
+    prunes_last_layer,
     split_product,
-    trims,
     upcast,
 )
 from ..prompts.chat_template import MediaMarkup
 from .base import MAX_IMAGES, MAX_PIXELS, MAX_RESPONSES, GraphSpec, Smoothing
-from .molmo2_config import TextConfig, VisionConfig, read_config
+from .molmo2_config import Molmo2TextConfig, Molmo2VisionConfig, read_config
 from .molmo2_names import released
 
 MAX_FRAMES = 16
@@ -61,7 +61,7 @@ HALF = (0.5, 0.5, 0.5)
 class Block(nn.Module):
     """One decoder layer."""
 
-    def __init__(self, config: TextConfig):
+    def __init__(self, config: Molmo2TextConfig):
         super().__init__()
         self.heads, self.kv_heads, self.head_dim = (
             config.num_attention_heads,
@@ -108,7 +108,7 @@ class Block(nn.Module):
 class Molmo2Scorer(nn.Module):
     """Trunk with value head: tokens and visual features -> scores."""
 
-    def __init__(self, config: TextConfig, rows: int, checkpoint: Checkpoint, post_norm: bool):
+    def __init__(self, config: Molmo2TextConfig, rows: int, checkpoint: Checkpoint, post_norm: bool):
         super().__init__()
         self.embedding = nn.Embedding(rows, config.hidden_size)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.num_hidden_layers))
@@ -152,7 +152,7 @@ class Molmo2Scorer(nn.Module):
         x_BLD = x_BLD + insert_features(x_BLD, image_features, visual_index)
         around = AttentionContext(attention_mask(media_blocks, segment_ids), *self.rotary(position_ids))
         for number, block in enumerate(self.blocks):
-            if number == len(self.blocks) - 1 and trims(rows_BN):
+            if number == len(self.blocks) - 1 and prunes_last_layer(rows_BN):
                 return block(
                     x_BLD, replace(around, mask=attention_mask(media_blocks, segment_ids, rows_BN), rows_BN=rows_BN)
                 )
@@ -181,7 +181,7 @@ def attention_mask(
 class Molmo2VisionBlock(nn.Module):
     """One layer of the vision tower."""
 
-    def __init__(self, config: VisionConfig):
+    def __init__(self, config: Molmo2VisionConfig):
         super().__init__()
         self.heads, self.head_dim = config.num_attention_heads, config.head_dim
         width, inner = config.hidden_size, config.num_attention_heads * config.head_dim
@@ -213,7 +213,7 @@ class Molmo2VisionBlock(nn.Module):
 class Molmo2Vision(nn.Module):
     """Vision tower: crops and a pooling table -> visual features."""
 
-    def __init__(self, config: VisionConfig, text_size: int):
+    def __init__(self, config: Molmo2VisionConfig, text_size: int):
         super().__init__()
         self.config = config
         width, inner = config.hidden_size, config.pool_heads * config.pool_head_dim
@@ -342,7 +342,7 @@ class Molmo2Export:
             if video.channels(name, HALF, positive=name == "image_std") != settings[name]:
                 video.problem(name, f"{list(settings[name])} as for images")
         require((image, video, tokens))
-        return msgspec.to_builtins(msgspec.convert(settings, Preprocessing))
+        return msgspec.to_builtins(msgspec.convert(settings, Molmo2Preprocessing))
 
     def processor_parts(self) -> tuple[ProcessorPart, ProcessorPart]:
         """Settings of the image processor and the video processor, from the files that count."""
