@@ -56,7 +56,7 @@ class Backbone:
         inputs, run = self._inputs(batch), self.model if model is None else model
         return lambda: self._read(run(**self._moved(inputs), use_cache=False).last_hidden_state, batch)
 
-    def as_reference(self, batch: Sequence[Prepared]) -> Callable[[], Scores]:
+    def as_published(self, batch: Sequence[Prepared]) -> Callable[[], Scores]:
         """Score rows in one pass with all hidden states and ``lm_head`` over every row, as the published code does."""
         inputs = self._inputs(batch)
         if not len(self._table):

@@ -25,7 +25,7 @@ from .results import (
     ranked,
 )
 
-REFERENCE = "as the reference"
+YOJO_CODE = "as the YOJO code"
 """Mark in the name of the PyTorch eager float32 run that does what the published code does."""
 SCORES_DIFFER = "scores differ"
 NO_TIME = "no time"
@@ -101,10 +101,10 @@ def variant_table(judge: JudgeResult) -> Table:
     """Table of the variants, the fastest first; those whose scores differ stand last and are compared with nothing."""
     order = ranked(judge)
     # Its N separate passes may bear the words as well.
-    references = sorted((c for c in order if REFERENCE in c.name), key=lambda c: c.strategy != "packed")
-    reference = references[0] if references else None
+    as_published = sorted((c for c in order if YOJO_CODE in c.name), key=lambda c: c.strategy != "packed")
+    published = as_published[0] if as_published else None
     rows = [
-        (*_measured(c), times(reference, c), times(baseline(judge, c), c), f"{c.difference:.1e}", percent(c.share))
+        (*_measured(c), times(published, c), times(baseline(judge, c), c), f"{c.difference:.1e}", percent(c.share))
         for c in order
     ]
     rows += [(*_measured(c), why_not(c), "", f"{c.difference:.1e}", "") for c in unranked(judge)]
@@ -112,11 +112,11 @@ def variant_table(judge: JudgeResult) -> Table:
         "variants",
         (
             *("variant", "precision", "strategy", "ms", "interval"),
-            *("times reference", "times best PyTorch", "score difference", "share of peak"),
+            *("times YOJO code", "times best PyTorch", "score difference", "share of peak"),
         ),
         tuple(rows),
         left=(0, 1, 2),
-        note=f"times: how many times as fast as PyTorch eager float32 {REFERENCE} runs it, and as the fastest PyTorch "
+        note=f"times: how many times as fast as PyTorch eager float32 {YOJO_CODE} runs it, and as the fastest PyTorch "
         "of any precision that reads the responses likewise, in one pack or each alone; interval: 95 %, or of less "
         "than six runs the fastest and the slowest; score difference: over the largest score or 1",
     )

@@ -27,7 +27,7 @@ from .limits import ModelWork, share, work
 from .pytorch import Backbone, Scores
 from .requests import BenchRequest
 from .results import MachineLimits, Strategy, Time, VariantResult, Vendor
-from .tables import REFERENCE
+from .tables import YOJO_CODE
 from .timing import time_in_turns
 
 CHECKPOINT, BUNDLE = "checkpoint", ".yoj"
@@ -162,9 +162,9 @@ def all_variants(bench: Workbench, fast: Sequence[str]) -> list[Variant]:
     found: list[Variant] = []
     for precision, backbone in bench.pytorch.items():
         if precision in fast or precision == "float32":
-            label = REFERENCE + " runs it" if precision == "float32" else "with lm_head"
+            label = YOJO_CODE + " runs it" if precision == "float32" else "with lm_head"
             name = f"PyTorch {precision}, {label}"
-            found.append(Variant(name, "PyTorch", precision, "packed", _reference(backbone), lm_head=True))
+            found.append(Variant(name, "PyTorch", precision, "packed", _as_published(backbone), lm_head=True))
         found.append(trimmed(bench, precision))
         if precision in fast:
             found.append(Variant(f"PyTorch {precision}, compiled", "PyTorch", precision, "packed", _compiled(backbone)))
@@ -281,8 +281,8 @@ class Comparison:
         )
 
 
-def _reference(backbone: Backbone) -> Callable[[BenchRequest], Callable[[], Scores]]:
-    return lambda case: backbone.as_reference(case.packed)
+def _as_published(backbone: Backbone) -> Callable[[BenchRequest], Callable[[], Scores]]:
+    return lambda case: backbone.as_published(case.packed)
 
 
 def _compiled(backbone: Backbone) -> Callable[[BenchRequest], Callable[[], Scores]]:
