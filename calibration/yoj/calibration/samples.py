@@ -131,11 +131,11 @@ def require_disjoint(
 
     Args:
         file: name of the requests in errors.
-        requests: by line.
+        requests: requests by line.
         held_out: held-out requests by file and line.
 
     Raises:
-        SampleError: naming the lines.
+        SampleError: there are such requests; the text names their lines.
     """
     texts: dict[str, list[tuple[Path, int, Request]]] = {}
     for other, theirs in held_out.items():
@@ -160,11 +160,11 @@ def require_unseen(file: Path, requests: Mapping[int, Request], seen: Collection
 
     Args:
         file: name of the requests in errors.
-        requests: by line.
+        requests: requests by line.
         seen: `content_hash` of each sample.
 
     Raises:
-        SampleError: naming the lines.
+        SampleError: there are such requests; the text names their lines.
     """
     known = {*seen}
     if found := [f"line {line}" for line, request in requests.items() if _hash_of(file, line, request) in known]:
