@@ -76,8 +76,8 @@ def make_bundle(checkpoint: Path, folder: Path, precision: str) -> None:
     """
     given: dict[str, Any] = {"precision": precision, "compare": False}
     if precision in SCHEMES:
-        given |= {"plan": folder / f"{precision}.plan", "base_precision": REST}
-        write_config(plain_plan(Checkpoint.open([checkpoint]), given["precision"]), given["plan"])
+        given |= {"quantisation": folder / f"{precision}.quantisation", "base_precision": REST}
+        write_config(plain_plan(Checkpoint.open([checkpoint]), given["precision"]), given["quantisation"])
     build(ExportConfig([checkpoint], None, LAYOUT, folder / f"{precision}{BUNDLE}", **given), Stages())
 
 
