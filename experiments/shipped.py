@@ -26,8 +26,8 @@ from yoj.export.quantisation.config import write_config
 from yoj.export.verification.scorer import open_scorer
 from yoj.export.verification.stock_model import StockModel
 from yoj.runtime.bundle import Bundle
-from yoj.runtime.instruction_sets import instruction_sets
 from yoj.runtime.lines import read_requests
+from yoj.runtime.machine import instruction_sets
 from yoj.runtime.schemes import SCHEMES
 from yoj.training.evaluation import hit
 from yoj.training.samples import read_samples, texts_alone

@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 
 from yoj.export.checkpoint.adapter_files import ADAPTER_CONFIG
 from yoj.export.checkpoint.head import SETTINGS
-from yoj.runtime.cli import readable_errors
+from yoj.runtime.options import readable_errors
 from yoj.training.checkpoints import ADAPTER, COPIED, HEAD, MODEL, copy_files, newest, save_tensors
 from yoj.training.recipe import Recipe, read_recipe
 from yoj.training.setup import load

@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 from tqdm import tqdm
 
-from yoj.runtime.cli import readable_errors
+from yoj.runtime.options import readable_errors
 from yoj.training.errors import DataError
 
 from . import ShapesConfig, write_captions, write_items

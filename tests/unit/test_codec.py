@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from PIL import Image as Pictures
 
 from yoj.runtime import RequestError
-from yoj.runtime.codec import GIVE, Line, Reading, decode_request, encode_judgement, to_line
-from yoj.runtime.fields import CALLED, TOLD, Ignore, nearest
+from yoj.runtime.codec import GIVE, Ignore, Line, Reading, decode_request, encode_judgement, to_line
+from yoj.runtime.fields import CALLED, TOLD, nearest
 from yoj.runtime.judgement import Judgement
 from yoj.runtime.ranks import check_rankings
 from yoj.runtime.request import Image, Message, Request, Video

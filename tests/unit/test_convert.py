@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from yoj.runtime.fields import Ignore
+from yoj.runtime.codec import Ignore
 from yoj.training.cli import main
 from yoj.training.convert import ConversionJob, Counts, convert
 from yoj.training.errors import DataError

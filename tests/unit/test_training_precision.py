@@ -6,7 +6,7 @@ import msgspec
 import pytest
 import torch
 
-from yoj.runtime.instruction_sets import instruction_sets
+from yoj.runtime.machine import instruction_sets
 from yoj.training.precision import machine_of_cpu, resolve, slowness, this_machine
 from yoj.training.recipe import Recipe
 

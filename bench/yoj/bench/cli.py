@@ -12,9 +12,9 @@ from typing import Any
 import click
 
 from yoj.export.options import prepare_libraries
-from yoj.runtime.cli import readable_errors
+from yoj.runtime.deprecation import renamed_text
 from yoj.runtime.engines import ENGINES
-from yoj.runtime.options import HubFolder
+from yoj.runtime.options import HubFolder, readable_errors
 
 from . import cli_bundle, cli_gpu, cli_large, cli_operators
 from .options import FILE, FOLDER, READABLE, out_option, repeats_option, threads_option
@@ -30,8 +30,7 @@ class PartChoice(click.Choice[str]):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """See `click.ParamType.convert`."""
         if value == "contestants":
-            click.echo("Warning: --part contestants is now --part variants; the old name goes with the next version.",
-                       err=True)  # fmt: skip
+            click.echo(f"warning: {renamed_text('--part contestants', '--part variants')}", err=True)
             value = "variants"
         return super().convert(value, param, ctx)
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import click
 
 from yoj.export.options import prepare_libraries
-from yoj.runtime.cli import readable_errors
 from yoj.runtime.engines import ENGINES
+from yoj.runtime.options import readable_errors
 
 from .options import (
     FOLDER,

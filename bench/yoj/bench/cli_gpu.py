@@ -10,8 +10,8 @@ from typing import Any
 import click
 
 from yoj.export.options import prepare_libraries
-from yoj.runtime.cli import readable_errors
 from yoj.runtime.engines import ENGINES
+from yoj.runtime.options import readable_errors
 
 from .needs import NEEDS, missing
 from .options import FOLDER, out_option

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from yoj.export.options import prepare_libraries
-from yoj.runtime.cli import readable_errors
+from yoj.runtime.options import readable_errors
 
 from .options import FOLDER, READABLE, added_out_option, repeats_option
 from .records import write_figures

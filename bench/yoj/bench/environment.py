@@ -12,7 +12,7 @@ from typing import Any
 
 from yoj.runtime.engines.device import check, load_cuda
 from yoj.runtime.errors import EngineError
-from yoj.runtime.instruction_sets import instruction_sets
+from yoj.runtime.machine import instruction_sets
 
 LIBRARIES = (
     "yoj",

@@ -25,7 +25,7 @@ from xml.etree import ElementTree
 
 import click
 
-from yoj.runtime.engines.onnxruntime import free_memory
+from yoj.runtime.machine import free_memory
 
 from .environment import describe
 from .errors import BenchError

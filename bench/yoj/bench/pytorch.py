@@ -18,7 +18,8 @@ from torch import nn
 from yoj.export.checkpoint.checkpoint import Checkpoint
 from yoj.export.families import ExportFamily
 from yoj.export.verification.stock_model import read_out
-from yoj.runtime.batch import Prepared, scorer_inputs
+from yoj.runtime import Prepared
+from yoj.runtime.batch import scorer_inputs
 from yoj.runtime.families import Family
 
 Scores = NDArray[np.float32]

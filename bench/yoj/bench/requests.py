@@ -7,8 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from yoj.runtime import Request, Scorer
-from yoj.runtime.batch import Prepared
+from yoj.runtime import Prepared, Request, Scorer
 
 from .errors import BenchError
 from .results import RequestShape

@@ -18,8 +18,7 @@ from yoj.export.families import ExportFamily
 from yoj.export.families.opening import open_family
 from yoj.export.graph.precision import PRECISIONS
 from yoj.export.verification.fidelity import THRESHOLDS
-from yoj.runtime import Scorer
-from yoj.runtime.batch import Prepared
+from yoj.runtime import Prepared, Scorer
 from yoj.runtime.schemes import SCHEMES
 
 from .errors import BenchError

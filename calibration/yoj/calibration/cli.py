@@ -12,8 +12,7 @@ import click
 
 from yoj.export.bundle.names import VISION_PREFIX
 from yoj.export.options import checkpoint_options, prepare_libraries
-from yoj.runtime.cli import readable_errors
-from yoj.runtime.options import Given, RenamedCommands, reading_options
+from yoj.runtime.options import Given, RenamedCommands, readable_errors, reading_options
 from yoj.runtime.version import __version__
 
 from .cli_gate import gate

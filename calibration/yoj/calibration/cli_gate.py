@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from yoj.runtime.cli import readable_errors
 from yoj.runtime.engines import ENGINES
-from yoj.runtime.options import Given, HubFolder, reading_options
+from yoj.runtime.options import Given, HubFolder, readable_errors, reading_options
 
 from .cli_quantisation import Share
 

@@ -8,10 +8,9 @@ from typing import Any
 
 import click
 
-from yoj.runtime.cli import readable_errors
 from yoj.runtime.engines import ENGINES
 from yoj.runtime.manifest import Quality
-from yoj.runtime.options import Given, HubFolder, reading_options
+from yoj.runtime.options import Given, HubFolder, readable_errors, reading_options
 
 from .by_n import Temperatures
 from .probabilities import DIAGRAM, REPORT, CalibrationJob, calibrate, notes

@@ -10,8 +10,7 @@ from typing import Any
 import click
 
 from yoj.export.options import checkpoint_options, prepare_libraries
-from yoj.runtime.cli import readable_errors
-from yoj.runtime.options import Given, reading_options
+from yoj.runtime.options import Given, readable_errors, reading_options
 from yoj.runtime.schemes import SCHEMES
 
 

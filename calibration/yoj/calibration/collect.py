@@ -25,13 +25,13 @@ from yoj.export.families.opening import open_family
 from yoj.export.graph.modules import Projection
 from yoj.export.graph.traced import TracedSession, materialise, stream
 from yoj.export.prompts.layout import encoder_of, render_layout
-from yoj.runtime.batch import Prepared, batches_by_length
-from yoj.runtime.engines.onnxruntime import free_memory
+from yoj.runtime import Prepared
+from yoj.runtime.batch import BATCH_TOKENS, batches_by_length
+from yoj.runtime.machine import free_memory
 from yoj.runtime.manifest import LayoutName
 from yoj.runtime.packing import Pack
 from yoj.runtime.prepare import PackingConfig, Preparer
 from yoj.runtime.roles import VISION, scorer_role
-from yoj.runtime.scorer import BATCH_TOKENS
 
 from . import ranges
 from .errors import StatisticsError

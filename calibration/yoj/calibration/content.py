@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 from PIL import Image
 
-from yoj.runtime.request import Request
+from yoj.runtime import Request
 from yoj.runtime.script import Script, script_of
 from yoj.runtime.video import frame_files
 

@@ -16,10 +16,9 @@ from yoj.export.bundle.install import install
 from yoj.export.bundle.names import QUANTISATION, VISION_PREFIX
 from yoj.export.bundle.place import folder_beside
 from yoj.export.quantisation.config import QuantisationSpec
-from yoj.runtime import Request, Scorer
+from yoj.runtime import Reading, Request, Scorer
 from yoj.runtime import manifest as m
 from yoj.runtime.bundle import sha256
-from yoj.runtime.codec import Reading
 from yoj.runtime.lines import read_entries
 from yoj.runtime.schemes import SCHEMES
 

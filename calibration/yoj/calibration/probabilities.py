@@ -15,9 +15,8 @@ import msgspec
 from yoj.export.bundle.install import check_rewritable, install
 from yoj.export.bundle.place import folder_beside
 from yoj.export.errors import OutputError
-from yoj.runtime import Request, Scorer
+from yoj.runtime import Reading, Request, Scorer
 from yoj.runtime import manifest as m
-from yoj.runtime.codec import Reading
 from yoj.runtime.lines import read_entries
 
 from .by_n import TemperatureRow, Temperatures, fit_by_n

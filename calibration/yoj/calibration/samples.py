@@ -7,10 +7,10 @@ from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from yoj.runtime import Request
 from yoj.runtime.errors import YojError
 from yoj.runtime.lines import read_requests
 from yoj.runtime.options import Given
-from yoj.runtime.request import Request
 
 from .content import Medium, characters, content_hash, medium_of, said, text_hash
 from .errors import SampleError

@@ -11,7 +11,7 @@ import torch
 
 from yoj.export.bundle.names import VISION_PREFIX
 from yoj.export.quantisation.config import RANGE, QuantisationConfig, QuantisationSpec, matrices
-from yoj.runtime.request import Request
+from yoj.runtime import Request
 from yoj.runtime.roles import VISION, scorer_role
 from yoj.runtime.schemes import SCHEMES
 

@@ -20,10 +20,9 @@ from yoj.export.families import GraphSpec
 from yoj.export.graph.traced import TracedSession
 from yoj.export.quantisation.config import QuantisationConfig, matrices, quantise_graphs, quantised_module
 from yoj.export.verification.fidelity import kendall_tau
-from yoj.runtime.batch import batches_by_length
-from yoj.runtime.request import Request
+from yoj.runtime import Request
+from yoj.runtime.batch import BATCH_TOKENS, batches_by_length
 from yoj.runtime.roles import VISION, scorer_role
-from yoj.runtime.scorer import BATCH_TOKENS
 
 from .collect import CalibratedModel
 from .errors import CalibrationError

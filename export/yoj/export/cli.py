@@ -11,11 +11,10 @@ from typing import Any
 import click
 
 from yoj.runtime.bundle import PLANS, Bundle
-from yoj.runtime.cli import readable_errors
 from yoj.runtime.engines import ENGINES, plan_engines
 from yoj.runtime.errors import BundleError
 from yoj.runtime.manifest import MANIFEST_NAME, Manifest
-from yoj.runtime.options import Given, HubFolder, RenamedOptions, reading_options
+from yoj.runtime.options import Given, HubFolder, RenamedOptions, readable_errors, reading_options
 from yoj.runtime.schemes import SCHEMES
 from yoj.runtime.temperature import describe
 from yoj.runtime.version import __version__

@@ -8,9 +8,10 @@ from PIL import Image, UnidentifiedImageError
 
 from .budget import MeteredFile
 from .clip import Clip, Sample, VideoRules, choose, notices_of_frames, stack, timeline_of
+from .error_texts import reason
 from .errors import LimitError, MediaError, YojError
 from .formats import ANIMATIONS, check_own_memory
-from .images import AVIF_BRANDS, SAID, check_size, reason
+from .images import AVIF_BRANDS, SAID, check_size
 from .pictures import FORMATS, open_picture, readable
 from .rgb import to_rgb
 from .whole import is_cut_off

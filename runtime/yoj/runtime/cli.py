@@ -17,11 +17,11 @@ from typing import BinaryIO
 import click
 
 from .engines import ENGINES
-from .errors import RequestError, YojError
+from .errors import RequestError
 from .jsonl import Done, FileScoring, Summary, finished, read_results, score_lines
 from .lines import read_lines
 from .manifest import Mode
-from .options import Given, reading_options
+from .options import Given, readable_errors, reading_options
 from .orders import Orders
 from .request import Overflow, Placeholders, Request
 from .scorer import Scorer
@@ -65,15 +65,6 @@ than it may have been meant), or error. Failed lines are tried again when the
 command is repeated with the same --out. Exit status: 0 when every request was
 scored, 1 when some failed, 2 when the command itself was wrong.
 """
-
-
-@contextmanager
-def readable_errors() -> Generator[None]:
-    """Show errors that yoj raises on purpose as a message, not as a traceback."""
-    try:
-        yield
-    except (YojError, OSError) as error:
-        raise click.ClickException(str(error)) from error
 
 
 def _orders(ctx: click.Context, parameter: click.Parameter, value: str) -> Orders:

@@ -11,8 +11,8 @@ from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 
+from .error_texts import shorten
 from .errors import LimitError, MediaError, YojError
-from .images import shorten
 
 PIECE = 64 * 1024
 PORTS = {"http": 80, "https": 443}

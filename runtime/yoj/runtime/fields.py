@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, cast
 
+from .error_texts import shorten
 from .errors import RequestError
-from .images import shorten
 
 CALLED = {
     "prompt": "question query instruction text input problem user user_prompt question_text",
@@ -55,21 +54,6 @@ TOLD = {
 SHOWN = 8
 """Most fields that an error lists."""
 _MEANT = {"".join(c for c in name if c.isalnum()): field for field, names in CALLED.items() for name in names.split()}
-
-
-@dataclass(frozen=True)
-class Ignore:
-    """Fields that are ignored beside those of a request."""
-
-    fields: frozenset[str] = frozenset()
-    """Names to ignore, even those that would be read."""
-    unknown: bool = False
-    """Whether all fields that are not read are ignored."""
-
-    def split(self, fields: Mapping[str, Any], known: Collection[str]) -> tuple[dict[str, Any], list[str]]:
-        """Split fields into those to be read or refused, and names of the ignored ones."""
-        kept = {k: v for k, v in fields.items() if k not in self.fields and (k in known or not self.unknown)}
-        return kept, [name for name in fields if name not in kept]
 
 
 def check_names(names: Iterable[str], allowed: Collection[str], known: Sequence[str]) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .budget import Spending
+from .error_texts import shorten
 from .errors import LimitError, MediaError
 
 if TYPE_CHECKING:
@@ -200,13 +201,3 @@ def check_size(width: int, height: int, rules: ImageRules, name: str) -> None:
         raise LimitError(
             f"{name} is {width}x{height} = {width * height:,} pixels; the limit is {rules.pixels:,}. Shrink it first."
         )
-
-
-def shorten(text: str, width: int = 100) -> str:
-    """Beginning of a long text, for an error."""
-    return text if len(text) <= width else f"{text[:width]}... ({len(text)} characters)"
-
-
-def reason(error: BaseException) -> str:
-    """Message of a library's error, or its type where it has none."""
-    return str(error).strip() or type(error).__name__

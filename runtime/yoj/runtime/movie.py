@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from .boxes import impossible_samples
 from .budget import MeteredFile
 from .clip import Clip, Sample, Timeline, VideoRules, choose, stack, timeline_of
+from .error_texts import reason
 from .errors import MediaError, YojError
 from .formats import CONTAINERS, containers_said, what_it_is
-from .images import HEAD_BYTES, check_size, load_image, reason
+from .images import HEAD_BYTES, check_size, load_image
 from .whole import is_cut_off
 
 NO_VIDEO = 0x400 | 0x800 | 0x100000

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFile, UnidentifiedImageError
 
 from .budget import MeteredFile, opened
+from .error_texts import reason
 from .errors import LimitError, MediaError, YojError
 from .formats import PICTURES, PictureFormat, check_bytes, check_own_memory, picture_formats_said, what_it_is
 from .heads import (
@@ -26,7 +27,7 @@ from .heads import (
     size_of_webp,
     sizes_of_icons,
 )
-from .images import HEAD_BYTES, ImageInput, ImageRules, check_size, is_file, is_heif, reason
+from .images import HEAD_BYTES, ImageInput, ImageRules, check_size, is_file, is_heif
 from .rgb import to_rgb
 
 FORMATS = {form.name: form for form in PICTURES} | {"MPO": PICTURES[0]}

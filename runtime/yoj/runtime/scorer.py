@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from .batch import Prepared, batches_by_length, scorer_inputs
+from .batch import BATCH_TOKENS, Prepared, batches_by_length, scorer_inputs
 from .bundle import TOKENIZER_NAME, Bundle
 from .cache import FeatureCache
 from .engines import Session, open_session, plan_engines
@@ -29,10 +29,6 @@ from .request import Content, Conversation, Duplicates, Overflow, Placeholders, 
 from .roles import ROLES, VISION, scorer_role
 from .text import TextEncoder
 from .video import VideoInput
-
-BATCH_TOKENS = 4096
-"""Most tokens of one batch with its padding. On a CPU larger batches gain nothing, and attention needs L x L memory."""
-
 
 CACHE_BYTES = 256 * 2**20
 """Bytes of visual features that are kept: some 25 images of a 4B model in float32."""

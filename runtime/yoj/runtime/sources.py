@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
+from .error_texts import shorten
 from .errors import LimitError, MediaError
-from .images import shorten
 
 MAX_BYTES = 64 * 2**20
 """Largest medium in bytes that is not a file."""

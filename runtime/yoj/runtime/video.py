@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 from .budget import MeteredFile, opened
 from .clip import Clip, Sample, Timeline, VideoRules, evenly, notices_of_frames, stack
+from .error_texts import shorten
 from .errors import MediaError
-from .images import HEAD_BYTES, Content, ImageInput, content_of, is_file, is_heif, load_image, shorten
+from .images import HEAD_BYTES, Content, ImageInput, content_of, is_file, is_heif, load_image
 
 __all__ = ["Clip", "Film", "Timeline", "VideoInput", "VideoRules", "evenly", "frame_files", "load_video"]
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import torch
 
-from yoj.runtime.batch import Prepared, scorer_inputs
+from yoj.runtime import Prepared
+from yoj.runtime.batch import scorer_inputs
 from yoj.runtime.families import Family, PreparedMedia
 
 

@@ -12,8 +12,7 @@ from typing import Any
 import click
 from tqdm import tqdm
 
-from yoj.runtime.cli import readable_errors
-from yoj.runtime.options import Given, reading_options
+from yoj.runtime.options import Given, readable_errors, reading_options
 
 from .forms import FORMS
 from .recipe import PRESETS, Recipe, read_recipe

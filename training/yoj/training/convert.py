@@ -12,13 +12,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from yoj.runtime.codec import Reading
+from yoj.runtime import Policy, Reading
+from yoj.runtime.codec import Ignore
+from yoj.runtime.error_texts import shorten
 from yoj.runtime.errors import RequestError
-from yoj.runtime.fields import Ignore
-from yoj.runtime.images import shorten
 from yoj.runtime.lines import Numbered as Text
 from yoj.runtime.script import MARKERS
-from yoj.runtime.sources import SCHEME, Policy, is_base64, policy_of_files
+from yoj.runtime.sources import SCHEME, is_base64, policy_of_files
 from yoj.runtime.strict_json import Fields
 
 from .errors import DataError

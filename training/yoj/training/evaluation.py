@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from yoj.runtime.batch import Prepared, batches_by_length
+from yoj.runtime import Prepared
+from yoj.runtime.batch import batches_by_length
 from yoj.runtime.manifest import Mode
 from yoj.runtime.orders import Orders, average
 

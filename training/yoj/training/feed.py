@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from torch.utils.data import DataLoader, Dataset
 
-from yoj.runtime.batch import Prepared
+from yoj.runtime import Prepared
 
 from .batch import Batch, collate
 from .errors import DataError

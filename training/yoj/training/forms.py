@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from yoj.runtime.codec import ROLES, ROLES_ELSEWHERE
-from yoj.runtime.images import shorten
+from yoj.runtime.error_texts import shorten
 from yoj.runtime.strict_json import Fields
 
 from .errors import DataError

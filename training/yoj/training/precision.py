@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import msgspec
 import torch
 
-from yoj.runtime.instruction_sets import instruction_sets
+from yoj.runtime.machine import instruction_sets
 
 from .errors import TrainingError
 from .processes import gather

@@ -11,13 +11,12 @@ from yoj.export.checkpoint.checkpoint import Checkpoint
 from yoj.export.families import FAMILIES as EXPORT_FAMILIES
 from yoj.export.families import ExportFamily
 from yoj.export.prompts.layout import encoder_of, render_layout
-from yoj.runtime.batch import Prepared
+from yoj.runtime import Prepared, Request
 from yoj.runtime.errors import LengthError
 from yoj.runtime.families import FAMILIES
 from yoj.runtime.manifest import Layout, Mode
 from yoj.runtime.orders import Orders
 from yoj.runtime.prepare import PackingConfig, Preparer
-from yoj.runtime.request import Request
 
 from .errors import VisionBudgetError
 from .recipe import Recipe, trained_mode

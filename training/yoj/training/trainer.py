@@ -26,7 +26,7 @@ from safetensors import SafetensorError
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from tqdm import tqdm
 
-from yoj.runtime.images import shorten
+from yoj.runtime.error_texts import shorten
 
 from . import objectives
 from .batch import Batch

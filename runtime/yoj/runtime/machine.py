@@ -1,4 +1,4 @@
-"""Instruction sets of this machine's CPU, on which speed depends, and with some libraries the numbers too."""
+"""Facts about this machine that speed and room depend on, as its system tells them."""
 
 from __future__ import annotations
 
@@ -31,3 +31,12 @@ def instruction_sets() -> tuple[str, ...]:
     # x86 calls the line "flags", ARM "Features"; every core has one, and they are alike.
     flags = next((line for line in lines if line.startswith(("flags", "Features"))), "").partition(":")[2].split()
     return tuple(name for name in MATTERING if name in flags)
+
+
+def free_memory() -> int | None:
+    """Bytes that can be allocated without swapping, or None where the system does not say."""
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
+    except (OSError, StopIteration, ValueError):
+        return None

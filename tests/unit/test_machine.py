@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 
-from yoj.runtime.instruction_sets import instruction_sets
+from yoj.runtime.machine import instruction_sets
 
 BY_NUMPY = {"avx2": "AVX2", "avx512f": "AVX512F", "asimd": "ASIMD", "asimddp": "ASIMDDP"}
 
