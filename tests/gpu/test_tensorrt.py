@@ -25,8 +25,8 @@ from yoj.export.tensorrt.compile import CompileJob, compile_bundle
 from yoj.export.tensorrt.profiles import parse_profile
 from yoj.export.verification.fidelity import measure
 from yoj.runtime import Request, Scorer
+from yoj.runtime.engines._lane import SHAPES
 from yoj.runtime.engines.device import check, load_cuda
-from yoj.runtime.engines.lane import SHAPES
 from yoj.runtime.errors import EngineError
 
 BOUND = 1e-4

@@ -20,8 +20,8 @@ from yoj.calibration.temperature import MIN_SAMPLES
 from yoj.export.errors import OutputError
 from yoj.runtime import Request, Scorer
 from yoj.runtime import manifest as m
+from yoj.runtime._judgement import probabilities
 from yoj.runtime.bundle import Bundle, sha256
-from yoj.runtime.judgement import probabilities
 from yoj.runtime.temperature import temperature_for
 
 WORDS = "a the red blue small cat dog car tree is are in on under near two three and not it shows".split()  # noqa: SIM905

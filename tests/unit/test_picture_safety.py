@@ -15,7 +15,8 @@ import pillow_heif
 import pytest
 from PIL import EpsImagePlugin, Image
 
-from yoj.runtime import formats, heads
+from yoj.runtime import _formats as formats
+from yoj.runtime import _heads as heads
 from yoj.runtime.errors import LimitError, MediaError
 from yoj.runtime.images import ImageRules, load_image
 from yoj.runtime.video import Film, VideoRules, load_video

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ._judgement import Judgement, TokenCounts
+from ._scorer import Scorer
 from .batch import Prepared
 from .errors import (
     BundleError,
@@ -21,10 +23,8 @@ from .errors import (
     ScoreError,
     YojError,
 )
-from .judgement import Judgement, TokenCounts
 from .packing import Truncation
 from .request import Image, Message, Request, Video
-from .scorer import Scorer
 from .version import __version__
 
 if TYPE_CHECKING:

@@ -16,15 +16,15 @@ from typing import BinaryIO
 
 import click
 
+from ._jsonl import Done, FileScoring, Summary, finished, read_results, score_lines
+from ._scorer import Scorer
 from .engines import ENGINES
 from .errors import RequestError
-from .jsonl import Done, FileScoring, Summary, finished, read_results, score_lines
 from .lines import read_lines
 from .manifest import Mode
 from .options import Given, readable_errors, reading_options
 from .orders import Orders
 from .request import Overflow, Placeholders, Request
-from .scorer import Scorer
 from .version import __version__
 
 fcntl: ModuleType | None

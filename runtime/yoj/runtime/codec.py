@@ -21,12 +21,12 @@ from typing import Any, Literal, TypeVar, cast
 
 import msgspec
 
+from ._fields import check_complete, check_names, ends_with_an_answer, nearest
+from ._judgement import Judgement
+from ._ranks import check_rankings
 from .error_texts import shorten
 from .errors import RequestError
-from .fields import check_complete, check_names, ends_with_an_answer, nearest
-from .judgement import Judgement
 from .manifest import Mode
-from .ranks import check_rankings
 from .request import Content, Duplicates, Image, Message, Overflow, Placeholders, Request, Role, Video
 from .sources import Policy
 from .strict_json import Fields, check_values, parse_object

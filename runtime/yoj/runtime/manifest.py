@@ -11,8 +11,8 @@ from typing import Annotated, Any, Literal, cast
 
 import msgspec
 
+from ._manifest_old import Tree, canonical_1, upgrade
 from .errors import BundleError
-from .manifest_old import Tree, canonical_1, upgrade
 from .version import __version__, release
 
 SCHEMA_VERSION = 2
@@ -165,7 +165,7 @@ class TensorSpec(msgspec.Struct, frozen=True, kw_only=True):
     dtype: str
     """Type by NumPy's name, such as ``int64`` or ``float32``."""
     shape: tuple[int | str, ...]
-    """Sizes of the axes: numbers, and axis letters (``yoj.runtime.axes``) where the size is free."""
+    """Sizes of the axes: numbers, and axis letters (`AXES`) where the size is free."""
 
 
 class Unsigned(msgspec.Struct, frozen=True, kw_only=True):

@@ -131,7 +131,7 @@ class Policy:
             raise MediaError(
                 f"{name} is a {scheme} URL, {shorten(url)!r}; fetch it before, and give the path of the file."
             )
-        from .fetch import fetch
+        from ._fetch import fetch
 
         return fetch(url, self.hosts, name, self.max_bytes, self.timeout)
 

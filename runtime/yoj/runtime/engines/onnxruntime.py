@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .._log import logger
 from ..bundle import WEIGHTS, Bundle
 from ..errors import EngineError, EngineMemoryError
 from ..families import Arrays
 from ..held import HeldFiles
-from ..log import logger
 from ..machine import free_memory
 from ..manifest import EngineEntry, Graph, Manifest
 from ..roles import VISION, scorer_role

@@ -13,11 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFile, UnidentifiedImageError
 
-from .budget import MeteredFile, opened
-from .error_texts import reason
-from .errors import LimitError, MediaError, YojError
-from .formats import PICTURES, PictureFormat, check_bytes, check_own_memory, picture_formats_said, what_it_is
-from .heads import (
+from ._budget import MeteredFile, opened
+from ._formats import PICTURES, PictureFormat, check_bytes, check_own_memory, picture_formats_said, what_it_is
+from ._heads import (
     MOST_PAGES,
     check_decoder,
     check_scans,
@@ -27,8 +25,10 @@ from .heads import (
     size_of_webp,
     sizes_of_icons,
 )
+from ._rgb import to_rgb
+from .error_texts import reason
+from .errors import LimitError, MediaError, YojError
 from .images import HEAD_BYTES, ImageInput, ImageRules, check_size, is_file, is_heif
-from .rgb import to_rgb
 
 FORMATS = {form.name: form for form in PICTURES} | {"MPO": PICTURES[0]}
 """Format by the name that an opened image has; an MPO file is a JPEG with previews behind it."""
@@ -46,7 +46,7 @@ def open_picture(file: MeteredFile, name: str, formats: Sequence[str] | None = N
     Args:
         file: the picture, at any offset.
         name: name of the picture in errors.
-        formats: Pillow's names of the formats that are read; None for all of `yoj.runtime.formats`.
+        formats: Pillow's names of the formats that are read; None for all of `yoj.runtime._formats`.
 
     Raises:
         MediaError: the picture is HEIC, whose reader is not installed.

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from ..errors import EngineError
 from ..families import Arrays
 from ..manifest import Graph, TensorSpec
+from ._shapes import Profile, cut, fill
 from .device import check
-from .shapes import Profile, cut, fill
 
 SHAPES = 16
 """Number of contexts and CUDA graphs that a lane keeps for each profile; the one used longest ago makes room."""

@@ -14,14 +14,14 @@ from typing import Any
 
 import msgspec
 
+from ._judgement import Judgement
+from ._scorer import Scorer
 from .codec import Reading, encode_judgement
 from .errors import RequestError
-from .judgement import Judgement
 from .lines import Entry, Numbered, rankings_of, read_entry
 from .manifest import Mode
 from .orders import Orders
 from .request import Request
-from .scorer import Scorer
 
 CHUNK = 16
 """Number of requests that are scored together and written before the next are read."""

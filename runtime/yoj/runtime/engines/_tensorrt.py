@@ -12,11 +12,11 @@ from ..errors import EngineError
 from ..families import Arrays
 from ..manifest import EngineEntry, Graph
 from . import load_library
+from ._lane import LoadedPlan, Stream
+from ._shapes import choose_profile, parts, rows_at_once, sizes_of
 from .device import compute_capability, load_cuda
-from .lane import LoadedPlan, Stream
 from .library import TYPES, make_logger, same_shape
 from .select import check_loadable, rebuild_command
-from .shapes import choose_profile, parts, rows_at_once, sizes_of
 
 LANES = 2
 """Requests that run at once unless `Scorer.load` is told otherwise: one copies its data while the other computes. Each

@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .boxes import impossible_samples
-from .budget import MeteredFile
-from .clip import Clip, Sample, Timeline, VideoRules, choose, stack, timeline_of
+from ._boxes import impossible_samples
+from ._budget import MeteredFile
+from ._clip import Clip, Sample, Timeline, VideoRules, choose, stack, timeline_of
+from ._formats import CONTAINERS, containers_said, what_it_is
+from ._whole import is_cut_off
 from .error_texts import reason
 from .errors import MediaError, YojError
-from .formats import CONTAINERS, containers_said, what_it_is
 from .images import HEAD_BYTES, check_size, load_image
-from .whole import is_cut_off
 
 NO_VIDEO = 0x400 | 0x800 | 0x100000
 """Dispositions of a cover, of thumbnails and of a still picture (``AV_DISPOSITION_*`` of FFmpeg)."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 
-from .budget import MeteredFile
+from ._budget import MeteredFile
 
 BOXES_OF_CONTENT = (b"mdat", b"moov", b"moof", b"meta")
 SEGMENT = b"\x18\x53\x80\x67"

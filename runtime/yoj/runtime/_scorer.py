@@ -13,15 +13,15 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from ._cache import FeatureCache
+from ._judgement import Judgement, judge_request
 from .batch import BATCH_TOKENS, Prepared, batches_by_length, scorer_inputs
 from .bundle import TOKENIZER_NAME, Bundle
-from .cache import FeatureCache
 from .engines import Session, open_session, plan_engines
 from .errors import BundleError, EngineError, LimitError, RequestError, ScoreError, YojError
 from .families import FAMILIES, Arrays, Family, PreparedMedia
 from .hub import local_folder, origin
 from .images import ImageInput
-from .judgement import Judgement, judge_request
 from .manifest import EngineEntry, Manifest, Mode
 from .orders import Orders
 from .prepare import Preparer, packing_config, timed

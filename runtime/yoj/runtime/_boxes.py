@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from .budget import MeteredFile
+from ._budget import MeteredFile
 
 NESTS = (b"moov", b"trak", b"mdia", b"minf", b"stbl", b"moof", b"traf")
 DEEPEST = 8

@@ -6,15 +6,15 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from .budget import MeteredFile
-from .clip import Clip, Sample, VideoRules, choose, notices_of_frames, stack, timeline_of
+from ._budget import MeteredFile
+from ._clip import Clip, Sample, VideoRules, choose, notices_of_frames, stack, timeline_of
+from ._formats import ANIMATIONS, check_own_memory
+from ._pictures import FORMATS, open_picture, readable
+from ._rgb import to_rgb
+from ._whole import is_cut_off
 from .error_texts import reason
 from .errors import LimitError, MediaError, YojError
-from .formats import ANIMATIONS, check_own_memory
 from .images import AVIF_BRANDS, SAID, check_size
-from .pictures import FORMATS, open_picture, readable
-from .rgb import to_rgb
-from .whole import is_cut_off
 
 TICKS = {"GIF": 0.01, "PNG": 0.001, "WEBP": 0.001, "AVIF": 0.001}
 """Seconds to which a format, or Pillow's reader of it, rounds times."""

@@ -7,7 +7,7 @@ from typing import Any
 
 from PIL import Image
 
-from .budget import MeteredFile
+from ._budget import MeteredFile
 from .errors import LimitError, MediaError
 
 MOST_SCANS = 30
