@@ -15,11 +15,9 @@ import click
 import numpy as np
 from tqdm import tqdm
 
-from yoj.calibration.collect import CalibratedModel, collect
-from yoj.calibration.samples import choose
-from yoj.calibration.search import SearchConfig, search
-from yoj.export.bundle.build import build
-from yoj.export.bundle.config import ExportConfig as Export
+from yoj.calibration import CalibratedModel, SearchConfig, choose, collect, search
+from yoj.export import ExportConfig as Export
+from yoj.export import build
 from yoj.export.checkpoint.checkpoint import Checkpoint
 from yoj.export.families.opening import open_family
 from yoj.export.quantisation.config import write_config

@@ -11,7 +11,7 @@ import click
 from tqdm import tqdm
 
 from yoj.runtime.options import readable_errors
-from yoj.training.errors import DataError
+from yoj.training import DataError
 
 from . import ShapesConfig, write_captions, write_items
 

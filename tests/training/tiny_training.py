@@ -18,7 +18,7 @@ from experiments.small import write_base
 from yoj.training.checkpoints import newest
 from yoj.training.recipe import Head, Lora, Optimiser, Recipe
 from yoj.training.samples import NumberedSample, read_samples
-from yoj.training.setup import load
+from yoj.training.setup import load_samples
 from yoj.training.trainer import Trainer
 
 FAMILIES = ("molmo2", "qwen3_vl")
@@ -105,7 +105,7 @@ def fresh_process() -> None:
 
 def open_run(recipe: Recipe) -> Trainer:
     fresh_process()
-    samples, held_out = load(recipe, skip=False, packs=False, note=quiet)
+    samples, held_out = load_samples(recipe, skip=False, packs=False, note=quiet)
     return Trainer(recipe, samples, held_out)
 
 

@@ -1,1 +1,41 @@
 """What the runtime costs, measured."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from yoj.runtime.lazy import lazily
+
+from .errors import BenchError
+
+if TYPE_CHECKING:
+    from .limits import measure_limits
+    from .measure import BenchSettings, measure
+    from .requests import Size
+    from .results import JudgeResult, MachineLimits, Results, read_results
+
+__all__ = [
+    "BenchError",
+    "BenchSettings",
+    "JudgeResult",
+    "MachineLimits",
+    "Results",
+    "Size",
+    "measure",
+    "measure_limits",
+    "read_results",
+]
+
+__getattr__ = lazily(
+    __name__,
+    {
+        "measure_limits": ".limits",
+        "BenchSettings": ".measure",
+        "measure": ".measure",
+        "Size": ".requests",
+        "JudgeResult": ".results",
+        "MachineLimits": ".results",
+        "Results": ".results",
+        "read_results": ".results",
+    },
+)

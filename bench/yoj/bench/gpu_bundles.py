@@ -14,9 +14,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from yoj.calibration.collect import CalibratedModel
-from yoj.export.bundle.build import build
-from yoj.export.bundle.config import ExportConfig
+from yoj.calibration import CalibratedModel
+from yoj.export import ExportConfig, build
 from yoj.export.bundle.provenance import checkpoint_hashes
 from yoj.export.checkpoint.checkpoint import Checkpoint
 from yoj.export.graph.traced import TracedSession

@@ -10,11 +10,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from yoj.export import CompileJob, Fidelity, Profile, compile_bundle, parse_profile
 from yoj.export.checkpoint.checkpoint import Checkpoint
 from yoj.export.families.opening import open_family
-from yoj.export.tensorrt.compile import CompileJob, compile_bundle
-from yoj.export.tensorrt.profiles import Profile, parse_profile
-from yoj.export.verification.fidelity import Fidelity, measure
+from yoj.export.verification.fidelity import measure
 from yoj.runtime import Scorer
 from yoj.runtime.engines import plan_engines
 

@@ -19,7 +19,7 @@ import numpy as np
 import onnxruntime
 import torch
 
-from yoj.calibration.collect import CalibratedModel
+from yoj.calibration import CalibratedModel
 from yoj.export.checkpoint.checkpoint import Checkpoint
 from yoj.export.families import GraphSpec
 from yoj.export.graph.write import WeightFile, write_graph

@@ -1,1 +1,41 @@
 """Calibration: samples give statistics, statistics the choice of matrices in 8 bits, rankings the temperatures."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from yoj.runtime.lazy import lazily
+
+from .errors import CalibrationError, SampleError, StatisticsError
+
+if TYPE_CHECKING:
+    from .collect import CalibratedModel, collect
+    from .probabilities import CalibrationJob, calibrate
+    from .samples import choose
+    from .search import SearchConfig, search
+
+__all__ = [
+    "CalibratedModel",
+    "CalibrationError",
+    "CalibrationJob",
+    "SampleError",
+    "SearchConfig",
+    "StatisticsError",
+    "calibrate",
+    "choose",
+    "collect",
+    "search",
+]
+
+__getattr__ = lazily(
+    __name__,
+    {
+        "CalibratedModel": ".collect",
+        "collect": ".collect",
+        "CalibrationJob": ".probabilities",
+        "calibrate": ".probabilities",
+        "choose": ".samples",
+        "SearchConfig": ".search",
+        "search": ".search",
+    },
+)

@@ -104,7 +104,8 @@ def statistics(
     """
     with readable_errors():
         _prepare()
-        from yoj.export.checkpoint.checkpoint import Checkpoint, Training
+        from yoj.export import Training
+        from yoj.export.checkpoint.checkpoint import Checkpoint
 
         from .collect import CalibratedModel, collect
 

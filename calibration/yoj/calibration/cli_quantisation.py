@@ -98,7 +98,8 @@ def quantisation(
         prepare_libraries()
         if importlib.util.find_spec("matplotlib") is None:
             raise click.ClickException("matplotlib is not installed. Run: pip install 'yoj[calibrate]'")
-        from yoj.export.checkpoint.checkpoint import Checkpoint, Training
+        from yoj.export import Training
+        from yoj.export.checkpoint.checkpoint import Checkpoint
         from yoj.export.quantisation.config import write_config
         from yoj.runtime.lines import read_requests
 

@@ -12,9 +12,9 @@ from typing import Any
 
 import msgspec
 
+from yoj.export import OutputError
 from yoj.export.bundle.install import check_rewritable, install
 from yoj.export.bundle.place import folder_beside
-from yoj.export.errors import OutputError
 from yoj.runtime import Reading, Request, Scorer
 from yoj.runtime import manifest as m
 from yoj.runtime.lines import read_entries
@@ -212,8 +212,8 @@ def _row(row: TemperatureRow) -> dict[str, Any]:
 
 def _card(path: Path, changed: m.Manifest) -> str:
     """README of the bundle, which names the temperatures."""
+    from yoj.export import Fidelity
     from yoj.export.bundle.card import model_card  # loads PyTorch
-    from yoj.export.verification.fidelity import Fidelity
 
     file = path / "fidelity.json"
     compared = msgspec.json.decode(file.read_bytes(), type=list[Fidelity]) if file.is_file() else []

@@ -2,3 +2,48 @@
 
 Recipe -> samples -> packs -> judge -> checkpoint in the adapter layout of the YOJO code.
 """
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from yoj.runtime.lazy import lazily
+
+from .errors import DataError, RecipeError, TrainingError
+
+if TYPE_CHECKING:
+    from .convert import ConversionJob, convert
+    from .evaluation import EvaluationMode, Report, evaluate
+    from .recipe import Recipe, read_recipe
+    from .setup import load_samples
+    from .trainer import Trainer
+
+__all__ = [
+    "ConversionJob",
+    "DataError",
+    "EvaluationMode",
+    "Recipe",
+    "RecipeError",
+    "Report",
+    "Trainer",
+    "TrainingError",
+    "convert",
+    "evaluate",
+    "load_samples",
+    "read_recipe",
+]
+
+__getattr__ = lazily(
+    __name__,
+    {
+        "ConversionJob": ".convert",
+        "convert": ".convert",
+        "EvaluationMode": ".evaluation",
+        "Report": ".evaluation",
+        "evaluate": ".evaluation",
+        "Recipe": ".recipe",
+        "read_recipe": ".recipe",
+        "load_samples": ".setup",
+        "Trainer": ".trainer",
+    },
+)

@@ -74,10 +74,10 @@ def run(recipe: Path, changes: tuple[str, ...], skip_invalid: bool, trust_data: 
 def check(recipe: Path, changes: tuple[str, ...], skip_invalid: bool) -> None:
     """Check the recipe, the base model and every sample; train nothing."""
     with readable_errors():
-        from .setup import load
+        from .setup import load_samples
 
         settings = read_recipe(recipe, changes)
-        samples, held_out = load(settings, skip_invalid, packs=True, note=_note)
+        samples, held_out = load_samples(settings, skip_invalid, packs=True, note=_note)
         click.echo(f"{len(samples)} samples to train on, {len(held_out)} held out.")
 
 
@@ -116,11 +116,11 @@ def convert(form: str, source: Path, out: Path, keep_unknown: bool, skip_invalid
 def _run(recipe: Recipe, skip_invalid: bool, trust_data: bool) -> None:
     from .precision import resolve, this_machine
     from .processes import open_accelerator
-    from .setup import load
+    from .setup import load_samples
     from .trainer import Trainer
 
     open_accelerator(resolve(recipe, this_machine()))  # before the check of the data, which its processes share
-    samples, held_out = load(recipe, skip_invalid, packs=not trust_data, note=_note)
+    samples, held_out = load_samples(recipe, skip_invalid, packs=not trust_data, note=_note)
     Trainer(recipe, samples, held_out).run(_note)
 
 

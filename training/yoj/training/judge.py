@@ -17,7 +17,8 @@ from peft import LoraConfig, inject_adapter_in_model
 from torch import nn
 from torch.utils.checkpoint import checkpoint as recompute
 
-from yoj.export.checkpoint.checkpoint import Checkpoint, Training
+from yoj.export import Training
+from yoj.export.checkpoint.checkpoint import Checkpoint
 from yoj.export.checkpoint.head import READOUTS, HeadShape, TrainedHead
 from yoj.export.families import ExportFamily
 from yoj.export.families.opening import open_family

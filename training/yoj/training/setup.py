@@ -22,7 +22,7 @@ LOGGED_EVERY = 30.0
 """Seconds between the lines of progress where no one watches."""
 
 
-def load(
+def load_samples(
     recipe: Recipe, skip: bool, packs: bool, note: Callable[[str], None]
 ) -> tuple[list[NumberedSample], list[NumberedSample]]:
     """Read and check the samples of a recipe; several processes share the work and come to the same samples.
