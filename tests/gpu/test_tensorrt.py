@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from conftest import ADAPTER, IMAGES, MERGED, Quiet
 
-from yoj.bench.needs import missing
+from yoj.bench._needs import missing
 from yoj.export.checkpoint.checkpoint import Checkpoint
 from yoj.export.families.opening import open_family
 from yoj.export.tensorrt.builder import BuilderSettings

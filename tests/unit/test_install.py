@@ -11,8 +11,8 @@ import msgspec
 import pytest
 from conftest import Quiet
 
-from yoj.calibration.probabilities import CalibrationJobleJob as Rankings
-from yoj.calibration.probabilities import calibrate
+from yoj.calibration._probabilities import CalibrationJobleJob as Rankings
+from yoj.calibration._probabilities import calibrate
 from yoj.export.bundle.install import install
 from yoj.export.tensorrt.compile import CompileJob, compile_bundle
 from yoj.runtime import BundleError, Scorer

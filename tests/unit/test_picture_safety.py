@@ -156,7 +156,7 @@ def test_a_jpeg_2000_with_other_data_than_its_header_says_is_refused():
 MEMORY = """
 import re, sys
 import PIL.Image, pillow_heif
-from yoj.runtime import pictures
+from yoj.runtime import _pictures as pictures
 from yoj.runtime.images import ImageRules, load_image
 PIL.Image.init()
 def peak():  # of this process alone; that of getrusage begins with its parent's

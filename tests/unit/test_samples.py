@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 from experiments.small import write_base
-from yoj.training.errors import DataError
-from yoj.training.recipe import Recipe
+from yoj.training._errors import DataError
+from yoj.training._recipe import Recipe
 from yoj.training.samples import SHOWN, read_samples
 from yoj.training.setup import load_samples
 

@@ -12,10 +12,10 @@ from experiments.small import write_base
 from yoj.export.families.opening import open_family
 from yoj.runtime.errors import LengthError
 from yoj.runtime.request import Request
-from yoj.training.errors import VisionBudgetError
-from yoj.training.judge import open_base
-from yoj.training.preparer import BudgetedPreparer, make_preparer
-from yoj.training.recipe import Recipe
+from yoj.training._errors import VisionBudgetError
+from yoj.training._judge import open_base
+from yoj.training._preparer import BudgetedPreparer, make_preparer
+from yoj.training._recipe import Recipe
 from yoj.training.setup import load_samples
 
 TEXTS = ["Which is red, blue or green? " * 3] * 4

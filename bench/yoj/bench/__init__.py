@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 from yoj.runtime.lazy import lazily
 
-from .errors import BenchError
+from ._errors import BenchError
 
 if TYPE_CHECKING:
-    from .limits import measure_limits
-    from .measure import BenchSettings, measure
-    from .requests import Size
-    from .results import JudgeResult, MachineLimits, Results, read_results
+    from ._limits import measure_limits
+    from ._measure import BenchSettings, measure
+    from ._requests import Size
+    from ._results import JudgeResult, MachineLimits, Results, read_results
 
 __all__ = [
     "BenchError",

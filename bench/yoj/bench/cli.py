@@ -1,6 +1,6 @@
 """``yoj-bench``: what a judge costs as a bundle, against PyTorch, on this machine.
 
-A command of another file is named as the module that measures: ``yoj-bench cold-start`` is `yoj.bench.cold_start`.
+A command of another file is named as the module that measures: ``yoj-bench cold-start`` is `yoj.bench._cold_start`.
 """
 
 from __future__ import annotations
@@ -16,10 +16,13 @@ from yoj.runtime.deprecation import renamed_text
 from yoj.runtime.engines import ENGINES
 from yoj.runtime.options import HubFolder, readable_errors
 
-from . import cli_bundle, cli_gpu, cli_large, cli_operators
-from .options import FILE, FOLDER, READABLE, out_option, repeats_option, threads_option
-from .results import PARTS
-from .shapes import SHAPES
+from . import _cli_bundle as cli_bundle
+from . import _cli_gpu as cli_gpu
+from . import _cli_large as cli_large
+from . import _cli_operators as cli_operators
+from ._options import FILE, FOLDER, READABLE, out_option, repeats_option, threads_option
+from ._results import PARTS
+from ._shapes import SHAPES
 
 DEFAULT_PARTS = PARTS[:5]
 
@@ -60,7 +63,7 @@ def make(judge: Path, folder: Path, shape: str, precisions: tuple[str, ...]) -> 
     JUDGE is a checkpoint whose family, tokenizer and head are taken. To measure a model of your own, make a folder with
     its merged checkpoint as ``checkpoint`` (a link will do) and bundles of it, ``*.yoj``.
     """
-    from .make import make as write
+    from ._make import make as write
 
     if folder.exists():
         raise click.UsageError(f"{folder} exists. Choose another FOLDER, or remove it.")
@@ -112,7 +115,7 @@ def run(
     # PyTorch's idle threads would else go on spinning, in the turns of others too. Read when PyTorch is loaded.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     prepare_libraries()
-    from .run import run as measure
+    from ._run import run as measure
 
     size = {"prompt": prompt_tokens, "response": response_tokens, "n": n, "side": image_side}
     with readable_errors():
@@ -128,9 +131,9 @@ def compare(old: Path, new: Path) -> None:
     That is decided for variants and sweeps, whose times have intervals. Cold starts are shown; what else is in the
     files, phases, savings, profiles and load, is not compared.
     """
-    from .compare import compare as say
-    from .compare import regressions
-    from .results import read_results
+    from ._compare import compare as say
+    from ._compare import regressions
+    from ._results import read_results
 
     with readable_errors():
         before, after = read_results(old), read_results(new)
@@ -149,9 +152,9 @@ def report(results: tuple[Path, ...], html: Path | None, readme: Path | None, ta
 
     The folder that results stand in names the kind of CPU that they hold for.
     """
-    from .readme import all_tables, ratios, update
-    from .report import write_report
-    from .results import read_results
+    from ._readme import all_tables, ratios, update
+    from ._report import write_report
+    from ._results import read_results
 
     if html is None and readme is None and tables is None:
         raise click.UsageError("Say what to write: --html FILE, --readme FILE, --tables FILE, or several.")

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 from yoj.runtime.lazy import lazily
 
-from .errors import CalibrationError, SampleError, StatisticsError
+from ._errors import CalibrationError, SampleError, StatisticsError
 
 if TYPE_CHECKING:
-    from .collect import CalibratedModel, collect
-    from .probabilities import CalibrationJob, calibrate
-    from .samples import choose
-    from .search import SearchConfig, search
+    from ._collect import CalibratedModel, collect
+    from ._probabilities import CalibrationJob, calibrate
+    from ._samples import choose
+    from ._search import SearchConfig, search
 
 __all__ = [
     "CalibratedModel",

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 
 from yoj.runtime.lazy import lazily
 
-from .errors import DataError, RecipeError, TrainingError
+from ._errors import DataError, RecipeError, TrainingError
 
 if TYPE_CHECKING:
-    from .convert import ConversionJob, convert
+    from ._convert import ConversionJob, convert
+    from ._recipe import Recipe, read_recipe
+    from ._trainer import Trainer
     from .evaluation import EvaluationMode, Report, evaluate
-    from .recipe import Recipe, read_recipe
     from .setup import load_samples
-    from .trainer import Trainer
 
 __all__ = [
     "ConversionJob",

@@ -14,8 +14,8 @@ from tqdm import tqdm
 
 from yoj.runtime.options import Given, readable_errors, reading_options
 
-from .forms import FORMS
-from .recipe import PRESETS, Recipe, read_recipe
+from ._forms import FORMS
+from ._recipe import PRESETS, Recipe, read_recipe
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # workers are forked after the tokenizer was used
 
@@ -106,18 +106,18 @@ def convert(form: str, source: Path, out: Path, keep_unknown: bool, skip_invalid
     \b
     yoj-train convert preference pairs.json train.jsonl
     """
-    from .convert import ConversionJob
-    from .convert import convert as write
+    from ._convert import ConversionJob
+    from ._convert import convert as write
 
     with readable_errors():
         write(ConversionJob(form, source, out, given.media_root, given.ignore, keep_unknown, skip_invalid), _note)
 
 
 def _run(recipe: Recipe, skip_invalid: bool, trust_data: bool) -> None:
-    from .precision import resolve, this_machine
-    from .processes import open_accelerator
+    from ._precision import resolve, this_machine
+    from ._processes import open_accelerator
+    from ._trainer import Trainer
     from .setup import load_samples
-    from .trainer import Trainer
 
     open_accelerator(resolve(recipe, this_machine()))  # before the check of the data, which its processes share
     samples, held_out = load_samples(recipe, skip_invalid, packs=not trust_data, note=_note)

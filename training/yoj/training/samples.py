@@ -21,9 +21,9 @@ from yoj.runtime.script import Script, script_of
 from yoj.runtime.sources import policy_of_files
 from yoj.runtime.strict_json import Fields, parse_object
 
-from .errors import DataError, VisionBudgetError
-from .preparer import BudgetedPreparer
-from .recipe import Recipe
+from ._errors import DataError, VisionBudgetError
+from ._preparer import BudgetedPreparer
+from ._recipe import Recipe
 
 SHOWN = 10
 """Most problems that an error names; the others are counted."""
