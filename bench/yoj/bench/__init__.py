@@ -29,13 +29,13 @@ __all__ = [
 __getattr__ = lazily(
     __name__,
     {
-        "measure_limits": ".limits",
-        "BenchSettings": ".measure",
-        "measure": ".measure",
-        "Size": ".requests",
-        "JudgeResult": ".results",
-        "MachineLimits": ".results",
-        "Results": ".results",
-        "read_results": ".results",
+        "measure_limits": "._limits",
+        "BenchSettings": "._measure",
+        "measure": "._measure",
+        "Size": "._requests",
+        "JudgeResult": "._results",
+        "MachineLimits": "._results",
+        "Results": "._results",
+        "read_results": "._results",
     },
 )

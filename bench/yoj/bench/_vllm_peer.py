@@ -29,7 +29,7 @@ from ._requests import BenchRequest, Size, make_bench_request
 from ._timing import time_in_turns
 from ._workbench import Workbench
 
-WORKER = Path(__file__).with_name("vllm_worker.py")
+WORKER = Path(__file__).with_name("_vllm_worker.py")
 GIGABYTES = "1"
 """Size of vLLM's cache of keys and values."""
 

@@ -15,6 +15,7 @@ from yoj.export.options import prepare_libraries
 from yoj.runtime.deprecation import renamed_text
 from yoj.runtime.engines import ENGINES
 from yoj.runtime.options import HubFolder, readable_errors
+from yoj.runtime.version import __version__
 
 from . import _cli_bundle as cli_bundle
 from . import _cli_gpu as cli_gpu
@@ -39,7 +40,7 @@ class PartChoice(click.Choice[str]):
 
 
 @click.group()
-@click.version_option(package_name="yoj")
+@click.version_option(__version__, prog_name="yoj-bench")
 def main() -> None:
     """Measure bundles against PyTorch: same inputs, same threads, in turns, scores compared.
 

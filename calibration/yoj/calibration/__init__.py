@@ -30,12 +30,12 @@ __all__ = [
 __getattr__ = lazily(
     __name__,
     {
-        "CalibratedModel": ".collect",
-        "collect": ".collect",
-        "CalibrationJob": ".probabilities",
-        "calibrate": ".probabilities",
-        "choose": ".samples",
-        "SearchConfig": ".search",
-        "search": ".search",
+        "CalibratedModel": "._collect",
+        "collect": "._collect",
+        "CalibrationJob": "._probabilities",
+        "calibrate": "._probabilities",
+        "choose": "._samples",
+        "SearchConfig": "._search",
+        "search": "._search",
     },
 )

@@ -279,3 +279,7 @@ def _report(summary: Summary, total: int, seconds: float) -> None:
         click.echo(f"fields that were passed over: {fields}", err=True)
     if summary.failed:
         click.echo(f"first error: {summary.first_error}", err=True)
+
+
+if __name__ == "__main__":
+    main()

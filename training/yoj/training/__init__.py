@@ -36,14 +36,14 @@ __all__ = [
 __getattr__ = lazily(
     __name__,
     {
-        "ConversionJob": ".convert",
-        "convert": ".convert",
+        "ConversionJob": "._convert",
+        "convert": "._convert",
         "EvaluationMode": ".evaluation",
         "Report": ".evaluation",
         "evaluate": ".evaluation",
-        "Recipe": ".recipe",
-        "read_recipe": ".recipe",
+        "Recipe": "._recipe",
+        "read_recipe": "._recipe",
         "load_samples": ".setup",
-        "Trainer": ".trainer",
+        "Trainer": "._trainer",
     },
 )

@@ -13,6 +13,7 @@ import click
 from tqdm import tqdm
 
 from yoj.runtime.options import Given, readable_errors, reading_options
+from yoj.runtime.version import __version__
 
 from ._forms import FORMS
 from ._recipe import PRESETS, Recipe, read_recipe
@@ -33,6 +34,7 @@ def wrapped(text: str) -> str:
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="yoj-train")
 def main() -> None:
     """Train multi-response reward models: LoRA and a value head over a base model.
 
