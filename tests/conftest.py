@@ -16,7 +16,7 @@ import pytest
 from filelock import FileLock
 
 from yoj.runtime import Scorer
-from yoj.runtime.instruction_sets import instruction_sets
+from yoj.runtime.machine import instruction_sets
 
 DATA = Path(__file__).parent / "golden" / "data"
 MERGED, ADAPTER = DATA / "checkpoint-merged", DATA / "checkpoint-adapter"
