@@ -413,7 +413,7 @@ def unknown_fields(text: bytes, where: str) -> list[str]:
 def _unknown(value: Any, read: object, place: str) -> Iterator[str]:
     """Compare JSON with what became of it. Maps keep all their keys; structs keep those that they know."""
     if isinstance(read, msgspec.Struct):
-        known = {name: getattr(read, name) for name in read.__struct_fields__}
+        known = {field.encode_name: getattr(read, field.name) for field in msgspec.structs.fields(read)}
         yield from (f"{place}{name}" for name in value if name not in known)
     elif isinstance(read, dict):
         known = cast("Tree", read)
