@@ -76,7 +76,7 @@ def test_all_agree_and_each_way_asks_for_its_work(family, side, bench):
     assert {name: c.difference for name, c in found.items() if not c.agrees} == {}
     assert found["PyTorch float32, trimmed"].difference == 0
     assert 0 < found["yoj float32"].difference <= 1e-5
-    assert found["PyTorch float32, as the reference runs it"].work > found["PyTorch float32, trimmed"].work
+    assert found["PyTorch float32, as the YOJO code runs it"].work > found["PyTorch float32, trimmed"].work
     assert found["PyTorch bfloat16, N passes"].work > 1.5 * found["PyTorch bfloat16, trimmed"].work
     assert found["yoj float32, isolated"].work == found["PyTorch bfloat16, N passes over a shared prefix"].work
     assert all(c.share is not None and c.share > 0 for c in found.values() if c.precision == "float32")
@@ -96,7 +96,7 @@ def test_compiled_models_are_variants(bench):
 def test_pytorch_runs_in_all_its_ways_only_where_it_is_fast(bench):
     opened = bench("qwen3_vl")
     names = {variant.name for variant in all_variants(opened, ["float32"]) if variant.vendor == "PyTorch"}
-    ways = ("as the reference runs it", "trimmed", "compiled", "N passes", "N rows", "N passes over a shared prefix")
+    ways = ("as the YOJO code runs it", "trimmed", "compiled", "N passes", "N rows", "N passes over a shared prefix")
     assert names == {"PyTorch bfloat16, trimmed", *(f"PyTorch float32, {way}" for way in ways)}
     case = make_bench_request(opened.scorer, Size(prompt=60, response=10, n=2), 2)
     assert set(fast_precisions(opened, case)) <= {"float32", "bfloat16"}

@@ -15,7 +15,7 @@ from tiny_qwen3_vl import TinyQwen, write_qwen
 
 from yoj.export.checkpoint.checkpoint import Checkpoint
 from yoj.export.families.opening import open_family
-from yoj.export.prompts.chat_template import ChatTemplate, reference_ids
+from yoj.export.prompts.chat_template import ChatTemplate, template_ids
 from yoj.export.prompts.layout import encoder_of, render_layout
 from yoj.runtime import Image, Request, RequestError, Scorer, Video
 from yoj.runtime.packing import Packer
@@ -117,7 +117,7 @@ def test_ids_of_conversations_are_those_of_the_stock_template_and_tokenizer(name
         )
         for k in range(len(script.media))
     ]
-    expected = reference_ids(template, markup, layout, script, media)
+    expected = template_ids(template, markup, layout, script, media)
     assert pack_one(packer, script, media).input_ids_L.tolist() == expected
 
 

@@ -24,7 +24,7 @@ from yoj.bench._results import (
     VariantResult,
 )
 
-EAGER = "PyTorch eager, as the reference"
+EAGER = "PyTorch eager, as the YOJO code"
 COMPILED = "PyTorch compiled"
 ENGINE = "yoj onnxruntime"
 ENGINE_INT8 = "yoj onnxruntime int8"

@@ -152,9 +152,9 @@ def test_bundles_are_made_at_once_where_they_are_missing_and_a_failure_is_said(t
     assert "none float32: FAILED" in said
     assert "set-up took" in said
     assert Bundle.open(place.bundles / "tiny" / "int8_static.yoj").manifest.engines[0].base_precision == "float16"
-    plan = read_config(place.bundles / "tiny" / "int8_static.plan")
-    assert {RANGE + name for name in plan.spec.layers} == plan.factors.keys()
-    assert all(float(value) > 0 for value in plan.factors.values())
+    config = read_config(place.bundles / "tiny" / "int8_static.quantisation")
+    assert {RANGE + name for name in config.spec.layers} == config.factors.keys()
+    assert all(float(value) > 0 for value in config.factors.values())
     assert not (tmp_path / "bundles" / "old").exists()
     make_bundles(made[:1], place)
     assert capsys.readouterr().out == ""

@@ -194,13 +194,13 @@ def test_another_text_in_one_response_moves_no_token_of_the_others(
 def test_ids_of_harmless_text_are_those_of_the_stock_tokenizer(
     layout, prompt, responses, count, packer, tokenizer, images, special_ids, stock
 ):
-    from yoj.export.prompts.chat_template import reference_ids
+    from yoj.export.prompts.chat_template import template_ids
 
     names = [tokenizer.id_to_token(token) for token in special_ids]
     assume(not any(name in text for name in names for text in (prompt, *responses)))
     template, markup = stock
     request, spans = script(prompt, responses, count), images(count)
-    expected = reference_ids(template, markup, layout, request, spans)
+    expected = template_ids(template, markup, layout, request, spans)
     assert pack_one(packer(layout), request, spans).input_ids_L.tolist() == expected
 
 

@@ -31,8 +31,8 @@ from transformers.vision_utils import get_vision_interpolation_indices_and_weigh
 from yoj.runtime.errors import MediaError
 from yoj.runtime.families import FAMILIES
 from yoj.runtime.families.qwen3_vl import (
-    Preprocessing,
     Qwen3VL,
+    Qwen3VLPreprocessing,
     learned_positions,
     rotary_positions,
     smart_resize,
@@ -543,8 +543,8 @@ def test_the_family_is_registered_and_names_its_visual_tokens():
 
 
 def test_settings_survive_json_missing_ones_are_refused_and_those_of_later_versions_left_alone():
-    written = msgspec.json.decode(msgspec.json.encode(msgspec.convert(RELEASED, Preprocessing)))
-    assert msgspec.convert(written, Preprocessing) == msgspec.convert(RELEASED, Preprocessing)
+    written = msgspec.json.decode(msgspec.json.encode(msgspec.convert(RELEASED, Qwen3VLPreprocessing)))
+    assert msgspec.convert(written, Qwen3VLPreprocessing) == msgspec.convert(RELEASED, Qwen3VLPreprocessing)
     family("released", added_later=4)  # a bundle whose numbers depend on it names the reader that it needs
     with pytest.raises(msgspec.ValidationError, match="video_fps"):
         Qwen3VL({name: value for name, value in RELEASED.items() if name != "video_fps"}, SPECIAL.index)
