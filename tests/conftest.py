@@ -55,12 +55,15 @@ def _folder_of_the_run(factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session", autouse=True)
 def _graphs_are_traced_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    folder = _folder_of_the_run(tmp_path_factory) / "traces"
     graph = sys.modules.get("yoj.export.graph.write")  # tests that export import it before any test runs
     with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("YOJ_TEST_TRACES", str(folder))  # of commands that tests start
+        patch.setenv("PYTHONPATH", str(Path(__file__).parent / "support" / "subprocess"), prepend=os.pathsep)
         if graph is not None:
             from traces import SharedTraces
 
-            patch.setattr(graph, "trace", SharedTraces(_folder_of_the_run(tmp_path_factory) / "traces", graph.trace))
+            patch.setattr(graph, "trace", SharedTraces(folder, graph.trace))
         yield
 
 

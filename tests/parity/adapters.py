@@ -53,7 +53,7 @@ def make_base(family: str, folder: Path) -> Base:
                 shutil.copy(file, folder)
         stock = Molmo2ForConditionalGeneration.from_pretrained(folder, dtype=torch.float32)
         return Base(folder, stock, RECORDED)
-    write_qwen(TinyQwen(layers=2, depth=2, taps=(0, 1)), folder)
+    write_qwen(TinyQwen(), folder)
     stock = Qwen3VLForConditionalGeneration.from_pretrained(folder, dtype=torch.float32)
     return Base(folder, stock, folder)
 

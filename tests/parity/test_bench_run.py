@@ -48,7 +48,7 @@ def folder(tmp_path_factory):
         def write(_like, checkpoint, _layers, _words, _narrowed):
             if family == "molmo2":
                 return shutil.copytree(RECORDED, checkpoint)
-            return write_qwen(TinyQwen(layers=2, depth=2, taps=(0, 1)), checkpoint, hidden_state="post_norm")
+            return write_qwen(TinyQwen(), checkpoint, hidden_state="post_norm")
 
         with pytest.MonkeyPatch.context() as patch:  # only the random weights of 4B width are left out
             patch.setattr(make_module, "write", write)

@@ -48,7 +48,7 @@ def source(tmp_path_factory):
         folder = tmp_path_factory.mktemp(family) / "checkpoint"
         if family == "molmo2":
             return write_checkpoint(Sizes(), RECORDED, folder)
-        return write_qwen(TinyQwen(layers=2, depth=2, taps=(0, 1)), folder, hidden_state="post_norm")
+        return write_qwen(TinyQwen(), folder, hidden_state="post_norm")
 
     return make
 

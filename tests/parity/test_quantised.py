@@ -53,7 +53,7 @@ def source(tmp_path_factory):
         if family == "molmo2":
             write_checkpoint(Sizes(D=160, intermediate=200), RECORDED, folder)
         else:
-            write_qwen(TinyQwen(layers=2, depth=2, taps=(0, 1)), folder, hidden_state="post_norm")
+            write_qwen(TinyQwen(), folder, hidden_state="post_norm")
         checkpoint = Checkpoint.open([folder])
         opened = open_family(checkpoint)
         return folder, checkpoint, opened, tuple(matrices(opened.graphs()[1]))

@@ -99,7 +99,7 @@ def source(tmp_path_factory):
         if family == "molmo2":
             write_checkpoint(Sizes(D=96, intermediate=128, layers=1, vit_layers=2, taps=(-1, -2)), RECORDED, folder)
         else:
-            write_qwen(TinyQwen(layers=2, depth=2, taps=(0, 1)), folder, hidden_state="post_norm")
+            write_qwen(TinyQwen(), folder, hidden_state="post_norm")
         checkpoint = Checkpoint.open([folder])
         return Source(checkpoint, open_family(checkpoint), CalibratedModel.open(checkpoint, "assistant"))
 

@@ -28,8 +28,10 @@ from yoj.runtime.packing import Packer
 from yoj.runtime.script import script_of
 from yoj.runtime.text import TextEncoder
 
+THREE_TAPS = TinyQwen(layers=4, depth=4, taps=(0, 1, 3))
+"""As many as the released models have."""
 MODELS = {
-    "pre_norm, flat": TinyQwen(),
+    "pre_norm, flat": THREE_TAPS,
     "post_norm, nested": TinyQwen(
         D=80, layers=4, heads=3, kv_heads=1, vision_width=40, vision_heads=5, depth=5, taps=(1, 2, 4), patch=6, grid=5,
         readout="first_last_concat", seed=1, prefix="",
@@ -388,7 +390,7 @@ def test_what_the_settings_of_the_reward_model_say_is_taken(tmp_path):
     ],
 )
 def test_a_configuration_that_is_not_supported_is_refused(part, change, message, tmp_path):
-    folder = write_qwen(TinyQwen(), tmp_path / "checkpoint")
+    folder = write_qwen(THREE_TAPS, tmp_path / "checkpoint")
     config = json.loads((folder / "config.json").read_text("utf-8"))
     (config[part] if part else config).update(change)
     (folder / "config.json").write_text(json.dumps(config), "utf-8")

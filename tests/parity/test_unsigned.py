@@ -46,7 +46,7 @@ def quantised(request, tmp_path_factory) -> Path:
     if family == "molmo2":
         write_checkpoint(Sizes(D=160, intermediate=200), RECORDED, folder / "checkpoint")
     else:
-        write_qwen(TinyQwen(layers=2, depth=2, taps=(0, 1)), folder / "checkpoint", hidden_state="post_norm")
+        write_qwen(TinyQwen(), folder / "checkpoint", hidden_state="post_norm")
     checkpoint = Checkpoint.open([folder / "checkpoint"])
     scorer = next(spec for spec in open_family(checkpoint).graphs() if spec.role == "scorer.joint")
     hashes = checkpoint_hashes(checkpoint)

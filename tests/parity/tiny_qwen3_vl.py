@@ -54,7 +54,7 @@ class TinyQwen:
     """Sizes of a model. Theta and sections are such that a wrong axis moves scores."""
 
     D: int = 64
-    layers: int = 4
+    layers: int = 2
     heads: int = 4
     kv_heads: int = 2
     head_dim: int = 32
@@ -64,8 +64,8 @@ class TinyQwen:
     vision_width: int = 48
     vision_heads: int = 2
     vision_intermediate: int = 80
-    depth: int = 4
-    taps: tuple[int, ...] = (0, 1, 3)
+    depth: int = 2
+    taps: tuple[int, ...] = (0, 1)
     patch: int = 8
     grid: int = 6
     readout: str = "last"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -92,13 +94,32 @@ def test_a_graph_is_traced_once_and_everyone_has_his_own(specs, tmp_path):
     assert len({id(model) for model in models}) == len(models)
 
 
+def test_a_process_that_a_test_starts_finds_what_is_traced_here(specs, tmp_path):
+    graph.trace(specs()[JOINT], torch.float32)
+    before = sorted(graph.trace.folder.iterdir())
+    folder = write_qwen(TinyQwen(), tmp_path / "checkpoint", hidden_state="post_norm")
+    code = """if True:
+        import sys, torch
+        from pathlib import Path
+        from yoj.export.checkpoint.checkpoint import Checkpoint
+        from yoj.export.families.opening import open_family
+        from yoj.export.graph import write
+
+        spec = open_family(Checkpoint.open([Path(sys.argv[1])])).graphs()[1]
+        print(len(write.trace(spec, torch.float32).graph))
+    """
+    done = subprocess.run([sys.executable, "-c", code, folder], capture_output=True, text=True, check=True)
+    assert int(done.stdout) == len(graph.trace(specs()[JOINT], torch.float32).graph)
+    assert sorted(graph.trace.folder.iterdir()) == before
+
+
 def test_weights_do_not_matter(specs):
     assert key(specs(seed=1)[JOINT], torch.float32) == key(specs(seed=2)[JOINT], torch.float32)
 
 
 @pytest.mark.parametrize(
     "changes",
-    [{"layers": 5}, {"D": 96}, {"rope_theta": 10_000.0}, {"sections": (8, 4, 4)}, {"intermediate": 112}, {"heads": 2}],
+    [{"layers": 3}, {"D": 96}, {"rope_theta": 10_000.0}, {"sections": (8, 4, 4)}, {"intermediate": 112}, {"heads": 2}],
 )
 def test_whatever_is_of_the_model_matters(changes, specs):
     assert key(specs(**changes)[JOINT], torch.float32) != key(specs()[JOINT], torch.float32)
