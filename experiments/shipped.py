@@ -22,14 +22,13 @@ from yoj.export.bundle.build import build
 from yoj.export.bundle.config import ExportConfig as Export
 from yoj.export.checkpoint.checkpoint import Checkpoint
 from yoj.export.families.opening import open_family
-from yoj.export.graph.precision import Precision
 from yoj.export.quantisation.config import write_config
-from yoj.export.quantisation.schemes import STORED, Scheme
 from yoj.export.verification.scorer import open_scorer
 from yoj.export.verification.stock_model import StockModel
 from yoj.runtime.bundle import Bundle
 from yoj.runtime.instruction_sets import instruction_sets
 from yoj.runtime.lines import read_requests
+from yoj.runtime.schemes import SCHEMES
 from yoj.training.evaluation import hit
 from yoj.training.samples import read_samples, texts_alone
 
@@ -83,7 +82,7 @@ CALIBRATION, CHOICE, CALIBRATION_SEED = 256, 200, 1_000
     "precisions",
     multiple=True,
     default=["float32"],
-    type=click.Choice(["float32", "float16", "bfloat16", *STORED]),
+    type=click.Choice(["float32", "float16", "bfloat16", *SCHEMES]),
     show_default=True,
     help="Of the bundle; give it again for several. PyTorch runs bfloat16, which ONNX Runtime's CPU kernels lack.",
 )
@@ -109,7 +108,7 @@ def main(
     click.echo(table(figures))
 
 
-def measure(folder: Path, items: int, precision: Precision | Scheme = "float32", vision: bool = False) -> Figures:
+def measure(folder: Path, items: int, precision: str = "float32", vision: bool = False) -> Figures:
     """Export a judge, and read ``items`` held-out items with the bundle and with the stock model in float32.
 
     For a quantised precision all matrices of the trunk are quantised, and with ``vision`` those of the tower; the
@@ -119,7 +118,7 @@ def measure(folder: Path, items: int, precision: Precision | Scheme = "float32",
     family = open_family(checkpoint)
     with tempfile.TemporaryDirectory() as place:
         bundle = Path(place) / "judge.yoj"
-        plan = _plan(checkpoint, precision, Path(place), vision) if precision in STORED else None
+        plan = _plan(checkpoint, precision, Path(place), vision) if precision in SCHEMES else None
         # What eight bits do is measured here, on all items; an export's own comparison would stop the worst of them.
         recipe = Export(
             [folder], None, "assistant", bundle, precision=precision, quantisation=plan, compare=plan is None
@@ -159,7 +158,7 @@ def _plan(checkpoint: Checkpoint, scheme: Any, place: Path, vision: bool) -> Pat
     model = CalibratedModel.open(checkpoint, "assistant")
     chosen = choose(place / "calibration.jsonl", (), CALIBRATION, 0, lambda r: model.preparer.prepare(r).tokens)
     known = collect(model, chosen.samples, place / "statistics", lambda _: None)
-    wanted = SearchConfig(scheme, max_flips=1.0, smooth=scheme != "int8_static", vision=vision)
+    wanted = SearchConfig(scheme, max_flips=1.0, smooth=not SCHEMES[scheme].static, vision=vision)
     requests = list(read_requests(place / "choice.jsonl").values())
     write_config(search(model, known, requests, wanted, lambda _: None).config, place / "plan")
     return place / "plan"

@@ -7,11 +7,12 @@ import typing
 from collections import Counter
 from pathlib import Path
 
-from yoj.export.quantisation.schemes import Scheme
 from yoj.runtime import manifest
 from yoj.runtime.axes import AXES
-from yoj.runtime.engines import OPENERS
+from yoj.runtime.engines import ENGINES
 from yoj.runtime.families import FAMILIES
+from yoj.runtime.roles import ROLES
+from yoj.runtime.schemes import SCHEMES
 
 PAGE = (Path(__file__).parents[2] / "docs" / "concepts.md").read_text("utf-8")
 ROWS = [row for row in re.findall(r"^\| ([\w ,-]+) \| (.+?) \|", PAGE, re.M) if row[0] != "word"]
@@ -30,11 +31,11 @@ def test_words_in_italics_are_defined():
 
 def test_names_of_the_code_are_all_listed():
     for word, names in {
-        "engine": OPENERS,
+        "engine": ENGINES,
         "family": FAMILIES,
-        "scheme": typing.get_args(Scheme),
+        "scheme": SCHEMES,
         "layout": typing.get_args(manifest.LayoutName),
-        "role": ("vision", "scorer.joint", "scorer.segmented"),
+        "role": ROLES,
     }.items():
         named = set(re.findall(r"`([\w.-]+)`", MEANINGS[word]))
         assert set(names) <= named, word

@@ -83,7 +83,7 @@ def merged(base: Path) -> Path:
 
 def test_exporter_takes_every_tensor(merged):
     backbone = open_family(Checkpoint.open([merged]))
-    assert {spec.role for spec in backbone.graphs()} == {"vision", "scorer.joint", "scorer.segmented"}
+    assert {spec.role for spec in backbone.graphs} == {"vision", "scorer.joint", "scorer.segmented"}
 
 
 def test_visual_tokens(merged, family):

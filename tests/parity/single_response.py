@@ -106,7 +106,7 @@ def traced_scores(
 ) -> list[float]:
     """Scores of the modules that graphs are traced from, on requests that the runtime prepares."""
     model = CalibratedModel.open(Checkpoint.open([folder], base, training), "assistant")
-    session = TracedSession.load(model.checkpoint, model.family.graphs(), "float32")
+    session = TracedSession.load(model.checkpoint, model.family.graphs, "float32")
     given: dict[str, Any] = {"prompt": PROMPT, "responses": RESPONSES} | request
     prepared = model.preparer.prepare(Request(**given))
     assert prepared.mode == "isolated"

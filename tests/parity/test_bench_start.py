@@ -30,7 +30,7 @@ RESPONSES = ["A cat.", "Two dogs.", "Nothing."]
 def expected_weights(source: Path) -> int:
     """Of the plans and constants of the two graphs, each once; small constants are inside the graphs."""
     sizes = {}
-    for spec in open_family(Checkpoint.open([source])).graphs():
+    for spec in open_family(Checkpoint.open([source])).graphs:
         if spec.role == "scorer.segmented":
             continue
         for name, parameter in spec.module.named_parameters():

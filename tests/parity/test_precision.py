@@ -131,7 +131,7 @@ def test_streamed_modules_compute_the_same_and_keep_nothing(family, source, expo
     inputs = scorer.family.vision_inputs(list(scorer.prepare(request).media)[:1])
     found = []
     for load in (materialise, stream):
-        spec = open_family(checkpoint).graphs()[0]
+        spec = open_family(checkpoint).graphs[0]
         module = load(spec, checkpoint)
         with torch.inference_mode():
             output = module(**{name: torch.from_numpy(inputs[name]) for name in spec.inputs})

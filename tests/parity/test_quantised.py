@@ -32,7 +32,7 @@ from yoj.export.quantisation.config import (
     read_config,
     write_config,
 )
-from yoj.export.quantisation.schemes import BLOCK, LARGEST, STORED, pack_blocks, quantise, unpack_blocks
+from yoj.export.quantisation.schemes import BLOCK, FP8, INT8, pack_blocks, quantise, unpack_blocks
 from yoj.export.verification.fidelity import make_samples
 from yoj.runtime import Scorer
 from yoj.runtime.bundle import Bundle
@@ -56,7 +56,7 @@ def source(tmp_path_factory):
             write_qwen(TinyQwen(), folder, hidden_state="post_norm")
         checkpoint = Checkpoint.open([folder])
         opened = open_family(checkpoint)
-        return folder, checkpoint, opened, tuple(matrices(opened.graphs()[1]))
+        return folder, checkpoint, opened, tuple(matrices(opened.graphs[1]))
 
     return make
 
@@ -96,8 +96,8 @@ def test_the_engine_computes_what_pytorch_computes(family, scheme, source, expor
     _, checkpoint, opened, _ = source(family)
     scorer = Scorer.load(path)
     assert scorer.engine.precision == scheme
-    specs = quantise_graphs(opened.graphs(), opened.smoothing(), plan)
-    quantised, whole = (TracedSession.load(checkpoint, of, "float32") for of in (specs, opened.graphs()))
+    specs = quantise_graphs(opened.graphs, opened.smoothing(), plan)
+    quantised, whole = (TracedSession.load(checkpoint, of, "float32") for of in (specs, opened.graphs))
     batch = [scorer.prepare(request) for request in make_samples()]
     engine = scorer.outputs(batch)["scores"]
     for row, prepared in zip(engine, batch, strict=True):
@@ -145,14 +145,14 @@ def read_plan_in(path: Path) -> QuantisationSpec:
 def test_factors_change_no_score_and_do_change_weights(family, source):
     _, checkpoint, opened, _ = source(family)
     draw = torch.Generator().manual_seed(0)
-    spec = opened.graphs()[1]
+    spec = opened.graphs[1]
     factors, groups = {}, [group for group in opened.smoothing() if spec.own(group.source) is not None]
     for group in groups:
         width = spec.module.get_submodule(group.consumers[0]).weight.shape[0]
         factors[group.source] = torch.rand(width, generator=draw) * 8 + 0.2
     plan = QuantisationConfig(plan_of(checkpoint, "int8", []).spec, factors)
-    specs = quantise_graphs(opened.graphs(), opened.smoothing(), plan)
-    smooth, plain = (TracedSession.load(checkpoint, of, "float32") for of in (specs, opened.graphs()))
+    specs = quantise_graphs(opened.graphs, opened.smoothing(), plan)
+    smooth, plain = (TracedSession.load(checkpoint, of, "float32") for of in (specs, opened.graphs))
     from yoj.calibration.collect import CalibratedModel
 
     preparer = CalibratedModel.open(checkpoint, "assistant").preparer
@@ -172,7 +172,7 @@ def test_rows_of_the_embedding_table_in_eight_bits(source, tmp_path):
     given = {"precision": "int8", "quantisation": tmp_path / "plan", "base_precision": "float16", "compare": False}
     manifest, _ = build(ExportConfig([folder], None, "assistant", tmp_path / "q.yoj", **given), Quiet())
     assert (manifest.engines[0].precision, manifest.engines[0].base_precision) == ("int8", "float16")
-    whole = TracedSession.load(checkpoint, opened.graphs(), "float32")
+    whole = TracedSession.load(checkpoint, opened.graphs, "float32")
     scorer = Scorer.load(tmp_path / "q.yoj")
     for request in make_samples():
         prepared = scorer.prepare(request)
@@ -183,14 +183,14 @@ def test_rows_of_the_embedding_table_in_eight_bits(source, tmp_path):
 # The numbers themselves
 
 
-@pytest.mark.parametrize("stored", ["int8", "fp8"])
-def test_rounding_is_within_half_a_step_of_each_scale(stored):
+@pytest.mark.parametrize("storage", [INT8, FP8], ids=["int8", "fp8"])
+def test_rounding_is_within_half_a_step_of_each_scale(storage):
     weight = torch.randn(96, 40, generator=torch.Generator().manual_seed(1)) * torch.logspace(-3, 2, 40)
-    values, scale = quantise(weight, stored, 0, torch.float32)
+    values, scale = quantise(weight, storage, 0, torch.float32)
     assert scale.shape == (40,)
-    assert float(values.float().abs().max()) == LARGEST[stored]
+    assert float(values.float().abs().max()) == storage.largest
     error = (values.float() * scale - weight).abs()
-    step = scale if stored == "int8" else weight.abs() / 8 + scale / 512
+    step = scale if storage is INT8 else weight.abs() / 8 + scale / 512
     assert (error <= step * 0.5001).all()
 
 
@@ -254,7 +254,7 @@ def test_a_plan_with_matrices_or_factors_that_the_model_has_not_is_refused(sourc
         (QuantisationConfig(plan_of(checkpoint, "int8_static", layers).spec, {}), "has no range for"),
     ):
         with pytest.raises(CheckpointError, match=word):
-            quantise_graphs(opened.graphs(), opened.smoothing(), plan)
+            quantise_graphs(opened.graphs, opened.smoothing(), plan)
 
 
 def test_a_damaged_plan_is_refused(tmp_path):
@@ -267,4 +267,10 @@ def test_a_damaged_plan_is_refused(tmp_path):
     (tmp_path / "quantisation.safetensors").write_bytes((tmp_path / "quantisation.safetensors").read_bytes()[:20])
     with pytest.raises(CheckpointError, match=r"quantisation\.json is no quantisation config"):
         read_config(tmp_path)
-    assert set(STORED) == {"int8", "int8_static", "fp8", "int8_weights", "int4_weights"}
+    file = tmp_path / "quantisation.json"
+    write_config(QuantisationConfig(QuantisationSpec(scheme="int8", layers=(), checkpoint={}), {}), tmp_path)
+    file.write_text(file.read_text().replace('"int8"', '"int9"'))
+    with pytest.raises(
+        CheckpointError, match=r"scheme is 'int9'; this yoj knows int8, int8_static, fp8, int8_weights, "
+    ):
+        read_config(tmp_path)

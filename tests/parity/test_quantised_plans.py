@@ -31,7 +31,7 @@ pytest.importorskip("tensorrt_rtx_bindings", reason="plans are built for real: p
 def export(judge: Path, folder: Path, scheme: str, rest: str) -> Path:
     """A bundle with all matrices, those of the vision tower too, and, in int8, the embedding table quantised."""
     checkpoint = Checkpoint.open([judge])
-    vision, scorer, _ = open_family(checkpoint).graphs()
+    vision, scorer, _ = open_family(checkpoint).graphs
     layers = (*matrices(scorer), *matrices(vision))
     said = QuantisationSpec(
         scheme=scheme, layers=layers, embeddings=scheme == "int8", checkpoint=checkpoint_hashes(checkpoint)

@@ -30,7 +30,7 @@ from yoj.calibration.search import Found, SearchConfig, search
 from yoj.calibration.statistics import Statistics
 from yoj.export.bundle.build import build
 from yoj.export.bundle.config import ExportConfig
-from yoj.export.bundle.names import VISION
+from yoj.export.bundle.names import VISION_PREFIX
 from yoj.export.bundle.provenance import checkpoint_hashes
 from yoj.export.checkpoint.checkpoint import Checkpoint
 from yoj.export.cli import main
@@ -71,7 +71,7 @@ class Source:
 
     @property
     def vision(self) -> GraphSpec:
-        return next(spec for spec in self.family.graphs() if spec.role == "vision")
+        return next(spec for spec in self.family.graphs if spec.role == "vision")
 
     def plan(self, scheme: str, layers, factors=None) -> QuantisationConfig:
         said = QuantisationSpec(scheme=scheme, layers=tuple(layers), checkpoint=checkpoint_hashes(self.checkpoint))
@@ -79,7 +79,7 @@ class Source:
         return QuantisationConfig(said, ranges | (factors or {}))
 
     def quantised(self, plan: QuantisationConfig) -> list[GraphSpec]:
-        return quantise_graphs(self.family.graphs(), self.family.smoothing(), plan)
+        return quantise_graphs(self.family.graphs, self.family.smoothing(), plan)
 
     def media(self) -> list[Arrays]:
         """Inputs of the vision graph for two images and a video."""
@@ -145,7 +145,7 @@ def run(file: Path, inputs: Arrays, precision: str) -> list[np.ndarray]:
 def test_the_engine_computes_the_features_that_pytorch_computes(family, scheme, source, tmp_path):
     of = source(family)
     specs = of.quantised(of.plan(scheme, [LAST[family]]))
-    quantised, whole = (TracedSession.load(of.checkpoint, s, "float32") for s in (specs, of.family.graphs()))
+    quantised, whole = (TracedSession.load(of.checkpoint, s, "float32") for s in (specs, of.family.graphs))
     file = write(of.quantised(of.plan(scheme, [LAST[family]]))[0], of, tmp_path)
     for inputs in of.media():
         engine = run(file, inputs, scheme)
@@ -166,16 +166,16 @@ def test_the_engine_computes_the_features_that_pytorch_computes(family, scheme, 
 def test_all_matrices_but_those_that_make_the_features_are_stored_in_eight_bits(family, source, whole_tower):
     of = source(family)
     names = matrices(of.vision)
-    assert all(name.startswith(VISION) for name in names)
+    assert all(name.startswith(VISION_PREFIX) for name in names)
     assert not {*names} & {*WIDE[family]}
     types = {t.name: t.data_type for t in onnx.load(whole_tower(family), load_external_data=False).graph.initializer}
     eight = {name for name, kind in types.items() if kind == onnx.TensorProto.INT8}
-    assert eight == {f"{name.removeprefix(VISION)}.weight" for name in names}
+    assert eight == {f"{name.removeprefix(VISION_PREFIX)}.weight" for name in names}
     for name, module in names.items():
-        kept = f"{name.removeprefix(VISION)}.bias"
+        kept = f"{name.removeprefix(VISION_PREFIX)}.bias"
         assert (types.get(kept) == onnx.TensorProto.FLOAT) == (module.bias is not None)
     for name in WIDE[family]:
-        assert types[f"{name.removeprefix(VISION)}.weight"] == onnx.TensorProto.FLOAT
+        assert types[f"{name.removeprefix(VISION_PREFIX)}.weight"] == onnx.TensorProto.FLOAT
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -198,13 +198,13 @@ def test_the_form_for_tensorrt_computes_the_same_features(family, source, whole_
 def test_factors_change_weights_and_biases_of_norms_and_no_feature(family, source):
     of = source(family)
     draw, plain = torch.Generator().manual_seed(0), of.vision
-    groups = [group for group in of.family.smoothing() if group.source.startswith(VISION)]
+    groups = [group for group in of.family.smoothing() if group.source.startswith(VISION_PREFIX)]
     factors = {}
     for group in groups:
         width = plain.module.get_submodule(plain.own(group.consumers[0])).weight.shape[0]
         factors[group.source] = torch.rand(width, generator=draw) * 8 + 0.2
     specs = of.quantised(of.plan("int8", [], factors))
-    smooth, whole = (TracedSession.load(of.checkpoint, s, "float32") for s in (specs, of.family.graphs()))
+    smooth, whole = (TracedSession.load(of.checkpoint, s, "float32") for s in (specs, of.family.graphs))
     for inputs in of.media():
         for one, other in zip(*(session.run("vision", inputs).values() for session in (smooth, whole)), strict=True):
             np.testing.assert_allclose(one, other, rtol=0, atol=1e-5 * np.abs(other).max())
@@ -278,7 +278,7 @@ def found(source, tmp_path_factory):
 
 def test_a_plan_without_the_tower_has_nothing_of_it(found):
     _, plain = found("int8_static", False)
-    assert not any(VISION in name for name in (*plain.config.spec.layers, *plain.config.factors))
+    assert not any(VISION_PREFIX in name for name in (*plain.config.spec.layers, *plain.config.factors))
 
 
 def test_the_tower_is_chosen_from_and_measured_like_the_trunk(source, found):
@@ -305,7 +305,7 @@ def test_what_shows_nothing_of_the_tower_is_refused(source, found):
     with pytest.raises(CalibrationError, match="No request has an image or a video"):
         search(of.model, statistics, texts, SearchConfig(vision=True), lambda _: None)
     blind = {
-        name: layer.nothing(layer.absmax_SI.shape[1]) if name.startswith(VISION) else layer
+        name: layer.nothing(layer.absmax_SI.shape[1]) if name.startswith(VISION_PREFIX) else layer
         for name, layer in statistics.layers.items()
     }
     with pytest.raises(CalibrationError, match="No sample of the statistics had an image or a video"):

@@ -328,9 +328,9 @@ def test_the_spelling_of_transformers_5_gives_the_same_model(model, tmp_path):
     checkpoint = Checkpoint.open([saved], training=exported.checkpoint.training)
     old, new = open_family(exported.checkpoint), open_family(checkpoint)
     assert (old.text, old.vision, old.preprocessing()) == (new.text, new.vision, new.preprocessing())
-    for before, after in zip(old.graphs(), new.graphs(), strict=True):
+    for before, after in zip(old.graphs, new.graphs, strict=True):
         assert before.sources == after.sources
-    for made_of in {made_of for spec in new.graphs() for made_of in spec.sources.values()}:
+    for made_of in {made_of for spec in new.graphs for made_of in spec.sources.values()}:
         for source in made_of.names:
             assert torch.equal(checkpoint.weights.read(source), exported.checkpoint.weights.read(source))
 
@@ -351,7 +351,7 @@ def test_adapters_are_merged_as_peft_does(tmp_path):
     (base / "value_head.safetensors").unlink()
     checkpoint = Checkpoint.open([tmp_path / "adapter"], base, Training("pre_norm"))
     merged = {name.removeprefix("base_model.model."): t for name, t in adapted.merge_and_unload().state_dict().items()}
-    for made_of in {made_of for spec in open_family(checkpoint).graphs() for made_of in spec.sources.values()}:
+    for made_of in {made_of for spec in open_family(checkpoint).graphs for made_of in spec.sources.values()}:
         for source in made_of.names:
             torch.testing.assert_close(checkpoint.weights.read(source), merged[source], rtol=0, atol=1e-6)
 

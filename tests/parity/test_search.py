@@ -102,7 +102,7 @@ def test_planted_outliers_leave_the_scores_as_they_were(planted):
     role, some = "scorer.joint", planted.requests[:24]
     scores = []
     for model in (original, planted.model):
-        session = TracedSession.load(model.checkpoint, model.family.graphs(), "float32")
+        session = TracedSession.load(model.checkpoint, model.family.graphs, "float32")
         inputs = Inputs(model, some)
         scores.append(np.concatenate(inputs.scores(session.specs[role], session.module(role))))
     np.testing.assert_allclose(*scores, rtol=0, atol=5e-4)

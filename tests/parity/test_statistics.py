@@ -33,7 +33,7 @@ from yoj.calibration.content import content_hash
 from yoj.calibration.errors import StatisticsError
 from yoj.calibration.samples import CalibrationSample
 from yoj.calibration.statistics import KINDS, TENSORS, Statistics, load, merge, save
-from yoj.export.bundle.names import VISION
+from yoj.export.bundle.names import VISION_PREFIX
 from yoj.export.checkpoint.checkpoint import Checkpoint, Training
 from yoj.runtime import Image, Request
 from yoj.runtime.batch import scorer_inputs
@@ -145,7 +145,7 @@ def test_the_same_as_hooks_on_the_stock_model(family, model, gathered):
     kinds = torch.from_numpy(np.concatenate([kinds_by_hand(opened, sample.request) for sample in samples]))
     assert found.about.tokens == {kind: int((kinds == k).sum()) for k, kind in enumerate(KINDS)}
     assert min(found.about.tokens.values()) > 0
-    trunk = {name: layer for name, layer in found.layers.items() if not name.startswith(VISION)}
+    trunk = {name: layer for name, layer in found.layers.items() if not name.startswith(VISION_PREFIX)}
     assert set(stock.rows) == set(trunk)
     for name, layer in trunk.items():
         values = torch.cat(stock.rows[name]).abs().numpy()
@@ -161,11 +161,11 @@ def test_the_same_as_hooks_on_the_stock_model(family, model, gathered):
 
 
 TOWERS = {
-    "qwen3_vl": {"visual.": VISION},
+    "qwen3_vl": {"visual.": VISION_PREFIX},
     "molmo2": {
-        "vision_tower.layers.": f"{VISION}resblocks.",
-        "vision_tower.": VISION,
-        "multi_modal_projector.": VISION,
+        "vision_tower.layers.": f"{VISION_PREFIX}resblocks.",
+        "vision_tower.": VISION_PREFIX,
+        "multi_modal_projector.": VISION_PREFIX,
         "self_attn.": "attention.",
         "mlp.fc": "feed_forward.w",
         **{f"{letter}_proj": f"w{letter}" for letter in "qkvo"},
@@ -201,7 +201,7 @@ def test_the_tower_has_the_same_as_hooks_on_the_stock_model(family, model):
         rows.clear()
         stock.run(request)
         assert {*rows} <= {*found.layers}
-        assert len(rows) == sum(name.startswith(VISION) for name in found.layers) - (family == "qwen3_vl")
+        assert len(rows) == sum(name.startswith(VISION_PREFIX) for name in found.layers) - (family == "qwen3_vl")
         for name, inputs in rows.items():
             values = torch.cat(inputs).abs().numpy()
             layer = found.layers[name]

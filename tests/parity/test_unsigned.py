@@ -48,7 +48,7 @@ def quantised(request, tmp_path_factory) -> Path:
     else:
         write_qwen(TinyQwen(), folder / "checkpoint", hidden_state="post_norm")
     checkpoint = Checkpoint.open([folder / "checkpoint"])
-    scorer = next(spec for spec in open_family(checkpoint).graphs() if spec.role == "scorer.joint")
+    scorer = next(spec for spec in open_family(checkpoint).graphs if spec.role == "scorer.joint")
     hashes = checkpoint_hashes(checkpoint)
     said = QuantisationSpec(scheme="int8", layers=tuple(matrices(scorer)), embeddings=embeddings, checkpoint=hashes)
     write_config(QuantisationConfig(said, {}), folder / "plan")

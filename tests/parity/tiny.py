@@ -34,7 +34,7 @@ class Exported:
         self.checkpoint = checkpoint or Checkpoint.open([source])
         family = open_family(self.checkpoint)
         weights = WeightFile(folder / "onnx" / "weights.data", self.checkpoint.weights, lambda _: None)
-        self.graphs = {s.role: write_graph(s, folder, weights, torch.float32) for s in family.graphs()}
+        self.graphs = {s.role: write_graph(s, folder, weights, torch.float32) for s in family.graphs}
         self.sessions = {
             role: onnxruntime.InferenceSession(str(folder / graph.file), providers=["CPUExecutionProvider"])
             for role, graph in self.graphs.items()

@@ -43,7 +43,7 @@ class SharedTraces:
 def key(spec: GraphSpec, dtype: torch.dtype) -> str:
     """Equal only where all that tracing looks at is equal: the module with its settings and the types and shapes of its
     parameters, names and axes of what goes in and out. The code itself cannot change within a run."""
-    module = spec.in_precision(dtype)
+    module = spec.make_module(dtype)
     assert all(value.is_meta for value in module.state_dict().values()), "values would be part of the key"
     traced = (spec.role, spec.inputs, spec.outputs, spec.multiples, dtype, module)
     return hashlib.sha256(pickle.dumps(traced)).hexdigest()

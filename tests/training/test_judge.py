@@ -207,9 +207,7 @@ def test_the_stock_libraries_merge_the_adapter_to_the_same_weights(trained):
     before = {name: value.clone() for name, value in whole.state_dict().items()}
     merged = peft.PeftModel.from_pretrained(whole, folder).merge_and_unload().state_dict()
     checkpoint = Checkpoint.open([folder])
-    sources = {
-        s for spec in open_family(checkpoint).graphs() for made_of in spec.sources.values() for s in made_of.names
-    }
+    sources = {s for spec in open_family(checkpoint).graphs for made_of in spec.sources.values() for s in made_of.names}
     changed = set()
     for source in sources:
         torch.testing.assert_close(checkpoint.weights.read(source), merged[source], rtol=0, atol=1e-6)

@@ -71,7 +71,7 @@ def count(module: torch.nn.Module, call: Any) -> int:
 @pytest.mark.parametrize(("P", "R", "N"), [(40, 7, 1), (31, 5, 6)])
 def test_work_of_a_packed_row_is_what_the_traced_trunk_computes(family_of, kind, role, P, R, N):
     family = family_of(kind)
-    spec = next(spec for spec in family.graphs() if spec.role == role)
+    spec = next(spec for spec in family.graphs if spec.role == role)
     S = P + N * R
     axes = {"B": 1, "L": S, "V": 6}
     inputs = {
@@ -90,7 +90,7 @@ def test_work_of_a_packed_row_is_what_the_traced_trunk_computes(family_of, kind,
 def test_vision_counted_on_shapes_is_that_of_a_run(family_of, media_of, kind):
     family, arrays = family_of(kind), media_of(kind)
     counted = ModelWork.of(family, [arrays]).vision
-    spec = next(spec for spec in family.graphs() if spec.role == "vision")
+    spec = next(spec for spec in family.graphs if spec.role == "vision")
     module = materialise(spec, family.checkpoint)
     tensors = {name: torch.from_numpy(arrays[name]) for name in spec.inputs}
     with sdpa_kernel(SDPBackend.MATH):  # PyTorch does not count its fused kernel on a CPU

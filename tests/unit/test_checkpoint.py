@@ -79,7 +79,7 @@ def refusal(*paths, base=None) -> str:
 def traced_scores(checkpoint: Checkpoint, family: ExportFamily) -> torch.Tensor:
     """Scores of a text with every kind of token, from the module that is traced."""
     ids, ends = sample()
-    scorer = materialise(next(spec for spec in family.graphs() if spec.role == "scorer.joint"), checkpoint)
+    scorer = materialise(next(spec for spec in family.graphs if spec.role == "scorer.joint"), checkpoint)
     zeros = torch.zeros_like(ids)
     features = torch.zeros(1, checkpoint.config["text_config"]["hidden_size"])
     return scorer(ids, torch.arange(ids.shape[1])[None], zeros, zeros, features, ends)[0]

@@ -17,9 +17,9 @@ from yoj.bench.gpu import Result, VisitPaths, code_hash, exit_status, make_bundl
 from yoj.bench.gpu_parts import FLOATS, JUDGES, MADE, PARTS, SECONDS, GpuPart, Made
 from yoj.bench.needs import NEEDS, missing
 from yoj.export.quantisation.config import RANGE, read_config
-from yoj.export.quantisation.schemes import STORED
 from yoj.export.tensorrt.graphs import FIRST_TARGET
 from yoj.runtime.bundle import Bundle
+from yoj.runtime.schemes import SCHEMES
 
 ROOT = Path(__file__).parents[2]
 
@@ -58,7 +58,7 @@ def test_the_parts_fill_ten_minutes_and_reach_every_engine_precision_and_judge()
     assert compared == {
         (engine, precision)
         for engine, schemes in (
-            ("onnxruntime-cuda", STORED),
+            ("onnxruntime-cuda", SCHEMES),
             ("tensorrt", FIRST_TARGET),
             ("tensorrt-rtx", FIRST_TARGET),
         )

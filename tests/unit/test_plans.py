@@ -11,7 +11,7 @@ import pytest
 from yoj.runtime import Scorer
 from yoj.runtime import manifest as m
 from yoj.runtime.bundle import Bundle
-from yoj.runtime.engines import device, library
+from yoj.runtime.engines import ENGINES, device, library
 from yoj.runtime.engines.select import check_loadable, fits, select
 from yoj.runtime.errors import EngineError, EngineMemoryError
 
@@ -166,7 +166,7 @@ def test_a_missing_library_is_named_with_its_extra(original, tmp_path):
 def test_a_version_that_yoj_does_not_know_is_refused():
     for engine, version in (("tensorrt", "10.14.1.48"), ("tensorrt", "12.0.0.1"), ("tensorrt-rtx", "1.8.0.5")):
         with pytest.raises(EngineError, match=version.replace(".", r"\.")) as caught:
-            library._check_known(library.LIBRARIES[engine], version)
+            library._check_known(ENGINES[engine].library, version)
         assert "pip install" in str(caught.value)
 
 

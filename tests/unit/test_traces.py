@@ -37,7 +37,7 @@ def specs(tmp_path_factory) -> Callable[..., list[GraphSpec]]:
         folder = write_qwen(TinyQwen(**changes), tmp_path_factory.mktemp("qwen") / "c", hidden_state="post_norm")
         return Checkpoint.open([folder])
 
-    return lambda kind="qwen3_vl", **changes: open_family(checkpoint(kind, **changes)).graphs()
+    return lambda kind="qwen3_vl", **changes: open_family(checkpoint(kind, **changes)).graphs
 
 
 def described(model: ir.Model) -> list[Any]:

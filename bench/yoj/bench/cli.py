@@ -13,7 +13,7 @@ import click
 
 from yoj.export.options import prepare_libraries
 from yoj.runtime.cli import readable_errors
-from yoj.runtime.engines import OPENERS
+from yoj.runtime.engines import ENGINES
 from yoj.runtime.options import HubFolder
 
 from . import cli_bundle, cli_gpu, cli_large, cli_operators
@@ -94,7 +94,7 @@ def make(judge: Path, folder: Path, shape: str, precisions: tuple[str, ...]) -> 
 @click.option(
     "--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True, help="Device of PyTorch."
 )
-@click.option("--engine", type=click.Choice(list(OPENERS)), help="Engine of the bundles.  [default: their first]")
+@click.option("--engine", type=click.Choice(list(ENGINES)), help="Engine of the bundles.  [default: their first]")
 def run(
     folders: tuple[Path, ...],
     out: Path | None,

@@ -9,7 +9,7 @@ import click
 
 from yoj.export.options import prepare_libraries
 from yoj.runtime.cli import readable_errors
-from yoj.runtime.engines import OPENERS
+from yoj.runtime.engines import ENGINES
 
 from .options import (
     FOLDER,
@@ -26,7 +26,7 @@ from .records import write_figures
 
 @click.command()
 @bundle_argument
-@click.option("--engine", type=click.Choice(list(OPENERS)), help="Engine of the bundle.  [default: its first]")
+@click.option("--engine", type=click.Choice(list(ENGINES)), help="Engine of the bundle.  [default: its first]")
 @click.option("--shape", "shapes", multiple=True, default=("1600x4", "3400x16"), show_default=True,
               help="Tokens x responses of a request; may be repeated.")  # fmt: skip
 @repeats_option(20)

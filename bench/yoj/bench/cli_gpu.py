@@ -11,7 +11,7 @@ import click
 
 from yoj.export.options import prepare_libraries
 from yoj.runtime.cli import readable_errors
-from yoj.runtime.engines import OPENERS
+from yoj.runtime.engines import ENGINES
 
 from .needs import NEEDS, missing
 from .options import FOLDER, out_option
@@ -70,7 +70,7 @@ def needs(need: str) -> None:
 
 @click.command()
 @click.argument("folders", nargs=-1, required=True, type=FOLDER)
-@click.option("--engine", required=True, type=click.Choice(list(OPENERS)), help="Engine of the bundles.")
+@click.option("--engine", required=True, type=click.Choice(list(ENGINES)), help="Engine of the bundles.")
 @click.option("--precision", "precisions", multiple=True, required=True,
               help="Precision of a bundle; may be repeated.")  # fmt: skip
 @out_option

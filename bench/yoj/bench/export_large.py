@@ -17,7 +17,8 @@ from yoj.export.bundle.provenance import checkpoint_hashes
 from yoj.export.checkpoint.checkpoint import Checkpoint
 from yoj.export.families.opening import open_family
 from yoj.export.quantisation.config import QuantisationConfig, QuantisationSpec, matrices, write_config
-from yoj.export.quantisation.schemes import STORED
+from yoj.runtime.roles import JOINT
+from yoj.runtime.schemes import SCHEMES
 
 from .environment import describe
 from .errors import BenchError
@@ -44,7 +45,7 @@ def measure(checkpoint: Path, image: Path, precision: str) -> dict[str, Any]:
     shutil.rmtree(bundle, ignore_errors=True)
     export = ["yoj.export.cli", str(checkpoint), "--layout", "assistant", "--out", str(bundle), "--no-compare"]
     figures: dict[str, Any] = {"precision": precision, "checkpoint_gb": _size(checkpoint)}
-    if precision in STORED:
+    if precision in SCHEMES:
         export += ["--quantisation", str(_write_plan(checkpoint, precision))]  # the rest in float32, as a CPU wants it
     figures["export"] = _measure([*export, "--precision", precision])
     figures["bundle_gb"] = _size(bundle)
@@ -56,7 +57,7 @@ def measure(checkpoint: Path, image: Path, precision: str) -> dict[str, Any]:
 def _write_plan(folder: Path, scheme: Any) -> Path:
     """A plan for all matrices and the embedding table, without statistics, which the size does not depend on."""
     checkpoint = Checkpoint.open([folder])
-    scorer = next(spec for spec in open_family(checkpoint).graphs() if spec.role == "scorer.joint")
+    scorer = next(spec for spec in open_family(checkpoint).graphs if spec.role == JOINT)
     said = QuantisationSpec(
         scheme=scheme, layers=tuple(matrices(scorer)), embeddings=True, checkpoint=checkpoint_hashes(checkpoint)
     )

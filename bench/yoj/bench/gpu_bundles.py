@@ -21,8 +21,9 @@ from yoj.export.bundle.provenance import checkpoint_hashes
 from yoj.export.checkpoint.checkpoint import Checkpoint
 from yoj.export.graph.traced import TracedSession
 from yoj.export.quantisation.config import RANGE, QuantisationConfig, QuantisationSpec, matrices, write_config
-from yoj.export.quantisation.schemes import STORED
 from yoj.export.verification.fidelity import GRID, make_requests
+from yoj.runtime.roles import JOINT
+from yoj.runtime.schemes import SCHEMES
 
 from .large_checkpoint import LAYERS, WORDS, write
 from .make import Stages
@@ -74,7 +75,7 @@ def make_bundle(checkpoint: Path, folder: Path, precision: str) -> None:
         YojError: see `yoj.export.bundle.build.build`.
     """
     given: dict[str, Any] = {"precision": precision, "compare": False}
-    if precision in STORED:
+    if precision in SCHEMES:
         given |= {"plan": folder / f"{precision}.plan", "base_precision": REST}
         write_config(plain_plan(Checkpoint.open([checkpoint]), given["precision"]), given["plan"])
     build(ExportConfig([checkpoint], None, LAYOUT, folder / f"{precision}{BUNDLE}", **given), Stages())
@@ -86,14 +87,14 @@ def plain_plan(checkpoint: Checkpoint, scheme: Any) -> QuantisationConfig:
     Static ranges are the largest magnitudes in the packs that every export is compared on.
     """
     model = CalibratedModel.open(checkpoint, LAYOUT)
-    scorer = next(spec for spec in model.family.graphs() if spec.role == "scorer.joint")
+    scorer = next(spec for spec in model.family.graphs if spec.role == JOINT)
     said = QuantisationSpec(scheme=scheme, layers=tuple(matrices(scorer)), checkpoint=checkpoint_hashes(checkpoint))
-    return QuantisationConfig(said, _ranges(model, said.layers) if scheme == "int8_static" else {})
+    return QuantisationConfig(said, _ranges(model, said.layers) if SCHEMES[scheme].static else {})
 
 
 def _ranges(model: CalibratedModel, names: tuple[str, ...]) -> dict[str, torch.Tensor]:
-    session = TracedSession.load(model.checkpoint, model.family.graphs(), "float32")
-    layers, largest = dict(session.module("scorer.joint").named_modules()), dict[str, torch.Tensor]()
+    session = TracedSession.load(model.checkpoint, model.family.graphs, "float32")
+    layers, largest = dict(session.module(JOINT).named_modules()), dict[str, torch.Tensor]()
     for name in names:
 
         def note(_: nn.Module, inputs: Any, name: str = name) -> None:

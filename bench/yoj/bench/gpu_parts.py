@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from yoj.export.quantisation.schemes import STORED
 from yoj.export.tensorrt.graphs import FIRST_TARGET
+from yoj.runtime.engines import plan_engines
+from yoj.runtime.schemes import SCHEMES
 
-from .needs import PYTORCH
+from .needs import NAME, PYTORCH
 
 FLOATS = ("float32", "float16", "bfloat16")
-QUANTISED = {"onnxruntime-cuda": tuple(STORED), "tensorrt": tuple(FIRST_TARGET), "tensorrt-rtx": tuple(FIRST_TARGET)}
+QUANTISED = {NAME: tuple(SCHEMES)} | dict.fromkeys(plan_engines(), tuple(FIRST_TARGET))
 """Engine -> schemes that it can run. TensorRT refuses by itself those that the GPU has not."""
 JUDGES = ("shapes-molmo2", "shapes-qwen3_vl")
 FAMILIES = ("qwen3_vl", "molmo2")
@@ -55,7 +56,7 @@ class GpuPart:
 MADE = (
     *(
         Made(judge, judge, (precision,))
-        for precision in dict.fromkeys((*FLOATS, *QUANTISED["tensorrt"], *QUANTISED["onnxruntime-cuda"]))
+        for precision in dict.fromkeys((*FLOATS, *FIRST_TARGET, *SCHEMES))
         for judge in JUDGES
     ),
     *(

@@ -26,6 +26,7 @@ from yoj.export.checkpoint.checkpoint import Checkpoint
 from yoj.export.checkpoint.head import SETTINGS, TrainedHead
 from yoj.export.checkpoint.weights import StoredTensor, Weights
 from yoj.export.families import FAMILIES, GraphSpec
+from yoj.runtime.roles import JOINT
 
 from .shapes import LAYERS, WORDS
 
@@ -134,14 +135,14 @@ def base_shapes(small: Checkpoint, config: dict[str, Any]) -> dict[str, tuple[in
     """
     text = config["text_config"]
     rows = (text["vocab_size"], text.get("additional_vocab_size", 0))
-    graphs = {spec.role: spec for spec in FAMILIES[small.family](small).graphs()}
-    embedding = graphs["scorer.joint"].sources["embedding.weight"]
+    graphs = {spec.role: spec for spec in FAMILIES[small.family](small).graphs}
+    embedding = graphs[JOINT].sources["embedding.weight"]
     tables = dict(zip(embedding.names, ((count, text["hidden_size"]) for count in rows), strict=False))
     names = {name: small.weights.shape(name) for name in small.weights.names()}  # tell how the model was saved
     stored = {name: StoredTensor(Path(), torch.bfloat16, shape, 0) for name, shape in (names | tables).items()}
     wide = replace(small, config=config, weights=Weights(stored), head=_head(text["hidden_size"]))
     shapes = dict(tables)
-    for spec in FAMILIES[small.family](wide).graphs():
+    for spec in FAMILIES[small.family](wide).graphs:
         shapes |= dict(_shapes(spec, set(tables), config))
     return shapes
 

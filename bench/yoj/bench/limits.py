@@ -24,6 +24,7 @@ from yoj.export.families import ExportFamily, GraphSpec
 from yoj.export.quantisation.config import matrices
 from yoj.runtime.engines.onnxruntime import EXACT_8_BITS
 from yoj.runtime.families import Arrays
+from yoj.runtime.roles import JOINT, VISION
 
 from .results import MachineLimits, Peak, RequestShape, Strategy, Time
 
@@ -63,8 +64,8 @@ class ModelWork:
             media: inputs of each run of the vision graph for one request, from `yoj.runtime.families.Family`'s
                 ``vision_inputs``; none for text alone.
         """
-        specs = {spec.role: spec for spec in family.graphs()}  # anew: a module that was filled is not on meta any more
-        trunk, vision = specs["scorer.joint"], specs["vision"]
+        specs = {spec.role: spec for spec in family.graphs}
+        trunk, vision = specs[JOINT], specs[VISION]
         token = sum(module.weight.numel() for module in matrices(trunk).values())
         attention: list[Any] = [module for module in trunk.module.modules() if hasattr(module, "kv_heads")]
         tower = sum(parameter.numel() for parameter in vision.module.parameters())

@@ -14,7 +14,8 @@ from yoj.export.bundle.provenance import checkpoint_hashes
 from yoj.export.checkpoint.checkpoint import Checkpoint
 from yoj.export.families.opening import open_family
 from yoj.export.quantisation.config import RANGE, QuantisationConfig, QuantisationSpec, matrices, write_config
-from yoj.export.quantisation.schemes import STORED
+from yoj.runtime.roles import JOINT
+from yoj.runtime.schemes import SCHEMES
 
 from .large_checkpoint import write
 from .shapes import ModelShape
@@ -51,12 +52,12 @@ def make(judge: Path, folder: Path, shape: ModelShape, precisions: tuple[str, ..
     """
     checkpoint = write(judge, folder / CHECKPOINT, shape.layers, shape.words, shape.narrowed)
     opened = Checkpoint.open([checkpoint])
-    scorer = next(spec for spec in open_family(opened).graphs() if spec.role == "scorer.joint")
+    scorer = next(spec for spec in open_family(opened).graphs if spec.role == JOINT)
     names, hashes = tuple(matrices(scorer)), checkpoint_hashes(opened)
     for precision in precisions:
         changes: dict[str, Any] = {"precision": precision}
-        if precision in STORED:
-            ranges = {RANGE + name: torch.tensor(SOME_RANGE) for name in names if precision == "int8_static"}
+        if precision in SCHEMES:
+            ranges = {RANGE + name: torch.tensor(SOME_RANGE) for name in names if SCHEMES[precision].static}
             said = QuantisationSpec(scheme=changes["precision"], layers=names, checkpoint=hashes)
             changes["quantisation"] = folder / f"{precision}.plan"
             write_config(QuantisationConfig(said, ranges), changes["quantisation"])

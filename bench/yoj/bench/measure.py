@@ -19,6 +19,7 @@ from tokenizers import Tokenizer
 from yoj.runtime import Request, Scorer
 from yoj.runtime.batch import scorer_inputs
 from yoj.runtime.bundle import TOKENIZER_NAME, Bundle
+from yoj.runtime.roles import JOINT, VISION
 
 from .costs import profile
 from .limits import predicted_saving
@@ -105,12 +106,12 @@ def measure(folder: Path, settings: BenchSettings, limits: MachineLimits) -> Jud
 
 def describe_model(bench: Workbench, name: str) -> BenchModel:
     """Dimensions, from the graphs and the configuration."""
-    specs = {spec.role: spec for spec in bench.family.graphs()}
+    specs = {spec.role: spec for spec in bench.family.graphs}
     text = bench.checkpoint.config["text_config"]
     return BenchModel(
         name=name,
         family=bench.checkpoint.family,
-        parameters=sum(p.numel() for role in ("vision", "scorer.joint") for p in specs[role].module.parameters()),
+        parameters=sum(p.numel() for role in (VISION, JOINT) for p in specs[role].module.parameters()),
         layers=int(text["num_hidden_layers"]),
         D=int(text["hidden_size"]),
     )
@@ -187,12 +188,12 @@ def profiles(bench: Workbench, case: BenchRequest) -> Iterator[GraphProfile]:
         media = case.packed[0].media
         if media:
             given = scorer.family.vision_inputs(media)
-            yield profile(name, bundle, "vision", given, case.shape.threads, PROFILE_RUNS)
+            yield profile(name, bundle, VISION, given, case.shape.threads, PROFILE_RUNS)
         rows = max(1, sum(medium.rows for medium in media))
-        width = {spec.name: int(spec.shape[-1]) for spec in graphs["vision"].outputs}
+        width = {spec.name: int(spec.shape[-1]) for spec in graphs[VISION].outputs}
         none = {output: np.zeros((rows, size), np.float32) for output, size in width.items()}
         inputs = none | scorer_inputs(case.packed, scorer.family, {})
-        yield profile(name, bundle, "scorer.joint", inputs, case.shape.threads, PROFILE_RUNS)
+        yield profile(name, bundle, JOINT, inputs, case.shape.threads, PROFILE_RUNS)
 
 
 def sweeps(bench: Workbench, settings: BenchSettings, fastest: str) -> Iterator[Sweep]:

@@ -8,13 +8,13 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
+from yoj.runtime.engines import load_library, plan_engines
 from yoj.runtime.engines.device import compute_capability, load_cuda, target_name
-from yoj.runtime.engines.library import LIBRARIES, load_library
 from yoj.runtime.engines.onnxruntime_cuda import NAME, load_provider
 from yoj.runtime.errors import EngineError
 
 PYTORCH = "pytorch"
-NEEDS = (NAME, *LIBRARIES, PYTORCH)
+NEEDS = (NAME, *plan_engines(), PYTORCH)
 
 
 def missing(need: str) -> str | None:

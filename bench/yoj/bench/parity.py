@@ -16,7 +16,7 @@ from yoj.export.tensorrt.compile import CompileJob, compile_bundle
 from yoj.export.tensorrt.profiles import Profile, parse_profile
 from yoj.export.verification.fidelity import Fidelity, measure
 from yoj.runtime import Scorer
-from yoj.runtime.engines.library import LIBRARIES
+from yoj.runtime.engines import plan_engines
 
 from .make import Stages
 from .workbench import BUNDLE, CHECKPOINT
@@ -57,7 +57,7 @@ def compare(folder: Path, precision: str, engine: str) -> dict[str, Any]:
     """
     path = folder / f"{precision}{BUNDLE}"
     checkpoint = Checkpoint.open([folder / CHECKPOINT])
-    building = compile_for(path, engine, [parse_profile(PROFILE)]) if engine in LIBRARIES else None
+    building = compile_for(path, engine, [parse_profile(PROFILE)]) if engine in plan_engines() else None
     with Scorer.load(path, engine=engine) as scorer:
         found = measure(scorer, checkpoint, open_family(checkpoint), lambda _: None)
     return {**figures(found, engine), **({} if building is None else {"build_seconds": building})}

@@ -18,7 +18,7 @@ import onnx.helper
 import onnx.numpy_helper
 import onnxruntime
 
-from yoj.export.quantisation.schemes import LARGEST, SMALLEST_ROW, ZERO
+from yoj.export.quantisation.schemes import INT8, SMALLEST_ROW
 
 from .environment import describe
 from .products import OPSETS, ROWS, Array
@@ -31,9 +31,9 @@ FLOAT = onnx.TensorProto.FLOAT
 CONSTANTS: dict[str, Array] = {
     "last": np.array([-1]),
     "least": np.array(SMALLEST_ROW, np.float32),
-    "step": np.array(1 / LARGEST["int8"], np.float32),
-    "zero": np.array(ZERO, np.uint8),
-    "zeros": np.full(ROWS, ZERO, np.uint8),
+    "step": np.array(1 / INT8.largest, np.float32),
+    "zero": np.array(INT8.zero, np.uint8),
+    "zeros": np.full(ROWS, INT8.zero, np.uint8),
 }
 MAGNITUDE = [
     ("Abs", ["left"], ["magnitude"], {}),

@@ -22,7 +22,7 @@ import onnxruntime
 import torch
 from numpy.typing import NDArray
 
-from yoj.export.quantisation.schemes import ACCURACY_INT8, BLOCK, LARGEST, SMALLEST_ROW, ZERO, pack_blocks, quantise
+from yoj.export.quantisation.schemes import ACCURACY_INT8, BLOCK, INT8, SMALLEST_ROW, pack_blocks, quantise
 from yoj.runtime.engines.onnxruntime import EXACT_8_BITS
 
 from .environment import describe
@@ -51,11 +51,11 @@ def graphs(weight: Array) -> dict[str, ProductGraph]:
         weight: float32 [in, out].
     """
     found = {"float32": ProductGraph([onnx.helper.make_node("MatMul", ["left", "right"], ["out"])], {"right": weight})}
-    signed, scale = (tensor.numpy() for tensor in quantise(torch.from_numpy(weight), "int8", 0, torch.float32))
+    signed, scale = (tensor.numpy() for tensor in quantise(torch.from_numpy(weight), INT8, 0, torch.float32))
     found["int8, as exported"] = _scaled(_product(signed, scale))
     found["int8, without scaling rows"] = _product(signed, scale)
     found["int8, saturating kernel"] = replace(_product(signed, scale), exact=False)
-    unsigned = (signed.astype(np.int16) + ZERO).astype(np.uint8)
+    unsigned = (signed.astype(np.int16) + INT8.zero).astype(np.uint8)
     found["int8, unsigned weights"] = _product(unsigned, scale)
     for bits in (8, 4):
         found[f"blocks of {bits}-bit weights"] = _blocks(weight, bits)
@@ -71,13 +71,13 @@ def _product(weight: Array, scale: Array) -> ProductGraph:
         make("DequantizeLinear", ["right", "right_scale", "right_zero"], ["whole"], axis=1),
         make("MatMul", ["rounded", "whole"], ["out"]),
     ]
-    middle = ZERO if weight.dtype == np.uint8 else 0
+    middle = INT8.zero if weight.dtype == np.uint8 else 0
     constants = {
         "right": weight,
         "right_scale": scale,
         "right_zero": np.full(scale.shape, middle, weight.dtype),
-        "scale": np.array(5 / LARGEST["int8"], np.float32),
-        "zero": np.array(ZERO, np.uint8),
+        "scale": np.array(5 / INT8.largest, np.float32),
+        "zero": np.array(INT8.zero, np.uint8),
     }
     return ProductGraph(nodes, constants)
 
@@ -96,7 +96,7 @@ def _scaled(product: ProductGraph) -> ProductGraph:
     constants = product.constants | {
         "last": np.array([-1]),
         "least": np.array(SMALLEST_ROW, np.float32),
-        "scale": np.array(1 / LARGEST["int8"], np.float32),
+        "scale": np.array(1 / INT8.largest, np.float32),
     }
     return ProductGraph([*before, *nodes, make("Mul", ["small", "row"], ["out"])], constants)
 

@@ -12,6 +12,7 @@ from typing import Any
 import onnx
 
 from yoj.runtime.manifest import MANIFEST_NAME, decode
+from yoj.runtime.roles import VISION, scorer_role
 
 from .errors import BenchError
 from .results import Start
@@ -103,9 +104,8 @@ def weight_bytes(bundle: Path, precision: str) -> int:
     """
     manifest = decode((bundle / MANIFEST_NAME).read_bytes(), str(bundle / MANIFEST_NAME))
     engine = next(e for e in manifest.engines if (e.engine, e.precision) == ("onnxruntime", precision))
-    scorer = "scorer.joint" if manifest.trained_mode == "joint" else "scorer.segmented"
     places: set[tuple[str, int, int]] = set()
-    for role in ("vision", scorer):
+    for role in (VISION, scorer_role(manifest.trained_mode)):
         model = onnx.load(bundle / engine.graphs[role].file, load_external_data=False)
         for tensor in model.graph.initializer:
             place = {entry.key: entry.value for entry in tensor.external_data}

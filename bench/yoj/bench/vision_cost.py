@@ -24,11 +24,12 @@ from yoj.export.checkpoint.checkpoint import Checkpoint
 from yoj.export.families import GraphSpec
 from yoj.export.graph.write import WeightFile, write_graph
 from yoj.export.quantisation.config import RANGE, QuantisationConfig, QuantisationSpec, matrices, quantise_graphs
-from yoj.export.quantisation.schemes import STORED
 from yoj.runtime.engines.onnxruntime import opener
 from yoj.runtime.families import Arrays
 from yoj.runtime.held import HeldFiles
 from yoj.runtime.manifest import EngineEntry
+from yoj.runtime.roles import VISION
+from yoj.runtime.schemes import SCHEMES
 
 from .environment import describe
 from .errors import BenchError
@@ -49,15 +50,15 @@ def open_session(spec: GraphSpec, checkpoint: Checkpoint, precision: Any, folder
         precision: float32, or the scheme of all matrices that may be quantised.
         folder: is made, for the graph.
     """
-    if precision in STORED:
+    if precision in SCHEMES:
         names = tuple(matrices(spec))
-        ranges = {RANGE + name: torch.tensor(SOME_RANGE) for name in names if precision == "int8_static"}
+        ranges = {RANGE + name: torch.tensor(SOME_RANGE) for name in names if SCHEMES[precision].static}
         said = QuantisationSpec(scheme=precision, layers=names, checkpoint={})
         (spec,) = quantise_graphs([spec], [], QuantisationConfig(said, ranges))
     (folder / "onnx").mkdir(parents=True)
     weights = WeightFile(folder / "onnx" / "weights.data", checkpoint.weights, lambda _: None)
     graph = write_graph(spec, folder, weights, torch.float32)
-    engine = EngineEntry(engine="onnxruntime", precision=precision, graphs={"vision": graph})
+    engine = EngineEntry(engine="onnxruntime", precision=precision, graphs={VISION: graph})
     return opener(onnxruntime, HeldFiles(folder), engine, 1)(graph)
 
 
@@ -74,15 +75,15 @@ def measure(judge: Path, side: int, schemes: Sequence[str], layers: int, repeats
     Raises:
         BenchError: there is no such scheme.
     """
-    if unknown := [scheme for scheme in schemes if scheme not in STORED]:
-        raise BenchError(f"There is no scheme {unknown[0]!r}. Give one of: {', '.join(STORED)}.")
+    if unknown := [scheme for scheme in schemes if scheme not in SCHEMES]:
+        raise BenchError(f"There is no scheme {unknown[0]!r}. Give one of: {', '.join(SCHEMES)}.")
     with tempfile.TemporaryDirectory() as place:
         folder = write(judge, Path(place) / "checkpoint", TRUNK, TRUNK_WORDS, tower=layers)
         model = CalibratedModel.open(Checkpoint.open([folder]), "assistant")
         noise = np.random.default_rng(0).integers(0, 256, (side, side, 3), np.uint8)
         inputs = model.preparer.family.vision_inputs([model.preparer.family.prepare_image(noise)])
         sessions = {
-            precision: open_session(model.family.graphs()[0], model.checkpoint, precision, Path(place) / precision)
+            precision: open_session(model.family.graphs[0], model.checkpoint, precision, Path(place) / precision)
             for precision in (WHOLE, *schemes)
         }
         seconds = cpu_seconds(sessions, inputs, repeats)
@@ -91,7 +92,7 @@ def measure(judge: Path, side: int, schemes: Sequence[str], layers: int, repeats
         "family": model.checkpoint.family,
         "side": side,
         "layers_at_most": layers,
-        "parameters": sum(parameter.numel() for parameter in model.family.graphs()[0].module.parameters()),
+        "parameters": sum(parameter.numel() for parameter in model.family.graphs[0].module.parameters()),
         "patches": frames * patches,
         "cpu_seconds": seconds,
         "speedup": {name: statistics.median(seconds[WHOLE]) / statistics.median(seconds[name]) for name in schemes},

@@ -17,9 +17,10 @@ from yoj.export.checkpoint.checkpoint import Checkpoint
 from yoj.export.families import ExportFamily
 from yoj.export.families.opening import open_family
 from yoj.export.graph.precision import PRECISIONS
-from yoj.export.verification.fidelity import EIGHT_BITS, THRESHOLDS
+from yoj.export.verification.fidelity import THRESHOLDS
 from yoj.runtime import Scorer
 from yoj.runtime.batch import Prepared
+from yoj.runtime.schemes import SCHEMES
 
 from .errors import BenchError
 from .limits import ModelWork, share, work
@@ -30,12 +31,14 @@ from .tables import REFERENCE
 from .timing import time_in_turns
 
 CHECKPOINT, BUNDLE = "checkpoint", ".yoj"
-ALLOWED = THRESHOLDS | dict.fromkeys(EIGHT_BITS, 0.5)
+ALLOWED = THRESHOLDS | dict.fromkeys(SCHEMES, 0.5)
 """Largest difference over the largest magnitude of the scores, or over 1 where that is less. Eight bits are held to
 rankings of trained judges, by yoj-calibrate; here it is noticed when scores have nothing to do with the model."""
 SLOWER = 2.0
 """Times the fastest precision of PyTorch, beyond which another one is measured in one way only."""
 LARGEST = 1e30
+EIGHT_BITS = 127
+"""Largest magnitude of a stored weight of the schemes whose products are of 8-bit integers."""
 """Stands for a difference that is no number: JSON has none."""
 
 
@@ -256,7 +259,8 @@ class Comparison:
     def result(self, variant: Variant, taken: Time, scores: Scores, expected: Scores) -> VariantResult:
         """What an variant did."""
         done = work(self.model, variant.strategy, self.case.shape, variant.lm_head)
-        precision = "int8" if variant.precision.startswith("int8") else variant.precision
+        scheme = SCHEMES.get(variant.precision)
+        precision = "int8" if scheme is not None and scheme.cpu_weight == EIGHT_BITS else variant.precision
         peaks = self.limits.peaks if self.limits is not None else ()
         peak = next((peak for peak in peaks if peak.precision == precision), None)
         largest = float(np.abs(scores - expected).max() / max(1.0, np.abs(expected).max()))

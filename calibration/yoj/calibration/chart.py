@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from typing import Any
 
-from yoj.export.bundle.names import VISION
+from yoj.export.bundle.names import VISION_PREFIX
 
 from .search import Found
 from .trial import Damage
@@ -25,7 +25,7 @@ def table(found: Found) -> str:
         lines.append(_row(f"{name}{'' if name in found.config.spec.layers else ' (kept)'}", loss))
     if len(worst) > ROWS:
         lines.append(f"... and {len(worst) - ROWS} milder ones")
-    tower = sum(name.startswith(VISION) for name in found.config.spec.layers)
+    tower = sum(name.startswith(VISION_PREFIX) for name in found.config.spec.layers)
     of_tower = f", {tower} of the vision tower" if tower else ""
     lines.append(_row(f"the quantisation config: {matrices} matrices{of_tower}", found.damage))
     return "\n".join(lines)

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from yoj.export.bundle.names import VISION
+from yoj.export.bundle.names import VISION_PREFIX
 from yoj.export.options import checkpoint_options, prepare_libraries
 from yoj.runtime.cli import readable_errors
 from yoj.runtime.options import Given, RenamedCommands, reading_options
@@ -179,7 +179,7 @@ def _report(found: Any, out: Path) -> None:
 
     tokens = ", ".join(f"{count:,} of {kind}s" for kind, count in found.about.tokens.items())
     click.echo(f"\n{table(found, TABLE_ROWS)}\n")
-    tower = [layer for name, layer in found.layers.items() if name.startswith(VISION)]
+    tower = [layer for name, layer in found.layers.items() if name.startswith(VISION_PREFIX)]
     seen = "" if any(layer.counts().any() for layer in tower) else ", which no sample had an image or a video for"
     layers = f"{len(found.layers) - len(tower)} layers of the trunk, {len(tower)} of the vision tower{seen}"
     click.echo(f"{out}: {layers}; {len(found.about.samples)} samples; tokens: {tokens}")

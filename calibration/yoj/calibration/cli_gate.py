@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from yoj.runtime.cli import readable_errors
-from yoj.runtime.engines import OPENERS
+from yoj.runtime.engines import ENGINES
 from yoj.runtime.options import Given, HubFolder, reading_options
 
 from .cli_quantisation import Share
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     help="Largest loss of accuracy, where there are rankings.",
 )
 @click.option(
-    "--engine", type=click.Choice(list(OPENERS)), help="Engine of both bundles.  [default: the bundle's first]"
+    "--engine", type=click.Choice(list(ENGINES)), help="Engine of both bundles.  [default: the bundle's first]"
 )
 @reading_options
 @click.option("--force", is_flag=True, help="Put the result into BUNDLE even where it does not pass.")

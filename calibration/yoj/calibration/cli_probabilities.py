@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from yoj.runtime.cli import readable_errors
-from yoj.runtime.engines import OPENERS
+from yoj.runtime.engines import ENGINES
 from yoj.runtime.manifest import Quality
 from yoj.runtime.options import Given, HubFolder, reading_options
 
@@ -22,7 +22,7 @@ from .probabilities import DIAGRAM, REPORT, CalibrationJob, calibrate, notes
 @click.argument("rankings", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option(
     "--engine",
-    type=click.Choice(list(OPENERS)),
+    type=click.Choice(list(ENGINES)),
     help="Engine of the scores; probabilities are calibrated for its precision only.  [default: the bundle's first]",
 )
 @click.option(

@@ -12,8 +12,7 @@ import click
 from yoj.export.options import checkpoint_options, prepare_libraries
 from yoj.runtime.cli import readable_errors
 from yoj.runtime.options import Given, reading_options
-
-SCHEMES = ["int8", "int8_static", "fp8", "int8_weights", "int4_weights"]
+from yoj.runtime.schemes import SCHEMES
 
 
 class Share(click.ParamType):
@@ -50,11 +49,10 @@ class Share(click.ParamType):
 )
 @click.option(
     "--scheme",
-    type=click.Choice(SCHEMES),
+    type=click.Choice(list(SCHEMES)),
     default="int8",
     show_default=True,
-    help="int8: 8-bit products, activations scaled by token; int8_static: one range for all tokens; fp8: e4m3, for "
-    "GPUs from sm89 on; int8_weights and int4_weights: weights in blocks, for CPUs.",
+    help="; ".join(f"{name}: {scheme.help}" for name, scheme in SCHEMES.items()) + ".",
 )
 @click.option(
     "--max-flips",

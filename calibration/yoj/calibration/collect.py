@@ -17,19 +17,20 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from yoj.export.bundle.names import VISION
+from yoj.export.bundle.names import VISION_PREFIX
 from yoj.export.bundle.provenance import checkpoint_hashes
 from yoj.export.checkpoint.checkpoint import Checkpoint
 from yoj.export.families import ExportFamily, GraphSpec
 from yoj.export.families.opening import open_family
 from yoj.export.graph.modules import Projection
-from yoj.export.graph.traced import TracedSession, materialise, scorer_role, stream
+from yoj.export.graph.traced import TracedSession, materialise, stream
 from yoj.export.prompts.layout import encoder_of, render_layout
 from yoj.runtime.batch import Prepared, batches_by_length
 from yoj.runtime.engines.onnxruntime import free_memory
 from yoj.runtime.manifest import LayoutName
 from yoj.runtime.packing import Pack
 from yoj.runtime.prepare import PackingConfig, Preparer
+from yoj.runtime.roles import VISION, scorer_role
 from yoj.runtime.scorer import BATCH_TOKENS
 
 from . import ranges
@@ -112,14 +113,14 @@ def collect(
     statistics = _begin(model, samples, folder)
     done = set(statistics.about.samples)
     advance(len(done))
-    session = TracedSession(model.family.graphs(), lambda spec: _load(spec, model.checkpoint))
+    session = TracedSession(model.family.graphs, lambda spec: _load(spec, model.checkpoint))
     recorder = None
     for group in batches_by_length([sample.tokens for sample in samples], [1] * len(samples), BATCH_TOKENS):
         batch = [samples[index] for index in group if samples[index].digest not in done]
         if not batch:
             continue
         role = scorer_role(model.preparer.rules.trained_mode)
-        recorder = recorder or Recorder(session.module(role), session.module("vision"))
+        recorder = recorder or Recorder(session.module(role), session.module(VISION))
         prepared = [model.preparer.prepare(sample.request) for sample in batch]
         recorder.begin(kinds_of(prepared, model.preparer.rules.layout.separator_id), media_kinds(prepared))
         session.score(prepared, model.preparer.family)
@@ -180,7 +181,7 @@ class Recorder:
         self._kind = 0
         self._last: tuple[Any, LayerStatistics] | None = None
         vision.register_forward_pre_hook(self._next_medium)
-        for prefix, module, note in (("", scorer, self._note), (VISION, vision, self._note_medium)):
+        for prefix, module, note in (("", scorer, self._note), (VISION_PREFIX, vision, self._note_medium)):
             for name, layer in module.named_modules():
                 if isinstance(layer, Projection) and not name.startswith("readout"):
                     layer.register_forward_pre_hook(partial(note, prefix + name))

@@ -13,15 +13,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from yoj.export.bundle.install import install
-from yoj.export.bundle.names import QUANTISATION, VISION
+from yoj.export.bundle.names import QUANTISATION, VISION_PREFIX
 from yoj.export.bundle.place import folder_beside
 from yoj.export.quantisation.config import QuantisationSpec
-from yoj.export.quantisation.schemes import STORED
 from yoj.runtime import Request, Scorer
 from yoj.runtime import manifest as m
 from yoj.runtime.bundle import sha256
 from yoj.runtime.codec import Reading
 from yoj.runtime.lines import read_entries
+from yoj.runtime.schemes import SCHEMES
 
 from .content import content_hash
 from .errors import CalibrationError
@@ -108,7 +108,7 @@ def measure(pair: GatedPair, file: Path, reading: Reading, limits: GateLimits, n
         loss = damage([found[i] for i in many], [expected[i] for i in many])
         note("time both in turns")
         speedup = _speedup(quantised, whole, requests)
-        tower = any(name.startswith(VISION) for name in config.layers)
+        tower = any(name.startswith(VISION_PREFIX) for name in config.layers)
         gate = Gate(
             engine=quantised.engine.engine,
             precision=quantised.engine.precision,
@@ -164,7 +164,7 @@ def accuracy(
 
 def _check_same_model(one: Scorer, other: Scorer, bundle: Path, against: Path) -> None:
     mine, theirs = ({*s.manifest.provenance.checkpoint.values()} for s in (one, other))
-    if other.engine.precision in STORED:
+    if other.engine.precision in SCHEMES:
         raise CalibrationError(
             f"{against} is quantised itself ({other.engine.precision}). Give a bundle of the same checkpoint in "
             "float32 or float16."

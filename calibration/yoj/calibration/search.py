@@ -9,11 +9,11 @@ from typing import Any
 import msgspec
 import torch
 
-from yoj.export.bundle.names import VISION
-from yoj.export.graph.traced import scorer_role
+from yoj.export.bundle.names import VISION_PREFIX
 from yoj.export.quantisation.config import RANGE, QuantisationConfig, QuantisationSpec, matrices
-from yoj.export.quantisation.schemes import Scheme
 from yoj.runtime.request import Request
+from yoj.runtime.roles import VISION, scorer_role
+from yoj.runtime.schemes import SCHEMES
 
 from .collect import CalibratedModel
 from .content import content_hash
@@ -33,7 +33,7 @@ budget."""
 class SearchConfig:
     """Requirements of the choice."""
 
-    scheme: Scheme = "int8"
+    scheme: str = "int8"
     max_flips: float = 0.005
     """Largest share of requests whose best response may become another."""
     smooth: bool = True
@@ -117,7 +117,7 @@ def _check(
         )
     if statistics.about.waiting:
         raise CalibrationError("The run that gathered the statistics was interrupted. Repeat its command to its end.")
-    tower = [layer for name, layer in statistics.layers.items() if name.startswith(VISION)]
+    tower = [layer for name, layer in statistics.layers.items() if name.startswith(VISION_PREFIX)]
     if wanted.vision and not any(layer.counts().any() for layer in tower):
         raise CalibrationError(
             "No sample of the statistics had an image or a video, so that nothing is known of the vision tower. Gather "
@@ -132,8 +132,8 @@ def _check(
 
 def _config(model: CalibratedModel, statistics: Statistics, wanted: SearchConfig, alpha: float) -> QuantisationConfig:
     """Scheme, factors and ranges with no matrices yet."""
-    roles = {scorer_role(model.preparer.rules.trained_mode), *(["vision"] if wanted.vision else [])}
-    specs = [spec for spec in model.family.graphs() if spec.role in roles]
+    roles = {scorer_role(model.preparer.rules.trained_mode), *([VISION] if wanted.vision else [])}
+    specs = [spec for spec in model.family.graphs if spec.role in roles]
     tensors = factors(model, specs, statistics, alpha) if alpha else {}
     said = QuantisationSpec(
         scheme=wanted.scheme,
@@ -141,7 +141,7 @@ def _config(model: CalibratedModel, statistics: Statistics, wanted: SearchConfig
         embeddings=wanted.embeddings,
         checkpoint=statistics.about.checkpoint,
     )
-    if wanted.scheme == "int8_static":
+    if SCHEMES[wanted.scheme].static:
         of = {name: group.source for group in model.family.smoothing() for name in group.consumers}
         for name in (name for spec in specs for name in matrices(spec)):
             channels_I = torch.from_numpy(statistics.layers[name].channels())

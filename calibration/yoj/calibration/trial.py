@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -14,14 +15,14 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from yoj.export.bundle.names import VISION
+from yoj.export.bundle.names import VISION_PREFIX
 from yoj.export.families import GraphSpec
-from yoj.export.graph.modules import Projection
-from yoj.export.graph.traced import TracedSession, scorer_role
+from yoj.export.graph.traced import TracedSession
 from yoj.export.quantisation.config import QuantisationConfig, matrices, quantise_graphs, quantised_module
 from yoj.export.verification.fidelity import kendall_tau
 from yoj.runtime.batch import batches_by_length
 from yoj.runtime.request import Request
+from yoj.runtime.roles import VISION, scorer_role
 from yoj.runtime.scorer import BATCH_TOKENS
 
 from .collect import CalibratedModel
@@ -74,7 +75,7 @@ class Inputs:
         self.counts = [len(request.responses) for request in usable]
         groups = batches_by_length([p.tokens for p in prepared], [1] * len(prepared), BATCH_TOKENS)
         self._groups = [(group, [prepared[i] for i in group]) for group in groups]
-        self.batches = list(self.seen_by(TracedSession.load(model.checkpoint, model.family.graphs(), "float32")))
+        self.batches = list(self.seen_by(TracedSession.load(model.checkpoint, model.family.graphs, "float32")))
         if not vision:
             self._groups.clear()
 
@@ -109,14 +110,15 @@ class Trial:
         """
         self.inputs, self.config, model = inputs, config, inputs.model
         nothing = QuantisationConfig(msgspec.structs.replace(config.spec, layers=(), embeddings=False), config.factors)
-        specs = quantise_graphs(model.family.graphs(), model.family.smoothing(), nothing)
+        specs = quantise_graphs(model.family.graphs, model.family.smoothing(), nothing)
         self._session = TracedSession.load(model.checkpoint, specs, "float32")
         self._role = scorer_role(model.preparer.rules.trained_mode)
-        self._whole: dict[str, tuple[GraphSpec, Projection]] = {}
-        for role in (self._role, "vision") if inputs.vision else (self._role,):
-            self._session.open(role)
-            spec = self._session.specs[role]
-            self._whole |= {name: (spec, matrix) for name, matrix in matrices(spec).items()}
+        self._whole: dict[str, tuple[str, str, Any]] = {}  # role, path in the module of the role, matrix
+        for role in (self._role, VISION) if inputs.vision else (self._role,):
+            module, spec = self._session.module(role), self._session.specs[role]
+            for name in matrices(spec):
+                path = name.removeprefix(spec.prefix)
+                self._whole[name] = role, path, module.get_submodule(path)
         self.matrices = tuple(self._whole)
         self._quantised: dict[str, nn.Module] = {}
 
@@ -124,20 +126,20 @@ class Trial:
         """Scores [N] of each request with these matrices quantised."""
         for name in layers:
             if name not in self._quantised:
-                self._quantised[name] = quantised_module(self._whole[name][1], self.config, name)
+                self._quantised[name] = quantised_module(self._whole[name][2], self.config, name)
             self._put(name, self._quantised[name])
-        tower = any(name.startswith(VISION) for name in layers)
+        tower = any(name.startswith(VISION_PREFIX) for name in layers)
         try:
             batches = self.inputs.seen_by(self._session) if tower else None
             return self.inputs.scores(self._session.specs[self._role], self._session.module(self._role), batches)
         finally:
             for name in layers:
-                self._put(name, self._whole[name][1])
+                self._put(name, self._whole[name][2])
 
     def _put(self, name: str, part: nn.Module) -> None:
-        spec, _ = self._whole[name]
-        owner, _, leaf = name.removeprefix(spec.prefix).rpartition(".")
-        spec.module.get_submodule(owner).add_module(leaf, part)
+        role, path, _ = self._whole[name]
+        owner, _, leaf = path.rpartition(".")
+        self._session.module(role).get_submodule(owner).add_module(leaf, part)
 
 
 def damage(scores: Sequence[NDArray[np.float32]], expected: Sequence[NDArray[np.float32]]) -> Damage:

@@ -12,10 +12,11 @@ import click
 
 from yoj.runtime.bundle import PLANS, Bundle
 from yoj.runtime.cli import readable_errors
-from yoj.runtime.engines import OPENERS
+from yoj.runtime.engines import ENGINES, plan_engines
 from yoj.runtime.errors import BundleError
 from yoj.runtime.manifest import MANIFEST_NAME, Manifest
 from yoj.runtime.options import Given, HubFolder, RenamedOptions, reading_options
+from yoj.runtime.schemes import SCHEMES
 from yoj.runtime.temperature import describe
 from yoj.runtime.version import __version__
 
@@ -39,7 +40,7 @@ verify. The base model that an adapter names is not, unless --base names it too.
 """
 
 MOST_GIB = 1024
-PRECISIONS = ["float32", "float16", "bfloat16", "auto", "int8", "int8_static", "fp8", "int8_weights", "int4_weights"]
+PRECISIONS = ["float32", "float16", "bfloat16", "auto", *SCHEMES]
 
 
 class _BuildByDefault(click.Group):
@@ -179,7 +180,7 @@ def inspect(bundle: Path, as_json: bool) -> None:
     help="The checkpoint that BUNDLE was made from; repeat it for several adapters, in their order.",
 )
 @click.option("--base", type=HubFolder("checkpoint"), help="The base model under LoRA adapters.")
-@click.option("--engine", type=click.Choice(list(OPENERS)), help="Of BUNDLE; all but onnxruntime need a GPU.")
+@click.option("--engine", type=click.Choice(list(ENGINES)), help="Of BUNDLE; all but onnxruntime need a GPU.")
 def verify(bundle: Path, checkpoints: tuple[Path, ...], base: Path | None, engine: str | None) -> None:
     """Compare the scores of BUNDLE with those of its checkpoint in PyTorch."""
     with readable_errors():
@@ -211,7 +212,7 @@ def verify(bundle: Path, checkpoints: tuple[Path, ...], base: Path | None, engin
 
 @main.command("compile")
 @click.argument("bundle", type=HubFolder("bundle", written=True))
-@click.option("--engine", required=True, type=click.Choice(["tensorrt", "tensorrt-rtx"]))
+@click.option("--engine", required=True, type=click.Choice(plan_engines()))
 @click.option(
     "--target",
     help="Compute capabilities to build for, sm86,sm89,sm120; with tensorrt-rtx the machine needs no GPU for it.  "

@@ -115,12 +115,14 @@ class Bundle:
         for candidate in self.manifest.engines:
             if engine in (None, candidate.engine) and precision in (None, candidate.precision):
                 return candidate
+        from .engines import plan_engines  # engines open bundles, and import this module
+
         held = ", ".join(
             f"{e.engine} {e.precision}{f' for {e.plans.target}' if e.plans else ''}" for e in self.manifest.engines
         )
         wanted = " in ".join(f"{word!r}" for word in (engine, precision) if word is not None)
-        plans = engine in ("tensorrt", "tensorrt-rtx")
-        hint = f" Build plans with yoj-export compile {self.path} --engine {engine}." if plans else ""
+        build = f"yoj-export compile {self.path} --engine {engine}"
+        hint = f" Build plans with {build}." if engine in plan_engines() else ""
         raise EngineError(f"{self.path} holds no engine {wanted}; it holds: {held}.{hint}")
 
 

@@ -16,7 +16,7 @@ from typing import BinaryIO
 
 import click
 
-from .engines import OPENERS
+from .engines import ENGINES
 from .errors import RequestError, YojError
 from .jsonl import Done, FileScoring, Summary, finished, read_results, score_lines
 from .lines import read_lines
@@ -143,7 +143,7 @@ def _orders(ctx: click.Context, parameter: click.Parameter, value: str) -> Order
 )
 @click.option(
     "--engine",
-    type=click.Choice(list(OPENERS)),
+    type=click.Choice(list(ENGINES)),
     help="Engine that executes the graphs; all but onnxruntime need a GPU.  [default: the first of the bundle]",
 )
 @click.option(

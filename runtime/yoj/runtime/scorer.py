@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from .batch import Prepared, batches_by_length, scorer_inputs
 from .bundle import TOKENIZER_NAME, Bundle
 from .cache import FeatureCache
-from .engines import Session, open_session
+from .engines import Session, open_session, plan_engines
 from .errors import BundleError, EngineError, LimitError, RequestError, ScoreError, YojError
 from .families import FAMILIES, Arrays, Family, PreparedMedia
 from .hub import local_folder, origin
@@ -26,6 +26,7 @@ from .manifest import EngineEntry, Manifest, Mode
 from .orders import Orders
 from .prepare import Preparer, packing_config, timed
 from .request import Content, Conversation, Duplicates, Overflow, Placeholders, Request
+from .roles import ROLES, VISION, scorer_role
 from .text import TextEncoder
 from .video import VideoInput
 
@@ -135,7 +136,7 @@ class Scorer:
             raise LimitError(f"max_pixels is {max_pixels!r}; give a number from 1, or None for the bundle's limit.")
         if isinstance(modes, str) or not {*modes} <= {*get_args(Mode)}:
             raise RequestError(f"modes is {modes!r}; give a list of 'joint' and 'isolated'.")
-        folder = local_folder(path, "bundle", plans=engine in ("tensorrt", "tensorrt-rtx"))
+        folder = local_folder(path, "bundle", plans=engine in plan_engines())
         source = Source(folder.absolute(), engine, precision, threads, tuple(modes), max_pixels)
         opened = source.open()
         return cls._from(replace(source, digest=opened.bundle.manifest.digest), opened)
@@ -411,7 +412,7 @@ class Scorer:
             if key not in features:
                 groups.setdefault(medium.group, []).append(key)
         for keys in groups.values():
-            outputs = self._session.run("vision", self.family.vision_inputs([media[key] for key in keys]))
+            outputs = self._session.run(VISION, self.family.vision_inputs([media[key] for key in keys]))
             begin = 0
             for key in keys:
                 # Copies, so that what is remembered does not keep the whole group's arrays alive.
@@ -423,7 +424,7 @@ class Scorer:
 
     def _no_media(self) -> Arrays:
         """Features of one row of zeros for each output: the scorer gathers from at least one row."""
-        outputs = self.engine.graphs["vision"].outputs
+        outputs = self.engine.graphs[VISION].outputs
         return {
             spec.name: np.zeros([size if isinstance(size, int) else 1 for size in spec.shape], spec.dtype)
             for spec in outputs
@@ -448,7 +449,7 @@ class Scorer:
 
 def _preparer(bundle: Bundle, engine: EngineEntry, max_pixels: int | None) -> Preparer:
     manifest = bundle.manifest
-    if missing := {"vision", "scorer.joint"} - engine.graphs.keys():
+    if missing := {name for name, role in ROLES.items() if role.required} - engine.graphs.keys():
         raise BundleError(f"{bundle.path} has no graph {', '.join(sorted(missing))}. Export the bundle again.")
     if manifest.family not in FAMILIES:
         raise BundleError(
@@ -471,7 +472,7 @@ def _preparer(bundle: Bundle, engine: EngineEntry, max_pixels: int | None) -> Pr
 
 
 def _role(bundle: Bundle, engine: EngineEntry, mode: Mode) -> str:
-    role = "scorer.joint" if mode == "joint" else "scorer.segmented"
+    role = scorer_role(mode)
     if role not in engine.graphs:
         raise EngineError(
             f"{bundle.path} has no graph {role}, which {mode} mode needs; it has "

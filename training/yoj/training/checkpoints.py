@@ -18,12 +18,12 @@ from safetensors.torch import load_file, save_file
 from yoj.export.checkpoint.adapter_files import ADAPTER_CONFIG
 from yoj.export.checkpoint.adapter_names import PREFIX
 from yoj.export.checkpoint.checkpoint import Checkpoint
-from yoj.export.checkpoint.head import SETTINGS
+from yoj.export.checkpoint.head import SETTINGS, TrainedHead, transposed
 from yoj.export.checkpoint.weights import Weights, read_folder
 from yoj.export.families import GraphSpec
 
 from .errors import TrainingError
-from .judge import LANGUAGE_HEAD, TARGETS, Judge, lora_config
+from .judge import LANGUAGE_HEAD, Judge, lora_config
 from .recipe import Recipe, trained_mode
 
 ADAPTER, HEAD, MODEL = "adapter_model.safetensors", "value_head.safetensors", "model.safetensors"
@@ -86,14 +86,14 @@ def save_judge(
         if ".lora_" in name
     }
     save_tensors(adapters, folder / ADAPTER)
-    config = lora_config(recipe, TARGETS[checkpoint.family]).to_dict() | {
+    config = lora_config(recipe, judge.family.adapter_targets).to_dict() | {
         "base_model_name_or_path": os.path.relpath(recipe.base, folder)
     }
     _write(folder / ADAPTER_CONFIG, {name: _plain(value) for name, value in config.items()})
-    head = {name: t.contiguous() for name, t in _head(weights).items()}
+    head = transposed(_part(weights, "scorer.readout.value_head."))
     save_tensors(head, folder / HEAD)
     torch.save(head, folder / "value_head.pt")  # read by the YOJO code's merge script
-    _write(folder / SETTINGS, _head_settings(judge, recipe))
+    _write(folder / SETTINGS, _settings(checkpoint.head, recipe))
 
 
 def save_tensors(tensors: Mapping[str, torch.Tensor], file: Path) -> None:
@@ -123,8 +123,8 @@ def load_judge(folder: Path, judge: Judge, recipe: Recipe) -> None:
         name: stored[_adapter_key(judge.scorer_spec, name)] if ".lora_" in name else value
         for name, value in judge.scorer.state_dict().items()
     }
-    for name, value in load_file(folder / HEAD).items():
-        state[f"readout.value_head.{name}"] = value.t()
+    for name, value in transposed(load_file(folder / HEAD)).items():
+        state[f"readout.value_head.{name}"] = value
     try:
         judge.scorer.load_state_dict(state)
     except RuntimeError as error:
@@ -203,23 +203,9 @@ def _adapter_key(spec: GraphSpec, name: str) -> str:
     return PREFIX + spec.sources[f"{module}.weight"].names[0].removesuffix(".weight") + lora + rest
 
 
-def _head(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Weights of the head with the keys and the orientation of the YOJO code."""
-    return {name: value.t() for name, value in _part(weights, "scorer.readout.value_head.").items()}
-
-
-def _head_settings(judge: Judge, recipe: Recipe) -> dict[str, Any]:
-    width = judge.hidden_size * (2 if recipe.head.readout == "first_last_concat" else 1)
-    settings = {
-        "value_head_type": recipe.head.type,
-        "value_head_hidden_dim": recipe.head.hidden if recipe.head.type == "mlp" else None,
-        "value_head_activation": recipe.head.activation if recipe.head.type == "mlp" else None,
-        "value_head_input_dim": width,
-        "resp_repr_mode": recipe.head.readout,
-        "hidden_state": recipe.hidden_state,
-    }
-    if recipe.objective == "joint":
-        settings["value_head_outputs"] = 2
+def _settings(head: TrainedHead, recipe: Recipe) -> dict[str, Any]:
+    """Content of ``reward_model_config.json``: of the head, and of how the model was trained."""
+    settings = head.settings() | {"hidden_state": recipe.hidden_state}
     if trained_mode(recipe) == "isolated":
         settings["trained_mode"] = "isolated"
     if recipe.video_expansion is not None:

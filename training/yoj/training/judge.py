@@ -18,20 +18,16 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint as recompute
 
 from yoj.export.checkpoint.checkpoint import Checkpoint, Training
-from yoj.export.checkpoint.head import TrainedHead
+from yoj.export.checkpoint.head import READOUTS, HeadShape, TrainedHead
 from yoj.export.families import ExportFamily
 from yoj.export.families.opening import open_family
 from yoj.export.graph.modules import Projection, gather_rows
 from yoj.export.graph.traced import materialise
+from yoj.runtime.roles import JOINT, VISION
 
 from .batch import Batch
 from .recipe import Head, Recipe
 
-TARGETS = {
-    "molmo2": ("att_proj", "attn_out", "ff_proj", "ff_out"),
-    "qwen3_vl": ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"),
-}
-"""Matrices of the language blocks that take adapters: those of the YOJO code, and their counterparts in Qwen3-VL."""
 LANGUAGE_HEAD = "lm_head.weight"
 
 
@@ -54,8 +50,8 @@ class Judge(nn.Module):
         super().__init__()
         self.family: ExportFamily = open_family(checkpoint)
         dtype = torch.float32 if recipe.trainable == "all" else getattr(torch, recipe.base_precision)
-        graphs = {spec.role: spec for spec in self.family.graphs()}
-        self.vision_spec, self.scorer_spec = graphs["vision"], graphs["scorer.joint"]
+        graphs = {spec.role: spec for spec in self.family.graphs}
+        self.vision_spec, self.scorer_spec = graphs[VISION], graphs[JOINT]
         self.vision = materialise(self.vision_spec, checkpoint, dtype)
         self.scorer: Any = materialise(self.scorer_spec, checkpoint, dtype)  # the family's own module
         self.hidden_size = int(checkpoint.config["text_config"]["hidden_size"])
@@ -68,7 +64,7 @@ class Judge(nn.Module):
                 parameter.requires_grad_(parameter.is_floating_point())
             self.scorer.rotary.inv_freq.requires_grad_(False)
         else:
-            self._add_adapters(recipe, TARGETS[checkpoint.family])
+            self._add_adapters(recipe, self.family.adapter_targets)
         self.scorer.readout.value_head.requires_grad_(recipe.objective != "language")
         if recipe.gradient_checkpointing:
             for block in self.blocks:
@@ -158,19 +154,10 @@ def open_base(recipe: Recipe) -> Checkpoint:
 
 
 def fresh_head(head: Head, hidden_size: int, outputs: int, seed: int) -> TrainedHead:
-    """Value head before training: weights N(0, init_std), biases 0 (the initialisation of the YOJO code, with 0.01)."""
-    generator = torch.Generator().manual_seed(seed)
-    width = hidden_size * (2 if head.readout == "first_last_concat" else 1)
-
-    def matrix(rows: int, columns: int) -> torch.Tensor:
-        return torch.randn(rows, columns, generator=generator) * head.init_std
-
-    if head.type == "linear":
-        tensors = {"weight": matrix(outputs, width), "bias": torch.zeros(outputs)}
-    else:
-        tensors = {"0.weight": matrix(head.hidden, width), "0.bias": torch.zeros(head.hidden)}
-        tensors |= {"2.weight": matrix(outputs, head.hidden), "2.bias": torch.zeros(outputs)}
-    return TrainedHead(head.type, head.activation if head.type == "mlp" else None, head.readout, tensors, outputs)
+    """Value head before training; see `yoj.export.checkpoint.head.HeadShape.fresh`."""
+    shape = HeadShape(head.type, hidden_size * READOUTS[head.readout].width, head.hidden, outputs)
+    activation = head.activation if head.type == "mlp" else None
+    return TrainedHead(head.type, activation, head.readout, shape.fresh(head.init_std, seed), outputs)
 
 
 def _linear(projection: Projection) -> nn.Linear:

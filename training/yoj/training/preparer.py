@@ -8,6 +8,7 @@ from dataclasses import replace
 import msgspec
 
 from yoj.export.checkpoint.checkpoint import Checkpoint
+from yoj.export.families import FAMILIES as EXPORT_FAMILIES
 from yoj.export.families import ExportFamily
 from yoj.export.prompts.layout import encoder_of, render_layout
 from yoj.runtime.batch import Prepared
@@ -24,14 +25,10 @@ from .recipe import Recipe, trained_mode
 HALVINGS = 3
 """Number of times that sizes are halved: crops are tried at 8, 4, 2 and 1, as in the YOJO code's collation of
 samples."""
-SIZES = {"molmo2": ("max_crops",), "qwen3_vl": ("image_max_pixels", "video_max_pixels")}
-"""Settings that bound the size of pictures. The YOJO code has Molmo2's."""
 
 
 class BudgetedPreparer:
     """Preparer of samples as in the runtime, but those that are too long get smaller pictures and fewer frames.
-
-    Crops or pixels, and frames, are halved up to `HALVINGS` times.
 
     Crops or pixels, and frames, are halved up to `HALVINGS` times.
     """
@@ -84,7 +81,7 @@ def _halve(preparer: Preparer, times: int) -> Preparer:
     """Preparer with the same tokenizer and smaller settings."""
     rules = preparer.rules
     settings = dict(rules.preprocessing)
-    for name in SIZES[rules.family]:
+    for name in EXPORT_FAMILIES[rules.family].size_settings:
         least = settings.get(name.replace("max", "min"), 1)
         settings[name] = max(settings[name] >> times, least)
     limits = msgspec.structs.replace(

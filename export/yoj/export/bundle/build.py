@@ -13,6 +13,7 @@ import torch
 from yoj.runtime import manifest as m
 from yoj.runtime.bundle import WEIGHTS, Bundle, sha256
 from yoj.runtime.prepare import Preparer, packing_config
+from yoj.runtime.schemes import SCHEMES
 from yoj.runtime.text import TextEncoder
 
 from ..checkpoint.checkpoint import Checkpoint, own_code
@@ -24,7 +25,6 @@ from ..graph.precision import PRECISIONS
 from ..graph.write import WeightFile, write_graph
 from ..prompts.layout import render_layout
 from ..quantisation.config import QuantisationConfig, encode_spec, quantise_graphs, read_config
-from ..quantisation.schemes import STORED
 from ..verification.fidelity import Fidelity, measure, require
 from ..verification.float16_range import LARGEST, overflowing_layers, prepare_samples
 from ..verification.scorer import open_scorer
@@ -70,9 +70,7 @@ def build(config: ExportConfig, progress: Progress) -> tuple[m.Manifest, Fidelit
         (folder / "onnx").mkdir(parents=True)
         quantisation = _read_quantisation(config, checkpoint)
         specs = (
-            family.graphs()
-            if quantisation is None
-            else quantise_graphs(family.graphs(), family.smoothing(), quantisation)
+            family.graphs if quantisation is None else quantise_graphs(family.graphs, family.smoothing(), quantisation)
         )
         check_room(checkpoint, specs, config, folder)
         checkpoint.tokenizer.save(str(folder / "tokenizer.json"))
@@ -114,9 +112,9 @@ def build(config: ExportConfig, progress: Progress) -> tuple[m.Manifest, Fidelit
 
 def _read_quantisation(config: ExportConfig, checkpoint: Checkpoint) -> QuantisationConfig | None:
     """The config of a quantised precision, checked against the checkpoint."""
-    if config.precision not in STORED:
+    if config.precision not in SCHEMES:
         if config.quantisation is not None:
-            raise CheckpointError(f"--quantisation is for {', '.join(STORED)}; the precision is {config.precision}.")
+            raise CheckpointError(f"--quantisation is for {', '.join(SCHEMES)}; the precision is {config.precision}.")
         if config.base_precision != "float32":
             raise CheckpointError(
                 f"--base-precision goes with --quantisation; without it, give --precision {config.base_precision}."

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Protocol
 
 from yoj.runtime import manifest as m
 from yoj.runtime.codec import Reading
 
 from ..checkpoint.checkpoint import Training
 from ..graph.precision import Precision
-from ..quantisation.schemes import Scheme
 
 
 class Progress(Protocol):
@@ -45,7 +44,7 @@ class ExportConfig:
     """Replace an existing bundle."""
     training: Training = field(default_factory=Training)
     """What is known of it beside the checkpoint's own settings."""
-    precision: Precision | Scheme | Literal["auto"] = "float32"
+    precision: str = "float32"
     """Of the graphs. auto: float16 where it holds what the layers compute on sample packs, else bfloat16."""
     samples: Path | None = None
     """For auto and float16: JSON lines of requests, the first of which are run. None: noise, which rarely finds the

@@ -13,7 +13,7 @@ from yoj.runtime.manifest import Layout
 from ..checkpoint.checkpoint import Checkpoint
 from ..families import ExportFamily
 from ..prompts.template_files import read_template
-from .names import QUANTISATION, VISION
+from .names import QUANTISATION, VISION_PREFIX
 
 
 def describe_prompts(layout: Layout) -> str:
@@ -40,7 +40,7 @@ def describe_quantisation(bundle: Path) -> str | None:
     if not (bundle / QUANTISATION).is_file():
         return None
     config = msgspec.json.decode((bundle / QUANTISATION).read_bytes(), type=dict[str, Any])
-    tower = sum(name.startswith(VISION) for name in config["layers"])
+    tower = sum(name.startswith(VISION_PREFIX) for name in config["layers"])
     parts = {"of the trunk": len(config["layers"]) - tower, "of the vision tower": tower}
     said = ", ".join(f"{count} {'matrix' if count == 1 else 'matrices'} {where}" for where, count in parts.items())
     return f"{config['scheme']}: {said}{', rows of the embedding table' if config.get('embeddings') else ''}"

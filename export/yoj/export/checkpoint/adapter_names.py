@@ -18,8 +18,6 @@ OUTER = ("module", "model", "base_model", "pretrained_model")
 """What data parallelism, models with a head and PEFT put before them, and a bare model lacks."""
 HEADS = (*sorted(HEAD_MODULES), "reward_head", "value_model", "lm_head")
 """First parts of the names of what stands behind the trunk."""
-ROOTS = {"qwen3_vl": ("language_model.", "visual."), "molmo2": ("transformer.",)}
-"""Parts of the trunk that may have been trained alone, by ``model_type``; their tensors' names then begin behind it."""
 
 _KINDS = re.compile(
     r"(?P<module>.+?)\.(?P<kind>lora_A|lora_B|lora_embedding_A|lora_embedding_B|lora_magnitude_vector"
@@ -77,14 +75,17 @@ class BaseNames:
 
     def __init__(self, shapes: Mapping[str, tuple[int, ...]], config: Mapping[str, Any]):
         """``shapes`` is looked into at each call: a resized table has other rows for the adapters behind."""
+        from ..families import FAMILIES  # families read checkpoints, whose adapters are read here
+
         self._shapes = shapes
-        self._family = str(config.get("model_type"))
+        self._family = FAMILIES.get(str(config.get("model_type")))
         text = config.get("text_config")
         self._text: Mapping[str, Any] = text if isinstance(text, dict) else {}
         self._full: dict[str, set[str]] = {}
+        roots = () if self._family is None else self._family.adapter_roots
         for name in (name for name, shape in shapes.items() if shape):
             bare = name.removeprefix("model.")
-            inner = {bare.removeprefix(root) for root in ROOTS.get(self._family, ()) if bare.startswith(root)}
+            inner = {bare.removeprefix(root) for root in roots if bare.startswith(root)}
             for alias in {name, bare} | inner:
                 self._full.setdefault(alias, set()).add(name)
 
@@ -94,72 +95,18 @@ class BaseNames:
             if len(found := self._full.get(path, set())) == 1:
                 (name,) = found
                 return (RowRange(name, 0, self._shapes[name][0]),)
-            if self._family == "molmo2" and (pieces := self._native(path)):
+            if pieces := self._released(path):
                 return pieces
             outer, dot, rest = path.partition(".")
             if not dot or outer not in OUTER:
                 return ()
             path = rest
 
-    def _native(self, path: str) -> tuple[RowRange, ...]:
-        """By a name of Molmo2 in transformers, which splits what is fused in released files."""
-        for pattern, released, part in NATIVE_MOLMO2:
-            found = re.fullmatch(pattern, path)
-            if not found:
-                continue
-            names = [name for one in released for name in self._full.get(found.expand(one), ())]
-            if part is None:
-                return tuple(RowRange(name, 0, self._shapes[name][0]) for name in names)
-            return tuple(RowRange(name, *self._part(part)) for name in names)
-        return ()
-
-    def _part(self, part: str) -> tuple[int, int]:
-        """First and last row of one of the matrices in a fused one."""
-        head, width = self._size("head_dim"), self._size("intermediate_size")
-        wide, narrow = (self._size(f"num_{kind}_heads") * head for kind in ("attention", "key_value"))
-        return {
-            "q": (0, wide),
-            "k": (wide, wide + narrow),
-            "v": (wide + narrow, wide + 2 * narrow),
-            "up": (0, width),
-            "gate": (width, 2 * width),
-        }[part]
-
-    def _size(self, name: str) -> int:
-        """A number of the text model's config; 0, which fits nothing, where that has none."""
-        value = self._text.get(name)
-        return value if type(value) is int else 0
-
-
-_LAYER, _VIT = r"(?:language_model\.)?layers\.(\d+)\.", r"vision_tower\.layers\.(\d+)\."
-_BLOCK, _RES = r"transformer.blocks.\1.", r"vision_backbone.image_vit.transformer.resblocks.\1."
-_PROJECTOR, _BACK = r"multi_modal_projector\.", r"vision_backbone."
-NATIVE_MOLMO2: tuple[tuple[str, tuple[str, ...], str | None], ...] = (
-    (_LAYER + r"self_attn\.q_proj\.weight", (_BLOCK + r"self_attn.att_proj.weight",), "q"),
-    (_LAYER + r"self_attn\.k_proj\.weight", (_BLOCK + r"self_attn.att_proj.weight",), "k"),
-    (_LAYER + r"self_attn\.v_proj\.weight", (_BLOCK + r"self_attn.att_proj.weight",), "v"),
-    (_LAYER + r"self_attn\.o_proj\.weight", (_BLOCK + r"self_attn.attn_out.weight",), None),
-    (_LAYER + r"self_attn\.([qk]_norm\.weight)", (_BLOCK + r"self_attn.\2",), None),
-    (_LAYER + r"mlp\.up_proj\.weight", (_BLOCK + r"mlp.ff_proj.weight",), "up"),
-    (_LAYER + r"mlp\.gate_proj\.weight", (_BLOCK + r"mlp.ff_proj.weight",), "gate"),
-    (_LAYER + r"mlp\.down_proj\.weight", (_BLOCK + r"mlp.ff_out.weight",), None),
-    (_LAYER + r"input_layernorm\.weight", (_BLOCK + r"attn_norm.weight",), None),
-    (_LAYER + r"post_attention_layernorm\.weight", (_BLOCK + r"ff_norm.weight",), None),
-    (r"(?:language_model\.)?norm\.weight", (r"transformer.ln_f.weight",), None),
-    (
-        r"(?:language_model\.)?embed_tokens\.weight",
-        (r"transformer.wte.embedding", r"transformer.wte.new_embedding"),
-        None,
-    ),
-    (_VIT + r"self_attn\.([qkvo])_proj\.(\w+)", (_RES + r"attention.w\2.\3",), None),
-    (_VIT + r"mlp\.fc([12])\.(\w+)", (_RES + r"feed_forward.w\2.\3",), None),
-    (_VIT + r"layer_norm1\.(\w+)", (_RES + r"attention_norm.\2",), None),
-    (_VIT + r"layer_norm2\.(\w+)", (_RES + r"ffn_norm.\2",), None),
-    (r"vision_tower\.(patch_embedding\.\w+|positional_embedding)", (r"vision_backbone.image_vit.\1",), None),
-    (_PROJECTOR + r"image_pooling_2d\.([qkvo])_proj\.(\w+)", (_BACK + r"image_pooling_2d.w\1.\2",), None),
-    (_PROJECTOR + r"image_projector\.gate_proj\.weight", (_BACK + r"image_projector.w1.weight",), None),
-    (_PROJECTOR + r"image_projector\.down_proj\.weight", (_BACK + r"image_projector.w2.weight",), None),
-    (_PROJECTOR + r"image_projector\.up_proj\.weight", (_BACK + r"image_projector.w3.weight",), None),
-)
-"""Name in transformers -> names in released files, and which rows where it is a part of one. Order of the rows:
-``transformers/conversion_mapping.py``, ``Molmo2TextModel``."""
+    def _released(self, path: str) -> tuple[RowRange, ...]:
+        """Rows that transformers knows by a name of its own; none where the family or the base has no such."""
+        released = () if self._family is None else self._family.released(path, self._text)
+        return tuple(
+            RowRange(name, *(one.rows or (0, self._shapes[name][0])))
+            for one in released
+            for name in self._full.get(one.name, ())
+        )

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -26,6 +27,29 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
 }
 SETTINGS = "reward_model_config.json"
 KEYS = {"linear": ("weight", "bias"), "mlp": ("0.weight", "0.bias", "2.weight", "2.bias")}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReadoutKind:
+    """How the tokens of a response become the input of the head."""
+
+    row: Literal["first", "last"] | None = None
+    """The one token that is read; None where several are."""
+    width: int = 1
+    """Number of hidden states that the head reads side by side."""
+    of: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] | None
+    """Function of the hidden states [..., D] of the first and the last token; None for the mean over all tokens."""
+
+
+READOUTS: dict[str, ReadoutKind] = {
+    "last": ReadoutKind(row="last", of=lambda _, last: last),
+    "first": ReadoutKind(row="first", of=lambda first, _: first),
+    "response_mean": ReadoutKind(of=None),
+    "first_last_concat": ReadoutKind(width=2, of=lambda first, last: torch.cat([first, last], dim=-1)),
+    "first_last_add": ReadoutKind(of=lambda first, last: first + last),
+    "first_last_sub": ReadoutKind(of=lambda first, last: last - first),
+}
+"""``resp_repr_mode`` of the YOJO code -> what it means."""
 
 
 @dataclass(frozen=True)
@@ -54,17 +78,63 @@ class TrainedHead:
         """What every output is divided by."""
         return divisor(hidden_size) if self.divides_by is None else self.divides_by
 
-    def module(self) -> nn.Module:
-        """The head as the reference builds it: [..., width] -> [..., outputs], float32, not yet divided."""
+    def make(self, linear: Callable[[int, int], nn.Module]) -> nn.Module:
+        """Layers of the head without its values, from what makes a layer of so many inputs and outputs."""
         if self.type == "linear":
-            head: nn.Module = nn.Linear(self.tensors["weight"].shape[1], self.outputs)
-        else:
-            hidden, width = self.tensors["0.weight"].shape
-            assert self.activation is not None
-            last = nn.Linear(hidden, self.outputs)
-            head = nn.Sequential(nn.Linear(width, hidden), ACTIVATIONS[self.activation](), last)
+            return linear(self.tensors["weight"].shape[1], self.outputs)
+        hidden, width = self.tensors["0.weight"].shape
+        assert self.activation is not None
+        return nn.Sequential(linear(width, hidden), ACTIVATIONS[self.activation](), linear(hidden, self.outputs))
+
+    def module(self) -> nn.Module:
+        """Head as the YOJO code builds it: [..., width] -> [..., outputs], float32, not yet divided."""
+        head = self.make(nn.Linear)
         head.load_state_dict(self.tensors)
         return head.eval().requires_grad_(False)
+
+    def settings(self) -> dict[str, Any]:
+        """Content of ``reward_model_config.json`` that `read_head` reads as this head."""
+        first = self.tensors[KEYS[self.type][0]]
+        settings = {
+            "value_head_type": self.type,
+            "value_head_hidden_dim": first.shape[0] if self.type == "mlp" else None,
+            "value_head_activation": self.activation,
+            "value_head_input_dim": first.shape[1],
+            "resp_repr_mode": self.readout,
+        }
+        return settings | ({} if self.outputs == 1 else {"value_head_outputs": self.outputs})
+
+
+@dataclass(frozen=True)
+class HeadShape:
+    """Sizes of a value head."""
+
+    type: str
+    width: int
+    """Number of values that it reads."""
+    hidden: int
+    """Number of values between the layers of an ``mlp``."""
+    outputs: int
+
+    def tensors(self) -> dict[str, tuple[int, ...]]:
+        """Shape of each tensor, by its key."""
+        if self.type == "linear":
+            return {"weight": (self.outputs, self.width), "bias": (self.outputs,)}
+        first = {"0.weight": (self.hidden, self.width), "0.bias": (self.hidden,)}
+        return first | {"2.weight": (self.outputs, self.hidden), "2.bias": (self.outputs,)}
+
+    def fresh(self, init_std: float, seed: int) -> dict[str, torch.Tensor]:
+        """Values before training: weights N(0, init_std), biases 0 (as the YOJO code begins, with 0.01)."""
+        generator = torch.Generator().manual_seed(seed)
+        return {
+            key: torch.zeros(shape) if len(shape) == 1 else torch.randn(*shape, generator=generator) * init_std
+            for key, shape in self.tensors().items()
+        }
+
+
+def transposed(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Weights [out, in] of a head's file as the graph multiplies by them, [in, out], or back; biases as they are."""
+    return {key: value.t().contiguous() for key, value in tensors.items()}
 
 
 def read_head(folder: Path, hidden_size: int) -> TrainedHead:
@@ -88,8 +158,8 @@ def read_head(folder: Path, hidden_size: int) -> TrainedHead:
         problems.append(f"value_head_type is {kind!r}; known are {', '.join(KEYS)}")
     if kind == "mlp" and not (isinstance(activation, str) and activation in ACTIVATIONS):
         problems.append(f"value_head_activation is {activation!r}; known are {', '.join(ACTIVATIONS)}")
-    if readout not in get_args(Readout):
-        problems.append(f"resp_repr_mode is {readout!r}; known are {', '.join(get_args(Readout))}")
+    if readout not in READOUTS:
+        problems.append(f"resp_repr_mode is {readout!r}; known are {', '.join(READOUTS)}")
     if type(outputs) is not int or outputs not in (1, 2):
         problems.append(f"value_head_outputs is {outputs!r}; known are 1, the score, and 2, mean and log sigma")
     for name in ("value_head_hidden_dim", "value_head_input_dim"):
@@ -98,7 +168,7 @@ def read_head(folder: Path, hidden_size: int) -> TrainedHead:
     if problems:
         raise CheckpointError(f"{settings_file}: {'; '.join(problems)}. Correct it to what the head was trained with.")
     file, tensors = read_head_file(folder)
-    _check_shapes(file, tensors, str(kind), settings, hidden_size * (2 if readout == "first_last_concat" else 1))
+    _check_shapes(file, tensors, str(kind), settings, hidden_size * READOUTS[readout].width)
     return TrainedHead(str(kind), activation, readout, {key: tensors[key].float() for key in KEYS[str(kind)]}, outputs)
 
 
@@ -127,9 +197,7 @@ def _check_shapes(
         )
     middle = settings.get("value_head_hidden_dim") or width
     rows = settings.get("value_head_outputs", 1)
-    expected = {"weight": (rows, width), "bias": (rows,)}
-    if kind == "mlp":
-        expected = {"0.weight": (middle, width), "0.bias": (middle,), "2.weight": (rows, middle), "2.bias": (rows,)}
+    expected = HeadShape(kind, width, middle, rows).tensors()
     problems = [
         f"{key} is {tuple(tensors[key].shape)}, expected {shape}"
         for key, shape in expected.items()

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import copy
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import torch
 from torch import nn
 
+from yoj.runtime import roles
 from yoj.runtime.families import Arrays, Family, PreparedMedia
 from yoj.runtime.manifest import Limits
 
-from ..bundle.names import VISION
+from ..bundle.names import VISION_PREFIX
 from ..checkpoint.checkpoint import Checkpoint, HiddenState
 from ..checkpoint.processor_files import ProcessorPart
 from ..checkpoint.weights import TensorSource
@@ -42,51 +45,67 @@ class Smoothing:
 
 @dataclass(frozen=True)
 class GraphSpec:
-    """One graph: the module that is traced, and what goes in and out."""
+    """One graph: the module that is traced, and what goes in and out. Nothing changes it, so that all may share it."""
 
     role: str
-    """``vision``, ``scorer.joint``, ``scorer.segmented``."""
+    """Name of one of `yoj.runtime.roles.ROLES`."""
     module: nn.Module
-    inputs: dict[str, tuple[torch.dtype, tuple[int | str, ...]]]
+    """Structure, on the meta device; `make_module` gives one to fill, to trace or to change."""
+    inputs: Mapping[str, tuple[torch.dtype, tuple[int | str, ...]]]
     """Name, which is an argument of the module's forward -> dtype and axes (letters where the size is free)."""
-    outputs: dict[str, tuple[int | str, ...]]
+    outputs: Mapping[str, tuple[int | str, ...]]
     """Name -> axes; float32. Those of the vision graph are inputs of the scorer graphs, rows first."""
-    sources: dict[str, TensorSource]
+    sources: Mapping[str, TensorSource]
     """Parameter of the module -> how it is made from the checkpoint."""
-    constants: dict[str, torch.Tensor]
+    constants: Mapping[str, torch.Tensor]
     """Parameter of the module -> a value that no backbone tensor holds: rotary frequencies, the value head."""
-    multiples: dict[str, int] = field(default_factory=dict[str, int])
+    multiples: Mapping[str, int] = field(default_factory=dict[str, int])
     """Axis letter -> number that its size is always a multiple of."""
 
     @property
     def prefix(self) -> str:
         """Before the names of its modules in sources and statistics; empty for the scorers, which share theirs."""
-        return VISION if self.role == "vision" else ""
+        return VISION_PREFIX if self.role == roles.VISION else ""
 
     def own(self, name: str) -> str | None:
         """The module that sources and statistics call by this name; None where it is another graph's."""
-        return name.removeprefix(VISION) if name.startswith(VISION) == bool(self.prefix) else None
+        return name.removeprefix(VISION_PREFIX) if name.startswith(VISION_PREFIX) == bool(self.prefix) else None
 
-    def in_precision(self, dtype: torch.dtype) -> nn.Module:
-        """Module with parameters of this type on the meta device.
+    def make_module(self, dtype: torch.dtype) -> nn.Module:
+        """Make a module of its own for the caller, with parameters of this type on the meta device.
 
         Values that no tensor of the backbone holds keep their own type: rotary frequencies and the value head are
         float32 in every precision. So do 8-bit weights.
         """
-        self.module.to(dtype)
+        module = copy.deepcopy(self.module).to(dtype)
         own = {name: value.dtype for name, value in self.constants.items()}
         own |= {name: source.change.dtype(dtype) for name, source in self.sources.items()}
-        for name, parameter in list(self.module.named_parameters()):
+        for name, parameter in list(module.named_parameters()):
             if parameter.dtype != own.get(name, dtype):
                 owner, _, leaf = name.rpartition(".")
                 empty = torch.empty(parameter.shape, dtype=own[name], device="meta")
-                setattr(self.module.get_submodule(owner), leaf, nn.Parameter(empty, requires_grad=False))
-        return self.module
+                setattr(module.get_submodule(owner), leaf, nn.Parameter(empty, requires_grad=False))
+        return module
+
+
+class ReleasedRows(NamedTuple):
+    """Rows of a tensor of a released file."""
+
+    name: str
+    """Name without ``model.`` in front."""
+    rows: tuple[int, int] | None = None
+    """First row, and the one behind the last; None for all."""
 
 
 class ExportFamily(Protocol):
     """One backbone: what is traced, and how its stock model is fed."""
 
+    adapter_targets: ClassVar[tuple[str, ...]]
+    """Matrices of the language blocks that take adapters in training, by the last part of their modules' names."""
+    adapter_roots: ClassVar[tuple[str, ...]]
+    """Parts of the trunk that may have been trained alone; names in such adapters begin behind them."""
+    size_settings: ClassVar[tuple[str, ...]]
+    """Settings of the preprocessing that bound the size of pictures."""
     limits: Limits
     attention_heads: int
     vision_heads: int
@@ -96,6 +115,16 @@ class ExportFamily(Protocol):
     """What the head reads of the trunk; the graphs and the stock model give it that."""
 
     def __init__(self, checkpoint: Checkpoint) -> None: ...
+
+    @staticmethod
+    def released(path: str, text: Mapping[str, Any]) -> Sequence[ReleasedRows]:
+        """Tensors of released files that hold what transformers calls ``path``; none where both have one name.
+
+        Args:
+            path: name of a tensor in an adapter, without what stands before a model's own names.
+            text: the text model's config.
+        """
+        ...
 
     def markup(self) -> MediaMarkup:
         """How the chat template shows images and videos."""
@@ -109,8 +138,9 @@ class ExportFamily(Protocol):
         """What the image processor and the video processor say, from the files that count."""
         ...
 
-    def graphs(self) -> list[GraphSpec]:
-        """The graphs of a bundle. Their modules are on the meta device: they take no memory and have no values."""
+    @functools.cached_property
+    def graphs(self) -> tuple[GraphSpec, ...]:
+        """The graphs of a bundle, made once. Their modules take no memory and have no values."""
         ...
 
     def smoothing(self) -> list[Smoothing]:

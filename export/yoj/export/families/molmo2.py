@@ -8,16 +8,18 @@ have the names of the released checkpoints, in which q, k, v and value, gate are
 from __future__ import annotations
 
 import copy
+import functools
 import importlib.util
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 import torch
 import torch.nn.functional as F
 from torch import nn
 
+from yoj.runtime import roles
 from yoj.runtime.families import Arrays, Family, PreparedMedia
 from yoj.runtime.families.molmo2 import Preprocessing
 from yoj.runtime.manifest import Limits, Piece
@@ -48,6 +50,7 @@ from ..graph.modules import (
 from ..prompts.chat_template import MediaMarkup
 from .base import MAX_IMAGES, MAX_PIXELS, MAX_RESPONSES, GraphSpec, Smoothing
 from .molmo2_config import TextConfig, VisionConfig, read_config
+from .molmo2_names import released
 
 MAX_FRAMES = 16
 """The reference's training shows at most so many frames of a video (``max_video_frames``)."""
@@ -259,6 +262,11 @@ class Molmo2Vision(nn.Module):
 class Molmo2Export:
     """See `yoj.export.families.base.ExportFamily`."""
 
+    # Those of the YOJO code, also of pictures.
+    adapter_targets: ClassVar[tuple[str, ...]] = ("att_proj", "attn_out", "ff_proj", "ff_out")
+    adapter_roots: ClassVar[tuple[str, ...]] = ("transformer.",)
+    size_settings: ClassVar[tuple[str, ...]] = ("max_crops",)
+    released = staticmethod(released)
     unused: tuple[str, ...] = ("lm_head.", "model.vision_backbone.image_vit.transformer.resblocks.")
 
     def __init__(self, checkpoint: Checkpoint):
@@ -359,9 +367,10 @@ class Molmo2Export:
         if sum(margins) * self.vision.patch_size >= side:
             image.problem("overlap_margins", f"margins that leave something of a crop of {side} pixels")
 
-    def graphs(self) -> list[GraphSpec]:
+    @functools.cached_property
+    def graphs(self) -> tuple[GraphSpec, ...]:
         """``vision``, ``scorer.joint`` and ``scorer.segmented``."""
-        return [self._vision_graph(), self._scorer_graph(segmented=False), self._scorer_graph(segmented=True)]
+        return self._vision_graph(), self._scorer_graph(segmented=False), self._scorer_graph(segmented=True)
 
     def smoothing(self) -> list[Smoothing]:
         """Both norms of each block of trunk and tower, and the half of ``ff_proj`` that the gate multiplies."""
@@ -373,7 +382,7 @@ class Molmo2Export:
             up = (0, self.text.intermediate_size)
             groups.append(Smoothing(f"{block}.mlp.ff_proj", (f"{block}.mlp.ff_out",), up))
         for number in range(max(self.vision.taps) + 1):
-            block = f"{names.VISION}resblocks.{number}"
+            block = f"{names.VISION_PREFIX}resblocks.{number}"
             attention = tuple(f"{block}.attention.{name}" for name in ("wq", "wk", "wv"))
             groups.append(Smoothing(f"{block}.attention_norm", attention))
             groups.append(Smoothing(f"{block}.ffn_norm", (f"{block}.feed_forward.w1",)))
@@ -385,7 +394,7 @@ class Molmo2Export:
         sources = {"resblocks.": f"{VIT}transformer.resblocks.", "image_p": f"{VISION}image_p"}
         pixels = 3 * self.vision.patch_size**2
         return GraphSpec(
-            role="vision",
+            role=roles.VISION,
             module=module,
             inputs={
                 "pixel_values": (torch.float32, ("C", self.vision.patches, pixels)),
@@ -419,7 +428,7 @@ class Molmo2Export:
             for name, _ in module.named_parameters()
             if name not in constants
         }
-        role = "scorer.segmented" if segmented else "scorer.joint"
+        role = roles.SEGMENTED if segmented else roles.JOINT
         return GraphSpec(role, module, inputs, module.readout.graph_outputs, tensors, constants)
 
     def stock_model(self) -> nn.Module | None:

@@ -16,7 +16,7 @@ def open_family(checkpoint: Checkpoint) -> ExportFamily:
         CheckpointError: an unsupported configuration, missing or misshapen tensors.
     """
     family = FAMILIES[checkpoint.family](checkpoint)
-    graphs = family.graphs()
+    graphs = family.graphs
     problems = [problem for spec in graphs for problem in _misfits(spec, checkpoint)]
     used = {source for spec in graphs for source in spec.sources.values() for source in source.names}
     left = [n for n in checkpoint.weights.names() if n not in used and not n.startswith(family.unused)]

@@ -8,21 +8,23 @@ Parameters have the names of the released checkpoints.
 from __future__ import annotations
 
 import copy
+import functools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 import torch
 import torch.nn.functional as F
 from torch import nn
 
+from yoj.runtime import roles
 from yoj.runtime.families import Arrays, Family, PreparedMedia
 from yoj.runtime.families.qwen3_vl import Preprocessing
 from yoj.runtime.manifest import Limits, Piece
 
-from ..bundle.names import VISION
+from ..bundle.names import VISION_PREFIX
 from ..checkpoint.checkpoint import Checkpoint, HiddenState, VideoExpansion
 from ..checkpoint.head import SETTINGS
 from ..checkpoint.processor_files import ALWAYS, IMAGE_FILE, VIDEO_FILE, ProcessorPart, find_part, require
@@ -46,7 +48,7 @@ from ..graph.modules import (
     upcast,
 )
 from ..prompts.chat_template import MediaMarkup
-from .base import MAX_IMAGES, MAX_PIXELS, MAX_RESPONSES, GraphSpec, Smoothing
+from .base import MAX_IMAGES, MAX_PIXELS, MAX_RESPONSES, GraphSpec, ReleasedRows, Smoothing
 from .qwen3_vl_config import (
     CLIP_MEAN,
     CLIP_STD,
@@ -271,6 +273,25 @@ class Qwen3VLVision(nn.Module):
 class Qwen3VLExport:
     """See `yoj.export.families.base.ExportFamily`."""
 
+    # The counterparts of those that the YOJO code trains in Molmo2.
+    adapter_targets: ClassVar[tuple[str, ...]] = (
+        "q_proj",
+        "k_proj",
+        "v_proj",
+        "o_proj",
+        "gate_proj",
+        "up_proj",
+        "down_proj",
+    )
+    adapter_roots: ClassVar[tuple[str, ...]] = ("language_model.", "visual.")
+    size_settings: ClassVar[tuple[str, ...]] = ("image_max_pixels", "video_max_pixels")
+
+    @staticmethod
+    def released(path: str, text: Mapping[str, Any]) -> tuple[ReleasedRows, ...]:
+        """None: transformers calls every tensor as released files do."""
+        del path, text
+        return ()
+
     def __init__(self, checkpoint: Checkpoint):
         self.checkpoint = checkpoint
         self.text, self.vision = read_config(checkpoint)
@@ -367,9 +388,10 @@ class Qwen3VLExport:
             find_part(self.checkpoint, "video_processor", VIDEO_FILE, IMAGE_FILE),
         )
 
-    def graphs(self) -> list[GraphSpec]:
+    @functools.cached_property
+    def graphs(self) -> tuple[GraphSpec, ...]:
         """``vision``, ``scorer.joint`` and ``scorer.segmented``."""
-        return [self._vision_graph(), self._scorer_graph(segmented=False), self._scorer_graph(segmented=True)]
+        return self._vision_graph(), self._scorer_graph(segmented=False), self._scorer_graph(segmented=True)
 
     def smoothing(self) -> list[Smoothing]:
         """Both norms of each layer of trunk and tower, ``up_proj``, and the norms of the deepstack mergers.
@@ -389,7 +411,7 @@ class Qwen3VLExport:
         pairs = [(f"blocks.{n}.{a}", f"blocks.{n}.{b}") for n in range(self.vision.depth) for a, b in tower.items()]
         mergers = [f"deepstack_merger_list.{number}" for number in range(len(self.vision.taps))]
         pairs += [(f"{merger}.norm", f"{merger}.linear_fc1") for merger in mergers]
-        return groups + [Smoothing(VISION + source, (VISION + matrix,)) for source, matrix in pairs]
+        return groups + [Smoothing(VISION_PREFIX + source, (VISION_PREFIX + matrix,)) for source, matrix in pairs]
 
     def _features(self) -> dict[str, tuple[int | str, ...]]:
         """Outputs of the vision graph, which are inputs of the scorer graphs."""
@@ -402,7 +424,7 @@ class Qwen3VLExport:
             module = Qwen3VLVision(vision, self.text.hidden_size)
         half_head = vision.hidden_size // vision.num_heads // 2
         return GraphSpec(
-            role="vision",
+            role=roles.VISION,
             module=module,
             inputs={
                 "pixel_values": (torch.float32, ("F", "P", vision.patch_values)),
@@ -442,7 +464,7 @@ class Qwen3VLExport:
             for name, _ in module.named_parameters()
             if name not in constants
         }
-        role = "scorer.segmented" if segmented else "scorer.joint"
+        role = roles.SEGMENTED if segmented else roles.JOINT
         return GraphSpec(role, module, inputs, module.readout.graph_outputs, tensors, constants)
 
     def stock_model(self) -> nn.Module:

@@ -6,6 +6,7 @@ E values of a head.
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from ..checkpoint.head import ACTIVATIONS, TrainedHead
+from ..checkpoint.head import READOUTS, ReadoutKind, TrainedHead, transposed
 
 
 class Projection(nn.Module):
@@ -214,18 +215,13 @@ def insert_features(embeds_BLD: torch.Tensor, features_VD: torch.Tensor, index_B
 
 
 def traced_head(head: TrainedHead) -> nn.Module:
-    """The value head with weights as the graph multiplies by them; `head_constants` has their values."""
-    if head.type == "linear":
-        return Projection(head.tensors["weight"].shape[1], head.outputs, bias=True)
-    hidden, width = head.tensors["0.weight"].shape
-    assert head.activation is not None
-    first, last = Projection(width, hidden, bias=True), Projection(hidden, head.outputs, bias=True)
-    return nn.Sequential(first, ACTIVATIONS[head.activation](), last)
+    """Value head with weights as the graph multiplies by them; `head_constants` has their values."""
+    return head.make(functools.partial(Projection, bias=True))
 
 
 def head_constants(head: TrainedHead, prefix: str) -> dict[str, torch.Tensor]:
     """Values of the parameters of `traced_head`, float32."""
-    return {prefix + key: value.t().contiguous() for key, value in head.tensors.items()}
+    return {prefix + key: value for key, value in transposed(head.tensors).items()}
 
 
 class Readout(nn.Module):
@@ -245,13 +241,18 @@ class Readout(nn.Module):
         self.graph_outputs: dict[str, tuple[int | str, ...]] = dict.fromkeys(names, ("B", "N"))
 
     @property
+    def kind(self) -> ReadoutKind:
+        """How the tokens of a response are read."""
+        return READOUTS[self.readout]
+
+    @property
     def needs_start(self) -> bool:
         """Whether the first token of each response is read."""
-        return self.readout != "last"
+        return self.kind.row != "last"
 
     def rows(self, end_BN: torch.Tensor, start_BN: torch.Tensor | None = None) -> torch.Tensor | None:
         """The row of the trunk's output that is read of each response, [B, N]; None where it is more than one."""
-        return {"last": end_BN, "first": start_BN}.get(self.readout)
+        return None if self.kind.row is None else {"last": end_BN, "first": start_BN}[self.kind.row]
 
     def forward(
         self, hidden_BLD: torch.Tensor, end_BN: torch.Tensor, start_BN: torch.Tensor | None = None
@@ -278,15 +279,13 @@ class Readout(nn.Module):
 
     def _read(self, hidden_BLD: torch.Tensor, end_BN: torch.Tensor, start_BN: torch.Tensor | None) -> torch.Tensor:
         norm = self.norm[0]
-        if self.readout in ("last", "first"):
+        if self.kind.row is not None:
             return norm(hidden_BLD).float()
         assert start_BN is not None
-        if self.readout == "response_mean":
+        if self.kind.of is None:
             return _mean(norm(hidden_BLD).float(), start_BN, end_BN)
         first, last = (norm(gather_rows(hidden_BLD, index_BN)).float() for index_BN in (start_BN, end_BN))
-        if self.readout == "first_last_concat":
-            return torch.cat([first, last], dim=-1)
-        return first + last if self.readout == "first_last_add" else last - first
+        return self.kind.of(first, last)
 
 
 def _mean(hidden_BLD: torch.Tensor, start_BN: torch.Tensor, end_BN: torch.Tensor) -> torch.Tensor:

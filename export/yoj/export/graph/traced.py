@@ -11,7 +11,7 @@ from torch import nn
 
 from yoj.runtime.batch import Prepared, scorer_inputs
 from yoj.runtime.families import Arrays, Family
-from yoj.runtime.manifest import Mode
+from yoj.runtime.roles import VISION, scorer_role
 
 from ..checkpoint.checkpoint import Checkpoint
 from ..families import GraphSpec
@@ -58,8 +58,8 @@ class TracedSession:
     def scorer_inputs(self, batch: Sequence[Prepared], runtime: Family) -> Arrays:
         """Inputs of the scorer, with the features of the requests' media; arguments as for `score`."""
         media = {key: medium for prepared in batch for key, medium in zip(prepared.keys, prepared.media, strict=True)}
-        features = {key: self.run("vision", runtime.vision_inputs([medium])) for key, medium in media.items()}
-        outputs = self.specs["vision"].outputs
+        features = {key: self.run(VISION, runtime.vision_inputs([medium])) for key, medium in media.items()}
+        outputs = self.specs[VISION].outputs
         none = {name: np.zeros((1, int(axes[-1])), np.float32) for name, axes in outputs.items()}
         return none | scorer_inputs(batch, runtime, features)
 
@@ -72,14 +72,9 @@ class TracedSession:
         self._modules.clear()
 
 
-def scorer_role(mode: Mode) -> str:
-    """The graph that scores in a mode."""
-    return "scorer.joint" if mode == "joint" else "scorer.segmented"
-
-
 def materialise(spec: GraphSpec, checkpoint: Checkpoint, dtype: torch.dtype = torch.float32) -> nn.Module:
     """A traced module with its weights in ``dtype``; what no tensor of the backbone holds stays in float32."""
-    module = spec.in_precision(dtype).to_empty(device="cpu").eval().requires_grad_(False)
+    module = spec.make_module(dtype).to_empty(device="cpu").eval().requires_grad_(False)
     for name, parameter in module.named_parameters():
         _fill(parameter, name, spec, checkpoint, dtype)
     return module
@@ -90,7 +85,7 @@ def stream(spec: GraphSpec, checkpoint: Checkpoint) -> nn.Module:
 
     A model of any size runs in the memory of its largest layer; every run reads the whole checkpoint.
     """
-    module = spec.in_precision(torch.float32).eval().requires_grad_(False)
+    module = spec.make_module(torch.float32).eval().requires_grad_(False)
     for owner_name, owner in module.named_modules():
         names = [name for name, _ in owner.named_parameters(recurse=False)]
         if not names:

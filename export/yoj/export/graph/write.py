@@ -147,15 +147,14 @@ def _external(
 
 def trace(spec: GraphSpec, dtype: torch.dtype) -> ir.Model:
     """The graph of a module, with fake weights of this type."""
-    logging.getLogger("torch.onnx").setLevel(
-        logging.ERROR
-    )  # it warns that torchvision, which nothing needs, is missing
+    # It warns that torchvision, which nothing needs, is missing.
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     letters = sorted({axis for _, axes in spec.inputs.values() for axis in axes if isinstance(axis, str)})
     assert set(letters) <= AXES.keys(), f"{spec.role}: axes {letters} are not all among {list(AXES)}"
     dims = {letter: torch.export.Dim(letter) for letter in letters}
     dims |= {letter: multiple * dims[letter] for letter, multiple in spec.multiples.items()}
     sizes = {letter: spec.multiples.get(letter, 1) * EXAMPLE_SIZES[letter] for letter in letters}
-    module = spec.in_precision(dtype)
+    module = spec.make_module(dtype)
     with FakeTensorMode(allow_non_fake_inputs=True), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the exporter's own internals
         module = module.to_empty(device="cpu").eval()
@@ -179,7 +178,7 @@ def trace(spec: GraphSpec, dtype: torch.dtype) -> ir.Model:
     assert program is not None
     graph = program.model.graph
     # A multiple, or a size that follows from others, is traced as a formula; it has its letter all the same.
-    shapes = {name: axes for name, (_, axes) in spec.inputs.items()} | spec.outputs
+    shapes = {name: axes for name, (_, axes) in spec.inputs.items()} | dict(spec.outputs)
     for value in (*graph.inputs, *graph.outputs):
         assert value.name is not None
         value.shape = ir.Shape(shapes[value.name])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,12 +15,15 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from ..bundle.names import QUANTISATION, VISION
+from yoj.runtime import roles
+from yoj.runtime.schemes import SCHEMES
+
+from ..bundle.names import QUANTISATION, VISION_PREFIX
 from ..checkpoint.weights import TensorSource
 from ..errors import CheckpointError
 from ..families import GraphSpec, Smoothing
 from ..graph.modules import Projection, WideProjection
-from .schemes import LARGEST, STORED, BlockProjection, QuantisedEmbedding, QuantisedProjection, Scheme, StorageTransform
+from .schemes import INT8, STORAGES, BlockProjection, QuantisedEmbedding, QuantisedProjection, StorageTransform
 
 FACTORS = "quantisation.safetensors"
 OLD_NAMES = {QUANTISATION: "plan.json", FACTORS: "plan.safetensors"}
@@ -38,9 +42,10 @@ class QuantisationSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
     """
 
     schema_version: int = 1
-    scheme: Scheme
+    scheme: str
+    """Name of a scheme in `yoj.runtime.schemes.SCHEMES`."""
     layers: tuple[str, ...]
-    """Matrices of the scorer by the names of their modules, and of the vision tower with `VISION` before theirs."""
+    """Matrices of the scorer by the names of their modules, and of the vision tower with `VISION_PREFIX` before."""
     embeddings: bool = False
     """Whether the embedding table has 8-bit rows."""
     checkpoint: dict[str, str]
@@ -76,6 +81,11 @@ def read_config(folder: Path) -> QuantisationConfig:
         raise CheckpointError(
             f"{file} has schema version {spec.schema_version}, this yoj reads up to {VERSIONS[-1]}. Upgrade yoj."
         )
+    if spec.scheme not in SCHEMES:
+        raise CheckpointError(
+            f"{file}: scheme is {spec.scheme!r}; this yoj knows {', '.join(SCHEMES)}. Upgrade yoj, or choose matrices "
+            "for one of these with yoj-calibrate quantisation --scheme."
+        )
     return QuantisationConfig(spec, tensors)
 
 
@@ -101,7 +111,7 @@ def write_config(config: QuantisationConfig, folder: Path) -> None:
 
 def encode_spec(config: QuantisationConfig) -> bytes:
     """Bytes of ``quantisation.json``, of the least schema version that says all of it."""
-    version = VERSIONS[any(name.startswith(VISION) for name in config.spec.layers)]
+    version = VERSIONS[any(name.startswith(VISION_PREFIX) for name in config.spec.layers)]
     spec = msgspec.structs.replace(config.spec, schema_version=version)
     return msgspec.json.format(msgspec.json.encode(spec), indent=1) + b"\n"
 
@@ -112,7 +122,7 @@ def quantise_graphs(
     """The graphs with the matrices of a quantisation config in 8 or 4 bits.
 
     Args:
-        specs: of a family, fresh: their modules are changed.
+        specs: graphs of a family.
         smoothing: of the same family.
         config: for this checkpoint.
 
@@ -123,9 +133,11 @@ def quantise_graphs(
 
 
 def _quantise(spec: GraphSpec, smoothing: Sequence[Smoothing], config: QuantisationConfig) -> GraphSpec:
+    spec = replace(spec, module=copy.deepcopy(spec.module))
     changes = _smooth(spec, smoothing, config)
     scheme, constants = config.spec.scheme, dict(spec.constants)
-    plans = {name: _changed(name, of, changes) for name, of in spec.sources.items()}
+    storage = STORAGES[SCHEMES[scheme].storage]
+    sources = {name: _changed(name, of, changes) for name, of in spec.sources.items()}
     known = matrices(spec)
     for name in config.spec.layers:
         own = spec.own(name)
@@ -136,18 +148,18 @@ def _quantise(spec: GraphSpec, smoothing: Sequence[Smoothing], config: Quantisat
             raise CheckpointError(
                 f"The quantisation config names the matrix {name}, which {spec.role} has not. Make a new one."
             )
-        change = replace(changes.get(own, StorageTransform(factors=config.factors)), stored=STORED[scheme])
+        change = replace(changes.get(own, StorageTransform(factors=config.factors)), storage=storage)
         of = spec.sources[f"{own}.weight"]
-        plans[f"{own}.weight"] = replace(of, change=change)
-        plans[f"{own}.weight_scale"] = replace(of, change=replace(change, scale=True))
+        sources[f"{own}.weight"] = replace(of, change=change)
+        sources[f"{own}.weight_scale"] = replace(of, change=replace(change, scale=True))
         with torch.device("meta"):
             quantised = _module(layer, scheme)
         _replace(spec.module, own, quantised)
         if isinstance(quantised, QuantisedProjection):
             constants[f"{own}.input_scale"] = _input_scale(name, quantised, config)
-    if config.spec.embeddings and spec.role != "vision":
-        plans |= _quantise_table(spec, config)
-    return replace(spec, plans=plans, constants=constants)
+    if config.spec.embeddings and spec.role != roles.VISION:
+        sources |= _quantise_table(spec, config)
+    return replace(spec, sources=sources, constants=constants)
 
 
 def quantised_module(whole: Projection, config: QuantisationConfig, name: str) -> nn.Module:
@@ -158,7 +170,8 @@ def quantised_module(whole: Projection, config: QuantisationConfig, name: str) -
         config: its scheme, and the range of this matrix where that is static.
         name: of the matrix.
     """
-    layer, change = _module(whole, config.spec.scheme), StorageTransform(STORED[config.spec.scheme])
+    scheme = config.spec.scheme
+    layer, change = _module(whole, scheme), StorageTransform(STORAGES[SCHEMES[scheme].storage])
     values = {"weight": change.apply(whole.weight.data, torch.float32)}
     values["weight_scale"] = replace(change, scale=True).apply(whole.weight.data, torch.float32)
     if whole.bias is not None:
@@ -170,10 +183,10 @@ def quantised_module(whole: Projection, config: QuantisationConfig, name: str) -
     return layer
 
 
-def _module(whole: Projection, scheme: Scheme) -> QuantisedProjection | BlockProjection:
+def _module(whole: Projection, scheme: str) -> QuantisedProjection | BlockProjection:
     width, out = whole.weight.shape
-    kind = BlockProjection if scheme.endswith("weights") else QuantisedProjection
-    return kind(width, out, scheme, whole.bias is not None)
+    known = SCHEMES[scheme]
+    return STORAGES[known.storage].projection(width, out, known.static, whole.bias is not None)
 
 
 def matrices(spec: GraphSpec) -> dict[str, Projection]:
@@ -229,10 +242,10 @@ def _changed(name: str, of: TensorSource, changes: Mapping[str, StorageTransform
 
 def _input_scale(name: str, layer: QuantisedProjection, config: QuantisationConfig) -> torch.Tensor:
     if not layer.static:
-        return torch.tensor(1.0 / LARGEST[layer.stored])
+        return torch.tensor(1.0 / layer.storage.largest)
     if RANGE + name not in config.factors:
         raise CheckpointError(f"The quantisation config is static and has no range for {name}. Make a new one.")
-    return config.factors[RANGE + name].float().reshape(()) / LARGEST[layer.stored]
+    return config.factors[RANGE + name].float().reshape(()) / layer.storage.largest
 
 
 def _quantise_table(spec: GraphSpec, config: QuantisationConfig) -> dict[str, TensorSource]:
@@ -240,7 +253,7 @@ def _quantise_table(spec: GraphSpec, config: QuantisationConfig) -> dict[str, Te
     rows, width = table.get_parameter("weight").shape
     with torch.device("meta"):
         _replace(spec.module, EMBEDDING, QuantisedEmbedding(rows, width))
-    of, change = spec.sources[f"{EMBEDDING}.weight"], StorageTransform("int8", rows=True, factors=config.factors)
+    of, change = spec.sources[f"{EMBEDDING}.weight"], StorageTransform(INT8, rows=True, factors=config.factors)
     return {
         f"{EMBEDDING}.weight": replace(of, change=change),
         f"{EMBEDDING}.weight_scale": replace(of, change=replace(change, scale=True)),

@@ -6,8 +6,6 @@ so that ONNX Runtime takes the same kernels for them.
 
 from __future__ import annotations
 
-from typing import get_args
-
 import numpy as np
 import onnx
 import onnx_ir as ir
@@ -15,18 +13,18 @@ import torch
 
 from yoj.runtime.engines import exact
 from yoj.runtime.engines.unsigned import HIGHEST_BIT
+from yoj.runtime.schemes import SCHEMES
 
 from ..graph.modules import Projection
 from ..graph.write import OPSET, forget_origin
 from .config import RANGE, QuantisationConfig, QuantisationSpec, quantised_module
-from .schemes import Scheme
 from .unsigned import make_unsigned
 
 NAME = "probe"
 TRACED_ROWS = 5
 
 
-def model_of(scheme: Scheme, dtype: torch.dtype) -> ir.Model:
+def model_of(scheme: str, dtype: torch.dtype) -> ir.Model:
     """The graph float32 [L, WIDTH] -> float32 [L, OUT] of a product with `yoj.runtime.engines.exact.weights`.
 
     Args:
@@ -72,7 +70,7 @@ def unsigned(model: ir.Model) -> onnx.ModelProto:
 
 def write() -> None:
     """Write all of them where the runtime has them."""
-    for scheme in get_args(Scheme):
+    for scheme in SCHEMES:
         if scheme not in exact.LARGEST_WEIGHT:
             continue
         for name in exact.ARITHMETIC:

@@ -8,31 +8,89 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeAlias
+from typing import Any, TypeAlias
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-Scheme: TypeAlias = Literal["int8", "int8_static", "fp8", "int8_weights", "int4_weights"]
-Stored: TypeAlias = Literal["float", "int8", "fp8", "int8_blocks", "int4_blocks"]
-STORED: dict[Scheme, Stored] = {
-    "int8": "int8",
-    "int8_static": "int8",
-    "fp8": "fp8",
-    "int8_weights": "int8_blocks",
-    "int4_weights": "int4_blocks",
-}
-LARGEST = {"int8": 127.0, "fp8": 448.0}
-"""Of int8 without -128, so that it is symmetric, and of float8_e4m3fn."""
-ZERO = 128
-"""What stands for zero in unsigned activations: with them ONNX Runtime's CPU kernels multiply in 8 bits."""
 SMALLEST_ROW = 2.0**-14
 """A row whose largest magnitude is below is scaled by this, the smallest normal number of float16."""
 BLOCK = 128
 """Inputs that share a scale, of weights in blocks."""
 ACCURACY_INT8 = 4
 """``accuracy_level`` of ONNX Runtime's MatMulNBits: activations in int8 by row and block."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChannelStorage:
+    """Storage of whole values with a scale for each output of a matrix, or for each row of a table."""
+
+    dtype: torch.dtype
+    largest: float
+    """Largest magnitude of a stored value."""
+    activations: torch.dtype
+    """Type of the activations that are multiplied by the values."""
+    zero: int
+    """Stored value that stands for zero in the activations."""
+
+    def projection(self, width: int, out: int, static: bool, bias: bool) -> QuantisedProjection:
+        """Make a matrix [width, out] of this storage, without values."""
+        return QuantisedProjection(width, out, self, static, bias)
+
+    def shape(self, shape: tuple[int, ...], rows: bool, scale: bool) -> tuple[int, ...]:
+        """Shape of the values, or of their scale, from that of the tensor."""
+        if not scale:
+            return shape
+        return (shape[0], 1) if rows else shape[1:]
+
+    def pack(self, tensor: torch.Tensor, rows: bool, scale_dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
+        """Values and scales of a float32 tensor; see `quantise`."""
+        return quantise(tensor, self, -1 if rows else 0, scale_dtype)
+
+    def cast(self, values: torch.Tensor) -> torch.Tensor:
+        """Values that were divided by their scale, as they are stored."""
+        if not self.dtype.is_floating_point:
+            values = values.round()
+        return values.clamp(-self.largest, self.largest).to(self.dtype)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BlockStorage:
+    """Storage of unsigned integers in blocks of `BLOCK` inputs, each with a scale; activations stay in float."""
+
+    bits: int
+    dtype: torch.dtype = torch.uint8
+
+    def projection(self, width: int, out: int, static: bool, bias: bool) -> BlockProjection:
+        """Make a matrix [width, out] of this storage, without values."""
+        del static
+        return BlockProjection(width, out, self, bias)
+
+    def shape(self, shape: tuple[int, ...], rows: bool, scale: bool) -> tuple[int, ...]:
+        """Shape of the values, or of their scale, from that of the matrix [in, out]."""
+        del rows
+        width, out = shape
+        return (out, math.ceil(width / BLOCK), *(() if scale else (BLOCK * self.bits // 8,)))
+
+    def pack(self, tensor: torch.Tensor, rows: bool, scale_dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
+        """Values and scales of a float32 matrix [in, out]; see `pack_blocks`."""
+        del rows
+        return pack_blocks(tensor, self.bits, scale_dtype)
+
+
+Storage: TypeAlias = ChannelStorage | BlockStorage
+# int8 goes without -128, so that it is symmetric. Its activations are unsigned with 128 for zero: with them ONNX
+# Runtime's CPU kernels multiply in 8 bits.
+INT8 = ChannelStorage(dtype=torch.int8, largest=127.0, activations=torch.uint8, zero=128)
+FP8 = ChannelStorage(dtype=torch.float8_e4m3fn, largest=448.0, activations=torch.float8_e4m3fn, zero=0)
+STORAGES: dict[str, Storage] = {
+    "int8": INT8,
+    "fp8": FP8,
+    "int8_blocks": BlockStorage(bits=8),
+    "int4_blocks": BlockStorage(bits=4),
+}
+"""Name of a storage in `yoj.runtime.schemes.Scheme.storage` -> the storage."""
 
 
 class QuantisedProjection(nn.Module):
@@ -43,10 +101,9 @@ class QuantisedProjection(nn.Module):
     factor of a row commutes with a product from the right. Otherwise the scale is that of the static range.
     """
 
-    def __init__(self, width: int, out: int, scheme: Scheme, bias: bool = False):
+    def __init__(self, width: int, out: int, storage: ChannelStorage, static: bool, bias: bool):
         super().__init__()
-        self.stored: Literal["int8", "fp8"] = "fp8" if scheme == "fp8" else "int8"
-        self.static = scheme == "int8_static"
+        self.storage, self.static = storage, static
         self.weight = nn.Parameter(torch.empty(width, out))
         self.weight_scale = nn.Parameter(torch.empty(out))
         self.input_scale = nn.Parameter(torch.empty(()))
@@ -72,8 +129,8 @@ class QuantisedProjection(nn.Module):
     def _product(self, x: torch.Tensor, weight: torch.Tensor, weight_scale: torch.Tensor) -> torch.Tensor:
         if not torch.compiler.is_exporting():
             return torch.matmul(self._rounded(x), weight.to(x.dtype) * weight_scale)
-        dtype = torch.uint8 if self.stored == "int8" else torch.float8_e4m3fn
-        zero = torch.full((), ZERO if self.stored == "int8" else 0, dtype=dtype)
+        dtype = self.storage.activations
+        zero = torch.full((), self.storage.zero, dtype=dtype)
         scale = self.input_scale.to(x.dtype)
         quantised = _symbolic("QuantizeLinear", [x, scale, zero], dtype, x.shape)
         x = _symbolic("DequantizeLinear", [quantised, scale, zero], x.dtype, x.shape)
@@ -81,9 +138,9 @@ class QuantisedProjection(nn.Module):
         return torch.matmul(x, _symbolic("DequantizeLinear", weights, x.dtype, weight.shape, axis=1))
 
     def _rounded(self, x: torch.Tensor) -> torch.Tensor:
-        scale, largest = self.input_scale.to(x.dtype), LARGEST[self.stored]
-        if self.stored == "fp8":
-            return (x / scale).clamp(-largest, largest).to(torch.float8_e4m3fn).to(x.dtype) * scale
+        scale, largest = self.input_scale.to(x.dtype), self.storage.largest
+        if self.storage.dtype.is_floating_point:
+            return self.storage.cast(x / scale).to(x.dtype) * scale
         # Unsigned with 128 for zero reaches one step further down; ties go to even, as in ONNX.
         return (x / scale).round().clamp(-largest - 1, largest) * scale
 
@@ -91,9 +148,9 @@ class QuantisedProjection(nn.Module):
 class BlockProjection(nn.Module):
     """A projection whose weights alone are in 8 or 4 bits: ONNX Runtime's MatMulNBits, for CPUs."""
 
-    def __init__(self, width: int, out: int, scheme: Scheme, bias: bool = False):
+    def __init__(self, width: int, out: int, storage: BlockStorage, bias: bool):
         super().__init__()
-        self.bits, self.width, self.out = (8 if scheme == "int8_weights" else 4), width, out
+        self.bits, self.width, self.out = storage.bits, width, out
         blocks = math.ceil(width / BLOCK)
         self.weight = nn.Parameter(torch.empty(out, blocks, BLOCK * self.bits // 8))
         self.weight_scale = nn.Parameter(torch.empty(out, blocks))
@@ -136,7 +193,8 @@ class QuantisedEmbedding(nn.Module):
 class StorageTransform:
     """What becomes of a float32 tensor of the checkpoint, laid out as the graph wants it, before it is stored."""
 
-    stored: Stored = "float"
+    storage: Storage | None = None
+    """Storage of the values; None: in the precision of the graph."""
     scale: bool = False
     """Whether this is the scale that belongs to the values, and not the values."""
     rows: bool = False
@@ -149,19 +207,11 @@ class StorageTransform:
 
     def dtype(self, of_graph: torch.dtype) -> torch.dtype:
         """Of what is stored in a graph with this precision."""
-        if self.scale or self.stored == "float":
-            return of_graph
-        return {"int8": torch.int8, "fp8": torch.float8_e4m3fn}.get(self.stored, torch.uint8)
+        return of_graph if self.scale or self.storage is None else self.storage.dtype
 
     def shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """Of what is stored, from that of the tensor."""
-        if self.stored.endswith("blocks"):
-            width, out = shape
-            bits = 8 if self.stored == "int8_blocks" else 4
-            return (out, math.ceil(width / BLOCK), *(() if self.scale else (BLOCK * bits // 8,)))
-        if not self.scale:
-            return shape
-        return (shape[0], 1) if self.rows else shape[1:]
+        return shape if self.storage is None else self.storage.shape(shape, self.rows, self.scale)
 
     def apply(self, tensor: torch.Tensor, of_graph: torch.dtype) -> torch.Tensor:
         """float32 [in, out], or a block of the rows of a table -> what is stored."""
@@ -169,12 +219,9 @@ class StorageTransform:
             tensor = tensor * self.factors[self.times].unsqueeze(-1)
         if self.over is not None:
             tensor = tensor / self.factors[self.over]
-        if self.stored == "float":
+        if self.storage is None:
             return tensor.to(of_graph)
-        if self.stored in ("int8_blocks", "int4_blocks"):
-            values, scale = pack_blocks(tensor, 8 if self.stored == "int8_blocks" else 4, of_graph)
-        else:
-            values, scale = quantise(tensor, self.stored, -1 if self.rows else 0, of_graph)
+        values, scale = self.storage.pack(tensor, self.rows, of_graph)
         return scale.to(of_graph) if self.scale else values
 
 
@@ -183,7 +230,7 @@ AS_IT_IS = StorageTransform()
 
 
 def quantise(
-    tensor: torch.Tensor, stored: Literal["int8", "fp8"], dim: int, scale_dtype: torch.dtype
+    tensor: torch.Tensor, storage: ChannelStorage, dim: int, scale_dtype: torch.dtype
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Symmetric values and the scale of each slice along ``dim``, whose largest magnitude becomes the largest value.
 
@@ -191,11 +238,8 @@ def quantise(
     """
     keep = dim == -1
     largest = tensor.abs().amax(dim=dim, keepdim=keep).clamp(min=SMALLEST_ROW)
-    scale = (largest / LARGEST[stored]).to(scale_dtype).float()
-    values = tensor / scale
-    if stored == "fp8":
-        return values.clamp(-LARGEST["fp8"], LARGEST["fp8"]).to(torch.float8_e4m3fn), scale
-    return values.round().clamp(-LARGEST["int8"], LARGEST["int8"]).to(torch.int8), scale
+    scale = (largest / storage.largest).to(scale_dtype).float()
+    return storage.cast(tensor / scale), scale
 
 
 def pack_blocks(tensor: torch.Tensor, bits: int, scale_dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:

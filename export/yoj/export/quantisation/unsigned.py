@@ -14,7 +14,7 @@ import onnx.numpy_helper
 
 from yoj.runtime.manifest import Unsigned
 
-from .schemes import ZERO
+from .schemes import INT8
 
 
 def write_unsigned(folder: Path, file: str) -> Unsigned | None:
@@ -52,7 +52,7 @@ def make_unsigned(model: onnx.ModelProto) -> list[onnx.TensorProto]:
     for matrix in matrices:
         matrix.data_type = onnx.TensorProto.UINT8
     for width in sorted({matrix.dims[-1] for matrix in matrices}):
-        model.graph.initializer.append(onnx.numpy_helper.from_array(np.full(width, ZERO, np.uint8), _zero(width)))
+        model.graph.initializer.append(onnx.numpy_helper.from_array(np.full(width, INT8.zero, np.uint8), _zero(width)))
     return matrices
 
 

@@ -63,7 +63,7 @@ def build_plan(trt: Any, job: Job, settings: BuilderSettings, note: Callable[[st
     """Write the plan of one graph to ``job.out``.
 
     Args:
-        trt: from `yoj.runtime.engines.library.load_library`.
+        trt: from `yoj.runtime.engines.load_library`.
         job: what is built; existing files are replaced.
         settings: how.
         note: is told each phase of the build.

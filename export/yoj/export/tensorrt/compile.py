@@ -14,8 +14,8 @@ import onnx
 
 from yoj.runtime import manifest as m
 from yoj.runtime.bundle import Bundle, sha256
+from yoj.runtime.engines import load_library
 from yoj.runtime.engines.device import compute_capability, driver_version, load_cuda, target_name
-from yoj.runtime.engines.library import load_library
 from yoj.runtime.errors import EngineError
 
 from ..bundle.install import check_rewritable, install

@@ -13,13 +13,13 @@ import onnx.helper
 import onnx.numpy_helper
 
 from yoj.runtime.errors import EngineError
+from yoj.runtime.schemes import SCHEMES
 
 from ..graph.blocked_attention import join_queries
 
 QUANTISING = ("QuantizeLinear", "DequantizeLinear")
-FIRST_TARGET = {"int8": 80, "int8_static": 80, "fp8": 89}
-"""Scheme -> the first compute capability, times ten, with such matrix products in TensorRT-RTX 1.7 and TensorRT 11.
-Schemes of weights alone are operators of ONNX Runtime, which their parsers do not know."""
+FIRST_TARGET = {name: scheme.first_target for name, scheme in SCHEMES.items() if scheme.first_target is not None}
+"""Scheme that TensorRT builds -> the first compute capability, times ten, that has it."""
 
 
 def check_scheme(precision: str, targets: Sequence[str]) -> None:
@@ -32,7 +32,7 @@ def check_scheme(precision: str, targets: Sequence[str]) -> None:
     Raises:
         EngineError: with the schemes that each target has.
     """
-    if precision in ("float32", "float16", "bfloat16"):
+    if precision not in SCHEMES:
         return
     first = FIRST_TARGET.get(precision)
     unfit = [name for name in targets if first is None or _capability(name) < first]

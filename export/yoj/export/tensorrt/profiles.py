@@ -7,7 +7,9 @@ from collections.abc import Mapping, Sequence
 
 from yoj.runtime.axes import AXES
 from yoj.runtime.errors import EngineError
+from yoj.runtime.families import FAMILIES
 from yoj.runtime.manifest import Graph, Manifest, ShapeProfile
+from yoj.runtime.roles import VISION
 from yoj.runtime.scorer import BATCH_TOKENS
 
 Profile = Mapping[str, ShapeProfile]
@@ -43,7 +45,7 @@ def profiles_of(
         EngineError: the graph has an axis without a default size, or a profile that was asked for begins beyond what
             the bundle allows.
     """
-    defaults = (IMAGES, FRAMES) if role == "vision" else (LONG, SHORT)
+    defaults = (IMAGES, FRAMES) if role == VISION else (LONG, SHORT)
     letters = sorted({axis for spec in graph.inputs for axis in spec.shape if isinstance(axis, str)})
     if missing := set(letters) - defaults[0].keys():
         raise EngineError(f"{graph.file} has axes {', '.join(sorted(missing))}, whose sizes nobody set. Upgrade yoj.")
@@ -54,7 +56,7 @@ def profiles_of(
             limits = ", ".join(f"{letter} up to {clipped[letter].max}" for letter in beyond)
             raise EngineError(f"The profile {sizes_text(profile)} begins beyond what {role} allows: {limits}.")
         if room is not None and not asked:
-            heads = manifest.vision_heads if role == "vision" else manifest.attention_heads
+            heads = manifest.vision_heads if role == VISION else manifest.attention_heads
             clipped |= _within(room // (4 * heads), clipped, manifest)
         if clipped not in found:
             found.append(clipped)
@@ -98,8 +100,8 @@ def _clip(letter: str, sizes: ShapeProfile, profile: Profile, manifest: Manifest
 
 
 def _multiple(letter: str, manifest: Manifest) -> int:
-    """Qwen3-VL merges squares of patches into one token; other families have no such setting."""
-    return manifest.preprocessing.get("merge_size", 1) ** 2 if letter == "P" else 1
+    """Number that the size of an axis is always a multiple of."""
+    return FAMILIES[manifest.family].multiples(manifest.preprocessing).get(letter, 1)
 
 
 def _within(room: int, profile: Profile, manifest: Manifest) -> dict[str, ShapeProfile]:

@@ -15,6 +15,7 @@ from yoj.runtime import Request, Scorer
 from yoj.runtime.batch import Prepared
 from yoj.runtime.families import Arrays
 from yoj.runtime.manifest import Limits, Manifest, Mode
+from yoj.runtime.schemes import SCHEMES
 from yoj.runtime.script import script_of
 
 from ..checkpoint.checkpoint import Checkpoint
@@ -24,10 +25,7 @@ from ..prompts.chat_template import ChatTemplate, reference_ids
 from .stock_model import StockModel
 from .stock_pictures import Pictures, compare_pictures
 
-EIGHT_BITS = dict.fromkeys(("int8", "int8_static", "fp8", "int8_weights", "int4_weights"), 1.0)
-"""Notices what is broken. What eight bits cost is measured on rankings, by yoj-calibrate: a step of rounding that falls
-the other way in one layer is carried on by all that follow, so that no small bound holds for all models."""
-THRESHOLDS = {"float32": 1e-5, "float16": 2e-2, "bfloat16": 2e-1} | EIGHT_BITS
+THRESHOLDS = {"float32": 1e-5, "float16": 2e-2, "bfloat16": 2e-1} | {n: s.threshold for n, s in SCHEMES.items()}
 """Largest difference of a score, or of a spread, by precision, where the head's output is divided by sqrt(hidden size);
 others are larger by as much as they are divided by less. DESIGN section 8 has float32; those of 16 bits are about
 40 times the unit roundoff, 2**-11 and 2**-8, twice what small judges with scores of magnitude 1 to 5 differ by."""
@@ -203,7 +201,7 @@ def require(fidelity: Fidelity) -> None:
         )
         if not np.isfinite(fidelity.max_abs_diff):
             reason = "scores or their spread are NaN or infinite. Check the checkpoint's tensors for NaN"
-        if fidelity.precision in EIGHT_BITS and fidelity.token_ids_equal and np.isfinite(fidelity.max_abs_diff):
+        if fidelity.precision in SCHEMES and fidelity.token_ids_equal and np.isfinite(fidelity.max_abs_diff):
             raise FidelityError(
                 f"{table(fidelity)}\n{fidelity.precision} costs this model up to {fidelity.max_abs_diff:.2f} of a "
                 f"score on made-up requests, {fidelity.threshold:g} is allowed. Make a plan with a smaller --max-flips "

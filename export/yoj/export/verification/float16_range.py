@@ -17,13 +17,14 @@ from yoj.runtime.families import Family
 from yoj.runtime.lines import read_requests
 from yoj.runtime.prepare import Preparer
 from yoj.runtime.request import Request
+from yoj.runtime.roles import VISION, scorer_role
 from yoj.runtime.script import script_of
 
 from ..checkpoint.checkpoint import Checkpoint
 from ..errors import CheckpointError
 from ..families import ExportFamily
 from ..graph.modules import Projection, WideProjection
-from ..graph.traced import TracedSession, scorer_role, stream
+from ..graph.traced import TracedSession, stream
 from .fidelity import make_samples
 
 LARGEST = 65_504.0
@@ -54,8 +55,8 @@ def overflowing_layers(
         CheckpointError: a layer gives NaN or infinity in float32.
     """
     largest: dict[str, float] = {}
-    session = TracedSession(family.graphs(), lambda spec: stream(spec, checkpoint))
-    for role in ("vision", scorer_role(batch[0].mode)):
+    session = TracedSession(family.graphs, lambda spec: stream(spec, checkpoint))
+    for role in (VISION, scorer_role(batch[0].mode)):
         _watch(session.module(role), role, largest)
     session.score(batch, runtime)
     over = {name: value for name, value in largest.items() if not value * HEADROOM <= LARGEST}

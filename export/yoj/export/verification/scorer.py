@@ -30,4 +30,4 @@ def open_scorer(bundle: Bundle, checkpoint: Checkpoint, family: ExportFamily, en
     if (entry.engine, entry.precision) != ("onnxruntime", "bfloat16"):  # a plan's graphs need the plan, too
         return Scorer(bundle, entry, open_session(bundle, entry, None))
     in_its_place = msgspec.structs.replace(entry, engine="pytorch")
-    return Scorer(bundle, in_its_place, TracedSession.load(checkpoint, family.graphs(), entry.precision))
+    return Scorer(bundle, in_its_place, TracedSession.load(checkpoint, family.graphs, entry.precision))

@@ -12,6 +12,7 @@ from yoj.runtime.families import Arrays, Family
 from yoj.runtime.text import Ids
 
 from ..checkpoint.checkpoint import Checkpoint
+from ..checkpoint.head import READOUTS
 from ..families import ExportFamily
 from ..graph.traced import TracedSession
 
@@ -23,7 +24,7 @@ class StockModel:
         self._checkpoint, self._family = checkpoint, family
         self._head = checkpoint.head.module()
         self._stock = family.stock_model()
-        self._traced = None if self._stock is not None else TracedSession.load(checkpoint, family.graphs(), "float32")
+        self._traced = None if self._stock is not None else TracedSession.load(checkpoint, family.graphs, "float32")
 
     @property
     def name(self) -> str:
@@ -64,14 +65,8 @@ class StockModel:
 
 
 def read_out(readout: str, hidden_LD: torch.Tensor, start_N: Ids, end_N: Ids) -> torch.Tensor:
-    """What the head reads of each response, [N, D] or [N, 2D] (``resp_repr_mode`` of the reference)."""
-    if readout == "response_mean":
+    """Input of the head for each response, [N, D] or [N, 2D], from the states [L, D] of one row."""
+    of = READOUTS[readout].of
+    if of is None:
         return torch.stack([hidden_LD[s : e + 1].mean(dim=0) for s, e in zip(start_N, end_N, strict=True)])
-    first, last = hidden_LD[torch.from_numpy(start_N)], hidden_LD[torch.from_numpy(end_N)]
-    return {
-        "last": last,
-        "first": first,
-        "first_last_concat": torch.cat([first, last], dim=-1),
-        "first_last_add": first + last,
-        "first_last_sub": last - first,
-    }[readout]
+    return of(hidden_LD[torch.from_numpy(start_N)], hidden_LD[torch.from_numpy(end_N)])

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 from ..bundle import Bundle
 from ..errors import EngineError
 from ..families import Arrays
 from ..manifest import EngineEntry
+from .library import TENSORRT, TENSORRT_RTX, Library, load
 from .onnxruntime import open_onnxruntime
 from .onnxruntime_cuda import open_onnxruntime_cuda
 
@@ -36,12 +38,41 @@ def _open_tensorrt(bundle: Bundle, engine: EngineEntry, threads: int | None) -> 
     return open_tensorrt(bundle, engine, threads)
 
 
-OPENERS: dict[str, Callable[[Bundle, EngineEntry, int | None], Session]] = {
-    "onnxruntime": open_onnxruntime,
-    "onnxruntime-cuda": open_onnxruntime_cuda,
-    "tensorrt": _open_tensorrt,
-    "tensorrt-rtx": _open_tensorrt,
+@dataclass(frozen=True, kw_only=True)
+class Engine:
+    """What executes the graphs of a bundle: a library on one kind of device."""
+
+    open: Callable[[Bundle, EngineEntry, int | None], Session]
+    """Function that loads the graphs of a manifest's entry; the last argument is the number of threads."""
+    executes: str
+    """Engine whose entries of the manifest it executes: its own name, or that of an engine with the same graphs."""
+    library: Library | None
+    """Library of NVIDIA whose plans its entries hold, which yoj-export compile builds; None where they hold graphs."""
+
+
+ENGINES = {
+    "onnxruntime": Engine(open=open_onnxruntime, executes="onnxruntime", library=None),
+    "onnxruntime-cuda": Engine(open=open_onnxruntime_cuda, executes="onnxruntime", library=None),
+    "tensorrt": Engine(open=_open_tensorrt, executes="tensorrt", library=TENSORRT),
+    "tensorrt-rtx": Engine(open=_open_tensorrt, executes="tensorrt-rtx", library=TENSORRT_RTX),
 }
+"""Name of an engine in manifests and options -> the engine."""
+
+
+def plan_engines() -> list[str]:
+    """Names of the engines that execute TensorRT plans."""
+    return [name for name, engine in ENGINES.items() if engine.library is not None]
+
+
+def load_library(engine: str) -> Any:
+    """Load the library of NVIDIA that executes the plans of an engine.
+
+    Raises:
+        EngineError: the library is missing, or yoj does not know its version.
+    """
+    library = ENGINES[engine].library
+    assert library is not None, f"{engine} executes no plans"
+    return load(library)
 
 
 def open_session(bundle: Bundle, engine: EngineEntry, threads: int | None) -> Session:
@@ -50,6 +81,6 @@ def open_session(bundle: Bundle, engine: EngineEntry, threads: int | None) -> Se
     Raises:
         EngineError: this version of yoj does not know the engine, or its library is missing.
     """
-    if engine.engine not in OPENERS:
-        raise EngineError(f"This yoj runs {', '.join(OPENERS)}; {bundle.path} asks for {engine.engine}. Upgrade yoj.")
-    return OPENERS[engine.engine](bundle, engine, threads)
+    if engine.engine not in ENGINES:
+        raise EngineError(f"This yoj runs {', '.join(ENGINES)}; {bundle.path} asks for {engine.engine}. Upgrade yoj.")
+    return ENGINES[engine.engine].open(bundle, engine, threads)

@@ -15,13 +15,14 @@ from numpy.typing import NDArray
 from ..errors import EngineError
 from ..instruction_sets import instruction_sets
 from ..manifest import EngineEntry
+from ..schemes import SCHEMES
 
 PROBES = Path(__file__).parent / "probes"
 """Folder of the probe graphs, which `yoj.export.quantisation.probes` writes."""
-LARGEST_WEIGHT = {"int8": 127, "int8_static": 127, "int8_weights": 127, "int4_weights": 7}
+LARGEST_WEIGHT = {name: scheme.cpu_weight for name, scheme in SCHEMES.items() if scheme.cpu_weight is not None}
 """Scheme of quantised matrices with integer kernels on a CPU -> largest magnitude of its stored weights."""
 LARGEST_ACTIVATION = 127.0
-UNSIGNED = ("int8", "int8_static")
+UNSIGNED = tuple(name for name, scheme in SCHEMES.items() if scheme.unsigned)
 """Schemes whose graphs a bundle holds with unsigned matrices too."""
 ARITHMETIC = ("float32", "float16")
 """Base precisions that ONNX Runtime has on a CPU."""

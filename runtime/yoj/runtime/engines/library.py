@@ -24,37 +24,33 @@ class Library:
     """First version that is too new."""
 
 
-LIBRARIES = {
-    "tensorrt": Library("tensorrt", ("tensorrt", "tensorrt_bindings"), "trt", (11, 1), (12, 0)),
-    "tensorrt-rtx": Library("tensorrt-rtx", ("tensorrt_rtx", "tensorrt_rtx_bindings"), "trt-rtx", (1, 7), (1, 8)),
-}
-"""Engine -> library. The versions are those of the extras in pyproject.toml."""
-
+# The versions are those of the extras in pyproject.toml.
+TENSORRT = Library("tensorrt", ("tensorrt", "tensorrt_bindings"), "trt", (11, 1), (12, 0))
+TENSORRT_RTX = Library("tensorrt-rtx", ("tensorrt_rtx", "tensorrt_rtx_bindings"), "trt-rtx", (1, 7), (1, 8))
 
 TYPES = {"int64": "INT64", "int32": "INT32", "float32": "FLOAT", "float16": "HALF", "bfloat16": "BF16", "bool": "BOOL"}
 """Name of a type in the manifest -> in the library."""
 
 
-def load_library(engine: str) -> Any:
+def load(library: Library) -> Any:
     """Module ``tensorrt`` or ``tensorrt_rtx``.
 
     Raises:
         EngineError: it is not installed, one of its own libraries is missing, or yoj does not know its version.
     """
-    library = LIBRARIES[engine]
-    install = f"Install it with: pip install 'yoj[{library.extra}]'"
+    what, install = f"The library of engine {library.engine}", f"Install it with: pip install 'yoj[{library.extra}]'"
     for name in library.modules:
         try:
             module: Any = importlib.import_module(name)
         except ModuleNotFoundError as error:
             if error.name != name:
-                raise EngineError(f"The library of engine {engine} cannot be loaded ({error}). {install}") from error
+                raise EngineError(f"{what} cannot be loaded ({error}). {install}") from error
         except (ImportError, OSError) as error:
-            raise EngineError(f"The library of engine {engine} cannot be loaded ({error}). {install}") from error
+            raise EngineError(f"{what} cannot be loaded ({error}). {install}") from error
         else:
             _check_known(library, str(module.__version__))
             return module
-    raise EngineError(f"The library of engine {engine} is missing. {install}")
+    raise EngineError(f"{what} is missing. {install}")
 
 
 def make_logger(trt: Any) -> Any:

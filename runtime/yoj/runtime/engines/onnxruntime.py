@@ -20,6 +20,8 @@ from ..families import Arrays
 from ..held import HeldFiles
 from ..log import logger
 from ..manifest import EngineEntry, Graph, Manifest
+from ..roles import VISION, scorer_role
+from ..schemes import SCHEMES
 from .exact import check_products, wrong_product
 from .unsigned import UNPACKED, flipped
 
@@ -52,8 +54,8 @@ class LazySessions:
         self._make: Callable[[Graph], Any] | None = make
         self._opened: dict[str, Any] = {}
         self._opening = threading.Lock()
-        later = "scorer.segmented" if bundle.manifest.trained_mode == "joint" else "scorer.joint"
-        for role in self._graphs.keys() - {later}:
+        scorer = scorer_role(bundle.manifest.trained_mode)
+        for role in self._graphs.keys() & {VISION, scorer}:
             self.get(role)
 
     def get(self, role: str) -> Any:
@@ -109,7 +111,7 @@ class OnnxRuntimeSession:
             EngineMemoryError: attention over rows this long would not fit into the memory that is free.
             EngineError: ONNX Runtime failed; its own message is in the text.
         """
-        if role == "vision":
+        if role == VISION:
             frames, patches = inputs["pixel_values"].shape[:2]
             need = frames * 4 * self._vision_heads * patches**2
             _check_memory(need, f"{frames} crops or frames of P={patches:,} patches")
@@ -261,7 +263,8 @@ def session_options(ort: Any, engine: EngineEntry, threads: int | None, entries:
     options.enable_mem_pattern = False
     for name, value in entries:
         options.add_session_config_entry(name, value)
-    if engine.precision == "fp8":  # there are no kernels to fuse it for; what tries fails
+    scheme = SCHEMES.get(engine.precision)
+    if scheme is not None and scheme.cpu_weight is None:  # there are no kernels to fuse it for; what tries fails
         options.add_session_config_entry("session.disable_quant_qdq", "1")
     return options
 

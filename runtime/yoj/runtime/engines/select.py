@@ -12,9 +12,9 @@ import msgspec
 from ..bundle import Bundle
 from ..errors import EngineError
 from ..manifest import EngineEntry, Plans
+from . import ENGINES
 from .device import compute_capability, load_cuda, target_name
 from .library import version_of
-from .onnxruntime_cuda import NAME as CUDA
 
 
 def select(bundle: Bundle, engine: str | None, precision: str | None) -> EngineEntry:
@@ -25,11 +25,11 @@ def select(bundle: Bundle, engine: str | None, precision: str | None) -> EngineE
     Raises:
         EngineError: the bundle has none, or none for this GPU, or there is no GPU to choose for.
     """
-    if engine not in (None, "onnxruntime", CUDA, "tensorrt", "tensorrt-rtx"):
-        raise EngineError(f"There is no engine {engine!r}; there are onnxruntime, {CUDA}, tensorrt and tensorrt-rtx.")
-    if engine == CUDA:
-        return msgspec.structs.replace(bundle.engine("onnxruntime", precision), engine=CUDA)
-    first = bundle.engine(engine, precision)
+    if engine is not None and engine not in ENGINES:
+        raise EngineError(f"There is no engine {engine!r}; there are {', '.join(ENGINES)}.")
+    first = bundle.engine(engine and ENGINES[engine].executes, precision)
+    if engine is not None and engine != first.engine:
+        return msgspec.structs.replace(first, engine=engine)
     same = [e for e in bundle.manifest.engines if (e.engine, e.precision) == (first.engine, first.precision)]
     if first.plans is None or len(same) == 1:
         return first

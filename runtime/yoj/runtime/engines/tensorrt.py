@@ -11,9 +11,10 @@ from ..bundle import Bundle
 from ..errors import EngineError
 from ..families import Arrays
 from ..manifest import EngineEntry, Graph
+from . import load_library
 from .device import compute_capability, load_cuda
 from .lane import LoadedPlan, Stream
-from .library import TYPES, load_library, make_logger, same_shape
+from .library import TYPES, make_logger, same_shape
 from .select import check_loadable, rebuild_command
 from .shapes import choose_profile, parts, rows_at_once, sizes_of
 

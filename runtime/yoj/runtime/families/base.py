@@ -60,6 +60,15 @@ class Family(Protocol):
         """Choose the frames of a video file that the model sees, ascending and each once, by their true times."""
         ...
 
+    @staticmethod
+    def multiples(settings: Mapping[str, Any]) -> dict[str, int]:
+        """Axis letter -> number that its size is always a multiple of; others are free.
+
+        Args:
+            settings: the manifest's ``preprocessing``.
+        """
+        ...
+
     def vision_inputs(self, media: Sequence[PreparedMedia]) -> Arrays:
         """Inputs of one run of the vision graph over media of one group; its rows come back in their order."""
         ...

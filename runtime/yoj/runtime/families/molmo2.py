@@ -138,6 +138,12 @@ class Molmo2:
         numbers = np.unique([*np.rint(places).astype(int), last])
         return numbers[: s.video_max_frames].tolist()
 
+    @staticmethod
+    def multiples(settings: Mapping[str, Any]) -> dict[str, int]:
+        """See `yoj.runtime.families.base.Family.multiples`."""
+        del settings
+        return {}
+
     def vision_inputs(self, media: Sequence[PreparedMedia]) -> Arrays:
         """Concatenate the crops, and shift the patch indices of each medium to the place of its crops."""
         pixels_CPX = np.concatenate([medium.arrays["pixel_values"] for medium in media])

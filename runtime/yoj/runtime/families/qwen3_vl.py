@@ -108,6 +108,11 @@ class Qwen3VL:
         places = timeline.nearest(np.linspace(0, timeline.frames - 1, count))
         return np.unique(places.round().astype(int)).tolist()
 
+    @staticmethod
+    def multiples(settings: Mapping[str, Any]) -> dict[str, int]:
+        """See `yoj.runtime.families.base.Family.multiples`."""
+        return {"P": int(settings.get("merge_size", 1)) ** 2}
+
     def vision_inputs(self, media: Sequence[PreparedMedia]) -> Arrays:
         """Gather the patches of all media, and the tables of the one grid that they have in common.
 
