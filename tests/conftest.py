@@ -14,6 +14,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # as many processes as cores: more thre
 
 import pytest
 from filelock import FileLock
+from kept_traces import folder_in, forget_others
 
 from yoj.runtime import Scorer
 from yoj.runtime.instruction_sets import instruction_sets
@@ -23,9 +24,13 @@ MERGED, ADAPTER = DATA / "checkpoint-merged", DATA / "checkpoint-adapter"
 IMAGES = DATA / "images"
 
 
-def pytest_report_header() -> str:
+def pytest_report_header(config: pytest.Config) -> list[str]:
     """Rounding, kernels and times differ with these, so that a report of a failure must name them."""
-    return f"instruction sets: {', '.join(instruction_sets()) or 'not known'}"
+    kept = len(list(folder_in(config.cache.mkdir("traces")).glob("*.onnx")))
+    return [
+        f"instruction sets: {', '.join(instruction_sets()) or 'not known'}",
+        f"graphs that earlier runs of the same code have traced: {kept} (--cache-clear traces all anew)",
+    ]
 
 
 class Quiet:
@@ -54,11 +59,12 @@ def _folder_of_the_run(factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _graphs_are_traced_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    folder = _folder_of_the_run(tmp_path_factory) / "traces"
+def _graphs_are_traced_once(pytestconfig: pytest.Config) -> Iterator[None]:
+    folder = folder_in(pytestconfig.cache.mkdir("traces"))
+    forget_others(folder)
     graph = sys.modules.get("yoj.export.graph.write")  # tests that export import it before any test runs
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("YOJ_TEST_TRACES", str(folder))  # of commands that tests start
+        patch.setenv("YOJ_TEST_TRACES", str(folder.parent))  # of commands that tests start
         patch.setenv("PYTHONPATH", str(Path(__file__).parent / "support" / "subprocess"), prepend=os.pathsep)
         if graph is not None:
             from traces import SharedTraces

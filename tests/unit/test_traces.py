@@ -10,11 +10,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import kept_traces
 import numpy as np
 import onnx_ir as ir
 import pytest
 import torch
+import traces
 from conftest import MERGED
+from kept_traces import folder_in, forget_others
 from tiny_qwen3_vl import TinyQwen, write_qwen
 from traces import SharedTraces, key
 
@@ -105,7 +108,7 @@ def test_a_process_that_a_test_starts_finds_what_is_traced_here(specs, tmp_path)
         from yoj.export.families.opening import open_family
         from yoj.export.graph import write
 
-        spec = open_family(Checkpoint.open([Path(sys.argv[1])])).graphs()[1]
+        spec = open_family(Checkpoint.open([Path(sys.argv[1])])).graphs[1]
         print(len(write.trace(spec, torch.float32).graph))
     """
     done = subprocess.run([sys.executable, "-c", code, folder], capture_output=True, text=True, check=True)
@@ -151,6 +154,39 @@ def test_values_are_never_part_of_a_key(specs):
         key(real, torch.float32)
 
 
-def test_the_folder_is_of_this_run(tmp_path_factory):
+def test_traces_are_of_this_code_and_these_libraries(tmp_path, monkeypatch):
+    code, cache = [tmp_path / "package", tmp_path / "one.py"], tmp_path / "cache"
+    code[0].mkdir()
+    (code[0] / "module.py").write_text("a = 1")
+    code[1].write_text("b = 1")
+    folders = [folder_in(cache, code)]
+    assert folder_in(cache, code) == folders[0]
+    for file in (code[0] / "module.py", code[1], code[0] / "another.py"):
+        file.write_text("a = 2")
+        folders.append(folder_in(cache, code))
+    monkeypatch.setattr(kept_traces, "version", lambda name: f"0.{len(name)}")
+    folders.append(folder_in(cache, code))
+    assert len(set(folders)) == len(folders)
+    for folder in folders:
+        folder.mkdir(parents=True)
+    forget_others(folders[2])
+    assert list(cache.iterdir()) == [folders[2]]
+
+
+def test_the_folder_is_of_this_code(pytestconfig):
     assert isinstance(graph.trace, SharedTraces)
-    assert Path(graph.trace.folder).is_relative_to(tmp_path_factory.getbasetemp().parent)
+    assert graph.trace.folder == folder_in(pytestconfig.cache.mkdir("traces"))
+
+
+def test_a_run_that_is_stopped_leaves_no_half_of_a_graph(specs, tmp_path, monkeypatch):
+    def stopped(_: ir.Model, file: Path) -> None:
+        file.write_bytes(b"half")
+        raise KeyboardInterrupt
+
+    model = ir.Model(ir.Graph([], [], nodes=[]), ir_version=10)
+    shared = SharedTraces(tmp_path, lambda *_: model)
+    with monkeypatch.context() as patch:
+        patch.setattr(traces, "save", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            shared(specs()[JOINT], torch.float32)
+    assert shared(specs()[JOINT], torch.float32).ir_version == 10

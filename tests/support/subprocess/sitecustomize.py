@@ -1,7 +1,7 @@
 """Commands that tests start find the traced graphs of the run, too.
 
 Python imports a module of this name at its start wherever it is on the path; conftest.py puts this folder into
-``PYTHONPATH`` and the folder of the traces into ``YOJ_TEST_TRACES``.
+``PYTHONPATH`` and the folder with the folders of the traces into ``YOJ_TEST_TRACES``.
 """
 
 from __future__ import annotations
@@ -31,9 +31,10 @@ class SharedAtImport(MetaPathFinder):
             def execute_and_share(module: ModuleType) -> None:
                 execute(module)
                 sys.path.append(str(Path(__file__).parents[1]))
+                from kept_traces import folder_in
                 from traces import SharedTraces
 
-                module.trace = SharedTraces(Path(os.environ["YOJ_TEST_TRACES"]), module.trace)
+                module.trace = SharedTraces(folder_in(Path(os.environ["YOJ_TEST_TRACES"])), module.trace)
 
             spec.loader.exec_module = execute_and_share  # pyright: ignore[reportAttributeAccessIssue]
         return spec
