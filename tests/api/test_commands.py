@@ -322,7 +322,7 @@ def test_inspect_and_verify(bundle):
     other = run("yoj-export", "verify", path, "--against", DATA / "checkpoint-adapter")
     assert other.returncode == 1
     assert "is not what the bundle was made from" in other.stderr
-    assert "scores or their spread differ by up to" in other.stderr
+    assert "scores or their sigma differ by up to" in other.stderr
     stranger = run("yoj-export", "verify", path, "--against", CHECKPOINTS / "shapes-qwen3_vl")
     assert stranger.returncode == 1
     assert "was made from a molmo2" in stranger.stderr

@@ -1,5 +1,5 @@
-"""ONNX Runtime's CUDA provider on a machine with a GPU: it keeps no memory. That it agrees with the reference, in every
-precision of both judges, is a part of ``make gpu`` (`yoj-bench parity`).
+"""ONNX Runtime's CUDA provider on a machine with a GPU: it keeps no memory. That it agrees with the stock model, in
+every precision of both judges, is a part of ``make gpu`` (`yoj-bench parity`).
 
 Without a GPU, or without the provider, every test here is skipped and says so.
 """

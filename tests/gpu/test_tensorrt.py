@@ -1,4 +1,4 @@
-"""TensorRT on a machine with a GPU: the engine agrees with the reference, and gives its memory back.
+"""TensorRT on a machine with a GPU: the engine agrees with the stock model, and gives its memory back.
 
 Without a GPU, or without the library, every test here is skipped and says so.
 """

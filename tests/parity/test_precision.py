@@ -190,7 +190,7 @@ def test_without_a_comparison_there_is_no_fidelity_until_it_is_asked_for(source,
     args = [str(source("molmo2")), "--layout", "assistant", "--out", str(out), "--precision", "float16"]
     result = CliRunner().invoke(main, [*args, "--no-compare"])
     assert result.exit_code == 0, result.output
-    assert f"Not compared with the reference: yoj-export verify {out}" in result.output
+    assert f"Not compared with the stock model: yoj-export verify {out}" in result.output
     assert not (out / "fidelity.json").exists()
     assert "Not compared when it was exported" in (out / "README.md").read_text("utf-8")
     result = CliRunner().invoke(main, ["verify", str(out), "--against", str(source("molmo2"))])

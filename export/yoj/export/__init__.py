@@ -1,4 +1,4 @@
-"""Build bundles: a trained checkpoint becomes ONNX graphs, a tokenizer and a manifest."""
+"""Export: a trained checkpoint becomes a bundle of ONNX graphs, a tokenizer and a manifest."""
 
 from __future__ import annotations
 

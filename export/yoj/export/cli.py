@@ -1,4 +1,4 @@
-"""``yoj-export``: build a bundle, look into one, compare one with its checkpoint, add plans to one."""
+"""``yoj-export``: build a bundle, inspect one, compare one with its checkpoint, add TensorRT plans to one."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ PRECISIONS = ["float32", "float16", "bfloat16", "auto", *SCHEMES]
 
 
 class _BuildByDefault(click.Group):
-    """A group whose first command may be left out."""
+    """Command group whose first command may be left out."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         if args and args[0] not in self.commands and args[0] not in ("--help", "--version"):
@@ -100,7 +100,7 @@ def main() -> None:
 @click.option(
     "--no-compare",
     is_flag=True,
-    help="Leave out the comparison with the reference, which takes about 10 bytes of memory for each parameter. Run "
+    help="Leave out the comparison with the stock model, which takes about 10 bytes of memory for each parameter. Run "
     "yoj-export verify where there is as much.",
 )
 @click.option("--force", is_flag=True, help="Replace an existing bundle.")
@@ -122,7 +122,7 @@ def build(
 ) -> None:
     """Build a bundle from CHECKPOINTS: one merged checkpoint, or LoRA adapters in the order they are applied.
 
-    Ends with a comparison of the written bundle with the PyTorch reference; where they disagree, no bundle is left.
+    Ends with a comparison of the written bundle with the stock model; where they disagree, no bundle is left.
     """
     with readable_errors():
         prepare_libraries()
@@ -149,7 +149,9 @@ def build(
         )
         manifest, fidelity = run(config, _Console())
     click.echo(f"\n{_files(manifest)}\n")
-    click.echo(_verdict(fidelity) if fidelity else f"Not compared with the reference: yoj-export verify {out} does it.")
+    click.echo(
+        _verdict(fidelity) if fidelity else f"Not compared with the stock model: yoj-export verify {out} does it."
+    )
     engine = " --engine onnxruntime-cuda" if manifest.engines[0].arithmetic == "bfloat16" else ""
     click.echo(f'\nNext: yoj-score {out}{engine} --prompt "..." --response "..." --response "..."')
 
@@ -203,7 +205,7 @@ def verify(bundle: Path, checkpoints: tuple[Path, ...], base: Path | None, engin
         for difference in provenance_differences(opened.manifest, checkpoint):
             click.echo(f"warning: {difference}", err=True)
         console = _Console()
-        console.stage("compare with the reference")
+        console.stage("compare with the stock model")
         family = open_family(checkpoint)
         fidelity = measure(open_scorer(opened, checkpoint, family, engine), checkpoint, family, console.note)
         require(fidelity)
@@ -267,7 +269,7 @@ def compile_(
 
 
 class _Console:
-    """Stages on standard error, with the time since the start; a percentage where a terminal can redraw it."""
+    """Progress on standard error: stages with the time since the start, and a percentage on terminals."""
 
     def __init__(self) -> None:
         self._begin = time.perf_counter()
@@ -311,7 +313,7 @@ def _describe(manifest: Manifest, quantised: str | None) -> str:
         "separator": f"{layout.separator} = {layout.separator_id}" if layout.separator else "none",
         "value head": f"{head.type}{f' ({head.activation})' if head.activation else ''}, read-out {head.readout}, "
         f"{head.hidden_state}, divided by {head.divisor:g}"
-        f"{'; a second output gives spread, uncalibrated' if head.outputs == 2 else ''}",
+        f"{'; a second output gives sigma, uncalibrated' if head.outputs == 2 else ''}",
         "engines": ", ".join(
             f"{e.engine} {e.precision}{f' for {e.plans.target}' if e.plans else ''}" for e in manifest.engines
         ),

@@ -1,4 +1,4 @@
-"""Errors of the build. Like those of the runtime, each also is one of Python's own."""
+"""Errors of an export. Like those of the runtime, each also is one of Python's own."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from yoj.runtime.errors import YojError
 
 
 class CheckpointError(YojError, ValueError):
-    """A checkpoint that is incomplete, inconsistent, or of a kind that cannot be exported."""
+    """Checkpoint that is incomplete, inconsistent, or of a kind that cannot be exported."""
 
 
 class FidelityError(YojError, ArithmeticError):
-    """The engine does not agree with the PyTorch reference; no bundle was written."""
+    """Engine that does not agree with the stock model; no bundle was written."""
 
 
 class OutputError(YojError, OSError):
-    """The bundle cannot be written where it was asked for."""
+    """Bundle that cannot be written where it was asked for."""

@@ -1,4 +1,4 @@
-"""What a command says about a checkpoint that no file of it may say; and what every command that opens one prepares."""
+"""Options of every command that opens a checkpoint, for facts that its files may not say; set-up of libraries."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from yoj.runtime.options import HubFolder
 
 
 def checkpoint_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """CHECKPOINTS, ``--base``, ``--layout``, ``--mode``, ``--hidden-state`` and ``--video-expansion`` for a command."""
+    """Decorate a command with the argument CHECKPOINTS and the options that describe a checkpoint's training."""
     options = (
         click.argument("checkpoints", nargs=-1, required=True, type=HubFolder("checkpoint")),
         click.option(

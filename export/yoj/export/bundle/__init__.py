@@ -1,1 +1,1 @@
-"""Checkpoint -> bundle: what an export is asked for, how it is built, described, and put or changed in place."""
+"""Checkpoint -> bundle: settings of an export, the build, its description, and changes of a bundle in place."""

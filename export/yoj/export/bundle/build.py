@@ -1,4 +1,4 @@
-"""Checkpoint -> bundle: graphs, tokenizer, manifest, checked against the reference, in place at once or not at all."""
+"""Checkpoint -> bundle: graphs, tokenizer, manifest, compared with the stock model, in place at once or not at all."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def build(config: ExportConfig, progress: Progress) -> tuple[m.Manifest, Fidelit
 
     Raises:
         CheckpointError: something is wrong with the checkpoint.
-        FidelityError: the engine does not agree with the reference.
+        FidelityError: the engine does not agree with the stock model.
         OutputError: the target exists, or the disk or the memory is too small.
     """
     out = config.out
@@ -111,7 +111,7 @@ def build(config: ExportConfig, progress: Progress) -> tuple[m.Manifest, Fidelit
 
 
 def _read_quantisation(config: ExportConfig, checkpoint: Checkpoint) -> QuantisationConfig | None:
-    """The config of a quantised precision, checked against the checkpoint."""
+    """Quantisation config of the export, checked against the checkpoint; None where nothing is quantised."""
     if config.precision not in SCHEMES:
         if config.quantisation is not None:
             raise CheckpointError(f"--quantisation is for {', '.join(SCHEMES)}; the precision is {config.precision}.")
@@ -151,7 +151,7 @@ def _choose_precision(
     folder: Path,
     progress: Progress,
 ) -> tuple[str, dict[str, float] | None]:
-    """The precision of the graphs and, where float16 was asked about, the layers that it does not hold."""
+    """Precision of the graphs and, where float16 was asked about, the layers that it does not hold."""
     if config.precision != "auto" and (config.precision != "float16" or not config.compare):
         return config.precision, None
     progress.stage("probe float16")
@@ -172,7 +172,7 @@ def _choose_precision(
 def _write_graphs(
     checkpoint: Checkpoint, specs: Sequence[GraphSpec], folder: Path, dtype: torch.dtype, progress: Progress
 ) -> tuple[dict[str, m.Graph], dict[str, str]]:
-    """The graphs by role, and the hashes that are known from writing."""
+    """Write the graphs; returns them by role, and the hashes that are known from writing."""
     weight_file = WeightFile(folder / WEIGHTS, checkpoint.weights, progress.advance)
     graphs: dict[str, m.Graph] = {}
     progress.stage("trace and write graphs", weight_bytes(checkpoint, specs, dtype))
@@ -183,7 +183,7 @@ def _write_graphs(
 
 
 def _compare(checkpoint: Checkpoint, family: ExportFamily, folder: Path, progress: Progress) -> Fidelity:
-    progress.stage("compare with the reference")
+    progress.stage("compare with the stock model")
     fidelity = measure(open_scorer(Bundle.open(folder), checkpoint, family), checkpoint, family, progress.note)
     require(fidelity)
     encoded = msgspec.json.format(msgspec.json.encode([fidelity]), indent=2) + b"\n"
@@ -192,7 +192,7 @@ def _compare(checkpoint: Checkpoint, family: ExportFamily, folder: Path, progres
 
 
 def _describe(checkpoint: Checkpoint, family: ExportFamily, layout: m.Layout) -> m.Manifest:
-    """All that is known before the graphs are written."""
+    """Manifest with all that is known before the graphs are written."""
     head, hidden_size = checkpoint.head, int(checkpoint.config["text_config"]["hidden_size"])
     return m.Manifest(
         schema_version=m.SCHEMA_VERSION,

@@ -1,4 +1,4 @@
-"""The bundle's README.md, written from its manifest."""
+"""Model card, the bundle's README.md, written from its manifest."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from .describe import describe_prompts
 
 
 def model_card(manifest: Manifest, fidelity: Fidelity | None, quantised: str | None = None) -> str:
-    """Markdown: what the bundle is, how to use it, how it agrees with PyTorch, where it comes from.
+    """Model card in Markdown: what the bundle is, how to use it, how it agrees with PyTorch, where it comes from.
 
     Args:
-        manifest: of the bundle.
-        fidelity: how it agrees, where that was measured.
-        quantised: what of it is in 8 or 4 bits, from `yoj.export.bundle.describe.describe_quantisation`.
+        manifest: the bundle's manifest.
+        fidelity: agreement with the stock model, where it was measured.
+        quantised: summary of the matrices in 8 or 4 bits, from `yoj.export.bundle.describe.describe_quantisation`.
     """
     head, limits = manifest.value_head, manifest.limits
     checkpoint = "\n".join(f"| `{name}` | `{digest}` |" for name, digest in manifest.provenance.checkpoint.items())
@@ -47,7 +47,7 @@ divided by {head.divisor:.4f}{spread} |
 | probabilities | {describe(manifest.probabilities)} |
 | graphs | {manifest.engines[0].precision}, for ONNX Runtime; `yoj-export inspect .` lists plans that were added later |
 {in_bits}
-## Agreement with the reference
+## Agreement with the stock model
 
 {_agreement(fidelity)}
 

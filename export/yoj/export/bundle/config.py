@@ -1,4 +1,4 @@
-"""What an export is asked for, and who is told how far it is."""
+"""Settings of an export, and the protocol by which it reports progress."""
 
 from __future__ import annotations
 
@@ -15,45 +15,46 @@ from ..graph.precision import Precision
 
 
 class Progress(Protocol):
-    """Who is told how far the work is."""
+    """Receiver of the progress of an export."""
 
     def stage(self, name: str, bytes_to_write: int = 0) -> None:
-        """A new stage begins."""
+        """Begin a new stage."""
         ...
 
     def advance(self, count: int) -> None:
-        """So many bytes more were written."""
+        """Report ``count`` more bytes written."""
         ...
 
     def note(self, text: str) -> None:
-        """A step inside the stage is done."""
+        """Report that a step inside the stage is done."""
         ...
 
 
 @dataclass(frozen=True)
 class ExportConfig:
-    """What to build."""
+    """Settings of one export."""
 
     checkpoints: Sequence[str | Path]
     base: str | Path | None
     layout: m.LayoutName
     out: Path
     mode: m.Mode | None = None
-    """How the model was trained to read the responses; None: what the checkpoint says, else joint."""
+    """Mode in which the model was trained to read the responses; None for what the checkpoint says, else joint."""
     force: bool = False
-    """Replace an existing bundle."""
+    """Whether an existing bundle is replaced."""
     training: Training = field(default_factory=Training)
-    """What is known of it beside the checkpoint's own settings."""
+    """Facts about the training beside the checkpoint's own settings."""
     precision: str = "float32"
-    """Of the graphs. auto: float16 where it holds what the layers compute on sample packs, else bfloat16."""
+    """Precision of the graphs. auto: float16 where it holds what the layers compute on sample requests, else
+    bfloat16."""
     samples: Path | None = None
-    """For auto and float16: JSON lines of requests, the first of which are run. None: noise, which rarely finds the
-    largest."""
+    """File of requests for auto and float16, in JSON lines, the first of which are run. None: noise, which rarely finds
+    the largest values."""
     reading: Reading | None = None
-    """How the samples are read: where media may come from, and which fields are passed over."""
+    """Settings for reading the samples: sources of media, and ignored fields."""
     compare: bool = True
-    """Compare the bundle with the reference, which takes both models into memory."""
+    """Whether the bundle is compared with the stock model, which takes both models into memory."""
     quantisation: Path | None = None
     """Folder of a quantisation config, from ``yoj-calibrate quantisation``; the precision is then its scheme."""
     base_precision: Precision = "float32"
-    """Precision of the unquantised part of the graphs, where some matrices are quantised."""
+    """Base precision, of the unquantised part of the graphs, beside a quantisation config."""

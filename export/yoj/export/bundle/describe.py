@@ -1,4 +1,4 @@
-"""What a bundle takes, in words, for its model card and ``yoj-export inspect``."""
+"""Description of a bundle in words, for its model card and ``yoj-export inspect``."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .names import QUANTISATION, VISION_PREFIX
 
 
 def describe_prompts(layout: Layout) -> str:
-    """What the checkpoint's chat template can show beside one question with its media in front."""
+    """Turns and media that the checkpoint's chat template can show beside one question with its media in front."""
     before = layout.with_media.before
     shown = {
         "texts and media in any order": layout.text_glue is not None,
@@ -32,10 +32,10 @@ def describe_prompts(layout: Layout) -> str:
 
 
 def describe_quantisation(bundle: Path) -> str | None:
-    """What of a bundle is in 8 or 4 bits, from the config inside it; None where nothing is.
+    """Summary of the matrices in 8 or 4 bits, from the config inside the bundle; None where there are none.
 
     Raises:
-        msgspec.DecodeError: the config is no JSON.
+        msgspec.DecodeError: the file is no JSON.
     """
     if not (bundle / QUANTISATION).is_file():
         return None
@@ -47,7 +47,7 @@ def describe_quantisation(bundle: Path) -> str | None:
 
 
 def describe_assumptions(checkpoint: Checkpoint, family: ExportFamily) -> Iterator[str]:
-    """What is taken for granted where no file tells how the model was trained."""
+    """Assumptions made where no file tells how the model was trained."""
     file, template = read_template(checkpoint)
     if "strftime_now" in template:
         yield f"{file.name} shows the date, and that of this export stays in every prompt of the bundle"

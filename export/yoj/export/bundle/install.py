@@ -1,4 +1,4 @@
-"""Files are added to a bundle that exists: whole at every moment, and as it was where anything goes wrong."""
+"""Adding files to an existing bundle: it is whole at every moment, and as it was where anything goes wrong."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from yoj.runtime.errors import BundleError
 from yoj.runtime.version import __version__
 
 REPLACED = ".replaced"
-"""Folder, inside that of the new files, where the old ones wait until the new manifest stands."""
+"""Folder, inside that of the new files, where the old files wait until the new manifest stands."""
 
 
 def check_rewritable(path: Path) -> None:
     """Refuse to change a bundle whose manifest this yoj cannot write again without losing something.
 
     Args:
-        path: of a bundle that was opened.
+        path: folder of a bundle that was opened.
 
     Raises:
-        BundleError: it has fields that only a newer yoj knows; all are named.
+        BundleError: the manifest has fields that only a newer yoj knows; all are named.
     """
     file = path / m.MANIFEST_NAME
     if unknown := m.unknown_fields(file.read_bytes(), str(file)):
@@ -42,14 +42,14 @@ def install(path: Path, folder: Path, change: Callable[[m.Manifest], m.Manifest]
     and at worst does not list files that nothing is computed from. Never replace a graph, weights or the tokenizer so.
 
     Args:
-        path: of the bundle.
-        folder: on the same file system; holds the new files under their places in the bundle. Left for the caller to
-            remove.
-        change: from the manifest as it is to the manifest as it shall be. Files of the old one that are missing in the
+        path: folder of the bundle.
+        folder: folder on the same file system that holds the new files under their paths in the bundle. Left for the
+            caller to remove.
+        change: function from the present manifest to the new one. Files of the old one that are missing in the
             new one are removed; those of ``folder`` are added here. May raise.
 
     Returns:
-        The new manifest, sealed.
+        New manifest, sealed.
 
     Raises:
         BundleError: the bundle was changed or damaged meanwhile; or see `check_rewritable`.
@@ -95,7 +95,7 @@ def _put_manifest(path: Path, folder: Path, manifest: m.Manifest) -> None:
 
 
 def _set_aside(file: Path, spare: Path) -> Callable[[], object]:
-    """Keep a second name of a file; what is returned puts it back."""
+    """Keep a second name of a file, and return a function that puts the file back."""
     spare.parent.mkdir(parents=True, exist_ok=True)
     try:
         spare.hardlink_to(file)

@@ -1,4 +1,4 @@
-"""Where a bundle is made, and how it is put in its place at once."""
+"""Temporary place of a bundle under construction, and its renaming to the final one."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from yoj.runtime.bundle import sha256
 
 
 def folder_beside(path: Path, note: Callable[[str], None]) -> Path:
-    """Where what will stand at ``path`` is made, on the same disk; not there yet.
+    """Temporary sibling of ``path``, on the same file system; not created.
 
     Args:
-        path: of a bundle.
-        note: is told of what a killed run has left.
+        path: final path of the bundle.
+        note: function that takes a line about what a killed run has left.
     """
     own = path.parent / f".{path.name}.{os.getpid()}.tmp"
     shutil.rmtree(own, ignore_errors=True)
@@ -39,7 +39,7 @@ def write_manifest(folder: Path, manifest: m.Manifest, hashes: dict[str, str]) -
 
 
 def put_in_place(folder: Path, out: Path) -> None:
-    """Rename; what stood there before is removed only after the new bundle stands."""
+    """Rename the new bundle to its place; an older one is removed only after the new one stands."""
     for path in folder.rglob("*"):
         if path.is_file():
             with path.open("rb") as stream:

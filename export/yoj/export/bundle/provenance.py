@@ -1,4 +1,4 @@
-"""What a bundle was made from and with: hashes of the checkpoint, versions, this machine."""
+"""Provenance of a bundle: hashes of the checkpoint, library versions, this machine."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ LIBRARIES = (
 
 
 def provenance(checkpoint: Checkpoint, overflow: dict[str, float] | None, processor: dict[str, str]) -> m.Provenance:
-    """Everything that the manifest says of how the bundle was made.
+    """Provenance for the manifest.
 
     Args:
-        checkpoint: what was exported.
-        overflow: layers that float16 may not hold, with their largest magnitudes; None where that was not looked into.
+        checkpoint: exported checkpoint.
+        overflow: layers that float16 may not hold, with their largest magnitudes; None where that was not examined.
         processor: kind of medium -> the file that its settings were read from.
     """
     versions = {"yoj": __version__} | {name: _version(name) for name in LIBRARIES}
@@ -53,14 +53,14 @@ def checkpoint_hashes(checkpoint: Checkpoint) -> dict[str, str]:
 
 
 def provenance_differences(manifest: m.Manifest, checkpoint: Checkpoint) -> list[str]:
-    """Files of a checkpoint that are not those that a bundle was made from, by content."""
+    """Files of a checkpoint whose content differs from those that a bundle was made from."""
     made_from = manifest.provenance.checkpoint
     known = set(made_from.values())
     return [f"{file} is not what the bundle was made from" for file in checkpoint.files() if sha256(file) not in known]
 
 
 def _relative(file: Path) -> str:
-    """Folder and file: enough to tell shards of a base and an adapter apart, and no path of this machine."""
+    """Folder and file name: enough to tell shards of a base and an adapter apart, without a path of this machine."""
     return f"{file.parent.resolve().name}/{file.name}"  # the file itself may be a link to a cache's nameless content
 
 

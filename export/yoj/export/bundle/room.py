@@ -1,4 +1,4 @@
-"""Whether the disk and the memory hold an export, asked before anything is written."""
+"""Check of the disk space and the memory for an export, before anything is written."""
 
 from __future__ import annotations
 
@@ -17,11 +17,12 @@ from ..graph.precision import PRECISIONS
 from .config import ExportConfig
 
 COMPARISON_BYTES = 10
-"""Memory for each weight: the stock model in float32, and the engine, which on a CPU computes in float32 as well."""
+"""Bytes of memory for each weight: the stock model in float32, and the engine, which on a CPU computes in float32 as
+well."""
 
 
 def check_room(checkpoint: Checkpoint, specs: Sequence[GraphSpec], config: ExportConfig, folder: Path) -> None:
-    """Refuse before anything is written what would fail after minutes."""
+    """Refuse an export that would fail after minutes for lack of disk or memory, before anything is written."""
     values = _values(checkpoint, specs)
     dtype = PRECISIONS.get(
         config.precision, PRECISIONS[config.base_precision] if config.quantisation else torch.float16
@@ -36,18 +37,18 @@ def check_room(checkpoint: Checkpoint, specs: Sequence[GraphSpec], config: Expor
     need, memory = values * COMPARISON_BYTES, free_memory()
     if config.compare and memory is not None and need > memory:
         raise OutputError(
-            f"To compare the bundle with the reference takes about {need / 1e9:.1f} GB of memory, and "
+            f"To compare the bundle with the stock model takes about {need / 1e9:.1f} GB of memory, and "
             f"{memory / 1e9:.1f} GB are free. Export with --no-compare, and run yoj-export verify where there is more."
         )
 
 
 def _values(checkpoint: Checkpoint, specs: Sequence[GraphSpec]) -> int:
-    """Numbers in the weight file."""
+    """Number of values in the weight file."""
     return weight_bytes(checkpoint, specs, torch.float32) // torch.float32.itemsize
 
 
 def weight_bytes(checkpoint: Checkpoint, specs: Sequence[GraphSpec], dtype: torch.dtype) -> int:
-    """Of the weight file, in a precision."""
+    """Size of the weight file in bytes, in a precision."""
     sources = {source for spec in specs for source in spec.sources.values()}
     shapes = ((source.change.dtype(dtype), checkpoint.weights.stored_shape(source)) for source in sources)
     return sum(stored.itemsize * torch.Size(shape).numel() for stored, shape in shapes)

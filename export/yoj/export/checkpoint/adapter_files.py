@@ -1,4 +1,4 @@
-"""The files of an adapter: found, and read as tensors by name."""
+"""Files of an adapter: found, and read as tensors by name."""
 
 from __future__ import annotations
 
@@ -14,27 +14,28 @@ from .weights import check_gathered, read_header
 
 ADAPTER_CONFIG = "adapter_config.json"
 ADAPTER_WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
-"""PEFT takes the first that is there."""
+"""Names of weight files, of which PEFT takes the first that exists."""
 TRAINED_WHOLE = ("non_lora_state_dict.bin", "non_lora_trainables.bin")
-"""What fine-tuning scripts after LLaVA's save beside an adapter: everything else that was trained."""
+"""Names under which fine-tuning scripts after LLaVA's save everything else that was trained, beside the adapter."""
 NOT_OF_THE_TRUNK = (
     *("training_args.bin", "optimizer*.bin", "scheduler*.bin", "sampler*.bin"),
     *("*value_head*", "*v_head*", "*reward_head*"),
 )
-"""Other files with the endings of weights that may lie there: of the training, and heads, which are read apart."""
+"""Other files with the endings of weights that may lie there: files of the training, and heads, which are read
+apart."""
 OF_A_MODEL = ("tokenizer.json", "tokenizer_config.json", "chat_template*", "*processor_config.json", "*value_head*")
-"""Files of a model beside its weights."""
+"""Names of a model's files beside its weights."""
 
 
 @dataclass(frozen=True)
 class HeldTensor:
-    """A tensor of a file that can only be read whole."""
+    """Tensor of a file that can only be read whole."""
 
     value: torch.Tensor
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """As stored."""
+        """Shape of the stored tensor."""
         return tuple(self.value.shape)
 
     def rows(self, start: int = 0, stop: int | None = None) -> torch.Tensor:
@@ -43,12 +44,12 @@ class HeldTensor:
 
 
 def adapter_folder(folder: Path) -> Path | None:
-    """Where the adapter of a folder lies: in it or, where it was saved under a name of its own, in one below.
+    """Folder of an adapter: the given one or, where it was saved under a name of its own, one below.
 
     A whole model has none, whatever lies below.
 
     Raises:
-        CheckpointError: there are several.
+        CheckpointError: there are several adapters.
     """
     if (folder / ADAPTER_CONFIG).is_file():
         return folder
@@ -65,15 +66,15 @@ def adapter_folder(folder: Path) -> Path | None:
 
 
 def home_folder(given: Path, adapter: Path, settings: str) -> Path:
-    """Where head, tokenizer and processor lie: the folder that was given, or the adapter's below it.
+    """Folder of head, tokenizer and processor: the given one, or the adapter's below it.
 
     Args:
-        given: the folder.
-        adapter: where its adapter lies.
-        settings: name of the file that tells which of them it is.
+        given: the given folder.
+        adapter: folder of its adapter.
+        settings: name of the file that tells which of the two it is.
 
     Raises:
-        CheckpointError: some of the files lie in the other, where they would be passed over.
+        CheckpointError: some of the files lie in the other folder, where they would not be read.
     """
     home, other = (adapter, given) if (adapter / settings).is_file() else (given, adapter)
     for pattern in () if home == other else OF_A_MODEL:
@@ -86,7 +87,7 @@ def home_folder(given: Path, adapter: Path, settings: str) -> Path:
 
 
 def trained_whole(folder: Path) -> list[Path]:
-    """Files of what was trained beside an adapter; of one with a name of its own they may lie above."""
+    """Files of tensors that were trained beside an adapter; those of a named adapter may lie in the folder above."""
     named = not (folder.parent / ADAPTER_CONFIG).is_file() and not folder.name.startswith("checkpoint-")
     places = (folder, folder.parent) if named else (folder,)
     return [place / name for place in places for name in TRAINED_WHOLE if (place / name).is_file()]
@@ -96,8 +97,8 @@ def read_adapter_tensors(folder: Path) -> dict[str, tuple[Path, Stored]]:
     """Every tensor of an adapter and of what was trained beside it, with the file that it is from.
 
     Raises:
-        CheckpointError: no weights, a file that is damaged or needs more than tensors, empty tensors, tensors that are
-            in two files, or another file with weights, of which nobody knows what it is.
+        CheckpointError: there are no weights, a file that is damaged or needs more than tensors, empty tensors,
+            tensors in two files, or another file with weights, of which nobody knows what it is.
     """
     file = next((folder / name for name in ADAPTER_WEIGHTS if (folder / name).is_file()), None)
     if file is None:
@@ -121,7 +122,7 @@ def check_one_kind(folder: Path) -> None:
     """Refuse a folder that holds a whole model and an adapter.
 
     Raises:
-        CheckpointError: naming the file to remove.
+        CheckpointError: the folder holds both; the text names the file to remove.
     """
     whole = sorted(folder.glob("model*.safetensors"))
     names = (*ADAPTER_WEIGHTS, *TRAINED_WHOLE, ADAPTER_CONFIG)

@@ -1,4 +1,4 @@
-"""The names that tensors have in adapters -> the tensors of the base that they belong to."""
+"""Names of tensors in adapters -> the tensors of the base that they belong to."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from .edits import RowRange
 from .trained_layouts import HEAD_MODULES
 
 PREFIX = "base_model.model."
-"""PEFT puts this before the names of the model that it wraps."""
+"""Prefix that PEFT puts before the names of the model that it wraps."""
 WRAPPERS = ("_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")
-"""What torch.compile, FSDP and activation checkpointing put into names, anywhere."""
+"""Parts that torch.compile, FSDP and activation checkpointing put into names, anywhere."""
 OUTER = ("module", "model", "base_model", "pretrained_model")
-"""What data parallelism, models with a head and PEFT put before them, and a bare model lacks."""
+"""Prefixes that data parallelism, models with a head and PEFT put before names, and that a bare model lacks."""
 HEADS = (*sorted(HEAD_MODULES), "reward_head", "value_model", "lm_head")
-"""First parts of the names of what stands behind the trunk."""
+"""First parts of the names of modules behind the trunk."""
 
 _KINDS = re.compile(
     r"(?P<module>.+?)\.(?P<kind>lora_A|lora_B|lora_embedding_A|lora_embedding_B|lora_magnitude_vector"
@@ -28,20 +28,21 @@ _SAVED = re.compile(r"\.modules_to_save\.(?!weight$|bias$)(?P<adapter>[^.]+)\.|\
 
 @dataclass(frozen=True)
 class Key:
-    """The name of one tensor of an adapter, taken apart."""
+    """Name of one tensor of an adapter, taken apart."""
 
     name: str
-    """As in the file."""
+    """Name in the file."""
     module: str
-    """Which it belongs to, as PEFT saw it; of a tensor that was trained whole, with the parameter."""
+    """Module that the tensor belongs to, as PEFT saw it; of a tensor that was trained whole, with the parameter."""
     kind: str
-    """``lora_A`` and its like, with ``.bias`` behind where it is one; ``whole`` for one that was trained whole."""
+    """Kind: ``lora_A`` and its like, with ``.bias`` behind where it is one; ``whole`` for a tensor that was trained
+    whole."""
     depth: int
-    """How many other adapters' layers are around it."""
+    """Number of other adapters' layers around it."""
     adapter: str
-    """The adapter's name, where the file has it."""
+    """Name of the adapter, where the file has it."""
     copy: bool
-    """Whether it is what the base had, which PEFT keeps beside what it trains whole."""
+    """Whether the tensor is a copy of the base's, which PEFT keeps beside what it trains whole."""
 
 
 def read_key(name: str) -> Key:
@@ -63,7 +64,7 @@ def read_key(name: str) -> Key:
 
 
 def first_part(path: str) -> str:
-    """What a name begins with, but for what stands before a model's own names."""
+    """First part of a name that is the model's own."""
     parts = path.split(".")
     while len(parts) > 1 and parts[0] in OUTER:
         parts = parts[1:]
@@ -71,10 +72,10 @@ def first_part(path: str) -> str:
 
 
 class BaseNames:
-    """Finds the tensors of a base by the names that they have in adapters."""
+    """Index of the tensors of a base by the names that they have in adapters."""
 
     def __init__(self, shapes: Mapping[str, tuple[int, ...]], config: Mapping[str, Any]):
-        """``shapes`` is looked into at each call: a resized table has other rows for the adapters behind."""
+        """Take ``shapes``, which are read at each call: a resized table has other rows for the adapters behind."""
         from ..families import FAMILIES  # families read checkpoints, whose adapters are read here
 
         self._shapes = shapes
@@ -90,7 +91,7 @@ class BaseNames:
                 self._full.setdefault(alias, set()).add(name)
 
     def find(self, path: str) -> tuple[RowRange, ...]:
-        """Where the rows of a tensor lie; nothing if the base has no such tensor, or more than one."""
+        """Places of a tensor's rows in the base; None if the base has no such tensor, or more than one."""
         while True:
             if len(found := self._full.get(path, set())) == 1:
                 (name,) = found

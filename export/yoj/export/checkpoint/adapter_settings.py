@@ -1,4 +1,4 @@
-"""``adapter_config.json``: what of it changes the merged tensors, and what cannot be merged."""
+"""``adapter_config.json``: settings that change the merged tensors, and settings that cannot be merged."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ NOT_MERGED = (
     "use_bdlora",
     "use_qalora",
 )
-"""Settings under which an adapter is no sum of matrices, or changes which layers there are."""
+"""Settings under which an adapter is no sum of matrices, or changes the set of layers."""
 PLAIN_STARTS = (None, True, False, "gaussian", "orthogonal", "eva", "mica")
-"""``init_lora_weights`` that leave the base as it is."""
+"""Values of ``init_lora_weights`` that leave the base as it is."""
 TAKEN_OUT: dict[Any, Start] = {"pissa": "pissa", "olora": "olora"}
-"""Starts that take something out of the base before training which can be computed again. What the others take (LoftQ,
-CorDA, LoRA-GA, and PiSSA by a random method) depends on what is not in the adapter."""
+"""Initialisations that take something out of the base before training which can be computed again. What the others take
+(LoftQ, CorDA, LoRA-GA, and PiSSA by a random method) depends on data that are not in the adapter."""
 USED = (
     *("alpha_pattern", "bias", "init_lora_weights", "lora_alpha", "lora_bias", "modules_to_save", "peft_type", "r"),
     *("rank_pattern", "target_modules", "target_parameters", "trainable_token_indices", "use_dora", "use_rslora"),
@@ -39,19 +39,20 @@ WITHOUT_EFFECT = (
     *("corda_config", "eva_config", "loftq_config", "lora_ga_config", "velora_config", "qalora_group_size"),
     *("lora_dropout", "fan_in_fan_out", "megatron_config"),
 )
-"""Settings of training, and ``fan_in_fan_out``, which PEFT sets back on the linear layers that these models have."""
+"""Settings of training without effect on merged tensors, and ``fan_in_fan_out``, which PEFT sets back on the linear
+layers that these models have."""
 
 
 @dataclass(frozen=True)
 class AdapterSettings:
-    """What an adapter says of itself."""
+    """Settings of an adapter."""
 
     file: Path
     values: Mapping[str, Any]
 
     @classmethod
     def read(cls, folder: Path) -> AdapterSettings:
-        """Read and check them.
+        """Read the settings and check them.
 
         Raises:
             CheckpointError: the file is missing or damaged, or describes what cannot be merged.
@@ -77,11 +78,11 @@ class AdapterSettings:
 
     @property
     def start(self) -> Start | None:
-        """What was taken out of the base before training."""
+        """Initialisation that took something out of the base before training; None where none did."""
         return TAKEN_OUT.get(_start(self.values))
 
     def unknown(self) -> list[str]:
-        """Settings with a value of which nobody here knows what they do."""
+        """Settings with a value whose effect is not known."""
         known = {*USED, *WITHOUT_EFFECT, *NOT_MERGED}
         return [name for name, value in self.values.items() if value and name not in known]
 
@@ -95,7 +96,7 @@ class AdapterSettings:
         return alpha / (math.sqrt(rank) if self.values.get("use_rslora") else rank)
 
     def parameters(self, module: str) -> list[str]:
-        """Names that parameters of a module would have which are targeted by themselves (``target_parameters``)."""
+        """Names of those parameters of a module that are targeted by themselves (``target_parameters``)."""
         targets = [str(target) for target in self.values.get("target_parameters") or []]
         leaves = {target: target.rpartition(".")[2] for target in targets}
         return list(dict.fromkeys(leaf for target, leaf in leaves.items() if _ends(f"{module}.{leaf}", target)))
@@ -108,12 +109,12 @@ class AdapterSettings:
         return said if isinstance(said, list) else None
 
     def token_tables(self) -> list[str]:
-        """Tables of which rows were trained; the usual name where the settings leave it to the model."""
+        """Tables with single trained rows; the usual name where the settings leave it to the model."""
         said = self.values.get("trainable_token_indices")
         return [str(name) for name in said] if isinstance(said, dict) else ["embed_tokens"] if said else []
 
     def _for_module(self, pattern: str, module: str, default: Any) -> Any:
-        """PEFT's rule: the first key that equals the module's name or matches its end."""
+        """Value by PEFT's rule: the first key that equals the module's name or matches its end."""
         for key, value in (self.values.get(pattern) or {}).items():
             try:
                 matches = re.match(rf"(.*\.)?({key})$", module)
@@ -125,11 +126,12 @@ class AdapterSettings:
 
 
 _ENDLESS = re.compile(r"\([^()]*[+*{|][^()]*\)[+*{]|.{200}", re.DOTALL)
-"""Repeated groups with repetitions or alternatives in them, for which Python's matching may take exponential time."""
+"""Pattern of repeated groups with repetitions or alternatives in them, for which Python's matching may take exponential
+time."""
 
 
 def _misshapen(values: Mapping[str, Any]) -> list[str]:
-    """Settings that are of another type than PEFT writes."""
+    """Settings of another type than PEFT writes."""
     kinds = {"rank_pattern": dict, "alpha_pattern": dict, "modules_to_save": list, "target_parameters": list}
     said = {name: values[name] for name in kinds if values.get(name) is not None}
     wrong = [

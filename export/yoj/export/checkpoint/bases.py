@@ -17,7 +17,7 @@ from .weights import DTYPES
 QUANTISED = re.compile(
     r"([-_]?(unsloth[-_])?(bnb[-_]?)?([48][-_]?bit)|[-_](fp8|nvfp4|awq|gptq|int[48]|w4a16|w8a8|dynamic|block))+$", re.I
 )
-"""Ends of the names of quantised models, behind the name of the model that they were made from."""
+"""Endings of the names of quantised models, behind the name of the model that they were made from."""
 
 
 def check_floating(trunk: Path, config: Mapping[str, Any], adapters: Sequence[Path]) -> None:
@@ -25,8 +25,8 @@ def check_floating(trunk: Path, config: Mapping[str, Any], adapters: Sequence[Pa
 
     Args:
         trunk: folder of the base.
-        config: its ``config.json``.
-        adapters: those that go over it; they may name where it is from.
+        config: content of its ``config.json``.
+        adapters: adapters over it, which may name its origin.
 
     Raises:
         CheckpointError: some weights are neither float32 nor of 16 bits.
@@ -53,7 +53,7 @@ def check_floating(trunk: Path, config: Mapping[str, Any], adapters: Sequence[Pa
 
 
 def trained_over_quantised(trunk: Path, adapters: Sequence[Path]) -> list[str]:
-    """What is to be said of adapters whose base was quantised in training, and is not here."""
+    """Notices about adapters whose base was quantised in training, and is not here."""
     names = {str(read_json(folder / ADAPTER_CONFIG).get("base_model_name_or_path") or "") for folder in adapters}
     return [
         f"trained over {name}, which is quantised by its name, and merged into {trunk.name}: scores differ by what the "
@@ -64,7 +64,7 @@ def trained_over_quantised(trunk: Path, adapters: Sequence[Path]) -> list[str]:
 
 
 def _first_quantised(trunk: Path) -> tuple[Path, str, str] | None:
-    """File, name and dtype of the first tensor that is no float of 16 bits or more; damaged files are passed over."""
+    """File, name and dtype of the first tensor that is no float of 16 bits or more; damaged files are skipped."""
     for file in sorted(trunk.glob("*.safetensors")):
         try:
             with file.open("rb") as stream:

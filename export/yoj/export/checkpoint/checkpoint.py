@@ -1,4 +1,4 @@
-"""A trained checkpoint in either layout of the reference: merged, or LoRA adapters over a base model."""
+"""Trained checkpoint in either form that the YOJO code writes: merged, or LoRA adapters over a base model."""
 
 from __future__ import annotations
 
@@ -33,38 +33,38 @@ VideoExpansion: TypeAlias = Literal["flat", "nested"]
 
 @dataclass(frozen=True)
 class Training:
-    """What no tensor shows of how a model was trained, in the keys of ``reward_model_config.json``; None: not said."""
+    """Facts of the training that no tensor shows, by the keys of ``reward_model_config.json``; None: not said."""
 
     hidden_state: HiddenState | None = None
-    """What the head reads: the trunk's output after or before its final norm."""
+    """Hidden state that the head reads: after or before the trunk's final norm."""
     video_expansion: VideoExpansion | None = None
     """Whether the template's vision markers around a video are replaced with its placeholder, or stay around its
     frames, which have markers of their own."""
     trained_mode: Mode | None = None
-    """How the responses were read."""
+    """Mode in which the responses were read."""
     transparency: Transparency | None = None
-    """What became of transparency in pictures; where it is not said, they are put on white, as stock processors do."""
+    """Treatment of transparency in pictures; where it is not said, they are put on white, as stock processors do."""
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Everything that a bundle is made of, found and checked; weights are read later, one at a time."""
+    """Checkpoint whose files are found and checked; weights are read later, one at a time."""
 
     folders: tuple[Path, ...]
-    """One merged checkpoint, or adapters in the order in which they are applied."""
+    """Folder of one merged checkpoint, or of adapters in the order in which they are applied."""
     base: Path | None
-    """The base model of adapters."""
+    """Folder of the base model of adapters."""
     config: dict[str, Any]
-    """``config.json``."""
+    """Content of ``config.json``."""
     head: TrainedHead
     weights: Weights
     tokenizer: Tokenizer
-    """With the separator inside, where one is read; no truncation, no padding."""
+    """Tokenizer with the separator inside, where one is read; no truncation, no padding."""
     training: Training = Training()
     adapters: tuple[Path, ...] = ()
-    """Where the adapters of ``folders`` lie: in them, or in a folder below that has the adapter's name."""
+    """Folders of the adapters: those of ``folders``, or a folder below with the adapter's name."""
     notes: tuple[str, ...] = ()
-    """What was left out of the adapters, or is not as it seems."""
+    """Notices of parts of the adapters that were left out, or are not as they seem."""
 
     @classmethod
     def open(
@@ -75,11 +75,11 @@ class Checkpoint:
         Args:
             paths: one merged checkpoint, or one or several adapter folders in their order. A training folder that
                 is no adapter itself stands for its newest ``checkpoint-N``.
-            base: the base model of the adapters; None for what the first adapter names.
-            training: overrides what ``reward_model_config.json`` says.
+            base: base model of the adapters; None for the one that the first adapter names.
+            training: facts that override ``reward_model_config.json``.
 
         Raises:
-            CheckpointError: naming the file and the fix.
+            CheckpointError: something is wrong; the text names the file and the fix.
         """
         folders = tuple(_resolve(Path(path)) for path in paths)
         if not folders:
@@ -125,15 +125,15 @@ class Checkpoint:
 
     @classmethod
     def open_base(cls, folder: Path, make_head: Callable[[int], TrainedHead], training: Training) -> Checkpoint:
-        """A base model in its released layout, with a value head that is yet to be trained.
+        """Open a base model in its released layout, with a value head that is yet to be trained.
 
         Args:
-            folder: of the base.
-            make_head: hidden size -> the head.
-            training: what the training will do.
+            folder: folder of the base.
+            make_head: function from the hidden size to the head.
+            training: facts of the training to come.
 
         Raises:
-            CheckpointError: naming the file and the fix.
+            CheckpointError: something is wrong; the text names the file and the fix.
         """
         if not (folder / "config.json").is_file():
             raise CheckpointError(f"{folder} holds no config.json. Give the folder of a base model.")
@@ -155,7 +155,7 @@ class Checkpoint:
 
     @property
     def trunk(self) -> Path:
-        """The folder of ``config.json`` and the backbone's weights."""
+        """Folder of ``config.json`` and the backbone's weights."""
         return self.base or self.folders[-1]
 
     @property
@@ -164,10 +164,10 @@ class Checkpoint:
         return None if self.head.layout.single else self.tokenizer.token_to_id(SEPARATOR)
 
     def file(self, name: str) -> Path:
-        """A tokenizer or processor file: of the last adapter, or else of the base.
+        """Path of a tokenizer or processor file: of the last adapter, or else of the base.
 
         Raises:
-            CheckpointError: neither has it.
+            CheckpointError: neither folder has it.
         """
         return find(self.folders[-1], self.trunk, name)
 
@@ -198,7 +198,7 @@ def find(folder: Path, fallback: Path, name: str) -> Path:
     """``name`` in the first of two folders that has it.
 
     Raises:
-        CheckpointError: neither has it.
+        CheckpointError: neither folder has it.
     """
     for place in (folder, fallback):
         if (place / name).is_file():
@@ -267,7 +267,7 @@ def _hidden_size(config: dict[str, Any], folder: Path) -> int:
 
 
 def _backbone(folder: Path, tensors: Mapping[str, StoredTensor], prefix: str | None) -> dict[str, StoredTensor]:
-    """The tensors that are no head's, by their names without wrappers."""
+    """Tensors that belong to no head, by their names without wrappers."""
     found: dict[str, StoredTensor] = {}
     for name, tensor in tensors.items():
         if head_name(name, prefix) is not None:
@@ -279,7 +279,7 @@ def _backbone(folder: Path, tensors: Mapping[str, StoredTensor], prefix: str | N
 
 
 def _read_training(folder: Path, given: Training, head: TrainedHead) -> Training:
-    """What is known of the training: as it is given, as the settings say, and as the layout of the head has it."""
+    """Facts of the training: as given, as the settings say, and as the layout of the head has them."""
     layout, file = head.layout, folder / SETTINGS
     if file.is_file():
         given = _read_settings(file, given)
@@ -316,16 +316,16 @@ def _read_settings(file: Path, given: Training) -> Training:
 
 
 def _table_rows(weights: Weights) -> int:
-    """Rows of the embedding tables."""
+    """Number of rows of the embedding tables."""
     return sum(weights.shape(name)[0] for name in weights.names() if name.endswith(TABLES))
 
 
 def _read_tokenizer(file: Path, rows: int | None = None) -> Tokenizer:
-    """The tokenizer, with the separator inside where it has a row in the embedding tables.
+    """Load the tokenizer, with the separator added where it has a row in the embedding tables.
 
     Args:
-        file: ``tokenizer.json``.
-        rows: of the tables; None where the separator has to be there, so that its lack is an error later.
+        file: path of ``tokenizer.json``.
+        rows: rows of the tables; None where the separator has to exist, so that its lack is an error later.
     """
     try:
         tokenizer = read_tokenizer(file.read_bytes())
@@ -335,7 +335,7 @@ def _read_tokenizer(file: Path, rows: int | None = None) -> Tokenizer:
     tokenizer.no_padding()
     fits = rows is None or tokenizer.get_vocab_size() < rows
     if fits and tokenizer.token_to_id(SEPARATOR) is None:
-        # The reference's own merge script loses it: the processor saved afterwards overwrites the tokenizer.
+        # The YOJO code's own merge script loses it: the processor saved afterwards overwrites the tokenizer.
         # It takes the next free id, as it did in training.
         tokenizer.add_special_tokens([AddedToken(SEPARATOR, special=True, normalized=False)])
     if tokenizer.token_to_id(SEPARATOR) is not None and (problem := not_special(tokenizer, SEPARATOR)):

@@ -1,4 +1,4 @@
-"""What an adapter does to the tensors of the base model: one class for each kind of change.
+"""Changes of an adapter to the tensors of the base model: one class for each kind.
 
 The arithmetic is that of PEFT's ``merge_and_unload`` on a model in float32.
 """
@@ -14,11 +14,11 @@ Start: TypeAlias = Literal["pissa", "olora"]
 
 
 class Stored(Protocol):
-    """A tensor that lies in a file, or is held because its file can only be read whole."""
+    """Tensor that lies in a file, or is held because its file can only be read whole."""
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """As stored."""
+        """Shape of the stored tensor."""
         ...
 
     def rows(self, start: int = 0, stop: int | None = None) -> torch.Tensor:
@@ -36,19 +36,20 @@ class RowRange:
 
 
 class Change(Protocol):
-    """How the tensor that an adapter names becomes another."""
+    """Change of the tensor that an adapter names."""
 
     def apply(self, tensor: torch.Tensor) -> torch.Tensor:
-        """float32 -> float32; see the classes for shapes."""
+        """Changed tensor, float32 from float32; see the classes for shapes."""
         ...
 
 
 @dataclass(frozen=True, eq=False)
 class Edit:
-    """One change of one tensor, as the model that was trained has it."""
+    """Change of one tensor, as the model that was trained has it."""
 
     pieces: tuple[RowRange, ...]
-    """Where its rows lie in the base, which may hold several of its tensors in one, or one of them in several."""
+    """Places of the tensor's rows in the base, which may hold several of its tensors in one, or one of them in
+    several."""
     change: Change
 
     @property
@@ -57,11 +58,11 @@ class Edit:
         return tuple(piece.name for piece in self.pieces)
 
     def whole(self, shape: tuple[int, ...]) -> bool:
-        """Whether it is of all rows of one tensor of this shape."""
+        """Whether the change covers all rows of one tensor of this shape."""
         return len(self.pieces) == 1 and (self.pieces[0].start, self.pieces[0].stop) == (0, shape[0])
 
     def shape_after(self, name: str, shape: tuple[int, ...]) -> tuple[int, ...]:
-        """Shape of one of those tensors; a resized table has its new rows in the last."""
+        """Shape of one of those tensors; a resized table has its new rows in the last one."""
         if not isinstance(self.change, Replaced) or name != self.names[-1]:
             return shape
         kept = sum(piece.stop - piece.start for piece in self.pieces[:-1])
@@ -71,7 +72,7 @@ class Edit:
 
 @dataclass(frozen=True)
 class LowRank:
-    """LoRA of a matrix or a kernel: W + scale * B @ A; of DoRA each output is then scaled to the length it learned."""
+    """LoRA of a matrix or a kernel: W + scale * B @ A; with DoRA each output is then scaled to its learned length."""
 
     down: Stored
     """lora_A, [rank, in], or [rank, in, ...] of a convolution."""
@@ -81,10 +82,10 @@ class LowRank:
     magnitude: Stored | None = None
     """DoRA's lora_magnitude_vector, as many values as there are outputs."""
     start: Start | None = None
-    """What was taken out of W before training began."""
+    """Part of W that was taken out before training began; None where nothing was."""
 
     def apply(self, tensor: torch.Tensor) -> torch.Tensor:
-        """[out, ...] -> the same."""
+        """Changed matrix or kernel of the same shape [out, ...]."""
         up, down = (stored.rows().float().flatten(1) for stored in (self.up, self.down))
         if self.start is not None:
             tensor = tensor - _taken_out(tensor, self.start, down.shape[0], self.scale)
@@ -98,7 +99,7 @@ class LowRank:
 
 @dataclass(frozen=True)
 class LowRankTable:
-    """LoRA of an embedding table: W + scale * (B @ A) turned; of DoRA each column is then scaled."""
+    """LoRA of an embedding table: W + scale * (B @ A) transposed; with DoRA each column is then scaled."""
 
     down: Stored
     """lora_embedding_A, [rank, rows]."""
@@ -109,7 +110,7 @@ class LowRankTable:
     """DoRA's lora_magnitude_vector, [width]."""
 
     def apply(self, tensor: torch.Tensor) -> torch.Tensor:
-        """[rows, width] -> the same."""
+        """Changed table of the same shape [rows, width]."""
         tensor = tensor + (self.up.rows().float() @ self.down.rows().float()).t() * self.scale
         if self.magnitude is None:
             return tensor
@@ -118,44 +119,44 @@ class LowRankTable:
 
 @dataclass(frozen=True)
 class Replaced:
-    """A tensor that was trained whole: biases, ``modules_to_save``, resized tables."""
+    """Tensor that was trained whole: biases, ``modules_to_save``, resized tables."""
 
     by: Stored
 
     def apply(self, tensor: torch.Tensor) -> torch.Tensor:
-        """[...] -> the adapter's, which may have another number of rows."""
+        """Tensor of the adapter, which may have another number of rows."""
         del tensor
         return self.by.rows().float()
 
 
 @dataclass(frozen=True)
 class Rows:
-    """Some rows of a table that were trained whole: ``trainable_token_indices``."""
+    """Rows of a table that were trained whole: ``trainable_token_indices``."""
 
     indices: tuple[int, ...]
     by: Stored
-    """[indices, width]."""
+    """New rows, [indices, width]."""
 
     def apply(self, tensor: torch.Tensor) -> torch.Tensor:
-        """[rows, width] -> the same."""
+        """Changed table of the same shape [rows, width]."""
         return tensor.index_copy(0, torch.tensor(self.indices), self.by.rows().float())
 
 
 @dataclass(frozen=True)
 class Added:
-    """The bias of lora_B: b + scale * bias."""
+    """Bias of lora_B: b + scale * bias."""
 
     by: Stored
-    """[out]."""
+    """Bias to add, [out]."""
     scale: float
 
     def apply(self, tensor: torch.Tensor) -> torch.Tensor:
-        """[out] -> the same."""
+        """Changed bias of the same shape [out]."""
         return tensor + self.by.rows().float() * self.scale
 
 
 def _taken_out(tensor: torch.Tensor, start: Start, rank: int, scale: float) -> torch.Tensor:
-    """What PiSSA or OLoRA leaves out of a weight [out, in] when training begins (``LoraLayer.pissa_init``).
+    """Part that PiSSA or OLoRA takes out of a weight [out, in] when training begins (``LoraLayer.pissa_init``).
 
     Signs of singular vectors and of QR's rows differ between machines; their product does not.
     """

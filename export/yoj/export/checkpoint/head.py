@@ -1,4 +1,4 @@
-"""The value head: read from its file, checked against its settings, never invented."""
+"""Value head: read from its file, checked against its settings, never invented."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ KEYS = {"linear": ("weight", "bias"), "mlp": ("0.weight", "0.bias", "2.weight", 
 
 @dataclass(frozen=True, kw_only=True)
 class ReadoutKind:
-    """How the tokens of a response become the input of the head."""
+    """Read-out: the rule by which the tokens of a response become the input of the head."""
 
     row: Literal["first", "last"] | None = None
     """The one token that is read; None where several are."""
@@ -49,12 +49,12 @@ READOUTS: dict[str, ReadoutKind] = {
     "first_last_add": ReadoutKind(of=lambda first, last: first + last),
     "first_last_sub": ReadoutKind(of=lambda first, last: last - first),
 }
-"""``resp_repr_mode`` of the YOJO code -> what it means."""
+"""``resp_repr_mode`` of the YOJO code -> the read-out."""
 
 
 @dataclass(frozen=True)
 class TrainedHead:
-    """A value head with its weights in float32.
+    """Value head with its weights in float32.
 
     It gives out = head(h) / divisor for each response, and the score is out[0]. A Gaussian head has a second
     output: spread = exp(out[1]) is the sigma that it states, in units of the score. That is not calibrated, for sigma
@@ -67,19 +67,20 @@ class TrainedHead:
     tensors: dict[str, torch.Tensor]
     """Keys as trained: ``weight, bias`` (linear) or ``0.weight, 0.bias, 2.weight, 2.bias`` (mlp)."""
     outputs: int = 1
-    """1, the score; 2 of a Gaussian head: rows 0 and 1 of the last layer give mean and log sigma."""
+    """Number of outputs, 1 for the score; 2 for a Gaussian head: rows 0 and 1 of the last layer give mean and log
+    sigma."""
     layout: TrainedLayout = MULTI_RESPONSE
     divides_by: float | None = None
-    """None: sqrt(hidden size), as the reference does."""
+    """Divisor of the outputs; None for sqrt(hidden size), as in the YOJO code."""
     notes: tuple[str, ...] = ()
-    """What a person who exports it should know of how it was read."""
+    """Notices for the person who exports it, on how it was read."""
 
     def divisor(self, hidden_size: int) -> float:
-        """What every output is divided by."""
+        """Divisor of every output."""
         return divisor(hidden_size) if self.divides_by is None else self.divides_by
 
     def make(self, linear: Callable[[int, int], nn.Module]) -> nn.Module:
-        """Layers of the head without its values, from what makes a layer of so many inputs and outputs."""
+        """Layers of the head without its values, from a function that makes a layer of so many inputs and outputs."""
         if self.type == "linear":
             return linear(self.tensors["weight"].shape[1], self.outputs)
         hidden, width = self.tensors["0.weight"].shape
@@ -141,7 +142,8 @@ def read_head(folder: Path, hidden_size: int) -> TrainedHead:
     """Read and check the value head of a checkpoint folder.
 
     Args:
-        folder: with ``reward_model_config.json`` and ``value_head.safetensors`` (preferred) or ``value_head.pt``.
+        folder: folder with ``reward_model_config.json`` and ``value_head.safetensors`` (preferred) or
+            ``value_head.pt``.
         hidden_size: D of the backbone; the head reads D values, or 2D with ``first_last_concat``.
 
     Raises:
@@ -173,7 +175,7 @@ def read_head(folder: Path, hidden_size: int) -> TrainedHead:
 
 
 def divisor(hidden_size: int) -> float:
-    """sqrt(D): the reference divides every output by it, also where the head reads 2D values."""
+    """Divisor sqrt(D): the YOJO code divides every output by it, also where the head reads 2D values."""
     return math.sqrt(hidden_size)
 
 

@@ -1,4 +1,4 @@
-"""The file of a value head: tensors by name, from safetensors or from a pickle that may hold nothing else."""
+"""File of a value head: tensors by name, from safetensors or from a pickle that may hold nothing else."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from ..errors import CheckpointError
 from .tensor_files import read_tensors
 
 HEAD_FILES = ("value_head.safetensors", "value_head.pt", "value_head.bin")
-"""Where trainers save a head apart from the backbone, the one that is read first."""
+"""Names under which trainers save a head apart from the backbone, the one that is read first in front."""
 
 
 def head_files(folder: Path) -> list[Path]:
-    """The files of a head that a folder has."""
+    """Files of a head that a folder has."""
     return [folder / name for name in HEAD_FILES if (folder / name).is_file()]
 
 
 def read_head_file(folder: Path) -> tuple[Path, dict[str, torch.Tensor]]:
-    """The tensors of a folder's head by name, as stored, dense and real, with the file that they are from.
+    """Tensors of a folder's head by name, as stored, dense and real, with the file that they are from.
 
     Raises:
-        CheckpointError: there is none, it is damaged or holds something else, or two files differ.
+        CheckpointError: there is no head, it is damaged or holds something else, or two files differ.
     """
     files = head_files(folder)
     if not files:
@@ -42,7 +42,7 @@ def read_head_file(folder: Path) -> tuple[Path, dict[str, torch.Tensor]]:
 
 
 def _difference(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> str | None:
-    """Where two heads differ, by the first tensor that does; None where they are the same."""
+    """First tensor in which two heads differ; None where they are the same."""
     if a.keys() != b.keys():
         return f"one has {', '.join(sorted(a))}, the other {', '.join(sorted(b))}"
     for key, value in a.items():

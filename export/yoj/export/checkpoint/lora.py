@@ -1,4 +1,4 @@
-"""PEFT adapters -> what they do to each tensor of the base model."""
+"""PEFT adapters -> their changes to each tensor of the base model."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from .trained_layouts import HEAD_MODULES
 from .weights import StoredTensor
 
 SHOWN = 20
-"""Lines about single tensors in an error."""
+"""Most lines about single tensors in an error."""
 TABLES = ("embed_tokens.weight", "wte.embedding", "wte.new_embedding")
-"""Ends of the names of tables that may be resized in training."""
+"""Endings of the names of tables that may be resized in training."""
 PAIRS = {"lora_A": "lora_B", "lora_embedding_A": "lora_embedding_B"}
 
 Part: TypeAlias = tuple[Key, Stored]
@@ -34,16 +34,16 @@ def read_adapters(
     config: Mapping[str, Any] | None = None,
     note: Callable[[str], None] = lambda _: None,
 ) -> dict[str, list[Edit]]:
-    """What the adapters do, in their order, by the tensor that they change.
+    """Changes of the adapters, in their order, by the tensor that they change.
 
     Args:
-        folders: of the adapters, each with ``adapter_config.json``.
+        folders: folders of the adapters, each with ``adapter_config.json``.
         base: tensors of the base model.
         config: ``config.json`` of the base, by whose ``model_type`` other names of its tensors are known.
-        note: is told what was left out, and what is not as it seems.
+        note: function that takes a line about what was left out, or is not as it seems.
 
     Raises:
-        CheckpointError: an adapter that cannot be merged, or whose tensors do not fit the base.
+        CheckpointError: an adapter cannot be merged, or its tensors do not fit the base.
     """
     edits: dict[str, list[Edit]] = {}
     shapes = {name: stored.shape for name, stored in base.items()}
@@ -58,23 +58,23 @@ def read_adapters(
 
 @dataclass
 class _Reader:
-    """Reads one adapter; everything that is wrong with it is collected, to be raised once."""
+    """Reader of one adapter; everything that is wrong with it is collected, to be raised once."""
 
     folder: Path
     names: BaseNames
     shapes: dict[str, tuple[int, ...]]
-    """Shapes of the base's tensors, after what was read of the adapter."""
+    """Shapes of the base's tensors, after the changes read so far."""
     note: Callable[[str], None]
     problems: list[str] = field(default_factory=list[str])
     strangers: list[str] = field(default_factory=list[str])
-    """What is said of tensors that the base has not."""
+    """Lines about tensors that the base lacks."""
     found: dict[str, tuple[RowRange, ...]] = field(default_factory=dict[str, tuple[RowRange, ...]])
-    """Where the tensors lie that are changed, by their names in the adapter."""
+    """Places of the tensors that are changed, by their names in the adapter."""
     changed: set[tuple[tuple[RowRange, ...], str]] = field(default_factory=set[tuple[tuple[RowRange, ...], str]])
-    """The same with the kind of change: an adapter has one of each."""
+    """Names of the changed tensors with the kind of change: an adapter has one of each."""
 
     def read(self) -> list[Edit]:
-        """The adapter's edits: whole tensors, then low ranks, then rows of tables."""
+        """Changes of the adapter: whole tensors, then low ranks, then rows of tables."""
         self.settings = AdapterSettings.read(self.folder)
         self._note_settings()
         tensors = read_adapter_tensors(self.folder)
@@ -105,7 +105,7 @@ class _Reader:
             self.note(f"{self.settings.file}: what {start} took out of the base is computed again, in float32")
 
     def _of_the_trunk(self, tensors: Mapping[str, Stored]) -> list[Part]:
-        """The keys, without those of heads, which are said to be left out, and copies of the base."""
+        """Keys without those of heads, whose omission is said, and without copies of the base."""
         kept: list[Part] = []
         left: Counter[str] = Counter()
         for name, stored in tensors.items():
@@ -162,7 +162,7 @@ class _Reader:
         return [Edit(pieces, Rows(tuple(indices), stored))]
 
     def _low_rank(self, module: str, parts: dict[str, Part]) -> list[Edit]:
-        """The edits of a module's two matrices and what belongs to them."""
+        """Changes from a module's two matrices and what belongs to them."""
         down_kind = next((kind for kind in PAIRS if kind in parts), None)
         if down_kind is None or PAIRS[down_kind] not in parts:
             missing = "not one of a lora_A, lora_B pair" if down_kind is None else f"its {PAIRS[down_kind]} is missing"
@@ -194,7 +194,7 @@ class _Reader:
         return edits + (self._bias(module, parts["lora_B.bias"], scale) if "lora_B.bias" in parts else [])
 
     def _magnitude(self, pair: Key, part: Part | None, outputs: int) -> Stored | None:
-        """DoRA's lengths, which are there if, and only if, the settings say so."""
+        """Lengths of DoRA, which exist if, and only if, the settings say so."""
         dora = bool(self.settings.values.get("use_dora"))
         if part is None:
             if dora:
@@ -242,7 +242,7 @@ class _Reader:
         return (sum(piece.stop - piece.start for piece in pieces), *self.shapes[pieces[0].name][1:])
 
     def _check_complete(self) -> None:
-        """Find what the settings say was trained, and the file does not hold."""
+        """Find tensors that were trained by the settings and that the file does not hold."""
         if self.problems or self.strangers or not self.found:
             return
         said = self.settings
@@ -265,7 +265,7 @@ class _Reader:
         self._note_biases()
 
     def _note_biases(self) -> None:
-        """Say which biases were trained and are not there: versions of PEFT have not saved them."""
+        """Report biases that were trained and are missing: versions of PEFT have not saved them."""
         if self.settings.values.get("bias") in (None, "none"):
             return
         biases = [f"{path.removesuffix('.weight')}.bias" for path in self.found if path.endswith(".weight")]
@@ -277,7 +277,7 @@ class _Reader:
             )
 
     def _refuse(self, files: Sequence[str], any_edit: bool) -> None:
-        """Raise what was found."""
+        """Raise the collected problems."""
         problems, advice = (
             self.problems[:SHOWN],
             "Save the adapter again from the training, with save_pretrained of PEFT.",
@@ -298,7 +298,7 @@ class _Reader:
 
 
 def _strange(strangers: Sequence[str], found: Mapping[str, Any]) -> str:
-    """One line on tensors that the base has not."""
+    """Line on tensors that the base lacks."""
     all_of_them = len(strangers) + len(found)
     return strangers[0] + ("" if len(strangers) == 1 else f", nor {len(strangers) - 1} more of {all_of_them} tensors")
 
@@ -330,7 +330,7 @@ def untrained(
 
 
 def _siblings(path: str, names: BaseNames) -> Iterable[str]:
-    """The same tensor of every layer that the base has."""
+    """Names of the tensor in every layer that the base has."""
     found = re.fullmatch(r"((?:.*?\.)?)\d+(\..*)", path)
     if found is None:
         return

@@ -1,4 +1,4 @@
-"""The processor files of a checkpoint: which of them counts, part by part, and what stands in it.
+"""Processor files of a checkpoint: the file that counts for each part, and its settings.
 
 The rule is that of transformers' ``AutoProcessor``: a part that stands inside ``processor_config.json``, where 5.x
 saves it, is all there is, and a file of its own counts only where none does; nothing of the two is ever mixed. A
@@ -21,16 +21,16 @@ UNIFIED = "processor_config.json"
 """File with the processor's own settings and, since transformers 5, all of its parts."""
 IMAGE_FILE, VIDEO_FILE = "preprocessor_config.json", "video_preprocessor_config.json"
 ALWAYS = {"do_resize": True, "do_rescale": True, "do_normalize": True, "rescale_factor": 1 / 255}
-"""What the runtime does to every picture, so that a file may not say otherwise."""
+"""Steps that the runtime does to every picture, so that a file may not say otherwise."""
 
 
 @dataclass(frozen=True)
 class ProcessorPart:
-    """The settings of one part of a processor; what is wrong with them is noted in ``problems``."""
+    """Settings of one part of a processor; problems with them are noted in ``problems``."""
 
     file: Path
     section: str | None
-    """``image_processor`` or ``video_processor``; None for the processor's own settings."""
+    """Part: ``image_processor`` or ``video_processor``; None for the processor's own settings."""
     nested: bool
     """Whether the part stands inside the file; else the file holds nothing else."""
     values: Mapping[str, Any]
@@ -49,15 +49,15 @@ class ProcessorPart:
         self.problems.append(f"{whose}{path} is {self.values.get(name)!r}, expected {expected}")
 
     def number(self, name: str, default: float) -> float:
-        """A finite number above 0."""
+        """Finite number above 0."""
         return self._checked(name, default, lambda value: _finite(value) and value > 0, "a number above 0")
 
     def count(self, name: str, default: int) -> int:
-        """A whole number above 0."""
+        """Whole number above 0."""
         return self._checked(name, default, is_count, "a whole number above 0")
 
     def flag(self, name: str, default: bool) -> bool:
-        """True or false."""
+        """Value that is true or false."""
         return self._checked(name, default, lambda value: isinstance(value, bool), "true or false")
 
     def pair(self, name: str, default: tuple[int, int], least: int) -> tuple[int, int]:
@@ -67,7 +67,7 @@ class ProcessorPart:
         return value[0], value[1]
 
     def channels(self, name: str, default: tuple[float, float, float], positive: bool) -> tuple[float, ...]:
-        """A finite number for each of red, green and blue, or one for all."""
+        """Finite number for each of red, green and blue, or one for all."""
 
         def fits(value: Any) -> bool:
             return _finite(value) and (value > 0 or not positive)
@@ -77,7 +77,7 @@ class ProcessorPart:
         return tuple(map(float, value)) if isinstance(value, list | tuple) else (float(value),) * 3
 
     def demand(self, expected: Mapping[str, Any]) -> None:
-        """Note every setting that is there and has another value."""
+        """Note every setting that has another value."""
         for name, value in expected.items():
             if name in self.values and not _same(self.values[name], value):
                 self.problem(name, repr(value))
@@ -96,16 +96,16 @@ class ProcessorPart:
 
 
 def find_part(checkpoint: Checkpoint, section: str, *names: str) -> ProcessorPart:
-    """One part of a checkpoint's processor: of the last adapter, or else of the base.
+    """Find one part of a checkpoint's processor: of the last adapter, or else of the base.
 
     Args:
-        checkpoint: whose folders are looked into.
-        section: its name inside ``processor_config.json``.
-        names: its own files, best first. All but the first belong to another part, from which transformers takes what
-            no file says: they count only where no folder has anything better.
+        checkpoint: checkpoint whose folders are searched.
+        section: name of the part inside ``processor_config.json``.
+        names: the part's own files, best first. All but the first belong to another part, from which transformers takes
+            what no file says: they count only where no folder has anything better.
 
     Raises:
-        CheckpointError: there is none, or one that cannot be read.
+        CheckpointError: there is no such part, or it cannot be read.
     """
     folders = tuple(dict.fromkeys((checkpoint.folders[-1], checkpoint.trunk)))
     for folder in folders:
@@ -123,7 +123,7 @@ def find_part(checkpoint: Checkpoint, section: str, *names: str) -> ProcessorPar
 
 
 def find_own(checkpoint: Checkpoint) -> ProcessorPart:
-    """The processor's own settings, those of no part: of the last adapter, or else of the base.
+    """Find the processor's own settings, those of no part: of the last adapter, or else of the base.
 
     Raises:
         CheckpointError: there is no ``processor_config.json``.
@@ -136,7 +136,7 @@ def require(parts: Sequence[ProcessorPart]) -> None:
     """Refuse a checkpoint whose parts have problems.
 
     Raises:
-        CheckpointError: with all of them, file by file.
+        CheckpointError: there are problems; all are listed, file by file.
     """
     wrong: dict[Path, list[str]] = {}
     for part in parts:
@@ -183,5 +183,5 @@ def _listed(value: Any, length: int, fits: Callable[[Any], bool]) -> bool:
 
 
 def _same(value: Any, expected: Any) -> bool:
-    """Equal, and true or false only to the same: for Python, 1 equals True."""
+    """Equality in which true and false equal only themselves: for Python, 1 equals True."""
     return value == expected and isinstance(value, bool) == isinstance(expected, bool)

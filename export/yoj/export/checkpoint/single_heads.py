@@ -41,33 +41,33 @@ _Tensor: TypeAlias = Stored | torch.Tensor
 
 @dataclass(frozen=True)
 class Search:
-    """Where a head may be."""
+    """Places where a head may be."""
 
     folders: tuple[Path, ...]
-    """The merged checkpoint, or the adapters in their order."""
+    """Folder of the merged checkpoint, or folders of the adapters in their order."""
     trunk: Path
     """Folder of the backbone."""
     config: Mapping[str, Any]
-    """Content of its ``config.json``."""
+    """Content of the backbone's ``config.json``."""
     tensors: Mapping[str, StoredTensor]
-    """What its shards hold."""
+    """Tensors of its shards."""
     hidden_size: int
     adapters: tuple[Path, ...] = ()
-    """Where the weights of the adapters lie, in their order."""
+    """Folders of the adapters' weights, in their order."""
 
     def head_config(self) -> tuple[Path, Mapping[str, Any]]:
-        """The ``config.json`` that says what was trained: the last adapter's, where the trainer left one there."""
+        """Content of the ``config.json`` that describes the trained model: the last adapter's, where it has one."""
         file = self.folders[-1] / "config.json"
         return (file, read_json(file)) if file.is_file() else (self.trunk / "config.json", self.config)
 
 
 @dataclass(frozen=True)
 class _Place:
-    """A file or folder that holds tensors of a head."""
+    """File or folder that holds tensors of a head."""
 
     path: Path
     tensors: Mapping[str, _Tensor]
-    """By bare name."""
+    """Tensors by bare name."""
 
     def read(self, name: str) -> torch.Tensor:
         """One tensor in float32."""
@@ -76,10 +76,10 @@ class _Place:
 
 
 def find_head(search: Search) -> TrainedHead:
-    """The head of a checkpoint in whichever layout its trainer wrote.
+    """Read the head of a checkpoint in whichever layout its trainer wrote.
 
     Raises:
-        CheckpointError: there is none, there are two, or it is none of the known ones.
+        CheckpointError: there is no head, there are two, or it is of no known layout.
     """
     file, config = search.head_config()
     prefix = head_prefix(config, file)
@@ -107,7 +107,7 @@ def head_prefix(config: Mapping[str, Any], file: Path) -> str | None:
     """Module of OpenRLHF's head that a ``config.json`` names, which has no other use; None where it names none.
 
     Raises:
-        CheckpointError: what it has there is no name.
+        CheckpointError: the setting is no name.
     """
     prefix = config.get("value_head_prefix")
     if prefix is not None and not (isinstance(prefix, str) and prefix):
@@ -116,7 +116,7 @@ def head_prefix(config: Mapping[str, Any], file: Path) -> str | None:
 
 
 def _stored(search: Search, prefix: str | None) -> list[_Place]:
-    """What adapters hold of a head, the last first, and then the shards: a later one takes the place of an earlier."""
+    """Tensors of a head in the adapters, the last first, and then in the shards: later ones replace earlier ones."""
     places: list[_Place] = []
     for folder in reversed(search.adapters):
         by_file: dict[Path, dict[str, _Tensor]] = {}
@@ -159,7 +159,7 @@ def _single(place: _Place, config_file: Path, config: Mapping[str, Any], hidden_
 
 
 def _check_settings(file: Path, place: _Place) -> None:
-    """Refuse settings of a head that is another than the one that was found."""
+    """Refuse settings of another head than the one that was found."""
     settings = read_json(file) if file.is_file() else {}
     wrong = [
         f"{name} {settings[name]!r}"
@@ -176,7 +176,7 @@ def _check_settings(file: Path, place: _Place) -> None:
 def _normalisation(
     layout: TrainedLayout, file: Path, config: Mapping[str, Any]
 ) -> tuple[float, float, tuple[str, ...]]:
-    """What the library takes off a score and divides it by, and what is to be said of it."""
+    """Offset and scale that the library applies to a score, and notices about them."""
     if layout is VALUE_HEAD:
         return 0.0, 1.0, (THOUGHT,)
     if layout is not OPENRLHF or not {"mean", "std"} & config.keys():
@@ -194,7 +194,7 @@ def _normalisation(
 
 
 def _number(value: Any) -> float:
-    """A finite number of JSON; NaN where it is something else."""
+    """Finite number of JSON; NaN where the value is something else."""
     return float(value) if type(value) in (int, float) and abs(value) < LARGEST else math.nan
 
 

@@ -13,10 +13,11 @@ from ..errors import CheckpointError
 
 
 def read_tensors(file: Path) -> dict[str, torch.Tensor]:
-    """The tensors of a file that is read whole, by name, as stored.
+    """Tensors of a file that is read whole, by name, as stored.
 
     Raises:
-        CheckpointError: it is damaged, or holds something else than dense tensors of floating point numbers by name.
+        CheckpointError: the file is damaged, or holds something else than dense tensors of floating point numbers by
+            name.
     """
     try:
         content = load_file(file) if file.suffix == ".safetensors" else torch.load(file, "cpu", weights_only=True)
@@ -41,7 +42,7 @@ def read_tensors(file: Path) -> dict[str, torch.Tensor]:
 
 
 def _unusable(tensor: Any) -> str | None:
-    """What is wrong with a tensor before its values are looked at; None where nothing is."""
+    """Fault of a tensor that shows before its values are read; None where there is none."""
     if tensor.is_meta:
         return "on the meta device, without values"
     if tensor.layout != torch.strided or tensor.is_nested:

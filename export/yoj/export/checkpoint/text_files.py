@@ -1,4 +1,4 @@
-"""The small JSON files of a checkpoint, and where a bundle is made."""
+"""Small JSON and text files of a checkpoint."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Any
 from ..errors import CheckpointError
 
 LARGEST_TEXT = 64 * 2**20
-"""Bytes; index files of sharded weights have some hundred thousand, configurations far fewer."""
+"""Largest size in bytes; index files of sharded weights have some hundred thousand, configurations far fewer."""
 
 
 def read_json(file: Path) -> dict[str, Any]:
-    """A JSON file that holds an object.
+    """Read a JSON file that holds an object.
 
     Raises:
-        CheckpointError: it is missing, no JSON, or something else than an object.
+        CheckpointError: the file is missing, no JSON, or something else than an object.
     """
     try:
         content = json.loads(read_text(file))
@@ -30,10 +30,10 @@ def read_json(file: Path) -> dict[str, Any]:
 
 
 def read_text(file: Path) -> str:
-    """A text file of a checkpoint.
+    """Read a text file of a checkpoint.
 
     Raises:
-        CheckpointError: it is missing, unreadable, not UTF-8, or far larger than any such file is.
+        CheckpointError: the file is missing, unreadable, not UTF-8, or far larger than any such file is.
     """
     try:
         if (size := file.stat().st_size) > LARGEST_TEXT:

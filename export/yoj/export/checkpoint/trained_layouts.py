@@ -1,4 +1,4 @@
-"""How trainers write a reward model, and what each of them computes with it: one record for each layout."""
+"""Trained layouts: how trainers write a reward model, and what each of them computes with it; one record for each."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Scored = Literal["last", "before_padding", "eos"]
 
 @dataclass(frozen=True)
 class TrainedLayout:
-    """What a trainer leaves of a head, and how its scores come of it.
+    """Form in which a trainer leaves a head, and the way in which its scores come of it.
 
     All but the first layout have a linear head with one output, which is the score: nothing is divided by
     sqrt(hidden size). Each response stands alone in the assistant turn, as the chat template shows it.
@@ -19,19 +19,20 @@ class TrainedLayout:
 
     name: str
     written_by: str
-    """Libraries whose checkpoints look so, for people."""
+    """Libraries whose checkpoints have this layout, for people."""
     tensors: tuple[str, ...]
-    """Weight, and bias where there is one; empty where the head has a file of its own with settings beside it."""
+    """Names of weight, and of bias where there is one; empty where the head has a file of its own with settings beside
+    it."""
     hidden_state: Literal["post_norm", "pre_norm"] | None
-    """What the head reads; None where that depends on the training and has to be asked."""
+    """Hidden state that the head reads; None where that depends on the training and has to be asked."""
     scored: Scored
-    """Token that is scored. last: of the row. before_padding: the last that is not the padding token, which a template
-    may end a turn with. eos: the end of sequence, which is put behind a row that does not end with one; newlines behind
-    it are left out."""
+    """Token that is scored. last: the last of the row. before_padding: the last that is not the padding token, with
+    which a template may end a turn. eos: the end of sequence, which is put behind a row that does not end with one;
+    newlines behind it are left out."""
     apart: bool = False
-    """Whether a response is encoded apart from what stands before it, so that newlines never merge there."""
+    """Whether a response is encoded apart from the text before it, so that newlines never merge there."""
     single: bool = True
-    """Whether one response was read at a time: there is no separator, and only isolated reading."""
+    """Whether the model reads one response at a time: then there is no separator, and only isolated reading."""
 
 
 SEQUENCE_CLASSIFICATION = TrainedLayout(
@@ -74,19 +75,19 @@ MULTI_RESPONSE = TrainedLayout(
 LAYOUTS = (MULTI_RESPONSE, SEQUENCE_CLASSIFICATION, TOKEN_CLASSIFICATION, OPENRLHF, VALUE_HEAD)
 
 OPENRLHF_PREFIXES = ("score", "value_head")
-"""Names that OpenRLHF's head has where ``value_head_prefix`` of config.json does not say another."""
+"""Names of OpenRLHF's head where ``value_head_prefix`` of config.json does not name another."""
 OPENRLHF_SETTINGS = frozenset({"normalize_reward", "value_head_prefix", "mean", "std"})
 """Settings of config.json that no other trainer writes."""
 WRAPPERS = ("base_model.model.", "pretrained_model.", "_orig_mod.", "module.")
-"""Beginnings that PEFT, TRL's value head, torch.compile and DDP put before a name."""
+"""Prefixes that PEFT, TRL's value head, torch.compile and DDP put before a name."""
 COPIES = (".modules_to_save.default", ".modules_to_save")
-"""What older PEFT puts between a module that it saves whole and its parameter."""
+"""Part of a name that older PEFT puts between a module that it saves whole and its parameter."""
 HEAD_MODULES = frozenset({"score", "v_head", "value_head", "classifier"})
 """Modules that an adapter may save whole because they are a head. PEFT lists score and classifier unasked."""
 
 
 def bare_name(name: str) -> str:
-    """A tensor's name without what wrappers put into it."""
+    """Name of a tensor without the parts that wrappers put into it."""
     while start := next((wrapper for wrapper in WRAPPERS if name.startswith(wrapper)), None):
         name = name.removeprefix(start)
     for copy in COPIES:
@@ -95,11 +96,11 @@ def bare_name(name: str) -> str:
 
 
 def head_name(name: str, prefix: str | None = None) -> str | None:
-    """The bare name of a tensor that belongs to a head; None where it belongs to the backbone.
+    """Bare name of a tensor that belongs to a head; None where it belongs to the backbone.
 
     Args:
-        name: as it is stored.
-        prefix: ``value_head_prefix`` of config.json, where it is there.
+        name: name as stored.
+        prefix: ``value_head_prefix`` of config.json, where it exists.
     """
     bare = bare_name(name)
     modules = HEAD_MODULES if prefix is None else HEAD_MODULES | {prefix}
@@ -107,7 +108,9 @@ def head_name(name: str, prefix: str | None = None) -> str | None:
 
 
 def layout_of(names: frozenset[str], config: Mapping[str, Any]) -> TrainedLayout | None:
-    """The layout that left head tensors of these bare names, by ``config.json`` where the names do not tell.
+    """Layout that leaves head tensors of these bare names, by ``config.json`` where the names do not tell.
+
+    None where no layout has such names.
 
     None where no layout has such names.
     """

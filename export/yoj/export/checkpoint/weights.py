@@ -23,20 +23,20 @@ from .text_files import read_json
 
 DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 LARGEST_HEADER = 100_000_000
-"""Bytes; the safetensors library reads no longer ones."""
+"""Largest header in bytes that the safetensors library reads."""
 ROW_BYTES = 64 * 2**20
-"""Large tables are read in blocks of rows of about this size."""
+"""Bytes of a block of rows in which large tables are read."""
 
 
 @dataclass(frozen=True)
 class StoredTensor:
-    """Where a tensor lies in a safetensors file."""
+    """Place of a tensor in a safetensors file."""
 
     file: Path
     dtype: torch.dtype
     shape: tuple[int, ...]
     offset: int
-    """Of its first byte in the file."""
+    """Offset of the tensor's first byte in the file."""
 
     def rows(self, start: int = 0, stop: int | None = None) -> torch.Tensor:
         """Rows ``start`` to ``stop`` of the first dimension, in the stored dtype.
@@ -57,23 +57,23 @@ class StoredTensor:
 
 @dataclass(frozen=True)
 class TensorSource:
-    """How one tensor of a graph is made from the checkpoint."""
+    """Rule by which one tensor of a graph is made from the checkpoint."""
 
     names: tuple[str, ...]
     """Names in the checkpoint; several are joined along the first dimension."""
     transpose: bool = False
-    """The checkpoint stores [out, in], the graph multiplies by [in, out]."""
+    """Whether the checkpoint stores [out, in] while the graph multiplies by [in, out]."""
     flatten: bool = False
-    """The checkpoint stores a kernel [out, ...], which is as large as its stride: its values are the [in] of a
+    """Whether the checkpoint stores a kernel [out, ...] that is as large as its stride: its values are the [in] of a
     transposed matrix."""
     change: StorageTransform = AS_IT_IS
-    """What is done to it before it is stored."""
+    """Transform of the tensor before it is stored."""
     cut: tuple[int, int, int] | None = None
-    """Axis, start and stop of what is kept of it in the end; None for all. Only of transposed ones."""
+    """Axis, start and stop of the slice that is kept in the end; None for all. Only for transposed tensors."""
 
 
 class Weights:
-    """The checkpoint's tensors by name, adapters merged."""
+    """Tensors of the checkpoint by name, with adapters merged."""
 
     def __init__(self, tensors: Mapping[str, StoredTensor], edits: Mapping[str, Sequence[Edit]] | None = None):
         self._tensors = dict(tensors)
@@ -88,7 +88,7 @@ class Weights:
         return name in self._tensors
 
     def names(self) -> list[str]:
-        """All tensor names."""
+        """Names of all tensors."""
         return list(self._tensors)
 
     def shape(self, name: str) -> tuple[int, ...]:
@@ -96,11 +96,11 @@ class Weights:
         return self._shapes[name]
 
     def read(self, name: str) -> torch.Tensor:
-        """One merged tensor, float32: the base's, after all edits in their order."""
+        """One merged tensor, float32: the base's, after all changes in their order."""
         return self._before(name, None)
 
     def _before(self, name: str, until: Edit | None) -> torch.Tensor:
-        """A tensor after the edits that come before one of them."""
+        """Tensor after the changes that come before one of them."""
         edits = list(self._edits.get(name, ()))
         edits = edits[: edits.index(until)] if until in edits else edits
         first = edits[0].change if edits and edits[0].whole(self._tensors[name].shape) else None
@@ -128,12 +128,12 @@ class Weights:
         return torch.cat([value[: piece.start], own, value[piece.stop :]])
 
     def source_shapes(self, source: TensorSource) -> list[tuple[int, ...]]:
-        """Shapes of the sources that there are, as they are joined."""
+        """Shapes of the existing sources, as they are joined."""
         shapes = [self.shape(name) for name in source.names if name in self]
         return [(shape[0], math.prod(shape[1:])) if source.flatten else shape for shape in shapes]
 
     def stored_shape(self, source: TensorSource) -> tuple[int, ...]:
-        """Shape of what `blocks` yields, joined."""
+        """Shape of the joined blocks that `blocks` yields."""
         shapes = self.source_shapes(source)
         joined = (sum(shape[0] for shape in shapes), *shapes[0][1:])
         shape = source.change.shape(joined[::-1] if source.transpose else joined)
@@ -143,7 +143,7 @@ class Weights:
         return (*shape[:axis], stop - start, *shape[axis + 1 :])
 
     def blocks(self, source: TensorSource, dtype: torch.dtype) -> Iterator[torch.Tensor]:
-        """The planned tensor as consecutive blocks of rows, as a graph of precision ``dtype`` stores it.
+        """Tensor as consecutive blocks of rows, as a graph of precision ``dtype`` stores it.
 
         Only tensors that are neither merged nor transposed come in more than one block: embedding tables, the
         largest of all.
@@ -164,7 +164,7 @@ class Weights:
                 yield rows.to(dtype) if source.change == AS_IT_IS else source.change.apply(rows.float(), dtype)
 
     def _matrix(self, source: TensorSource) -> torch.Tensor:
-        """Merged and transposed, float32 [in, out]. The last one is kept: its scale is made after its values."""
+        """Merged and transposed tensor, float32 [in, out]. The last one is kept: its scale is made after its values."""
         if self._last is None or self._last[0] != source.names:
             joined = torch.cat([self.read(name) for name in source.names])
             self._last = source.names, (joined.flatten(1) if source.flatten else joined).t()
@@ -177,7 +177,7 @@ def read_folder(folder: Path) -> dict[str, StoredTensor]:
     With an index file, the shards that it names; otherwise every ``*.safetensors`` but the value head's.
 
     Raises:
-        CheckpointError: no shards, a missing shard, or a damaged header.
+        CheckpointError: there are no shards, a shard is missing, or a header is damaged.
     """
     index = folder / "model.safetensors.index.json"
     if index.is_file():
@@ -206,7 +206,7 @@ def read_folder(folder: Path) -> dict[str, StoredTensor]:
 
 
 def read_header(file: Path) -> dict[str, StoredTensor]:
-    """The tensors of one safetensors file, from its header (https://huggingface.co/docs/safetensors, Format).
+    """Tensors of one safetensors file, from its header (https://huggingface.co/docs/safetensors, Format).
 
     Raises:
         CheckpointError: the header is damaged, the file is shorter than it says, or a dtype is not a float.
@@ -266,6 +266,6 @@ def check_gathered(file: Path, shapes: Mapping[str, tuple[int, ...]]) -> None:
 
 
 def write_blocks(weights: Weights, source: TensorSource, dtype: torch.dtype) -> Iterator[bytes]:
-    """The planned tensor as raw little-endian bytes, block by block."""
+    """Tensor as raw little-endian bytes, block by block."""
     for block in weights.blocks(source, dtype):
         yield block.reshape(-1).view(torch.uint8).numpy().tobytes()

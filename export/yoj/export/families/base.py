@@ -1,4 +1,4 @@
-"""What every backbone family provides to the export."""
+"""Interface of a backbone family in the export."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from ..checkpoint.weights import TensorSource
 from ..prompts.chat_template import MediaMarkup
 
 MAX_RESPONSES = 64
-"""Of one request; the reference was trained and evaluated with far fewer."""
+"""Most images of one request; models were trained and evaluated with far fewer."""
 MAX_IMAGES = 16
 MAX_PIXELS = 178_956_970
-"""Above it Pillow refuses to decode (twice ``PIL.Image.MAX_IMAGE_PIXELS``)."""
+"""Pixels above which Pillow refuses to decode (twice ``PIL.Image.MAX_IMAGE_PIXELS``)."""
 
 
 @dataclass(frozen=True)
@@ -36,16 +36,16 @@ class Smoothing:
     """
 
     source: str
-    """Module whose last dimension they are: a norm, or a projection."""
+    """Module whose last dimension the channels are: a norm, or a projection."""
     consumers: tuple[str, ...]
-    """Projections that read them, and nothing else does."""
+    """Projections that read them; nothing else does."""
     columns: tuple[int, int] | None = None
-    """Which of the source's outputs they are; None for all."""
+    """Slice of the source's outputs that they are; None for all."""
 
 
 @dataclass(frozen=True)
 class GraphSpec:
-    """One graph: the module that is traced, and what goes in and out. Nothing changes it, so that all may share it."""
+    """Graph: the traced module, and its inputs and outputs. Nothing changes it, so that all may share it."""
 
     role: str
     """Name of one of `yoj.runtime.roles.ROLES`."""
@@ -54,21 +54,21 @@ class GraphSpec:
     inputs: Mapping[str, tuple[torch.dtype, tuple[int | str, ...]]]
     """Name, which is an argument of the module's forward -> dtype and axes (letters where the size is free)."""
     outputs: Mapping[str, tuple[int | str, ...]]
-    """Name -> axes; float32. Those of the vision graph are inputs of the scorer graphs, rows first."""
+    """Name -> axes, in float32. Outputs of the vision graph are inputs of the scorer graphs, rows first."""
     sources: Mapping[str, TensorSource]
-    """Parameter of the module -> how it is made from the checkpoint."""
+    """Parameter of the module -> rule by which it is made from the checkpoint."""
     constants: Mapping[str, torch.Tensor]
     """Parameter of the module -> a value that no backbone tensor holds: rotary frequencies, the value head."""
     multiples: Mapping[str, int] = field(default_factory=dict[str, int])
-    """Axis letter -> number that its size is always a multiple of."""
+    """Axis letter -> number of which its size is always a multiple."""
 
     @property
     def prefix(self) -> str:
-        """Before the names of its modules in sources and statistics; empty for the scorers, which share theirs."""
+        """Prefix of its modules in quantisation configs and statistics; empty for the scorers, which share theirs."""
         return VISION_PREFIX if self.role == roles.VISION else ""
 
     def own(self, name: str) -> str | None:
-        """The module that sources and statistics call by this name; None where it is another graph's."""
+        """Module that quantisation configs and statistics call by this name; None where it is another graph's."""
         return name.removeprefix(VISION_PREFIX) if name.startswith(VISION_PREFIX) == bool(self.prefix) else None
 
     def make_module(self, dtype: torch.dtype) -> nn.Module:
@@ -98,7 +98,7 @@ class ReleasedRows(NamedTuple):
 
 
 class ExportFamily(Protocol):
-    """One backbone: what is traced, and how its stock model is fed."""
+    """Backbone: the modules that are traced, and the feeding of its stock model."""
 
     adapter_targets: ClassVar[tuple[str, ...]]
     """Matrices of the language blocks that take adapters in training, by the last part of their modules' names."""
@@ -110,9 +110,9 @@ class ExportFamily(Protocol):
     attention_heads: int
     vision_heads: int
     unused: tuple[str, ...]
-    """Beginnings of the names of tensors that no graph needs. Any other tensor that is left over is an error."""
+    """Prefixes of tensors that no graph needs. Any other tensor that is left over is an error."""
     hidden_state: HiddenState
-    """What the head reads of the trunk; the graphs and the stock model give it that."""
+    """Hidden state of the trunk that the head reads, from the graphs and from the stock model."""
 
     def __init__(self, checkpoint: Checkpoint) -> None: ...
 
@@ -127,28 +127,28 @@ class ExportFamily(Protocol):
         ...
 
     def markup(self) -> MediaMarkup:
-        """How the chat template shows images and videos."""
+        """Markup by which the chat template shows images and videos."""
         ...
 
     def preprocessing(self) -> dict[str, Any]:
-        """The runtime family's settings."""
+        """Settings of the runtime's family."""
         ...
 
     def processor_parts(self) -> tuple[ProcessorPart, ProcessorPart]:
-        """What the image processor and the video processor say, from the files that count."""
+        """Settings of the image processor and the video processor, from the files that count."""
         ...
 
     @functools.cached_property
     def graphs(self) -> tuple[GraphSpec, ...]:
-        """The graphs of a bundle, made once. Their modules take no memory and have no values."""
+        """Graphs of a bundle, made once. Their modules take no memory and have no values."""
         ...
 
     def smoothing(self) -> list[Smoothing]:
-        """Where factors may move from the inputs of matrices into what makes those inputs."""
+        """Places where factors may move from the inputs of matrices into the weights that make those inputs."""
         ...
 
     def stock_model(self) -> nn.Module | None:
-        """The Hugging Face model in float32 with the checkpoint's weights, or None where transformers lacks it."""
+        """Hugging Face model in float32 with the checkpoint's weights, or None where transformers lacks it."""
         ...
 
     def stock_inputs(
@@ -158,5 +158,5 @@ class ExportFamily(Protocol):
         ...
 
     def stock_image(self, outputs: Mapping[str, Any]) -> Arrays:
-        """What the stock image processor returns of one image, as the arrays of `PreparedMedia`."""
+        """Arrays of `PreparedMedia` that the stock image processor makes of one image."""
         ...

@@ -1,4 +1,4 @@
-"""Molmo2: what is traced, from which tensors, and how the stock model is fed.
+"""Molmo2: the traced modules, their tensors, and the feeding of the stock model.
 
 The modules repeat ``transformers/models/molmo2/modeling_molmo2.py`` (5.23) in a form without data-dependent shapes:
 features enter by Gather, pooling is written out over its slots, and no tensor is dropped or scattered. Parameters
@@ -53,7 +53,7 @@ from .molmo2_config import TextConfig, VisionConfig, read_config
 from .molmo2_names import released
 
 MAX_FRAMES = 16
-"""The reference's training shows at most so many frames of a video (``max_video_frames``)."""
+"""Most frames of a video in the released model's training (``max_video_frames``)."""
 HALF = (0.5, 0.5, 0.5)
 """Mean and deviation where no file says them."""
 
@@ -89,7 +89,7 @@ class Block(nn.Module):
         self.halves = [config.intermediate_size] * 2
 
     def forward(self, x_BLD: torch.Tensor, around: AttentionContext) -> torch.Tensor:
-        """[B, L, D] -> [B, L, D], or [B, N, D] of some rows."""
+        """Compute [B, L, D], or [B, N, D] for some rows, from [B, L, D]."""
         x_BND = around.queries(x_BLD) + self._attend(self.attn_norm(x_BLD), around)
         normed = self.ff_norm(x_BND)
         up, gate = split_product(self.mlp["ff_proj"], (normed, normed), self.halves)
@@ -106,7 +106,7 @@ class Block(nn.Module):
 
 
 class Molmo2Scorer(nn.Module):
-    """Tokens and visual features -> scores."""
+    """Trunk with value head: tokens and visual features -> scores."""
 
     def __init__(self, config: TextConfig, rows: int, checkpoint: Checkpoint, post_norm: bool):
         super().__init__()
@@ -127,7 +127,7 @@ class Molmo2Scorer(nn.Module):
         response_start: torch.Tensor | None = None,
         segment_ids: torch.Tensor | None = None,
     ) -> torch.Tensor | tuple[torch.Tensor, torch.Tensor]:
-        """Scores, and spread of a Gaussian head, [B, N] float32; for the arguments see `GraphSpec.inputs`.
+        """Scores, and sigma of a Gaussian head, [B, N] float32; for the arguments see `GraphSpec.inputs`.
 
         With ``segment_ids`` it is the graph ``scorer.segmented``, without them ``scorer.joint``.
         """
@@ -163,15 +163,15 @@ class Molmo2Scorer(nn.Module):
 def attention_mask(
     media_blocks_BL: torch.Tensor, segment_ids_BL: torch.Tensor | None, rows_BN: torch.Tensor | None = None
 ) -> torch.Tensor:
-    """Causal, within segments where there are some, and image tokens of one block see each other in both directions.
+    """Mask: causal, within segments where there are some; image tokens of one block see each other in both directions.
 
     Args:
         media_blocks_BL: number of the block of each image token, from 1; 0 for other tokens.
-        segment_ids_BL: for isolated reading.
+        segment_ids_BL: segments for isolated reading.
         rows_BN: positions of the queries; None for all.
 
     Returns:
-        bool [B, 1, L, L], or [B, 1, N, L] of some rows, true where a query (third axis) attends to a key.
+        Mask, bool [B, 1, L, L], or [B, 1, N, L] for some rows, true where a query (third axis) attends to a key.
     """
     seen = causal(media_blocks_BL, segment_ids_BL, rows_BN)
     block_BQ1, block_B1L = at_rows(media_blocks_BL, rows_BN), media_blocks_BL.unsqueeze(1)
@@ -197,7 +197,7 @@ class Molmo2VisionBlock(nn.Module):
         )
 
     def forward(self, x_CPD: torch.Tensor) -> torch.Tensor:
-        """[C, P, D] -> [C, P, D]."""
+        """Compute [C, P, D] from [C, P, D]."""
         crops, patches, _ = x_CPD.shape
         normed = self.attention_norm(x_CPD)
         q, k, v = (
@@ -211,7 +211,7 @@ class Molmo2VisionBlock(nn.Module):
 
 
 class Molmo2Vision(nn.Module):
-    """Crops and a pooling table -> visual features."""
+    """Vision tower: crops and a pooling table -> visual features."""
 
     def __init__(self, config: VisionConfig, text_size: int):
         super().__init__()
@@ -234,7 +234,7 @@ class Molmo2Vision(nn.Module):
         )
 
     def forward(self, pixel_values: torch.Tensor, pooling_index: torch.Tensor) -> torch.Tensor:
-        """[C, P, 588] and [V, K] (-1: empty slot, never a whole row) -> [V, D]."""
+        """Compute [V, D] from crops [C, P, 588] and a pooling table [V, K] (-1: empty slot, never a whole row)."""
         x_CPD = upcast(self.patch_embedding(pixel_values)) + self.positional_embedding
         states = []
         for block in self.resblocks:
@@ -260,7 +260,7 @@ class Molmo2Vision(nn.Module):
 
 
 class Molmo2Export:
-    """See `yoj.export.families.base.ExportFamily`."""
+    """Molmo2's part of the export; see `yoj.export.families.base.ExportFamily`."""
 
     # Those of the YOJO code, also of pictures.
     adapter_targets: ClassVar[tuple[str, ...]] = ("att_proj", "attn_out", "ff_proj", "ff_out")
@@ -278,7 +278,7 @@ class Molmo2Export:
             )
         self.attention_heads = self.text.num_attention_heads
         self.vision_heads = self.vision.num_attention_heads
-        # hidden_states[-1], which the reference reads, is after the norm in every version.
+        # hidden_states[-1], which the YOJO code reads, is after the norm in every version.
         self.hidden_state: HiddenState = checkpoint.training.hidden_state or "post_norm"
         if self.hidden_state == "pre_norm":
             self.unused = (*self.unused, f"{TEXT}ln_f.")
@@ -295,7 +295,7 @@ class Molmo2Export:
         )
 
     def markup(self) -> MediaMarkup:
-        """``<|image|>``, or ``Image 1<|image|>Image 2<|image|>``; the processor puts BOS, or else EOS, in front."""
+        """Markup ``<|image|>``, or ``Image 1<|image|>Image 2<|image|>``; the processor puts BOS or EOS in front."""
         config = read_json(self.checkpoint.file("tokenizer_config.json"))
         bos = config.get("bos_token") or config.get("eos_token")
         medium = Piece(kind="medium")
@@ -345,7 +345,7 @@ class Molmo2Export:
         return msgspec.to_builtins(msgspec.convert(settings, Preprocessing))
 
     def processor_parts(self) -> tuple[ProcessorPart, ProcessorPart]:
-        """What the image processor and the video processor say, from the files that count."""
+        """Settings of the image processor and the video processor, from the files that count."""
         return (
             find_part(self.checkpoint, "image_processor", IMAGE_FILE),
             find_part(self.checkpoint, "video_processor", VIDEO_FILE, IMAGE_FILE),
@@ -369,7 +369,7 @@ class Molmo2Export:
 
     @functools.cached_property
     def graphs(self) -> tuple[GraphSpec, ...]:
-        """``vision``, ``scorer.joint`` and ``scorer.segmented``."""
+        """Graphs ``vision``, ``scorer.joint`` and ``scorer.segmented``."""
         return self._vision_graph(), self._scorer_graph(segmented=False), self._scorer_graph(segmented=True)
 
     def smoothing(self) -> list[Smoothing]:
@@ -432,7 +432,7 @@ class Molmo2Export:
         return GraphSpec(role, module, inputs, module.readout.graph_outputs, tensors, constants)
 
     def stock_model(self) -> nn.Module | None:
-        """``Molmo2Model``, native since transformers 5.20."""
+        """Stock model ``Molmo2Model``, native since transformers 5.20."""
         if importlib.util.find_spec("transformers.models.molmo2") is None:
             return None
         from transformers import Molmo2Config, Molmo2Model
@@ -461,7 +461,7 @@ class Molmo2Export:
     def stock_inputs(
         self, row: Mapping[str, torch.Tensor], media: Sequence[PreparedMedia], runtime: Family
     ) -> dict[str, torch.Tensor]:
-        """``mm_token_type_ids`` and, with media, crops and pooling table; all visual rows as one image."""
+        """Inputs ``mm_token_type_ids`` and, with media, crops and pooling table; all visual rows as one image."""
         inputs = {"input_ids": row["input_ids"], "mm_token_type_ids": row["token_types"]}
         if media:
             vision = runtime.vision_inputs(media)
@@ -471,7 +471,7 @@ class Molmo2Export:
         return inputs
 
     def stock_image(self, outputs: Mapping[str, Any]) -> Arrays:
-        """Crops and pooling table."""
+        """Crops and pooling table of one image."""
         return {"pixel_values": outputs["pixel_values"], "pooling_index": outputs["image_token_pooling"]}
 
 

@@ -11,7 +11,7 @@ from ..errors import CheckpointError
 
 @dataclass(frozen=True)
 class TextConfig:
-    """The text trunk."""
+    """Settings of the text trunk."""
 
     hidden_size: int
     num_hidden_layers: int
@@ -27,7 +27,7 @@ class TextConfig:
 
 @dataclass(frozen=True)
 class VisionConfig:
-    """The vision tower, up to the deepest layer that is read, and the adapter behind it."""
+    """Settings of the vision tower, up to the deepest layer that is read, and of the adapter behind it."""
 
     hidden_size: int
     num_attention_heads: int
@@ -46,7 +46,7 @@ class VisionConfig:
 
 
 def read_config(checkpoint: Checkpoint) -> tuple[TextConfig, VisionConfig]:
-    """``config.json`` in the released or the native spelling.
+    """Read ``config.json`` in the released or the native spelling.
 
     Raises:
         CheckpointError: a value is missing, or asks for a variant that no released reward model uses.

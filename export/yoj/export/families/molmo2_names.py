@@ -38,12 +38,12 @@ NAMES: tuple[tuple[str, tuple[str, ...], str | None], ...] = (
     (_PROJECTOR + r"image_projector\.down_proj\.weight", (_BACK + r"image_projector.w2.weight",), None),
     (_PROJECTOR + r"image_projector\.up_proj\.weight", (_BACK + r"image_projector.w3.weight",), None),
 )
-"""Name in transformers -> names in released files, and which rows where it is a part of one. Order of the rows:
+"""Name in transformers -> names in released files, and the rows where it is a part of one. Order of the rows:
 ``transformers/conversion_mapping.py``, ``Molmo2TextModel``."""
 
 
 def released(path: str, text: Mapping[str, Any]) -> tuple[ReleasedRows, ...]:
-    """See `yoj.export.families.base.ExportFamily.released`."""
+    """Rows of released files; see `yoj.export.families.base.ExportFamily.released`."""
     for pattern, names, part in NAMES:
         if found := re.fullmatch(pattern, path):
             rows = None if part is None else _rows(part, text)
@@ -65,6 +65,6 @@ def _rows(part: str, text: Mapping[str, Any]) -> tuple[int, int]:
 
 
 def _size(text: Mapping[str, Any], name: str) -> int:
-    """A number of the text model's config; 0, which fits nothing, where that has none."""
+    """Number of the text model's config; 0, which fits nothing, where it has none."""
     value = text.get(name)
     return value if type(value) is int else 0

@@ -1,4 +1,4 @@
-"""A checkpoint's family, once every tensor that its graphs need is known to be there and to fit."""
+"""Opening of a checkpoint's family, once every tensor that its graphs need is known to exist and to fit."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from . import FAMILIES, ExportFamily, GraphSpec
 
 
 def open_family(checkpoint: Checkpoint) -> ExportFamily:
-    """The family of a checkpoint, and a check that every tensor that the graphs need is there and fits.
+    """Find the family of a checkpoint, and check that every tensor that the graphs need exists and fits.
 
     Raises:
-        CheckpointError: an unsupported configuration, missing or misshapen tensors.
+        CheckpointError: the configuration is not supported, or tensors are missing or misshapen.
     """
     family = FAMILIES[checkpoint.family](checkpoint)
     graphs = family.graphs
@@ -43,7 +43,7 @@ def open_family(checkpoint: Checkpoint) -> ExportFamily:
 
 
 def vocabulary_rows(specs: Sequence[GraphSpec]) -> int:
-    """Rows of the embedding table."""
+    """Number of rows of the embedding table."""
     return next(shape[0] for spec in specs for name, shape in _shapes(spec) if name == "embedding.weight")
 
 

@@ -1,4 +1,4 @@
-"""Qwen3-VL: what is traced, from which tensors, and how the stock model is fed.
+"""Qwen3-VL: the traced modules, their tensors, and the feeding of the stock model.
 
 The modules repeat ``transformers/models/qwen3_vl/modeling_qwen3_vl.py`` (5.23) in a form without data-dependent
 shapes: frames of one size go through the vision tower as a batch, features enter by Gather, and nothing is scattered.
@@ -62,9 +62,10 @@ from .qwen3_vl_config import (
 )
 
 MAX_TOKENS = 32_768
-"""The trunk takes 262,144, which no judge was trained on and no attention without a fused kernel has memory for."""
+"""Limit of L. The trunk takes 262,144, with which no judge was trained and for which no attention without a fused
+kernel has memory."""
 NORM_EPS = 1e-6
-"""Of the vision tower; a constant in transformers."""
+"""Epsilon of the vision tower's norms; a constant in transformers."""
 
 
 class Attention(nn.Module):
@@ -85,7 +86,7 @@ class Attention(nn.Module):
         self.k_norm = RMSNorm(self.head_dim, config.norm_eps)
 
     def forward(self, x_BLD: torch.Tensor, around: AttentionContext) -> torch.Tensor:
-        """[B, L, D] -> [B, L, D], or [B, N, D] of some rows."""
+        """Compute [B, L, D], or [B, N, D] for some rows, from [B, L, D]."""
         mask = around.mask
         q = self.q_proj(around.queries(x_BLD)).unflatten(-1, (self.heads, self.head_dim))
         k = self.k_proj(x_BLD).unflatten(-1, (self.kv_heads, self.head_dim))
@@ -114,7 +115,7 @@ class Layer(nn.Module):
         )
 
     def forward(self, x_BLD: torch.Tensor, around: AttentionContext) -> torch.Tensor:
-        """[B, L, D] -> [B, L, D], or [B, N, D] of some rows."""
+        """Compute [B, L, D], or [B, N, D] for some rows, from [B, L, D]."""
         x_BND = around.queries(x_BLD) + self.self_attn(self.input_layernorm(x_BLD), around)
         normed = self.post_attention_layernorm(x_BND)
         inner = F.silu(self.mlp["gate_proj"](normed)) * self.mlp["up_proj"](normed)
@@ -122,7 +123,7 @@ class Layer(nn.Module):
 
 
 class Qwen3VLScorer(nn.Module):
-    """Tokens and visual features -> scores."""
+    """Trunk with value head: tokens and visual features -> scores."""
 
     def __init__(self, config: TextConfig, rows: int, checkpoint: Checkpoint, post_norm: bool):
         super().__init__()
@@ -145,7 +146,7 @@ class Qwen3VLScorer(nn.Module):
         response_start: torch.Tensor | None = None,
         segment_ids: torch.Tensor | None = None,
     ) -> torch.Tensor | tuple[torch.Tensor, torch.Tensor]:
-        """Scores, and spread of a Gaussian head, [B, N] float32; for the arguments see `GraphSpec.inputs`.
+        """Scores, and sigma of a Gaussian head, [B, N] float32; for the arguments see `GraphSpec.inputs`.
 
         With ``segment_ids`` it is the graph ``scorer.segmented``, without them ``scorer.joint``, which has no mask.
         """
@@ -202,7 +203,7 @@ class Qwen3VLVisionBlock(nn.Module):
         )
 
     def forward(self, x_FPD: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
-        """[F, P, D] -> [F, P, D]; patches attend to those of their own frame."""
+        """Compute [F, P, D] from [F, P, D]; patches attend to those of their own frame."""
         frames, patches, _ = x_FPD.shape
         q, k, v = (
             part.view(frames, patches, self.heads, -1).transpose(1, 2)
@@ -215,7 +216,7 @@ class Qwen3VLVisionBlock(nn.Module):
 
 
 class Merger(nn.Module):
-    """Neighbouring patches, which follow each other, -> one visual token."""
+    """Merger of neighbouring patches, which follow each other, into one visual token."""
 
     def __init__(self, config: VisionConfig, text_size: int, norm_merged: bool):
         super().__init__()
@@ -226,7 +227,7 @@ class Merger(nn.Module):
         self.linear_fc2 = WideProjection(self.merged, text_size, bias=True)
 
     def forward(self, x_FPD: torch.Tensor) -> torch.Tensor:
-        """[F, P, D] -> [V, D] of the trunk."""
+        """Compute [V, D] of the trunk from [F, P, D]."""
         if self.norm_merged:
             merged = self.norm(x_FPD.reshape(-1, self.merged))
         else:
@@ -235,7 +236,7 @@ class Merger(nn.Module):
 
 
 class Qwen3VLVision(nn.Module):
-    """Frames of one size with their index tables -> visual features."""
+    """Vision tower: frames of one size with their index tables -> visual features."""
 
     def __init__(self, config: VisionConfig, text_size: int):
         super().__init__()
@@ -257,7 +258,10 @@ class Qwen3VLVision(nn.Module):
         rotary_cos: torch.Tensor,
         rotary_sin: torch.Tensor,
     ) -> tuple[torch.Tensor, ...]:
-        """[F, P, X]; of all frames alike [P, 4], [P, 4], [P, E / 2], [P, E / 2] -> [V, D] for each output."""
+        """Compute [V, D] for each output from [F, P, X] and index tables that are alike for all frames.
+
+        The tables are [P, 4], [P, 4], [P, E / 2] and [P, E / 2].
+        """
         position_PD = (self.pos_embed(position_index).float() * position_weight.unsqueeze(-1)).sum(dim=1)
         x_FPD = upcast(self.patch_embed["proj"](pixel_values))
         x_FPD = x_FPD + position_PD.to(x_FPD.dtype)
@@ -271,7 +275,7 @@ class Qwen3VLVision(nn.Module):
 
 
 class Qwen3VLExport:
-    """See `yoj.export.families.base.ExportFamily`."""
+    """Qwen3-VL's part of the export; see `yoj.export.families.base.ExportFamily`."""
 
     # The counterparts of those that the YOJO code trains in Molmo2.
     adapter_targets: ClassVar[tuple[str, ...]] = (
@@ -288,7 +292,7 @@ class Qwen3VLExport:
 
     @staticmethod
     def released(path: str, text: Mapping[str, Any]) -> tuple[ReleasedRows, ...]:
-        """None: transformers calls every tensor as released files do."""
+        """Empty, since transformers calls every tensor as released files do."""
         del path, text
         return ()
 
@@ -301,11 +305,11 @@ class Qwen3VLExport:
             raise CheckpointError(
                 f"{checkpoint.folders[-1] / SETTINGS} does not say which hidden state the head was trained on, and for "
                 "Qwen3-VL it depends on the transformers version of the training: hidden_states[-1] is before the "
-                "final norm in 4.57, where the reference trains, and after it in 5.x; rankings differ. Give "
+                "final norm in 4.57, where the YOJO code trains, and after it in 5.x; rankings differ. Give "
                 "--hidden-state pre_norm (4.57) or post_norm (5.x), or write it into that file as hidden_state."
             )
         self.hidden_state: HiddenState = checkpoint.training.hidden_state
-        # 4.57, with which the reference trains, replaces the markers around a video as well.
+        # 4.57, with which the YOJO code trains, replaces the markers around a video as well.
         self.video_expansion = checkpoint.training.video_expansion or self._assumed_expansion()
         names = checkpoint.weights.names()
         # save_pretrained of the bare trunk leaves the prefix out.
@@ -324,12 +328,12 @@ class Qwen3VLExport:
         )
 
     def _assumed_expansion(self) -> VideoExpansion:
-        """What other trainers' models were trained with, by the version of transformers that wrote their processor."""
+        """Video expansion of other trainers' models, by the version of transformers that wrote their processor."""
         by_5 = self.checkpoint.head.layout.single and self.processor_parts()[1].nested
         return "nested" if by_5 else "flat"
 
     def markup(self) -> MediaMarkup:
-        """``<|vision_start|><|image_pad|><|vision_end|>``, images and video one after the other."""
+        """Markup ``<|vision_start|><|image_pad|><|vision_end|>``, images and video one after the other."""
         start, end = (Piece(kind="token", value=f"<|vision_{side}|>") for side in ("start", "end"))
         medium = Piece(kind="medium")
         shown = (start, medium, end)
@@ -382,7 +386,7 @@ class Qwen3VLExport:
         return msgspec.to_builtins(msgspec.convert(settings, Preprocessing))
 
     def processor_parts(self) -> tuple[ProcessorPart, ProcessorPart]:
-        """What the image processor and the video processor say, from the files that count."""
+        """Settings of the image processor and the video processor, from the files that count."""
         return (
             find_part(self.checkpoint, "image_processor", IMAGE_FILE),
             find_part(self.checkpoint, "video_processor", VIDEO_FILE, IMAGE_FILE),
@@ -390,7 +394,7 @@ class Qwen3VLExport:
 
     @functools.cached_property
     def graphs(self) -> tuple[GraphSpec, ...]:
-        """``vision``, ``scorer.joint`` and ``scorer.segmented``."""
+        """Graphs ``vision``, ``scorer.joint`` and ``scorer.segmented``."""
         return self._vision_graph(), self._scorer_graph(segmented=False), self._scorer_graph(segmented=True)
 
     def smoothing(self) -> list[Smoothing]:
@@ -468,7 +472,7 @@ class Qwen3VLExport:
         return GraphSpec(role, module, inputs, module.readout.graph_outputs, tensors, constants)
 
     def stock_model(self) -> nn.Module:
-        """``Qwen3VLModel``; without its final norm where the head reads the states before it."""
+        """Stock model ``Qwen3VLModel``; without its final norm where the head reads the states before it."""
         from transformers import Qwen3VLConfig, Qwen3VLModel
 
         weights, parts = self.checkpoint.weights, (f"{self.prefix}language_model.", f"{self.prefix}visual.")
@@ -491,7 +495,7 @@ class Qwen3VLExport:
     def stock_inputs(
         self, row: Mapping[str, torch.Tensor], media: Sequence[PreparedMedia], runtime: Family
     ) -> dict[str, torch.Tensor]:
-        """Token types and, of images and of the video apart, patches in one line and grids of time, rows, columns."""
+        """Token types and, apart for images and the video, patches in one line and grids of time, rows, columns."""
         del runtime
         ids = row["input_ids"]
         if not media:

@@ -11,7 +11,7 @@ from ..checkpoint.processor_files import ProcessorPart, is_count
 from ..errors import CheckpointError
 
 MAX_TAPS = 3
-"""Of every released model. The inputs of a graph are arguments, whose number is fixed."""
+"""Number of deepstack outputs in every released model. The inputs of a graph are arguments, whose number is fixed."""
 
 IMAGE_PIXELS, VIDEO_PIXELS = (3_136, 1_003_520), (131_072, 786_432)
 """Smallest and largest area, of all frames of a video together, that transformers' ``Qwen2VLImageProcessor`` and
@@ -24,7 +24,7 @@ IMAGE_PROCESSORS = ("Qwen2VLImageProcessor", "Qwen2VLImageProcessorFast", "Qwen2
 
 @dataclass(frozen=True)
 class TextConfig:
-    """The text trunk."""
+    """Settings of the text trunk."""
 
     hidden_size: int
     num_hidden_layers: int
@@ -34,14 +34,14 @@ class TextConfig:
     intermediate_size: int
     rope_theta: float
     mrope_section: tuple[int, ...]
-    """Frequencies of time, rows and columns."""
+    """Number of rotary frequencies for time, rows and columns."""
     norm_eps: float
     max_position_embeddings: int
 
 
 @dataclass(frozen=True)
 class VisionConfig:
-    """The vision tower."""
+    """Settings of the vision tower."""
 
     hidden_size: int
     depth: int
@@ -57,12 +57,12 @@ class VisionConfig:
 
     @property
     def patch_values(self) -> int:
-        """Numbers in one patch."""
+        """Number of values in one patch."""
         return 3 * self.temporal_patch_size * self.patch_size**2
 
 
 def read_config(checkpoint: Checkpoint) -> tuple[TextConfig, VisionConfig]:
-    """Both parts in either spelling.
+    """Read both parts of ``config.json`` in either spelling.
 
     Raises:
         CheckpointError: a value is missing, or asks for a variant that no released model uses.
@@ -138,8 +138,8 @@ def areas(part: ProcessorPart, default: tuple[int, int], older: bool) -> tuple[i
     """Smallest and largest area in pixels, as the processor's class takes them.
 
     Args:
-        part: of the processor; what is wrong is noted in it.
-        default: for what it does not say.
+        part: part of the processor, in which problems are noted.
+        default: values that it leaves out.
         older: ``min_pixels`` and ``max_pixels`` override ``size``, as in the image processor; the video processor has
             forgotten them.
     """

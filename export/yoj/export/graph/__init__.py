@@ -1,1 +1,1 @@
-"""Modules that are traced, and the ONNX graphs that are written of them."""
+"""Traced modules, and the ONNX graphs that are written of them."""

@@ -21,11 +21,11 @@ from yoj.runtime.batch import SHORTEST_ROW
 
 DOMAIN = "yoj"
 BLOCKS = SHORTEST_ROW
-"""Each of at least one query."""
+"""Number of blocks of queries, each of at least one query."""
 
 
 def query_blocks(dtype: torch.dtype) -> int:
-    """Blocks of the queries in graphs of this arithmetic: half precision is for GPUs, whose kernels see the whole."""
+    """Number of blocks of the queries in graphs of this arithmetic: one in half precision, which is for GPUs."""
     return BLOCKS if dtype == torch.float32 else 1
 
 
@@ -57,7 +57,7 @@ def split_queries(model: ir.Model) -> None:
 
 
 def join_queries(model: onnx.ModelProto) -> bool:
-    """Undo `split_queries`; whether there was anything to undo."""
+    """Undo `split_queries`; returns whether there was anything to undo."""
     if not model.functions:
         return False
     for node in [node for node in model.graph.node if node.domain == DOMAIN]:
@@ -102,7 +102,7 @@ def _call(
 
 
 def _each(text: str, separator: str = ", ") -> str:
-    """A text for each block, with its number for #."""
+    """Text for each block, with its number in place of #."""
     return separator.join(text.replace("#", str(number)) for number in range(BLOCKS))
 
 
@@ -150,7 +150,7 @@ QueryBlocks (mask_B1LL) => (sizes, ends)
 {_each(BLOCK_ENDS, "")}
     ends = Concat <axis = 0> ({_each("end_#")})
 }}"""
-"""How many queries each block has, and how many keys it reads, int64 [blocks]."""
+"""Number of queries of each block, and number of keys that it reads, int64 [blocks]."""
 BLOCK_OUTS = """
     k_# = Slice (k_BHLE, begin, end_#, token_axis)
     v_# = Slice (v_BHLE, begin, end_#, token_axis)
@@ -168,5 +168,5 @@ BlockedAttention <is_causal> (q_BHLE, k_BHLE, v_BHLE, mask_B1LL, sizes, ends) =>
 {_each(BLOCK_OUTS, "")}
     out_BHLE = Concat <axis = 2> ({_each("out_#")})
 }}"""
-"""``is_causal`` says that the mask is the causal one, which `join_queries` wants to know."""
+"""Attribute ``is_causal`` that marks the mask as the causal one, which `join_queries` has to know."""
 FUNCTIONS = {"CausalMask": CAUSAL_MASK, "QueryBlocks": QUERY_BLOCKS, "BlockedAttention": BLOCKED_ATTENTION}

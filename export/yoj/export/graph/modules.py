@@ -20,7 +20,7 @@ from ..checkpoint.head import READOUTS, ReadoutKind, TrainedHead, transposed
 
 
 class Projection(nn.Module):
-    """A linear layer whose weight is stored as the graph multiplies by it, [in, out]: no Transpose in the graph."""
+    """Linear layer whose weight is stored as the graph multiplies by it, [in, out]: no Transpose in the graph."""
 
     def __init__(self, width: int, out: int, bias: bool = False):
         super().__init__()
@@ -28,18 +28,18 @@ class Projection(nn.Module):
         self.bias = nn.Parameter(torch.empty(out)) if bias else None
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """[..., in] -> [..., out], in the weight's precision."""
+        """Multiply: [..., in] -> [..., out], in the weight's precision."""
         out = torch.matmul(x.to(self.weight.dtype), self.weight)
         return out if self.bias is None else out + self.bias
 
     def part(self, x: torch.Tensor, start: int, stop: int) -> torch.Tensor:
-        """Some of the outputs: [..., in] -> [..., stop - start]."""
+        """Compute some of the outputs: [..., in] -> [..., stop - start]."""
         out = torch.matmul(x.to(self.weight.dtype), self.weight[:, start:stop])
         return out if self.bias is None else out + self.bias[start:stop]
 
 
 def split_product(projection: nn.Module, inputs: Sequence[torch.Tensor], sizes: Sequence[int]) -> list[torch.Tensor]:
-    """The outputs of one projection in parts, one after the other, of ``sizes``.
+    """Compute the outputs of one projection in parts, one after the other, of ``sizes``.
 
     In graphs each part is a product of its own, with columns that are stored apart, since a Split copies; and each has
     an input of its own, which may be fewer rows. In PyTorch, where something may stand in the projection's place, the
@@ -53,28 +53,28 @@ def split_product(projection: nn.Module, inputs: Sequence[torch.Tensor], sizes: 
 
 
 class WideProjection(Projection):
-    """One whose output no norm bounds, and float16 may not hold: it computes in float32 where weights are float16."""
+    """Projection whose output float16 may not hold, as no norm bounds it: float32 where weights are float16."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """[..., in] -> [..., out]."""
+        """Multiply: [..., in] -> [..., out]."""
         out = torch.matmul(upcast(x), upcast(self.weight))
         return out if self.bias is None else out + self.bias
 
 
 def upcast(x: torch.Tensor) -> torch.Tensor:
-    """float32 instead of float16: the sums between layers, and visual features, reach beyond its 65,504."""
+    """Upcast float16 to float32: the sums between layers, and visual features, reach beyond its 65,504."""
     return x.float() if x.dtype == torch.float16 else x
 
 
 class RMSNorm(nn.Module):
-    """Exports as one RMSNormalization."""
+    """RMS norm that exports as one RMSNormalization."""
 
     def __init__(self, width: int, eps: float, wide: bool = False):
         super().__init__()
         self.weight = nn.Parameter(torch.empty(width))
         self.eps = eps
         self.wide = wide
-        """Whether float32 comes out in every precision."""
+        """Whether the output is float32 in every precision."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Normalise [..., width] in the weight's precision.
@@ -87,10 +87,10 @@ class RMSNorm(nn.Module):
 
 
 class LayerNorm(nn.LayerNorm):
-    """The same of PyTorch's layer: float32 sums may come in where the weights are float16."""
+    """Layer norm as PyTorch's; float32 sums may come in where the weights are float16."""
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
-        """[..., width] -> same, in the weight's precision."""
+        """Normalise [..., width] in the weight's precision."""
         weight, bias = self.weight.to(input.dtype), self.bias.to(input.dtype)
         return F.layer_norm(input, self.normalized_shape, weight, bias, self.eps).to(self.weight.dtype)
 
@@ -104,12 +104,12 @@ class Rotary(nn.Module):
         self.inv_freq = nn.Parameter(torch.empty(head_size // 2))
 
     def frequencies(self) -> torch.Tensor:
-        """The value of ``inv_freq``: theta^(-2i / head size), float32 [E / 2]. Not in the checkpoint."""
+        """Value of ``inv_freq``: theta^(-2i / head size), float32 [E / 2]. Not in the checkpoint."""
         exponent = torch.arange(0, self.head_size, 2, dtype=torch.float32) / self.head_size
         return 1.0 / (self.theta**exponent)
 
     def forward(self, position_ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Positions [B, L] -> cos and sin, each [B, L, E / 2]."""
+        """Cosines and sines [B, L, E / 2] of positions [B, L]."""
         angle = position_ids.unsqueeze(-1).float() * self.inv_freq
         return angle.cos(), angle.sin()
 
@@ -123,14 +123,14 @@ class MultiAxisRotary(Rotary):
         self.axis = nn.Parameter(torch.empty(head_size // 2, dtype=torch.int64), requires_grad=False)
 
     def axes(self) -> torch.Tensor:
-        """The value of ``axis``: of each frequency, int64 [E / 2]. Rows and columns take turns with time."""
+        """Value of ``axis`` for each frequency, int64 [E / 2]. Rows and columns take turns with time."""
         axis = torch.zeros(self.head_size // 2, dtype=torch.int64)
         for number in (1, 2):
             axis[number : 3 * self.sections[number] : 3] = number
         return axis
 
     def forward(self, position_ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Positions on three axes, [B, 3, L] -> cos and sin, each [B, L, E / 2]."""
+        """Cosines and sines [B, L, E / 2] of positions on three axes, [B, 3, L]."""
         # A Gather and not a product with ones and zeros: a GPU may round the factors of a product.
         position_BLE = position_ids.float().index_select(1, self.axis).transpose(1, 2)
         angle = position_BLE * self.inv_freq
@@ -150,10 +150,10 @@ def rotate(x_BHLE: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.
 def causal(
     ids_BL: torch.Tensor, segment_ids_BL: torch.Tensor | None = None, rows_BN: torch.Tensor | None = None
 ) -> torch.Tensor:
-    """Which keys a query sees: those before it and, with segments, of the prompt (0) and of its own segment.
+    """Mask of the keys that a query sees: those before it and, with segments, of the prompt (0) and of its own segment.
 
     Returns:
-        bool [1, L, L], or [B, L, L] with segments, or [B, N, L] where only some rows are queries.
+        Mask, bool [1, L, L], or [B, L, L] with segments, or [B, N, L] where only some rows are queries.
     """
     index_1L = torch.arange(ids_BL.shape[1], device=ids_BL.device).unsqueeze(0)
     query_BN = index_1L if rows_BN is None else rows_BN.clamp(min=0)
@@ -165,12 +165,12 @@ def causal(
 
 
 def at_rows(ids_BL: torch.Tensor, rows_BN: torch.Tensor | None) -> torch.Tensor:
-    """A number for each token -> [B, N, 1] of some rows, or [B, L, 1] of all; row -1 gives that of row 0."""
+    """Numbers of some rows [B, N, 1], or of all [B, L, 1], from a number for each token; row -1 gives that of row 0."""
     return gather_rows(ids_BL.unsqueeze(-1), rows_BN)
 
 
 def gather_rows(x_BLD: torch.Tensor, rows_BN: torch.Tensor | None) -> torch.Tensor:
-    """Rows of each request, [B, N, D], or all as they are; row -1 gives row 0. Exports as one Gather."""
+    """Gather rows of each request, [B, N, D], or all as they are; row -1 gives row 0. Exports as one Gather."""
     if rows_BN is None:
         return x_BLD
     batch, length, width = x_BLD.shape
@@ -179,7 +179,7 @@ def gather_rows(x_BLD: torch.Tensor, rows_BN: torch.Tensor | None) -> torch.Tens
 
 
 def trims(rows_BN: torch.Tensor | None) -> bool:
-    """Whether the last layer computes only the rows that are read: in graphs, which nothing but scores is wanted of.
+    """Whether the last layer computes only the rows that are read, as in graphs, from which only scores are wanted.
 
     In PyTorch calibration looks at what goes into its matrices, and training reads other rows too.
     """
@@ -188,10 +188,10 @@ def trims(rows_BN: torch.Tensor | None) -> bool:
 
 @dataclass(frozen=True)
 class AttentionContext:
-    """What attention in the trunk takes beside the hidden states."""
+    """Inputs of attention in the trunk beside the hidden states."""
 
     mask: torch.Tensor | None
-    """bool [B, 1, L, L], or [B, 1, N, L] with rows; without one each token attends to those before it."""
+    """Mask, bool [B, 1, L, L], or [B, 1, N, L] with rows; without one each token attends to those before it."""
     cos: torch.Tensor
     sin: torch.Tensor
     """[B, L, E / 2]."""
@@ -199,16 +199,16 @@ class AttentionContext:
     """Rows that are queries, and come out of the layer; None for all."""
 
     def queries(self, x_BLD: torch.Tensor) -> torch.Tensor:
-        """Those rows, [B, N, D]."""
+        """Gather those rows, [B, N, D]."""
         return gather_rows(x_BLD, self.rows_BN)
 
     def rotate(self, q_BHNE: torch.Tensor, k_BHLE: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Queries and keys at their positions."""
+        """Rotate queries and keys to their positions."""
         return rotate(q_BHNE, self.queries(self.cos), self.queries(self.sin)), rotate(k_BHLE, self.cos, self.sin)
 
 
 def insert_features(embeds_BLD: torch.Tensor, features_VD: torch.Tensor, index_BL: torch.Tensor) -> torch.Tensor:
-    """Rows of visual features where ``index_BL`` is k+1, zeros where it is 0; exports as one Gather."""
+    """Gather rows of visual features where ``index_BL`` is k+1, zeros where it is 0; exports as one Gather."""
     features_VD = features_VD.to(embeds_BLD.dtype)
     table = torch.cat([torch.zeros_like(features_VD[:1]), features_VD])
     return F.embedding(index_BL, table)
@@ -242,7 +242,7 @@ class Readout(nn.Module):
 
     @property
     def kind(self) -> ReadoutKind:
-        """How the tokens of a response are read."""
+        """Read-out of the responses' tokens."""
         return READOUTS[self.readout]
 
     @property
@@ -251,13 +251,13 @@ class Readout(nn.Module):
         return self.kind.row != "last"
 
     def rows(self, end_BN: torch.Tensor, start_BN: torch.Tensor | None = None) -> torch.Tensor | None:
-        """The row of the trunk's output that is read of each response, [B, N]; None where it is more than one."""
+        """Row of the trunk's output that is read for each response, [B, N]; None where it is more than one."""
         return None if self.kind.row is None else {"last": end_BN, "first": start_BN}[self.kind.row]
 
     def forward(
         self, hidden_BLD: torch.Tensor, end_BN: torch.Tensor, start_BN: torch.Tensor | None = None
     ) -> torch.Tensor | tuple[torch.Tensor, torch.Tensor]:
-        """Hidden states before the final norm, of `rows` or of all, -> scores [B, N], -inf where ``end_BN`` is -1.
+        """Scores [B, N], -inf where ``end_BN`` is -1, from hidden states before the final norm, of `rows` or of all.
 
         With a Gaussian head scores and spread [B, N], the sigma of each score, 0 where ``end_BN`` is -1. It is not
         calibrated: sigma cannot be identified from preferences alone (arXiv 2605.11865).
@@ -271,7 +271,7 @@ class Readout(nn.Module):
     def outputs(
         self, hidden_BLD: torch.Tensor, end_BN: torch.Tensor, start_BN: torch.Tensor | None = None
     ) -> torch.Tensor:
-        """Hidden states before the final norm, of `rows` or of all, -> score or mean, and log sigma of a Gaussian head.
+        """Outputs of the head from hidden states before the final norm, of `rows` or of all.
 
         [B, N, outputs], divided by sqrt(hidden size); without meaning where ``end_BN`` is -1.
         """

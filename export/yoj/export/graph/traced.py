@@ -1,4 +1,4 @@
-"""The traced modules in PyTorch: where there is no engine, and to look into what the graphs compute."""
+"""Traced modules run by PyTorch: where there is no engine, and to look into what the graphs compute."""
 
 from __future__ import annotations
 
@@ -19,28 +19,28 @@ from .precision import PRECISIONS
 
 
 class TracedSession:
-    """Runs the modules as an engine runs their graphs; see `yoj.runtime.engines.Session`."""
+    """Session that runs the modules as an engine runs their graphs; see `yoj.runtime.engines.Session`."""
 
     def __init__(self, specs: Sequence[GraphSpec], make: Callable[[GraphSpec], nn.Module]):
-        """Take what makes the module of a graph: one is made when it is first needed, for both scorers hold weights."""
+        """Take a function that makes the module of a graph, called at its first use: both scorers hold weights."""
         self.specs = {spec.role: spec for spec in specs}
         self._make = make
         self._modules: dict[str, nn.Module] = {}
 
     @classmethod
     def load(cls, checkpoint: Checkpoint, specs: Sequence[GraphSpec], precision: str) -> TracedSession:
-        """The graphs of a checkpoint, with their weights in a precision."""
+        """Load the graphs of a checkpoint, with their weights in a precision."""
         return cls(specs, lambda spec: materialise(spec, checkpoint, PRECISIONS[precision]))
 
     def module(self, role: str) -> nn.Module:
-        """The module of a graph."""
+        """Module of a graph, made when it is first needed."""
         if role not in self._modules:
             self._modules[role] = self._make(self.specs[role])
         return self._modules[role]
 
     @torch.inference_mode()
     def run(self, role: str, inputs: Arrays) -> Arrays:
-        """Run one graph. Inputs and outputs by name; inputs that the graph does not take are left alone."""
+        """Run one graph. Inputs and outputs are by name; inputs that the graph does not take are ignored."""
         spec = self.specs[role]
         outputs = self.module(role)(**{name: torch.from_numpy(inputs[name]) for name in spec.inputs})
         outputs = outputs if isinstance(outputs, tuple) else (outputs,)
@@ -50,7 +50,7 @@ class TracedSession:
         """Outputs of the scorer, each [B, N].
 
         Args:
-            batch: requests that the runtime prepared, all in one mode, which says which scorer runs.
+            batch: requests that the runtime prepared, all in one mode, which decides the scorer.
             runtime: the runtime's family, which turns them into arrays.
         """
         return self.run(scorer_role(batch[0].mode), self.scorer_inputs(batch, runtime))
@@ -68,12 +68,12 @@ class TracedSession:
         self.module(role)
 
     def close(self) -> None:
-        """Forget the weights."""
+        """Release the weights."""
         self._modules.clear()
 
 
 def materialise(spec: GraphSpec, checkpoint: Checkpoint, dtype: torch.dtype = torch.float32) -> nn.Module:
-    """A traced module with its weights in ``dtype``; what no tensor of the backbone holds stays in float32."""
+    """Traced module with its weights in ``dtype``; values that no tensor of the backbone holds stay in float32."""
     module = spec.make_module(dtype).to_empty(device="cpu").eval().requires_grad_(False)
     for name, parameter in module.named_parameters():
         _fill(parameter, name, spec, checkpoint, dtype)
@@ -81,7 +81,7 @@ def materialise(spec: GraphSpec, checkpoint: Checkpoint, dtype: torch.dtype = to
 
 
 def stream(spec: GraphSpec, checkpoint: Checkpoint) -> nn.Module:
-    """A traced module in float32 that reads the weights of each layer when it runs and forgets them afterwards.
+    """Traced module in float32 that reads the weights of each layer when it runs and releases them afterwards.
 
     A model of any size runs in the memory of its largest layer; every run reads the whole checkpoint.
     """

@@ -28,11 +28,11 @@ from ..quantisation.unsigned import write_unsigned
 from .blocked_attention import query_blocks, split_queries
 
 OPSET = 23
-"""The first with Attention, RMSNormalization and RotaryEmbedding; what ONNX Runtime and TensorRT both read."""
+"""Opset: the first with Attention, RMSNormalization and RotaryEmbedding, which ONNX Runtime and TensorRT both read."""
 ALIGNMENT = 4096
-"""Of each tensor in the weight file, so that it can be mapped."""
+"""Alignment in bytes of each tensor in the weight file, so that it can be mapped."""
 INLINE_BYTES = 1024
-"""Constants up to this size stay inside the graph; larger ones are shared through the weight file."""
+"""Largest constant in bytes that stays inside the graph; larger ones are shared through the weight file."""
 EXAMPLE_SIZES = {"B": 2, "L": 24, "N": 3, "V": 6, "C": 2, "K": 4, "F": 3, "P": 2}
 """Traced sizes, times `GraphSpec.multiples`. None is 0 or 1, which tracing would take for constants."""
 NUMPY_NAMES = {torch.int64: "int64", torch.float32: "float32"}
@@ -48,24 +48,24 @@ ONNX_TYPES = {
 
 @dataclass
 class WeightFile:
-    """``weights.data`` under construction: raw tensors one after the other, each written once."""
+    """Weight file ``weights.data`` under construction: raw tensors one after the other, each written once."""
 
     path: Path
     weights: Weights
     progress: Callable[[int], None]
-    """Called with the bytes of each block that was written."""
+    """Function that takes the bytes of each block that was written."""
     size: int = 0
     _digest: hashlib._Hash = field(default_factory=hashlib.sha256)
     _places: dict[TensorSource | str, tuple[int, int]] = field(default_factory=dict)
 
     def place(self, source: TensorSource, dtype: torch.dtype) -> tuple[int, int]:
-        """Offset and length of a planned tensor, written now unless an earlier graph had it."""
+        """Offset and length of a tensor, written now unless an earlier graph had it."""
         if source not in self._places:
             self._places[source] = self.append(write_blocks(self.weights, source, dtype))
         return self._places[source]
 
     def place_constant(self, value: torch.Tensor) -> tuple[int, int]:
-        """The same for a value that no checkpoint tensor holds; equal values are written once."""
+        """Offset and length of a value that no checkpoint tensor holds; equal values are written once."""
         data = value.contiguous().numpy().tobytes()
         key = hashlib.sha256(data).hexdigest()
         if key not in self._places:
@@ -88,7 +88,7 @@ class WeightFile:
 
     @property
     def sha256(self) -> str:
-        """Of everything written so far; saves reading gigabytes again."""
+        """SHA-256 of everything written so far; saves reading gigabytes again."""
         return self._digest.hexdigest()
 
 
@@ -96,13 +96,13 @@ def write_graph(spec: GraphSpec, folder: Path, weight_file: WeightFile, dtype: t
     """Trace one graph and write it with references into the weight file.
 
     Args:
-        spec: what is traced.
-        folder: of the bundle; the graph goes to ``onnx/<role>.onnx``.
-        weight_file: in ``onnx/`` as well.
-        dtype: of the backbone's weights and arithmetic; inputs, outputs, rotary tables and value head are float32.
+        spec: graph to trace.
+        folder: folder of the bundle; the graph goes to ``onnx/<role>.onnx``.
+        weight_file: weight file, in ``onnx/`` as well.
+        dtype: type of the backbone's weights and arithmetic; inputs, outputs, rotary tables and value head are float32.
 
     Returns:
-        The manifest's entry.
+        Entry for the manifest.
     """
     model = trace(spec, dtype)
     sources = _cut_weights(model.graph, spec.sources)
@@ -146,7 +146,7 @@ def _external(
 
 
 def trace(spec: GraphSpec, dtype: torch.dtype) -> ir.Model:
-    """The graph of a module, with fake weights of this type."""
+    """ONNX graph of a module, with fake weights of this type."""
     # It warns that torchvision, which nothing needs, is missing.
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     letters = sorted({axis for _, axes in spec.inputs.values() for axis in axes if isinstance(axis, str)})
@@ -196,7 +196,7 @@ def _is_fake(value: ir.Value) -> bool:
 
 
 def forget_origin(model: ir.Model) -> None:
-    """Remove what the exporter notes on everything: stack traces, with the paths of this machine."""
+    """Remove the exporter's notes on everything: stack traces, with the paths of this machine."""
     for item in (model, model.graph, *model.graph, *(out for node in model.graph for out in node.outputs)):
         item.metadata_props.clear()
         item.doc_string = None if not isinstance(item, ir.Value) else item.doc_string
@@ -205,7 +205,7 @@ def forget_origin(model: ir.Model) -> None:
 
 
 def _cut_weights(graph: ir.Graph, sources: Mapping[str, TensorSource]) -> dict[str, TensorSource]:
-    """Plans of a graph in which no weight is sliced: what was a slice of one is a weight of its own."""
+    """Rules of a graph in which no weight is sliced: a slice of one becomes a weight of its own."""
     found = dict(sources)
     for node in [node for node in graph if node.op_type == "Slice"]:
         source, *where = node.inputs
@@ -225,7 +225,7 @@ def _cut_weights(graph: ir.Graph, sources: Mapping[str, TensorSource]) -> dict[s
 
 
 def _number(value: ir.Value | None) -> int:
-    """Of a constant that was traced with casts and reshapes behind it."""
+    """Number of a constant, behind which casts and reshapes were traced."""
     assert value is not None
     tensor, producer = ir.convenience.get_const_tensor(value), value.producer()
     if tensor is not None:

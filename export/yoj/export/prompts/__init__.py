@@ -1,1 +1,1 @@
-"""A checkpoint's chat template, rendered once and kept as literal pieces."""
+"""Chat template of a checkpoint, rendered once and kept as literal pieces."""

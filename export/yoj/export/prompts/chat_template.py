@@ -1,4 +1,4 @@
-"""A checkpoint's chat template, rendered by transformers: what packs are made after and compared with."""
+"""Chat template of a checkpoint, rendered by transformers: the model for packed rows, and their comparison."""
 
 from __future__ import annotations
 
@@ -20,26 +20,26 @@ from .rendering import Renderer, TemplateFailedError, TemplateRefusedError
 from .template_files import read_template
 
 RENDERER = Renderer()
-"""One for all templates: starting it takes longer than rendering."""
+"""Rendering process, one for all templates: starting it takes longer than rendering."""
 GLUE = "\n\n"
-"""Text on either side of the separator (mr2rm/data/dataset.py of the reference)."""
+"""Text on either side of the separator (mr2rm/data/dataset.py of the YOJO code)."""
 
 RESPONSE = "\ue000"
-"""Text that no template has of its own."""
+"""Marks that no template has of its own."""
 
 
 @dataclass(frozen=True)
 class MediaMarkup:
-    """How a family's chat template shows images and videos."""
+    """Markup by which a family's chat template shows images and videos."""
 
     image_token: str
-    """The special token that the processor replaces by the tokens of one image."""
+    """Special token that the processor replaces by the tokens of one image."""
     video_token: str
     one_image: tuple[Piece, ...]
     each_image: tuple[Piece, ...]
     video: tuple[Piece, ...]
     packed_video: tuple[Piece, ...]
-    """What remains of ``video`` once the processor replaced what it replaces."""
+    """Part of ``video`` that remains once the processor has made its replacements."""
     both: bool
     """Whether the template shows images and a video of one request."""
     bos: str | None
@@ -47,7 +47,7 @@ class MediaMarkup:
 
 
 class ChatTemplate:
-    """The chat template of a checkpoint."""
+    """Chat template of a checkpoint."""
 
     def __init__(self, checkpoint: Checkpoint):
         self.file, self._template = read_template(checkpoint)  # first: its errors are the plainer ones
@@ -60,21 +60,21 @@ class ChatTemplate:
         """Whether newlines at the end of a response are left out, as those behind a row that nothing closes are."""
 
     def render(self, layout: LayoutName, script: Script) -> str:
-        """The text of one joint pack without BOS; each image or video of the prompt is its placeholder token.
+        """Text of one joint row without BOS; each image or video of the prompt is its placeholder token.
 
         Args:
-            layout: where the responses stand.
-            script: whose responses are texts.
+            layout: turn of the responses.
+            script: script whose responses are texts.
 
         Raises:
             TemplateRefusedError: the template refuses the turns.
-            TemplateFailedError: it is broken, or does not end in time.
+            TemplateFailedError: the template is broken, or does not end in time.
         """
         text = self._render(layout, script)
         return text.removesuffix(self._shown_after) + self._after if self._shown_after != self._after else text
 
     def _behind_responses(self, checkpoint: Checkpoint) -> tuple[str, str]:
-        """What the template shows behind a response in the assistant turn, and what the trainer scored there."""
+        """Text behind a response in the assistant turn: as the template shows it, and as the trainer scored it."""
         scored = checkpoint.head.layout.scored
         if not checkpoint.head.layout.single:
             return "", ""
@@ -103,7 +103,7 @@ class ChatTemplate:
         return [number for part in parts for number in self.tokenizer(part, add_special_tokens=False)["input_ids"]]
 
     def _render(self, layout: LayoutName, script: Script) -> str:
-        """What the template itself shows."""
+        """Text that the template itself shows."""
         responses = f"{GLUE}{SEPARATOR}{GLUE}".join("".join(map(str, parts)) for parts in script.responses)
         messages = [{"role": turn.role, "content": _content(turn.parts, script)} for turn in script.turns]
         if layout == "assistant":
@@ -129,14 +129,14 @@ class ChatTemplate:
 def reference_ids(
     template: ChatTemplate, markup: MediaMarkup, layout: LayoutName, script: Script, media: Sequence[Sequence[Span]]
 ) -> list[int]:
-    """Token ids as the reference makes them: template, processor, tokenizer; right for harmless text only.
+    """Token ids as the YOJO code makes them: template, processor, tokenizer; right for harmless text only.
 
     Args:
-        template: of the checkpoint.
-        markup: of the family.
-        layout: of the pack.
-        script: whose responses are texts.
-        media: what stands for each of its images and videos.
+        template: chat template of the checkpoint.
+        markup: markup of the family.
+        layout: layout of the row.
+        script: script whose responses are texts.
+        media: text and tokens of each of its images and videos.
     """
     if template.strips_newlines:
         script = replace(script, responses=tuple(without_last_newlines(parts) for parts in script.responses))
@@ -156,16 +156,16 @@ def reference_ids(
 
 
 def with_bos(text: str, markup: MediaMarkup, layout: LayoutName, media: bool) -> str:
-    """A rendered text with the BOS that its processor puts before it.
+    """Rendered text with the BOS that its processor puts before it.
 
-    The reference tokenises a text-only pack of the assistant layout without its processor, so without BOS.
+    The YOJO code tokenises a text-only pack of the assistant layout without its processor, so without BOS.
     """
     bare = layout == "assistant" and not media
     return text if bare or markup.bos is None or text.startswith(markup.bos) else markup.bos + text
 
 
 def _padding(checkpoint: Checkpoint, tokenizer: Any) -> str | None:
-    """The padding token that the model was trained with, as ``config.json`` or, for adapters, the tokenizer has it."""
+    """Padding token that the model was trained with, as ``config.json`` or, for adapters, the tokenizer has it."""
     if (token := _token(tokenizer, checkpoint.config["text_config"].get("pad_token_id"))) is not None:
         return token
     return None if checkpoint.base is None else tokenizer.pad_token
@@ -176,10 +176,10 @@ def _token(tokenizer: Any, number: Any) -> str | None:
 
 
 def _check_padding(checkpoint: Checkpoint, tokenizer: Any, shown: str, padding: str | None) -> None:
-    """Refuse a ``config.json`` of which versions of transformers score another token.
+    """Refuse a ``config.json`` for which versions of transformers score different tokens.
 
     Raises:
-        CheckpointError: it names a padding token outside ``text_config`` alone, and rows end with that.
+        CheckpointError: the file names a padding token outside ``text_config`` alone, and rows end with it.
     """
     top = _token(tokenizer, checkpoint.config.get("pad_token_id"))
     if checkpoint.config["text_config"].get("pad_token_id") is None and _without_end(shown, top) != _without_end(
@@ -212,7 +212,7 @@ def _written(pieces: Sequence[Piece], medium: str) -> str:
 
 
 def _stock_tokenizer(folder: Path) -> Any:
-    """The tokenizer as transformers reads it, without code of the checkpoint.
+    """Load the tokenizer as transformers reads it, without code of the checkpoint.
 
     Raises:
         CheckpointError: transformers cannot read it.

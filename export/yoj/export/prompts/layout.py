@@ -1,4 +1,4 @@
-"""The checkpoint's chat template, rendered once, as literal pieces that the runtime only has to join.
+"""Layout of a checkpoint: its chat template, rendered once, as literal pieces that the runtime only has to join.
 
 Packs of many kinds are then compared, token for token, with what the template and the tokenizer make of them. What a
 template shows in another way than the pieces say is left out of the layout, so that the runtime refuses it.
@@ -32,7 +32,7 @@ RESPONSES = "\n \ue000 \n"
 MARKS = tuple(f"\n {chr(0xE001 + number)} \n" for number in range(4))
 """Texts of the turns."""
 THOUGHT = "One.<think>\nTwo.\n</think>\n\nThree."
-"""A response of which templates of thinking models leave a part out."""
+"""Response of which templates of thinking models leave a part out."""
 IMAGE, VIDEO = Image(b""), Video(b"")
 """Media that are only counted."""
 CONVERSATIONS: tuple[tuple[Role, ...], ...] = (
@@ -93,7 +93,7 @@ def render_layout(checkpoint: Checkpoint, layout: LayoutName, markup: MediaMarku
 
 
 def encoder_of(checkpoint: Checkpoint) -> TextEncoder:
-    """The checkpoint's tokenizer as packs are encoded with it."""
+    """Tokenizer of the checkpoint as packed rows are encoded with it."""
     try:
         return TextEncoder(read_tokenizer(checkpoint.tokenizer.to_str().encode()))
     except (BundleError, ValueError) as error:
@@ -111,7 +111,7 @@ def split_pieces(text: str, special: Sequence[str], media: Sequence[str]) -> tup
 
 @dataclass(frozen=True)
 class _Reader:
-    """Reads the pieces of a layout off rendered texts."""
+    """Reader of a layout's pieces from rendered texts."""
 
     template: ChatTemplate
     layout: LayoutName
@@ -120,7 +120,7 @@ class _Reader:
     encoder: TextEncoder
 
     def turns(self, roles: Sequence[Role], media: bool, gathers: bool) -> Turns:
-        """What stands around turns of these roles, with an image at the beginning of the first user turn or without.
+        """Pieces around turns of these roles, with an image at the beginning of the first user turn or without.
 
         Raises:
             CheckpointError: the template refuses such turns, or does not show their texts once and unchanged.
@@ -152,7 +152,7 @@ class _Reader:
         return text.partition(MARKS[0])[2].partition(MARKS[1])[0]
 
     def fits(self, layout: Layout, script: Script) -> bool:
-        """Whether the pack of a script is what the template and the tokenizer make of it."""
+        """Whether the row of a script is what the template and the tokenizer make of it."""
         image, video = (
             (Span(ids=np.array([self.encoder.token_id(token)], np.int64)),)
             for token in (self.markup.image_token, self.markup.video_token)
@@ -164,7 +164,7 @@ class _Reader:
         return pack.input_ids_L.tolist() == expected
 
     def _gaps(self, told: Sequence[tuple[Role, tuple[Any, ...]]]) -> list[tuple[Piece, ...]]:
-        """What stands before each text, before the responses and behind them."""
+        """Pieces before each text, before the responses and behind them."""
         script = _script(told, RESPONSES)
         text = with_bos(self.template.render(self.layout, script), self.markup, self.layout, bool(script.media))
         marks = [parts[-1] for _, parts in told]
@@ -181,7 +181,7 @@ class _Reader:
         return [split_pieces(gap, special, (self.markup.image_token, self.markup.video_token)) for gap in gaps]
 
     def _without_image(self, gaps: Sequence[tuple[Piece, ...]], gathers: bool) -> list[tuple[Piece, ...]]:
-        """The gaps with ``media``, or nothing, in the place of the image."""
+        """Gaps with ``media``, or nothing, in the place of the image."""
         image = self.markup.one_image
         found = [
             (number, place)
@@ -201,7 +201,7 @@ class _Reader:
 
 
 def _with_parts(layout: Layout, reader: _Reader) -> Layout:
-    """The layout with the text between two texts of a turn, where packs with media between texts are as they should."""
+    """Layout with the text between two texts of a turn, where rows with media between texts are right."""
     known = msgspec.structs.replace(layout, text_glue=reader.text_glue())
     turns: list[tuple[Any, ...]] = [
         ("Which", "of these?"),
@@ -216,7 +216,7 @@ def _with_parts(layout: Layout, reader: _Reader) -> Layout:
 
 
 def _with_conversations(layout: Layout, reader: _Reader, gathers: bool) -> Layout:
-    """The layout with the turns of conversations, where packs of conversations are as they should be."""
+    """Layout with the turns of conversations, where rows of conversations are right."""
     for roles in CONVERSATIONS:
         try:
             with_media = _joined(layout.with_media, reader.turns(roles, True, gathers))
@@ -270,7 +270,7 @@ def _joined(known: Turns, more: Turns) -> Turns:
 
 
 def _script(told: Sequence[tuple[Role, tuple[Any, ...]]], responses: str | None = None) -> Script:
-    """A script of turns, each of texts, `IMAGE` and `VIDEO`; without responses, of two."""
+    """Script of turns, each of texts, `IMAGE` and `VIDEO`; two turns where it has no responses."""
     media: list[Image | Video] = []
     turns: list[Turn] = []
     for role, parts in told:

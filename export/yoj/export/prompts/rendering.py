@@ -1,4 +1,4 @@
-"""Chat templates are programs that come with a checkpoint: they run in a process of their own, with limits.
+"""Rendering of chat templates, which are programs of a checkpoint: in a process of their own, with limits.
 
 transformers renders them in a sandbox, which keeps a template from Python's objects but not from time and memory.
 """
@@ -16,25 +16,25 @@ from typing import Any
 from ..errors import CheckpointError
 
 SECONDS = 10.0
-"""Longest time of one rendering, and of the start of the process before it."""
+"""Most seconds of one rendering, and of the start of the process before it."""
 START_SECONDS = 60.0
-"""Longest time until the process has loaded transformers."""
+"""Most seconds until the process has loaded transformers."""
 MEMORY = 512 * 2**20
 """Bytes that a rendering may take, where the system limits the address space of a process (Linux)."""
 LONGEST = 2**15
-"""Characters that a template may add to the texts that it shows; no released one adds a twentieth of it."""
+"""Most characters that a template may add to the texts that it shows; no released one adds a twentieth of it."""
 
 
 class TemplateRefusedError(CheckpointError):
-    """A template that renders some turns, and not these."""
+    """Template that renders some turns, and not these."""
 
 
 class TemplateFailedError(CheckpointError):
-    """A template that is broken, or spent its time or memory."""
+    """Template that is broken, or spent its time or memory."""
 
 
 class Renderer:
-    """A process that renders chat templates as ``apply_chat_template`` of transformers does. Safe for several threads.
+    """Process that renders chat templates as ``apply_chat_template`` of transformers does. Safe for several threads.
 
     It is started when it is first needed, and again after a template that did not end.
     """
@@ -44,16 +44,16 @@ class Renderer:
         self._turn = threading.Lock()
 
     def render(self, template: str, messages: Sequence[Mapping[str, Any]], special: Mapping[str, Any]) -> str:
-        """One conversation without a generation prompt.
+        """Render one conversation without a generation prompt.
 
         Args:
-            template: Jinja.
-            messages: with ``role`` and ``content``, as JSON has them.
-            special: name -> token, ``special_tokens_map`` of the tokenizer.
+            template: Jinja template.
+            messages: turns with ``role`` and ``content``, as JSON has them.
+            special: ``special_tokens_map`` of the tokenizer, name -> token.
 
         Raises:
             TemplateRefusedError: the template raises an error of its own about these messages.
-            TemplateFailedError: it is no template, fails, or goes over a limit.
+            TemplateFailedError: the text is no template, fails, or goes over a limit.
         """
         request = json.dumps({"template": template, "messages": list(messages), "special": dict(special)})
         with self._turn:
@@ -105,7 +105,7 @@ def _exchange(process: subprocess.Popen[str], request: str | None, seconds: floa
 
 
 def serve() -> None:
-    """Render what comes in on standard input, a line each, until it ends."""
+    """Render conversations from standard input, a line each, until it ends."""
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="ascii")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # whatever a library prints
     import transformers.utils.chat_template_utils  # noqa: F401  (its memory is not the template's)

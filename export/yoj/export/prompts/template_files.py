@@ -1,4 +1,4 @@
-"""Where a checkpoint keeps its chat template: which of several files and of several named templates counts.
+"""Chat template files of a checkpoint: which of several files and of several named templates counts.
 
 The rule is that of transformers: files of templates come before the settings of the tokenizer, and of named templates
 the one called default is taken.
@@ -22,10 +22,10 @@ DEFAULT = "default"
 
 
 def read_template(checkpoint: Checkpoint) -> tuple[Path, str]:
-    """The chat template and its file: of the last adapter, in any of its places, or else of the base.
+    """Chat template and its file: of the last adapter, in any of its places, or else of the base.
 
     Raises:
-        CheckpointError: there is none, none of several is called default, or two files have unlike ones.
+        CheckpointError: there is no template, none of several is called default, or two files have unlike ones.
     """
     for folder in dict.fromkeys((checkpoint.folders[-1], checkpoint.trunk)):
         if found := _of_folder(folder):
@@ -56,7 +56,7 @@ def _of_folder(folder: Path) -> tuple[Path, str] | None:
 
 
 def _jinja(folder: Path) -> Path | None:
-    """The file of the default template, where templates have files."""
+    """File of the default template, where templates have files."""
     for file in (folder / JINJA, folder / NAMED / f"{DEFAULT}.jinja"):
         if file.is_file():
             return file
@@ -69,7 +69,7 @@ def _jinja(folder: Path) -> Path | None:
 
 
 def _default(file: Path, stated: Any) -> str:
-    """One template, or of named ones the default: a list of ``{"name", "template"}``, or an object."""
+    """Template, or the default one of named templates: a list of ``{"name", "template"}``, or an object."""
     if isinstance(stated, str):
         return stated
     named = stated

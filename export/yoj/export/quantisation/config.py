@@ -1,4 +1,4 @@
-"""The quantisation config: which matrices of a graph are in 8 or 4 bits, with what factors; read, written, applied."""
+"""Quantisation config: the matrices of a graph in 8 or 4 bits, the smoothing factors of their inputs, and their use."""
 
 from __future__ import annotations
 
@@ -30,16 +30,13 @@ OLD_NAMES = {QUANTISATION: "plan.json", FACTORS: "plan.safetensors"}
 """Names of both files up to yoj 0.2, still read."""
 EMBEDDING = "embedding"
 VERSIONS = 1, 2
-"""Versions of the file: without matrices of the vision tower, which an older yoj would not find, and with some."""
+"""Schema versions: without matrices of the vision tower, which an older yoj would not find, and with some."""
 RANGE = "range."
-"""Before the name of a matrix: largest magnitude of its inputs, where the scheme is static."""
+"""Prefix of a matrix' name for the largest magnitude of its inputs, where the scheme is static."""
 
 
 class QuantisationSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
-    """``quantisation.json``: which matrices are in which scheme.
-
-    The factors are beside it in ``quantisation.safetensors``.
-    """
+    """Content of ``quantisation.json``; the factors are beside it in ``quantisation.safetensors``."""
 
     schema_version: int = 1
     scheme: str
@@ -51,12 +48,12 @@ class QuantisationSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
     checkpoint: dict[str, str]
     """Files of the checkpoint that the config is for, ``folder/name`` -> SHA-256; it fits no other."""
     about: dict[str, Any] = {}
-    """How the config was found: samples, budget, what was measured."""
+    """Origin: samples, budget, measurements."""
 
 
 @dataclass(frozen=True)
 class QuantisationConfig:
-    """A quantisation config with its tensors."""
+    """Quantisation config with its tensors."""
 
     spec: QuantisationSpec
     factors: dict[str, torch.Tensor]
@@ -67,7 +64,7 @@ def read_config(folder: Path) -> QuantisationConfig:
     """Read a quantisation config, also one whose files have their old names.
 
     Raises:
-        CheckpointError: it is missing, damaged or of another version.
+        CheckpointError: the file is missing, damaged or of another version.
     """
     file, factors = _found(folder)
     try:
@@ -103,14 +100,14 @@ def _found(folder: Path) -> tuple[Path, Path]:
 
 
 def write_config(config: QuantisationConfig, folder: Path) -> None:
-    """Write a quantisation config; the folder is made."""
+    """Write a quantisation config into a folder, which is made."""
     folder.mkdir(parents=True, exist_ok=True)
     save_file({name: value.contiguous() for name, value in config.factors.items()}, folder / FACTORS)
     (folder / QUANTISATION).write_bytes(encode_spec(config))
 
 
 def encode_spec(config: QuantisationConfig) -> bytes:
-    """Bytes of ``quantisation.json``, of the least schema version that says all of it."""
+    """Content of ``quantisation.json``, with the lowest schema version that can say it."""
     version = VERSIONS[any(name.startswith(VISION_PREFIX) for name in config.spec.layers)]
     spec = msgspec.structs.replace(config.spec, schema_version=version)
     return msgspec.json.format(msgspec.json.encode(spec), indent=1) + b"\n"
@@ -119,12 +116,12 @@ def encode_spec(config: QuantisationConfig) -> bytes:
 def quantise_graphs(
     specs: Sequence[GraphSpec], smoothing: Sequence[Smoothing], config: QuantisationConfig
 ) -> list[GraphSpec]:
-    """The graphs with the matrices of a quantisation config in 8 or 4 bits.
+    """Graphs with the matrices of a quantisation config in 8 or 4 bits.
 
     Args:
         specs: graphs of a family.
-        smoothing: of the same family.
-        config: for this checkpoint.
+        smoothing: smoothing of the same family.
+        config: quantisation config for this checkpoint.
 
     Raises:
         CheckpointError: the config names a matrix that the model has not, or factors of another size.
@@ -163,12 +160,12 @@ def _quantise(spec: GraphSpec, smoothing: Sequence[Smoothing], config: Quantisat
 
 
 def quantised_module(whole: Projection, config: QuantisationConfig, name: str) -> nn.Module:
-    """One matrix as the config has it, with values.
+    """One quantised matrix with its values.
 
     Args:
-        whole: in float32, with the config's factors in it.
-        config: its scheme, and the range of this matrix where that is static.
-        name: of the matrix.
+        whole: matrix in float32, with the config's factors in it.
+        config: quantisation config, with the range of this matrix where that is static.
+        name: name of the matrix.
     """
     scheme = config.spec.scheme
     layer, change = _module(whole, scheme), StorageTransform(STORAGES[SCHEMES[scheme].storage])
@@ -190,7 +187,7 @@ def _module(whole: Projection, scheme: str) -> QuantisedProjection | BlockProjec
 
 
 def matrices(spec: GraphSpec) -> dict[str, Projection]:
-    """The matrices of a graph that may be quantised, by the names that quantisation configs have for them.
+    """Matrices of a graph that may be quantised, by their names in quantisation configs.
 
     The value head's stay in float, and those that make visual features, whose values float16 may not hold.
     """
@@ -204,7 +201,7 @@ def matrices(spec: GraphSpec) -> dict[str, Projection]:
 
 
 def _smooth(spec: GraphSpec, smoothing: Sequence[Smoothing], config: QuantisationConfig) -> dict[str, StorageTransform]:
-    """Module -> how its weights take the factors."""
+    """Module -> the way in which its weights take the factors."""
     changes: dict[str, StorageTransform] = {}
     for group in smoothing:
         own, factors = spec.own(group.source), config.factors.get(group.source)

@@ -25,11 +25,11 @@ TRACED_ROWS = 5
 
 
 def model_of(scheme: str, dtype: torch.dtype) -> ir.Model:
-    """The graph float32 [L, WIDTH] -> float32 [L, OUT] of a product with `yoj.runtime.engines.exact.weights`.
+    """Graph float32 [L, WIDTH] -> float32 [L, OUT] of a product with `yoj.runtime.engines.exact.weights`.
 
     Args:
         scheme: one of `yoj.runtime.engines.exact.LARGEST_WEIGHT`.
-        dtype: precision of what is not quantised, float32 or float16.
+        dtype: base precision, float32 or float16.
     """
     whole = Projection(exact.WIDTH, exact.OUT, bias=False)
     whole.weight.data = torch.from_numpy(exact.weights(scheme)).float()
@@ -61,7 +61,7 @@ def model_of(scheme: str, dtype: torch.dtype) -> ir.Model:
 
 
 def unsigned(model: ir.Model) -> onnx.ModelProto:
-    """The same product with an unsigned matrix."""
+    """Graph of the same product with an unsigned matrix."""
     changed = ir.to_proto(model)
     for matrix in make_unsigned(changed):
         matrix.raw_data = (np.frombuffer(matrix.raw_data, np.uint8) ^ HIGHEST_BIT).tobytes()
@@ -69,7 +69,7 @@ def unsigned(model: ir.Model) -> onnx.ModelProto:
 
 
 def write() -> None:
-    """Write all of them where the runtime has them."""
+    """Write all graphs into the runtime's folder."""
     for scheme in SCHEMES:
         if scheme not in exact.LARGEST_WEIGHT:
             continue
@@ -80,7 +80,7 @@ def write() -> None:
 
 
 class _Whole(torch.nn.Module):
-    """The product between float32 and float32, whatever it is in itself."""
+    """Product from float32 to float32, whatever it computes in itself."""
 
     def __init__(self, layer: torch.nn.Module, dtype: torch.dtype):
         super().__init__()

@@ -1,4 +1,4 @@
-"""Matrices in 8 or 4 bits: how they are traced, and how PyTorch computes the same.
+"""Schemes of matrices in 8 or 4 bits: their tracing, and the same computation in PyTorch.
 
 Shapes: ... rows of tokens, in and out the widths of a matrix.
 """
@@ -15,9 +15,9 @@ import torch.nn.functional as F
 from torch import nn
 
 SMALLEST_ROW = 2.0**-14
-"""A row whose largest magnitude is below is scaled by this, the smallest normal number of float16."""
+"""Smallest scale of a row, the smallest normal number of float16."""
 BLOCK = 128
-"""Inputs that share a scale, of weights in blocks."""
+"""Number of inputs that share a scale, for weights in blocks."""
 ACCURACY_INT8 = 4
 """``accuracy_level`` of ONNX Runtime's MatMulNBits: activations in int8 by row and block."""
 
@@ -94,7 +94,7 @@ STORAGES: dict[str, Storage] = {
 
 
 class QuantisedProjection(nn.Module):
-    """A `Projection` that multiplies 8-bit activations by 8-bit weights; its bias stays in float.
+    """`Projection` that multiplies 8-bit activations by 8-bit weights; its bias stays in float.
 
     Weights have a scale for each output. Activations have one scale, known when the graph is built; by default each row
     is first divided by its largest magnitude, and its products are multiplied by it again, which is exact because a
@@ -110,12 +110,12 @@ class QuantisedProjection(nn.Module):
         self.bias = nn.Parameter(torch.empty(out)) if bias else None
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """[..., in] -> [..., out], in the scale's precision."""
+        """Multiply: [..., in] -> [..., out], in the scale's precision."""
         out = self._scaled(x, self.weight, self.weight_scale)
         return out if self.bias is None else out + self.bias
 
     def part(self, x: torch.Tensor, start: int, stop: int) -> torch.Tensor:
-        """Some of the outputs: [..., in] -> [..., stop - start]."""
+        """Compute some of the outputs: [..., in] -> [..., stop - start]."""
         out = self._scaled(x, self.weight[:, start:stop], self.weight_scale[start:stop])
         return out if self.bias is None else out + self.bias[start:stop]
 
@@ -146,7 +146,7 @@ class QuantisedProjection(nn.Module):
 
 
 class BlockProjection(nn.Module):
-    """A projection whose weights alone are in 8 or 4 bits: ONNX Runtime's MatMulNBits, for CPUs."""
+    """Projection whose weights alone are in 8 or 4 bits: ONNX Runtime's MatMulNBits, for CPUs."""
 
     def __init__(self, width: int, out: int, storage: BlockStorage, bias: bool):
         super().__init__()
@@ -157,12 +157,12 @@ class BlockProjection(nn.Module):
         self.bias = nn.Parameter(torch.empty(out)) if bias else None
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """[..., in] -> [..., out], in the scale's precision."""
+        """Multiply: [..., in] -> [..., out], in the scale's precision."""
         out = self._product(x, self.weight, self.weight_scale)
         return out if self.bias is None else out + self.bias
 
     def part(self, x: torch.Tensor, start: int, stop: int) -> torch.Tensor:
-        """Some of the outputs: [..., in] -> [..., stop - start]."""
+        """Compute some of the outputs: [..., in] -> [..., stop - start]."""
         out = self._product(x, self.weight[start:stop], self.weight_scale[start:stop])
         return out if self.bias is None else out + self.bias[start:stop]
 
@@ -176,7 +176,7 @@ class BlockProjection(nn.Module):
 
 
 class QuantisedEmbedding(nn.Module):
-    """A table with 8-bit rows, each with a scale."""
+    """Table with 8-bit rows, each with a scale."""
 
     def __init__(self, rows: int, width: int):
         super().__init__()
@@ -184,21 +184,21 @@ class QuantisedEmbedding(nn.Module):
         self.weight_scale = nn.Parameter(torch.empty(rows, 1))
 
     def forward(self, index: torch.Tensor) -> torch.Tensor:
-        """[...] -> [..., width], in the scale's precision."""
+        """Look up rows: [...] -> [..., width], in the scale's precision."""
         rows = F.embedding(index, self.weight)
         return rows.to(self.weight_scale.dtype) * F.embedding(index, self.weight_scale)
 
 
 @dataclass(frozen=True)
 class StorageTransform:
-    """What becomes of a float32 tensor of the checkpoint, laid out as the graph wants it, before it is stored."""
+    """Transform of a float32 tensor of the checkpoint, laid out as the graph wants it, before it is stored."""
 
     storage: Storage | None = None
     """Storage of the values; None: in the precision of the graph."""
     scale: bool = False
-    """Whether this is the scale that belongs to the values, and not the values."""
+    """Whether the tensor is the scale that belongs to the values, and not the values."""
     rows: bool = False
-    """Whether each row has the scale, as in a table, and not each column."""
+    """Whether each row has a scale, as in a table, and not each column."""
     times: str | None = None
     """Name of the factors of its rows, [in]."""
     over: str | None = None
@@ -206,15 +206,15 @@ class StorageTransform:
     factors: dict[str, torch.Tensor] = field(default_factory=dict[str, torch.Tensor], compare=False)
 
     def dtype(self, of_graph: torch.dtype) -> torch.dtype:
-        """Of what is stored in a graph with this precision."""
+        """Type in which the tensor is stored in a graph with this precision."""
         return of_graph if self.scale or self.storage is None else self.storage.dtype
 
     def shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
-        """Of what is stored, from that of the tensor."""
+        """Shape in which the tensor is stored, from that of the float32 one."""
         return shape if self.storage is None else self.storage.shape(shape, self.rows, self.scale)
 
     def apply(self, tensor: torch.Tensor, of_graph: torch.dtype) -> torch.Tensor:
-        """float32 [in, out], or a block of the rows of a table -> what is stored."""
+        """Stored tensor from float32 [in, out], or from a block of the rows of a table."""
         if self.times is not None:
             tensor = tensor * self.factors[self.times].unsqueeze(-1)
         if self.over is not None:
@@ -226,15 +226,16 @@ class StorageTransform:
 
 
 AS_IT_IS = StorageTransform()
-"""Stored in the precision of the graph."""
+"""Kinds that are stored in the precision of the graph."""
 
 
 def quantise(
     tensor: torch.Tensor, storage: ChannelStorage, dim: int, scale_dtype: torch.dtype
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Symmetric values and the scale of each slice along ``dim``, whose largest magnitude becomes the largest value.
+    """Quantise symmetrically to values and a scale of each slice along ``dim``.
 
-    The values are those of the scale as it will be stored, so that its own rounding adds no error.
+    The largest magnitude of a slice becomes the largest value. The values are those of the scale as it will be stored,
+    so that its own rounding adds no error.
     """
     keep = dim == -1
     largest = tensor.abs().amax(dim=dim, keepdim=keep).clamp(min=SMALLEST_ROW)
@@ -243,7 +244,7 @@ def quantise(
 
 
 def pack_blocks(tensor: torch.Tensor, bits: int, scale_dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
-    """[in, out] -> unsigned values [out, blocks, bytes] with the middle for zero, and scales [out, blocks].
+    """Pack [in, out] into unsigned values [out, blocks, bytes] with the middle for zero, and scales [out, blocks].
 
     The layout of MatMulNBits, https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md: two values
     of 4 bits share a byte, the first in its lower half.
@@ -261,7 +262,7 @@ def pack_blocks(tensor: torch.Tensor, bits: int, scale_dtype: torch.dtype) -> tu
 
 
 def unpack_blocks(values: torch.Tensor, scale: torch.Tensor, bits: int) -> torch.Tensor:
-    """The inverse: [out, blocks, bytes] and [out, blocks] -> float [out, blocks * BLOCK]."""
+    """Unpack [out, blocks, bytes] and [out, blocks] to float [out, blocks * BLOCK], the inverse."""
     if bits == 4:
         values = torch.stack([values & 15, values >> 4], dim=-1).flatten(-2)
     return ((values.to(scale.dtype) - (1 << (bits - 1))) * scale.unsqueeze(-1)).flatten(1)

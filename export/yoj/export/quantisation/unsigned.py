@@ -23,11 +23,11 @@ def write_unsigned(folder: Path, file: str) -> Unsigned | None:
     Its references into the weight file stay as they are: who reads it flips the highest bit of each byte there.
 
     Args:
-        folder: of the bundle.
+        folder: folder of the bundle.
         file: path of the graph in it.
 
     Returns:
-        The manifest's entry; None, and nothing is written, where the graph has no 8-bit matrices.
+        Entry for the manifest; None, and nothing is written, where the graph has no 8-bit matrices.
     """
     model = onnx.load(folder / file, load_external_data=False)
     matrices = make_unsigned(model)
@@ -42,7 +42,7 @@ def make_unsigned(model: onnx.ModelProto) -> list[onnx.TensorProto]:
     """Give 8-bit matrices that are dequantised another type and the zero 128; their values are left to the caller.
 
     Returns:
-        The matrices, which are tensors of the model.
+        Matrices, which are tensors of the model.
     """
     signed = {t.name: t for t in model.graph.initializer if t.data_type == onnx.TensorProto.INT8}
     readers = [n for n in model.graph.node if n.op_type == "DequantizeLinear" and n.input[0] in signed]
@@ -57,7 +57,7 @@ def make_unsigned(model: onnx.ModelProto) -> list[onnx.TensorProto]:
 
 
 def _place(tensor: onnx.TensorProto) -> tuple[int, int]:
-    """First byte and length in the weight file."""
+    """First byte and length of a matrix in the weight file."""
     entries = {entry.key: entry.value for entry in tensor.external_data}
     return int(entries["offset"]), int(entries["length"])
 

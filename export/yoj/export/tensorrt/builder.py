@@ -23,16 +23,16 @@ INTERRUPTS = (signal.SIGINT, signal.SIGTERM)
 
 @dataclass(frozen=True)
 class BuilderSettings:
-    """How plans are built, whatever the graph."""
+    """Settings of a build, whatever the graph."""
 
     workspace: int = 4 * 2**30
-    """Bytes of GPU memory that one layer may use as scratch space."""
+    """Most bytes of GPU memory that one layer may use as scratch space."""
     version_compatible: bool = False
-    """Plans that later releases of TensorRT 11 load too."""
+    """Whether later releases of TensorRT 11 load the plans too."""
     weight_streaming: bool = False
-    """Plans whose weights may stay in host memory."""
+    """Whether the plans' weights may stay in host memory."""
     refit: bool = False
-    """Plans whose weights can be replaced."""
+    """Whether the plans' weights can be replaced."""
 
     def flags(self) -> tuple[str, ...]:
         """Names of the ``BuilderFlag`` members that are set, sorted."""
@@ -50,23 +50,24 @@ class Job:
 
     onnx: Path
     graph: Graph
-    """What the manifest says of it."""
+    """Description of the graph in the manifest."""
     profiles: Sequence[Profile]
     target: str
-    """``sm86``; ``sm80+`` for plans that Ampere and everything newer can load."""
+    """Target: ``sm86``; ``sm80+`` for plans that Ampere and everything newer can load."""
     out: Path
     timing_cache: Path
-    """Read where it exists and written afterwards, so that the next build need not time the same kernels again."""
+    """Timing cache, read where it exists and written afterwards, so that the next build need not time the same kernels
+    again."""
 
 
 def build_plan(trt: Any, job: Job, settings: BuilderSettings, note: Callable[[str], None]) -> None:
     """Write the plan of one graph to ``job.out``.
 
     Args:
-        trt: from `yoj.runtime.engines.load_library`.
-        job: what is built; existing files are replaced.
-        settings: how.
-        note: is told each phase of the build.
+        trt: module from `yoj.runtime.engines.load_library`.
+        job: plan to build; existing files are replaced.
+        settings: settings of the build.
+        note: function that takes the name of each phase of the build.
 
     Raises:
         EngineError: the library refuses the graph, or reads other inputs and outputs than the manifest lists.
@@ -111,7 +112,7 @@ def shapes_of(spec: TensorSpec, profile: Profile) -> list[tuple[int, ...]]:
 
 
 def describe_plan(trt: Any, plan: Path) -> str | None:
-    """What the library's inspector says of the layers of a plan, as JSON; none where this GPU cannot load it."""
+    """Description of a plan's layers by the library's inspector, as JSON; None where this GPU cannot load the plan."""
     runtime = trt.Runtime(make_logger(trt))
     engine = runtime.deserialize_cuda_engine(plan.read_bytes())
     if engine is None:
@@ -137,7 +138,7 @@ def _configure(trt: Any, builder: Any, target: str, settings: BuilderSettings) -
 
 
 def _allow_plain_attention(trt: Any, network: Any) -> None:
-    """Attention of float32 has no fused kernel; without leave to be taken apart, its build fails.
+    """Allow attention of float32 to be decomposed, as it has no fused kernel and its build fails otherwise.
 
     Of other types it keeps the default, fused or refused, since taken apart it holds L x L scores in memory.
     """
@@ -150,7 +151,7 @@ def _allow_plain_attention(trt: Any, network: Any) -> None:
 
 
 def _check_contract(trt: Any, network: Any, graph: Graph) -> None:
-    """Names, types and sizes of what was parsed against the manifest's."""
+    """Check names, types and sizes of the parsed graph against the manifest."""
     found = {tensor.name: tensor for tensor in map(network.get_input, range(network.num_inputs))}
     found |= {tensor.name: tensor for tensor in map(network.get_output, range(network.num_outputs))}
     specs = {spec.name: spec for spec in (*graph.inputs, *graph.outputs)}
@@ -166,7 +167,10 @@ def _check_contract(trt: Any, network: Any, graph: Graph) -> None:
 
 
 def _times_kernels(trt: Any) -> bool:
-    """TensorRT-RTX picks kernels on the user's machine, so it times none when it builds."""
+    """Whether the library times kernels when it builds.
+
+    TensorRT-RTX picks kernels on the user's machine, so it times none when it builds.
+    """
     return not hasattr(trt, "ComputeCapability")
 
 
@@ -178,7 +182,7 @@ def _read_timing_cache(config: Any, file: Path) -> Any:
 
 def _monitor(trt: Any, note: Callable[[str], None], interrupts: list[int]) -> Any:
     class Monitor(trt.IProgressMonitor):
-        """Notes the phases of a build that are not part of smaller ones, and ends it when the user asks."""
+        """Monitor of the main phases of a build, which ends it when the user asks."""
 
         def __init__(self) -> None:
             trt.IProgressMonitor.__init__(self)
@@ -201,7 +205,7 @@ def _monitor(trt: Any, note: Callable[[str], None], interrupts: list[int]) -> An
 
 @contextlib.contextmanager
 def _postponed_interrupts() -> Iterator[list[int]]:
-    """Keeps Ctrl-C in the list until the library is left: raised in one of its callbacks, it would be lost there."""
+    """Keep Ctrl-C in the list until the library is left: raised in one of its callbacks, it would be lost there."""
     caught: list[int] = []
     if threading.current_thread() is not threading.main_thread():
         yield caught
@@ -218,7 +222,7 @@ def _postponed_interrupts() -> Iterator[list[int]]:
 
 def _writer(trt: Any, write: Callable[[bytes], int]) -> Any:
     class Writer(trt.IStreamWriter):
-        """Hands the plan on in pieces; remembers why that failed."""
+        """Writer that hands the plan on in pieces and remembers why that failed."""
 
         def __init__(self) -> None:
             trt.IStreamWriter.__init__(self)

@@ -1,4 +1,4 @@
-"""Plans of a bundle's graphs: built beside it, moved in whole, and the manifest replaced last."""
+"""TensorRT plans of a bundle's graphs: built beside it, moved in whole, and the manifest replaced last."""
 
 from __future__ import annotations
 
@@ -30,26 +30,27 @@ if TYPE_CHECKING:  # the build of bundles needs PyTorch, that of plans does not
 
 SPARE = 1.05
 OVERHEAD = 16 * 2**20
-"""Free space that is asked for: sizes of the weights, which a plan holds once, and bytes of each plan for all else.
+"""Free space that is asked for: copies of the weights, which a plan holds once, and bytes of each plan for all else.
 With TensorRT-RTX 1.7.1 plans were 1.003 to 1.02 times large weights, and 6 MB more for each profile of a scorer."""
 TIMING_CACHE = "timing.cache"
 WITHOUT_FLOAT32 = ("sm75",)
-"""TensorRT-RTX 1.7 has no float32 matrix product for Turing, and parts of every graph here are float32."""
+"""Targets without a needed kernel: TensorRT-RTX 1.7 has no float32 matrix product for Turing, and parts of every graph
+here are float32."""
 
 
 @dataclass(frozen=True)
 class CompileJob:
-    """What to build."""
+    """Settings of a compilation."""
 
     bundle: Path
     engine: str
-    """``tensorrt`` or ``tensorrt-rtx``."""
+    """Engine, ``tensorrt`` or ``tensorrt-rtx``."""
     targets: Sequence[str] = ()
-    """``sm86``; none for the GPU of this machine."""
+    """Targets such as ``sm86``; none for the GPU of this machine."""
     profiles: Sequence[Profile] = ()
-    """Instead of the default ones."""
+    """Optimisation profiles instead of the default ones."""
     hardware_compatible: bool = False
-    """Of TensorRT: plans for Ampere and everything newer, not for the GPU of this machine alone."""
+    """Whether TensorRT's plans are for Ampere and everything newer, not for the GPU of this machine alone."""
     settings: BuilderSettings = dataclasses.field(default_factory=BuilderSettings)
 
 
@@ -60,10 +61,10 @@ def compile_bundle(order: CompileJob, progress: Progress) -> list[m.EngineEntry]
     as the last step, the bundle is what it was.
 
     Returns:
-        The manifest's new entries.
+        New entries of the manifest.
 
     Raises:
-        BundleError: no bundle, one that was changed, or one that only a newer yoj can change.
+        BundleError: there is no bundle, or it was changed, or only a newer yoj can change it.
         EngineError: the library or the GPU is missing, or the library refuses a target, an option or a graph.
         OutputError: the disk is too small or cannot be written to.
     """
@@ -126,7 +127,7 @@ def _note_profiles(profiles: Mapping[str, Sequence[Profile]], order: CompileJob,
 
 
 def _targets(trt: Any, order: CompileJob) -> tuple[int | None, list[str]]:
-    """The driver's version where there is one, and the targets, checked."""
+    """Version of the driver where there is one, and the targets, checked."""
     if order.engine == "tensorrt":
         return _own_target(order)
     if order.hardware_compatible or order.settings.version_compatible:
@@ -175,7 +176,7 @@ def _driver() -> int | None:
 
 
 def _files_of(path: Path, file: str) -> dict[str, int]:
-    """The files that a graph is read from, by their path in the bundle, and how many bytes of each."""
+    """Path in the bundle -> size in bytes of the files that a graph is read from."""
     sizes = {file: (path / file).stat().st_size}
     for tensor in onnx.load(path / file, load_external_data=False).graph.initializer:
         entries = {entry.key: entry.value for entry in tensor.external_data}
@@ -197,7 +198,7 @@ def _check_space(path: Path, need: int) -> None:
 def _build(
     trt: Any, bundle: Bundle, entry: m.EngineEntry, settings: BuilderSettings, folder: Path, progress: Progress
 ) -> m.EngineEntry:
-    """Plans of all graphs for one target, in ``folder`` under their place in the bundle."""
+    """Build the plans of all graphs for one target, in ``folder`` under their place in the bundle."""
     assert entry.plans is not None
     place = _place(entry)
     (folder / place).mkdir(parents=True)
@@ -234,7 +235,7 @@ def _by_content(file: Path, text: str | None = None) -> Path:
 
 
 def _listing(manifest: m.Manifest, built: Sequence[m.EngineEntry]) -> m.Manifest:
-    """A manifest with the new entries in the place of those for the same engine, precision and target."""
+    """Manifest with the new entries in the place of those for the same engine, precision and target."""
     places = {_place(entry) for entry in built}
     kept = tuple(entry for entry in manifest.engines if entry.plans is None or _place(entry) not in places)
     files = {name: file for name, file in manifest.files.items() if Path(name).parent.as_posix() not in places}
@@ -242,7 +243,7 @@ def _listing(manifest: m.Manifest, built: Sequence[m.EngineEntry]) -> m.Manifest
 
 
 def _peak() -> str:
-    """What this process has held at most until now, where the system says it."""
+    """Most bytes that this process has held until now, where the system says it."""
     try:
         lines = Path("/proc/self/status").read_text().splitlines()
         peak = next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:"))

@@ -1,4 +1,4 @@
-"""Graphs as TensorRT takes them: which schemes of quantised matrices on which GPUs, and in which form."""
+"""Graphs as TensorRT takes them: the schemes of quantised matrices that GPUs have, and the form of the graphs."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ FIRST_TARGET = {name: scheme.first_target for name, scheme in SCHEMES.items() if
 
 
 def check_scheme(precision: str, targets: Sequence[str]) -> None:
-    """Refuse before a build what cannot be built.
+    """Refuse a build that is impossible, before it begins.
 
     Args:
-        precision: of the bundle.
-        targets: ``sm86``, or ``sm80+``.
+        precision: precision of the bundle.
+        targets: targets such as ``sm86`` or ``sm80+``.
 
     Raises:
-        EngineError: with the schemes that each target has.
+        EngineError: a target lacks the scheme; the text lists the schemes that each target has.
     """
     if precision not in SCHEMES:
         return
@@ -49,7 +49,7 @@ def check_scheme(precision: str, targets: Sequence[str]) -> None:
 
 @contextlib.contextmanager
 def for_tensorrt(file: Path) -> Iterator[Path]:
-    """The graph in the form that TensorRT takes; the file itself where it is in that form.
+    """Graph in the form that TensorRT takes; the file itself where it is in that form.
 
     Attention in blocks becomes the operator again. Activations become signed: unsigned with 128 for zero, as ONNX
     Runtime's CPU kernels want them, they are the same numbers, but TensorRT takes no zero but 0. Rows of an 8-bit
@@ -57,7 +57,7 @@ def for_tensorrt(file: Path) -> Iterator[Path]:
     only.
 
     Args:
-        file: of the bundle; the weights that it names stand beside it.
+        file: graph of the bundle, with the weights that it names beside it.
     """
     model = onnx.load(file, load_external_data=False)
     if not (join_queries(model) | _sign(model.graph) | _scale_rows(model.graph)):
@@ -88,7 +88,7 @@ def _sign(graph: onnx.GraphProto) -> bool:
 
 
 def _scale_rows(graph: onnx.GraphProto) -> bool:
-    """Gather(table) x Gather(scale) -> Gather(DequantizeLinear(table, scale))."""
+    """Rewrite Gather(table) x Gather(scale) as Gather(DequantizeLinear(table, scale))."""
     tensors = {tensor.name: tensor for tensor in graph.initializer}
     readers = {name: node for node in graph.node for name in node.input}
     tables = {name for name, tensor in tensors.items() if tensor.data_type == onnx.TensorProto.INT8}

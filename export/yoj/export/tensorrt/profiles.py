@@ -1,4 +1,4 @@
-"""Which shapes a plan is built for: optimisation profiles by axis letter, within what the bundle allows."""
+"""Optimisation profiles: the shapes that a plan is built for, by axis letter, within the bundle's limits."""
 
 from __future__ import annotations
 
@@ -20,26 +20,27 @@ def _sizes(**sizes: tuple[int, int, int]) -> dict[str, ShapeProfile]:
 
 
 LONG = _sizes(B=(1, 1, 2), L=(512, 2048, 8192), N=(2, 4, 64), V=(1, 512, 8192))
-"""One request or two: at 4B, activations of 8 x 8192 tokens take 4.7 GB. Shorter rows are padded to ``min``."""
+"""Profile of one request or two: at 4B, activations of 8 x 8192 tokens take 4.7 GB. Shorter rows are padded to
+``min``."""
 SHORT = LONG | _sizes(B=(1, 16, 64), L=(16, 128, 512))
-"""Many short rows."""
+"""Profile of many short rows."""
 IMAGES = _sizes(C=(1, 9, 64), F=(1, 1, 8), P=(16, 1024, 16384), V=(4, 512, 8192), K=(1, 4, 9))
-"""A few large images. C and V of Molmo2 hold its frames too."""
+"""Profile of a few large images. C and V of Molmo2 hold its frames too."""
 FRAMES = IMAGES | _sizes(F=(1, 16, 128), P=(16, 256, 1024))
-"""Many small frames."""
+"""Profile of many small frames."""
 
 
 def profiles_of(
     role: str, graph: Graph, manifest: Manifest, asked: Sequence[Profile] = (), room: int | None = None
 ) -> tuple[dict[str, ShapeProfile], ...]:
-    """The profiles of one graph.
+    """Optimisation profiles of one graph.
 
     Args:
-        role: of the graph.
-        graph: its letters are those that need sizes.
-        manifest: its limits cut what is larger.
-        asked: instead of the default profiles; letters that one does not name have their default size.
-        room: bytes that attention may take where it holds the scores of all heads at once; cuts the default profiles.
+        role: role of the graph.
+        graph: graph whose letters need sizes.
+        manifest: manifest, whose limits cut larger sizes.
+        asked: profiles instead of the default ones; letters that one does not name have their default size.
+        room: most bytes of attention where it holds the scores of all heads at once; cuts the default profiles.
 
     Raises:
         EngineError: the graph has an axis without a default size, or a profile that was asked for begins beyond what
@@ -64,15 +65,15 @@ def profiles_of(
 
 
 def sizes_text(profile: Profile) -> str:
-    """``L 512/2048/8192, N 2/4/64``."""
+    """Profile as text, such as ``L 512/2048/8192, N 2/4/64``."""
     return ", ".join(f"{letter} {size.min}/{size.opt}/{size.max}" for letter, size in profile.items())
 
 
 def parse_profile(text: str) -> Profile:
-    """``L=512:2048:8192,N=2:4:64`` -> min, opt and max by axis letter.
+    """Parse ``L=512:2048:8192,N=2:4:64`` to min, opt and max by axis letter.
 
     Raises:
-        ValueError: it does not read so, with what is wrong.
+        ValueError: the text does not have this form; the error says what is wrong.
     """
     profile: dict[str, ShapeProfile] = {}
     for part in text.split(","):
@@ -88,7 +89,7 @@ def parse_profile(text: str) -> Profile:
 
 
 def _clip(letter: str, sizes: ShapeProfile, profile: Profile, manifest: Manifest) -> ShapeProfile:
-    """Within the bundle's limits, and multiples of what the graph needs."""
+    """Sizes of one axis within the bundle's limits, in multiples that the graph needs."""
     multiple = _multiple(letter, manifest)
     limits = manifest.limits
     rows = min(profile["L"].max if "L" in profile else LONG["L"].max, limits.L)
@@ -105,7 +106,7 @@ def _multiple(letter: str, manifest: Manifest) -> int:
 
 
 def _within(room: int, profile: Profile, manifest: Manifest) -> dict[str, ShapeProfile]:
-    """The same with fewer sequences, then shorter ones, so that sequences x length x length is within ``room``."""
+    """Profile with fewer sequences, then shorter ones, so that sequences x length x length is within ``room``."""
     cut: dict[str, ShapeProfile] = {}
     for many, length in (("B", "L"), ("F", "P")):
         if many in profile and length in profile:

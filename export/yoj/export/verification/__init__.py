@@ -1,1 +1,1 @@
-"""How a bundle agrees with the stock model, and what a precision holds."""
+"""Verification: the agreement of a bundle with the stock model, and the values that a precision has to hold."""

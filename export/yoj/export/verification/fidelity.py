@@ -1,4 +1,4 @@
-"""How an engine agrees with the reference, measured on packs that differ from those that were traced."""
+"""Agreement of an engine with the stock model, measured on requests that differ from those that were traced."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from .stock_model import StockModel
 from .stock_pictures import Pictures, compare_pictures
 
 THRESHOLDS = {"float32": 1e-5, "float16": 2e-2, "bfloat16": 2e-1} | {n: s.threshold for n, s in SCHEMES.items()}
-"""Largest difference of a score, or of a spread, by precision, where the head's output is divided by sqrt(hidden size);
+"""Largest difference of a score, or of a sigma, by precision, where the head's output is divided by sqrt(hidden size);
 others are larger by as much as they are divided by less. DESIGN section 8 has float32; those of 16 bits are about
 40 times the unit roundoff, 2**-11 and 2**-8, twice what small judges with scores of magnitude 1 to 5 differ by."""
 WORDS = "a the red blue small cat dog car tree is are in on under near two three, and not. It shows 42% of".split()  # noqa: SIM905
@@ -34,13 +34,13 @@ WORDS = "a the red blue small cat dog car tree is are in on under near two three
 
 @dataclass(frozen=True)
 class RequestSpec:
-    """The measures of one request."""
+    """Sizes of one request."""
 
     n: int
     words: int
-    """Of a response, about."""
+    """Approximate number of tokens of a response."""
     images: tuple[tuple[int, int], ...] = ()
-    """Height and width of each."""
+    """Height and width of each image in pixels."""
     frames: int = 0
 
 
@@ -83,15 +83,15 @@ class CaseResult(msgspec.Struct, frozen=True, kw_only=True):
     L: int
     V: int
     max_abs_diff: float
-    """Of the scores and, with a Gaussian head, of the spread."""
+    """Largest difference of the scores and, with a Gaussian head, of sigma."""
     top1: bool
-    """Whether the engine's best response is the reference's best, or within the threshold of it."""
+    """Whether the engine's best response is the stock model's, or within the threshold of it."""
     kendall_tau: float | None
-    """Mean over the requests with more than one response."""
+    """Kendall's tau, mean over the requests with more than one response."""
 
 
 class Fidelity(msgspec.Struct, frozen=True, kw_only=True):
-    """``fidelity.json``: one engine and precision against the reference."""
+    """Content of ``fidelity.json`` for one engine and precision."""
 
     engine: str
     precision: str
@@ -101,24 +101,24 @@ class Fidelity(msgspec.Struct, frozen=True, kw_only=True):
     top1_agreement: float
     kendall_tau: float
     token_ids_equal: bool
-    """Whether every pack has the ids that the checkpoint's own template and tokenizer give."""
+    """Whether every row has the ids that the checkpoint's own template and tokenizer give."""
     passed: bool
     cases: tuple[CaseResult, ...]
     pictures: Pictures | None = None
-    """How the runtime's pictures agree with those of the checkpoint's own image processor; None in older bundles."""
+    """Agreement of the runtime's pictures with those of the checkpoint's own image processor; None in older bundles."""
 
 
 def measure(scorer: Scorer, checkpoint: Checkpoint, family: ExportFamily, done: Callable[[str], None]) -> Fidelity:
-    """Score the grid with the engine, in batches, and with the reference, one request at a time.
+    """Score the grid with the engine, in batches, and with the stock model, one request at a time.
 
     Args:
-        scorer: the bundle.
-        checkpoint: what it was made from.
-        family: of the checkpoint.
-        done: called with the name of each finished case.
+        scorer: scorer of the bundle.
+        checkpoint: checkpoint that it was made from.
+        family: family of the checkpoint.
+        done: function that takes the name of each finished case.
 
     Raises:
-        FidelityError: they have not the same outputs, so there is nothing to compare.
+        FidelityError: the two have different outputs, so there is nothing to compare.
     """
     outputs = scorer.manifest.value_head.outputs, checkpoint.head.outputs
     if outputs[0] != outputs[1]:
@@ -164,7 +164,7 @@ def measure(scorer: Scorer, checkpoint: Checkpoint, family: ExportFamily, done: 
 
 
 def _expected(scorer: Scorer, reference: StockModel, request: Request, mode: Mode) -> Arrays:
-    """The reference's outputs, each [N]; in isolated mode from a pass of its own for each response."""
+    """Outputs of the stock model, each [N]; in isolated mode from a pass of its own for each response."""
     if mode == "joint":
         return reference.outputs(scorer.prepare(request, "joint"), scorer.family)
     alone = [scorer.prepare(one, "joint") for one in _one_by_one([request])]
@@ -173,12 +173,12 @@ def _expected(scorer: Scorer, reference: StockModel, request: Request, mode: Mod
 
 
 def _unit(manifest: Manifest) -> float:
-    """How much larger scores are than those of a head whose output is divided by sqrt(hidden size); 1 at least."""
+    """Ratio of the scores' unit to that of a head whose output is divided by sqrt(hidden size); 1 at least."""
     return max(1.0, math.sqrt(manifest.hidden_size) / manifest.value_head.divisor)
 
 
 def _one_by_one(requests: Sequence[Request]) -> list[Request]:
-    """A request for each response."""
+    """Requests with one response each."""
     return [replace(request, responses=[response]) for request in requests for response in request.responses]
 
 
@@ -186,7 +186,7 @@ def require(fidelity: Fidelity) -> None:
     """Refuse a bundle that does not agree.
 
     Raises:
-        FidelityError: with the table of all cases.
+        FidelityError: the bundle does not agree; the text has the table of all cases.
     """
     if fidelity.pictures and fidelity.pictures.problem:
         raise FidelityError(
@@ -197,16 +197,16 @@ def require(fidelity: Fidelity) -> None:
         reason = (
             "token ids differ from those of the checkpoint's own template and tokenizer"
             if not fidelity.token_ids_equal
-            else f"scores or their spread differ by up to {fidelity.max_abs_diff:.2e}, more than {fidelity.threshold:g}"
+            else f"scores or their sigma differ by up to {fidelity.max_abs_diff:.2e}, more than {fidelity.threshold:g}"
         )
         if not np.isfinite(fidelity.max_abs_diff):
-            reason = "scores or their spread are NaN or infinite. Check the checkpoint's tensors for NaN"
+            reason = "scores or their sigma are NaN or infinite. Check the checkpoint's tensors for NaN"
         if fidelity.precision in SCHEMES and fidelity.token_ids_equal and np.isfinite(fidelity.max_abs_diff):
             raise FidelityError(
                 f"{table(fidelity)}\n{fidelity.precision} costs this model up to {fidelity.max_abs_diff:.2f} of a "
-                f"score on made-up requests, {fidelity.threshold:g} is allowed. Make a plan with a smaller --max-flips "
-                "or another --scheme; or, where its own figures are good enough, export with --no-compare and measure "
-                "with yoj-calibrate gate."
+                f"score on made-up requests, {fidelity.threshold:g} is allowed. Make a config with a smaller "
+                "--max-flips or another --scheme; or, where its own figures are good enough, export with --no-compare "
+                "and measure with yoj-calibrate gate."
             )
         raise FidelityError(
             f"{fidelity.engine} {fidelity.precision} does not agree with {fidelity.reference}: {reason}.\n"
@@ -215,7 +215,7 @@ def require(fidelity: Fidelity) -> None:
 
 
 def table(fidelity: Fidelity) -> str:
-    """The cases as text."""
+    """Table of the cases as text."""
     lines = [f"{'case':32} {'B':>2} {'N':>3} {'L':>6} {'V':>6} {'max |diff|':>11} {'top-1':>6} {'tau':>6}"]
     for r in fidelity.cases:
         tau = "" if r.kendall_tau is None else f"{r.kendall_tau:.3f}"
@@ -225,13 +225,13 @@ def table(fidelity: Fidelity) -> str:
 
 
 def grid(limits: Limits) -> list[Case]:
-    """The cases that a bundle takes."""
+    """Cases that a bundle takes."""
     both = limits.images_with_video
     return [case for case in GRID if both or not any(sketch.images and sketch.frames for sketch in case.requests)]
 
 
 def make_requests(case: Case) -> list[Request]:
-    """The requests of a case, the same on every machine."""
+    """Requests of a case, the same on every machine."""
     draw = random.Random(case.name)
 
     def text(words: int) -> str:

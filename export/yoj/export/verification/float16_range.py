@@ -1,4 +1,4 @@
-"""Whether float16 holds what a model computes: the largest values of its layers on sample packs, in float32."""
+"""Test whether float16 holds what a model computes: the largest values of its layers on sample requests, in float32."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ from ..graph.traced import TracedSession, stream
 from .fidelity import make_samples
 
 LARGEST = 65_504.0
-"""Of float16."""
+"""Largest finite float16 value."""
 READ = 16
-"""Samples of a file."""
+"""Most samples of a file that are run."""
 HEADROOM = 4.0
-"""How much larger other packs may come out than the samples."""
+"""Factor by which other requests may give larger values than the samples."""
 
 
 def overflowing_layers(
@@ -43,9 +43,9 @@ def overflowing_layers(
     The model runs layer by layer in float32, in the memory of its largest layer.
 
     Args:
-        checkpoint: of the model.
-        family: of the checkpoint.
-        batch: sample requests, prepared for reading in one mode; one at least shows something.
+        checkpoint: checkpoint of the model.
+        family: family of the checkpoint.
+        batch: sample requests, prepared for reading in one mode, at least one with media.
         runtime: the runtime's family, which turns them into arrays.
 
     Returns:
@@ -64,10 +64,10 @@ def overflowing_layers(
 
 
 def prepare_samples(file: Path | None, preparer: Preparer, reading: Reading | None = None) -> list[Prepared]:
-    """The samples of a file, or made up ones, packed for joint reading where the model has a separator.
+    """Samples of a file, or made-up ones, packed for joint reading where the model has a separator.
 
     Raises:
-        CheckpointError: a line is not a request, cannot be prepared, or none of them shows anything.
+        CheckpointError: a line is not a request or cannot be prepared, or no request shows media.
     """
     mode = "isolated" if preparer.rules.layout.separator is None else "joint"
     if file is None:
@@ -82,11 +82,11 @@ def prepare_samples(file: Path | None, preparer: Preparer, reading: Reading | No
 
 
 def read_samples(file: Path, reading: Reading | None = None) -> dict[int, Request]:
-    """The first requests of a file of JSON lines by the number of their line, as ``yoj-score`` reads it.
+    """First requests of a file of JSON lines by their line number, as ``yoj-score`` reads it.
 
     Raises:
         RequestError: a line is not a request.
-        CheckpointError: a line is not one that can be packed, or none of them shows anything.
+        CheckpointError: a line cannot be packed, or no request shows media.
     """
     requests = read_requests(file, READ, reading)
     if not requests:
@@ -103,7 +103,7 @@ def read_samples(file: Path, reading: Reading | None = None) -> dict[int, Reques
 
 
 def _watch(module: nn.Module, role: str, largest: dict[str, float]) -> None:
-    """Keep the largest magnitude that goes in or out of every matrix that multiplies in the model's precision."""
+    """Keep the largest magnitude of the inputs and outputs of every matrix that multiplies in the model's precision."""
     for name, layer in module.named_modules():
         if name.startswith("readout") or not isinstance(layer, Projection) or isinstance(layer, WideProjection):
             continue

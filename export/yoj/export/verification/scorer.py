@@ -1,4 +1,4 @@
-"""A bundle opened beside its checkpoint: in an engine or, where none has its precision, in PyTorch."""
+"""Scorer of a bundle beside its checkpoint: in an engine or, where none has its precision, in PyTorch."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from ..graph.traced import TracedSession
 
 
 def open_scorer(bundle: Bundle, checkpoint: Checkpoint, family: ExportFamily, engine: str | None = None) -> Scorer:
-    """The bundle in one of its engines or, as no CPU engine has bfloat16, with the traced modules in its place.
+    """Open the bundle in one of its engines or, as no CPU engine has bfloat16, with the traced modules in its place.
 
     Args:
-        bundle: to open.
-        checkpoint: what it was made from.
-        family: of the checkpoint.
-        engine: see `Scorer.load`.
+        bundle: bundle to open.
+        checkpoint: checkpoint that it was made from.
+        family: family of the checkpoint.
+        engine: name of the engine; see `Molmo2Scorer.load`.
 
     Raises:
         EngineError: the engine cannot be opened.
     """
     entry = select(bundle, engine, None)
-    if (entry.engine, entry.precision) != ("onnxruntime", "bfloat16"):  # a plan's graphs need the plan, too
+    if (entry.engine, entry.precision) != ("onnxruntime", "bfloat16"):  # quantised graphs need their config, too
         return Scorer(bundle, entry, open_session(bundle, entry, None))
     in_its_place = msgspec.structs.replace(entry, engine="pytorch")
     return Scorer(bundle, in_its_place, TracedSession.load(checkpoint, family.graphs, entry.precision))

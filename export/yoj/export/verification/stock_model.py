@@ -1,4 +1,4 @@
-"""The yardstick: the stock Hugging Face model with the trained head, in PyTorch and float32."""
+"""Stock model, the yardstick: the Hugging Face model with the trained head, in PyTorch and float32."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ..graph.traced import TracedSession
 
 
 class StockModel:
-    """Scores one request at a time: no batch, no padding, nothing shared with the graphs but their index tables."""
+    """Scorer of one request at a time: no batch, no padding, nothing shared with the graphs but their index tables."""
 
     def __init__(self, checkpoint: Checkpoint, family: ExportFamily):
         self._checkpoint, self._family = checkpoint, family
@@ -28,7 +28,7 @@ class StockModel:
 
     @property
     def name(self) -> str:
-        """What the numbers come from."""
+        """Name of the implementation that gives the numbers."""
         versions = f"transformers {transformers.__version__}, torch {torch.__version__}"
         if self._stock is None:
             return (
@@ -42,7 +42,7 @@ class StockModel:
 
     @torch.inference_mode()
     def outputs(self, prepared: Prepared, runtime: Family) -> Arrays:
-        """What the scorer graph returns of one request that the runtime prepared for joint reading in one order.
+        """Outputs of the scorer graph for one request that the runtime prepared for joint reading in one order.
 
         Args:
             prepared: pixels, index tables and tokens, from the runtime.

@@ -1,4 +1,4 @@
-"""Pictures as the checkpoint's own image processor prepares them, beside those of the runtime.
+"""Pictures as the checkpoint's own image processor prepares them, compared with those of the runtime.
 
 The scores of a comparison are made of the runtime's pixels on either side, so that they do not show a picture that was
 prepared otherwise than in training. This does: transformers reads the checkpoint's folder and prepares the pictures.
@@ -20,8 +20,8 @@ from yoj.runtime.families import Arrays, Family
 from ..checkpoint.checkpoint import Checkpoint
 
 MOST_LEVELS = 1.0
-"""Mean difference of a pixel, in levels of 256, that the processor's Pillow and torchvision kernels may make. On noise
-they differ by up to 0.4; a mean or a deviation that is 2 % off makes more than 2."""
+"""Largest mean difference of a pixel, in levels of 256, that the processor's Pillow and torchvision kernels may make.
+On noise they differ by up to 0.4; a mean or a deviation that is 2 % off makes more than 2."""
 
 
 class Pictures(msgspec.Struct, frozen=True, kw_only=True):
@@ -30,16 +30,16 @@ class Pictures(msgspec.Struct, frozen=True, kw_only=True):
     processor: str | None = None
     """Class of the processor; None where transformers cannot load it here."""
     why_not: str | None = None
-    """Why it cannot."""
+    """Reason why it cannot; empty where it can."""
     images: int = 0
     levels: float = 0.0
     """Largest mean difference of the pixels of one image, in levels of 256."""
     problem: str | None = None
-    """What does not agree."""
+    """Differences that were found."""
 
     @property
     def text(self) -> str:
-        """One line for who exports."""
+        """One line for the person who exports."""
         if self.processor is None:
             return f"pictures were not compared with the checkpoint's own image processor: {self.why_not}"
         found = self.problem or f"mean difference up to {self.levels:.2f} of 256 levels, allowed {MOST_LEVELS:g}"
@@ -55,10 +55,10 @@ def compare_pictures(
     """Prepare images with the checkpoint's own processor and with the runtime.
 
     Args:
-        checkpoint: in whose folders transformers finds the processor.
-        family: of the runtime.
-        images: uint8 [H, W, 3] each.
-        arrays_of: the processor's result for one image -> what `Family.prepare_image` should have made.
+        checkpoint: checkpoint in whose folders transformers finds the processor.
+        family: family of the runtime.
+        images: images, uint8 [H, W, 3] each.
+        arrays_of: function from the processor's result for one image to what `Family.prepare_image` should have made.
     """
     stock = _load(checkpoint)
     if isinstance(stock, str):
@@ -87,7 +87,7 @@ def compare_pictures(
 
 
 def _load(checkpoint: Checkpoint) -> Any:
-    """The processor that transformers reads in the checkpoint's folders, or why there is none."""
+    """Processor that transformers reads in the checkpoint's folders, or the reason why there is none."""
     why = ""
     for folder in dict.fromkeys((checkpoint.folders[-1], checkpoint.trunk)):
         try:
@@ -103,7 +103,7 @@ def _load(checkpoint: Checkpoint) -> Any:
 
 
 def _config(folder: Path) -> dict[str, Any]:
-    """The model's configuration, which names the processor where its own file does not."""
+    """Configuration of the model, which names the processor where its own file does not."""
     try:
         return {"config": AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)}
     except Exception:  # one that this transformers cannot read; the file of the processor mostly names its class
