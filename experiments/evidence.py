@@ -19,11 +19,9 @@ from typing import Any
 
 import click
 
-from yoj.training.evaluation import EvaluationMode, Report, evaluate
-from yoj.training.recipe import read_recipe
+from yoj.training import EvaluationMode, Report, Trainer, evaluate, load_samples, read_recipe
 from yoj.training.samples import NumberedSample, read_samples
-from yoj.training.setup import load, open_preparer
-from yoj.training.trainer import Trainer
+from yoj.training.setup import open_preparer
 
 from .shapes import ShapesConfig, write_items
 from .small_judge import RECIPES
@@ -152,7 +150,7 @@ def _train(folder: Path, family: str, run: Run, steps: int, seed: int) -> Traine
     changes = [*run.changes, f"base=base-{family}", f"out=evidence/{family}-{name}-{seed}", f"seed={seed}"]
     changes += [f"max_steps={steps}", "held_out=null", f"save_every={steps}"]
     recipe = read_recipe(_recipe_file(folder), changes)
-    trainer = Trainer(recipe, load(recipe, skip=False, packs=False, note=click.echo)[0], [])
+    trainer = Trainer(recipe, load_samples(recipe, skip=False, packs=False, note=click.echo)[0], [])
     trainer.run(click.echo)
     return trainer
 

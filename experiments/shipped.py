@@ -15,19 +15,17 @@ import click
 import numpy as np
 from tqdm import tqdm
 
-from yoj.calibration.collect import CalibratedModel, collect
-from yoj.calibration.samples import choose
-from yoj.calibration.search import SearchConfig, search
-from yoj.export.bundle.build import build
-from yoj.export.bundle.config import ExportConfig as Export
+from yoj.calibration import CalibratedModel, SearchConfig, choose, collect, search
+from yoj.export import ExportConfig as Export
+from yoj.export import build
 from yoj.export.checkpoint.checkpoint import Checkpoint
 from yoj.export.families.opening import open_family
 from yoj.export.quantisation.config import write_config
 from yoj.export.verification.scorer import open_scorer
 from yoj.export.verification.stock_model import StockModel
 from yoj.runtime.bundle import Bundle
-from yoj.runtime.instruction_sets import instruction_sets
 from yoj.runtime.lines import read_requests
+from yoj.runtime.machine import instruction_sets
 from yoj.runtime.schemes import SCHEMES
 from yoj.training.evaluation import hit
 from yoj.training.samples import read_samples, texts_alone

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
 from yoj.export.checkpoint.checkpoint import SEPARATOR
-from yoj.training.errors import RecipeError
+from yoj.training import RecipeError
 
 from .small_tokenizer import END_OF_TEXT, tokenizer_config, train_tokenizer
 

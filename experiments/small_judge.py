@@ -18,11 +18,9 @@ from safetensors.torch import load_file
 
 from yoj.export.checkpoint.adapter_files import ADAPTER_CONFIG
 from yoj.export.checkpoint.head import SETTINGS
-from yoj.runtime.cli import readable_errors
+from yoj.runtime.options import readable_errors
+from yoj.training import Recipe, Trainer, load_samples, read_recipe
 from yoj.training.checkpoints import ADAPTER, COPIED, HEAD, MODEL, copy_files, newest, save_tensors
-from yoj.training.recipe import Recipe, read_recipe
-from yoj.training.setup import load
-from yoj.training.trainer import Trainer
 
 from .shapes import ANSWERS, CAPTIONS, FRONTS, MARKED, MARKED_FRONTS, Mixture, ShapesConfig, write_captions, write_items
 from .small import write_base
@@ -125,7 +123,7 @@ def train(name: str, folder: Path, changes: list[str], note: Callable[[str], Non
     recipe_file = folder / f"{name}.yaml"
     shutil.copyfile(RECIPES / f"{name}.yaml", recipe_file)
     recipe: Recipe = read_recipe(recipe_file, changes)
-    samples, held_out = load(recipe, skip=False, packs=False, note=note)
+    samples, held_out = load_samples(recipe, skip=False, packs=False, note=note)
     Trainer(recipe, samples, held_out).run(note)
     last = newest(Path(recipe.out))
     assert last is not None

@@ -17,7 +17,7 @@ from filelock import FileLock
 from kept_traces import folder_in, forget_others
 
 from yoj.runtime import Scorer
-from yoj.runtime.instruction_sets import instruction_sets
+from yoj.runtime.machine import instruction_sets
 
 DATA = Path(__file__).parent / "golden" / "data"
 MERGED, ADAPTER = DATA / "checkpoint-merged", DATA / "checkpoint-adapter"

@@ -10,8 +10,8 @@ from pathlib import Path
 import click
 from tqdm import tqdm
 
-from yoj.runtime.cli import readable_errors
-from yoj.training.errors import DataError
+from yoj.runtime.options import readable_errors
+from yoj.training import DataError
 
 from . import ShapesConfig, write_captions, write_items
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-from yoj.bench.runtime_cost import measure_import
+from yoj.bench._runtime_cost import measure_import
 
 HEAVY = (
     "torch", "transformers", "onnx", "onnxruntime", "tokenizers", "PIL", "av", "click", "logging", "urllib.request",

@@ -17,7 +17,7 @@ RECORDED = json.loads((Path(__file__).parent / "data" / "nvidia_api.json").read_
 SOURCES = [
     ROOT / "export/yoj/export/tensorrt/builder.py",
     ROOT / "export/yoj/export/tensorrt/compile.py",
-    *(ROOT / "runtime/yoj/runtime/engines" / f"{name}.py" for name in ("tensorrt", "lane", "library", "device")),
+    *(ROOT / "runtime/yoj/runtime/engines" / f"{name}.py" for name in ("_tensorrt", "_lane", "library", "device")),
 ]
 CLASSES = {
     "builder": "Builder",

@@ -8,9 +8,9 @@ from collections import Counter
 from pathlib import Path
 
 from yoj.runtime import manifest
-from yoj.runtime.axes import AXES
 from yoj.runtime.engines import ENGINES
 from yoj.runtime.families import FAMILIES
+from yoj.runtime.manifest import AXES
 from yoj.runtime.roles import ROLES
 from yoj.runtime.schemes import SCHEMES
 

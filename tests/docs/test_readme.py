@@ -14,8 +14,8 @@ import pytest
 from click.testing import CliRunner
 from made_up import write_requests
 
+from yoj.calibration._gate import REPORT, Gate
 from yoj.calibration.cli import main
-from yoj.calibration.gate import REPORT, Gate
 from yoj.export.quantisation.config import read_config
 from yoj.runtime import Scorer
 from yoj.runtime.bundle import Bundle

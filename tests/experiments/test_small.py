@@ -24,7 +24,7 @@ from yoj.export.prompts.layout import render_layout
 from yoj.runtime import Request
 from yoj.runtime.prepare import PackingConfig, Preparer
 from yoj.runtime.text import TextEncoder
-from yoj.training.errors import RecipeError
+from yoj.training._errors import RecipeError
 
 FAMILIES = ("molmo2", "qwen3_vl")
 COLOURS = "red blue green yellow purple orange black white".split()  # noqa: SIM905

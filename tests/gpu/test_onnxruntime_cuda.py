@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from conftest import IMAGES
 
-from yoj.bench.needs import missing
+from yoj.bench._needs import missing
 from yoj.runtime import Scorer
 from yoj.runtime.engines.device import check, load_cuda
 

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from conftest import ADAPTER, IMAGES, MERGED, Quiet
 
-from yoj.bench.needs import missing
+from yoj.bench._needs import missing
 from yoj.export.checkpoint.checkpoint import Checkpoint
 from yoj.export.families.opening import open_family
 from yoj.export.tensorrt.builder import BuilderSettings
@@ -25,8 +25,8 @@ from yoj.export.tensorrt.compile import CompileJob, compile_bundle
 from yoj.export.tensorrt.profiles import parse_profile
 from yoj.export.verification.fidelity import measure
 from yoj.runtime import Request, Scorer
+from yoj.runtime.engines._lane import SHAPES
 from yoj.runtime.engines.device import check, load_cuda
-from yoj.runtime.engines.lane import SHAPES
 from yoj.runtime.errors import EngineError
 
 BOUND = 1e-4

@@ -17,7 +17,7 @@ from transformers.modeling_layers import GenericForSequenceClassification, Gener
 from transformers.models.molmo2.modeling_molmo2 import Molmo2ForConditionalGeneration, Molmo2PreTrainedModel
 from transformers.models.qwen3_vl.modeling_qwen3_vl import Qwen3VLForConditionalGeneration, Qwen3VLPreTrainedModel
 
-from yoj.calibration.collect import CalibratedModel
+from yoj.calibration._collect import CalibratedModel
 from yoj.export.checkpoint.checkpoint import Checkpoint, Training
 from yoj.export.graph.traced import TracedSession
 from yoj.runtime import Request

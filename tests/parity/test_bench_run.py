@@ -14,16 +14,15 @@ from click.testing import CliRunner
 from tiny import RECORDED
 from tiny_qwen3_vl import TinyQwen, write_qwen
 
-from yoj.bench import make as make_module
-from yoj.bench import measure as measure_module
-from yoj.bench import timing as timing_module
-from yoj.bench import workbench as workbench_module
-from yoj.bench.cli import PARTS, main
-from yoj.bench.requests import Size, make_bench_request
-from yoj.bench.results import MachineLimits, Peak, Results, read_results
-from yoj.bench.shapes import SHAPES
-from yoj.bench.timing import interval, time_in_turns
-from yoj.bench.workbench import (
+from yoj.bench import _make as make_module
+from yoj.bench import _measure as measure_module
+from yoj.bench import _timing as timing_module
+from yoj.bench import _workbench as workbench_module
+from yoj.bench._requests import Size, make_bench_request
+from yoj.bench._results import MachineLimits, Peak, Results, read_results
+from yoj.bench._shapes import SHAPES
+from yoj.bench._timing import interval, time_in_turns
+from yoj.bench._workbench import (
     Variant,
     all_variants,
     engines,
@@ -32,6 +31,7 @@ from yoj.bench.workbench import (
     run_interleaved,
     trimmed,
 )
+from yoj.bench.cli import PARTS, main
 
 FAMILIES = ("molmo2", "qwen3_vl")
 LIMITS = MachineLimits(peaks=(Peak(precision="float32", flops=1e12, by="made up"),), copied=1e9)

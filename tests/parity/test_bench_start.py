@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 from conftest import ADAPTER, IMAGES, MERGED
 
-from yoj.bench import cold_start
-from yoj.bench.costs import TRIED, profile
-from yoj.bench.environment import describe
-from yoj.bench.errors import BenchError
-from yoj.bench.start import measure_start, weight_bytes
+from yoj.bench import _cold_start as cold_start
+from yoj.bench._costs import TRIED, profile
+from yoj.bench._environment import describe
+from yoj.bench._errors import BenchError
+from yoj.bench._start import measure_start, weight_bytes
 from yoj.export.checkpoint.checkpoint import Checkpoint
 from yoj.export.families.opening import open_family
 from yoj.export.graph.write import INLINE_BYTES

@@ -19,7 +19,7 @@ import pytest
 from conftest import Quiet
 from safetensors.torch import load_file, save_file
 
-from yoj.bench.large_checkpoint import write as write_large
+from yoj.bench._large_checkpoint import write as write_large
 from yoj.export.bundle.build import build
 from yoj.export.bundle.config import ExportConfig
 from yoj.export.errors import OutputError

@@ -9,7 +9,7 @@ import pytest
 from tiny import make_request
 
 from yoj.runtime import Scorer
-from yoj.runtime.engines.shapes import STEPS, choose_profile, cut, fill, sizes_of
+from yoj.runtime.engines._shapes import STEPS, choose_profile, cut, fill, sizes_of
 from yoj.runtime.manifest import ShapeProfile
 
 

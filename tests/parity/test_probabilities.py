@@ -14,14 +14,14 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from yoj.calibration._probabilities import DIAGRAM, REPORT, CalibrationJob, calibrate
+from yoj.calibration._temperature import MIN_SAMPLES
 from yoj.calibration.cli import main
-from yoj.calibration.probabilities import DIAGRAM, REPORT, CalibrationJob, calibrate
-from yoj.calibration.temperature import MIN_SAMPLES
 from yoj.export.errors import OutputError
 from yoj.runtime import Request, Scorer
 from yoj.runtime import manifest as m
+from yoj.runtime._judgement import probabilities
 from yoj.runtime.bundle import Bundle, sha256
-from yoj.runtime.judgement import probabilities
 from yoj.runtime.temperature import temperature_for
 
 WORDS = "a the red blue small cat dog car tree is are in on under near two three and not it shows".split()  # noqa: SIM905
@@ -262,7 +262,7 @@ def test_a_move_that_fails_is_taken_back(first, calls, copy, rankings, monkeypat
 def test_a_kill_between_any_two_moves_leaves_a_bundle_that_opens_and_scores_as_before(calls, copy, rankings):
     first = calibrate(CalibrationJob(copy, rankings), quiet).manifest.probabilities
     code = (
-        "import os, sys; from pathlib import Path; from yoj.calibration.probabilities import Order, calibrate\n"
+        "import os, sys; from pathlib import Path; from yoj.calibration._probabilities import Order, calibrate\n"
         "replace, made = os.replace, []\n"
         "def killed(source, target):\n"
         "    made.append(target)\n"

@@ -153,7 +153,7 @@ def test_factors_change_no_score_and_do_change_weights(family, source):
     plan = QuantisationConfig(plan_of(checkpoint, "int8", []).spec, factors)
     specs = quantise_graphs(opened.graphs, opened.smoothing(), plan)
     smooth, plain = (TracedSession.load(checkpoint, of, "float32") for of in (specs, opened.graphs))
-    from yoj.calibration.collect import CalibratedModel
+    from yoj.calibration._collect import CalibratedModel
 
     preparer = CalibratedModel.open(checkpoint, "assistant").preparer
     for request in make_samples():

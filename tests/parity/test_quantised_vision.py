@@ -21,13 +21,13 @@ from random_checkpoint import Sizes, write_checkpoint
 from tiny import RECORDED
 from tiny_qwen3_vl import TinyQwen, write_qwen
 
+from yoj.calibration._collect import CalibratedModel, collect
+from yoj.calibration._content import content_hash
+from yoj.calibration._errors import CalibrationError
+from yoj.calibration._samples import CalibrationSample
+from yoj.calibration._search import Found, SearchConfig, search
+from yoj.calibration._statistics import Statistics
 from yoj.calibration.cli import main as calibrate
-from yoj.calibration.collect import CalibratedModel, collect
-from yoj.calibration.content import content_hash
-from yoj.calibration.errors import CalibrationError
-from yoj.calibration.samples import CalibrationSample
-from yoj.calibration.search import Found, SearchConfig, search
-from yoj.calibration.statistics import Statistics
 from yoj.export.bundle.build import build
 from yoj.export.bundle.config import ExportConfig
 from yoj.export.bundle.names import VISION_PREFIX

@@ -17,13 +17,13 @@ from safetensors.torch import load_file, save_file
 from tiny import RECORDED
 
 from experiments.shapes import ShapesConfig, write_items
+from yoj.calibration._collect import CalibratedModel, collect
+from yoj.calibration._errors import CalibrationError
+from yoj.calibration._samples import choose
+from yoj.calibration._search import ALPHAS, Found, SearchConfig, search
+from yoj.calibration._statistics import Statistics
+from yoj.calibration._trial import Inputs
 from yoj.calibration.cli import main
-from yoj.calibration.collect import CalibratedModel, collect
-from yoj.calibration.errors import CalibrationError
-from yoj.calibration.samples import choose
-from yoj.calibration.search import ALPHAS, Found, SearchConfig, search
-from yoj.calibration.statistics import Statistics
-from yoj.calibration.trial import Inputs
 from yoj.export.checkpoint.checkpoint import Checkpoint
 from yoj.export.graph.traced import TracedSession
 from yoj.runtime import Request

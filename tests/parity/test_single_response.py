@@ -32,7 +32,7 @@ from single_response import (
 )
 from transformers import AutoTokenizer
 
-from yoj.calibration.collect import CalibratedModel
+from yoj.calibration._collect import CalibratedModel
 from yoj.export.checkpoint.checkpoint import Checkpoint, Training
 from yoj.export.errors import CheckpointError
 from yoj.export.families.molmo2 import Molmo2Export

@@ -25,14 +25,14 @@ from safetensors.torch import load_file, save_file
 from tiny import RECORDED, make_request
 from tiny_qwen3_vl import TinyQwen, write_qwen
 
-from yoj.calibration import collect as collect_module
-from yoj.calibration import ranges
+from yoj.calibration import _collect as collect_module
+from yoj.calibration import _ranges as ranges
+from yoj.calibration._collect import CalibratedModel, collect, kinds_of, measure, position_kinds
+from yoj.calibration._content import content_hash
+from yoj.calibration._errors import StatisticsError
+from yoj.calibration._samples import CalibrationSample
+from yoj.calibration._statistics import KINDS, TENSORS, Statistics, load, merge, save
 from yoj.calibration.cli import main
-from yoj.calibration.collect import CalibratedModel, collect, kinds_of, measure, position_kinds
-from yoj.calibration.content import content_hash
-from yoj.calibration.errors import StatisticsError
-from yoj.calibration.samples import CalibrationSample
-from yoj.calibration.statistics import KINDS, TENSORS, Statistics, load, merge, save
 from yoj.export.bundle.names import VISION_PREFIX
 from yoj.export.checkpoint.checkpoint import Checkpoint, Training
 from yoj.runtime import Image, Request
@@ -422,7 +422,7 @@ def write_lines(file: Path, count: int) -> Path:
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from yoj.calibration import collect
+from yoj.calibration import _collect as collect
 from yoj.calibration.cli import main
 collect.BATCH_TOKENS = 300
 replace, left = Path.replace, int(sys.argv.pop())

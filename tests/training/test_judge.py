@@ -16,10 +16,10 @@ from transformers import AutoModelForImageTextToText
 
 from yoj.export.checkpoint.checkpoint import Checkpoint, Training
 from yoj.export.families.opening import open_family
-from yoj.training import objectives
+from yoj.training import _objectives as objectives
+from yoj.training._recipe import Head, Lora, Recipe
+from yoj.training._trainer import Trainer, attention
 from yoj.training.checkpoints import newest
-from yoj.training.recipe import Head, Lora, Recipe
-from yoj.training.trainer import Trainer, attention
 
 OBJECTIVES = ("n_way", "plackett_luce", "bradley_terry", "joint", "language")
 

@@ -173,8 +173,8 @@ def test_the_same_gradients_where_not_every_process_has_a_picture(folder: Path, 
 
 MIXED = """
 import torch.distributed as dist
-from yoj.training.precision import agree_on_precision
-from yoj.training.recipe import Recipe
+from yoj.training._precision import agree_on_precision
+from yoj.training._recipe import Recipe
 dist.init_process_group("gloo")
 agree_on_precision(Recipe("b", "d", "o", precision=("float32", "float32")[dist.get_rank()], base_precision="float32"))
 print("agreed", flush=True)

@@ -18,11 +18,11 @@ from yoj.export.checkpoint.checkpoint import Checkpoint
 from yoj.export.families.opening import open_family
 from yoj.runtime import Scorer
 from yoj.runtime.batch import scorer_inputs
+from yoj.training._feed import Feed, ProcessRank
+from yoj.training._judge import open_base
+from yoj.training._preparer import make_preparer
+from yoj.training._trainer import Trainer
 from yoj.training.evaluation import EvaluationMode, evaluate
-from yoj.training.feed import Feed, ProcessRank
-from yoj.training.judge import open_base
-from yoj.training.preparer import make_preparer
-from yoj.training.trainer import Trainer
 
 TOLERANCE = 1e-5
 OBJECTIVES = {"molmo2": "n_way", "qwen3_vl": "joint"}

@@ -12,9 +12,9 @@ import msgspec
 import pytest
 from tiny_training import LONG, Lines, Setup, differing, open_run, train
 
+from yoj.training._recipe import Recipe
+from yoj.training._signals import Stopped
 from yoj.training.checkpoints import by_step, newest, read_state
-from yoj.training.recipe import Recipe
-from yoj.training.signals import Stopped
 
 
 @pytest.fixture(scope="module")
@@ -134,7 +134,7 @@ def test_a_process_group_that_is_terminated_says_so_in_its_log(setup, tmp_path):
 
 SLEEPER = """
 import os, signal, sys, time
-from yoj.training.signals import ONE_REQUEST, StopRequest
+from yoj.training._signals import ONE_REQUEST, StopRequest
 stop = StopRequest()
 with stop.listening():
     os.kill(os.getpid(), signal.SIGTERM)
@@ -154,7 +154,7 @@ def test_a_second_request_ends_at_once(number):
 
 
 def test_signals_that_are_ignored_stay_so():
-    from yoj.training.signals import StopRequest
+    from yoj.training._signals import StopRequest
 
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:

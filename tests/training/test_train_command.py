@@ -10,9 +10,9 @@ import yaml
 from click.testing import CliRunner, Result
 from tiny_training import FAMILIES, Setup, fresh_process
 
+from yoj.training._precision import this_machine
+from yoj.training._recipe import Recipe
 from yoj.training.cli import PRESETS, main
-from yoj.training.precision import this_machine
-from yoj.training.recipe import Recipe
 
 
 @pytest.fixture(scope="module")

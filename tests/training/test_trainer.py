@@ -18,11 +18,11 @@ import torch
 from safetensors.torch import load_file, save_file
 from tiny_training import FAMILIES, LONG, Lines, Setup, differing, open_run, stored, train
 
+from yoj.training._errors import TrainingError
+from yoj.training._recipe import Head, Lora, Optimiser, Recipe
+from yoj.training._trainer import right, schedule
 from yoj.training.checkpoints import by_step, newest, read_state
-from yoj.training.errors import TrainingError
 from yoj.training.evaluation import evaluate
-from yoj.training.recipe import Head, Lora, Optimiser, Recipe
-from yoj.training.trainer import right, schedule
 
 
 @pytest.fixture(scope="module")

@@ -15,11 +15,11 @@ from safetensors.torch import load_file
 
 from experiments.shapes import ShapesConfig, write_captions, write_items
 from experiments.small import write_base
+from yoj.training._recipe import Head, Lora, Optimiser, Recipe
+from yoj.training._trainer import Trainer
 from yoj.training.checkpoints import newest
-from yoj.training.recipe import Head, Lora, Optimiser, Recipe
 from yoj.training.samples import NumberedSample, read_samples
-from yoj.training.setup import load
-from yoj.training.trainer import Trainer
+from yoj.training.setup import load_samples
 
 FAMILIES = ("molmo2", "qwen3_vl")
 COLOURS = ("red", "blue", "green", "yellow", "black", "white")
@@ -105,7 +105,7 @@ def fresh_process() -> None:
 
 def open_run(recipe: Recipe) -> Trainer:
     fresh_process()
-    samples, held_out = load(recipe, skip=False, packs=False, note=quiet)
+    samples, held_out = load_samples(recipe, skip=False, packs=False, note=quiet)
     return Trainer(recipe, samples, held_out)
 
 

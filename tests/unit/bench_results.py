@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from yoj.bench.results import (
+from yoj.bench._results import (
     BenchModel,
     Cost,
     GraphProfile,

@@ -15,7 +15,7 @@ from types import SimpleNamespace
 import numpy as np
 import onnxruntime
 
-from yoj.runtime.engines.lane import LoadedPlan
+from yoj.runtime.engines._lane import LoadedPlan
 from yoj.runtime.manifest import Graph
 
 

@@ -9,8 +9,8 @@ import bench_results as made
 import msgspec
 import pytest
 
-from yoj.bench.compare import compare, regressions
-from yoj.bench.results import RequestShape, Results, Time, VariantResult
+from yoj.bench._compare import compare, regressions
+from yoj.bench._results import RequestShape, Results, Time, VariantResult
 
 
 def run(*variants: VariantResult, **changes) -> Results:

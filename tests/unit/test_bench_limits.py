@@ -16,9 +16,9 @@ from tiny_qwen3_vl import TinyQwen, write_qwen
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from yoj.bench import limits
-from yoj.bench.limits import ModelWork, measure_limits, predicted_saving, share, tokens_and_pairs, work
-from yoj.bench.results import MachineLimits, Peak, RequestShape, Strategy, Time
+from yoj.bench import _limits as limits
+from yoj.bench._limits import ModelWork, measure_limits, predicted_saving, share, tokens_and_pairs, work
+from yoj.bench._results import MachineLimits, Peak, RequestShape, Strategy, Time
 from yoj.export.checkpoint.checkpoint import Checkpoint
 from yoj.export.families.opening import open_family
 from yoj.export.graph.traced import materialise

@@ -10,8 +10,8 @@ from conftest import IMAGES
 from hypothesis import given
 from hypothesis import strategies as st
 
-from yoj.bench.load import FRACTIONS, arrivals, measure_load, offer, saturated, summarise
-from yoj.bench.results import Load
+from yoj.bench._load import FRACTIONS, arrivals, measure_load, offer, saturated, summarise
+from yoj.bench._results import Load
 from yoj.runtime import Request, RequestError, Scorer
 
 REQUEST = Request("What is shown?", ["A cat.", "Two dogs.", "Nothing."], [IMAGES / "odd_small.png"])

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from yoj.bench.pieces import attentions, scalings
-from yoj.bench.products import ROWS as TOKENS
-from yoj.bench.products import graphs, run_of, table
+from yoj.bench._pieces import attentions, scalings
+from yoj.bench._products import ROWS as TOKENS
+from yoj.bench._products import graphs, run_of, table
 
 WIDTH, OUT, ROWS = 256, 48, 8
 ALLOWED = {"float32": 1e-6, "blocks of 4-bit weights": 0.2}

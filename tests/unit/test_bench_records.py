@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from yoj.bench._errors import BenchError
+from yoj.bench._records import write_figures
+from yoj.bench._results import read_results
 from yoj.bench.cli import main
-from yoj.bench.errors import BenchError
-from yoj.bench.records import write_figures
-from yoj.bench.results import read_results
 
 RESULTS = Path(__file__).parents[2] / "bench" / "results"
 AVX2 = {"instruction_sets": ["avx2"], "machine": "x86_64"}

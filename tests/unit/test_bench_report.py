@@ -11,9 +11,9 @@ import bench_results as made
 import msgspec
 import pytest
 
-from yoj.bench import plots
-from yoj.bench.report import report, write_report
-from yoj.bench.results import MachineLimits, Sweep, Time
+from yoj.bench import _plots as plots
+from yoj.bench._report import report, write_report
+from yoj.bench._results import MachineLimits, Sweep, Time
 
 VOID = {"meta"}
 HOSTILE = (

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from safetensors import safe_open
 
-from yoj.bench.large_checkpoint import write
-from yoj.bench.shapes import LAYERS, SHAPES, WORDS
+from yoj.bench._large_checkpoint import write
+from yoj.bench._shapes import LAYERS, SHAPES, WORDS
 from yoj.export.checkpoint.checkpoint import Checkpoint
 from yoj.export.families.opening import open_family
 

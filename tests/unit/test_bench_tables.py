@@ -8,11 +8,11 @@ from pathlib import Path
 import bench_results as made
 import pytest
 
-from yoj.bench import tables
-from yoj.bench.errors import BenchError
-from yoj.bench.kinds import placed
-from yoj.bench.readme import BEGIN, END, all_tables, ratios, update
-from yoj.bench.results import BenchModel, GraphProfile, MachineLimits, Sweep, Time, baseline, ranked
+from yoj.bench import _tables as tables
+from yoj.bench._errors import BenchError
+from yoj.bench._kinds import placed
+from yoj.bench._readme import BEGIN, END, all_tables, ratios, update
+from yoj.bench._results import BenchModel, GraphProfile, MachineLimits, Sweep, Time, baseline, ranked
 
 NOT_A_TIME = Time(median=math.nan, low=math.nan, high=math.nan, runs=0)
 NEVER = Time(median=math.inf, low=math.inf, high=math.inf, runs=0)

@@ -9,7 +9,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from yoj.runtime.resize import bicubic
+from yoj.runtime._resize import bicubic
 
 SIDES = st.one_of(st.sampled_from([1, 2, 3]), st.integers(1, 260))
 SIZES = st.tuples(SIDES, SIDES)

@@ -13,10 +13,14 @@ import pytest
 from PIL import Image as Pillow
 
 from yoj.export.families.base import MAX_PIXELS
-from yoj.runtime import Image, Request, Video, animation, budget, formats, heads
-from yoj.runtime.budget import Budget, Spending
+from yoj.runtime import Image, Request, Video
+from yoj.runtime import _animation as animation
+from yoj.runtime import _budget as budget
+from yoj.runtime import _formats as formats
+from yoj.runtime import _heads as heads
+from yoj.runtime._budget import Budget, Spending
+from yoj.runtime._clip import stack
 from yoj.runtime.bundle import Bundle
-from yoj.runtime.clip import stack
 from yoj.runtime.errors import LimitError
 from yoj.runtime.images import ImageRules, load_image
 from yoj.runtime.prepare import Preparer, packing_config

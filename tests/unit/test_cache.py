@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from yoj.runtime import Request, Scorer
-from yoj.runtime.cache import FeatureCache
+from yoj.runtime._cache import FeatureCache
 
 IMAGE = Path(__file__).parents[1] / "golden" / "data" / "images" / "odd_small.png"
 OTHER = IMAGE.with_name("checker_odd.png")

@@ -15,9 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from yoj.calibration.content import content_hash, medium_of
-from yoj.calibration.errors import SampleError
-from yoj.calibration.samples import advice, choose, stratified
+from yoj.calibration._content import content_hash, medium_of
+from yoj.calibration._errors import SampleError
+from yoj.calibration._samples import advice, choose, stratified
 from yoj.runtime import Request, RequestError
 
 LINE = {"prompt": "What colour?", "responses": ["Red.", "Blue.", "I cannot tell."]}

@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from PIL import Image as Pictures
 
 from yoj.runtime import RequestError
-from yoj.runtime.codec import GIVE, Line, Reading, decode_request, encode_judgement, to_line
-from yoj.runtime.fields import CALLED, TOLD, Ignore, nearest
-from yoj.runtime.judgement import Judgement
-from yoj.runtime.ranks import check_rankings
+from yoj.runtime._fields import CALLED, TOLD, nearest
+from yoj.runtime._judgement import Judgement
+from yoj.runtime._ranks import check_rankings
+from yoj.runtime.codec import GIVE, Ignore, Line, Reading, decode_request, encode_judgement, to_line
 from yoj.runtime.request import Image, Message, Request, Video
 from yoj.runtime.sources import Policy
 from yoj.runtime.strict_json import MAX_DEPTH, MAX_VALUES, parse_object

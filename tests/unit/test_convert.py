@@ -12,11 +12,11 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from yoj.runtime.fields import Ignore
+from yoj.runtime.codec import Ignore
+from yoj.training._convert import ConversionJob, Counts, convert
+from yoj.training._errors import DataError
+from yoj.training._forms import FORMS
 from yoj.training.cli import main
-from yoj.training.convert import ConversionJob, Counts, convert
-from yoj.training.errors import DataError
-from yoj.training.forms import FORMS
 from yoj.training.samples import read_samples
 
 USER = {"role": "user", "content": "Hi"}

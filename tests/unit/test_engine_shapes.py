@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from yoj.runtime.engines.shapes import choose_profile, cut, fill, parts, rows_at_once, sizes_of
+from yoj.runtime.engines._shapes import choose_profile, cut, fill, parts, rows_at_once, sizes_of
 from yoj.runtime.errors import EngineError
 from yoj.runtime.manifest import Graph, ShapeProfile, TensorSpec
 

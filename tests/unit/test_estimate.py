@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from yoj.training.estimate import PATIENCE_S, STEPS, Estimate, RunSize, duration
+from yoj.training._estimate import PATIENCE_S, STEPS, Estimate, RunSize, duration
 
 HOW = "float32 on CPU (avx2)"
 

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 from conftest import MERGED
 
-from yoj.bench.gpu import Result, VisitPaths, code_hash, exit_status, make_bundles, table, visit
-from yoj.bench.gpu_parts import FLOATS, JUDGES, MADE, PARTS, SECONDS, GpuPart, Made
-from yoj.bench.needs import NEEDS, missing
+from yoj.bench._gpu import Result, VisitPaths, code_hash, exit_status, make_bundles, table, visit
+from yoj.bench._gpu_parts import FLOATS, JUDGES, MADE, PARTS, SECONDS, GpuPart, Made
+from yoj.bench._needs import NEEDS, missing
 from yoj.export.quantisation.config import RANGE, read_config
 from yoj.export.tensorrt.graphs import FIRST_TARGET
 from yoj.runtime.bundle import Bundle

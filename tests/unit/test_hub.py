@@ -164,7 +164,7 @@ def test_a_base_that_only_the_adapter_names_is_not_downloaded(hub, cache, tmp_pa
 RECIPE = """
 import sys
 from pathlib import Path
-from yoj.training.recipe import read_recipe
+from yoj.training._recipe import read_recipe
 print(read_recipe(Path(sys.argv[1])).base)
 """
 

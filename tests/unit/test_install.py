@@ -11,8 +11,7 @@ import msgspec
 import pytest
 from conftest import Quiet
 
-from yoj.calibration.probabilities import CalibrationJobleJob as Rankings
-from yoj.calibration.probabilities import calibrate
+from yoj.calibration._probabilities import CalibrationJob, calibrate
 from yoj.export.bundle.install import install
 from yoj.export.tensorrt.compile import CompileJob, compile_bundle
 from yoj.runtime import BundleError, Scorer
@@ -80,7 +79,7 @@ def test_no_ranking_is_scored_for_a_bundle_that_could_not_take_temperatures(newe
     rankings.write_text('{"prompt": "?", "responses": ["a", "b"], "rankings": [1, 2]}\n')
     scored: list[int] = []
     with pytest.raises(BundleError, match="newer yoj"):
-        calibrate(Rankings(newer, rankings), lambda count, total: scored.append(count))
+        calibrate(CalibrationJob(newer, rankings), lambda count, total: scored.append(count))
     assert not scored
 
 

@@ -12,8 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from yoj.runtime import Request, RequestError
-from yoj.runtime.codec import Reading
-from yoj.runtime.fields import Ignore
+from yoj.runtime.codec import Ignore, Reading
 from yoj.runtime.lines import Numbered, read_entries, read_entry, read_lines, read_requests
 
 LINE = {"prompt": "What?", "responses": ["a", "b"]}

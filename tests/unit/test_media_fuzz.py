@@ -9,7 +9,7 @@ import media
 import mutate
 import pytest
 
-from yoj.runtime import formats
+from yoj.runtime import _formats as formats
 from yoj.runtime.errors import MediaError
 
 

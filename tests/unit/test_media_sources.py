@@ -169,7 +169,7 @@ PEAK = """
 import resource, sys
 import numpy as np
 from yoj.runtime.images import ImageRules, load_image
-from yoj.runtime.resize import bicubic, bilinear
+from yoj.runtime._resize import bicubic, bilinear
 peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 before = peak()
 pixels = load_image(sys.argv[1], ImageRules(10**9)).pixels_HWC

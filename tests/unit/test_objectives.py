@@ -11,7 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from yoj.training import objectives
+from yoj.training import _objectives as objectives
 
 NAN = math.nan
 RANKED = ("n_way", "plackett_luce", "bradley_terry")

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from experiments.small import write_base
-from yoj.training.judge import Judge, open_base
-from yoj.training.optimisers import make_optimizers
-from yoj.training.recipe import Optimiser, Recipe
+from yoj.training._judge import Judge, open_base
+from yoj.training._optimisers import make_optimizers
+from yoj.training._recipe import Optimiser, Recipe
 
 
 def test_muon_takes_the_matrices_between_embeddings_and_heads_and_nothing_else(tmp_path):

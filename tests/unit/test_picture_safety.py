@@ -15,7 +15,8 @@ import pillow_heif
 import pytest
 from PIL import EpsImagePlugin, Image
 
-from yoj.runtime import formats, heads
+from yoj.runtime import _formats as formats
+from yoj.runtime import _heads as heads
 from yoj.runtime.errors import LimitError, MediaError
 from yoj.runtime.images import ImageRules, load_image
 from yoj.runtime.video import Film, VideoRules, load_video
@@ -155,7 +156,7 @@ def test_a_jpeg_2000_with_other_data_than_its_header_says_is_refused():
 MEMORY = """
 import re, sys
 import PIL.Image, pillow_heif
-from yoj.runtime import pictures
+from yoj.runtime import _pictures as pictures
 from yoj.runtime.images import ImageRules, load_image
 PIL.Image.init()
 def peak():  # of this process alone; that of getrusage begins with its parent's

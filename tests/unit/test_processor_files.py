@@ -24,7 +24,7 @@ from yoj.export.errors import CheckpointError
 from yoj.export.families import FAMILIES
 from yoj.export.families.molmo2 import Molmo2Export
 from yoj.export.families.qwen3_vl import Qwen3VLExport
-from yoj.runtime.families.qwen3_vl import Qwen3VLExport as RuntimeQwen3VL
+from yoj.runtime.families.qwen3_vl import Qwen3VL as RuntimeQwen3VL
 
 DATA = Path(__file__).parents[1] / "golden" / "data"
 STATED = {

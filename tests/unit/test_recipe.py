@@ -7,8 +7,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from yoj.training.errors import RecipeError
-from yoj.training.recipe import Recipe, check, read_recipe
+from yoj.training._errors import RecipeError
+from yoj.training._recipe import Recipe, check, read_recipe
 
 PRESETS = sorted((Path(__file__).parents[2] / "training" / "yoj" / "training" / "presets").glob("*.yaml"))
 LEAST = "base: base\ndata: train.jsonl\nout: run\n"

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from yoj.runtime import Judgement, Request
+from yoj.runtime._judgement import judge
 from yoj.runtime.errors import EngineError, LimitError, MediaError, RequestError, YojError
-from yoj.runtime.judgement import judge
 from yoj.runtime.packing import Truncation
 
 IMAGES = Path(__file__).parents[1] / "golden" / "data" / "images"

@@ -8,7 +8,7 @@ import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from yoj.runtime.resize import bilinear
+from yoj.runtime._resize import bilinear
 
 pytestmark = pytest.mark.usefixtures("several_threads")
 OTHER_KERNEL = 128

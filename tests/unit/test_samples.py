@@ -11,10 +11,10 @@ import pytest
 from PIL import Image
 
 from experiments.small import write_base
-from yoj.training.errors import DataError
-from yoj.training.recipe import Recipe
+from yoj.training._errors import DataError
+from yoj.training._recipe import Recipe
 from yoj.training.samples import SHOWN, read_samples
-from yoj.training.setup import load
+from yoj.training.setup import load_samples
 
 GOOD: dict[str, Any] = {"prompt": "Which?", "responses": ["red", "blue", "green"], "rankings": [2, 1, 3]}
 TEXTS = ["Which is red, blue or green? " * 3] * 4
@@ -47,7 +47,7 @@ class Run:
     def load(self, lines, skip: bool = False, packs: bool = True, **settings) -> list[int]:
         """Lines that are left."""
         self.write(lines)
-        samples, _ = load(self.recipe(**settings), skip, packs, self.notes.append)
+        samples, _ = load_samples(self.recipe(**settings), skip, packs, self.notes.append)
         return [numbered.line for numbered in samples]
 
     def refused(self, lines, **settings) -> str:
@@ -195,14 +195,14 @@ def test_a_base_model_learns_from_samples_without_rankings(data):
 
 def test_no_file(data):
     with pytest.raises(DataError, match=r"train\.jsonl cannot be read: .*Give a file of JSON lines"):
-        load(data.recipe(), False, True, data.notes.append)
+        load_samples(data.recipe(), False, True, data.notes.append)
 
 
 def test_too_few_samples_for_a_step(data):
     data.write([GOOD] * 3)
     recipe = data.recipe(batch_size=2, accumulation=2)
     with pytest.raises(DataError, match=r"train\.jsonl: 3 samples are less than one step of 4, batch_size x"):
-        load(recipe, False, True, data.notes.append)
+        load_samples(recipe, False, True, data.notes.append)
 
 
 def test_an_array_is_not_json_lines(data):

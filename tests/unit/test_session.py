@@ -12,8 +12,8 @@ from simulated_gpu import Cuda, simulated_plan
 from yoj.export.tensorrt.profiles import parse_profile
 from yoj.runtime import Request, Scorer
 from yoj.runtime.bundle import Bundle
-from yoj.runtime.engines.lane import SHAPES
-from yoj.runtime.engines.tensorrt import TensorRTSession, _Role
+from yoj.runtime.engines._lane import SHAPES
+from yoj.runtime.engines._tensorrt import TensorRTSession, _Role
 from yoj.runtime.errors import EngineError, EngineMemoryError
 
 PROFILES = [parse_profile("B=1:1:3,L=128:128:640,N=2:4:16,V=1:64:256,C=1:4:16,K=1:4:9"),

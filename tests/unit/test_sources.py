@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from yoj.runtime import MediaError
+from yoj.runtime._fetch import check_url
 from yoj.runtime.errors import LimitError
-from yoj.runtime.fetch import check_url
 from yoj.runtime.sources import Policy, is_base64, policy_of_files
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(60)

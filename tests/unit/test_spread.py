@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from yoj.runtime import Request, Scorer
+from yoj.runtime._jsonl import FileScoring, score_lines
+from yoj.runtime._judgement import judge
 from yoj.runtime.codec import Reading
 from yoj.runtime.errors import ScoreError
-from yoj.runtime.jsonl import FileScoring, score_lines
-from yoj.runtime.judgement import judge
 from yoj.runtime.lines import read_lines
 
 RESPONSES = ["A red ball.", "Two blue squares.", "Nothing."]

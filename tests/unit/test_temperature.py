@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from yoj.calibration.by_n import fit_by_n
-from yoj.calibration.errors import CalibrationError
-from yoj.calibration.reliability import bins, draw, quality
-from yoj.calibration.temperature import FLATTEST, MIN_SAMPLES, Samples, fit, likelihoods, probabilities, samples_of
+from yoj.calibration._by_n import fit_by_n
+from yoj.calibration._errors import CalibrationError
+from yoj.calibration._reliability import bins, draw, quality
+from yoj.calibration._temperature import FLATTEST, MIN_SAMPLES, Samples, fit, likelihoods, probabilities, samples_of
 from yoj.runtime import manifest as m
 from yoj.runtime.temperature import ScoringConditions, describe, temperature_for, why_uncalibrated
 

@@ -6,9 +6,9 @@ import msgspec
 import pytest
 import torch
 
-from yoj.runtime.instruction_sets import instruction_sets
-from yoj.training.precision import machine_of_cpu, resolve, slowness, this_machine
-from yoj.training.recipe import Recipe
+from yoj.runtime.machine import instruction_sets
+from yoj.training._precision import machine_of_cpu, resolve, slowness, this_machine
+from yoj.training._recipe import Recipe
 
 AVX2, AVX512 = ("avx2",), ("avx2", "avx512f", "avx512_vnni")
 BF16, AMX = (*AVX512, "avx512_bf16"), (*AVX512, "amx_bf16")

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from yoj.runtime._whole import is_cut_off
 from yoj.runtime.errors import MediaError
 from yoj.runtime.families.molmo2 import Molmo2
 from yoj.runtime.families.qwen3_vl import Qwen3VL
 from yoj.runtime.images import ImageRules
 from yoj.runtime.video import Clip, Film, Timeline, VideoRules, load_video
-from yoj.runtime.whole import is_cut_off
 
 av = pytest.importorskip("av")
 
@@ -375,7 +375,7 @@ def test_an_animated_avif_is_its_frames_and_not_its_first_stream():
 
 def test_an_animated_avif_is_its_frames_where_pillow_does_not_read_avif(monkeypatch):
     expected = load(MEDIA / "animated_avif_4_frames.avif")
-    monkeypatch.setattr("yoj.runtime.animation.is_animation", lambda head: False)
+    monkeypatch.setattr("yoj.runtime._animation.is_animation", lambda head: False)
     clip = load(MEDIA / "animated_avif_4_frames.avif")
     assert (clip.given, clip.seconds_F) == (4, expected.seconds_F)
     # FFmpeg's colours are a little other ones: each frame is nearest to its own.

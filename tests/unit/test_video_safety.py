@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 from PIL import Image as Pillow
 
-from yoj.runtime import boxes, formats
+from yoj.runtime import _boxes as boxes
+from yoj.runtime import _formats as formats
 from yoj.runtime.errors import LimitError, MediaError
 from yoj.runtime.images import ImageRules
 from yoj.runtime.video import Film, VideoRules, load_video
@@ -138,7 +139,7 @@ def test_a_damaged_transport_stream_is_an_error_of_ours():
 
 LARGE = """
 import re, sys
-import av, yoj.runtime.movie
+import av, yoj.runtime._movie
 from yoj.runtime.errors import RequestError
 from yoj.runtime.images import ImageRules
 from yoj.runtime.video import Film, VideoRules, load_video

@@ -12,11 +12,11 @@ from experiments.small import write_base
 from yoj.export.families.opening import open_family
 from yoj.runtime.errors import LengthError
 from yoj.runtime.request import Request
-from yoj.training.errors import VisionBudgetError
-from yoj.training.judge import open_base
-from yoj.training.preparer import BudgetedPreparer, make_preparer
-from yoj.training.recipe import Recipe
-from yoj.training.setup import load
+from yoj.training._errors import VisionBudgetError
+from yoj.training._judge import open_base
+from yoj.training._preparer import BudgetedPreparer, make_preparer
+from yoj.training._recipe import Recipe
+from yoj.training.setup import load_samples
 
 TEXTS = ["Which is red, blue or green? " * 3] * 4
 SETTINGS = {
@@ -101,7 +101,7 @@ def test_lines_that_are_not_shown_whole_are_told(base, tmp_path):
     recipe = Recipe(
         str(base), str(tmp_path / "train.jsonl"), str(tmp_path / "run"), accumulation=1, max_vision_tokens=limit
     )
-    samples, _ = load(recipe, skip=False, packs=True, note=notes.append)
+    samples, _ = load_samples(recipe, skip=False, packs=True, note=notes.append)
     assert [numbered.line for numbered in samples] == [1, 2, 3]
     (said,) = notes
     assert "train.jsonl: 1 samples are too long with whole pictures" in said

@@ -9,9 +9,9 @@ import torch
 from tiny_qwen3_vl import TinyQwen, write_qwen
 from transformers import AutoModelForImageTextToText
 
-from yoj.bench.errors import BenchError
-from yoj.bench.vllm_peer import Vllm, write_merged
-from yoj.calibration.collect import CalibratedModel
+from yoj.bench._errors import BenchError
+from yoj.bench._vllm_peer import Vllm, write_merged
+from yoj.calibration._collect import CalibratedModel
 from yoj.export.checkpoint.checkpoint import Checkpoint
 from yoj.export.families.opening import open_family
 from yoj.export.verification.stock_model import StockModel

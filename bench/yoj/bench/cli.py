@@ -1,6 +1,6 @@
 """``yoj-bench``: what a judge costs as a bundle, against PyTorch, on this machine.
 
-A command of another file is named as the module that measures: ``yoj-bench cold-start`` is `yoj.bench.cold_start`.
+A command of another file is named as the module that measures: ``yoj-bench cold-start`` is `yoj.bench._cold_start`.
 """
 
 from __future__ import annotations
@@ -12,14 +12,18 @@ from typing import Any
 import click
 
 from yoj.export.options import prepare_libraries
-from yoj.runtime.cli import readable_errors
+from yoj.runtime.deprecation import renamed_text
 from yoj.runtime.engines import ENGINES
-from yoj.runtime.options import HubFolder
+from yoj.runtime.options import HubFolder, readable_errors
+from yoj.runtime.version import __version__
 
-from . import cli_bundle, cli_gpu, cli_large, cli_operators
-from .options import FILE, FOLDER, READABLE, out_option, repeats_option, threads_option
-from .results import PARTS
-from .shapes import SHAPES
+from . import _cli_bundle as cli_bundle
+from . import _cli_gpu as cli_gpu
+from . import _cli_large as cli_large
+from . import _cli_operators as cli_operators
+from ._options import FILE, FOLDER, READABLE, out_option, repeats_option, threads_option
+from ._results import PARTS
+from ._shapes import SHAPES
 
 DEFAULT_PARTS = PARTS[:5]
 
@@ -30,14 +34,13 @@ class PartChoice(click.Choice[str]):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """See `click.ParamType.convert`."""
         if value == "contestants":
-            click.echo("Warning: --part contestants is now --part variants; the old name goes with the next version.",
-                       err=True)  # fmt: skip
+            click.echo(f"warning: {renamed_text('--part contestants', '--part variants')}", err=True)
             value = "variants"
         return super().convert(value, param, ctx)
 
 
 @click.group()
-@click.version_option(package_name="yoj")
+@click.version_option(__version__, prog_name="yoj-bench")
 def main() -> None:
     """Measure bundles against PyTorch: same inputs, same threads, in turns, scores compared.
 
@@ -61,7 +64,7 @@ def make(judge: Path, folder: Path, shape: str, precisions: tuple[str, ...]) -> 
     JUDGE is a checkpoint whose family, tokenizer and head are taken. To measure a model of your own, make a folder with
     its merged checkpoint as ``checkpoint`` (a link will do) and bundles of it, ``*.yoj``.
     """
-    from .make import make as write
+    from ._make import make as write
 
     if folder.exists():
         raise click.UsageError(f"{folder} exists. Choose another FOLDER, or remove it.")
@@ -113,7 +116,7 @@ def run(
     # PyTorch's idle threads would else go on spinning, in the turns of others too. Read when PyTorch is loaded.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     prepare_libraries()
-    from .run import run as measure
+    from ._run import run as measure
 
     size = {"prompt": prompt_tokens, "response": response_tokens, "n": n, "side": image_side}
     with readable_errors():
@@ -129,9 +132,9 @@ def compare(old: Path, new: Path) -> None:
     That is decided for variants and sweeps, whose times have intervals. Cold starts are shown; what else is in the
     files, phases, savings, profiles and load, is not compared.
     """
-    from .compare import compare as say
-    from .compare import regressions
-    from .results import read_results
+    from ._compare import compare as say
+    from ._compare import regressions
+    from ._results import read_results
 
     with readable_errors():
         before, after = read_results(old), read_results(new)
@@ -150,9 +153,9 @@ def report(results: tuple[Path, ...], html: Path | None, readme: Path | None, ta
 
     The folder that results stand in names the kind of CPU that they hold for.
     """
-    from .readme import all_tables, ratios, update
-    from .report import write_report
-    from .results import read_results
+    from ._readme import all_tables, ratios, update
+    from ._report import write_report
+    from ._results import read_results
 
     if html is None and readme is None and tables is None:
         raise click.UsageError("Say what to write: --html FILE, --readme FILE, --tables FILE, or several.")

@@ -12,13 +12,12 @@ import click
 
 from yoj.export.bundle.names import VISION_PREFIX
 from yoj.export.options import checkpoint_options, prepare_libraries
-from yoj.runtime.cli import readable_errors
-from yoj.runtime.options import Given, RenamedCommands, reading_options
+from yoj.runtime.options import Given, RenamedCommands, readable_errors, reading_options
 from yoj.runtime.version import __version__
 
-from .cli_gate import gate
-from .cli_probabilities import probabilities
-from .cli_quantisation import quantisation
+from ._cli_gate import gate
+from ._cli_probabilities import probabilities
+from ._cli_quantisation import quantisation
 
 EPILOG = """\b
 Examples:
@@ -105,9 +104,10 @@ def statistics(
     """
     with readable_errors():
         _prepare()
-        from yoj.export.checkpoint.checkpoint import Checkpoint, Training
+        from yoj.export import Training
+        from yoj.export.checkpoint.checkpoint import Checkpoint
 
-        from .collect import CalibratedModel, collect
+        from ._collect import CalibratedModel, collect
 
         _give_memory_back()
         begin = time.perf_counter()
@@ -129,9 +129,9 @@ def merge(folders: tuple[Path, ...], out: Path) -> None:
     """Merge statistics of one model that were gathered in FOLDERS, as if all samples had been run together."""
     with readable_errors():
         _prepare()
-        from .errors import StatisticsError
-        from .statistics import load, save
-        from .statistics import merge as run
+        from ._errors import StatisticsError
+        from ._statistics import load, save
+        from ._statistics import merge as run
 
         if len(folders) < 2:
             raise click.UsageError(f"{len(folders)} folder was given; give two or more.")
@@ -149,7 +149,7 @@ main.add_command(probabilities)
 
 def _choose(model: Any, file: Path, held_out: tuple[Path, ...], count: int, seed: int, given: Given) -> Any:
     """Choose the samples, and print what there is to say about them."""
-    from .samples import advice, choose
+    from ._samples import advice, choose
 
     with _bar(None, "packed to know their length") as bar:
 
@@ -175,7 +175,7 @@ def _choose(model: Any, file: Path, held_out: tuple[Path, ...], count: int, seed
 
 
 def _report(found: Any, out: Path) -> None:
-    from .summary import table
+    from ._summary import table
 
     tokens = ", ".join(f"{count:,} of {kind}s" for kind, count in found.about.tokens.items())
     click.echo(f"\n{table(found, TABLE_ROWS)}\n")

@@ -11,11 +11,9 @@ from typing import Any
 import click
 
 from yoj.runtime.bundle import PLANS, Bundle
-from yoj.runtime.cli import readable_errors
 from yoj.runtime.engines import ENGINES, plan_engines
-from yoj.runtime.errors import BundleError
 from yoj.runtime.manifest import MANIFEST_NAME, Manifest
-from yoj.runtime.options import Given, HubFolder, RenamedOptions, reading_options
+from yoj.runtime.options import Given, HubFolder, RenamedOptions, readable_errors, reading_options
 from yoj.runtime.schemes import SCHEMES
 from yoj.runtime.temperature import describe
 from yoj.runtime.version import __version__
@@ -187,28 +185,10 @@ def verify(bundle: Path, checkpoints: tuple[Path, ...], base: Path | None, engin
     """Compare the scores of BUNDLE with those of its checkpoint in PyTorch."""
     with readable_errors():
         prepare_libraries()
-        from .bundle.provenance import provenance_differences
-        from .checkpoint.checkpoint import Checkpoint, Training
-        from .families.opening import open_family
-        from .verification.fidelity import measure, require
-        from .verification.scorer import open_scorer
+        from .verification.verify import VerifyJob
+        from .verification.verify import verify as run
 
-        opened = Bundle.open(bundle)
-        head, video = opened.manifest.value_head, opened.manifest.layout.video
-        training = Training(head.hidden_state, "flat" if len(video) == 1 else "nested", opened.manifest.trained_mode)
-        checkpoint = Checkpoint.open(checkpoints, base, training)
-        if checkpoint.family != opened.manifest.family:
-            raise BundleError(
-                f"{bundle} was made from a {opened.manifest.family}, {checkpoint.trunk} is a {checkpoint.family}. Give "
-                "the checkpoint that it was made from."
-            )
-        for difference in provenance_differences(opened.manifest, checkpoint):
-            click.echo(f"warning: {difference}", err=True)
-        console = _Console()
-        console.stage("compare with the stock model")
-        family = open_family(checkpoint)
-        fidelity = measure(open_scorer(opened, checkpoint, family, engine), checkpoint, family, console.note)
-        require(fidelity)
+        fidelity = run(VerifyJob(bundle, checkpoints, base, engine), _Console())
     click.echo(f"\n{_verdict(fidelity)}")
 
 

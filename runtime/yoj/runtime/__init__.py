@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ._judgement import Judgement, TokenCounts
+from ._scorer import Scorer
 from .batch import Prepared
 from .errors import (
     BundleError,
@@ -21,10 +23,9 @@ from .errors import (
     ScoreError,
     YojError,
 )
-from .judgement import Judgement, TokenCounts
+from .lazy import lazily
 from .packing import Truncation
 from .request import Image, Message, Request, Video
-from .scorer import Scorer
 from .version import __version__
 
 if TYPE_CHECKING:
@@ -58,19 +59,22 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> object:
-    # Who gives requests in Python needs no reader of JSON, and importing it would cost a tenth more.
-    if name in ("Reading", "decode_request", "encode_judgement"):
-        from . import codec
+# Who gives requests in Python needs no reader of JSON, and importing it would cost a tenth more.
+_lazy = lazily(
+    __name__,
+    {
+        "Policy": ".sources",
+        "Reading": ".codec",
+        "decode_request": ".codec",
+        "encode_judgement": ".codec",
+    },
+)
 
-        return getattr(codec, name)
+
+def __getattr__(name: str) -> object:
     if name == "Cut":
         from .deprecation import warn_renamed
 
         warn_renamed("yoj.runtime.Cut", "yoj.runtime.Truncation", stacklevel=3)
         return Truncation
-    if name == "Policy":
-        from .sources import Policy
-
-        return Policy
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return _lazy(name)

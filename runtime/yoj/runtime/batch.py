@@ -13,6 +13,8 @@ from .families import Arrays, Family, PreparedMedia
 from .manifest import Mode
 from .packing import Pack
 
+BATCH_TOKENS = 4096
+"""Most tokens of one batch with its padding. On a CPU larger batches gain nothing, and attention needs L x L memory."""
 SHORTEST_ROW = 8
 """Tokens to which shorter rows are padded, because graphs for CPUs cut the queries of a row into a fixed number of
 blocks."""

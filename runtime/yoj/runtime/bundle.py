@@ -8,9 +8,9 @@ from collections.abc import Generator, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from ._log import logger
 from .errors import BundleError, EngineError
 from .held import HeldFile, HeldFiles, is_there
-from .log import logger
 from .manifest import MANIFEST_NAME, EngineEntry, Manifest, decode
 
 TOKENIZER_NAME = "tokenizer.json"

@@ -16,15 +16,15 @@ from typing import BinaryIO
 
 import click
 
+from ._jsonl import Done, FileScoring, Summary, finished, read_results, score_lines
+from ._scorer import Scorer
 from .engines import ENGINES
-from .errors import RequestError, YojError
-from .jsonl import Done, FileScoring, Summary, finished, read_results, score_lines
+from .errors import RequestError
 from .lines import read_lines
 from .manifest import Mode
-from .options import Given, reading_options
+from .options import Given, readable_errors, reading_options
 from .orders import Orders
 from .request import Overflow, Placeholders, Request
-from .scorer import Scorer
 from .version import __version__
 
 fcntl: ModuleType | None
@@ -65,15 +65,6 @@ than it may have been meant), or error. Failed lines are tried again when the
 command is repeated with the same --out. Exit status: 0 when every request was
 scored, 1 when some failed, 2 when the command itself was wrong.
 """
-
-
-@contextmanager
-def readable_errors() -> Generator[None]:
-    """Show errors that yoj raises on purpose as a message, not as a traceback."""
-    try:
-        yield
-    except (YojError, OSError) as error:
-        raise click.ClickException(str(error)) from error
 
 
 def _orders(ctx: click.Context, parameter: click.Parameter, value: str) -> Orders:
@@ -288,3 +279,7 @@ def _report(summary: Summary, total: int, seconds: float) -> None:
         click.echo(f"fields that were passed over: {fields}", err=True)
     if summary.failed:
         click.echo(f"first error: {summary.first_error}", err=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -15,18 +15,18 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar, cast
 
 import msgspec
 
+from ._fields import check_complete, check_names, ends_with_an_answer, nearest
+from ._judgement import Judgement
+from ._ranks import check_rankings
+from .error_texts import shorten
 from .errors import RequestError
-from .fields import Ignore, check_complete, check_names, ends_with_an_answer, nearest
-from .images import shorten
-from .judgement import Judgement
 from .manifest import Mode
-from .ranks import check_rankings
 from .request import Content, Duplicates, Image, Message, Overflow, Placeholders, Request, Role, Video
 from .sources import Policy
 from .strict_json import Fields, check_values, parse_object
@@ -84,6 +84,21 @@ class Line(msgspec.Struct, frozen=True):
     id: str | int | None = None
     metadata: Any = None
     """Any JSON value, passed through to the result."""
+
+
+@dataclass(frozen=True)
+class Ignore:
+    """Fields that are ignored beside those of a request."""
+
+    fields: frozenset[str] = frozenset()
+    """Names to ignore, even those that would be read."""
+    unknown: bool = False
+    """Whether all fields that are not read are ignored."""
+
+    def split(self, fields: Mapping[str, Any], known: Collection[str]) -> tuple[dict[str, Any], list[str]]:
+        """Split fields into those to be read or refused, and names of the ignored ones."""
+        kept = {k: v for k, v in fields.items() if k not in self.fields and (k in known or not self.unknown)}
+        return kept, [name for name in fields if name not in kept]
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from .budget import Spending
+from ._budget import Spending
+from .error_texts import shorten
 from .errors import LimitError, MediaError
 
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ def load_image(image: ImageInput, rules: ImageRules, name: str = "image") -> Pic
 
     EXIF orientation is applied. CMYK, greyscale and palette images become RGB; what is not opaque is put on white or
     taken as opaque, as the rules say; 16-bit greyscale is scaled to 8 bits. A file takes about 4 bytes of memory a
-    pixel, or that and a strip of its own where it is a TIFF; `yoj.runtime.formats` names the formats that take more.
+    pixel, or that and a strip of its own where it is a TIFF; `yoj.runtime._formats` names the formats that take more.
 
     Args:
         image: a path, the bytes of an image file or an open binary file (read from its beginning, and left where it
@@ -112,7 +113,7 @@ def _decoded(image: ImageInput, rules: ImageRules, name: str) -> tuple[NDArray[n
         rules.spent().take_pixels(pixels_HWC.shape[0] * pixels_HWC.shape[1], name)
         return pixels_HWC, False
     # Importing the runtime does not import Pillow.
-    from .pictures import is_picture, pixels_of, read_picture
+    from ._pictures import is_picture, pixels_of, read_picture
 
     if is_picture(image):
         return pixels_of(image, rules, name, ours=False)
@@ -200,13 +201,3 @@ def check_size(width: int, height: int, rules: ImageRules, name: str) -> None:
         raise LimitError(
             f"{name} is {width}x{height} = {width * height:,} pixels; the limit is {rules.pixels:,}. Shrink it first."
         )
-
-
-def shorten(text: str, width: int = 100) -> str:
-    """Beginning of a long text, for an error."""
-    return text if len(text) <= width else f"{text[:width]}... ({len(text)} characters)"
-
-
-def reason(error: BaseException) -> str:
-    """Message of a library's error, or its type where it has none."""
-    return str(error).strip() or type(error).__name__

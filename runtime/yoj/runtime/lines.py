@@ -13,9 +13,8 @@ from typing import Any, BinaryIO, cast
 
 import msgspec
 
-from .codec import Line, Reading, split, to_line, to_request
+from .codec import Ignore, Line, Reading, split, to_line, to_request
 from .errors import RequestError
-from .fields import Ignore
 from .request import Request
 from .sources import policy_of_files
 from .strict_json import MAX_BYTES, Fields, check_values, parse_object

@@ -11,8 +11,8 @@ from typing import Annotated, Any, Literal, cast
 
 import msgspec
 
+from ._manifest_old import Tree, canonical_1, upgrade
 from .errors import BundleError
-from .manifest_old import Tree, canonical_1, upgrade
 from .version import __version__, release
 
 SCHEMA_VERSION = 2
@@ -20,6 +20,19 @@ SCHEMA_VERSION = 2
 MIN_READER = "0.2.0"
 """Oldest version of yoj that reads manifests written by this one, and computes the same scores from them."""
 MANIFEST_NAME = "manifest.json"
+AXES = {
+    "B": "requests in a batch",
+    "L": "tokens in a row",
+    "N": "responses of a request",
+    "V": "visual tokens: rows of the vision graph's output",
+    "C": "image crops that the vision tower encodes",
+    "F": "frames of a video",
+    "P": "patches of a crop or frame",
+    "D": "hidden size of the backbone's text trunk",
+    "K": "patches pooled into one visual token (Molmo2: 4 for an image, 9 for a frame)",
+}
+"""Dynamic axes by letter, the same in code suffixes, ONNX graphs, manifests and error texts; ``scores_BN`` is an array
+of shape [B, N]."""
 
 PieceKind = Literal["token", "text", "media", "medium", "index"]
 Mode = Literal["joint", "isolated"]
@@ -152,7 +165,7 @@ class TensorSpec(msgspec.Struct, frozen=True, kw_only=True):
     dtype: str
     """Type by NumPy's name, such as ``int64`` or ``float32``."""
     shape: tuple[int | str, ...]
-    """Sizes of the axes: numbers, and axis letters (``yoj.runtime.axes``) where the size is free."""
+    """Sizes of the axes: numbers, and axis letters (`AXES`) where the size is free."""
 
 
 class Unsigned(msgspec.Struct, frozen=True, kw_only=True):
@@ -303,7 +316,7 @@ class Provenance(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Time of the export in UTC, ISO 8601."""
     instruction_sets: tuple[str, ...] = ()
     """Instruction sets of the CPU on which it was exported and compared with PyTorch (names of
-    `yoj.runtime.instruction_sets`); empty where that was not known."""
+    `yoj.runtime.machine`); empty where that was not known."""
     float16_overflow: dict[str, float] | None = None
     """Layer -> largest magnitude that float16 would not hold with headroom, where the export chose the precision."""
     processor: dict[str, str] = {}

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import click
 
-from .codec import Reading
+from .codec import Ignore, Reading
 from .deprecation import renamed_text
 from .errors import YojError
-from .fields import Ignore
 from .hub import Kind, is_hub_id, local_folder
 from .request import Overflow, Placeholders
 from .sources import policy_of_files
@@ -66,6 +66,15 @@ class RenamedCommands(click.Group):
             return super().get_command(ctx, cmd_name)
         click.echo(f"warning: {renamed_text(f'{ctx.info_name} {cmd_name}', f'{ctx.info_name} {new}')}", err=True)
         return super().get_command(ctx, new)
+
+
+@contextmanager
+def readable_errors() -> Generator[None]:
+    """Show errors that yoj raises on purpose as a message, not as a traceback."""
+    try:
+        yield
+    except (YojError, OSError) as error:
+        raise click.ClickException(str(error)) from error
 
 
 class HubFolder(click.Path):

@@ -12,9 +12,9 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from ._budget import Budget, Spending
+from ._clip import Clip, VideoRules
 from .batch import About, Prepared
-from .budget import Budget, Spending
-from .clip import Clip, VideoRules
 from .errors import MediaError, RequestError
 from .families import FAMILIES, PreparedMedia
 from .images import ImageInput, ImageRules, Picture, Transparency, load_image

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
+from .error_texts import shorten
 from .errors import LimitError, MediaError
-from .images import shorten
 
 MAX_BYTES = 64 * 2**20
 """Largest medium in bytes that is not a file."""
@@ -131,7 +131,7 @@ class Policy:
             raise MediaError(
                 f"{name} is a {scheme} URL, {shorten(url)!r}; fetch it before, and give the path of the file."
             )
-        from .fetch import fetch
+        from ._fetch import fetch
 
         return fetch(url, self.hosts, name, self.max_bytes, self.timeout)
 

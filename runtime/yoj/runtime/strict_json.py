@@ -9,8 +9,8 @@ import re
 from collections.abc import Iterator
 from typing import Any, TypeAlias, cast
 
+from .error_texts import shorten
 from .errors import RequestError
-from .images import shorten
 
 MAX_BYTES = 64 * 2**20
 """Largest text, in bytes."""

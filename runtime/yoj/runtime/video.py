@@ -13,10 +13,11 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from .budget import MeteredFile, opened
-from .clip import Clip, Sample, Timeline, VideoRules, evenly, notices_of_frames, stack
+from ._budget import MeteredFile, opened
+from ._clip import Clip, Sample, Timeline, VideoRules, evenly, notices_of_frames, stack
+from .error_texts import shorten
 from .errors import MediaError
-from .images import HEAD_BYTES, Content, ImageInput, content_of, is_file, is_heif, load_image, shorten
+from .images import HEAD_BYTES, Content, ImageInput, content_of, is_file, is_heif, load_image
 
 __all__ = ["Clip", "Film", "Timeline", "VideoInput", "VideoRules", "evenly", "frame_files", "load_video"]
 
@@ -62,7 +63,7 @@ def load_video(film: Film, rules: VideoRules, sample: Sample, name: str = "video
     _check_times(film, name)
     rules = replace(rules, image=rules.image.with_spending())
     source, notices = film.source, ()
-    from .pictures import is_video_path
+    from ._pictures import is_video_path
 
     if isinstance(source, list | tuple) and len(source) == 1 and is_video_path(only := source[0]):
         notices = (f"{name}: the one entry of the list is a video file, and was read as such",)
@@ -77,7 +78,7 @@ def frame_files(folder: Path) -> list[Path]:
     Raises:
         MediaError: the folder has no pictures.
     """
-    from .pictures import picture_endings
+    from ._pictures import picture_endings
 
     endings = picture_endings()
     files = [path for path in _visible(folder) if path.suffix.lower() in endings and not path.is_dir()]
@@ -121,8 +122,8 @@ def _load(source: VideoInput, film: Film, rules: VideoRules, sample: Sample, nam
 
 def _load_file(file: MeteredFile, label: str, rules: VideoRules, sample: Sample, name: str) -> Clip:
     # Most who import the runtime read no video files.
-    from .animation import is_animation, read_animation
-    from .movie import read_movie
+    from ._animation import is_animation, read_animation
+    from ._movie import read_movie
 
     head = file.read(HEAD_BYTES)
     if is_heif(head):
@@ -130,8 +131,8 @@ def _load_file(file: MeteredFile, label: str, rules: VideoRules, sample: Sample,
     if head[:4] in TIFF_HEADS:
         raise MediaError(f"{label} is a TIFF picture. Give its pages as images, or as a list of frames.")
     if head[:3] == JPEG_HEAD:
-        from .heads import check_alone
-        from .pictures import read_picture_file
+        from ._heads import check_alone
+        from ._pictures import read_picture_file
 
         check_alone(file, label)
         pixels_HWC, _ = read_picture_file(file, rules.image, label)
@@ -141,7 +142,7 @@ def _load_file(file: MeteredFile, label: str, rules: VideoRules, sample: Sample,
 
 
 def _load_frames(sources: list[Any], film: Film, rules: VideoRules, name: str) -> Clip:
-    from .pictures import is_video_path
+    from ._pictures import is_video_path
 
     if not sources:
         raise MediaError(f"{name} has no frames; give at least one.")

@@ -22,9 +22,9 @@ from yoj.export.checkpoint.head import SETTINGS, TrainedHead, transposed
 from yoj.export.checkpoint.weights import Weights, read_folder
 from yoj.export.families import GraphSpec
 
-from .errors import TrainingError
-from .judge import LANGUAGE_HEAD, Judge, lora_config
-from .recipe import Recipe, trained_mode
+from ._errors import TrainingError
+from ._judge import LANGUAGE_HEAD, Judge, lora_config
+from ._recipe import Recipe, trained_mode
 
 ADAPTER, HEAD, MODEL = "adapter_model.safetensors", "value_head.safetensors", "model.safetensors"
 RECIPE = "recipe.json"

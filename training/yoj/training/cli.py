@@ -12,11 +12,11 @@ from typing import Any
 import click
 from tqdm import tqdm
 
-from yoj.runtime.cli import readable_errors
-from yoj.runtime.options import Given, reading_options
+from yoj.runtime.options import Given, readable_errors, reading_options
+from yoj.runtime.version import __version__
 
-from .forms import FORMS
-from .recipe import PRESETS, Recipe, read_recipe
+from ._forms import FORMS
+from ._recipe import PRESETS, Recipe, read_recipe
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # workers are forked after the tokenizer was used
 
@@ -34,6 +34,7 @@ def wrapped(text: str) -> str:
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="yoj-train")
 def main() -> None:
     """Train multi-response reward models: LoRA and a value head over a base model.
 
@@ -75,10 +76,10 @@ def run(recipe: Path, changes: tuple[str, ...], skip_invalid: bool, trust_data: 
 def check(recipe: Path, changes: tuple[str, ...], skip_invalid: bool) -> None:
     """Check the recipe, the base model and every sample; train nothing."""
     with readable_errors():
-        from .setup import load
+        from .setup import load_samples
 
         settings = read_recipe(recipe, changes)
-        samples, held_out = load(settings, skip_invalid, packs=True, note=_note)
+        samples, held_out = load_samples(settings, skip_invalid, packs=True, note=_note)
         click.echo(f"{len(samples)} samples to train on, {len(held_out)} held out.")
 
 
@@ -107,21 +108,21 @@ def convert(form: str, source: Path, out: Path, keep_unknown: bool, skip_invalid
     \b
     yoj-train convert preference pairs.json train.jsonl
     """
-    from .convert import ConversionJob
-    from .convert import convert as write
+    from ._convert import ConversionJob
+    from ._convert import convert as write
 
     with readable_errors():
         write(ConversionJob(form, source, out, given.media_root, given.ignore, keep_unknown, skip_invalid), _note)
 
 
 def _run(recipe: Recipe, skip_invalid: bool, trust_data: bool) -> None:
-    from .precision import resolve, this_machine
-    from .processes import open_accelerator
-    from .setup import load
-    from .trainer import Trainer
+    from ._precision import resolve, this_machine
+    from ._processes import open_accelerator
+    from ._trainer import Trainer
+    from .setup import load_samples
 
     open_accelerator(resolve(recipe, this_machine()))  # before the check of the data, which its processes share
-    samples, held_out = load(recipe, skip_invalid, packs=not trust_data, note=_note)
+    samples, held_out = load_samples(recipe, skip_invalid, packs=not trust_data, note=_note)
     Trainer(recipe, samples, held_out).run(_note)
 
 

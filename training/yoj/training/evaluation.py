@@ -8,14 +8,15 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from yoj.runtime.batch import Prepared, batches_by_length
+from yoj.runtime import Prepared
+from yoj.runtime.batch import batches_by_length
 from yoj.runtime.manifest import Mode
 from yoj.runtime.orders import Orders, average
 
-from . import objectives
-from .batch import collate
-from .feed import Feed
-from .preparer import BudgetedPreparer
+from . import _objectives as objectives
+from ._batch import collate
+from ._feed import Feed
+from ._preparer import BudgetedPreparer
 from .samples import NumberedSample, texts_alone
 
 BATCH_TOKENS = 8192
@@ -62,7 +63,7 @@ def evaluate(
     """Score every sample and compare with its rankings.
 
     Args:
-        judge: a `yoj.training.judge.Judge` in evaluation mode, wrapped for several processes or not.
+        judge: a `yoj.training._judge.Judge` in evaluation mode, wrapped for several processes or not.
         preparer: preparer of the judge.
         samples: samples with rankings.
         reading: conditions under which the judge reads them.

@@ -10,21 +10,20 @@ from typing import Any
 
 import msgspec
 
-from yoj.runtime.codec import Line, Reading, to_line, to_request
+from yoj.runtime import Message, Reading, Request
+from yoj.runtime.codec import Ignore, Line, to_line, to_request
+from yoj.runtime.error_texts import shorten
 from yoj.runtime.errors import LengthError, MediaError, RequestError, YojError
-from yoj.runtime.fields import Ignore
-from yoj.runtime.images import shorten
 from yoj.runtime.lines import Numbered as Text
 from yoj.runtime.lines import read_lines, readable_id
 from yoj.runtime.manifest import Mode
-from yoj.runtime.request import Message, Request
 from yoj.runtime.script import Script, script_of
 from yoj.runtime.sources import policy_of_files
 from yoj.runtime.strict_json import Fields, parse_object
 
-from .errors import DataError, VisionBudgetError
-from .preparer import BudgetedPreparer
-from .recipe import Recipe
+from ._errors import DataError, VisionBudgetError
+from ._preparer import BudgetedPreparer
+from ._recipe import Recipe
 
 SHOWN = 10
 """Most problems that an error names; the others are counted."""

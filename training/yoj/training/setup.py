@@ -10,19 +10,19 @@ from tqdm import tqdm
 
 from yoj.export.families.opening import open_family
 
-from .errors import DataError
-from .feed import steps_in_epoch
-from .judge import open_base
-from .preparer import BudgetedPreparer, make_preparer
-from .processes import gather, place
-from .recipe import Recipe
+from ._errors import DataError
+from ._feed import steps_in_epoch
+from ._judge import open_base
+from ._preparer import BudgetedPreparer, make_preparer
+from ._processes import gather, place
+from ._recipe import Recipe
 from .samples import NumberedSample, Problem, Shrunk, check_packs, read_samples, refuse, tell_shrunk
 
 LOGGED_EVERY = 30.0
 """Seconds between the lines of progress where no one watches."""
 
 
-def load(
+def load_samples(
     recipe: Recipe, skip: bool, packs: bool, note: Callable[[str], None]
 ) -> tuple[list[NumberedSample], list[NumberedSample]]:
     """Read and check the samples of a recipe; several processes share the work and come to the same samples.

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from yoj.runtime import Reading
 from yoj.runtime import manifest as m
-from yoj.runtime.codec import Reading
 
 from ..checkpoint.checkpoint import Training
 from ..graph.precision import Precision

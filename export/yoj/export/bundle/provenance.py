@@ -9,7 +9,7 @@ from pathlib import Path
 from yoj.runtime import manifest as m
 from yoj.runtime.bundle import sha256
 from yoj.runtime.hub import origin
-from yoj.runtime.instruction_sets import instruction_sets
+from yoj.runtime.machine import instruction_sets
 from yoj.runtime.version import __version__
 
 from ..checkpoint.checkpoint import Checkpoint

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from yoj.runtime.engines.onnxruntime import free_memory
+from yoj.runtime.machine import free_memory
 
 from ..checkpoint.checkpoint import Checkpoint
 from ..errors import OutputError

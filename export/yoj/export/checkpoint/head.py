@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 from torch import nn
@@ -160,7 +160,7 @@ def read_head(folder: Path, hidden_size: int) -> TrainedHead:
         problems.append(f"value_head_type is {kind!r}; known are {', '.join(KEYS)}")
     if kind == "mlp" and not (isinstance(activation, str) and activation in ACTIVATIONS):
         problems.append(f"value_head_activation is {activation!r}; known are {', '.join(ACTIVATIONS)}")
-    if readout not in READOUTS:
+    if not isinstance(readout, str) or readout not in READOUTS:
         problems.append(f"resp_repr_mode is {readout!r}; known are {', '.join(READOUTS)}")
     if type(outputs) is not int or outputs not in (1, 2):
         problems.append(f"value_head_outputs is {outputs!r}; known are 1, the score, and 2, mean and log sigma")
@@ -171,7 +171,9 @@ def read_head(folder: Path, hidden_size: int) -> TrainedHead:
         raise CheckpointError(f"{settings_file}: {'; '.join(problems)}. Correct it to what the head was trained with.")
     file, tensors = read_head_file(folder)
     _check_shapes(file, tensors, str(kind), settings, hidden_size * READOUTS[readout].width)
-    return TrainedHead(str(kind), activation, readout, {key: tensors[key].float() for key in KEYS[str(kind)]}, outputs)
+    return TrainedHead(
+        str(kind), activation, cast(Readout, readout), {key: tensors[key].float() for key in KEYS[str(kind)]}, outputs
+    )
 
 
 def divisor(hidden_size: int) -> float:

@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from yoj.runtime.batch import Prepared, scorer_inputs
+from yoj.runtime import Prepared
+from yoj.runtime.batch import scorer_inputs
 from yoj.runtime.families import Arrays, Family
 from yoj.runtime.roles import VISION, scorer_role
 

@@ -19,8 +19,7 @@ import torch
 from onnxscript import optimizer
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from yoj.runtime.axes import AXES
-from yoj.runtime.manifest import Graph, TensorSpec
+from yoj.runtime.manifest import AXES, Graph, TensorSpec
 
 from ..checkpoint.weights import TensorSource, Weights, write_blocks
 from ..families import GraphSpec

@@ -14,10 +14,11 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from yoj.runtime import Image, Video
 from yoj.runtime.errors import BundleError
 from yoj.runtime.manifest import Layout, LayoutName, Piece, Turns
 from yoj.runtime.packing import Packer
-from yoj.runtime.request import Image, Role, Video
+from yoj.runtime.request import Role
 from yoj.runtime.script import Parts, Script, Turn
 from yoj.runtime.stretch import Span
 from yoj.runtime.text import TextEncoder, read_tokenizer

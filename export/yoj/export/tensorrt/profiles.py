@@ -5,12 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from yoj.runtime.axes import AXES
+from yoj.runtime.batch import BATCH_TOKENS
 from yoj.runtime.errors import EngineError
 from yoj.runtime.families import FAMILIES
-from yoj.runtime.manifest import Graph, Manifest, ShapeProfile
+from yoj.runtime.manifest import AXES, Graph, Manifest, ShapeProfile
 from yoj.runtime.roles import VISION
-from yoj.runtime.scorer import BATCH_TOKENS
 
 Profile = Mapping[str, ShapeProfile]
 

@@ -11,8 +11,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from yoj.runtime import Request, Scorer
-from yoj.runtime.batch import Prepared
+from yoj.runtime import Prepared, Request, Scorer
 from yoj.runtime.families import Arrays
 from yoj.runtime.manifest import Limits, Manifest, Mode
 from yoj.runtime.schemes import SCHEMES

@@ -10,13 +10,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from yoj.runtime.batch import Prepared
-from yoj.runtime.codec import Reading
+from yoj.runtime import Prepared, Reading, Request
 from yoj.runtime.errors import RequestError, YojError
 from yoj.runtime.families import Family
 from yoj.runtime.lines import read_requests
 from yoj.runtime.prepare import Preparer
-from yoj.runtime.request import Request
 from yoj.runtime.roles import VISION, scorer_role
 from yoj.runtime.script import script_of
 

@@ -7,7 +7,8 @@ import torch
 import transformers
 from numpy.typing import NDArray
 
-from yoj.runtime.batch import Prepared, scorer_inputs
+from yoj.runtime import Prepared
+from yoj.runtime.batch import scorer_inputs
 from yoj.runtime.families import Arrays, Family
 from yoj.runtime.text import Ids
 

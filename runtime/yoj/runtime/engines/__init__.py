@@ -33,7 +33,7 @@ class Session(Protocol):
 
 def _open_tensorrt(bundle: Bundle, engine: EngineEntry, threads: int | None) -> Session:
     # Most who import the runtime run no plans, and importing what does would be a tenth of the cost.
-    from .tensorrt import open_tensorrt
+    from ._tensorrt import open_tensorrt
 
     return open_tensorrt(bundle, engine, threads)
 

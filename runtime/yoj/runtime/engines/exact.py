@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import EngineError
-from ..instruction_sets import instruction_sets
+from ..machine import instruction_sets
 from ..manifest import EngineEntry
 from ..schemes import SCHEMES
 

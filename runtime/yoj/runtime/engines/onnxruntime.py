@@ -14,11 +14,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .._log import logger
 from ..bundle import WEIGHTS, Bundle
 from ..errors import EngineError, EngineMemoryError
 from ..families import Arrays
 from ..held import HeldFiles
-from ..log import logger
+from ..machine import free_memory
 from ..manifest import EngineEntry, Graph, Manifest
 from ..roles import VISION, scorer_role
 from ..schemes import SCHEMES
@@ -278,12 +279,3 @@ def _check_memory(need: int, what: str) -> None:
             "Shorten the prompt or the responses, give fewer or smaller images or frames, or score on a machine with "
             "more memory."
         )
-
-
-def free_memory() -> int | None:
-    """Bytes that can be allocated without swapping, or None where the system does not say."""
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
-    except (OSError, StopIteration, ValueError):
-        return None

@@ -8,8 +8,8 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 
+from .._log import logger
 from ..held import HeldFile
-from ..log import logger
 
 HIGHEST_BIT = 0x80
 UNPACKED = ("session.disable_prepacking", "1")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .base import Arrays, Family, PreparedMedia
+from ._base import Arrays, Family, PreparedMedia
 from .molmo2 import Molmo2
 from .qwen3_vl import Qwen3VL
 

@@ -14,12 +14,12 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from .._resize import bilinear
 from ..errors import MediaError
 from ..packing import Pack
-from ..resize import bilinear
 from ..stretch import Span
 from ..video import Timeline
-from .base import Arrays, PreparedMedia
+from ._base import Arrays, PreparedMedia
 
 
 class Preprocessing(msgspec.Struct, frozen=True, kw_only=True):
@@ -140,7 +140,7 @@ class Molmo2:
 
     @staticmethod
     def multiples(settings: Mapping[str, Any]) -> dict[str, int]:
-        """See `yoj.runtime.families.base.Family.multiples`."""
+        """See `yoj.runtime.families._base.Family.multiples`."""
         del settings
         return {}
 

@@ -17,12 +17,12 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from .._resize import bicubic
 from ..errors import MediaError
 from ..packing import Pack
-from ..resize import bicubic
 from ..stretch import Span
 from ..video import Timeline
-from .base import Arrays, PreparedMedia
+from ._base import Arrays, PreparedMedia
 
 
 class Preprocessing(msgspec.Struct, frozen=True, kw_only=True):
@@ -110,7 +110,7 @@ class Qwen3VL:
 
     @staticmethod
     def multiples(settings: Mapping[str, Any]) -> dict[str, int]:
-        """See `yoj.runtime.families.base.Family.multiples`."""
+        """See `yoj.runtime.families._base.Family.multiples`."""
         return {"P": int(settings.get("merge_size", 1)) ** 2}
 
     def vision_inputs(self, media: Sequence[PreparedMedia]) -> Arrays:

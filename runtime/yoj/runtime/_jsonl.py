@@ -1,0 +1,217 @@
+"""Files of requests scored into files of judgements, one JSON object a line in both.
+
+A line of the result names the request's line and hash and the run's settings, so that an interrupted run goes on where
+it stopped and never mixes the results of two files or of two bundles.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import msgspec
+
+from ._judgement import Judgement
+from ._scorer import Scorer
+from .codec import Reading, encode_judgement
+from .errors import RequestError
+from .lines import Entry, Numbered, rankings_of, read_entry
+from .manifest import Mode
+from .orders import Orders
+from .request import Request
+
+CHUNK = 16
+"""Number of requests that are scored together and written before the next are read."""
+OURS = b'{"line":'
+"""Beginning of every line of the results."""
+OF_THE_RUN = ("timings_ms", "batch", "provenance")
+"""Fields of a judgement that another run of the same settings would not repeat, or that `Done.run` stands for."""
+
+
+class Done(msgspec.Struct):
+    """Facts that a finished line states about itself."""
+
+    line: int
+    request: str
+    run: str
+    best: int | None = None
+    error: dict[str, str] | None = None
+    notices: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class FileScoring:
+    """Settings for scoring the requests of a file."""
+
+    reading: Reading
+    mode: Mode | None = None
+    """Mode of requests that name none."""
+    orders: Orders = 1
+    """Orders of requests that name none."""
+
+
+@dataclass
+class Summary:
+    """Counts of a run."""
+
+    scored: int = 0
+    failed: int = 0
+    resumed: int = 0
+    """Lines that an earlier run had finished."""
+    ranked: int = 0
+    """Scored lines that have rankings."""
+    right: int = 0
+    """Scored lines with rankings whose best response is one of the best-ranked."""
+    first_error: str = ""
+    noticed: int = 0
+    """Scored lines with notices."""
+    first_notice: str = ""
+    ignored: Counter[str] = field(default_factory=Counter[str])
+    """Ignored field -> lines of this run that have it."""
+
+
+def read_results(text: bytes, name: str) -> list[Done]:
+    """Decode the whole lines of a file of results.
+
+    Raises:
+        RequestError: the text holds something other than results.
+    """
+    whole = text[: text.rfind(b"\n") + 1]
+    rest = text[len(whole) :]
+    if rest and not (rest.startswith(OURS) or OURS.startswith(rest)):
+        raise RequestError(f"{name} holds something else than results. Choose another file for the results.")
+    try:
+        return [msgspec.json.decode(line, type=Done) for line in whole.splitlines()]
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise RequestError(
+            f"{name} holds something else than results: {error}. Choose another file for the results."
+        ) from error
+
+
+def finished(text: bytes, name: str) -> tuple[list[Done], bytes]:
+    """Finished lines of a file of results, and their text; failed and half-written lines are to be tried again.
+
+    Raises:
+        RequestError: the file holds something other than results.
+    """
+    done = read_results(text, name)
+    lines = text.splitlines(keepends=True)
+    kept = b"".join(line for line, entry in zip(lines, done, strict=False) if entry.error is None)
+    return [entry for entry in done if entry.error is None], kept
+
+
+def score_lines(
+    scorer: Scorer,
+    lines: Sequence[Numbered],
+    done: Sequence[Done],
+    settings: FileScoring,
+    write: Callable[[bytes], None],
+    advance: Callable[[int], None],
+) -> Summary:
+    """Score every line that has no result yet.
+
+    Args:
+        scorer: a loaded scorer.
+        lines: lines of the request file, from `read_lines`.
+        done: results of an earlier run, which are not computed again.
+        settings: the run's settings.
+        write: function that takes the results of some lines, each ending in a newline.
+        advance: function that takes the number of lines finished.
+
+    Raises:
+        RequestError: ``done`` are results of other requests, another bundle or other settings.
+    """
+    run = _run_digest(scorer, settings)
+    # Where placeholders are errors, what was scored has none, so that they may be read in any way now.
+    strict = replace(settings, reading=replace(settings.reading, placeholders="error"))
+    _check_same(lines, done, {run, _run_digest(scorer, strict)})
+    finished, summary = {entry.line: entry for entry in done}, Summary(resumed=len(done))
+    for line in lines:
+        if line.number in finished:
+            _count(summary, finished[line.number], rankings_of(line, settings.reading.ignore))
+    advance(len(done))
+    waiting = [line for line in lines if line.number not in finished]
+    for start in range(0, len(waiting), CHUNK):
+        entries = [read_entry(line, settings.reading) for line in waiting[start : start + CHUNK]]
+        results = _score(scorer, entries, settings)
+        write(b"".join(_encode(entry, run, result) for entry, result in zip(entries, results, strict=True)))
+        for entry, result in zip(entries, results, strict=True):
+            summary.ignored.update(entry.ignored)
+            _count(summary, _done(entry, run, result), entry.rankings)
+        advance(len(entries))
+    return summary
+
+
+def _run_digest(scorer: Scorer, settings: FileScoring) -> str:
+    """Hash of everything but the requests that the scores depend on."""
+    reading = settings.reading
+    of = (scorer.manifest.digest, scorer.engine.engine, scorer.engine.precision)
+    of += (settings.mode or scorer.manifest.trained_mode, str(settings.orders), reading.overflow)
+    of += (reading.placeholders,) if reading.placeholders != "error" else ()
+    return hashlib.sha256("\n".join(of).encode()).hexdigest()[:16]
+
+
+def _check_same(lines: Sequence[Numbered], done: Sequence[Done], runs: set[str]) -> None:
+    requests = {line.number: line.digest for line in lines}
+    wrong = next((entry.line for entry in done if requests.get(entry.line) != entry.request), None)
+    if wrong is not None:
+        raise RequestError(
+            f"The results do not belong to these requests: line {wrong} is another request. Choose another file."
+        )
+    if any(entry.run not in runs for entry in done):
+        raise RequestError(
+            "The results come from another bundle, or from another mode, number of orders, overflow or placeholders "
+            "setting; they would not compare. Choose another file for the results."
+        )
+
+
+def _score(scorer: Scorer, entries: Sequence[Entry], settings: FileScoring) -> list[Judgement | Exception]:
+    """Judgement or error of each line. An error of one line does not touch the others."""
+    good = [entry.request for entry in entries if isinstance(entry.request, Request)]
+    results: list[Judgement | Exception] = []
+    try:
+        results += scorer.score_batch(good, mode=settings.mode, orders=settings.orders, on_error="return")
+    except Exception as error:
+        if len(entries) == 1:
+            return [error]
+        return [result for entry in entries for result in _score(scorer, [entry], settings)]
+    judgements = iter(results)
+    return [next(judgements) if isinstance(entry.request, Request) else entry.request for entry in entries]
+
+
+def _encode(entry: Entry, run: str, result: Judgement | Exception) -> bytes:
+    about: dict[str, Any] = {"line": entry.number, "request": entry.digest, "run": run}
+    about |= {} if entry.id is None else {"id": entry.id}
+    about |= {} if entry.metadata is None else {"metadata": entry.metadata}
+    if not isinstance(result, Judgement):
+        return msgspec.json.encode(about | {"error": {"type": type(result).__name__, "message": _told(result)}}) + b"\n"
+    fields = {name: value for name, value in encode_judgement(result).items() if name not in OF_THE_RUN}
+    return msgspec.json.encode(about | fields) + b"\n"
+
+
+def _told(error: Exception) -> str:
+    # Names of files that are not UTF-8 have surrogates, which no JSON can hold.
+    return str(error).encode("utf-8", "backslashreplace").decode()
+
+
+def _done(entry: Entry, run: str, result: Judgement | Exception) -> Done:
+    if isinstance(result, Judgement):
+        return Done(entry.number, entry.digest, run, result.best, notices=result.notices)
+    return Done(entry.number, entry.digest, run, error={"message": _told(result)})
+
+
+def _count(summary: Summary, done: Done, rankings: Sequence[float] | None) -> None:
+    if done.error is not None or done.best is None:
+        summary.failed += 1
+        summary.first_error = summary.first_error or f"line {done.line}: {(done.error or {}).get('message', '')}"
+        return
+    summary.scored += 1
+    if done.notices:
+        summary.noticed += 1
+        summary.first_notice = summary.first_notice or f"line {done.line}: {done.notices[0]}"
+    if rankings and len({*rankings}) > 1:  # where all tie, any first place would be right
+        summary.ranked += 1
+        summary.right += rankings[done.best] == min(rankings)

@@ -1,0 +1,92 @@
+"""Packing for training: the runtime's, within the recipe's limits of tokens."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import replace
+
+import msgspec
+
+from yoj.export.checkpoint.checkpoint import Checkpoint
+from yoj.export.families import FAMILIES as EXPORT_FAMILIES
+from yoj.export.families import ExportFamily
+from yoj.export.prompts.layout import encoder_of, render_layout
+from yoj.runtime import Prepared, Request
+from yoj.runtime.errors import LengthError
+from yoj.runtime.families import FAMILIES
+from yoj.runtime.manifest import Layout, Mode
+from yoj.runtime.orders import Orders
+from yoj.runtime.prepare import PackingConfig, Preparer
+
+from ._errors import VisionBudgetError
+from ._recipe import Recipe, trained_mode
+
+HALVINGS = 3
+"""Number of times that sizes are halved: crops are tried at 8, 4, 2 and 1, as in the YOJO code's collation of
+samples."""
+
+
+class BudgetedPreparer:
+    """Preparer of samples as in the runtime, but those that are too long get smaller pictures and fewer frames.
+
+    Crops or pixels, and frames, are halved up to `HALVINGS` times.
+    """
+
+    def __init__(self, preparer: Preparer, max_vision_tokens: int):
+        self.family, self.max_vision_tokens = preparer.family, max_vision_tokens
+        self.levels = [_halve(preparer, times) for times in range(HALVINGS + 1)]
+        """Preparers for each level, the runtime's first."""
+
+    def prepare(self, request: Request, mode: Mode | None = None, orders: Orders | None = None) -> Prepared:
+        """Prepare a request at the first level that keeps both limits; arguments are the runtime's.
+
+        Raises:
+            LengthError: the request has more than ``max_length`` tokens at every level.
+            VisionBudgetError: the request has more than ``max_vision_tokens`` visual tokens at every level.
+            RequestError: the request cannot be packed; see its subclasses.
+        """
+        return self.prepare_at_level(request, mode, orders)[0]
+
+    def prepare_at_level(
+        self, request: Request, mode: Mode | None = None, orders: Orders | None = None
+    ) -> tuple[Prepared, int]:
+        """Result of `prepare`, and the number of times that pictures and frames were halved for it."""
+        error: LengthError | VisionBudgetError | None = None
+        for times, level in enumerate(self.levels if request.images or request.video is not None else self.levels[:1]):
+            try:
+                prepared = level.prepare(request, mode, orders)
+            except LengthError as too_long:
+                error = too_long
+                continue
+            rows = sum(medium.rows for medium in prepared.media)
+            if rows <= self.max_vision_tokens:
+                return prepared, times
+            text = f"{rows:,} visual tokens; max_vision_tokens of the recipe is {self.max_vision_tokens:,}"
+            error = VisionBudgetError(text)
+        assert error is not None
+        raise error
+
+
+def make_preparer(checkpoint: Checkpoint, family: ExportFamily, recipe: Recipe) -> BudgetedPreparer:
+    """Packing of the runtime for the model that is trained, within the recipe's limits."""
+    layout: Layout = render_layout(checkpoint, recipe.layout, family.markup())
+    limits = msgspec.structs.replace(family.limits, L=min(family.limits.L, recipe.max_length))
+    transparency = checkpoint.training.transparency or "white"
+    rules = PackingConfig(checkpoint.family, layout, limits, family.preprocessing(), trained_mode(recipe), transparency)
+    return BudgetedPreparer(Preparer(rules, encoder_of(checkpoint)), recipe.max_vision_tokens)
+
+
+def _halve(preparer: Preparer, times: int) -> Preparer:
+    """Preparer with the same tokenizer and smaller settings."""
+    rules = preparer.rules
+    settings = dict(rules.preprocessing)
+    for name in EXPORT_FAMILIES[rules.family].size_settings:
+        least = settings.get(name.replace("max", "min"), 1)
+        settings[name] = max(settings[name] >> times, least)
+    limits = msgspec.structs.replace(
+        rules.limits, frames=max(rules.limits.frames >> times, min(rules.limits.frames, 1))
+    )
+    smaller = copy.copy(preparer)
+    smaller.rules = replace(rules, limits=limits, preprocessing=settings)
+    smaller.family = FAMILIES[rules.family](settings, preparer.packer.encoder.token_id)
+    return smaller
