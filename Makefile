@@ -17,7 +17,7 @@ test: lint test-numpy1
 # The runtime alone beside NumPy 1.26, which old Triton servers and training images have; builds of it end with Python 3.12.
 test-numpy1:
 	if $(PYTHON) -c 'import sys; sys.exit(sys.version_info >= (3, 13))'; then $(MAKE) $(NUMPY1)/.ready && \
-		$(NUMPY1)/bin/python -m pytest --noconftest tests/unit/test_old_bundles.py; \
+		$(NUMPY1)/bin/python -m pytest --noconftest tests/runtime/test_manifest_old.py; \
 	else echo "NumPy 1 is not tried: there are no builds of it for $$($(PYTHON) --version)."; fi
 
 lint: $(VENV)/.ready

@@ -15,13 +15,11 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # as many processes as cores: more thre
 import pytest
 from filelock import FileLock
 from kept_traces import folder_in, forget_others
+from quiet import Quiet
+from recorded import ADAPTER, MERGED
 
 from yoj.runtime import Scorer
 from yoj.runtime.machine import instruction_sets
-
-DATA = Path(__file__).parent / "golden" / "data"
-MERGED, ADAPTER = DATA / "checkpoint-merged", DATA / "checkpoint-adapter"
-IMAGES = DATA / "images"
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
@@ -31,14 +29,6 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
         f"instruction sets: {', '.join(instruction_sets()) or 'not known'}",
         f"graphs that earlier runs of the same code have traced: {kept} (--cache-clear traces all anew)",
     ]
-
-
-class Quiet:
-    """Progress that nobody watches."""
-
-    def stage(self, name: str, bytes_to_write: int = 0) -> None: ...
-    def advance(self, count: int) -> None: ...
-    def note(self, text: str) -> None: ...
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 import yaml
-from conftest import Quiet
+from quiet import Quiet
 from safetensors.torch import load_file
 
 from experiments import small_judge

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from conftest import IMAGES
+from recorded import IMAGES
 
 from yoj.bench._needs import missing
 from yoj.runtime import Scorer

@@ -15,7 +15,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import ADAPTER, IMAGES, MERGED, Quiet
+from quiet import Quiet
+from recorded import ADAPTER, IMAGES, MERGED
 
 from yoj.bench._needs import missing
 from yoj.export.checkpoint.checkpoint import Checkpoint
