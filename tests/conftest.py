@@ -31,6 +31,19 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
     ]
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes a bundle exports it, or waits for the test that does."""
+    for item in items:
+        if {"bundle", "scorer"} & set(getattr(item, "fixturenames", ())):
+            item.add_marker("export")
+
+
+@pytest.hookimpl(tryfirst=True)  # before the fixtures of the test
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """A test without the mark must not trace, in commands that it starts either; see `SharedTraces`."""
+    os.environ["YOJ_TEST_WITHOUT_EXPORT"] = "" if item.get_closest_marker("export") else item.nodeid
+
+
 @pytest.fixture(scope="module")
 def several_threads() -> Iterator[None]:
     """PyTorch's resize has another kernel where it has one thread, which rounds otherwise."""

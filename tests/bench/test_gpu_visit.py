@@ -81,6 +81,7 @@ def test_commands_give_options_that_there_are_and_read_bundles_that_are_made():
     assert all((ROOT / "checkpoints" / one.judge).is_dir() for one in MADE)
 
 
+@pytest.mark.export
 @pytest.mark.slow
 def test_each_part_stands_alone_and_only_those_without_a_result_run_again(place):
     """One that fails, one that hangs with a child of its own, and real measurements on the CPU."""
@@ -139,6 +140,7 @@ def test_tests_that_are_all_skipped_have_not_passed(place):
     assert done.figures["tests.xml"] == {"tests": 1, "failures": 0, "errors": 0, "skipped": 1}
 
 
+@pytest.mark.export
 @pytest.mark.slow
 def test_bundles_are_made_at_once_where_they_are_missing_and_a_failure_is_said(tmp_path, capsys):
     (tmp_path / "checkpoints").mkdir()

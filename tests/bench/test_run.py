@@ -33,6 +33,8 @@ from yoj.bench._workbench import (
 )
 from yoj.bench.cli import PARTS, main
 
+pytestmark = [pytest.mark.export, pytest.mark.parity]
+
 FAMILIES = ("molmo2", "qwen3_vl")
 LIMITS = MachineLimits(peaks=(Peak(precision="float32", flops=1e12, by="made up"),), copied=1e9)
 

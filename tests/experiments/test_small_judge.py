@@ -15,6 +15,8 @@ from yoj.export.bundle.build import build
 from yoj.export.bundle.config import ExportConfig
 from yoj.runtime import Scorer
 
+pytestmark = pytest.mark.export
+
 
 @pytest.fixture
 def brief(monkeypatch, tmp_path):

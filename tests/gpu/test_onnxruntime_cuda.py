@@ -16,6 +16,8 @@ from yoj.bench._needs import missing
 from yoj.runtime import Scorer
 from yoj.runtime.engines.device import check, load_cuda
 
+pytestmark = pytest.mark.gpu
+
 
 @pytest.fixture(scope="module", autouse=True)
 def _gpu() -> None:

@@ -30,6 +30,8 @@ from yoj.runtime.engines._lane import SHAPES
 from yoj.runtime.engines.device import check, load_cuda
 from yoj.runtime.errors import EngineError
 
+pytestmark = pytest.mark.gpu
+
 BOUND = 1e-4
 """Of float32 scores against PyTorch on the CPU: other kernels, other orders of summation; TF32 is off."""
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from yoj.runtime._resize import bilinear
 
-pytestmark = pytest.mark.usefixtures("several_threads")
+pytestmark = [pytest.mark.parity, pytest.mark.usefixtures("several_threads")]
 OTHER_KERNEL = 128
 """Up to this height + width of the result PyTorch sums in another order. No crop of a model is that small."""
 

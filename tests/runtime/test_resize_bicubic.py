@@ -11,6 +11,8 @@ from PIL import Image
 
 from yoj.runtime._resize import bicubic
 
+pytestmark = pytest.mark.parity
+
 SIDES = st.one_of(st.sampled_from([1, 2, 3]), st.integers(1, 260))
 SIZES = st.tuples(SIDES, SIDES)
 

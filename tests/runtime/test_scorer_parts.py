@@ -20,6 +20,8 @@ from yoj.export.verification.stock_model import read_out
 from yoj.runtime import Image, Request, Scorer, Video
 from yoj.runtime.batch import Prepared, scorer_inputs
 
+pytestmark = pytest.mark.parity
+
 TOLERANCE = 1e-5
 FAMILIES = ("molmo2", "qwen3_vl")
 

@@ -24,6 +24,8 @@ from yoj.training._preparer import make_preparer
 from yoj.training._trainer import Trainer
 from yoj.training.evaluation import EvaluationMode, evaluate
 
+pytestmark = [pytest.mark.export, pytest.mark.parity]
+
 TOLERANCE = 1e-5
 OBJECTIVES = {"molmo2": "n_way", "qwen3_vl": "joint"}
 

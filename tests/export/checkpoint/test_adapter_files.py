@@ -33,6 +33,8 @@ from safetensors.torch import load_file, save_file
 from yoj.export.checkpoint.checkpoint import Checkpoint
 from yoj.export.errors import CheckpointError
 
+pytestmark = pytest.mark.parity
+
 
 @pytest.fixture(scope="module", params=["qwen3_vl", "molmo2"])
 def base(request, tmp_path_factory) -> Base:

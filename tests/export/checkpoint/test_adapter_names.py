@@ -22,6 +22,8 @@ from yoj.export.errors import CheckpointError
 from yoj.export.verification.stock_model import read_out
 from yoj.runtime import Request, Scorer
 
+pytestmark = pytest.mark.parity
+
 
 @pytest.fixture(scope="module")
 def qwen(tmp_path_factory) -> Base:
@@ -180,6 +182,7 @@ def test_a_lost_layer_of_a_text_model_is_told(molmo2, tmp_path):
     assert "layers.1.self_attn.o_proj.weight: no LoRA pair" in refusal(molmo2, adapter)
 
 
+@pytest.mark.export
 @pytest.mark.slow
 def test_an_export_says_what_it_left_out_and_scores_as_the_trained_model(qwen, tmp_path):
     """DoRA, a whole norm and a head of the language model, from the command's own build to scores."""

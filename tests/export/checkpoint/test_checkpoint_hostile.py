@@ -160,6 +160,7 @@ def test_a_model_type_that_is_none_is_named(value, merged):
 # Code
 
 
+@pytest.mark.export
 def test_code_of_a_checkpoint_is_never_run_and_that_is_said(merged, tmp_path, capfd):
     ran = tmp_path / "ran"
     (merged / "strange.py").write_text(f"open({str(ran)!r}, 'w')\nclass Own: ...\n", "utf-8")

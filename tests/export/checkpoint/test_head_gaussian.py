@@ -29,6 +29,8 @@ from yoj.runtime import Request, Scorer
 from yoj.runtime.batch import Prepared, scorer_inputs
 from yoj.runtime.orders import draw_orders
 
+pytestmark = [pytest.mark.export, pytest.mark.parity]
+
 D, HIDDEN = 64, 24
 MODELS = {
     "molmo2, mlp": Training(),

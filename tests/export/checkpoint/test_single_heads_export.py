@@ -11,6 +11,8 @@ from single_response import PROMPT, RESPONSES, SEQUENCE, D, chat_ids, load, writ
 from yoj.export.cli import main
 from yoj.runtime import RequestError, Scorer
 
+pytestmark = [pytest.mark.export, pytest.mark.parity]
+
 CLOSE = 1e-5 * D**0.5
 
 

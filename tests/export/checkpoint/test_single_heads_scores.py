@@ -41,6 +41,8 @@ from yoj.export.verification.float16_range import overflowing_layers, prepare_sa
 from yoj.runtime import RequestError
 from yoj.runtime.packing import without_last_newlines
 
+pytestmark = pytest.mark.parity
+
 FAMILIES = ("qwen3_vl", "molmo2")
 CLOSE = 1e-5 * D**0.5
 """1e-5 where scores are divided by sqrt(hidden size), which these are not."""

@@ -28,6 +28,8 @@ from yoj.runtime.batch import SHORTEST_ROW
 from yoj.runtime.manifest import Readout
 from yoj.runtime.packing import Pack
 
+pytestmark = [pytest.mark.export, pytest.mark.parity]
+
 MODELS = {
     "plain": Sizes(),
     "one layer, as many key heads": Sizes("mlp", "selu", "first", 40, layers=1, heads=3, kv_heads=3, seed=1),

@@ -28,6 +28,8 @@ from yoj.runtime.packing import Packer
 from yoj.runtime.script import script_of
 from yoj.runtime.text import TextEncoder
 
+pytestmark = [pytest.mark.export, pytest.mark.parity]
+
 THREE_TAPS = TinyQwen(layers=4, depth=4, taps=(0, 1, 3))
 """As many as the released models have."""
 MODELS = {

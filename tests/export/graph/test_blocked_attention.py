@@ -16,6 +16,8 @@ from yoj.export.graph.blocked_attention import BLOCKS, join_queries, query_block
 from yoj.export.graph.precision import PRECISIONS
 from yoj.runtime.batch import SHORTEST_ROW
 
+pytestmark = pytest.mark.parity
+
 HEADS, KEY_HEADS, SIZE = 4, 2, 8
 
 

@@ -35,6 +35,8 @@ from yoj.runtime.bundle import Bundle
 from yoj.runtime.prepare import Preparer, packing_config
 from yoj.runtime.text import TextEncoder
 
+pytestmark = [pytest.mark.export, pytest.mark.parity]
+
 TYPES = {"float16": onnx.TensorProto.FLOAT16, "bfloat16": onnx.TensorProto.BFLOAT16}
 FAMILIES = ("molmo2", "qwen3_vl")
 

@@ -26,6 +26,8 @@ from yoj.export.families import GraphSpec
 from yoj.export.families.opening import open_family
 from yoj.export.graph import write as graph
 
+pytestmark = pytest.mark.export
+
 JOINT = 1
 
 
@@ -114,6 +116,12 @@ def test_a_process_that_a_test_starts_finds_what_is_traced_here(specs, tmp_path)
     done = subprocess.run([sys.executable, "-c", code, folder], capture_output=True, text=True, check=True)
     assert int(done.stdout) == len(graph.trace(specs()[JOINT], torch.float32).graph)
     assert sorted(graph.trace.folder.iterdir()) == before
+
+
+def test_a_test_that_is_not_marked_must_not_trace(specs, monkeypatch):
+    monkeypatch.setenv("YOJ_TEST_WITHOUT_EXPORT", "test_x.py::test_y")
+    with pytest.raises(AssertionError, match=r"test_x\.py::test_y traces a graph: mark it `export`"):
+        graph.trace(specs()[JOINT], torch.float32)
 
 
 def test_weights_do_not_matter(specs):

@@ -22,6 +22,8 @@ from yoj.runtime.packing import Packer
 from yoj.runtime.script import script_of
 from yoj.runtime.stretch import Span
 
+pytestmark = pytest.mark.parity
+
 LAYOUTS = ("assistant", "user")
 STRICT = """\
 {%- if messages[0].role == 'system' -%}

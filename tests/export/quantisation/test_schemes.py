@@ -38,6 +38,8 @@ from yoj.runtime import Scorer
 from yoj.runtime.bundle import Bundle
 from yoj.runtime.engines.onnxruntime import session_options
 
+pytestmark = [pytest.mark.export, pytest.mark.parity]
+
 FAMILIES = ("molmo2", "qwen3_vl")
 LAST = {"molmo2": "blocks.1.mlp.ff_out", "qwen3_vl": "layers.1.mlp.down_proj"}
 """With this one alone quantised, no rounding is carried on: engines agree to float32's own error."""

@@ -57,6 +57,8 @@ from yoj.runtime.engines.onnxruntime import EXACT_8_BITS, session_options
 from yoj.runtime.families import Arrays
 from yoj.runtime.manifest import EngineEntry
 
+pytestmark = [pytest.mark.export, pytest.mark.parity]
+
 FAMILIES = ("molmo2", "qwen3_vl")
 LAST = {"molmo2": "vision.resblocks.1.feed_forward.w2", "qwen3_vl": "vision.blocks.1.mlp.linear_fc2"}
 """With this one alone quantised, which has a bias, no rounding is carried on into another."""

@@ -35,6 +35,8 @@ from yoj.runtime.engines.library import make_logger
 from yoj.runtime.engines.select import check_loadable
 from yoj.runtime.errors import EngineError
 
+pytestmark = pytest.mark.export
+
 trt = pytest.importorskip("tensorrt_rtx_bindings", reason="plans are built for real: pip install 'yoj[trt-rtx]'")
 
 JUDGES = Path(__file__).parents[3] / "checkpoints"

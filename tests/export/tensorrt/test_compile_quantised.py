@@ -25,6 +25,8 @@ from yoj.runtime import Scorer
 from yoj.runtime.batch import scorer_inputs
 from yoj.runtime.errors import EngineError
 
+pytestmark = pytest.mark.export
+
 pytest.importorskip("tensorrt_rtx_bindings", reason="plans are built for real: pip install 'yoj[trt-rtx]'")
 
 

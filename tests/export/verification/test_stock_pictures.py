@@ -81,6 +81,7 @@ def test_every_wrong_setting_is_seen(name, folder):
     assert compare(folder, **{name: WRONG[name]}).problem is not None
 
 
+@pytest.mark.export
 def test_an_export_with_wrong_pixels_leaves_no_bundle(folder, tmp_path, monkeypatch):
     """As the reading of the processor files once was wrong: the scores of both sides agree."""
     right = Qwen3VLExport.preprocessing
@@ -91,6 +92,7 @@ def test_an_export_with_wrong_pixels_leaves_no_bundle(folder, tmp_path, monkeypa
     assert not (tmp_path / "judge.yoj").exists()
 
 
+@pytest.mark.export
 def test_the_result_of_an_export_says_what_was_compared(folder, tmp_path):
     told, out = Told(), tmp_path / "judge.yoj"
     manifest, fidelity = build(ExportConfig([folder], None, "assistant", out, training=Training("post_norm")), told)

@@ -12,6 +12,8 @@ from yoj.runtime import Scorer
 from yoj.runtime.engines._shapes import STEPS, choose_profile, cut, fill, sizes_of
 from yoj.runtime.manifest import ShapeProfile
 
+pytestmark = pytest.mark.parity
+
 
 @pytest.fixture(scope="module", params=["merged", "qwen3_vl"])
 def loaded(request, bundle) -> Scorer:

@@ -33,6 +33,8 @@ from yoj.runtime.errors import EngineError
 from yoj.runtime.held import HeldFiles
 from yoj.runtime.manifest import EngineEntry
 
+pytestmark = [pytest.mark.export, pytest.mark.parity]
+
 RESPONSES = ["A cat.", "Two dogs on a red sofa.", "Nothing.", "?"]
 CPU = ["CPUExecutionProvider"]
 INT8 = EngineEntry(engine="onnxruntime", precision="int8", graphs={})

@@ -21,7 +21,7 @@ official = pytest.importorskip(
 from transformers.image_utils import PILImageResampling, SizeDict  # noqa: E402
 from transformers.models.molmo2.processing_molmo2 import Molmo2Processor  # noqa: E402
 
-pytestmark = pytest.mark.usefixtures("several_threads")
+pytestmark = [pytest.mark.parity, pytest.mark.usefixtures("several_threads")]
 MERGED = Path(__file__).parents[2] / "golden" / "data" / "checkpoint-merged"
 
 TINY = {"crop_size": 182, "overlap_margins": (2, 2), "image_mean": (0.5, 0.5, 0.5), "image_std": (0.5, 0.5, 0.5)}

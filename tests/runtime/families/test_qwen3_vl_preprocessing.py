@@ -43,6 +43,8 @@ from yoj.runtime.script import Script
 from yoj.runtime.text import TextEncoder
 from yoj.runtime.video import Timeline
 
+pytestmark = pytest.mark.parity
+
 SPECIAL = ["<|image_pad|>", "<|video_pad|>", "<|vision_start|>", "<|vision_end|>", "<|im_start|>", "<|resp_sep|>"]
 FIRST_SPECIAL = 256
 """The tokenizer of these tests has one token for each byte, then the special ones."""
