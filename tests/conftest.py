@@ -32,10 +32,12 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What takes a bundle exports it, or waits for the test that does."""
+    """Mark what takes a bundle, and begin with the files that take longest, so that no worker waits at the end."""
     for item in items:
         if {"bundle", "scorer"} & set(getattr(item, "fixturenames", ())):
             item.add_marker("export")
+    long = {item.path for item in items if any(item.iter_markers("export")) or any(item.iter_markers("slow"))}
+    items.sort(key=lambda item: item.path not in long)
 
 
 @pytest.hookimpl(tryfirst=True)  # before the fixtures of the test
