@@ -24,11 +24,16 @@ from yoj.runtime.machine import instruction_sets
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
     """Rounding, kernels and times differ with these, so that a report of a failure must name them."""
-    kept = len(list(folder_in(config.cache.mkdir("traces")).glob("*.onnx")))
-    return [
-        f"instruction sets: {', '.join(instruction_sets()) or 'not known'}",
-        f"graphs that earlier runs of the same code have traced: {kept} (--cache-clear traces all anew)",
-    ]
+    lines = [f"instruction sets: {', '.join(instruction_sets()) or 'not known'}"]
+    if (cache := _cache_of_traces(config)) is not None:
+        kept = len(list(folder_in(cache).glob("*.onnx")))
+        lines.append(f"graphs that earlier runs of the same code have traced: {kept} (--cache-clear traces all anew)")
+    return lines
+
+
+def _cache_of_traces(config: pytest.Config) -> Path | None:
+    """None where pytest runs without its cache."""
+    return config.cache.mkdir("traces") if config.pluginmanager.hasplugin("cacheprovider") else None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -64,8 +69,8 @@ def _folder_of_the_run(factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _graphs_are_traced_once(pytestconfig: pytest.Config) -> Iterator[None]:
-    folder = folder_in(pytestconfig.cache.mkdir("traces"))
+def _graphs_are_traced_once(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    folder = folder_in(_cache_of_traces(pytestconfig) or _folder_of_the_run(tmp_path_factory) / "traces")
     forget_others(folder)
     graph = sys.modules.get("yoj.export.graph.write")  # tests that export import it before any test runs
     with pytest.MonkeyPatch.context() as patch:
