@@ -9,7 +9,18 @@ from pathlib import Path
 from ._errors import BenchError
 from ._kinds import instruction_sets_text
 from ._results import JudgeResult, Results, Saving, Start, VariantResult, baseline, ranked
-from ._tables import Table, counted, megabytes, milliseconds, number, over_weights, plain, times, unranked, why_not
+from ._tables import (
+    Table,
+    counted,
+    megabytes,
+    milliseconds,
+    number,
+    over_weights,
+    plain,
+    times,
+    unranked,
+    why_not,
+)
 
 BEGIN = "<!-- bench: begin -->"
 END = "<!-- bench: end -->"
