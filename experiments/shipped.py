@@ -81,9 +81,9 @@ CALIBRATION, CHOICE, CALIBRATION_SEED = 256, 200, 1_000
     default=["float32"],
     type=click.Choice(["float32", "float16", "bfloat16", *SCHEMES]),
     show_default=True,
-    help="Of the bundle; give it again for several. PyTorch runs bfloat16, which ONNX Runtime's CPU kernels lack.",
+    help="Precision of the bundle; may be repeated. PyTorch runs bfloat16, which ONNX Runtime's CPU kernels lack.",
 )
-@click.option("--vision", is_flag=True, help="Of quantised precisions, quantise the vision tower too.")
+@click.option("--vision", is_flag=True, help="Quantise the vision tower too, in quantised precisions.")
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Add the figures to this JSON file.")
 def main(
     checkpoints: tuple[Path, ...], items: int, precisions: tuple[Any, ...], vision: bool, out: Path | None

@@ -78,7 +78,7 @@ def make(judge: Path, folder: Path, shape: str, precisions: tuple[str, ...]) -> 
 @out_option
 @click.option("--html", type=FILE, help="Write a report to this file, a page with tables and plots.")
 @click.option("--part", "parts", multiple=True, type=PartChoice(PARTS), default=DEFAULT_PARTS, show_default=True,
-              help="What to measure; may be repeated.")  # fmt: skip
+              help="Part to measure; may be repeated.")  # fmt: skip
 @click.option(
     "--prompt-tokens",
     default=512,

@@ -180,7 +180,7 @@ def inspect(bundle: Path, as_json: bool) -> None:
     help="The checkpoint that BUNDLE was made from; repeat it for several adapters, in their order.",
 )
 @click.option("--base", type=HubFolder("checkpoint"), help="The base model under LoRA adapters.")
-@click.option("--engine", type=click.Choice(list(ENGINES)), help="Of BUNDLE; all but onnxruntime need a GPU.")
+@click.option("--engine", type=click.Choice(list(ENGINES)), help="Engine of BUNDLE; all but onnxruntime need a GPU.")
 def verify(bundle: Path, checkpoints: tuple[Path, ...], base: Path | None, engine: str | None) -> None:
     """Compare the scores of BUNDLE with those of its checkpoint in PyTorch."""
     with readable_errors():

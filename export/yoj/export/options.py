@@ -32,7 +32,7 @@ def checkpoint_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option(
             "--mode",
             type=click.Choice(["joint", "isolated"]),
-            help="How the model was trained: joint, all responses in one sequence, or isolated, one response at a time "
+            help="Mode of the training: joint, all responses in one sequence, or isolated, one response at a time "
             "(a classic reward model, as TRL, verl, OpenRLHF, LLaMA-Factory and ms-swift train it). A model with a "
             "separator scores in both.  "
             "[default: isolated for what those trainers wrote, else what reward_model_config.json says, else joint]",
