@@ -30,7 +30,7 @@ from ..graph.modules import (
     trims,
     upcast,
 )
-from .molmo2_config import TextConfig, VisionConfig
+from ._molmo2_config import TextConfig, VisionConfig
 
 
 class Block(nn.Module):

@@ -30,7 +30,7 @@ from ..graph.modules import (
     trims,
     upcast,
 )
-from .qwen3_vl_config import TextConfig, VisionConfig
+from ._qwen3_vl_config import TextConfig, VisionConfig
 
 NORM_EPS = 1e-6
 """Epsilon of the vision tower's norms; a constant in transformers."""
