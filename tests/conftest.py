@@ -91,8 +91,8 @@ def bundle(tmp_path_factory: pytest.TempPathFactory):
     """
     from tiny_qwen3_vl import TinyQwen, write_qwen
 
-    from yoj.export.bundle.build import build
-    from yoj.export.bundle.config import ExportConfig
+    from yoj.export.bundle._build import build
+    from yoj.export.bundle._config import ExportConfig
 
     folder = _folder_of_the_run(tmp_path_factory)
 

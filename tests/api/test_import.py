@@ -33,8 +33,8 @@ def test_public_names():
     import yoj.runtime
 
     assert sorted(yoj.runtime.__all__) == [
-        "BundleError", "Cut", "EngineError", "EngineMemoryError", "Image", "Judgement", "LengthError", "LimitError",
-        "MediaError", "Message", "Policy", "Prepared", "Reading", "Request", "RequestError", "ScoreError", "Scorer",
-        "TokenCounts", "Video", "YojError", "__version__", "decode_request", "encode_judgement",
+        "BundleError", "EngineError", "EngineMemoryError", "HubError", "Image", "Judgement", "LengthError",
+        "LimitError", "MediaError", "Message", "Policy", "Prepared", "Reading", "Request", "RequestError", "ScoreError",
+        "Scorer", "TokenCounts", "Truncation", "Video", "YojError", "__version__", "decode_request", "encode_judgement",
     ]  # fmt: skip
     assert all(hasattr(yoj.runtime, name) for name in yoj.runtime.__all__)

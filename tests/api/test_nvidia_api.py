@@ -15,8 +15,8 @@ import pytest
 ROOT = Path(__file__).parents[2]
 RECORDED = json.loads((Path(__file__).parent / "data" / "nvidia_api.json").read_text("utf-8"))
 SOURCES = [
-    ROOT / "export/yoj/export/tensorrt/builder.py",
-    ROOT / "export/yoj/export/tensorrt/compile.py",
+    ROOT / "export/yoj/export/tensorrt/_builder.py",
+    ROOT / "export/yoj/export/tensorrt/_compile.py",
     *(ROOT / "runtime/yoj/runtime/engines" / f"{name}.py" for name in ("_tensorrt", "_lane", "library", "device")),
 ]
 CLASSES = {
@@ -38,7 +38,7 @@ CLASSES = {
 }
 """How the sources name an object (or the method that returns it) -> its class."""
 OURS = {
-    "compile.py": {"engine", "cache", "tensor"},
+    "_compile.py": {"engine", "cache", "tensor"},
     "library.py": {"engine"},
 }
 """Files in which such a name is something else."""
@@ -126,7 +126,7 @@ def test_every_name_is_in_the_installed_cuda_python():
 
 
 def test_the_flags_that_are_set_by_name_exist():
-    from yoj.export.tensorrt.builder import BuilderSettings
+    from yoj.export.tensorrt._builder import BuilderSettings
     from yoj.runtime.engines.library import TYPES
 
     flags = BuilderSettings(1, version_compatible=True, weight_streaming=True, refit=True).flags()

@@ -17,7 +17,7 @@ from click.testing import CliRunner
 from yoj.calibration._probabilities import DIAGRAM, REPORT, CalibrationJob, calibrate
 from yoj.calibration._temperature import MIN_SAMPLES
 from yoj.calibration.cli import main
-from yoj.export.errors import OutputError
+from yoj.export._errors import OutputError
 from yoj.runtime import Request, Scorer
 from yoj.runtime import manifest as m
 from yoj.runtime._judgement import probabilities

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from yoj.export.checkpoint.trained_layouts import LAYOUTS
+from yoj.export.checkpoint._trained_layouts import LAYOUTS
 
 PAGE = (Path(__file__).parents[2] / "docs" / "trained-layouts.md").read_text("utf-8")
 

@@ -11,8 +11,8 @@ from quiet import Quiet
 from safetensors.torch import load_file
 
 from experiments import small_judge
-from yoj.export.bundle.build import build
-from yoj.export.bundle.config import ExportConfig
+from yoj.export.bundle._build import build
+from yoj.export.bundle._config import ExportConfig
 from yoj.runtime import Scorer
 
 pytestmark = pytest.mark.export

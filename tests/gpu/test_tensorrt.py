@@ -21,9 +21,9 @@ from recorded import ADAPTER, IMAGES, MERGED
 from yoj.bench._needs import missing
 from yoj.export.checkpoint.checkpoint import Checkpoint
 from yoj.export.families.opening import open_family
-from yoj.export.tensorrt.builder import BuilderSettings
-from yoj.export.tensorrt.compile import CompileJob, compile_bundle
-from yoj.export.tensorrt.profiles import parse_profile
+from yoj.export.tensorrt._builder import BuilderSettings
+from yoj.export.tensorrt._compile import CompileJob, compile_bundle
+from yoj.export.tensorrt._profiles import parse_profile
 from yoj.export.verification.fidelity import measure
 from yoj.runtime import Request, Scorer
 from yoj.runtime.engines._lane import SHAPES

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image as Pillow
 
-from yoj.export.families.base import MAX_PIXELS
+from yoj.export.families._base import MAX_PIXELS
 from yoj.runtime import Image, Request, Video
 from yoj.runtime import _animation as animation
 from yoj.runtime import _budget as budget

@@ -194,7 +194,7 @@ def test_another_text_in_one_response_moves_no_token_of_the_others(
 def test_ids_of_harmless_text_are_those_of_the_stock_tokenizer(
     layout, prompt, responses, count, packer, tokenizer, images, special_ids, stock
 ):
-    from yoj.export.prompts.chat_template import template_ids
+    from yoj.export.prompts._chat_template import template_ids
 
     names = [tokenizer.id_to_token(token) for token in special_ids]
     assume(not any(name in text for name in names for text in (prompt, *responses)))
@@ -211,7 +211,7 @@ def stock():
 
     from yoj.export.checkpoint.checkpoint import Checkpoint
     from yoj.export.families.opening import open_family
-    from yoj.export.prompts.chat_template import ChatTemplate
+    from yoj.export.prompts._chat_template import ChatTemplate
 
     checkpoint = Checkpoint.open([MERGED])
     return ChatTemplate(checkpoint), open_family(checkpoint).markup()

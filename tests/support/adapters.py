@@ -18,8 +18,8 @@ from tiny_qwen3_vl import TinyQwen, write_qwen
 from torch import nn
 from transformers import Molmo2ForConditionalGeneration, Qwen3VLForConditionalGeneration
 
+from yoj.export._errors import CheckpointError
 from yoj.export.checkpoint.checkpoint import Checkpoint, Training
-from yoj.export.errors import CheckpointError
 from yoj.export.families.opening import open_family
 
 RECORDED = Path(__file__).parents[1] / "golden" / "data" / "checkpoint-adapter"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class Quiet:
-    """See `yoj.export.bundle.config.Progress`."""
+    """See `yoj.export.bundle._config.Progress`."""
 
     def stage(self, name: str, bytes_to_write: int = 0) -> None: ...
     def advance(self, count: int) -> None: ...

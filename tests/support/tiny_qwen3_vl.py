@@ -18,10 +18,10 @@ from quiet import Quiet
 from safetensors.torch import save_file
 from tiny import RECORDED, WORDS
 
-from yoj.export.bundle.build import build
-from yoj.export.bundle.config import ExportConfig
+from yoj.export.bundle._build import build
+from yoj.export.bundle._config import ExportConfig
 from yoj.export.checkpoint.checkpoint import Checkpoint, HiddenState, Training, VideoExpansion
-from yoj.export.families.qwen3_vl import Qwen3VLExport
+from yoj.export.families._qwen3_vl import Qwen3VLExport
 from yoj.export.verification.stock_model import StockModel
 from yoj.runtime import Request, Scorer
 from yoj.runtime.batch import Prepared, scorer_inputs

@@ -12,8 +12,8 @@ import torch
 from quiet import Quiet
 from tiny_training import FAMILIES, Setup, train
 
-from yoj.export.bundle.build import build
-from yoj.export.bundle.config import ExportConfig as Export
+from yoj.export.bundle._build import build
+from yoj.export.bundle._config import ExportConfig as Export
 from yoj.export.checkpoint.checkpoint import Checkpoint
 from yoj.export.families.opening import open_family
 from yoj.runtime import Scorer

@@ -71,7 +71,7 @@ def make_bundle(checkpoint: Path, folder: Path, precision: str) -> None:
     """Write one bundle; a quantised one with its quantisation config, ``<precision>.quantisation``, beside it.
 
     Raises:
-        YojError: see `yoj.export.bundle.build.build`.
+        YojError: see `yoj.export.bundle._build.build`.
     """
     given: dict[str, Any] = {"precision": precision, "compare": False}
     if precision in SCHEMES:

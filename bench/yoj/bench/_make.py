@@ -28,14 +28,14 @@ class Stages:
     """Progress that names the stages of an export, and nothing more."""
 
     def stage(self, name: str, bytes_to_write: int = 0) -> None:
-        """Begin a stage; see `yoj.export.bundle.config.Progress`."""
+        """Begin a stage; see `yoj.export.bundle._config.Progress`."""
         click.echo(f"{name}{f' ({bytes_to_write / 1e6:,.0f} MB)' if bytes_to_write else ''} ...", err=True)
 
     def advance(self, count: int) -> None:
-        """Ignore written bytes; see `yoj.export.bundle.config.Progress`."""
+        """Ignore written bytes; see `yoj.export.bundle._config.Progress`."""
 
     def note(self, text: str) -> None:
-        """Ignore steps; see `yoj.export.bundle.config.Progress`."""
+        """Ignore steps; see `yoj.export.bundle._config.Progress`."""
 
 
 def make(judge: Path, folder: Path, shape: ModelShape, precisions: tuple[str, ...]) -> None:

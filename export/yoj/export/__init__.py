@@ -6,17 +6,17 @@ from typing import TYPE_CHECKING
 
 from yoj.runtime.lazy import lazily
 
-from .errors import CheckpointError, FidelityError, OutputError
+from ._errors import CheckpointError, FidelityError, OutputError
 
 if TYPE_CHECKING:
-    from .bundle.build import build
-    from .bundle.config import ExportConfig, Progress
+    from .bundle._build import build
+    from .bundle._config import ExportConfig, Progress
     from .checkpoint.checkpoint import Training
-    from .tensorrt.builder import BuilderSettings
-    from .tensorrt.compile import CompileJob, compile_bundle
-    from .tensorrt.profiles import Profile, parse_profile
+    from .tensorrt._builder import BuilderSettings
+    from .tensorrt._compile import CompileJob, compile_bundle
+    from .tensorrt._profiles import Profile, parse_profile
+    from .verification._verify import VerifyJob, verify
     from .verification.fidelity import Fidelity
-    from .verification.verify import VerifyJob, verify
 
 __all__ = [
     "BuilderSettings",
@@ -39,17 +39,17 @@ __all__ = [
 __getattr__ = lazily(
     __name__,
     {
-        "build": ".bundle.build",
-        "ExportConfig": ".bundle.config",
-        "Progress": ".bundle.config",
+        "build": ".bundle._build",
+        "ExportConfig": ".bundle._config",
+        "Progress": ".bundle._config",
         "Training": ".checkpoint.checkpoint",
-        "BuilderSettings": ".tensorrt.builder",
-        "CompileJob": ".tensorrt.compile",
-        "compile_bundle": ".tensorrt.compile",
-        "Profile": ".tensorrt.profiles",
-        "parse_profile": ".tensorrt.profiles",
+        "BuilderSettings": ".tensorrt._builder",
+        "CompileJob": ".tensorrt._compile",
+        "compile_bundle": ".tensorrt._compile",
+        "Profile": ".tensorrt._profiles",
+        "parse_profile": ".tensorrt._profiles",
         "Fidelity": ".verification.fidelity",
-        "VerifyJob": ".verification.verify",
-        "verify": ".verification.verify",
+        "VerifyJob": ".verification._verify",
+        "verify": ".verification._verify",
     },
 )

@@ -18,7 +18,7 @@ from yoj.runtime.schemes import SCHEMES
 from yoj.runtime.temperature import describe
 from yoj.runtime.version import __version__
 
-from .bundle.describe import describe_prompts, describe_quantisation
+from .bundle._describe import describe_prompts, describe_quantisation
 from .options import checkpoint_options, prepare_libraries
 
 EPILOG = """\b
@@ -124,8 +124,8 @@ def build(
     """
     with readable_errors():
         prepare_libraries()
-        from .bundle.build import build as run
-        from .bundle.config import ExportConfig
+        from .bundle._build import build as run
+        from .bundle._config import ExportConfig
         from .checkpoint.checkpoint import Training
 
         training = Training(hidden_state, video_expansion)
@@ -185,8 +185,8 @@ def verify(bundle: Path, checkpoints: tuple[Path, ...], base: Path | None, engin
     """Compare the scores of BUNDLE with those of its checkpoint in PyTorch."""
     with readable_errors():
         prepare_libraries()
-        from .verification.verify import VerifyJob
-        from .verification.verify import verify as run
+        from .verification._verify import VerifyJob
+        from .verification._verify import verify as run
 
         fidelity = run(VerifyJob(bundle, checkpoints, base, engine), _Console())
     click.echo(f"\n{_verdict(fidelity)}")
@@ -228,9 +228,9 @@ def compile_(
     Until the last moment BUNDLE stays as it was; its engine onnxruntime stays beside the plans.
     """
     with readable_errors():
-        from .tensorrt.builder import BuilderSettings
-        from .tensorrt.compile import CompileJob, compile_bundle
-        from .tensorrt.profiles import parse_profile
+        from .tensorrt._builder import BuilderSettings
+        from .tensorrt._compile import CompileJob, compile_bundle
+        from .tensorrt._profiles import parse_profile
 
         try:
             parsed = [parse_profile(text) for text in profiles]

@@ -13,7 +13,7 @@ from quiet import Quiet
 
 from yoj.calibration._probabilities import CalibrationJob, calibrate
 from yoj.export.bundle.install import install
-from yoj.export.tensorrt.compile import CompileJob, compile_bundle
+from yoj.export.tensorrt._compile import CompileJob, compile_bundle
 from yoj.runtime import BundleError, Scorer
 from yoj.runtime import manifest as m
 from yoj.runtime.bundle import Bundle

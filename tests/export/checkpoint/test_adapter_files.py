@@ -30,8 +30,8 @@ from adapters import (
 from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
 
+from yoj.export._errors import CheckpointError
 from yoj.export.checkpoint.checkpoint import Checkpoint
-from yoj.export.errors import CheckpointError
 
 pytestmark = pytest.mark.parity
 

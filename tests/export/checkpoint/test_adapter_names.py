@@ -13,12 +13,12 @@ from peft import PeftModel
 from quiet import Quiet
 from safetensors.torch import load_file, save_file
 
-from yoj.export.bundle.build import build
-from yoj.export.bundle.config import ExportConfig
+from yoj.export._errors import CheckpointError
+from yoj.export.bundle._build import build
+from yoj.export.bundle._config import ExportConfig
 from yoj.export.checkpoint.adapter_names import BaseNames
 from yoj.export.checkpoint.checkpoint import Checkpoint
 from yoj.export.checkpoint.weights import read_folder
-from yoj.export.errors import CheckpointError
 from yoj.export.verification.stock_model import read_out
 from yoj.runtime import Request, Scorer
 

@@ -14,8 +14,8 @@ from safetensors.torch import load_file, save_file
 from tokenizers import AddedToken, Tokenizer
 from torch import nn
 
+from yoj.export._errors import CheckpointError
 from yoj.export.checkpoint.checkpoint import SEPARATOR, Checkpoint
-from yoj.export.errors import CheckpointError
 from yoj.export.families import ExportFamily
 from yoj.export.families.opening import open_family
 from yoj.export.graph.traced import materialise

@@ -11,15 +11,15 @@ import pytest
 from quiet import Quiet
 from recorded import MERGED
 
-from yoj.export.bundle.build import build
-from yoj.export.bundle.config import ExportConfig
-from yoj.export.bundle.describe import describe_assumptions
+from yoj.export._errors import CheckpointError
+from yoj.export.bundle._build import build
+from yoj.export.bundle._config import ExportConfig
+from yoj.export.bundle._describe import describe_assumptions
 from yoj.export.checkpoint.checkpoint import Checkpoint
-from yoj.export.errors import CheckpointError
 from yoj.export.families.opening import open_family
-from yoj.export.prompts import rendering
+from yoj.export.prompts import _rendering as rendering
+from yoj.export.prompts._rendering import Renderer, TemplateFailedError, TemplateRefusedError
 from yoj.export.prompts.layout import render_layout
-from yoj.export.prompts.rendering import Renderer, TemplateFailedError, TemplateRefusedError
 from yoj.runtime import Scorer
 
 ROOT = Path(__file__).parents[3]

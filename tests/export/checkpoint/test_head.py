@@ -12,8 +12,8 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch import nn
 
+from yoj.export._errors import CheckpointError
 from yoj.export.checkpoint.head import ACTIVATIONS, divisor, read_head
-from yoj.export.errors import CheckpointError
 from yoj.export.graph.modules import Readout, gather_rows, head_constants, traced_head
 
 D, HIDDEN = 12, 20

@@ -19,10 +19,10 @@ from safetensors.torch import load_file, save_file
 from tiny import RECORDED
 from tiny_qwen3_vl import TinyQwen, request_of, write_qwen
 
-from yoj.export.bundle.build import build
-from yoj.export.bundle.config import ExportConfig
+from yoj.export._errors import FidelityError
+from yoj.export.bundle._build import build
+from yoj.export.bundle._config import ExportConfig
 from yoj.export.checkpoint.checkpoint import Checkpoint, Training
-from yoj.export.errors import FidelityError
 from yoj.export.families.opening import open_family
 from yoj.export.verification.fidelity import measure
 from yoj.runtime import Request, Scorer

@@ -13,9 +13,9 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from yoj.export.checkpoint.lora import read_adapters
+from yoj.export._errors import CheckpointError
+from yoj.export.checkpoint._lora import read_adapters
 from yoj.export.checkpoint.weights import TensorSource, Weights, read_folder
-from yoj.export.errors import CheckpointError
 
 NAMES = ("att_proj", "attn_out", "ff_proj", "ff_out")
 

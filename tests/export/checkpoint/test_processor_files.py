@@ -18,12 +18,12 @@ from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLIm
 from transformers.models.qwen3_vl.video_processing_qwen3_vl import Qwen3VLVideoProcessor
 from transformers.video_processing_utils import BaseVideoProcessor
 
+from yoj.export._errors import CheckpointError
+from yoj.export.checkpoint._processor_files import IMAGE_FILE, UNIFIED, VIDEO_FILE, find_part
 from yoj.export.checkpoint.checkpoint import Checkpoint, Training
-from yoj.export.checkpoint.processor_files import IMAGE_FILE, UNIFIED, VIDEO_FILE, find_part
-from yoj.export.errors import CheckpointError
 from yoj.export.families import FAMILIES
-from yoj.export.families.molmo2 import Molmo2Export
-from yoj.export.families.qwen3_vl import Qwen3VLExport
+from yoj.export.families._molmo2 import Molmo2Export
+from yoj.export.families._qwen3_vl import Qwen3VLExport
 from yoj.runtime.families.qwen3_vl import Qwen3VL as RuntimeQwen3VL
 
 DATA = Path(__file__).parents[2] / "golden" / "data"

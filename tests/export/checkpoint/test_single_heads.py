@@ -11,11 +11,11 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from yoj.export._errors import CheckpointError
+from yoj.export.checkpoint._single_heads import Search, find_head
+from yoj.export.checkpoint._trained_layouts import LAYOUTS, bare_name
 from yoj.export.checkpoint.head import TrainedHead
-from yoj.export.checkpoint.single_heads import Search, find_head
-from yoj.export.checkpoint.trained_layouts import LAYOUTS, bare_name
 from yoj.export.checkpoint.weights import read_folder
-from yoj.export.errors import CheckpointError
 
 D = 8
 SCORE, BIAS = torch.arange(D).float().view(1, D), torch.tensor([0.5])

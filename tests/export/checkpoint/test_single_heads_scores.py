@@ -33,11 +33,11 @@ from single_response import (
 from transformers import AutoTokenizer
 
 from yoj.calibration._collect import CalibratedModel
+from yoj.export._errors import CheckpointError
 from yoj.export.checkpoint.checkpoint import Checkpoint, Training
-from yoj.export.errors import CheckpointError
-from yoj.export.families.molmo2 import Molmo2Export
+from yoj.export.families._molmo2 import Molmo2Export
 from yoj.export.prompts.layout import render_layout
-from yoj.export.verification.float16_range import overflowing_layers, prepare_samples
+from yoj.export.verification._float16_range import overflowing_layers, prepare_samples
 from yoj.runtime import RequestError
 from yoj.runtime.packing import without_last_newlines
 

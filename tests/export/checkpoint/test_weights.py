@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
+from yoj.export._errors import CheckpointError
 from yoj.export.checkpoint import weights as weights_module
 from yoj.export.checkpoint.weights import DTYPES, TensorSource, Weights, read_folder, read_header, write_blocks
-from yoj.export.errors import CheckpointError
 
 SHAPES = {"matrix": (7, 5), "vector": (11,), "scalar": (), "cube": (2, 3, 4), "empty": (0, 4), "one": (1, 1)}
 

@@ -17,11 +17,11 @@ from random_checkpoint import Sizes, write_checkpoint
 from safetensors.torch import load_file, save_file
 from tiny import RECORDED, Exported, make_request
 
+from yoj.export._errors import CheckpointError
 from yoj.export.checkpoint.checkpoint import Checkpoint, Training
 from yoj.export.checkpoint.head import ACTIVATIONS, KEYS
-from yoj.export.errors import CheckpointError
 from yoj.export.families.opening import open_family
-from yoj.export.graph.blocked_attention import join_queries
+from yoj.export.graph._blocked_attention import join_queries
 from yoj.export.graph.write import INLINE_BYTES
 from yoj.export.verification.stock_model import StockModel
 from yoj.runtime.batch import SHORTEST_ROW

@@ -17,10 +17,10 @@ from graph_checks import FORBIDDEN, TOLERANCE, describe
 from safetensors.torch import load_file, save_file
 from tiny_qwen3_vl import Exported, TinyQwen, request_of, write_qwen
 
+from yoj.export._errors import CheckpointError
 from yoj.export.checkpoint.checkpoint import Checkpoint, Training
-from yoj.export.errors import CheckpointError
 from yoj.export.families.opening import open_family
-from yoj.export.graph.blocked_attention import join_queries
+from yoj.export.graph._blocked_attention import join_queries
 from yoj.export.prompts.layout import render_layout
 from yoj.export.verification.stock_model import StockModel
 from yoj.runtime import RequestError

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto
 
-from yoj.export.graph.blocked_attention import BLOCKS, join_queries, query_blocks, split_queries
+from yoj.export.graph._blocked_attention import BLOCKS, join_queries, query_blocks, split_queries
 from yoj.export.graph.precision import PRECISIONS
 from yoj.runtime.batch import SHORTEST_ROW
 

@@ -19,16 +19,16 @@ from safetensors.torch import load_file, save_file
 from tiny import RECORDED
 from tiny_qwen3_vl import TinyQwen, write_qwen
 
-from yoj.export.bundle import build as build_module
-from yoj.export.bundle.build import build
-from yoj.export.bundle.config import ExportConfig
+from yoj.export._errors import CheckpointError, OutputError
+from yoj.export.bundle import _build as build_module
+from yoj.export.bundle._build import build
+from yoj.export.bundle._config import ExportConfig
 from yoj.export.checkpoint.checkpoint import Checkpoint
 from yoj.export.cli import main
-from yoj.export.errors import CheckpointError, OutputError
 from yoj.export.families.opening import open_family
 from yoj.export.graph.traced import materialise, stream
+from yoj.export.verification._float16_range import overflowing_layers, prepare_samples, read_samples
 from yoj.export.verification.fidelity import GRID, THRESHOLDS, make_requests, make_samples
-from yoj.export.verification.float16_range import overflowing_layers, prepare_samples, read_samples
 from yoj.export.verification.scorer import open_scorer
 from yoj.runtime import EngineError, RequestError, Scorer
 from yoj.runtime.bundle import Bundle

@@ -15,7 +15,7 @@ from tiny_qwen3_vl import TinyQwen, write_qwen
 
 from yoj.export.checkpoint.checkpoint import Checkpoint
 from yoj.export.families.opening import open_family
-from yoj.export.prompts.chat_template import ChatTemplate, template_ids
+from yoj.export.prompts._chat_template import ChatTemplate, template_ids
 from yoj.export.prompts.layout import encoder_of, render_layout
 from yoj.runtime import Image, Request, RequestError, Scorer, Video
 from yoj.runtime.packing import Packer

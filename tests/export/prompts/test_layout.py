@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from transformers import AutoTokenizer
 
+from yoj.export._errors import CheckpointError
 from yoj.export.checkpoint.checkpoint import SEPARATOR, Checkpoint
-from yoj.export.errors import CheckpointError
 from yoj.export.families.opening import open_family
 from yoj.export.prompts.layout import render_layout, split_pieces
 from yoj.runtime.manifest import Layout, Piece

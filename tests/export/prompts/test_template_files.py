@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from transformers import AutoTokenizer
 
+from yoj.export._errors import CheckpointError
 from yoj.export.checkpoint.checkpoint import Checkpoint
-from yoj.export.errors import CheckpointError
-from yoj.export.prompts.template_files import read_template
+from yoj.export.prompts._template_files import read_template
 
 MERGED = Path(__file__).parents[2] / "golden" / "data" / "checkpoint-merged"
 RIGHT, OTHER = "{{ 'right' }}", "{{ 'other' }}"

@@ -7,7 +7,7 @@ import onnx_ir as ir
 import pytest
 import torch
 
-from yoj.export.quantisation.probes import model_of, unsigned
+from yoj.export.quantisation._probes import model_of, unsigned
 from yoj.runtime.engines import exact
 
 
@@ -25,7 +25,7 @@ def content(model: onnx.ModelProto) -> list[object]:
 def test_the_shipped_probe_is_what_an_export_traces(scheme, arithmetic):
     made = model_of(scheme, getattr(torch, arithmetic))
     shipped = onnx.load(exact.probe(scheme, arithmetic))
-    assert content(shipped) == content(ir.to_proto(made)), "Write them anew: python -m yoj.export.quantisation.probes"
+    assert content(shipped) == content(ir.to_proto(made)), "Write them anew: python -m yoj.export.quantisation._probes"
     if scheme in exact.UNSIGNED and arithmetic == "float32":
         shipped = onnx.load(exact.probe(scheme, arithmetic, unsigned=True))
-        assert content(shipped) == content(unsigned(made)), "Write them anew: python -m yoj.export.quantisation.probes"
+        assert content(shipped) == content(unsigned(made)), "Write them anew: python -m yoj.export.quantisation._probes"

@@ -16,11 +16,11 @@ from random_checkpoint import Sizes, write_checkpoint
 from tiny import RECORDED
 from tiny_qwen3_vl import TinyQwen, write_qwen
 
-from yoj.export.bundle.build import build
-from yoj.export.bundle.config import ExportConfig
+from yoj.export._errors import CheckpointError
+from yoj.export.bundle._build import build
+from yoj.export.bundle._config import ExportConfig
 from yoj.export.bundle.provenance import checkpoint_hashes
 from yoj.export.checkpoint.checkpoint import Checkpoint
-from yoj.export.errors import CheckpointError
 from yoj.export.families.opening import open_family
 from yoj.export.graph.traced import TracedSession
 from yoj.export.quantisation.config import (

@@ -28,13 +28,13 @@ from yoj.calibration._samples import CalibrationSample
 from yoj.calibration._search import Found, SearchConfig, search
 from yoj.calibration._statistics import Statistics
 from yoj.calibration.cli import main as calibrate
-from yoj.export.bundle.build import build
-from yoj.export.bundle.config import ExportConfig
+from yoj.export._errors import CheckpointError
+from yoj.export.bundle._build import build
+from yoj.export.bundle._config import ExportConfig
 from yoj.export.bundle.names import VISION_PREFIX
 from yoj.export.bundle.provenance import checkpoint_hashes
 from yoj.export.checkpoint.checkpoint import Checkpoint
 from yoj.export.cli import main
-from yoj.export.errors import CheckpointError
 from yoj.export.families import ExportFamily, GraphSpec
 from yoj.export.families.opening import open_family
 from yoj.export.graph.modules import Projection

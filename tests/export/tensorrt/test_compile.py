@@ -20,14 +20,14 @@ from quiet import Quiet
 from safetensors.torch import load_file, save_file
 
 from yoj.bench._large_checkpoint import write as write_large
-from yoj.export.bundle.build import build
-from yoj.export.bundle.config import ExportConfig
-from yoj.export.errors import OutputError
-from yoj.export.tensorrt import builder as plans
-from yoj.export.tensorrt.builder import BuilderSettings, Job, build_plan
-from yoj.export.tensorrt.compile import CompileJob, compile_bundle
+from yoj.export._errors import OutputError
+from yoj.export.bundle._build import build
+from yoj.export.bundle._config import ExportConfig
+from yoj.export.tensorrt import _builder as plans
+from yoj.export.tensorrt._builder import BuilderSettings, Job, build_plan
+from yoj.export.tensorrt._compile import CompileJob, compile_bundle
+from yoj.export.tensorrt._profiles import parse_profile
 from yoj.export.tensorrt.graphs import for_tensorrt
-from yoj.export.tensorrt.profiles import parse_profile
 from yoj.runtime import Scorer
 from yoj.runtime import manifest as m
 from yoj.runtime.bundle import Bundle

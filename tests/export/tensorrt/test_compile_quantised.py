@@ -12,13 +12,13 @@ import pytest
 from quiet import Quiet
 from test_compile import JUDGES, SMALL, content, shorten, untouched
 
-from yoj.export.bundle.build import build
-from yoj.export.bundle.config import ExportConfig
+from yoj.export.bundle._build import build
+from yoj.export.bundle._config import ExportConfig
 from yoj.export.bundle.provenance import checkpoint_hashes
 from yoj.export.checkpoint.checkpoint import Checkpoint
 from yoj.export.families.opening import open_family
 from yoj.export.quantisation.config import QuantisationConfig, QuantisationSpec, matrices, write_config
-from yoj.export.tensorrt.compile import CompileJob, compile_bundle
+from yoj.export.tensorrt._compile import CompileJob, compile_bundle
 from yoj.export.tensorrt.graphs import FIRST_TARGET, check_scheme, for_tensorrt
 from yoj.export.verification.fidelity import make_samples
 from yoj.runtime import Scorer

@@ -7,7 +7,7 @@ import re
 import msgspec
 import pytest
 
-from yoj.export.tensorrt.profiles import parse_profile, profiles_of
+from yoj.export.tensorrt._profiles import parse_profile, profiles_of
 from yoj.runtime import manifest as m
 from yoj.runtime.errors import EngineError
 

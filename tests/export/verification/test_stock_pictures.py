@@ -16,14 +16,14 @@ from transformers import AutoImageProcessor
 from transformers.image_processing_base import ImageProcessingMixin
 from transformers.models.molmo2.image_processing_molmo2 import Molmo2ImageProcessor
 
-from yoj.export.bundle.build import build
-from yoj.export.bundle.config import ExportConfig
+from yoj.export._errors import FidelityError
+from yoj.export.bundle._build import build
+from yoj.export.bundle._config import ExportConfig
 from yoj.export.checkpoint.checkpoint import Checkpoint, Training
-from yoj.export.errors import FidelityError
 from yoj.export.families import FAMILIES
-from yoj.export.families.qwen3_vl import Qwen3VLExport
+from yoj.export.families._qwen3_vl import Qwen3VLExport
+from yoj.export.verification._stock_pictures import compare_pictures
 from yoj.export.verification.fidelity import Fidelity
-from yoj.export.verification.stock_pictures import compare_pictures
 from yoj.runtime.families import FAMILIES as RUNTIME
 
 MERGED = Path(__file__).parents[2] / "golden" / "data" / "checkpoint-merged"

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from simulated_gpu import Cuda, simulated_plan
 
-from yoj.export.tensorrt.profiles import parse_profile
+from yoj.export.tensorrt._profiles import parse_profile
 from yoj.runtime import Request, Scorer
 from yoj.runtime.bundle import Bundle
 from yoj.runtime.engines._lane import SHAPES

@@ -17,13 +17,13 @@ from random_checkpoint import Sizes, write_checkpoint
 from tiny import RECORDED
 from tiny_qwen3_vl import TinyQwen, write_qwen
 
-from yoj.export.bundle.build import build
-from yoj.export.bundle.config import ExportConfig
+from yoj.export.bundle._build import build
+from yoj.export.bundle._config import ExportConfig
 from yoj.export.bundle.provenance import checkpoint_hashes
 from yoj.export.checkpoint.checkpoint import Checkpoint
 from yoj.export.families.opening import open_family
+from yoj.export.quantisation._unsigned import write_unsigned
 from yoj.export.quantisation.config import QuantisationConfig, QuantisationSpec, matrices, write_config
-from yoj.export.quantisation.unsigned import write_unsigned
 from yoj.runtime import Scorer
 from yoj.runtime.bundle import WEIGHTS, Bundle
 from yoj.runtime.engines import onnxruntime as engine_module

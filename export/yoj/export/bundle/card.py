@@ -6,7 +6,7 @@ from yoj.runtime.manifest import Manifest
 from yoj.runtime.temperature import describe
 
 from ..verification.fidelity import Fidelity, table
-from .describe import describe_prompts
+from ._describe import describe_prompts
 
 
 def model_card(manifest: Manifest, fidelity: Fidelity | None, quantised: str | None = None) -> str:
@@ -15,7 +15,7 @@ def model_card(manifest: Manifest, fidelity: Fidelity | None, quantised: str | N
     Args:
         manifest: the bundle's manifest.
         fidelity: agreement with the stock model, where it was measured.
-        quantised: summary of the matrices in 8 or 4 bits, from `yoj.export.bundle.describe.describe_quantisation`.
+        quantised: summary of the matrices in 8 or 4 bits, from `yoj.export.bundle._describe.describe_quantisation`.
     """
     head, limits = manifest.value_head, manifest.limits
     checkpoint = "\n".join(f"| `{name}` | `{digest}` |" for name, digest in manifest.provenance.checkpoint.items())

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import torch
 
-from ..errors import CheckpointError
-from .edits import Stored
-from .tensor_files import read_tensors
+from .._errors import CheckpointError
+from ._edits import Stored
+from ._tensor_files import read_tensors
 from .weights import check_gathered, read_header
 
 ADAPTER_CONFIG = "adapter_config.json"

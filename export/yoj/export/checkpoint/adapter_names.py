@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .edits import RowRange
-from .trained_layouts import HEAD_MODULES
+from ._edits import RowRange
+from ._trained_layouts import HEAD_MODULES
 
 PREFIX = "base_model.model."
 """Prefix that PEFT puts before the names of the model that it wraps."""

@@ -15,14 +15,14 @@ from yoj.runtime.images import Transparency
 from yoj.runtime.manifest import Mode
 from yoj.runtime.text import not_special, read_tokenizer
 
-from ..errors import CheckpointError
+from .._errors import CheckpointError
+from ._bases import check_floating, trained_over_quantised
+from ._lora import TABLES, read_adapters
+from ._single_heads import Search, find_head, head_prefix
+from ._text_files import read_json
+from ._trained_layouts import bare_name, head_name
 from .adapter_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS, adapter_folder, check_one_kind, home_folder, trained_whole
-from .bases import check_floating, trained_over_quantised
 from .head import SETTINGS, TrainedHead
-from .lora import TABLES, read_adapters
-from .single_heads import Search, find_head, head_prefix
-from .text_files import read_json
-from .trained_layouts import bare_name, head_name
 from .weights import StoredTensor, Weights, read_folder
 
 SEPARATOR = "<|resp_sep|>"

@@ -13,10 +13,10 @@ from torch import nn
 
 from yoj.runtime.manifest import Readout
 
-from ..errors import CheckpointError
-from .head_files import read_head_file
-from .text_files import read_json
-from .trained_layouts import MULTI_RESPONSE, TrainedLayout
+from .._errors import CheckpointError
+from ._head_files import read_head_file
+from ._text_files import read_json
+from ._trained_layouts import MULTI_RESPONSE, TrainedLayout
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {
     "selu": nn.SELU,

@@ -16,10 +16,10 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 
-from ..errors import CheckpointError
+from .._errors import CheckpointError
 from ..quantisation.schemes import AS_IT_IS, StorageTransform
-from .edits import Edit, Replaced
-from .text_files import read_json
+from ._edits import Edit, Replaced
+from ._text_files import read_json
 
 DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 LARGEST_HEADER = 100_000_000

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from .base import ExportFamily, GraphSpec, Smoothing
-from .molmo2 import Molmo2Export
-from .qwen3_vl import Qwen3VLExport
+from ._base import ExportFamily, GraphSpec, Smoothing
+from ._molmo2 import Molmo2Export
+from ._qwen3_vl import Qwen3VLExport
 
 FAMILIES: dict[str, type[ExportFamily]] = {
     "molmo2": Molmo2Export,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from .._errors import CheckpointError
 from ..checkpoint.checkpoint import Checkpoint
-from ..errors import CheckpointError
 from . import FAMILIES, ExportFamily, GraphSpec
 
 

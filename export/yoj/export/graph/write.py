@@ -23,8 +23,8 @@ from yoj.runtime.manifest import AXES, Graph, TensorSpec
 
 from ..checkpoint.weights import TensorSource, Weights, write_blocks
 from ..families import GraphSpec
-from ..quantisation.unsigned import write_unsigned
-from .blocked_attention import query_blocks, split_queries
+from ..quantisation._unsigned import write_unsigned
+from ._blocked_attention import query_blocks, split_queries
 
 OPSET = 23
 """Opset: the first with Attention, RMSNormalization and RotaryEmbedding, which ONNX Runtime and TensorRT both read."""

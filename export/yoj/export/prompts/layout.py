@@ -23,10 +23,10 @@ from yoj.runtime.script import Parts, Script, Turn
 from yoj.runtime.stretch import Span
 from yoj.runtime.text import TextEncoder, read_tokenizer
 
+from .._errors import CheckpointError
 from ..checkpoint.checkpoint import SEPARATOR, Checkpoint
-from ..errors import CheckpointError
-from .chat_template import GLUE, ChatTemplate, MediaMarkup, template_ids, with_bos
-from .rendering import TemplateFailedError
+from ._chat_template import GLUE, ChatTemplate, MediaMarkup, template_ids, with_bos
+from ._rendering import TemplateFailedError
 
 # White space around the marks shows whether a template strips what it is given.
 RESPONSES = "\n \ue000 \n"

@@ -18,9 +18,9 @@ from torch import nn
 from yoj.runtime import roles
 from yoj.runtime.schemes import SCHEMES
 
+from .._errors import CheckpointError
 from ..bundle.names import QUANTISATION, VISION_PREFIX
 from ..checkpoint.weights import TensorSource
-from ..errors import CheckpointError
 from ..families import GraphSpec, Smoothing
 from ..graph.modules import Projection, WideProjection
 from .schemes import INT8, STORAGES, BlockProjection, QuantisedEmbedding, QuantisedProjection, StorageTransform

@@ -15,7 +15,7 @@ import onnx.numpy_helper
 from yoj.runtime.errors import EngineError
 from yoj.runtime.schemes import SCHEMES
 
-from ..graph.blocked_attention import join_queries
+from ..graph._blocked_attention import join_queries
 
 QUANTISING = ("QuantizeLinear", "DequantizeLinear")
 FIRST_TARGET = {name: scheme.first_target for name, scheme in SCHEMES.items() if scheme.first_target is not None}

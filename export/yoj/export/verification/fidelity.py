@@ -17,12 +17,12 @@ from yoj.runtime.manifest import Limits, Manifest, Mode
 from yoj.runtime.schemes import SCHEMES
 from yoj.runtime.script import script_of
 
+from .._errors import FidelityError
 from ..checkpoint.checkpoint import Checkpoint
-from ..errors import FidelityError
 from ..families import ExportFamily
-from ..prompts.chat_template import ChatTemplate, template_ids
+from ..prompts._chat_template import ChatTemplate, template_ids
+from ._stock_pictures import Pictures, compare_pictures
 from .stock_model import StockModel
-from .stock_pictures import Pictures, compare_pictures
 
 THRESHOLDS = {"float32": 1e-5, "float16": 2e-2, "bfloat16": 2e-1} | {n: s.threshold for n, s in SCHEMES.items()}
 """Largest difference of a score, or of a sigma, by precision, where the head's output is divided by sqrt(hidden size);

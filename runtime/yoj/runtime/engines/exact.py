@@ -18,7 +18,7 @@ from ..manifest import EngineEntry
 from ..schemes import SCHEMES
 
 PROBES = Path(__file__).parent / "probes"
-"""Folder of the probe graphs, which `yoj.export.quantisation.probes` writes."""
+"""Folder of the probe graphs, which `yoj.export.quantisation._probes` writes."""
 LARGEST_WEIGHT = {name: scheme.cpu_weight for name, scheme in SCHEMES.items() if scheme.cpu_weight is not None}
 """Scheme of quantised matrices with integer kernels on a CPU -> largest magnitude of its stored weights."""
 LARGEST_ACTIVATION = 127.0

@@ -9,9 +9,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from .._errors import CheckpointError
+from ..checkpoint._text_files import read_json, read_text
 from ..checkpoint.checkpoint import Checkpoint
-from ..checkpoint.text_files import read_json, read_text
-from ..errors import CheckpointError
 
 JINJA = "chat_template.jinja"
 NAMED = "additional_chat_templates"

@@ -18,8 +18,8 @@ from yoj.runtime.prepare import Preparer
 from yoj.runtime.roles import VISION, scorer_role
 from yoj.runtime.script import script_of
 
+from .._errors import CheckpointError
 from ..checkpoint.checkpoint import Checkpoint
-from ..errors import CheckpointError
 from ..families import ExportFamily
 from ..graph.modules import Projection, WideProjection
 from ..graph.traced import TracedSession, stream

@@ -10,13 +10,11 @@ from typing import Any, TypeAlias
 
 import torch
 
-from ..errors import CheckpointError
-from .adapter_files import read_adapter_tensors
-from .edits import Stored
-from .head import SETTINGS, TrainedHead, read_head
-from .head_files import HEAD_FILES, head_files, read_head_file
-from .text_files import read_json
-from .trained_layouts import (
+from .._errors import CheckpointError
+from ._edits import Stored
+from ._head_files import HEAD_FILES, head_files, read_head_file
+from ._text_files import read_json
+from ._trained_layouts import (
     LAYOUTS,
     OPENRLHF,
     VALUE_HEAD,
@@ -26,6 +24,8 @@ from .trained_layouts import (
     head_name,
     layout_of,
 )
+from .adapter_files import read_adapter_tensors
+from .head import SETTINGS, TrainedHead, read_head
 from .weights import StoredTensor
 
 LARGEST = 1e30

@@ -16,10 +16,10 @@ from yoj.runtime.families import Arrays, Family, PreparedMedia
 from yoj.runtime.manifest import Limits
 
 from ..bundle.names import VISION_PREFIX
+from ..checkpoint._processor_files import ProcessorPart
 from ..checkpoint.checkpoint import Checkpoint, HiddenState
-from ..checkpoint.processor_files import ProcessorPart
 from ..checkpoint.weights import TensorSource
-from ..prompts.chat_template import MediaMarkup
+from ..prompts._chat_template import MediaMarkup
 
 MAX_RESPONSES = 64
 """Most images of one request; models were trained and evaluated with far fewer."""

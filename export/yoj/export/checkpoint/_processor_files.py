@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeGuard
 
-from ..errors import CheckpointError
+from .._errors import CheckpointError
+from ._text_files import read_json
 from .checkpoint import ADAPTER_CONFIG, Checkpoint
-from .text_files import read_json
 
 UNIFIED = "processor_config.json"
 """File with the processor's own settings and, since transformers 5, all of its parts."""

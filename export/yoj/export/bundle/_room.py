@@ -10,11 +10,11 @@ import torch
 
 from yoj.runtime.machine import free_memory
 
+from .._errors import OutputError
 from ..checkpoint.checkpoint import Checkpoint
-from ..errors import OutputError
 from ..families import GraphSpec
 from ..graph.precision import PRECISIONS
-from .config import ExportConfig
+from ._config import ExportConfig
 
 COMPARISON_BYTES = 10
 """Bytes of memory for each weight: the stock model in float32, and the engine, which on a CPU computes in float32 as

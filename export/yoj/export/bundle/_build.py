@@ -16,25 +16,25 @@ from yoj.runtime.prepare import Preparer, packing_config
 from yoj.runtime.schemes import SCHEMES
 from yoj.runtime.text import TextEncoder
 
+from .._errors import CheckpointError, OutputError
 from ..checkpoint.checkpoint import Checkpoint, own_code
-from ..errors import CheckpointError, OutputError
 from ..families import ExportFamily, GraphSpec
 from ..families.opening import open_family, vocabulary_rows
-from ..graph.blocked_attention import query_blocks
+from ..graph._blocked_attention import query_blocks
 from ..graph.precision import PRECISIONS
 from ..graph.write import WeightFile, write_graph
 from ..prompts.layout import render_layout
 from ..quantisation.config import QuantisationConfig, encode_spec, quantise_graphs, read_config
+from ..verification._float16_range import LARGEST, overflowing_layers, prepare_samples
 from ..verification.fidelity import Fidelity, measure, require
-from ..verification.float16_range import LARGEST, overflowing_layers, prepare_samples
 from ..verification.scorer import open_scorer
+from ._config import ExportConfig, Progress
+from ._describe import describe_assumptions, describe_prompts, describe_quantisation
+from ._room import check_room, weight_bytes
 from .card import model_card
-from .config import ExportConfig, Progress
-from .describe import describe_assumptions, describe_prompts, describe_quantisation
 from .names import QUANTISATION
 from .place import folder_beside, put_in_place, write_manifest
 from .provenance import provenance
-from .room import check_room, weight_bytes
 
 SHOWN_LAYERS = 8
 

@@ -13,7 +13,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..errors import CheckpointError
+from .._errors import CheckpointError
 
 SECONDS = 10.0
 """Most seconds of one rendering, and of the start of the process before it."""
@@ -76,7 +76,7 @@ class Renderer:
             process.communicate()
 
     def _start(self) -> subprocess.Popen[str]:
-        command = [sys.executable, "-m", "yoj.export.prompts.rendering"]
+        command = [sys.executable, "-m", "yoj.export.prompts._rendering"]
         pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
         environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
         process = subprocess.Popen(command, **pipes, text=True, encoding="ascii", env=environment)

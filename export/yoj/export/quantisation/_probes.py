@@ -1,6 +1,6 @@
 """Small products with known results, one for each scheme of quantised matrices, that the runtime ships and tries.
 
-``python -m yoj.export.quantisation.probes`` writes them anew. They are traced from the modules that an export traces,
+``python -m yoj.export.quantisation._probes`` writes them anew. They are traced from the modules that an export traces,
 so that ONNX Runtime takes the same kernels for them.
 """
 
@@ -17,8 +17,8 @@ from yoj.runtime.schemes import SCHEMES
 
 from ..graph.modules import Projection
 from ..graph.write import OPSET, forget_origin
+from ._unsigned import make_unsigned
 from .config import RANGE, QuantisationConfig, QuantisationSpec, quantised_module
-from .unsigned import make_unsigned
 
 NAME = "probe"
 TRACED_ROWS = 5

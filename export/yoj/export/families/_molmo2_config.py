@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from .._errors import CheckpointError
+from ..checkpoint._config_reader import ConfigReader, Section
 from ..checkpoint.checkpoint import Checkpoint
-from ..checkpoint.config_reader import ConfigReader, Section
-from ..errors import CheckpointError
 
 
 @dataclass(frozen=True)

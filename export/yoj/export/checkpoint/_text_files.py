@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from ..errors import CheckpointError
+from .._errors import CheckpointError
 
 LARGEST_TEXT = 64 * 2**20
 """Largest size in bytes; index files of sharded weights have some hundred thousand, configurations far fewer."""

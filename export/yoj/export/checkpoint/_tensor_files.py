@@ -9,7 +9,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from ..errors import CheckpointError
+from .._errors import CheckpointError
 
 
 def read_tensors(file: Path) -> dict[str, torch.Tensor]:

@@ -30,7 +30,7 @@ from ..graph.modules import (
     split_product,
     upcast,
 )
-from .molmo2_config import Molmo2TextConfig, Molmo2VisionConfig
+from ._molmo2_config import Molmo2TextConfig, Molmo2VisionConfig
 
 
 class Block(nn.Module):

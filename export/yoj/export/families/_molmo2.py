@@ -17,21 +17,21 @@ from yoj.runtime.families import Arrays, Family, PreparedMedia
 from yoj.runtime.families.molmo2 import Molmo2Preprocessing
 from yoj.runtime.manifest import Limits, Piece
 
+from .._errors import CheckpointError
 from ..bundle import names
+from ..checkpoint._processor_files import ALWAYS, IMAGE_FILE, VIDEO_FILE, ProcessorPart, find_own, find_part, require
+from ..checkpoint._text_files import read_json
 from ..checkpoint.checkpoint import Checkpoint, HiddenState
-from ..checkpoint.processor_files import ALWAYS, IMAGE_FILE, VIDEO_FILE, ProcessorPart, find_own, find_part, require
-from ..checkpoint.text_files import read_json
 from ..checkpoint.weights import TensorSource
-from ..errors import CheckpointError
 from ..graph.modules import (
     Projection,
     head_constants,
 )
-from ..prompts.chat_template import MediaMarkup
-from .base import MAX_IMAGES, MAX_PIXELS, MAX_RESPONSES, GraphSpec, Smoothing
-from .molmo2_config import read_config
-from .molmo2_modules import Molmo2Scorer, Molmo2Vision
-from .molmo2_names import released
+from ..prompts._chat_template import MediaMarkup
+from ._base import MAX_IMAGES, MAX_PIXELS, MAX_RESPONSES, GraphSpec, Smoothing
+from ._molmo2_config import read_config
+from ._molmo2_modules import Molmo2Scorer, Molmo2Vision
+from ._molmo2_names import released
 
 MAX_FRAMES = 16
 """Most frames of a video in the released model's training (``max_video_frames``)."""
@@ -40,7 +40,7 @@ HALF = (0.5, 0.5, 0.5)
 
 
 class Molmo2Export:
-    """Molmo2's part of the export; see `yoj.export.families.base.ExportFamily`."""
+    """Molmo2's part of the export; see `yoj.export.families._base.ExportFamily`."""
 
     # Those of the YOJO code, also of pictures.
     adapter_targets: ClassVar[tuple[str, ...]] = ("att_proj", "attn_out", "ff_proj", "ff_out")

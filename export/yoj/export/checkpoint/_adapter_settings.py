@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..errors import CheckpointError
+from .._errors import CheckpointError
+from ._edits import Start
+from ._text_files import read_json
 from .adapter_files import ADAPTER_CONFIG
-from .edits import Start
-from .text_files import read_json
 
 NOT_MERGED = (
     "alora_invocation_tokens",

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from .base import ReleasedRows
+from ._base import ReleasedRows
 
 _LAYER, _VIT = r"(?:language_model\.)?layers\.(\d+)\.", r"vision_tower\.layers\.(\d+)\."
 _BLOCK, _RES = r"transformer.blocks.\1.", r"vision_backbone.image_vit.transformer.resblocks.\1."
@@ -43,7 +43,7 @@ NAMES: tuple[tuple[str, tuple[str, ...], str | None], ...] = (
 
 
 def released(path: str, text: Mapping[str, Any]) -> tuple[ReleasedRows, ...]:
-    """Rows of released files; see `yoj.export.families.base.ExportFamily.released`."""
+    """Rows of released files; see `yoj.export.families._base.ExportFamily.released`."""
     for pattern, names, part in NAMES:
         if found := re.fullmatch(pattern, path):
             rows = None if part is None else _rows(part, text)

@@ -14,10 +14,10 @@ from yoj.runtime.packing import without_last_newlines
 from yoj.runtime.script import Parts, Script, Turn
 from yoj.runtime.stretch import Span
 
+from .._errors import CheckpointError
 from ..checkpoint.checkpoint import SEPARATOR, Checkpoint
-from ..errors import CheckpointError
-from .rendering import Renderer, TemplateFailedError, TemplateRefusedError
-from .template_files import read_template
+from ._rendering import Renderer, TemplateFailedError, TemplateRefusedError
+from ._template_files import read_template
 
 RENDERER = Renderer()
 """Rendering process, one for all templates: starting it takes longer than rendering."""

@@ -18,15 +18,15 @@ from yoj.runtime.engines import load_library
 from yoj.runtime.engines.device import compute_capability, driver_version, load_cuda, target_name
 from yoj.runtime.errors import EngineError
 
+from .._errors import OutputError
 from ..bundle.install import check_rewritable, install
 from ..bundle.place import folder_beside
-from ..errors import OutputError
-from .builder import BuilderSettings, Job, build_plan, describe_plan
+from ._builder import BuilderSettings, Job, build_plan, describe_plan
+from ._profiles import Profile, profiles_of, sizes_text
 from .graphs import check_scheme, for_tensorrt
-from .profiles import Profile, profiles_of, sizes_text
 
 if TYPE_CHECKING:  # the build of bundles needs PyTorch, that of plans does not
-    from ..bundle.config import Progress
+    from ..bundle._config import Progress
 
 SPARE = 1.05
 OVERHEAD = 16 * 2**20

@@ -9,7 +9,7 @@ from pathlib import Path
 from yoj.runtime.bundle import Bundle
 from yoj.runtime.errors import BundleError
 
-from ..bundle.config import Progress
+from ..bundle._config import Progress
 from ..bundle.provenance import provenance_differences
 from ..checkpoint.checkpoint import Checkpoint, Training
 from ..families.opening import open_family

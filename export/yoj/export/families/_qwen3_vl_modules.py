@@ -30,7 +30,7 @@ from ..graph.modules import (
     rotate,
     upcast,
 )
-from .qwen3_vl_config import Qwen3VLTextConfig, Qwen3VLVisionConfig
+from ._qwen3_vl_config import Qwen3VLTextConfig, Qwen3VLVisionConfig
 
 NORM_EPS = 1e-6
 """Epsilon of the vision tower's norms; a constant in transformers."""

@@ -12,7 +12,7 @@ from yoj.runtime.manifest import Layout
 
 from ..checkpoint.checkpoint import Checkpoint
 from ..families import ExportFamily
-from ..prompts.template_files import read_template
+from ..prompts._template_files import read_template
 from .names import QUANTISATION, VISION_PREFIX
 
 

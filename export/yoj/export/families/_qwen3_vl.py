@@ -17,28 +17,20 @@ from yoj.runtime.families import Arrays, Family, PreparedMedia
 from yoj.runtime.families.qwen3_vl import Qwen3VLPreprocessing
 from yoj.runtime.manifest import Limits, Piece
 
+from .._errors import CheckpointError
 from ..bundle.names import VISION_PREFIX
+from ..checkpoint._processor_files import ALWAYS, IMAGE_FILE, VIDEO_FILE, ProcessorPart, find_part, require
 from ..checkpoint.checkpoint import Checkpoint, HiddenState, VideoExpansion
 from ..checkpoint.head import SETTINGS
-from ..checkpoint.processor_files import ALWAYS, IMAGE_FILE, VIDEO_FILE, ProcessorPart, find_part, require
 from ..checkpoint.weights import TensorSource
-from ..errors import CheckpointError
 from ..graph.modules import (
     Projection,
     head_constants,
 )
-from ..prompts.chat_template import MediaMarkup
-from .base import MAX_IMAGES, MAX_PIXELS, MAX_RESPONSES, GraphSpec, ReleasedRows, Smoothing
-from .qwen3_vl_config import (
-    CLIP_MEAN,
-    CLIP_STD,
-    IMAGE_PIXELS,
-    IMAGE_PROCESSORS,
-    VIDEO_PIXELS,
-    areas,
-    read_config,
-)
-from .qwen3_vl_modules import Qwen3VLScorer, Qwen3VLVision
+from ..prompts._chat_template import MediaMarkup
+from ._base import MAX_IMAGES, MAX_PIXELS, MAX_RESPONSES, GraphSpec, ReleasedRows, Smoothing
+from ._qwen3_vl_config import CLIP_MEAN, CLIP_STD, IMAGE_PIXELS, IMAGE_PROCESSORS, VIDEO_PIXELS, areas, read_config
+from ._qwen3_vl_modules import Qwen3VLScorer, Qwen3VLVision
 
 MAX_TOKENS = 32_768
 """Limit of L. The trunk takes 262,144, with which no judge was trained and for which no attention without a fused
@@ -46,7 +38,7 @@ kernel has memory."""
 
 
 class Qwen3VLExport:
-    """Qwen3-VL's part of the export; see `yoj.export.families.base.ExportFamily`."""
+    """Qwen3-VL's part of the export; see `yoj.export.families._base.ExportFamily`."""
 
     # The counterparts of those that the YOJO code trains in Molmo2.
     adapter_targets: ClassVar[tuple[str, ...]] = (

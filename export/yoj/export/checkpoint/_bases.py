@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..errors import CheckpointError
+from .._errors import CheckpointError
+from ._text_files import read_json
 from .adapter_files import ADAPTER_CONFIG
-from .text_files import read_json
 from .weights import DTYPES
 
 QUANTISED = re.compile(

@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from ..errors import CheckpointError
+from .._errors import CheckpointError
+from ._adapter_settings import AdapterSettings
+from ._edits import Added, Edit, LowRank, LowRankTable, Replaced, RowRange, Rows, Stored
+from ._trained_layouts import HEAD_MODULES
 from .adapter_files import read_adapter_tensors
 from .adapter_names import HEADS, BaseNames, Key, first_part, read_key
-from .adapter_settings import AdapterSettings
-from .edits import Added, Edit, LowRank, LowRankTable, Replaced, RowRange, Rows, Stored
-from .trained_layouts import HEAD_MODULES
 from .weights import StoredTensor
 
 SHOWN = 20

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from .._errors import CheckpointError
+from ..checkpoint._config_reader import ConfigReader, Section
+from ..checkpoint._processor_files import ProcessorPart, is_count
 from ..checkpoint.checkpoint import Checkpoint
-from ..checkpoint.config_reader import ConfigReader, Section
-from ..checkpoint.processor_files import ProcessorPart, is_count
-from ..errors import CheckpointError
 
 MAX_TAPS = 3
 """Number of deepstack outputs in every released model. The inputs of a graph are arguments, whose number is fixed."""

@@ -15,8 +15,8 @@ from yoj.runtime.engines.library import TYPES, make_logger, same_shape
 from yoj.runtime.errors import EngineError
 from yoj.runtime.manifest import Graph, ShapeProfile, TensorSpec
 
-from ..errors import OutputError
-from .profiles import Profile, sizes_text
+from .._errors import OutputError
+from ._profiles import Profile, sizes_text
 
 INTERRUPTS = (signal.SIGINT, signal.SIGTERM)
 

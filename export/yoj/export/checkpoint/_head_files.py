@@ -6,8 +6,8 @@ from pathlib import Path
 
 import torch
 
-from ..errors import CheckpointError
-from .tensor_files import read_tensors
+from .._errors import CheckpointError
+from ._tensor_files import read_tensors
 
 HEAD_FILES = ("value_head.safetensors", "value_head.pt", "value_head.bin")
 """Names under which trainers save a head apart from the backbone, the one that is read first in front."""
