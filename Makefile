@@ -6,7 +6,7 @@ NUMPY1 := .venv-numpy1
 GPU := .venv-gpu
 VLLM := .venv-vllm
 
-.PHONY: demo test test-numpy1 lint bench bench-wide bench-tables bench-products bench-sweeps bench-schemes bench-runtime bench-vllm \
+.PHONY: demo test test-numpy1 quick quick-tests lint style types bench bench-wide bench-tables bench-products bench-sweeps bench-schemes bench-runtime bench-vllm \
 	gpu judges clean
 demo: $(VENV)/.ready
 	$(BIN)/python -m examples.demo
@@ -17,15 +17,26 @@ test: lint test-numpy1
 # The runtime alone beside NumPy 1.26, which old Triton servers and training images have; builds of it end with Python 3.12.
 test-numpy1:
 	if $(PYTHON) -c 'import sys; sys.exit(sys.version_info >= (3, 13))'; then $(MAKE) $(NUMPY1)/.ready && \
-		$(NUMPY1)/bin/python -m pytest --noconftest tests/unit/test_old_bundles.py; \
+		$(NUMPY1)/bin/python -m pytest --noconftest tests/runtime/test_manifest_old.py; \
 	else echo "NumPy 1 is not tried: there are no builds of it for $$($(PYTHON) --version)."; fi
 
-lint: $(VENV)/.ready
+# All three at once: types alone take one core for most of the time.
+quick: $(VENV)/.ready
+	$(MAKE) --jobs 3 --output-sync=target types quick-tests style
+
+quick-tests: $(VENV)/.ready
+	$(BIN)/python -m pytest -q -m 'not export and not slow and not gpu'
+
+lint: style types
+
+style: $(VENV)/.ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/codespell
-	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/lint-imports
+
+types: $(VENV)/.ready
+	$(BIN)/pyright --pythonpath $(BIN)/python
 
 JUDGES := qwen3_vl molmo2
 bench: $(VENV)/.ready

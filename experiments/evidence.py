@@ -1,4 +1,4 @@
-"""What the objectives and the ways of reading are worth, measured on the small task over several seeds.
+"""Evidence for the objectives and modes, measured on the small task over several seeds.
 
     python -m experiments.evidence FOLDER --family qwen3_vl --out checkpoints/evidence.json
 
@@ -28,20 +28,21 @@ from .small_judge import RECIPES
 
 SIZES = (2, 4, 8, 16, 32)
 SWEEP_KINDS = ("identify", "front", "moves")
-"""Of the task's kinds, those that have items of every size."""
+"""Kinds of the task that have items of every size."""
 SWEEP_ITEMS = 500
 T_95 = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776}
-"""Student's t for a two-sided interval of 95 % of the mean of so many seeds."""
+"""Student's t for a two-sided interval of 95 % of a mean, by the number of seeds."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """One way to train a judge."""
+    """Training of a judge: its name and the changes of the recipe."""
 
     name: str
     changes: tuple[str, ...]
     tokens_of_single_passes: bool = False
-    """Fewer steps, so that separate passes would have read as many tokens as the joint ones of the other runs."""
+    """Fraction of the steps, so that separate passes would have read as many tokens as the joint ones of the other
+    runs."""
 
 
 RUNS = (
@@ -76,7 +77,7 @@ def main(folder: Path, family: str, out: Path, steps: int, seeds: int, only: int
 
 
 def measure(folder: Path, family: str, run: Run, steps: int, seed: int) -> dict[str, Any]:
-    """Train one judge and read the held-out items in every way that it is made for."""
+    """Train one judge and read the held-out items in every mode that it is made for."""
     if run.tokens_of_single_passes:
         steps = round(steps / token_ratio(folder, family))
     trainer = _train(folder, family, run, steps, seed)
@@ -113,7 +114,7 @@ def token_ratio(folder: Path, family: str) -> float:
 
 
 def tables(results: dict[str, Any]) -> str:
-    """Everything as Markdown: means over seeds with intervals of 95 %."""
+    """Tables as Markdown: means over seeds with intervals of 95 %."""
     lines = ["| trained with | best of 4 | steps |", "|---|---|---|"]
     for run in RUNS:
         found = _of(results, run.name)

@@ -1,4 +1,4 @@
-"""What the shipped judges can do in each precision, measured on the held-out items of the small task.
+"""Accuracy of the shipped judges in each precision, measured on the held-out items of the small task.
 
 python -m experiments.shipped checkpoints/shapes-qwen3_vl checkpoints/shapes-molmo2 --precision float16
 """
@@ -16,8 +16,7 @@ import numpy as np
 from tqdm import tqdm
 
 from yoj.calibration import CalibratedModel, SearchConfig, choose, collect, search
-from yoj.export import ExportConfig as Export
-from yoj.export import build
+from yoj.export import ExportConfig, build
 from yoj.export.checkpoint.checkpoint import Checkpoint
 from yoj.export.families.opening import open_family
 from yoj.export.quantisation.config import write_config
@@ -36,15 +35,15 @@ from .small_judge import HELD_OUT
 
 @dataclass(frozen=True)
 class Figures:
-    """Of one judge."""
+    """Figures of one judge."""
 
     items: int
     best_of_4: float
     """Share of the items whose best answer the exported bundle puts first."""
     text_alone: float
-    """The same without pictures: what the judge would know without looking."""
+    """Share of such items without pictures: what the judge would know without looking."""
     kinds: dict[str, float]
-    """The first figure for each kind of question."""
+    """Share of such items for each kind of question."""
     agreement: float
     """Share of the items in which the bundle and the stock model in PyTorch float32 put the same answer first."""
     difference: float
@@ -52,20 +51,20 @@ class Figures:
     megabytes: float
     """Size of the checkpoint: base, adapter, head."""
     instruction_sets: tuple[str, ...]
-    """What the CPU had that they were measured on; products of 8 bits take other kernels by these."""
+    """Instruction sets of the CPU of the measurement; products of 8 bits take other kernels by these."""
 
 
 class Quiet:
     """Progress of an export that nobody watches."""
 
     def stage(self, name: str, bytes_to_write: int = 0) -> None:
-        """A new stage."""
+        """Ignore a new stage."""
 
     def advance(self, count: int) -> None:
-        """Bytes were written."""
+        """Ignore written bytes."""
 
     def note(self, text: str) -> None:
-        """Something to read."""
+        """Ignore steps."""
 
 
 CALIBRATION, CHOICE, CALIBRATION_SEED = 256, 200, 1_000
@@ -107,30 +106,30 @@ def main(
 
 
 def measure(folder: Path, items: int, precision: str = "float32", vision: bool = False) -> Figures:
-    """Export a judge, and read ``items`` held-out items with the bundle and with the stock model in float32.
+    """Export a judge, and score ``items`` held-out items with the bundle and with the stock model in float32.
 
     For a quantised precision all matrices of the trunk are quantised, and with ``vision`` those of the tower; the
-    statistics and the plan are from other items.
+    statistics and the config are from other items.
     """
     checkpoint = Checkpoint.open([folder])
     family = open_family(checkpoint)
     with tempfile.TemporaryDirectory() as place:
         bundle = Path(place) / "judge.yoj"
-        plan = _plan(checkpoint, precision, Path(place), vision) if precision in SCHEMES else None
+        config = _quantisation(checkpoint, precision, Path(place), vision) if precision in SCHEMES else None
         # What eight bits do is measured here, on all items; an export's own comparison would stop the worst of them.
-        recipe = Export(
-            [folder], None, "assistant", bundle, precision=precision, quantisation=plan, compare=plan is None
+        export = ExportConfig(
+            [folder], None, "assistant", bundle, precision=precision, quantisation=config, compare=config is None
         )
-        build(recipe, Quiet())
+        build(export, Quiet())
         write_items(Path(place), "held_out", ShapesConfig(items, 0), lambda _: None)
         samples, _ = read_samples(Path(place) / "held_out.jsonl")
         scorer = open_scorer(Bundle.open(bundle), checkpoint, family)
         seen = [judgement.scores for judgement in scorer.score_batch([s.request() for s in samples])]
         blind_requests = [texts_alone(s.request()) for s in samples]
         blind = [judgement.scores for judgement in scorer.score_batch(blind_requests)]
-        reference = StockModel(checkpoint, family)
+        stock = StockModel(checkpoint, family)
         expected = [
-            tuple(reference.score(scorer.prepare(s.request()), scorer.family).tolist())
+            tuple(stock.score(scorer.prepare(s.request()), scorer.family).tolist())
             for s in tqdm(samples, desc=folder.name, disable=None)
         ]
     hits = [hit(scores, numbered) for scores, numbered in zip(seen, samples, strict=True)]
@@ -149,8 +148,8 @@ def measure(folder: Path, items: int, precision: str = "float32", vision: bool =
     )
 
 
-def _plan(checkpoint: Checkpoint, scheme: Any, place: Path, vision: bool) -> Path:
-    """Of all matrices; static ranges are the plain ones, without smoothing, as the naive recipe has them."""
+def _quantisation(checkpoint: Checkpoint, scheme: Any, place: Path, vision: bool) -> Path:
+    """Quantisation config for all matrices; static ranges are the plain ones, without smoothing."""
     write_items(place, "calibration", ShapesConfig(CALIBRATION, CALIBRATION_SEED), lambda _: None)
     write_items(place, "choice", ShapesConfig(CHOICE, CALIBRATION_SEED + 1), lambda _: None)
     model = CalibratedModel.open(checkpoint, "assistant")
@@ -158,12 +157,12 @@ def _plan(checkpoint: Checkpoint, scheme: Any, place: Path, vision: bool) -> Pat
     known = collect(model, chosen.samples, place / "statistics", lambda _: None)
     wanted = SearchConfig(scheme, max_flips=1.0, smooth=not SCHEMES[scheme].static, vision=vision)
     requests = list(read_requests(place / "choice.jsonl").values())
-    write_config(search(model, known, requests, wanted, lambda _: None).config, place / "plan")
-    return place / "plan"
+    write_config(search(model, known, requests, wanted, lambda _: None).config, place / "quantisation")
+    return place / "quantisation"
 
 
 def table(figures: dict[str, Figures]) -> str:
-    """The figures as Markdown, a row for each judge."""
+    """Table as Markdown, a row for each judge."""
     kinds = list(next(iter(figures.values())).kinds)
     names = ["judge", "best of 4", *kinds, "text alone", "same first answer as PyTorch", "scores differ by", "MB"]
     lines = [f"| {' | '.join(names)} |", "|---" * len(names) + "|"]

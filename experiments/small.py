@@ -23,10 +23,10 @@ from yoj.training import RecipeError
 from .small_tokenizer import END_OF_TEXT, tokenizer_config, train_tokenizer
 
 IMAGE_SIDE = 64
-"""Pixels of the pictures that the models are made for; other sizes work."""
+"""Side in pixels of the pictures that the models are made for; other sizes work."""
 CONTEXT = 2048
 MAX_FRAMES = 16
-"""Of a video; an even number."""
+"""Most frames of a video; an even number."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Trunk:
     intermediate: int = 384
     rope_theta: float = 10_000.0
     sections: tuple[int, int, int] = (8, 4, 4)
-    """Frequencies of time, rows and columns; Qwen3-VL only."""
+    """Numbers of rotary frequencies for time, rows and columns; Qwen3-VL only."""
 
 
 @dataclass(frozen=True)
@@ -51,13 +51,13 @@ class Vision:
     heads: int = 4
     intermediate: int = 384
     layers: int = 4
-    """That are stored and used."""
+    """Number of layers that are stored and used."""
     patch: int = 16
 
 
 @dataclass(frozen=True)
 class Adapter:
-    """Sizes of what stands between Molmo2's vision tower and its trunk."""
+    """Sizes of the connector between Molmo2's vision tower and its trunk."""
 
     taps: tuple[int, ...] = (-2, -4)
     """Layers that are read, counted from the end of those that the settings name."""
@@ -65,7 +65,7 @@ class Adapter:
     """Layers that the settings name beyond those stored, as in the released models: none behind the deepest tap."""
     intermediate: int = 256
     pooling: tuple[int, int] = (2, 2)
-    """Patches that become one visual token, in images and in videos."""
+    """Numbers of patches that become one visual token, in images and in videos."""
     margins: tuple[int, int] = (1, 1)
 
 
@@ -76,9 +76,10 @@ TAPS = (0, 1, 2)
 """Blocks of Qwen3-VL's tower whose outputs are added after the first layers of the trunk."""
 MERGE, FRAMES_PER_PATCH = 2, 2
 EMBEDDING_STD = 0.05
-"""Also of the output table: untrained, all tokens shall be about equally likely."""
+"""Standard deviation of the embeddings and of the output table: untrained, all tokens shall be about equally likely."""
 FEATURE_GAIN = 0.3
-"""Of what makes the visual features: they stand beside the tokens, and should neither drown them nor go under."""
+"""Gain of the last matrix before the visual features: they stand beside the tokens, and should neither drown them nor
+go under."""
 POSITION_STD = 0.1
 
 BASE_SPECIAL = (END_OF_TEXT, "<|im_start|>", "<|im_end|>")
@@ -86,10 +87,10 @@ MOLMO2_SPECIAL = (
     "<im_start>", "<im_end>", "<im_patch>", "<im_col>", "<low_res_im_start>", "<|image|>", "<im_low>",
     "<frame_start>", "<frame_end>", "<|video|>",
 )  # fmt: skip
-"""In the second embedding table, together with the separator."""
+"""Tokens in the second embedding table, together with the separator."""
 QWEN_SPECIAL = ("<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>")
 MEAN, STD = [0.17, 0.17, 0.17], [0.25, 0.25, 0.25]
-"""Of pixels before the first layer: the background of the pictures of `shapes` comes near 0."""
+"""Normalisation of pixels before the first layer: the background of the pictures of `shapes` comes near 0."""
 
 
 def write_base(family: str, texts: Iterable[str], folder: Path, seed: int = 0, layers: int = 8) -> None:
@@ -97,13 +98,13 @@ def write_base(family: str, texts: Iterable[str], folder: Path, seed: int = 0, l
 
     Args:
         family: ``molmo2`` or ``qwen3_vl``.
-        texts: prompts and responses from which the tokenizer learns its words.
-        folder: is made; files in it are replaced.
-        seed: of the weights. The tokenizer depends on the texts alone.
-        layers: of the trunk.
+        texts: prompts and responses, from which the tokenizer learns its words.
+        folder: folder to make; files in it are replaced.
+        seed: seed of the weights. The tokenizer depends on the texts alone.
+        layers: number of layers of the trunk.
 
     Raises:
-        RecipeError: another family.
+        RecipeError: there is no such family.
     """
     if family not in _FAMILIES:
         raise RecipeError(f"There is no small base model of the family {family!r}; there are {', '.join(_FAMILIES)}.")
@@ -134,7 +135,7 @@ class _Draw:
         self.tensors[name] = self._random.standard_normal(shape, np.float32) * np.float32(std)
 
     def matrix(self, name: str, out: int, width: int, bias: bool = False, gain: float = 1.0) -> None:
-        """Of ``width`` inputs of size 1 it makes outputs of size ``gain``."""
+        """Draw a matrix that makes outputs of size ``gain`` of ``width`` inputs of size 1."""
         self.normal(f"{name}.weight", (out, width), gain / math.sqrt(width))
         if bias:
             self.tensors[f"{name}.bias"] = np.zeros(out, np.float32)
@@ -146,12 +147,12 @@ class _Draw:
 
 
 def _residual_gain(layers: int) -> float:
-    """Two branches of every layer are added up; together they shall not outgrow what they are added to."""
+    """Gain at the end of a branch: the two branches of every layer shall not outgrow the sum that they join."""
     return 1 / math.sqrt(2 * layers)
 
 
 def _text_config(model_type: str, layers: int) -> dict[str, Any]:
-    """What the two families say of their trunks in the same words."""
+    """Settings of the trunk that both families have."""
     return {
         "model_type": model_type,
         "head_dim": TRUNK.head_dim,
@@ -200,7 +201,7 @@ def _molmo2_config(ids: Mapping[str, int], layers: int) -> dict[str, Any]:
 
 
 def _molmo2_vision_config() -> tuple[dict[str, Any], dict[str, Any]]:
-    """Of the tower and of the adapter."""
+    """Configs of the vision tower and of the adapter."""
     shared = {
         "model_type": "molmo2",
         "head_dim": VISION.width // VISION.heads,
@@ -411,7 +412,7 @@ def _qwen_vision(draw: _Draw) -> None:
 
 @dataclass(frozen=True)
 class _Parts:
-    """What is written of one family."""
+    """Files of one family."""
 
     special: tuple[str, ...]
     tokens: Mapping[str, str]

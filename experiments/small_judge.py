@@ -1,4 +1,4 @@
-"""The small judges that ship with the project, from nothing: data, base in stages, judge.
+"""Small judges that ship with the project, trained from nothing: data, base in stages, judge.
 
 python -m experiments.small_judge qwen3_vl .judges
 """
@@ -27,19 +27,19 @@ from .small import write_base
 
 RECIPES = Path(__file__).parent / "recipes"
 TEXTS, ITEMS, HELD_OUT = 40_000, 24_000, 2_000
-"""Lines for each stage of a base, and items for a judge."""
+"""Numbers of lines for each stage of a base, and of items for a judge."""
 TOKENIZED = 5_000
-"""Lines of each file that the tokenizer is trained on."""
+"""Number of lines of each file that the tokenizer is trained on."""
 
 
 @dataclass(frozen=True)
 class Stage:
-    """One stage of the training of a base."""
+    """Stage in the training of a base."""
 
     texts: str
-    """Name of their file, which also seeds their draw."""
+    """Name of the stage's file, which also seeds its draw."""
     mixture: Mixture
-    """What they are made of."""
+    """Composition of its captions."""
     steps: int
     changes: tuple[str, ...] = ()
     """Settings that differ from those of the recipe ``small-base``."""
@@ -58,8 +58,8 @@ STAGES = {
         Stage("markedF", MARKED_FRONTS, 3500, ("optimiser.learning_rate=1.0e-3",)),
     ),
 }
-"""Molmo2's pooled patches take longer to show forms and places, and longest what lies in front of what: that has a
-stage of its own, and marks at half the speed, which forget less of it."""
+"""Stages of a base by family. Molmo2's pooled patches take longer to show forms and places, and longest what lies in
+front of what: that has a stage of its own, and marks at half the speed, which forget less of it."""
 JUDGE_STEPS = {"qwen3_vl": 2500, "molmo2": 2000}
 SHIPPED = (ADAPTER, HEAD, SETTINGS, "tokenizer.json", *COPIED[2:])
 
@@ -81,10 +81,10 @@ def make(family: str, folder: Path, seed: int, note: Callable[[str], None]) -> N
     """Train the small judge of a family and put it into ``folder/shapes-FAMILY``. What is already there is not redone.
 
     Args:
-        family: ``molmo2`` or ``qwen3_vl``.
-        folder: for the data, the base and the judge.
-        seed: of data, weights and training.
-        note: called with lines for a person.
+        family: name ``molmo2`` or ``qwen3_vl``.
+        folder: folder of the data, the base and the judge.
+        seed: seed of data, weights and training.
+        note: function that takes lines for a person.
     """
     write_data(folder, seed, note)
     start = folder / f"start-{family}"
@@ -106,7 +106,7 @@ def make(family: str, folder: Path, seed: int, note: Callable[[str], None]) -> N
 
 
 def write_data(folder: Path, seed: int, note: Callable[[str], None]) -> None:
-    """The task: texts for each stage of a base, items for a judge, and held-out ones of all."""
+    """Write the task: texts for each stage of a base, items for a judge, and held-out ones of all."""
     files = [("held_out", write_items, HELD_OUT), ("train", write_items, ITEMS)]
     mixtures = {stage.texts: stage.mixture for stages in STAGES.values() for stage in stages}
     for name, mixture in mixtures.items():
@@ -141,7 +141,7 @@ def ship(judge: Path, base: Path, out: Path) -> None:
 
 
 def _as_released(run: Path, base: Path) -> None:
-    """A trained base in bfloat16, as bases are released; the judge is trained on these values."""
+    """Save a trained base in bfloat16, as bases are released; the judge is trained on these values."""
     base.mkdir(parents=True, exist_ok=True)
     copy_files((*COPIED, "tokenizer.json"), run, base)
     tensors = {name: value.to(torch.bfloat16) for name, value in load_file(run / MODEL).items()}

@@ -1,4 +1,4 @@
-"""The tokenizer of a small base model: byte-level BPE by Qwen's rules, trained on the texts that the model will see."""
+"""Tokenizer of a small base model: byte-level BPE by Qwen's rules, trained on the texts that the model will see."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ from typing import Any
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
 VOCABULARY = 640
-"""At most so many tokens that are not special. Training stops by itself once every word that occurs twice is one
-token; about 100 words come to 500."""
+"""Most tokens that are not special. Training stops by itself once every word that occurs twice is one token; about 100
+words come to 500."""
 
 # The rule of Qwen2 and Qwen3: single digits, and newlines joined to the punctuation before them.
 WORDS = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
 BETWEEN = ("user\n", "assistant\n", "Image 1", "<0.5 seconds>")
-"""What templates and processors put between the texts."""
+"""Texts that templates and processors put between the given ones."""
 
 END_OF_TEXT = "<|endoftext|>"
 
 
 def train_tokenizer(texts: Iterable[str], special: Iterable[str]) -> Tokenizer:
-    """Byte-level BPE; the special tokens follow the learned ones, in their order.
+    """Train a byte-level BPE; the special tokens follow the learned ones, in their order.
 
     Args:
-        texts: from which it learns.
+        texts: texts from which it learns.
         special: tokens that stand for no text.
     """
     tokenizer = Tokenizer(models.BPE())
@@ -47,14 +47,14 @@ def train_tokenizer(texts: Iterable[str], special: Iterable[str]) -> Tokenizer:
 
 
 def _as_packed(texts: Iterable[str]) -> Iterator[str]:
-    """The texts between the newlines that a pack puts around them, so that those are learned too."""
+    """Texts between the newlines that packing puts around them, so that those are learned too."""
     for text in texts:
         yield from BETWEEN
         yield f"\n\n{text}\n\n"
 
 
 def tokenizer_config(ids: Mapping[str, int], tokens: Mapping[str, str], longest: int) -> dict[str, Any]:
-    """``tokenizer_config.json`` for special tokens of these ids, sequences of that length, and more settings."""
+    """Content of ``tokenizer_config.json`` for these ids of special tokens, this length, and more settings."""
     plain = {"lstrip": False, "normalized": False, "rstrip": False, "single_word": False, "special": True}
     return {
         "add_prefix_space": False,

@@ -14,26 +14,41 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # as many processes as cores: more thre
 
 import pytest
 from filelock import FileLock
+from kept_traces import folder_in, forget_others
+from quiet import Quiet
+from recorded import ADAPTER, MERGED
 
 from yoj.runtime import Scorer
 from yoj.runtime.machine import instruction_sets
 
-DATA = Path(__file__).parent / "golden" / "data"
-MERGED, ADAPTER = DATA / "checkpoint-merged", DATA / "checkpoint-adapter"
-IMAGES = DATA / "images"
 
-
-def pytest_report_header() -> str:
+def pytest_report_header(config: pytest.Config) -> list[str]:
     """Rounding, kernels and times differ with these, so that a report of a failure must name them."""
-    return f"instruction sets: {', '.join(instruction_sets()) or 'not known'}"
+    lines = [f"instruction sets: {', '.join(instruction_sets()) or 'not known'}"]
+    if (cache := _cache_of_traces(config)) is not None:
+        kept = len(list(folder_in(cache).glob("*.onnx")))
+        lines.append(f"graphs that earlier runs of the same code have traced: {kept} (--cache-clear traces all anew)")
+    return lines
 
 
-class Quiet:
-    """Progress that nobody watches."""
+def _cache_of_traces(config: pytest.Config) -> Path | None:
+    """None where pytest runs without its cache."""
+    return config.cache.mkdir("traces") if config.pluginmanager.hasplugin("cacheprovider") else None
 
-    def stage(self, name: str, bytes_to_write: int = 0) -> None: ...
-    def advance(self, count: int) -> None: ...
-    def note(self, text: str) -> None: ...
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what takes a bundle, and begin with the files that take longest, so that no worker waits at the end."""
+    for item in items:
+        if {"bundle", "scorer"} & set(getattr(item, "fixturenames", ())):
+            item.add_marker("export")
+    long = {item.path for item in items if any(item.iter_markers("export")) or any(item.iter_markers("slow"))}
+    items.sort(key=lambda item: item.path not in long)
+
+
+@pytest.hookimpl(tryfirst=True)  # before the fixtures of the test
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """A test without the mark must not trace, in commands that it starts either; see `SharedTraces`."""
+    os.environ["YOJ_TEST_WITHOUT_EXPORT"] = "" if item.get_closest_marker("export") else item.nodeid
 
 
 @pytest.fixture(scope="module")
@@ -54,13 +69,17 @@ def _folder_of_the_run(factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _graphs_are_traced_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+def _graphs_are_traced_once(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    folder = folder_in(_cache_of_traces(pytestconfig) or _folder_of_the_run(tmp_path_factory) / "traces")
+    forget_others(folder)
     graph = sys.modules.get("yoj.export.graph.write")  # tests that export import it before any test runs
     with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("YOJ_TEST_TRACES", str(folder.parent))  # of commands that tests start
+        patch.setenv("PYTHONPATH", str(Path(__file__).parent / "support" / "subprocess"), prepend=os.pathsep)
         if graph is not None:
             from traces import SharedTraces
 
-            patch.setattr(graph, "trace", SharedTraces(_folder_of_the_run(tmp_path_factory) / "traces", graph.trace))
+            patch.setattr(graph, "trace", SharedTraces(folder, graph.trace))
         yield
 
 

@@ -1,4 +1,4 @@
-"""Writes files of the shapes task.
+"""Command that writes files of the shapes task.
 
 python -m experiments.shapes data --items 400 --held-out 100
 """

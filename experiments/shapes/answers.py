@@ -13,7 +13,10 @@ STAYS = 4
 
 
 class Question(NamedTuple):
-    """What is asked.
+    """Question.
+
+    `asks` tells the forms of a kind apart: "front" and "behind", "go" and "what"; it equals the kind where there is one
+    form. `place` is an index into `PLACES`, `about` the shapes that the question names.
 
     `asks` tells the forms of a kind apart: "front" and "behind", "go" and "what"; it equals the kind where there is
     one form. `place` is an index into `PLACES`, `about` the shapes that the question names.
@@ -26,7 +29,7 @@ class Question(NamedTuple):
 
 
 class Claim(NamedTuple):
-    """What an answer says: a description, a number (a count, a place or `STAYS`), "nothing" or "talk"."""
+    """Content of an answer: a description, a number (a count, a place or `STAYS`), "nothing" or "talk"."""
 
     sort: str
     look: Description = Description()
@@ -34,32 +37,32 @@ class Claim(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """A claim and the style in which it is put."""
+    """Claim, with the style in which it is put."""
 
     claim: Claim
     style: str
 
 
 class Grade(NamedTuple):
-    """How good an answer is, comparable within one item, and the label of its quality."""
+    """Grade of an answer, comparable within one item, and the label of its quality."""
 
     quality: int
     label: str
 
 
 def count(scene: Scene, about: Description) -> int:
-    """How many shapes of the scene a description fits."""
+    """Number of shapes of the scene that a description fits."""
     return sum(about.fits(look) for look in scene.looks())
 
 
 def find(scene: Scene, about: Description) -> int:
-    """The place of the one shape that a description fits."""
+    """Place of the one shape that a description fits."""
     (place,) = [number for number, looks in enumerate(scene.places) for look in looks if about.fits(look)]
     return place
 
 
 def grade(scene: Scene, question: Question, answer: Answer) -> Grade:
-    """The grade of an answer, computed from the scene alone."""
+    """Grade of an answer, computed from the scene alone."""
     claim = answer.claim
     if question.kind == "specific":
         looks = scene.places[question.place]
@@ -77,7 +80,7 @@ def grade(scene: Scene, question: Question, answer: Answer) -> Grade:
 
 
 def _asked(scene: Scene, question: Question) -> tuple[Look, list[Look]]:
-    """The shape that is asked about, and those with which it may be mistaken."""
+    """Shape that is asked about, and the shapes with which it may be mistaken."""
     if question.asks == "what":
         if scene.move is None:
             raise ValueError("nothing moves in a scene that is asked what moves")
@@ -108,7 +111,7 @@ def _grade_place(said: int, real: int) -> Grade:
 
 
 def grade_specific(look: Look | None, answer: Answer) -> Grade:
-    """The grade of a description of a place with one shape, or with none.
+    """Grade of a description of a place with one shape, or with none.
 
     True ones rank above empty talk, by how much they say; empty talk ranks above false ones; and what is false
     altogether yet sure of itself comes last.

@@ -26,13 +26,13 @@ from .words import ask, caption, say
 
 VIDEO_SHARE = 0.12
 LESSONS = {"identify": 1, "where": 4, "count": 3, "front": 3, "specific": 1, "moves": 2}
-"""How frequent answers to the kinds are among captions: those that are learnt last the most."""
+"""Frequencies of the kinds among captions: those that are learnt last are the most frequent."""
 SECONDS_BETWEEN_FRAMES = 1.0
 
 
 @dataclass(frozen=True)
 class ShapesConfig:
-    """What to write: how many items, from which seed, with how many answers each, and of which kinds.
+    """Settings of a file: how many items, from which seed, with how many answers each, and of which kinds.
 
     A kind that cannot have that many answers (see `RESPONSES`) is left out.
     """
@@ -43,7 +43,7 @@ class ShapesConfig:
     kinds: tuple[str, ...] = KINDS
 
     def usable_kinds(self) -> list[str]:
-        """The kinds that can have as many answers as asked for."""
+        """Kinds that can have as many answers as asked for."""
         kinds = [kind for kind in self.kinds if self.responses in RESPONSES[kind]]
         if not kinds:
             raise ValueError(f"none of the kinds {self.kinds} can have {self.responses} answers; see {RESPONSES}")
@@ -52,14 +52,14 @@ class ShapesConfig:
 
 @dataclass(frozen=True)
 class Mixture:
-    """What captions are made of."""
+    """Composition of the captions."""
 
     described: float
-    """Share that describes a scene; the rest answer questions."""
+    """Share of captions that describe a scene; the others answer questions."""
     marked: float
     """Share of both that has marks; see `lessons`."""
     lessons: Mapping[str, int] = field(default_factory=lambda: LESSONS)
-    """How frequent the kinds are among the answers."""
+    """Frequencies of the kinds among the answers."""
 
 
 CAPTIONS = Mixture(described=0.4, marked=0.0)
@@ -72,7 +72,7 @@ MARKED_FRONTS = Mixture(described=0.4, marked=0.6, lessons=LESSONS | {"front": 8
 
 @dataclass(frozen=True)
 class Item:
-    """One item before it is written: the frames are uint8 arrays of shape (64, 64, 3), one for a picture."""
+    """Item before it is written: the frames are uint8 arrays of shape (64, 64, 3), one for a picture."""
 
     scene: Scene
     scene_id: int
@@ -81,12 +81,12 @@ class Item:
     frames: list[np.ndarray]
 
     def rankings(self) -> list[int]:
-        """The rank of each answer, 1 the best; answers that are equally good share a rank."""
+        """Rank of each answer, 1 the best; answers that are equally good share a rank."""
         qualities = [grade(self.scene, self.question, answer).quality for answer in self.answers]
         return [1 + sum(other > quality for other in qualities) for quality in qualities]
 
     def fields(self) -> dict[str, Any]:
-        """The item as it is written, without its pictures' paths."""
+        """Item as it is written, without its pictures' paths."""
         prompt, target = caption(self.scene)
         return {
             "prompt": ask(self.question),
@@ -104,7 +104,7 @@ def _seed(*parts: object) -> int:
 
 
 def _draw_kind(rng: random.Random, kinds: list[str]) -> str:
-    """Videos have their share; the other kinds are equally frequent."""
+    """Frequencies of the kinds: videos have their share; the other kinds are equally frequent."""
     still = [kind for kind in kinds if kind != "moves"]
     if "moves" in kinds and (not still or rng.random() < VIDEO_SHARE):
         return "moves"
@@ -112,7 +112,7 @@ def _draw_kind(rng: random.Random, kinds: list[str]) -> str:
 
 
 def make_item(name: str, config: ShapesConfig, index: int) -> Item:
-    """The item at `index` of the file `name`."""
+    """Item at `index` of the file `name`."""
     seed = _seed("item", name, config.seed, index)
     rng = random.Random(seed)
     question, answers, scene = draw(rng, _draw_kind(rng, config.usable_kinds()), config.responses)
@@ -123,7 +123,7 @@ def make_item(name: str, config: ShapesConfig, index: int) -> Item:
 def make_caption(
     name: str, config: ShapesConfig, index: int, mixture: Mixture = CAPTIONS
 ) -> tuple[dict[str, Any], list[np.ndarray]]:
-    """The caption at `index` of the file `name`, without its pictures' paths, and its frames.
+    """Caption at `index` of the file `name`, without its pictures' paths, and its frames.
 
     It describes a scene or answers a question.
     """
@@ -137,7 +137,7 @@ def make_caption(
 
 
 def _save(folder: Path, path: str, frames: list[np.ndarray]) -> dict[str, Any]:
-    """Writes the pictures of one item and gives the fields that point to them."""
+    """Write the pictures of one item; returns the fields that point to them."""
     if len(frames) == 1:
         Image.fromarray(frames[0]).save(folder / f"{path}.png", compress_level=1)
         return {"image": f"{path}.png"}
@@ -164,7 +164,7 @@ def _write(
 
 
 def write_items(folder: Path, name: str, config: ShapesConfig, progress: Callable[[int], None]) -> None:
-    """Writes `folder/name.jsonl` with one item per line, and its pictures under `folder/name/`.
+    """Write `folder/name.jsonl` with one item per line, and its pictures under `folder/name/`.
 
     `progress` is told after each item how many are done.
     """
@@ -179,7 +179,7 @@ def write_items(folder: Path, name: str, config: ShapesConfig, progress: Callabl
 def write_captions(
     folder: Path, name: str, config: ShapesConfig, progress: Callable[[int], None], mixture: Mixture = CAPTIONS
 ) -> None:
-    """Writes captions, each with one response, in the same layout as `write_items`.
+    """Write captions, each with one response, in the same layout as `write_items`.
 
     They are for language modelling; the config's number and kinds of answers do not matter to them.
     """

@@ -1,4 +1,4 @@
-"""What a base learns before it becomes a judge: descriptions and answers, and which of their words are true.
+"""Lessons of a base before it becomes a judge: descriptions and answers, and which of their words are true.
 
 A model that has only learnt to say what it sees does not compare what it reads with it. Marked texts therefore have
 words exchanged, and most words that could have been are followed by "true" or "false". The marks come without notice,
@@ -19,8 +19,8 @@ from .scene import ATTRIBUTES, PLACES, Description, Look, Scene, draw_moving_sce
 from .words import NUMBERS, ask, caption, noun, plural, say, sentence
 
 EXCHANGED, BEST_SHARE, MARK_SHARE = 0.4, 0.4, 0.6
-"""Probabilities: that a word of a marked description is false, that a marked answer is the best of its item beyond its
-chance, and that a word which could have been exchanged has a mark."""
+"""Probabilities: a word of a marked description is false, a marked answer is the best of its item beyond its chance,
+and a word which could have been exchanged has a mark."""
 ATTRIBUTE_WORDS = tuple(ATTRIBUTES.values())
 ROWS_AND_COLUMNS = (("top", "bottom"), ("left", "right"))
 COUNTED = NUMBERS[:9]
@@ -35,7 +35,7 @@ Vocabulary = tuple[tuple[str, ...], ...]
 
 
 class Lesson(NamedTuple):
-    """A prompt and a text, for language modelling on a scene."""
+    """Prompt and text, for language modelling on a scene."""
 
     prompt: str
     text: str
@@ -44,7 +44,7 @@ class Lesson(NamedTuple):
 
 
 def describe(rng: random.Random, video: bool, marked: bool) -> Lesson:
-    """What a scene holds, by place, by shape or by number."""
+    """Description of a scene, by place, by shape or by number."""
     scene = draw_moving_scene(rng) if video else draw_scene(rng)
     prompt, text, vocabulary = rng.choice((_by_place, _by_look, _by_number))(scene, rng)
     if marked:
@@ -53,7 +53,7 @@ def describe(rng: random.Random, video: bool, marked: bool) -> Lesson:
 
 
 def answer(rng: random.Random, kind: str, marked: bool) -> Lesson:
-    """The right answer to a question of a kind, or one of four with marks."""
+    """Right answer to a question of a kind, or one of four with marks."""
     question, answers, scene = draw(rng, kind, 4)
     best = max(answers, key=lambda one: grade(scene, question, one).quality)
     right = _right(scene, question, best.claim)
@@ -70,7 +70,7 @@ def _by_place(scene: Scene, _: random.Random) -> tuple[str, str, Vocabulary]:
 
 
 def _by_look(scene: Scene, rng: random.Random) -> tuple[str, str, Vocabulary]:
-    """Where each shape is that few words tell from all others, in random order."""
+    """Places of the shapes that few words tell from all others, in random order."""
     parts: list[str] = []
     for number, looks in enumerate(scene.places):
         for look in looks:
@@ -92,7 +92,7 @@ def _by_number(scene: Scene, rng: random.Random) -> tuple[str, str, Vocabulary]:
 
 
 def _asked(question: Question) -> Vocabulary:
-    """The words of an answer that the question is about."""
+    """Words of an answer that the question is about."""
     if question.kind == "count":
         return (COUNTED,)
     if question.asks in ("where", "go"):
@@ -101,7 +101,7 @@ def _asked(question: Question) -> Vocabulary:
 
 
 def _right(scene: Scene, question: Question, best: Claim) -> Claim:
-    """The claim that is right without comparison; `best` is so already but for counts and descriptions."""
+    """Claim that is right without comparison; `best` is so already but for counts and descriptions."""
     if question.kind == "count":
         return Claim("number", number=count(scene, question.about))
     if question.kind == "specific":
@@ -126,7 +126,7 @@ def _mark(
     judge: Callable[[str, tuple[str, ...]], tuple[str, bool]],
     rng: random.Random,
 ) -> str:
-    """The text with each word of the vocabulary as `judge` has it, and a mark behind most of them."""
+    """Text with each word of the vocabulary as `judge` has it, and a mark behind most of them."""
 
     def replace(found: re.Match[str]) -> str:
         word = found.group()

@@ -1,4 +1,4 @@
-"""Draws a question with its answers, and then a scene in which a given one of them is the best.
+"""Questions with their answers, and scenes in which a given answer is the best.
 
 Text says nothing about which answer is best, by the order of the draws: the question and the whole set of answers come
 first, from text alone; which answer shall be best is uniform over that set; only the scene depends on it. A set of
@@ -56,7 +56,7 @@ Draft = tuple[Question, list[Claim]]
 
 
 class Task(NamedTuple):
-    """What a scene is drawn for: a question, all that is claimed in answer to it, and the claim that shall be best."""
+    """Draft of a scene: a question, all claims in answer to it, and the claim that shall be best."""
 
     question: Question
     claims: list[Claim]
@@ -64,7 +64,7 @@ class Task(NamedTuple):
 
 
 def draw(rng: random.Random, kind: str, responses: int) -> tuple[Question, list[Answer], Scene]:
-    """A question, its answers in random order, and a scene in which exactly one of them is the best."""
+    """Question, its answers in random order, and a scene in which exactly one of them is the best."""
     question, claims = _DRAFTS[kind](rng, responses)
     rng.shuffle(claims)
     answers = [Answer(claim, rng.choice(STYLES)) for claim in claims]
@@ -112,12 +112,12 @@ def _draft_count(rng: random.Random, responses: int) -> Draft:
 
 
 def count_limit(responses: int) -> int:
-    """The greatest count that is staged."""
+    """Greatest count that is staged."""
     return 8 if responses > 4 else 4
 
 
 def closest_counts(number: int, numbers: Sequence[int], limit: int) -> list[int]:
-    """The counts up to `limit` to which `number` alone is the closest of `numbers`."""
+    """Counts up to `limit` to which `number` alone is the closest of `numbers`."""
     others = [other for other in numbers if other != number]
     return [real for real in range(limit + 1) if all(abs(number - real) < abs(other - real) for other in others)]
 
@@ -128,7 +128,7 @@ def _draft_front(rng: random.Random, responses: int) -> Draft:
 
 
 def _opposites(rng: random.Random, responses: int) -> list[Claim]:
-    """A product in which every description has a counterpart that differs in all that is mentioned."""
+    """Product in which every description has a counterpart that differs in all that is mentioned."""
     if responses > 2:
         return product(rng, responses)
     (colour, other_colour), (form, other_form) = rng.sample(COLOURS, 2), rng.sample(FORMS, 2)
@@ -149,12 +149,12 @@ LOOKS: tuple[Look | None, ...] = (None, *(Look(*values) for values in itertools.
 
 @functools.cache
 def _specific_grades(claim: Claim) -> tuple[int, ...]:
-    """The quality of a claim in each state of `LOOKS`; which answer is true, and best, is the same in every style."""
+    """Quality of a claim in each state of `LOOKS`; which answer is true, and best, is the same in every style."""
     return tuple(grade_specific(look, Answer(claim, "plain")).quality for look in LOOKS)
 
 
 def winning_looks(claim: Claim, claims: Sequence[Claim]) -> list[Look | None]:
-    """The states of a place in which a claim is true, or empty talk, and better than all others of `claims`."""
+    """States of a place in which a claim is true, or empty talk, and better than all others of `claims`."""
     others = [_specific_grades(other) for other in claims if other != claim]
     return [
         look
@@ -176,7 +176,7 @@ def _draft_specific(rng: random.Random, responses: int) -> Draft:
 
 
 def _draw_specific_claim(rng: random.Random, anchor: Look, responses: int) -> Claim:
-    """Empty talk, "nothing", or a more or less specific description, most of whose attributes are the anchor's."""
+    """Claim: empty talk, "nothing", or a more or less specific description, mostly of the anchor's attributes."""
     fate = rng.random()
     if fate < 0.1:
         return Claim("talk")
@@ -193,7 +193,7 @@ def _draw_specific_claim(rng: random.Random, anchor: Look, responses: int) -> Cl
 
 
 def _others(rng: random.Random, claims: Sequence[Claim], taken: dict[int, Place]) -> Scene:
-    """A scene with the places of `taken` as given, the rest drawn with the answers' looks among them."""
+    """Scene with the places of `taken` as given, the rest drawn with the answers' looks among them."""
     pool = [claim.look for claim in claims if claim.sort == "look"]
     return Scene(tuple(taken[place] if place in taken else draw_place(rng, pool) for place in range(4)))
 
@@ -247,7 +247,7 @@ def _stage_count(rng: random.Random, task: Task) -> Scene:
 
 
 def _spread(rng: random.Random, looks: Sequence[Look]) -> tuple[Place, ...]:
-    """The looks over the four places, at most two in each; pairs only where needed, or in one scene of six."""
+    """Looks over the four places, at most two in each; pairs only where needed, or in one scene of six."""
     slots = rng.sample(range(4), 4) + rng.sample(range(4), 4)
     if rng.random() < 1 / 6:
         rng.shuffle(slots)

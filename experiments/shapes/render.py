@@ -38,7 +38,7 @@ Spot = tuple[int, int]
 
 @functools.cache
 def stamp(form: str, size: str, phase: Spot) -> np.ndarray:
-    """The coverage of one shape, float32 of shape (24, 24); its centre lies at 12 plus half of `phase` (0 or 1)."""
+    """Coverage of one shape, float32 of shape (24, 24); its centre lies at 12 plus half of `phase` (0 or 1)."""
     radius, width = RADII[size], 2 * RADII["large"] + 4
     image = Image.new("L", (width * FINE, width * FINE))
     draw = ImageDraw.Draw(image)
@@ -60,7 +60,7 @@ def stamp(form: str, size: str, phase: Spot) -> np.ndarray:
 
 
 def coverage(look: Look, spot: Spot) -> np.ndarray:
-    """How much of each pixel a shape covers, float32 of shape (64, 64)."""
+    """Share of each pixel that a shape covers, float32 of shape (64, 64)."""
     mask = np.zeros((SIDE + 32, SIDE + 32), np.float32)
     part = stamp(look.form, look.size, (spot[0] % 2, spot[1] % 2))
     # A margin of 16 on each side takes what a stamp's empty border reaches outside the picture.
@@ -70,7 +70,7 @@ def coverage(look: Look, spot: Spot) -> np.ndarray:
 
 
 def _draw_spot(rng: random.Random, look: Look, place: int, most: int) -> Spot:
-    """A centre at which the shape stays inside its place, at most `most` half pixels off the place's centre."""
+    """Centre at which the shape stays inside its place, at most `most` half pixels off the place's centre."""
     reach = min(most, 2 * (HALF // 2 - RADII[look.size]) - 1)
     left, top = place % 2 * SIDE, place // 2 * SIDE
     return left + HALF + rng.randint(-reach, reach), top + HALF + rng.randint(-reach, reach)
@@ -100,7 +100,7 @@ def draw_spots(rng: random.Random, looks: tuple[Look, ...], place: int) -> list[
 
 
 def render(scene: Scene, rng: random.Random) -> list[np.ndarray]:
-    """The frames of a scene, each uint8 of shape (64, 64, 3); a picture has one.
+    """Frames of a scene, each uint8 of shape (64, 64, 3); a picture has one.
 
     `rng` draws what no question asks about: where in its place a shape lies, its tint, the background.
     """

@@ -1,4 +1,4 @@
-"""What a scene holds: which shapes lie in which of its four places, and which of them moves."""
+"""Scenes: which shapes lie in which of the four places, and which of them moves."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ATTRIBUTES = {"size": SIZES, "colour": COLOURS, "form": FORMS}
 
 
 class Look(NamedTuple):
-    """How one shape looks."""
+    """Look of one shape."""
 
     size: str
     colour: str
@@ -23,18 +23,18 @@ class Look(NamedTuple):
 
 
 class Description(NamedTuple):
-    """What is said of a shape; an attribute that is None is not mentioned."""
+    """Description of a shape; an attribute that is None is not mentioned."""
 
     size: str | None = None
     colour: str | None = None
     form: str | None = None
 
     def hits(self, look: Look) -> int:
-        """How many of the mentioned attributes are true of `look`."""
+        """Number of the mentioned attributes that are true of `look`."""
         return sum(said == real for said, real in zip(self, look, strict=True) if said is not None)
 
     def named(self) -> int:
-        """How many attributes are mentioned."""
+        """Number of mentioned attributes."""
         return sum(said is not None for said in self)
 
     def fits(self, look: Look) -> bool:
@@ -46,7 +46,7 @@ Place = tuple[Look, ...]
 
 
 class Move(NamedTuple):
-    """A shape's way from one place to another, both as indices into `PLACES`."""
+    """Move of a shape from one place to another, both as indices into `PLACES`."""
 
     origin: int
     target: int
@@ -54,7 +54,7 @@ class Move(NamedTuple):
 
 @dataclass(frozen=True)
 class Scene:
-    """The four places in the order of `PLACES`, each with up to two shapes, the front one first.
+    """Scene: the four places in the order of `PLACES`, each with up to two shapes, the front one first.
 
     For a video (`frames` > 1) this is the last frame, and `move` says which shape came from where, if any did.
     """
@@ -64,12 +64,12 @@ class Scene:
     move: Move | None = None
 
     def looks(self) -> list[Look]:
-        """All shapes of the scene."""
+        """Shapes of the scene, from all places."""
         return [look for place in self.places for look in place]
 
 
 def draw_look(rng: random.Random, description: Description | None = None) -> Look:
-    """A shape for which `description` is true; what it leaves open is uniform."""
+    """Shape for which `description` is true; what it leaves open is uniform."""
     said = description or Description()
     size, colour, form = (value or rng.choice(values) for value, values in zip(said, ATTRIBUTES.values(), strict=True))
     return Look(size, colour, form)
@@ -78,7 +78,7 @@ def draw_look(rng: random.Random, description: Description | None = None) -> Loo
 def draw_place(
     rng: random.Random, pool: Sequence[Description] = (), shares: tuple[float, float] = (0.25, 0.15)
 ) -> Place:
-    """Nothing, one shape or an overlapping pair.
+    """Content of a place: nothing, one shape or an overlapping pair.
 
     Half of the shapes are taken from `pool`, the answers of a question, so that looking at the right place matters.
     `shares` are the probabilities of an empty place and of a pair.
@@ -92,19 +92,19 @@ def draw_place(
 
 
 def draw_partner(rng: random.Random, look: Look, description: Description | None = None) -> Look:
-    """A shape to overlap with `look`: of another colour, for the two could not be told apart otherwise."""
+    """Shape to overlap with `look`: of another colour, for the two could not be told apart otherwise."""
     while (partner := draw_look(rng, description)).colour == look.colour:
         pass
     return partner
 
 
 def draw_scene(rng: random.Random) -> Scene:
-    """A picture about which nothing is asked."""
+    """Picture about which nothing is asked."""
     return Scene(tuple(draw_place(rng, shares=(0.2, 0.3)) for _ in PLACES))
 
 
 def draw_moving_scene(rng: random.Random) -> Scene:
-    """A video in which one shape moves and up to two others stand still."""
+    """Video in which one shape moves and up to two others stand still."""
     origin, target, *rest = rng.sample(range(4), 4)
     places: list[Place] = [()] * 4
     mover = draw_look(rng)
@@ -116,7 +116,7 @@ def draw_moving_scene(rng: random.Random) -> Scene:
 
 
 def draw_unlike(rng: random.Random, others: Sequence[Look], description: Description | None = None) -> Look:
-    """A shape that shares colour and form together with none of `others`: "the red circle" then names one."""
+    """Shape that shares colour and form together with none of `others`: "the red circle" then names one."""
     for _ in range(1000):
         look = draw_look(rng, description)
         if all(look[1:] != other[1:] for other in others):

@@ -1,4 +1,4 @@
-"""The words for questions, answers and scenes."""
+"""Words of questions, answers and scenes."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ TALK = {
 
 
 def noun(look: Description | Look) -> str:
-    """A shape without article, such as "small red circle" or "red shape"."""
+    """Shape without article, such as "small red circle" or "red shape"."""
     size, colour, form = look
     return " ".join(word for word in (size, colour, form or "shape") if word)
 
 
 def sentence(text: str) -> str:
-    """The text with a capital and a full stop."""
+    """Text with a capital and a full stop."""
     return text[0].upper() + text[1:] + "."
 
 
 def ask(question: Question) -> str:
-    """The text of a question."""
+    """Text of a question."""
     place, about = PLACES[question.place], noun(question.about)
     return {
         "identify": f"What is in the {place}?",
@@ -40,7 +40,7 @@ def ask(question: Question) -> str:
 
 
 def say(question: Question, answer: Answer) -> str:
-    """The text of an answer."""
+    """Text of an answer."""
     claim, style = answer
     if claim.sort == "talk":
         return TALK[style]
@@ -51,7 +51,7 @@ def say(question: Question, answer: Answer) -> str:
 
 
 def _phrases(question: Question, answer: Answer) -> tuple[str, str, str]:
-    """A claim in the three styles; the fluent one is what follows "You can clearly see"."""
+    """Claim in the three styles; the fluent one is what follows "You can clearly see"."""
     claim, place = answer.claim, PLACES[question.place]
     if claim.sort == "nothing":
         return "nothing", "nothing is there", f"nothing in the {place}"
@@ -75,13 +75,13 @@ def _phrases(question: Question, answer: Answer) -> tuple[str, str, str]:
 
 
 def plural(about: Description, number: int = 0) -> str:
-    """The shapes that a description fits, in the number that goes with `number`."""
+    """Noun phrase for the shapes that a description fits, in the number that goes with `number`."""
     text = noun(about)
     return text if number == 1 else text + ("es" if text.endswith("s") else "s")
 
 
 def caption(scene: Scene) -> tuple[str, str]:
-    """The prompt that asks for a dense caption, and the caption: all four places, then what moved."""
+    """Prompt for a dense caption, and the caption: all four places, then what moved."""
     parts = []
     for name, looks in zip(PLACES, scene.places, strict=True):
         text = " in front of ".join(f"a {noun(look)}" for look in looks) or "nothing"

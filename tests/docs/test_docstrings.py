@@ -14,9 +14,29 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PARTS = ("runtime", "export", "calibration", "training", "bench")
-FILES = [file for part in PARTS for file in sorted((ROOT / part / "yoj" / part).rglob("*.py"))]
-WITHOUT_SUBJECT = ("Of", "What", "Those", "That", "Who", "Whose", "Which", "How", "Where", "When", "Likewise")
+FOLDERS = [*(ROOT / part / "yoj" / part for part in PARTS), ROOT / "experiments"]
+FILES = [file for folder in FOLDERS for file in sorted(folder.rglob("*.py"))]
+# "Whether" and "If" begin full phrases; these words begin what has lost its noun.
+WITHOUT_SUBJECT = (
+    *("Of", "What", "Those", "That", "Who", "Whose", "Which", "How", "Where", "When", "Why"),
+    *("Likewise", "Also", "Its", "It", "They", "So", "Such", "Same", "Beside", "Behind", "Before", "After"),
+)
 BEGINS_WITHOUT = re.compile(rf"(?:{'|'.join(WITHOUT_SUBJECT)})\b")
+ENTRY = re.compile(r"^ {4}(\w+): (\w+)", re.MULTILINE)
+ENTRY_WITHOUT_SUBJECT = {
+    "of",
+    "what",
+    "that",
+    "those",
+    "who",
+    "whose",
+    "which",
+    "how",
+    "where",
+    "when",
+    "by",
+    "likewise",
+}
 RAISES = re.compile(r"^Raises:\n((?:[ \t]+.*\n?|\n)+)", re.MULTILINE)
 Described = tuple[int, str]
 
@@ -42,6 +62,11 @@ def without_subject(text: str) -> bool:
     return BEGINS_WITHOUT.match(text) is not None
 
 
+def entries_without_subject(text: str) -> list[str]:
+    """Entries of a docstring's sections, of arguments and the like, whose text has no subject."""
+    return [f"{name}: {begin}" for name, begin in ENTRY.findall(text) if begin in ENTRY_WITHOUT_SUBJECT]
+
+
 def raised(text: str) -> list[str]:
     """Names that a docstring's section ``Raises:`` lists."""
     found = RAISES.search(text)
@@ -64,7 +89,9 @@ def exists(name: str, known: set[str]) -> bool:
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.relative_to(ROOT).as_posix())
 def test_docstrings_have_their_subject_first(file):
     found = [
-        f"{line}: {text[:80]}" for line, text in docstrings(ast.parse(file.read_text("utf-8"))) if without_subject(text)
+        f"{line}: {text[:80]} {' '.join(entries_without_subject(text))}"
+        for line, text in docstrings(ast.parse(file.read_text("utf-8")))
+        if without_subject(text) or entries_without_subject(text)
     ]
     assert not found, f"{file.relative_to(ROOT)} has docstrings that begin without a subject:\n" + "\n".join(found)
 
@@ -89,3 +116,8 @@ def test_a_docstring_without_a_subject_is_found():
 def test_a_listed_error_that_does_not_exist_is_found():
     text = "Read.\n\nRaises:\n    ValueError: no number.\n    GoneError: renamed since.\n"
     assert [name for name in raised(text) if not exists(name, set())] == ["GoneError"]
+
+
+def test_an_argument_without_a_subject_is_found():
+    text = "Read.\n\nArgs:\n    width: of a row.\n    height: height of a column.\n"
+    assert entries_without_subject(text) == ["width: of"]

@@ -20,6 +20,8 @@ from yoj.export.quantisation.config import read_config
 from yoj.runtime import Scorer
 from yoj.runtime.bundle import Bundle
 
+pytestmark = pytest.mark.export
+
 ROOT = Path(__file__).parents[2]
 DATA = ROOT / "tests" / "golden" / "data"
 BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```", (ROOT / "README.md").read_text("utf-8"), re.DOTALL | re.MULTILINE)

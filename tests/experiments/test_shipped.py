@@ -9,6 +9,8 @@ import pytest
 
 from experiments.shipped import measure
 
+pytestmark = pytest.mark.export
+
 CHECKPOINTS = Path(__file__).parents[2] / "checkpoints"
 ITEMS = 200
 BEST_OF_4 = {"shapes-qwen3_vl": 0.95, "shapes-molmo2": 0.85}

@@ -7,13 +7,15 @@ from dataclasses import replace
 
 import pytest
 import yaml
-from conftest import Quiet
+from quiet import Quiet
 from safetensors.torch import load_file
 
 from experiments import small_judge
 from yoj.export.bundle._build import build
 from yoj.export.bundle._config import ExportConfig
 from yoj.runtime import Scorer
+
+pytestmark = pytest.mark.export
 
 
 @pytest.fixture

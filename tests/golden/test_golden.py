@@ -14,6 +14,8 @@ import pytest
 
 from yoj.runtime import Request
 
+pytestmark = pytest.mark.parity
+
 DATA = Path(__file__).parent / "data"
 RECORDED = json.loads((DATA / "cases.json").read_text("utf-8"))
 CASES = {case["id"]: case for case in RECORDED["cases"]}

@@ -10,11 +10,13 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from conftest import IMAGES
+from recorded import IMAGES
 
 from yoj.bench._needs import missing
 from yoj.runtime import Scorer
 from yoj.runtime.engines.device import check, load_cuda
+
+pytestmark = pytest.mark.gpu
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -15,7 +15,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import ADAPTER, IMAGES, MERGED, Quiet
+from quiet import Quiet
+from recorded import ADAPTER, IMAGES, MERGED
 
 from yoj.bench._needs import missing
 from yoj.export.checkpoint.checkpoint import Checkpoint
@@ -28,6 +29,8 @@ from yoj.runtime import Request, Scorer
 from yoj.runtime.engines._lane import SHAPES
 from yoj.runtime.engines.device import check, load_cuda
 from yoj.runtime.errors import EngineError
+
+pytestmark = pytest.mark.gpu
 
 BOUND = 1e-4
 """Of float32 scores against PyTorch on the CPU: other kernels, other orders of summation; TF32 is off."""

@@ -1,12 +1,13 @@
-"""Graphs that are traced once in a run of the tests, whichever test and whichever worker wants them first.
+"""Graphs that are traced once by the tests, whichever test, worker and run wants them first.
 
 Nine tenths of the time that a tiny export takes are PyTorch's tracing, and many tests export models that differ in
-their weights alone, which tracing never sees.
+their weights alone, which tracing never sees. Later runs find what earlier ones traced, until the code changes.
 """
 
 from __future__ import annotations
 
 import hashlib
+import os
 import pickle
 from collections.abc import Callable
 from pathlib import Path
@@ -24,25 +25,29 @@ Trace: TypeAlias = Callable[[GraphSpec, torch.dtype], ir.Model]
 
 
 class SharedTraces:
-    """`yoj.export.graph.write.trace` with a folder in which every worker of one run finds what another has traced."""
+    """`yoj.export.graph.write.trace` with a folder in which all processes find what another has traced."""
 
     def __init__(self, folder: Path, trace: Trace):
         self.folder = folder
         self.trace = trace
-        folder.mkdir(exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
 
     def __call__(self, spec: GraphSpec, dtype: torch.dtype) -> ir.Model:
         """The graph of a module, with fake weights of this type; a copy of its own for each call."""
+        unmarked = os.environ.get("YOJ_TEST_WITHOUT_EXPORT")
+        assert not unmarked, f"{unmarked} traces a graph: mark it `export`, for the quick tests leave those out"
         file = self.folder / f"{key(spec, dtype)}.onnx"
         with FileLock(f"{file}.lock"):
             if not file.exists():
-                save(self.trace(spec, dtype), file)
+                part = file.with_suffix(".part")  # a run that is stopped leaves no half of a graph to later ones
+                save(self.trace(spec, dtype), part)
+                part.replace(file)
         return load(file)
 
 
 def key(spec: GraphSpec, dtype: torch.dtype) -> str:
     """Equal only where all that tracing looks at is equal: the module with its settings and the types and shapes of its
-    parameters, names and axes of what goes in and out. The code itself cannot change within a run."""
+    parameters, names and axes of what goes in and out. For the code itself see `kept_traces`."""
     module = spec.make_module(dtype)
     assert all(value.is_meta for value in module.state_dict().values()), "values would be part of the key"
     traced = (spec.role, spec.inputs, spec.outputs, spec.multiples, dtype, module)

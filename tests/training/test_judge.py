@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 import torch
-from conftest import ADAPTER
+from recorded import ADAPTER
 from safetensors.torch import load_file
 from tiny_training import FAMILIES, Setup, open_run, train, weights
 from transformers import AutoModelForImageTextToText

@@ -1,4 +1,4 @@
-"""What the runtime costs, measured."""
+"""Benchmarks: measured costs of the runtime and its engines."""
 
 from __future__ import annotations
 

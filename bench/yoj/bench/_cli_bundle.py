@@ -1,4 +1,4 @@
-"""``yoj-bench latency``, ``runtime-cost``, ``cold-start`` and ``vllm-peer``: what one bundle takes."""
+"""``yoj-bench latency``, ``runtime-cost``, ``cold-start`` and ``vllm-peer``: costs of one bundle."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def runtime_cost(bundle: Path, image: Path | None, repeats: int, out: Path | Non
 def cold_start(
     bundle: Path, image: Path | None, threads: int, repeats: int, out: Path | None, name: str | None
 ) -> None:
-    """Start with BUNDLE in fresh processes, one by one, and say what the median one did when. Linux only."""
+    """Start with BUNDLE in fresh processes, one by one, and report the events of the median one. Linux only."""
     prepare_libraries()
     from ._cold_start import measure_starts, table
 

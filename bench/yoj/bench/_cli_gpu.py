@@ -1,4 +1,4 @@
-"""``yoj-bench gpu``, ``gpu-bundles``, ``needs`` and ``parity``: whether engines run on this machine, and run right."""
+"""``yoj-bench gpu``, ``gpu-bundles``, ``needs`` and ``parity``: checks that engines run and score right here."""
 
 from __future__ import annotations
 
@@ -91,4 +91,4 @@ def parity(folders: tuple[Path, ...], engine: str, precisions: tuple[str, ...], 
             click.echo(line(row))
             write_figures(out, rows, environment)  # as they come: a later one may run out of time
     if wrong := [f"{row['judge']} {row['precision']}" for row in rows if not row["passed"]]:
-        raise click.ClickException(f"{engine} does not score as the reference does: {', '.join(wrong)}")
+        raise click.ClickException(f"{engine} does not score as the stock model does: {', '.join(wrong)}")

@@ -36,7 +36,7 @@ def products(widths: tuple[int, ...], repeats: int, out: Path | None) -> None:
 @repeats_option(9)
 @out_option
 def pieces(width: int, repeats: int, out: Path | None) -> None:
-    """Measure what stands around the products of an 8-bit trunk: scaling of rows, attention in blocks; CPU time."""
+    """Measure the operators around the products of an 8-bit trunk: scaling of rows, attention in blocks; CPU time."""
     prepare_libraries()
     from ._pieces import measure
 

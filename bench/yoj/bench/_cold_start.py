@@ -1,8 +1,9 @@
-"""Where the time and the memory of a cold start go: a fresh process loads a bundle on the CPU and scores once.
+"""Time and memory of a cold start, by event: a fresh process loads a bundle on the CPU and scores once.
 
 yoj-bench cold-start judge.yoj --image photo.jpg --out bench/results/cold-start.json
 
-The files are read once before, so that they come from the system's memory. What happens when is the runtime's own log.
+The files are read once before, so that they come from the system's memory. The events are those of the runtime's own
+log.
 """
 
 from __future__ import annotations
@@ -66,11 +67,11 @@ def measure_starts(bundle: Path, image: Path | None, threads: int, repeats: int)
 
 
 def measure(bundle: Path, image: Path | None, threads: int) -> dict[str, Any]:
-    """One start, its files in the system's memory.
+    """Measure one start, its files in the system's memory.
 
     Args:
-        bundle: its folder.
-        image: a picture that the prompt is about.
+        bundle: folder of the bundle.
+        image: image that the prompt is about.
         threads: see `yoj.runtime.Scorer.load`.
 
     Returns:
@@ -99,7 +100,7 @@ def measure(bundle: Path, image: Path | None, threads: int) -> dict[str, Any]:
 
 
 def table(figures: dict[str, Any]) -> str:
-    """What happened when, and what the memory holds, as text."""
+    """Table of the events and of the memory, as text."""
     lines = ["   wall s    CPU s"]
     lines += [f"{event['wall_s']:9.2f}{event['cpu_s']:9.2f}  {event['event']}" for event in figures["events"]]
     if len(figures["all_wall_s"]) > 1:

@@ -1,4 +1,4 @@
-"""Two runs of the bench side by side: what became faster, slower, or wrong."""
+"""Comparison of two runs of the bench: faster, slower, or wrong."""
 
 from __future__ import annotations
 
@@ -16,12 +16,13 @@ Verdict: TypeAlias = Literal["faster", "slower", "same", "scores differ", "no ti
 
 
 ENOUGH_RUNS, NOTICEABLE = 6, 1.1
-"""Runs from which on an interval holds the median with 95 % confidence, and by what medians of less must differ."""
+"""Number of runs from which an interval holds the median with 95 % confidence, and ratio by which medians of fewer runs
+must differ."""
 
 
 @dataclass(frozen=True)
 class Measured:
-    """A time, and what it is the time of."""
+    """Measured time, with its place in the results."""
 
     time: Time
     agrees: bool
@@ -31,7 +32,7 @@ class Measured:
 
 @dataclass(frozen=True)
 class ComparedPair:
-    """What stands in both runs."""
+    """Pair of times that stand in both runs."""
 
     judge: str
     what: str
@@ -43,7 +44,7 @@ class ComparedPair:
 
 
 def compare(old: Results, new: Results) -> str:
-    """What differs between two runs, as text: whether scores agree, the environment, then the times of each judge."""
+    """Differences between two runs, as text: agreement of scores, the environment, then the times of each judge."""
     scores = [f"  {pair} {how}" for pair in _pairs(old, new) if (how := _agreement(pair))]
     environment = [f"  {line}" for line in _environment(old.environment, new.environment)]
     parts = ["\n".join(["scores", *scores])] if scores else []
@@ -58,7 +59,7 @@ def compare(old: Results, new: Results) -> str:
 
 
 def regressions(old: Results, new: Results) -> list[str]:
-    """What became slower, lost its time, is gone, or disagrees and did not before; a line for each."""
+    """Regressions, a line for each: slower, without a time, gone, or with scores that did not disagree before."""
     pairs = list(_pairs(old, new))
     if not pairs and any(_measured(judge) for judge in old.judges):
         return ["nothing that was measured before was measured again"]
@@ -91,7 +92,7 @@ def regressions(old: Results, new: Results) -> list[str]:
 
 
 def verdict(old: Measured, new: Measured) -> Verdict:
-    """How times compare; where the two intervals have a point in common, they are the same.
+    """Verdict on two times; where the two intervals have a point in common, they are the same.
 
     Of few runs, intervals from the fastest to the slowest miss each other by chance (of 3 and 3 in one of 10 cases), so
     that medians must differ as well.
@@ -111,7 +112,7 @@ def verdict(old: Measured, new: Measured) -> Verdict:
 
 
 def _regression(pair: ComparedPair) -> str:
-    """What of it is worse; empty where nothing is."""
+    """Text of what is worse; empty where nothing is."""
     if pair.old.agrees and not pair.new.agrees:
         return _agreement(pair)
     said = verdict(pair.old, pair.new)
@@ -130,7 +131,7 @@ def _agreement(pair: ComparedPair) -> str:
 
 
 def _tables(old: JudgeResult, new: JudgeResult) -> tuple[Table, Table]:
-    """Of the times and of the starts of one judge."""
+    """Pairs of times of the variants and of the starts of one judge."""
     times = [
         (pair.what, milliseconds(pair.old.time), milliseconds(pair.new.time), _ratio(pair, said), said)
         for pair in _pairs_of(old, new)
@@ -180,7 +181,7 @@ def _environment(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[str
 
 
 def _lone(old: Results, new: Results) -> Iterator[str]:
-    """Judges and parts of judges that have nothing to be compared with."""
+    """Judges and parts of judges that have no counterpart."""
     for one, other, where in ((old, new, "old"), (new, old, "new")):
         theirs = {judge.model.name for judge in other.judges}
         yield from (f"{where}: judge {plain(j.model.name)}" for j in one.judges if j.model.name not in theirs)
@@ -190,7 +191,7 @@ def _lone(old: Results, new: Results) -> Iterator[str]:
 
 
 def _parts(judge: JudgeResult, other: JudgeResult) -> list[str]:
-    """What of it the other has not; the places of a line of a sweep together."""
+    """Entries that the other run has not; the places of a line of a sweep together."""
     theirs, lines = _measured(other), dict[str, list[str]]()
     for sweep in judge.sweeps:
         for point in sweep.points:
@@ -219,7 +220,7 @@ def _place(sweep: Sweep, point: Point) -> str:
 
 
 def _changes(old: JudgeResult, new: JudgeResult) -> str:
-    """What of the model and of the request that the variants scored is not as it was."""
+    """Settings of the model and of the scored request that have changed."""
     was, now = (msgspec.structs.asdict(of.model) | msgspec.structs.asdict(of.shape) for of in (old, new))
     changes = [f"{size} {value} -> {now[size]}" for size, value in was.items() if value != now[size]]
     return f"The model or the request is not the same: {', '.join(changes)}." if changes else ""
@@ -243,7 +244,7 @@ def _pairs_of(old: JudgeResult, new: JudgeResult) -> Iterator[ComparedPair]:
 
 
 def _measured(judge: JudgeResult) -> dict[str, Measured]:
-    """Every time with an interval, by what it is the time of."""
+    """Times with an interval, by their place in the results."""
     times = {_name(c): Measured(c.time, c.agrees, judge.model, judge.shape) for c in judge.variants}
     for sweep in judge.sweeps:
         for point in sweep.points:

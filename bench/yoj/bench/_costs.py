@@ -1,4 +1,4 @@
-"""Where an engine spends its time: ONNX Runtime's own profile of a graph, summed by operator."""
+"""Cost of each operator of an engine: ONNX Runtime's own profile of a graph, summed by operator."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ TRIED: dict[str, str] = {
     "blocks that end at the last key that the mask shows; inputs as [B, L, D] (no gain); ONNX Runtime's "
     "GroupQueryAttention (no faster, and without Molmo2's mask).",
 }
-"""Operator -> what was tried to make it faster."""
+"""Operator -> attempts to make it faster."""
 KERNEL = "_kernel_time"
-"""End of the names of events that are the run of one operator."""
+"""Suffix of the names of events that are the run of one operator."""
 
 
 def profile(variant: str, bundle: Bundle, role: str, inputs: Arrays, threads: int, runs: int) -> GraphProfile:
@@ -36,12 +36,12 @@ def profile(variant: str, bundle: Bundle, role: str, inputs: Arrays, threads: in
     The first run, which allocates, is left out. What ONNX Runtime does between operators is not part of it.
 
     Args:
-        variant: whose engine it is.
-        bundle: opened; its first engine ``onnxruntime`` is profiled.
-        role: of the graph, such as ``scorer.joint``.
-        inputs: of the graph by name; others are left alone.
-        threads: of a run.
-        runs: that are counted.
+        variant: name of the engine's variant.
+        bundle: opened bundle; its first engine ``onnxruntime`` is profiled.
+        role: role of the graph, such as ``scorer.joint``.
+        inputs: inputs of the graph by name; others are ignored.
+        threads: number of threads.
+        runs: number of counted runs.
 
     Raises:
         EngineError: the bundle has no engine ``onnxruntime``.

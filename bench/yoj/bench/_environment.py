@@ -1,4 +1,4 @@
-"""What a measurement ran on."""
+"""Environment of a measurement."""
 
 from __future__ import annotations
 

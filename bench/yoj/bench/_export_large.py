@@ -1,4 +1,4 @@
-"""What the export of a 4B checkpoint and a score with its bundle cost: seconds, memory and disk.
+"""Cost of the export of a 4B checkpoint and of a score with its bundle: seconds, memory and disk.
 
 yoj-bench export-large FOLDER --image photo.jpg --out bench/results/export-large.json
 """
@@ -31,9 +31,9 @@ def measure(checkpoint: Path, image: Path, precision: str) -> dict[str, Any]:
     """Export a checkpoint beside itself and score a picture with 4 answers, each in a process of its own.
 
     Args:
-        checkpoint: in the adapter layout, as `yoj.bench._large_checkpoint.write` makes them.
-        image: a picture that the question is about.
-        precision: of the bundle; in a quantised one all matrices and rows are.
+        checkpoint: checkpoint in the adapter layout, as `yoj.bench._large_checkpoint.write` makes them.
+        image: image that the question is about.
+        precision: precision of the bundle; in a quantised one all matrices and rows are.
 
     Returns:
         Seconds and peak GB of both, GB of the checkpoint and of the bundle, and the environment.
@@ -46,7 +46,8 @@ def measure(checkpoint: Path, image: Path, precision: str) -> dict[str, Any]:
     export = ["yoj.export.cli", str(checkpoint), "--layout", "assistant", "--out", str(bundle), "--no-compare"]
     figures: dict[str, Any] = {"precision": precision, "checkpoint_gb": _size(checkpoint)}
     if precision in SCHEMES:
-        export += ["--quantisation", str(_write_plan(checkpoint, precision))]  # the rest in float32, as a CPU wants it
+        # The base precision stays float32, as a CPU wants it.
+        export += ["--quantisation", str(_write_quantisation(checkpoint, precision))]
     figures["export"] = _measure([*export, "--precision", precision])
     figures["bundle_gb"] = _size(bundle)
     score = ["yoj.runtime.cli", str(bundle), "--image", str(image), "--prompt", PROMPT]
@@ -54,20 +55,20 @@ def measure(checkpoint: Path, image: Path, precision: str) -> dict[str, Any]:
     return figures | {"environment": describe(os.cpu_count() or 1)}
 
 
-def _write_plan(folder: Path, scheme: Any) -> Path:
-    """A plan for all matrices and the embedding table, without statistics, which the size does not depend on."""
+def _write_quantisation(folder: Path, scheme: Any) -> Path:
+    """Quantisation config for all matrices and the embedding table, without statistics, as the size needs none."""
     checkpoint = Checkpoint.open([folder])
     scorer = next(spec for spec in open_family(checkpoint).graphs if spec.role == JOINT)
-    said = QuantisationSpec(
+    spec = QuantisationSpec(
         scheme=scheme, layers=tuple(matrices(scorer)), embeddings=True, checkpoint=checkpoint_hashes(checkpoint)
     )
-    place = folder.parent / f"{folder.name}.plan"
-    write_config(QuantisationConfig(said, {}), place)
+    place = folder.parent / f"{folder.name}.quantisation"
+    write_config(QuantisationConfig(spec, {}), place)
     return place
 
 
 def _measure(arguments: list[str]) -> dict[str, float]:
-    """Seconds and largest resident memory of one command, its module and arguments, in a process of its own."""
+    """Seconds and largest resident memory of one command, given as module and arguments, in a process of its own."""
     begin = time.perf_counter()
     module, *rest = arguments
     run = [sys.executable, "-c", f"from {module} import main; main()", *rest]
@@ -80,7 +81,7 @@ def _measure(arguments: list[str]) -> dict[str, float]:
 
 
 def _peak(usage: resource.struct_rusage) -> float:
-    """In bytes; Linux counts in KiB, macOS in bytes."""
+    """Resident memory in bytes; Linux counts in KiB, macOS in bytes."""
     return usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 

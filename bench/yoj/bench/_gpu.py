@@ -1,4 +1,4 @@
-"""All that wants a GPU, in one command: each part on its own, its results written before the next one begins.
+"""Checks and measurements that need a GPU, in one command: each part's results are written before the next one begins.
 
 yoj-bench gpu
 """
@@ -35,9 +35,9 @@ ROOT = Path(__file__).parents[3]
 RESULTS, SUMMARY, BUNDLES = Path("bench/results/gpu"), "summary.md", Path(".gpu")
 CODE = ("export", "runtime", "calibration", "bench/yoj", "tests/gpu", "checkpoints")
 CHECK_SECONDS = 60
-"""For the question whether an engine is there, which loads it."""
+"""Seconds for the check that an engine is there, which loads it."""
 EXPORT_BYTES = 4e9
-"""Memory of one export."""
+"""Bytes of memory of one export."""
 GRACE = 3.0
 """Seconds between asking a process to end and ending it."""
 Outcome: TypeAlias = Literal["passed", "failed", "timed out", "skipped"]
@@ -45,7 +45,7 @@ Outcome: TypeAlias = Literal["passed", "failed", "timed out", "skipped"]
 
 @dataclass(frozen=True)
 class Result:
-    """What became of a part."""
+    """Outcome of a part."""
 
     part: str
     outcome: Outcome
@@ -54,19 +54,19 @@ class Result:
     reason: str = ""
     code: str = ""
     figures: dict[str, Any] = field(default_factory=dict[str, Any])
-    """What the part wrote, by file; also where it failed or ran out of time."""
+    """Figures that the part wrote, by file; also where it failed or ran out of time."""
     environment: dict[str, Any] = field(default_factory=dict[str, Any])
 
 
 @dataclass(frozen=True)
 class VisitPaths:
-    """Where one visit reads and writes."""
+    """Folders that one visit reads and writes."""
 
     results: Path
     """Folder of this GPU's results: a record of each part, its log, and the table."""
     bundles: Path
     code: str
-    """Hash of what the results depend on."""
+    """Hash of the files that the results depend on."""
     root: Path = ROOT
 
     def record(self, part: GpuPart) -> Path:
@@ -74,7 +74,7 @@ class VisitPaths:
         return self.results / f"{_slug(part.name)}.json"
 
     def known(self, part: GpuPart) -> Result | None:
-        """The result that a part has for this code and this GPU."""
+        """Result that a part has for this code and this GPU; None without one."""
         if not self.record(part).is_file():
             return None
         found = Result(**json.loads(self.record(part).read_text("utf-8")))
@@ -85,8 +85,8 @@ def visit_machine(names: Sequence[str], results: Path) -> list[Result]:
     """Run parts on the GPU of this machine, from the root of the repository.
 
     Args:
-        names: of the parts, also of those that have a result; none: all parts without one.
-        results: a folder is made there for the GPU.
+        names: names of the parts to run, also where they have a result; none for all parts without one.
+        results: folder in which one is made for the GPU.
 
     Raises:
         BenchError: there is no part of such a name.
@@ -111,14 +111,14 @@ def visit(
     """Run parts one after the other.
 
     Args:
-        parts: in order; those that have a result for this code and GPU are not run again.
-        made: bundles that are made first, unless nothing can run.
-        place: where results go.
-        environment: goes into each record.
-        again: run also what has a result.
+        parts: parts in order; those that have a result for this code and GPU are not run again.
+        made: bundles to make first, unless nothing can run.
+        place: folders of the results.
+        environment: environment for each record.
+        again: whether parts that have a result are run too.
 
     Returns:
-        A result of each part, old ones among them.
+        Result of each part, old ones among them.
     """
     found = {part.name: known for part in parts if not again and (known := place.known(part)) is not None}
     left = [part for part in parts if part.name not in found]
@@ -148,9 +148,9 @@ def run(part: GpuPart, limit: float, place: VisitPaths) -> Result:
     """Run the commands of one part; all of its processes have ended afterwards.
 
     Args:
-        part: what to run.
+        part: part to run.
         limit: seconds for all commands together.
-        place: where the log and the figures go.
+        place: folders of the log and the figures.
     """
     written, log = place.results / "running", place.results / f"{_slug(part.name)}.log"
     shutil.rmtree(written, ignore_errors=True)
@@ -180,11 +180,11 @@ def run(part: GpuPart, limit: float, place: VisitPaths) -> Result:
 
 
 def make_bundles(made: Sequence[Made], place: VisitPaths) -> None:
-    """Make what is missing, several at once; a failure is said, and shows in the parts that need the bundle.
+    """Make missing bundles, several at once; a failure is reported, and shows in the parts that need the bundle.
 
     Args:
-        made: what to make.
-        place: bundles of other code beside its folder are removed.
+        made: bundles to make.
+        place: folders of the visit; bundles of other code beside its folder are removed.
     """
     for old in place.bundles.parent.glob("*"):
         if old != place.bundles:
@@ -203,13 +203,13 @@ def make_bundles(made: Sequence[Made], place: VisitPaths) -> None:
 
 
 def exit_status(done: Sequence[Result]) -> int:
-    """0 where what ran has passed, 1 where something did not, 2 where nothing ran."""
+    """Exit status: 0 where all that ran has passed, 1 where something did not, 2 where nothing ran."""
     outcomes = {result.outcome for result in done}
     return 1 if outcomes & {"failed", "timed out"} else 0 if "passed" in outcomes else 2
 
 
 def table(done: Sequence[Result]) -> str:
-    """Markdown: a row for each part, and how many there are of each outcome."""
+    """Table in Markdown: a row for each part, and the number of each outcome."""
     lines = ["| part | seconds | limit | outcome |", "|---|---|---|---|"]
     for result in done:
         reason = result.reason.partition(". ")[0].replace("|", "\\|")
@@ -220,7 +220,7 @@ def table(done: Sequence[Result]) -> str:
 
 
 def code_hash(root: Path) -> str:
-    """12 digits of a SHA-256 over the files that results depend on; also where there is no repository."""
+    """Fingerprint: 12 digits of a SHA-256 over the files that results depend on; works without a repository."""
     digest = hashlib.sha256()
     files = [file for folder in CODE for file in (root / folder).rglob("*") if file.is_file()]
     for file in sorted(files):
@@ -230,7 +230,7 @@ def code_hash(root: Path) -> str:
 
 
 def _lacking(parts: Sequence[GpuPart]) -> dict[str, str]:
-    """What each need lacks, asked in a process of its own: loading a broken library may end it."""
+    """Missing requirements of each need, from a process of its own: loading a broken library may end it."""
     needs = dict.fromkeys(need for part in parts for need in part.needs)
     return {need: _ask(need) for need in needs}
 
@@ -290,13 +290,13 @@ def _nothing_ran(figures: Any) -> bool:
 
 
 def _last_line(log: Path, root: Path) -> str:
-    """What it says last, without the path of this machine."""
+    """Last words of a process, without the path of this machine."""
     lines = [line for line in log.read_text("utf-8", "replace").splitlines() if line.strip()]
     return lines[-1].replace(f"{root}/", "").strip()[:400] if lines else ""
 
 
 def _write(file: Path, text: str) -> None:
-    """Whole or not at all."""
+    """Write a file whole or not at all."""
     unfinished = file.with_suffix(".tmp")
     unfinished.write_text(text + "\n", "utf-8")
     unfinished.replace(file)

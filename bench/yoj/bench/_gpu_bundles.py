@@ -1,4 +1,4 @@
-"""Bundles to be scored with on a GPU, beside the checkpoint that they come from; making them needs no GPU.
+"""Bundles to score with on a GPU, beside the checkpoint that they come from; making them needs no GPU.
 
 yoj-bench gpu-bundles checkpoints/shapes-qwen3_vl FOLDER --precision bfloat16
 """
@@ -29,19 +29,19 @@ from ._make import Stages
 from ._workbench import BUNDLE, CHECKPOINT
 
 LAYOUT = "assistant"
-REST = "float16"
-"""Precision of what is not a quantised matrix, in quantised bundles for a GPU."""
+BASE_PRECISION = "float16"
+"""Base precision of quantised bundles for a GPU."""
 
 
 def write_bundles(judge: Path, folder: Path, precisions: Sequence[str], layers: int | None) -> None:
     """Write bundles ``<precision>.yoj`` of a judge to a folder, with its checkpoint; what is there is kept.
 
     Args:
-        judge: a small judge.
-        folder: is made.
-        precisions: of the bundles; in quantised ones all matrices of the trunk are, without smoothing, the rest
-            is float16.
-        layers: in place of the judge, of a model in the width of a 4B one with random weights; None: the judge itself.
+        judge: folder of a small judge.
+        folder: folder to make.
+        precisions: precisions of the bundles; in quantised ones all matrices of the trunk are, without smoothing, the
+            rest is float16.
+        layers: number of layers of a model in the width of a 4B one with random weights; None for the judge itself.
     """
     folder.mkdir(parents=True, exist_ok=True)
     checkpoint = link(judge, folder) if layers is None else write_large(judge, folder, layers)
@@ -51,7 +51,7 @@ def write_bundles(judge: Path, folder: Path, precisions: Sequence[str], layers: 
 
 
 def link(judge: Path, folder: Path) -> Path:
-    """``checkpoint`` in the folder, as a relative link, which the two can be moved with."""
+    """Put ``checkpoint`` into the folder, as a relative link, which the two can be moved with."""
     place = folder / CHECKPOINT
     with contextlib.suppress(FileExistsError):  # of another precision's export, at the same time
         place.symlink_to(os.path.relpath(judge.resolve(), folder.resolve()))
@@ -59,7 +59,7 @@ def link(judge: Path, folder: Path) -> Path:
 
 
 def write_large(judge: Path, folder: Path, layers: int) -> Path:
-    """``checkpoint`` in the folder, 4B wide. The vocabulary has the share of the layers that it has in a 4B model."""
+    """Write ``checkpoint`` into the folder, in the width of a 4B model."""
     place = folder / CHECKPOINT
     if not place.exists():
         unfinished = folder / f".{CHECKPOINT}.{os.getpid()}.tmp"
@@ -68,27 +68,27 @@ def write_large(judge: Path, folder: Path, layers: int) -> Path:
 
 
 def make_bundle(checkpoint: Path, folder: Path, precision: str) -> None:
-    """One bundle; a quantised one with its plan, ``<precision>.plan``, beside it.
+    """Write one bundle; a quantised one with its quantisation config, ``<precision>.quantisation``, beside it.
 
     Raises:
         YojError: see `yoj.export.bundle._build.build`.
     """
     given: dict[str, Any] = {"precision": precision, "compare": False}
     if precision in SCHEMES:
-        given |= {"quantisation": folder / f"{precision}.quantisation", "base_precision": REST}
-        write_config(plain_plan(Checkpoint.open([checkpoint]), given["precision"]), given["quantisation"])
+        given |= {"quantisation": folder / f"{precision}.quantisation", "base_precision": BASE_PRECISION}
+        write_config(plain_config(Checkpoint.open([checkpoint]), given["precision"]), given["quantisation"])
     build(ExportConfig([checkpoint], None, LAYOUT, folder / f"{precision}{BUNDLE}", **given), Stages())
 
 
-def plain_plan(checkpoint: Checkpoint, scheme: Any) -> QuantisationConfig:
-    """All matrices of the trunk, without smoothing.
+def plain_config(checkpoint: Checkpoint, scheme: Any) -> QuantisationConfig:
+    """Quantisation config for all matrices of the trunk, without smoothing.
 
-    Static ranges are the largest magnitudes in the packs that every export is compared on.
+    Static ranges are the largest magnitudes in the requests that every export is compared on.
     """
     model = CalibratedModel.open(checkpoint, LAYOUT)
     scorer = next(spec for spec in model.family.graphs if spec.role == JOINT)
-    said = QuantisationSpec(scheme=scheme, layers=tuple(matrices(scorer)), checkpoint=checkpoint_hashes(checkpoint))
-    return QuantisationConfig(said, _ranges(model, said.layers) if SCHEMES[scheme].static else {})
+    spec = QuantisationSpec(scheme=scheme, layers=tuple(matrices(scorer)), checkpoint=checkpoint_hashes(checkpoint))
+    return QuantisationConfig(spec, _ranges(model, spec.layers) if SCHEMES[scheme].static else {})
 
 
 def _ranges(model: CalibratedModel, names: tuple[str, ...]) -> dict[str, torch.Tensor]:

@@ -1,4 +1,4 @@
-"""What ``yoj-bench gpu`` runs, in which order, and how much of ten minutes each part has."""
+"""Parts of ``yoj-bench gpu``, in their order, with the share of ten minutes that each has."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from ._needs import NAME, PYTORCH
 
 FLOATS = ("float32", "float16", "bfloat16")
 QUANTISED = {NAME: tuple(SCHEMES)} | dict.fromkeys(plan_engines(), tuple(FIRST_TARGET))
-"""Engine -> schemes that it can run. TensorRT refuses by itself those that the GPU has not."""
+"""Engine -> schemes that it can run. TensorRT itself refuses those that the GPU has not."""
 JUDGES = ("shapes-molmo2", "shapes-qwen3_vl")
 FAMILIES = ("qwen3_vl", "molmo2")
 DEPTHS = (3, 12)
-"""Layers of the models 4B wide: what 36 take follows from the difference between the two."""
+"""Layers of the models in the width of a 4B one: the cost of 36 follows from the difference between the two."""
 PROFILE = "B=1:1:1,L=16:2048:4096,N=2:4:16,V=1:512:4096,C=1:9:16,P=16:1024:4096"
-"""Shapes of plans that take the two requests of `yoj.bench._latency`."""
+"""Optimisation profiles of plans that take the two requests of `yoj.bench._latency`."""
 SECONDS = 600
 
 
@@ -30,7 +30,7 @@ class Made:
     judge: str
     precisions: tuple[str, ...]
     layers: int | None = None
-    """Layers of a model 4B wide with random weights; None for the judge itself."""
+    """Layers of a model in the width of a 4B one with random weights; None for the judge itself."""
 
     def command(self, root: str) -> list[str]:
         """Arguments of Python, with the folder of all bundles."""
@@ -42,7 +42,7 @@ class Made:
 
 @dataclass(frozen=True)
 class GpuPart:
-    """What runs in a process of its own."""
+    """Part of a visit, which runs in a process of its own."""
 
     name: str
     needs: tuple[str, ...]
@@ -50,7 +50,7 @@ class GpuPart:
     commands: tuple[str, ...]
     """Arguments of Python, one command after the other; ``{bundles}`` and ``{out}`` stand for folders."""
     seconds: int
-    """Its share of the ten minutes, with which all of its commands must end."""
+    """Seconds of the ten minutes, within which all of its commands must end."""
 
 
 MADE = (
@@ -117,4 +117,4 @@ PARTS = (
     _bench("molmo2", 45),
     _parity("tensorrt-rtx", "quantised", QUANTISED["tensorrt-rtx"], 20),
 )
-"""By value: a visit that is cut short has the first ones. Seconds that a part leaves go to those after it."""
+"""Parts by value: a visit that is cut short has the first ones. Seconds that a part leaves go to those after it."""

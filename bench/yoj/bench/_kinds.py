@@ -1,4 +1,4 @@
-"""Kinds of CPU, between which ratios differ: results of each stand in a folder of their own."""
+"""Kinds of CPU, between which ratios differ: the results of each have a folder of their own."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ KEY = "instruction_sets"
 """Entry of a run's environment; results of yoj 0.1 lack it."""
 UNKNOWN = "unknown (older results)"
 PLACE = "{kind}"
-"""Stands for the kind in the name of a file."""
+"""Placeholder of the kind in the name of a file."""
 KINDS: dict[str, set[str]] = {
     "amx": {"amx_int8"},
     "avx512-vnni": {"avx512f", "avx512_vnni"},
@@ -18,24 +18,25 @@ KINDS: dict[str, set[str]] = {
     "avx2-vnni": {"avx2", "avx_vnni"},
     "avx2": {"avx2"},
 }
-"""Name -> instruction sets that it has; the first that fits holds. VNNI multiplies 8 bits exactly in one step."""
+"""Name of a kind -> instruction sets that it has; the first that fits holds. VNNI multiplies 8 bits exactly in one
+step."""
 
 
 def kind(environment: Mapping[str, Any]) -> str:
-    """Kind of the CPU of a run; of CPUs that have none of these instruction sets, the architecture.
+    """Kind of the CPU of a run; for CPUs that have none of these instruction sets, the architecture.
 
     Args:
-        environment: from `yoj.bench._environment.describe`.
+        environment: environment from `yoj.bench._environment.describe`.
     """
     have = set[str](environment.get(KEY) or ())
     return next((name for name, needs in KINDS.items() if needs <= have), str(environment.get("machine", "unknown")))
 
 
 def placed(file: Path, environment: Mapping[str, Any]) -> Path:
-    """A file's path with the kind of the CPU in place of ``{kind}``."""
+    """Path of a file with the kind of the CPU in place of ``{kind}``."""
     return Path(str(file).replace(PLACE, kind(environment)))
 
 
-def said(environment: Mapping[str, Any]) -> str:
+def instruction_sets_text(environment: Mapping[str, Any]) -> str:
     """Instruction sets of a run, for readers."""
     return ", ".join(environment[KEY]) if environment.get(KEY) else UNKNOWN

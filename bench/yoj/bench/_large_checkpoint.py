@@ -33,7 +33,7 @@ from ._shapes import LAYERS, WORDS
 RANK = 128
 SHARD_BYTES = 5 * 10**9
 NOISE = 2**24
-"""Random numbers that all tensors are cut from."""
+"""Number of random values that all tensors are cut from."""
 TEXT = {"hidden_size": 2560, "num_attention_heads": 32, "num_key_value_heads": 8, "head_dim": 128,
         "intermediate_size": 9728, "rope_theta": 5_000_000.0, "max_position_embeddings": 36_864}  # fmt: skip
 DEEPSTACK = 3
@@ -54,10 +54,10 @@ QWEN3_VL: dict[str, Any] = {
                       "out_hidden_size": 2560},
 }  # fmt: skip
 CONFIGS = {"molmo2": MOLMO2, "qwen3_vl": QWEN3_VL}
-"""Of Molmo2-4B and Qwen3-VL-4B-Instruct, where they are not those of the small judges."""
+"""Dimensions of Molmo2-4B and Qwen3-VL-4B-Instruct that differ from those of the small judges."""
 WIDTHS = {"hidden_size", "num_attention_heads", "num_key_value_heads", "num_heads", "intermediate_size",
           "text_hidden_size", "out_hidden_size"}  # fmt: skip
-"""Entries that a narrower model has a part of; the size of a head is not one of them."""
+"""Entries that are divided in a narrower model; the size of a head is not one of them."""
 _CROP = {"size": {"height": 378, "width": 378}, "patch_size": 14}
 PROCESSORS: dict[str, dict[str, dict[str, Any]]] = {
     "molmo2": {
@@ -79,13 +79,13 @@ def write(
     """Write an adapter checkpoint, one tensor in memory at a time.
 
     Args:
-        like: a small judge in the adapter layout; its family is written.
-        folder: is made, with the base in ``base``.
-        layers: of the trunk.
-        words: rows of the embedding table; the tokenizer of ``like`` uses only the first.
-        narrowed: what all widths are divided by: trunk and tower keep the proportions of the 4B models, and have fewer
+        like: folder of a small judge in the adapter layout, whose family is written.
+        folder: folder to make, with the base in ``base``.
+        layers: number of layers of the trunk.
+        words: number of rows of the embedding table; the tokenizer of ``like`` uses only the first.
+        narrowed: divisor of all widths: trunk and tower keep the proportions of the 4B models, and have fewer
             heads of the same size.
-        tower: layers that the vision tower has at most; None: as many as the trunk.
+        tower: most layers of the vision tower; None for as many as the trunk.
     """
     base = folder / "base"
     shutil.copytree(like, folder, ignore=shutil.ignore_patterns("*.safetensors"))
@@ -113,7 +113,7 @@ def _narrow(settings: Mapping[str, Any], by: int) -> dict[str, Any]:
 
 
 def _cut_tower(config: dict[str, Any], layers: int) -> None:
-    """Leave a vision tower with at most so many layers, and read its features from those that are left."""
+    """Leave a vision tower with at most so many layers, and take its features from those that are left."""
     if "vit_config" in config:
         tower, adapter = config["vit_config"], config["adapter_config"]
         tower["num_hidden_layers"] = depth = min(tower["num_hidden_layers"], layers)
@@ -130,8 +130,8 @@ def base_shapes(small: Checkpoint, config: dict[str, Any]) -> dict[str, tuple[in
     """Name and shape of every tensor that the graphs of a family read, with this configuration.
 
     Args:
-        small: any checkpoint of the family.
-        config: ``config.json``.
+        small: checkpoint of the family, of any size.
+        config: content of ``config.json``.
     """
     text = config["text_config"]
     rows = (text["vocab_size"], text.get("additional_vocab_size", 0))
@@ -151,10 +151,10 @@ def _shapes(spec: GraphSpec, known: set[str], config: dict[str, Any]) -> Iterato
     for name, parameter in spec.module.named_parameters():
         if name not in spec.sources or known & set(spec.sources[name].names):
             continue
-        plan, shape = spec.sources[name], tuple(parameter.shape)
-        (source,) = plan.names
-        shape = shape[::-1] if plan.transpose else shape
-        if plan.flatten:
+        of, shape = spec.sources[name], tuple(parameter.shape)
+        (source,) = of.names
+        shape = shape[::-1] if of.transpose else shape
+        if of.flatten:
             vision = config["vision_config"]
             side, frames = vision["patch_size"], vision["temporal_patch_size"]
             shape = (shape[0], shape[1] // (frames * side * side), frames, side, side)
@@ -169,7 +169,7 @@ def _head(width: int, hidden: int = 1024) -> TrainedHead:
 
 
 def _write_shards(shapes: Mapping[str, tuple[int, ...]], base: Path) -> None:
-    """In bfloat16, in shards with an index, as released."""
+    """Write the tensors in bfloat16, in shards with an index, as released."""
     shards: list[dict[str, tuple[int, ...]]] = [{}]
     size = 0
     for name, shape in shapes.items():
@@ -205,7 +205,7 @@ def _write_shard(shard: Mapping[str, tuple[int, ...]], file: Path, noise: torch.
 
 
 def _values(name: str, shape: tuple[int, ...], noise: torch.Tensor) -> Iterator[torch.Tensor]:
-    """Near 1 for a norm's weights, otherwise with a standard deviation that keeps what goes through of one size."""
+    """Random values: near 1 for a norm's weights, otherwise scaled so that activations keep their size."""
     left, norm = torch.Size(shape).numel(), len(shape) == 1 and name.endswith("weight")
     scale = 0.02 if len(shape) == 1 or "embed" in name else torch.Size(shape[1:]).numel() ** -0.5
     values = (noise * scale + (1.0 if norm else 0.0)).to(torch.bfloat16)

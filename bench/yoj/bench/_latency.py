@@ -1,4 +1,4 @@
-"""How long one request takes with a bundle and an engine: from prompt and pixels to scores, and in the engine alone.
+"""Latency of one request with a bundle and an engine: from prompt and pixels to scores, and in the engine alone.
 
 yoj-bench latency judge.yoj --engine onnxruntime-cuda --out bench/results/latency.json
 """
@@ -23,17 +23,17 @@ from ._errors import BenchError
 from ._requests import Size, request_of
 
 SHAPES = ("1600x4", "3400x16")
-"""L x N: a photograph with four answers of a few sentences, and best of 16."""
+"""Shapes L x N: a photograph with four answers of a few sentences, and best of 16."""
 WARM_UP = 3
-"""Runs that are not counted: the first of a shape allocates, and may capture a CUDA graph."""
+"""Number of runs that are not counted: the first of a shape allocates, and may capture a CUDA graph."""
 IMAGE = (400, 600, 3)
 
 
 def parse_shape(shape: str) -> tuple[int, int]:
-    """L and N of a shape such as ``1600x4``.
+    """Sizes L and N of a shape such as ``1600x4``.
 
     Raises:
-        BenchError: it is another text.
+        BenchError: the text has another form.
     """
     if not re.fullmatch(r"[1-9]\d*x[1-9]\d*", shape):
         raise BenchError(f"{shape} is not tokens x responses, such as {SHAPES[0]}.")
@@ -42,10 +42,10 @@ def parse_shape(shape: str) -> tuple[int, int]:
 
 
 def measure_all(bundle: Path, engine: str | None, shapes: Sequence[str] = SHAPES, repeats: int = 20) -> dict[str, Any]:
-    """Figures of several shapes, ``L x N`` each, with the engine and the environment that they come from.
+    """Figures of several shapes, ``L x N`` each, with their engine and environment.
 
     Raises:
-        BenchError: a shape is none.
+        BenchError: a shape cannot be read.
         YojError: the bundle cannot be loaded or run.
     """
     sizes = {shape: parse_shape(shape) for shape in shapes}
@@ -61,7 +61,7 @@ def measure_all(bundle: Path, engine: str | None, shapes: Sequence[str] = SHAPES
 
 
 def table(figures: Mapping[str, Any]) -> str:
-    """A line for each shape."""
+    """Table as text, a line for each shape."""
     lines = [figures["engine"], f"{'L':>6} {'N':>4} {'median ms':>10} {'p90 ms':>10} {'scorer ms':>10}"]
     row = "{L:6} {N:4} {median_ms:10.2f} {p90_ms:10.2f} {scorer_ms:10.2f}"
     return "\n".join([*lines, *(row.format(**of) for of in figures["requests"].values())])
@@ -71,10 +71,10 @@ def measure(scorer: Scorer, length: int, n: int, repeats: int) -> dict[str, floa
     """Median and 90th percentile in milliseconds; the image's features are remembered after the first run.
 
     Args:
-        scorer: loaded.
-        length: L, of which the responses have a quarter.
-        n: N.
-        repeats: runs that are counted.
+        scorer: loaded scorer.
+        length: tokens of the sequence, L; a quarter of them are the responses'.
+        n: number of responses, N.
+        repeats: number of counted runs.
     """
     image = np.random.default_rng(0).integers(0, 256, IMAGE, np.uint8)
     request = request_of(scorer, Size(prompt=length * 3 // 4, response=length // (4 * n), n=n), [image])

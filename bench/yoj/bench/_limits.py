@@ -1,4 +1,4 @@
-"""What scoring must cost by a model's dimensions, and what the machine can do: the two sides of an engine's share.
+"""Work that scoring takes by a model's dimensions, and peaks of the machine: the two sides of an engine's share.
 
 Work counts every row of every layer. The head is left out, and so is that an engine may leave out rows of the last
 layer that no score depends on: one that does reaches a larger share.
@@ -29,15 +29,15 @@ from yoj.runtime.roles import JOINT, VISION
 from ._results import MachineLimits, Peak, RequestShape, Strategy, Time
 
 ROWS, WIDTH, OUT = 1024, 2560, 9728
-"""Of the products that peaks are measured with: tokens, hidden and intermediate size of the 4B models."""
+"""Shape of the products that peaks are measured with: tokens, hidden and intermediate size of the 4B models."""
 DEVICE_ROWS = 8192
-"""On a GPU, which 1,024 rows do not fill."""
+"""Number of rows on a GPU, which 1,024 do not fill."""
 COPIED_BYTES = 2**28
-"""Far more than caches hold."""
+"""Bytes of the copy, far more than caches hold."""
 SECONDS, LEAST_RUNS = 1.0, 3
-"""Of one measurement, after a run that is not counted."""
+"""Least seconds and runs of one measurement, after a run that is not counted."""
 OPSET, IR_VERSION = 21, 10
-"""Of the graphs of one product."""
+"""Versions of ONNX of the graphs of one product."""
 
 
 @dataclass(frozen=True)
@@ -45,22 +45,23 @@ class ModelWork:
     """Multiply-adds of a model by its dimensions; norms, activations and other sums are left out."""
 
     token: int
-    """Of the trunk's matrices, for one token."""
+    """Multiply-adds of the trunk's matrices, for one token."""
     pair: int
-    """Of attention in all layers, for one query and one key that it sees: query heads x head size x 2 products."""
+    """Multiply-adds of attention in all layers, for one query and one key that it sees: query heads x head size x 2
+    products."""
     vision: int
-    """Of the matrices and the attention of the vision graph, for the media of one request."""
+    """Multiply-adds of matrices and attention in the vision graph, for the media of one request."""
     table: int
-    """Of ``lm_head`` for one token: rows of the embedding table x D. No graph of a bundle has it."""
+    """Multiply-adds of ``lm_head`` for one token: rows of the embedding table x D. No graph of a bundle has it."""
     weights: int
-    """Bytes in float32 of what a pass multiplies by: the trunk's matrices and the vision tower."""
+    """Bytes in float32 of the matrices of a pass: the trunk's and the vision tower's."""
 
     @classmethod
     def of(cls, family: ExportFamily, media: Sequence[Arrays] = ()) -> ModelWork:
         """Count a model.
 
         Args:
-            family: of a checkpoint, from `yoj.export.families.opening.open_family`; only shapes are read.
+            family: family of a checkpoint, from `yoj.export.families.opening.open_family`; only shapes are read.
             media: inputs of each run of the vision graph for one request, from `yoj.runtime.families.Family`'s
                 ``vision_inputs``; none for text alone.
         """
@@ -94,10 +95,10 @@ def tokens_and_pairs(strategy: Strategy, P: int, R: int, N: int) -> tuple[int, i
     Each token sees itself and those before it. That image tokens of Molmo2 also see those behind them is left out.
 
     Args:
-        strategy: how the responses are read.
-        P: tokens before the first response.
-        R: tokens of a response.
-        N: responses.
+        strategy: strategy by which the responses are read.
+        P: number of tokens before the first response.
+        R: number of tokens of a response.
+        N: number of responses.
     """
     if strategy == "packed":
         S = P + N * R
@@ -109,15 +110,15 @@ def tokens_and_pairs(strategy: Strategy, P: int, R: int, N: int) -> tuple[int, i
 
 
 def work(model: ModelWork, strategy: Strategy, shape: RequestShape, lm_head: bool = False) -> int:
-    """Floating-point operations, two for each multiply-add, that ``shape.B`` requests ask for.
+    """Floating-point operations, two for each multiply-add, for ``shape.B`` requests.
 
     Passes of single responses show the media again each time.
 
     Args:
-        model: counted with the media of one request.
-        strategy: how the responses are read.
-        shape: of the requests; without visual tokens the vision graph does not run.
-        lm_head: whether all rows are multiplied by the vocabulary as well, as PyTorch does where the reference runs it.
+        model: multiply-adds, counted with the media of one request.
+        strategy: strategy by which the responses are read.
+        shape: shape of the requests; without visual tokens the vision graph does not run.
+        lm_head: whether all rows are multiplied by the vocabulary as well, as PyTorch does in the YOJO code.
     """
     tokens, pairs = tokens_and_pairs(strategy, shape.P, shape.R, shape.N)
     shown = 0 if not shape.V else shape.N if strategy in ("separate", "rows") else 1
@@ -131,18 +132,18 @@ def predicted_saving(P: int, R: int, N: int) -> float:
 
 
 def share(done: float, taken: Time, peak: Peak | None) -> float | None:
-    """Part of the peak that was reached; None where none was measured.
+    """Part of the peak that was reached; None where no peak was measured.
 
     Args:
-        done: floating-point operations, from `work`.
-        taken: for them.
-        peak: of the same precision.
+        done: number of floating-point operations, from `work`.
+        taken: measured time of them.
+        peak: peak of the same precision.
     """
     return None if peak is None else done / (taken.median / 1e3) / peak.flops
 
 
 def measure_limits(threads: int) -> MachineLimits:
-    """The fastest large matrix product of each precision, and a large copy, on the CPU; takes about 15 s and 1 GB.
+    """Fastest large matrix product of each precision, and a large copy, on the CPU; takes about 15 s and 1 GB.
 
     A peak is a maximum: the fastest of several runs, with a constant matrix that may be brought into any order before.
     The copy is NumPy's, in one thread.
@@ -165,7 +166,7 @@ def measure_limits(threads: int) -> MachineLimits:
 
 
 def measure_device_limits(device: str) -> MachineLimits:
-    """The same of a GPU, with PyTorch's products and a copy inside its memory."""
+    """Fastest products and copy of a GPU, with PyTorch and inside its memory."""
     peaks = [
         Peak(precision=name, flops=_pytorch_rate(dtype, device, DEVICE_ROWS), by="PyTorch")
         for name, dtype in (("float32", torch.float32), ("float16", torch.float16), ("bfloat16", torch.bfloat16))
@@ -204,7 +205,7 @@ def _pytorch_rate(dtype: torch.dtype, device: str = "cpu", rows: int = ROWS) -> 
 
 
 def _wait(done: torch.Tensor) -> None:
-    """Until a device has computed what was queued."""
+    """Wait until a device has computed all that was queued."""
     if done.device.type == "cuda":
         torch.cuda.synchronize()
 
@@ -213,9 +214,9 @@ def _onnxruntime_rate(left: NDArray[Any], right: NDArray[Any], threads: int) -> 
     """Operations a second of a graph that is one product with a constant matrix, which is packed when it is loaded.
 
     Args:
-        left: float32, or uint8 around 128, which is the fast kind of 8-bit product.
-        right: float32 or int8.
-        threads: of the run.
+        left: activations, float32, or uint8 around 128, which is the fast kind of 8-bit product.
+        right: constant matrix, float32 or int8.
+        threads: number of threads.
     """
     whole = right.dtype == np.int8
     inputs, constants = ["left", "right"], [onnx.numpy_helper.from_array(right, "right")]
@@ -247,7 +248,7 @@ def _onnxruntime_rate(left: NDArray[Any], right: NDArray[Any], threads: int) -> 
 
 
 def _copy_rate() -> float:
-    """Bytes that are copied in a second; memory moves twice as many, each once in and once out."""
+    """Bytes copied in a second; memory moves twice as many, each once in and once out."""
     source = np.ones(COPIED_BYTES, np.uint8)
     target = np.zeros_like(source) + np.uint8(2)  # written once, so that the system has given the memory
     return COPIED_BYTES / _fastest(lambda: np.copyto(target, source))

@@ -1,4 +1,4 @@
-"""Requests that arrive at a rate, whether or not earlier ones are done: what users of a server wait.
+"""Latency of requests that arrive at a rate, whether or not earlier ones are done, as users of a server see it.
 
 A client that waits for its answer before it asks again sends less just when the server is slow, and so hides the
 slowness (coordinated omission). Here requests have scheduled arrivals, and latency counts from those, however late a
@@ -21,19 +21,19 @@ from yoj.runtime import Request, Scorer
 from ._results import Load
 
 FRACTIONS = (0.5, 0.75, 0.9, 1.1, 1.5)
-"""Of the rate that is served while no worker waits."""
+"""Rates, in parts of the rate that is served while no worker waits."""
 WARM_UP, BUSY = 2, 6
-"""Requests of each worker before the clock starts, and those that find that rate."""
+"""Numbers of requests of each worker: before the clock starts, and to find that rate."""
 SATURATED_WAIT, SATURATED_SERVED = 5.0, 0.8
-"""Median latency over the time of one request, and served over offered, beyond which more load only makes a longer
-queue. Of few requests, those in flight at the end alone keep what is served some per cent below what is offered."""
+"""Bounds beyond which more load only makes a longer queue: median latency over the time of one request, and served over
+offered. Of few requests, those in flight at the end alone keep what is served some per cent below what is offered."""
 
 
 def arrivals(rate: float, count: int) -> NDArray[np.float64]:
-    """Seconds [count] from the start, rising, the same in each run.
+    """Arrival times in seconds [count] from the start, rising, the same in each run.
 
-    Of a Poisson process of this rate that has ``count`` arrivals in ``count / rate`` seconds: given their number, they
-    are uniform (order statistics). So what is offered is the rate, and not an estimate of it.
+    They are those of a Poisson process of this rate that has ``count`` arrivals in ``count / rate`` seconds: given
+    their number, they are uniform (order statistics). So what is offered is the rate, and not an estimate of it.
     """
     return np.sort(np.random.default_rng(0).uniform(0.0, count / rate, count))
 
@@ -42,10 +42,10 @@ def summarise(variant: str, rate: float, arrived: NDArray[np.float64], done: NDA
     """Figures of one rate.
 
     Args:
-        variant: whose.
-        rate: offered, requests a second.
-        arrived: seconds [count] at which requests were scheduled.
-        done: seconds [count] at which their scores were there.
+        variant: name of the variant.
+        rate: offered rate, requests a second.
+        arrived: times in seconds [count] at which requests were scheduled.
+        done: times in seconds [count] at which their scores were there.
     """
     p50, p95, p99 = (float(value) for value in np.percentile((done - arrived) * 1e3, (50, 95, 99)))
     count = len(arrived)
@@ -60,16 +60,16 @@ def offer(variant: str, scorer: Scorer, request: Request, rate: float, count: in
     The features of its images are remembered between requests, as in serving.
 
     Args:
-        variant: whose figures these are.
-        scorer: loaded; several threads use it at once.
-        request: sent each time; decoding and preprocessing count.
-        rate: requests a second.
-        count: of requests.
-        workers: threads that score. A request waits when all are busy.
+        variant: name of the variant.
+        scorer: loaded scorer; several threads use it at once.
+        request: request that is sent each time; decoding and preprocessing count.
+        rate: number of requests a second.
+        count: number of requests.
+        workers: number of threads that score. A request waits when all are busy.
 
     Raises:
         ValueError: a rate, count or number of workers that is not above zero.
-        YojError: of the first request that fails; those that wait are dropped.
+        YojError: a request fails; those that wait are dropped.
     """
     if min(rate, count, workers) <= 0:
         raise ValueError(f"rate is {rate}, count {count}, workers {workers}; give numbers above zero.")
@@ -100,22 +100,22 @@ def offer(variant: str, scorer: Scorer, request: Request, rate: float, count: in
 
 
 def measure_load(variant: str, scorer: Scorer, request: Request, count: int, workers: int) -> tuple[Load, ...]:
-    """Latency at rising rates, in parts of what is served when all requests are there at once.
+    """Latency at rising rates, in parts of the rate that is served when all requests are there at once.
 
     Visual features stay remembered, as in serving: the image goes through the vision graph before the clock starts.
 
     Args:
         variant: see `offer`.
-        scorer: loaded.
-        request: sent each time.
-        count: of requests at each rate. All rates take as long as seven times as many that are there at once.
+        scorer: loaded scorer.
+        request: request that is sent each time.
+        count: number of requests at each rate. All rates take as long as seven times as many that are there at once.
         workers: see `offer`.
 
     Returns:
-        A point for each rate, up to the first that saturates the scorer.
+        Point for each rate, up to the first that saturates the scorer.
 
     Raises:
-        YojError: of the first request that fails.
+        YojError: a request fails.
     """
     offer(variant, scorer, request, math.inf, WARM_UP * workers, workers)
     most = offer(variant, scorer, request, math.inf, BUSY * workers, workers).served
@@ -131,7 +131,7 @@ def saturated(point: Load, service: float) -> bool:
     """Whether the queue grows as long as requests come.
 
     Args:
-        point: at one rate.
-        service: milliseconds that a worker takes for a request while the others are busy too.
+        point: figures at one rate.
+        service: time in milliseconds that a worker takes for a request while the others are busy too.
     """
     return point.p50 > SATURATED_WAIT * service or point.served < SATURATED_SERVED * point.offered

@@ -1,4 +1,4 @@
-"""A model with the layers or the width of the 4B backbones and random weights, and its bundles."""
+"""Model with the layers or the width of the 4B backbones and random weights, and its bundles."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ from ._shapes import ModelShape
 from ._workbench import BUNDLE, CHECKPOINT
 
 SOME_RANGE = 8.0
-"""Of static activations; the time does not depend on it."""
+"""Static range of activations; the time does not depend on it."""
 
 
 class Stages:
-    """Names the stages of an export, and nothing more."""
+    """Progress that names the stages of an export, and nothing more."""
 
     def stage(self, name: str, bytes_to_write: int = 0) -> None:
-        """See `yoj.export.bundle._config.Progress`."""
+        """Begin a stage; see `yoj.export.bundle._config.Progress`."""
         click.echo(f"{name}{f' ({bytes_to_write / 1e6:,.0f} MB)' if bytes_to_write else ''} ...", err=True)
 
     def advance(self, count: int) -> None:
-        """See `yoj.export.bundle._config.Progress`."""
+        """Ignore written bytes; see `yoj.export.bundle._config.Progress`."""
 
     def note(self, text: str) -> None:
-        """See `yoj.export.bundle._config.Progress`."""
+        """Ignore steps; see `yoj.export.bundle._config.Progress`."""
 
 
 def make(judge: Path, folder: Path, shape: ModelShape, precisions: tuple[str, ...]) -> None:
@@ -44,10 +44,10 @@ def make(judge: Path, folder: Path, shape: ModelShape, precisions: tuple[str, ..
     Quantised bundles have all matrices of the trunk in their scheme.
 
     Args:
-        judge: a small judge whose family, tokenizer and head settings are taken.
-        folder: is made.
-        shape: one of `yoj.bench._shapes.SHAPES`.
-        precisions: of the bundles.
+        judge: folder of a small judge whose family, tokenizer and head settings are taken.
+        folder: folder to make.
+        shape: name from `yoj.bench._shapes.SHAPES`.
+        precisions: precisions of the bundles.
     """
     checkpoint = write(judge, folder / CHECKPOINT, shape.layers, shape.words, shape.narrowed)
     opened = Checkpoint.open([checkpoint])
@@ -57,8 +57,8 @@ def make(judge: Path, folder: Path, shape: ModelShape, precisions: tuple[str, ..
         changes: dict[str, Any] = {"precision": precision}
         if precision in SCHEMES:
             ranges = {RANGE + name: torch.tensor(SOME_RANGE) for name in names if SCHEMES[precision].static}
-            said = QuantisationSpec(scheme=changes["precision"], layers=names, checkpoint=hashes)
-            changes["quantisation"] = folder / f"{precision}.plan"
-            write_config(QuantisationConfig(said, ranges), changes["quantisation"])
+            spec = QuantisationSpec(scheme=changes["precision"], layers=names, checkpoint=hashes)
+            changes["quantisation"] = folder / f"{precision}.quantisation"
+            write_config(QuantisationConfig(spec, ranges), changes["quantisation"])
         out = folder / f"{judge.name}.{precision}{BUNDLE}"
         build(ExportConfig([checkpoint], None, "assistant", out, compare=False, **changes), Stages())

@@ -1,4 +1,4 @@
-"""One model, measured: variants, what one pass saves, phases, sweeps, cold starts, profiles and load."""
+"""Measurements of one model: variants, what one pass saves, phases, sweeps, cold starts, profiles and load."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ from ._workbench import (
 
 SAVED_N = (8,)
 SAVED_PROMPT, SAVED_RESPONSE = 600, 60
-"""Of what one pass saves: DESIGN section 8."""
+"""Numbers of responses, tokens of the prompt and tokens of a response for what one pass saves."""
 SWEPT: dict[str, tuple[int, ...]] = {
     "N": (1, 4, 16, 64),
     "response tokens": (16, 256),
@@ -49,18 +49,18 @@ SWEPT: dict[str, tuple[int, ...]] = {
     "batch": (1, 4),
 }
 SIZES = {"N": "n", "response tokens": "response", "prompt tokens": "prompt", "image side": "side", "batch": "batch"}
-"""Name of a sweep -> what it varies of `Size`."""
+"""Name of a sweep -> the field of `Size` that it varies."""
 IMAGE_PROMPT = 1280
 """Tokens of the prompt where images vary, so that the largest has room."""
 SWEEP_REPEATS, SAVING_REPEATS, PROFILE_RUNS, PHASE_RUNS = 3, 2, 3, 6
 LOAD_REQUESTS, LOAD_WORKERS = 40, 2
 PYTORCH_PARTS: set[Part] = {"variants", "savings", "sweeps"}
-"""Parts in which PyTorch runs."""
+"""Parts that PyTorch runs in."""
 
 
 @dataclass(frozen=True)
 class BenchSettings:
-    """How to measure."""
+    """Settings of a measurement."""
 
     threads: int
     repeats: int
@@ -105,7 +105,7 @@ def measure(folder: Path, settings: BenchSettings, limits: MachineLimits) -> Jud
 
 
 def describe_model(bench: Workbench, name: str) -> BenchModel:
-    """Dimensions, from the graphs and the configuration."""
+    """Dimensions of the model, from the graphs and the configuration."""
     specs = {spec.role: spec for spec in bench.family.graphs}
     text = bench.checkpoint.config["text_config"]
     return BenchModel(
@@ -118,7 +118,7 @@ def describe_model(bench: Workbench, name: str) -> BenchModel:
 
 
 def savings(bench: Workbench, threads: int, fastest: str) -> Iterator[Saving]:
-    """One pass against N passes in PyTorch's fastest precision; of the bundles the one in float32, or the first."""
+    """Saving of one pass over N in PyTorch's fastest precision; of the bundles, the one in float32 or the first."""
     precision = "float32" if "float32" in bench.scorers else next(iter(bench.scorers))
     packed, separate = trimmed(bench, fastest), singles(bench, fastest)[0]
     engine = engines(bench, precision)[0]
@@ -171,7 +171,7 @@ def tokenise_ms(tokenizer: Tokenizer, request: Request) -> float:
 
 
 def starts(bench: Workbench, case: BenchRequest) -> Iterator[Start]:
-    """A process of its own for each bundle."""
+    """Cold starts, each bundle in a process of its own."""
     with tempfile.TemporaryDirectory() as place:
         image = save_image(case, Path(place))
         for path in bench.bundles.values():
@@ -181,7 +181,7 @@ def starts(bench: Workbench, case: BenchRequest) -> Iterator[Start]:
 
 
 def profiles(bench: Workbench, case: BenchRequest) -> Iterator[GraphProfile]:
-    """Of the joint scorer of each engine, and of the vision graph where there is an image."""
+    """Profiles of the joint scorer of each engine, and of the vision graph where there is an image."""
     for precision, path in bench.bundles.items():
         bundle, scorer = Bundle.open(path), bench.scorers[precision]
         name, graphs = f"yoj {precision}", scorer.engine.graphs
@@ -197,7 +197,7 @@ def profiles(bench: Workbench, case: BenchRequest) -> Iterator[GraphProfile]:
 
 
 def sweeps(bench: Workbench, settings: BenchSettings, fastest: str) -> Iterator[Sweep]:
-    """One size at a time, the others as asked for; the fast variants only."""
+    """Sweep of one size at a time, the others as given; the fast variants only."""
     for name, values in SWEPT.items():
         points: list[Point] = []
         for value in values:
@@ -210,7 +210,7 @@ def sweeps(bench: Workbench, settings: BenchSettings, fastest: str) -> Iterator[
 
 
 def swept(bench: Workbench, case: BenchRequest, x: float, fastest: str) -> Iterator[Point]:
-    """The variants of a sweep at one place, PyTorch in its fastest precision."""
+    """Variants of a sweep at one place, PyTorch in its fastest precision."""
     chosen = [trimmed(bench, fastest), *(engines(bench, precision)[0] for precision in bench.scorers)]
     if case.shape.B == 1:
         chosen.append(singles(bench, fastest)[2])
@@ -219,7 +219,7 @@ def swept(bench: Workbench, case: BenchRequest, x: float, fastest: str) -> Itera
 
 
 def threads_sweep(folder: Path, settings: BenchSettings, fastest: str) -> Sweep:
-    """All again with one thread, and with twice as many until all are used."""
+    """Sweep of threads: one, and twice as many until all are used."""
     counts = [n for n in (1, 2, 4, 8, 16, 32, 64) if n <= settings.threads]
     points: list[Point] = []
     for threads in counts:
@@ -231,7 +231,7 @@ def threads_sweep(folder: Path, settings: BenchSettings, fastest: str) -> Sweep:
 
 
 def load(bench: Workbench, case: BenchRequest) -> Iterator[Load]:
-    """Each engine under rising rates; requests have the case's size, two workers share its threads."""
+    """Load on each engine at rising rates; requests have the case's size, two workers share its threads."""
     for precision, path in bench.bundles.items():
         with Scorer.load(path, threads=max(1, case.shape.threads // LOAD_WORKERS)) as scorer:
             yield from measure_load(f"yoj {precision}", scorer, case.request, LOAD_REQUESTS, LOAD_WORKERS)

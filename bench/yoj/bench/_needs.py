@@ -1,4 +1,4 @@
-"""What a machine lacks to run an engine, or PyTorch, on a GPU.
+"""Requirements that a machine lacks to run an engine, or PyTorch, on a GPU.
 
 yoj-bench needs tensorrt
 """
@@ -18,10 +18,10 @@ NEEDS = (NAME, *plan_engines(), PYTORCH)
 
 
 def missing(need: str) -> str | None:
-    """What to do before something runs on the GPU of this machine; None where it can.
+    """Instruction for making something run on the GPU of this machine; None where it can.
 
     Args:
-        need: one of `NEEDS`.
+        need: name from `NEEDS`.
     """
     try:
         capability = compute_capability(load_cuda())

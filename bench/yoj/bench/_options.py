@@ -27,7 +27,7 @@ bundle_argument = click.argument("bundle", type=FOLDER)
 
 
 def repeats_option(default: int) -> Decorator:
-    """``--repeats``, with so many counted runs where it is not given."""
+    """Option ``--repeats``, the number of counted runs, with this default."""
     return click.option(
         "--repeats", default=default, show_default=True, type=click.IntRange(min=1), help="Counted runs of each."
     )

@@ -1,4 +1,4 @@
-"""Whether an engine scores as PyTorch does, in each precision of trained judges.
+"""Agreement of an engine with PyTorch in each precision of trained judges.
 
 yoj-bench parity FOLDER --engine onnxruntime-cuda --out parity.json
 """
@@ -21,16 +21,17 @@ from ._make import Stages
 from ._workbench import BUNDLE, CHECKPOINT
 
 PROFILE = "B=1:4:16,L=16:128:1024,N=2:4:16,V=1:64:1024,C=1:4:32,F=1:2:16,P=16:64:1024"
-"""Shapes of plans that take the packs of `yoj.export.verification.fidelity.GRID`, in the small judges."""
+"""Optimisation profiles of plans that take the requests of `yoj.export.verification.fidelity.GRID`, in the small
+judges."""
 FLOAT32 = 1e-4
-"""Bound where other kernels than those of CPUs sum in other orders; of other precisions the export's own holds."""
+"""Bound where kernels sum in other orders than those of CPUs; for other precisions the export's own holds."""
 
 
 def compare_all(folders: Sequence[Path], precisions: Sequence[str], engine: str) -> Iterator[dict[str, Any]]:
     """Compare the bundles ``<precision>.yoj`` of folders with the checkpoints beside them; see `compare`.
 
     Yields:
-        A row for each bundle as it is done. One that fails has the error in it and does not stop the others.
+        Row for each bundle as it is done. A bundle that fails has the error in its row and does not stop the others.
     """
     for precision in precisions:
         for folder in folders:
@@ -44,12 +45,12 @@ def compare_all(folders: Sequence[Path], precisions: Sequence[str], engine: str)
 
 
 def compare(folder: Path, precision: str, engine: str) -> dict[str, Any]:
-    """Figures of one bundle with an engine, on the packs that every export is checked with.
+    """Figures of one bundle with an engine, on the requests that every export is compared on.
 
     Args:
-        folder: holds the checkpoint and the bundle.
-        precision: names the bundle.
-        engine: of TensorRT, plans are built in the bundle first.
+        folder: folder of the checkpoint and the bundle.
+        precision: precision, which names the bundle.
+        engine: engine to compare; for TensorRT, plans are built in the bundle first.
 
     Raises:
         YojError: the engine cannot run the bundle here, or no plan can be built.
@@ -63,7 +64,7 @@ def compare(folder: Path, precision: str, engine: str) -> dict[str, Any]:
 
 
 def figures(found: Fidelity, engine: str) -> dict[str, Any]:
-    """The worst of all packs, and whether that is within the bound."""
+    """Worst of all requests, and whether that is within the bound."""
     other_kernels = found.precision == "float32" and engine != "onnxruntime"
     bound = max(found.threshold, FLOAT32) if other_kernels else found.threshold
     return {
@@ -77,14 +78,14 @@ def figures(found: Fidelity, engine: str) -> dict[str, Any]:
 
 
 def compile_for(path: Path, engine: str, profiles: Sequence[Profile]) -> float:
-    """Build a bundle's plans for this GPU; the seconds that it took."""
+    """Build a bundle's plans for this GPU; returns the seconds that it took."""
     begin = time.perf_counter()
     compile_bundle(CompileJob(path, engine, profiles=profiles), Stages())
     return round(time.perf_counter() - begin, 1)
 
 
 def line(row: dict[str, Any]) -> str:
-    """One bundle's row as text."""
+    """Row of one bundle as text."""
     agrees = "differs by {max_abs_diff:.1e} of {bound:g}, same first answer {top1_agreement:.0%}"
     what = row.get("error") or agrees.format(**row)
     return f"{'passed' if row['passed'] else 'FAILED'} {row['judge']} {row['precision']} ({row['seconds']} s): {what}"

@@ -1,4 +1,6 @@
-"""What was tried on the operators around an 8-bit trunk's products: ways of scaling rows, and blocks of the queries.
+"""Operators around an 8-bit trunk's products, as they are and as was tried: scaling of rows, blocks of queries.
+
+One thread of ONNX Runtime, CPU time.
 
 One thread of ONNX Runtime, CPU time.
 
@@ -25,7 +27,7 @@ from ._products import OPSETS, ROWS, Array
 from ._timing import time_in_turns
 
 HEADS, KV_HEADS, HEAD_SIZE = 8, 2, 128
-"""Heads of the deep model."""
+"""Numbers and size of the heads of the deep model."""
 BLOCKS = (1, 4, 8, 16, 32)
 FLOAT = onnx.TensorProto.FLOAT
 CONSTANTS: dict[str, Array] = {
@@ -60,16 +62,16 @@ SCALINGS: dict[str, list[tuple[str, list[str], list[str], dict[str, Any]]]] = {
         ("QuantizeLinear", ["left", "scale", "zeros"], ["out"], {"axis": 0}),
     ],
 }
-"""Ways from float32 [L, in] to uint8, and to the row's largest magnitude."""
+"""Nodes of graphs from float32 [L, in] to uint8, and to the row's largest magnitude."""
 
 
 def session_of(nodes: Sequence[onnx.NodeProto], inputs: Mapping[str, tuple[int, Sequence[Any]]], out: int) -> Any:
-    """A session with one thread of a graph whose output is ``out``.
+    """Session with one thread of a graph whose output is ``out``.
 
     Args:
-        nodes: in order.
-        inputs: name -> element type and shape.
-        out: element type of the output.
+        nodes: nodes in order.
+        inputs: inputs, name -> element type and shape.
+        out: type of the output's elements.
     """
     taken = {name for node in nodes for name in node.input}
     graph = onnx.helper.make_graph(
@@ -86,10 +88,10 @@ def session_of(nodes: Sequence[onnx.NodeProto], inputs: Mapping[str, tuple[int, 
 
 
 def scalings(left: Array) -> dict[str, Callable[[], Array]]:
-    """Each way of bringing rows into 8 bits: -> uint8 [L, in].
+    """Calls that bring rows into 8 bits: -> uint8 [L, in], by name.
 
     Args:
-        left: float32 [`ROWS`, in].
+        left: activations, float32 [`ROWS`, in].
     """
     found: dict[str, Callable[[], Array]] = {}
     for name, steps in SCALINGS.items():
@@ -129,8 +131,8 @@ def measure(width: int, repeats: int) -> dict[str, Any]:
     """Median CPU milliseconds of each piece on one core, with the environment.
 
     Args:
-        width: of the rows that are scaled.
-        repeats: counted runs of each.
+        width: width of the rows that are scaled.
+        repeats: number of counted runs of each.
     """
     left = np.random.default_rng(0).standard_normal((ROWS, width), np.float32)
     found: dict[str, float] = {}

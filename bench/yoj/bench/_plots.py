@@ -1,4 +1,4 @@
-"""Pictures of what a bench found, as SVG that takes its ink from the page around it.
+"""Plots of bench results, as SVG that takes its ink from the page around it.
 
 PyTorch is orange and yoj blue in all of them, from the palette of Okabe and Ito, which colour-blind readers tell apart.
 """
@@ -22,17 +22,17 @@ HUES: dict[Vendor, tuple[str, ...]] = {
 }
 """Shades of each vendor's hue, for several of its variants in one plot."""
 PHASES = ("#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377", "#bbbbbb")
-"""Tol's bright colours: the phases are of neither vendor."""
+"""Tol's bright colours, for the phases, which belong to neither vendor."""
 GREY = "#888888"
-"""Of what is not ranked, or belongs to no vendor."""
+"""Colour of variants that are not ranked, or belong to no vendor."""
 INK = "#1a2b3c"
-"""Stands for the colour of the page's text: it becomes ``currentColor``, and is used for nothing else."""
+"""Placeholder for the colour of the page's text: it becomes ``currentColor``, and is used for nothing else."""
 MARKERS = "osD^vPX*"
 LINES = ("-", "--", "-.", ":")
 LETTERS = 48
-"""Of a label; the tables have the whole name."""
+"""Most characters of a label; the tables have the whole name."""
 WIDTH = 8.0
-"""Inches."""
+"""Width in inches."""
 SETTINGS: dict[Any, Any] = {
     "svg.fonttype": "none",
     "font.family": "sans-serif",
@@ -48,18 +48,18 @@ SETTINGS: dict[Any, Any] = {
 
 @dataclass(frozen=True)
 class Plot:
-    """A picture that is still to be drawn."""
+    """Plot that is still to be drawn."""
 
     title: str
     height: float
-    """Inches."""
+    """Height in inches."""
     draw: Callable[[Any], None]
-    """Draws into a matplotlib figure."""
+    """Function that draws into a matplotlib figure."""
 
 
 @dataclass(frozen=True)
 class Style:
-    """How a variant looks in all plots of a judge."""
+    """Look of a variant in all plots of a judge."""
 
     colour: str
     marker: str
@@ -67,12 +67,12 @@ class Style:
 
 
 def render(plot: Plot, salt: str, form: str = "svg") -> bytes:
-    """Draw it, the same bytes for the same results and release of matplotlib.
+    """Draw the plot, the same bytes for the same results and release of matplotlib.
 
     Args:
-        plot: to draw.
-        salt: unlike that of any other plot on the page, so that no two of them have an id in common.
-        form: ``svg``, or another that matplotlib writes.
+        plot: plot to draw.
+        salt: text unlike that of any other plot on the page, so that no two of them have an id in common.
+        form: file format, ``svg`` or another that matplotlib writes.
     """
     import matplotlib
     from matplotlib.backends.backend_svg import FigureCanvasSVG
@@ -92,7 +92,7 @@ def render(plot: Plot, salt: str, form: str = "svg") -> bytes:
 
 
 def inline(plot: Plot, salt: str) -> str:
-    """Draw it as an element of a page, which says what it shows to those who cannot see it."""
+    """Draw the plot as an element of a page, which says what it shows to those who cannot see it."""
     text = render(plot, salt).decode("utf-8")
     text = text[text.index("<svg ") :].strip()
     # matplotlib numbers its groups from 1 in each figure; nothing refers to them.
@@ -101,7 +101,7 @@ def inline(plot: Plot, salt: str) -> str:
 
 
 def variants(judge: JudgeResult) -> Plot | None:
-    """A bar for each variant, the fastest on top, those whose scores differ hatched at the bottom."""
+    """Bars of the variants' times, the fastest on top, those whose scores differ hatched at the bottom."""
     shown = [*ranked(judge), *(c for c in unranked(judge) if _timed(c.time))]
     if not shown:
         return None
@@ -125,7 +125,7 @@ def variants(judge: JudgeResult) -> Plot | None:
 
 
 def shares(judge: JudgeResult) -> Plot | None:
-    """A bar for the share of the measured peak of each ranked variant."""
+    """Bars of the share of the measured peak of each ranked variant."""
     shown = [(c, c.share) for c in ranked(judge) if c.share is not None and math.isfinite(c.share)]
     if not shown:
         return None
@@ -146,7 +146,7 @@ def shares(judge: JudgeResult) -> Plot | None:
 
 
 def sweep(judge: JudgeResult, found: Sweep) -> Plot | None:
-    """A line for each variant with intervals; points whose scores differ are crosses beside it."""
+    """Lines of the variants in a sweep, with intervals; points whose scores differ are crosses beside it."""
     shown = [point for point in found.points if _timed(point.time)]
     if not shown:
         return None
@@ -177,7 +177,7 @@ def sweep(judge: JudgeResult, found: Sweep) -> Plot | None:
 
 
 def savings(judge: JudgeResult) -> Plot | None:
-    """What one pass saves, as predicted and as measured."""
+    """Saving of one pass, as predicted and as measured."""
     of = sorted(judge.savings, key=lambda saving: saving.N)
     if not of:
         return None
@@ -201,7 +201,7 @@ def savings(judge: JudgeResult) -> Plot | None:
 
 
 def phases(judge: JudgeResult) -> Plot | None:
-    """A bar for each variant, in pieces."""
+    """Bars of the variants, divided into phases."""
     shown = {name: of for name, of in judge.phases.items() if any(_finite(of.values()))}
     if not shown:
         return None
@@ -222,7 +222,7 @@ def phases(judge: JudgeResult) -> Plot | None:
 
 
 def load(judge: JudgeResult) -> Plot | None:
-    """A panel for each percentile, a line for each variant."""
+    """Panel for each percentile, with a line for each variant."""
     shown = [one for one in judge.load if all(map(math.isfinite, (one.offered, one.p50, one.p95, one.p99)))]
     if not shown:
         return None
@@ -248,7 +248,7 @@ def load(judge: JudgeResult) -> Plot | None:
 
 
 def styles(judge: JudgeResult) -> dict[str, Style]:
-    """A look for each name that a plot may show: its vendor's hue, and a shade, marker and line of its own."""
+    """Looks by the names that a plot may show: the vendor's hue, and a shade, marker and line of its own."""
     vendors: dict[str, Vendor] = {c.name: c.vendor for c in judge.variants}
     names = [*vendors, *(p.variant for s in judge.sweeps for p in s.points), *(one.variant for one in judge.load)]
     looks: dict[str, Style] = {}
@@ -269,7 +269,7 @@ def _finite(values: Iterable[float]) -> list[float]:
 
 
 def _reach(of: Sequence[Time]) -> list[list[float]]:
-    """How far the intervals reach below and above the medians; no way where an end is not a number."""
+    """Distances from the medians to the ends of the intervals; 0 where an end is not a number."""
     below = [max(0.0, time.median - time.low) if math.isfinite(time.low) else 0.0 for time in of]
     above = [max(0.0, time.high - time.median) if math.isfinite(time.high) else 0.0 for time in of]
     return [below, above]
@@ -291,7 +291,7 @@ def _line(style: Style, name: str) -> dict[str, Any]:
 
 
 def _bars(axis: Any, names: Sequence[str], what: str) -> None:
-    """The two axes of horizontal bars, the first of which is on top."""
+    """Axes of horizontal bars, the first of which is on top."""
     axis.set_yticks(range(len(names)), names, fontsize=8)
     axis.set(xlabel=what, xlim=(0, None), ylim=(len(names) - 0.4, -0.6))
     axis.xaxis.set_major_formatter(_digits)
@@ -299,12 +299,12 @@ def _bars(axis: Any, names: Sequence[str], what: str) -> None:
 
 
 def _digits(value: float, _: int) -> str:
-    """Of a tick."""
+    """Label of a tick."""
     return f"{value:,.10g}"
 
 
 def _scale(axis: Any, values: Sequence[float], ticks: Sequence[float] | None = None) -> None:
-    """Logarithmic where values span more than a factor of 10, from zero otherwise, with plain numbers in both."""
+    """Set both axes logarithmic where values span more than a factor of 10, else from zero, with plain numbers."""
     from matplotlib.ticker import FixedLocator, LogLocator, NullLocator
 
     if values and min(values) > 0 and max(values) > 10 * min(values):
@@ -328,6 +328,6 @@ def _vendors(figure: Any, shown: Sequence[VariantResult]) -> None:
 
 
 def _legend(figure: Any, axis: Any, columns: int = 2) -> None:
-    """Under the axes, where it covers nothing."""
+    """Put the legend under the axes, where it covers nothing."""
     handles, labels = axis.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=columns, fontsize=8)

@@ -1,4 +1,4 @@
-"""What a product costs in each scheme, on one core, in CPU seconds, and how far it is from the float32 one.
+"""Cost of a matrix product in each scheme, on one core, in CPU seconds, and its difference from the float32 one.
 
 Most of a trunk's time goes into the products of its MLP, [L, D] by [D, 3.8 D] and [L, 3.8 D] by [3.8 D, D]; their ratio
 bounds what any graph of a scheme can gain.
@@ -41,14 +41,14 @@ class ProductGraph:
     nodes: list[onnx.NodeProto]
     constants: dict[str, Array]
     exact: bool = True
-    """Whether ONNX Runtime is told to keep 8-bit products exact, as the runtime tells it."""
+    """Whether ONNX Runtime is told to keep 8-bit products exact, as the runtime does."""
 
 
 def graphs(weight: Array) -> dict[str, ProductGraph]:
-    """The same product in the schemes that there are, and in those that were tried.
+    """Graphs of one product in the existing schemes, and in those that were tried.
 
     Args:
-        weight: float32 [in, out].
+        weight: matrix, float32 [in, out].
     """
     found = {"float32": ProductGraph([onnx.helper.make_node("MatMul", ["left", "right"], ["out"])], {"right": weight})}
     signed, scale = (tensor.numpy() for tensor in quantise(torch.from_numpy(weight), INT8, 0, torch.float32))
@@ -63,7 +63,7 @@ def graphs(weight: Array) -> dict[str, ProductGraph]:
 
 
 def _product(weight: Array, scale: Array) -> ProductGraph:
-    """Activations in one static range, which holds five standard deviations."""
+    """Nodes of a product with activations in one static range, which holds five standard deviations."""
     make = onnx.helper.make_node
     nodes = [
         make("QuantizeLinear", ["left", "scale", "zero"], ["bytes"]),
@@ -83,7 +83,7 @@ def _product(weight: Array, scale: Array) -> ProductGraph:
 
 
 def _scaled(product: ProductGraph) -> ProductGraph:
-    """Each row divided by its largest magnitude, and multiplied by it again."""
+    """Nodes of a product with each row divided by its largest magnitude, and multiplied by it again."""
     make = onnx.helper.make_node
     before = [
         make("Abs", ["left"], ["magnitude"]),
@@ -111,7 +111,7 @@ def _blocks(weight: Array, bits: int) -> ProductGraph:
 
 
 def run_of(graph: ProductGraph, left: Array, out: int) -> Callable[[], Array]:
-    """The run of a graph on one thread, into memory that is there already."""
+    """Function that runs a graph on one thread, into memory that is there already."""
     float32 = onnx.TensorProto.FLOAT
     made = onnx.helper.make_graph(
         graph.nodes,
@@ -173,7 +173,7 @@ def measure(width: int, repeats: int) -> dict[str, dict[str, float]]:
 
 
 def table(found: Mapping[str, Mapping[str, float]]) -> str:
-    """A line for each scheme."""
+    """Table as text, a line for each scheme."""
     whole = found["float32"]["cpu_ms"]
     return "\n".join(
         f"{name:28}{of['cpu_ms']:10.1f} ms{whole / of['cpu_ms']:8.2f} times float32{of['difference']:12.1e}"

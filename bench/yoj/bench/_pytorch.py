@@ -1,4 +1,4 @@
-"""The stock Hugging Face model with the trained head, in the ways that PyTorch users score N responses.
+"""Stock Hugging Face model with the trained head, with the strategies by which PyTorch users score N responses.
 
 Shapes: B rows, L tokens, N responses, P tokens of the prompt, D hidden size.
 """
@@ -27,16 +27,16 @@ Inputs = dict[str, torch.Tensor]
 
 
 class Backbone:
-    """One model in one precision on one device."""
+    """Stock model in one precision on one device."""
 
     def __init__(self, checkpoint: Checkpoint, runtime: Family, model: nn.Module, family: ExportFamily):
         """Take a stock model as it is.
 
         Args:
-            checkpoint: of the model; its head is used in float32.
+            checkpoint: checkpoint of the model; its head is used in float32.
             runtime: the runtime's family, which turns requests into arrays.
-            model: from `yoj.export.families.ExportFamily.stock_model`, in any precision, on any device.
-            family: whose model it is.
+            model: model from `yoj.export.families.ExportFamily.stock_model`, in any precision, on any device.
+            family: family of the model.
         """
         self._family, self._runtime, self.model = family, runtime, model
         parameter = next(model.parameters())
@@ -48,17 +48,17 @@ class Backbone:
         self._vocabulary, self._table = (int(text["vocab_size"]), int(text["hidden_size"])), torch.empty(0)
 
     def packed(self, batch: Sequence[Prepared], model: nn.Module | None = None) -> Callable[[], Scores]:
-        """One pass over rows as they were packed -> [B, N]; without ``lm_head``.
+        """Score rows in one pass as they were packed -> [B, N]; without ``lm_head``.
 
         Args:
-            batch: requests, each in one order.
-            model: a compiled form of the model.
+            batch: requests that the runtime prepared, each in one order.
+            model: compiled form of the model; None for the model itself.
         """
         inputs, run = self._inputs(batch), self.model if model is None else model
         return lambda: self._read(run(**self._moved(inputs), use_cache=False).last_hidden_state, batch)
 
-    def as_reference(self, batch: Sequence[Prepared]) -> Callable[[], Scores]:
-        """The same with all hidden states kept and ``lm_head`` over every row, as the published code does."""
+    def as_published(self, batch: Sequence[Prepared]) -> Callable[[], Scores]:
+        """Score rows in one pass with all hidden states and ``lm_head`` over every row, as the published code does."""
         inputs = self._inputs(batch)
         if not len(self._table):
             self._table = torch.randn(self._vocabulary, dtype=self.dtype, device=self.device) / self._divisor
@@ -71,17 +71,17 @@ class Backbone:
         return call
 
     def separate(self, single: Sequence[Prepared]) -> Callable[[], Scores]:
-        """A pass for each response -> [1, N]."""
+        """Score each response in a pass of its own -> [1, N]."""
         calls = [self.packed([prepared]) for prepared in single]
         return lambda: np.concatenate([call() for call in calls], axis=1)
 
     def rows(self, single: Sequence[Prepared]) -> Callable[[], Scores]:
-        """Each response a row of one batch, padded on the right, where causal attention does not look -> [1, N]."""
+        """Score responses as rows of one batch, padded on the right, where causal attention does not look -> [1, N]."""
         call = self.packed(single)
         return lambda: call().reshape(1, -1)
 
     def prefix(self, single: Sequence[Prepared]) -> Callable[[], Scores]:
-        """A pass over the prompt, and one for each response with the prompt's keys and values -> [1, N]."""
+        """Score with a pass over the prompt, and one for each response with the prompt's keys and values -> [1, N]."""
         P = int(single[0].packs[0].response_start_N[0])
         rows = [self._row([prepared]) for prepared in single]
         start = {name: value[..., :P] for name, value in rows[0].items()}
@@ -101,7 +101,7 @@ class Backbone:
         return call
 
     def compiled(self) -> nn.Module:
-        """Model through ``torch.compile``; on a GPU with CUDA graphs, on a CPU frozen.
+        """Compile the model with ``torch.compile``; on a GPU with CUDA graphs, on a CPU frozen.
 
         Frozen weights are constants, which oneDNN brings into the order of its products beforehand.
         """
@@ -135,6 +135,6 @@ class Backbone:
 
 
 def _positions(row: Inputs) -> torch.Tensor:
-    """[B, L], or [3, B, L] of three axes, as the stock model takes them."""
+    """Positions [B, L], or [3, B, L] of three axes, as the stock model takes them."""
     position_ids = row["position_ids"]
     return position_ids if position_ids.ndim == 2 else position_ids.transpose(0, 1)

@@ -1,4 +1,4 @@
-"""Tables of speed in the README and the docs, written from what benches found on different kinds of CPU."""
+"""Tables of speed in the README and the docs, written from bench results of different kinds of CPU."""
 
 from __future__ import annotations
 
@@ -7,22 +7,33 @@ from html import escape
 from pathlib import Path
 
 from ._errors import BenchError
-from ._kinds import said
+from ._kinds import instruction_sets_text
 from ._results import JudgeResult, Results, Saving, Start, VariantResult, baseline, ranked
-from ._tables import Table, counted, megabytes, milliseconds, number, over_weights, plain, times, unranked, why_not
+from ._tables import (
+    Table,
+    counted,
+    megabytes,
+    milliseconds,
+    number,
+    over_weights,
+    plain,
+    times,
+    unranked,
+    why_not,
+)
 
 BEGIN = "<!-- bench: begin -->"
 END = "<!-- bench: end -->"
 MACHINE = {"machine": "{}", "cpu": "{}", "cores": "{} cores"}
-"""Entries of the environment, and how they are said."""
+"""Entries of the environment, and their wording."""
 VERSIONS = ("python", "torch", "onnxruntime", "transformers")
 
 
 def ratios(found: Sequence[tuple[str, Results]]) -> str:
-    """Markdown: what the kinds of CPU are, and a table with how many times as fast as PyTorch bundles are on each.
+    """Markdown for the README: the kinds of CPU, and a table with the bundles' speed-up over PyTorch on each.
 
     Args:
-        found: kinds of CPU and results of each.
+        found: pairs of a kind of CPU and results of each.
     """
     judges = [(kind, judge) for kind, results in found for judge in results.judges if judge.variants]
     judges.sort(key=lambda pair: -pair[1].model.layers)  # the whole depth first
@@ -36,10 +47,10 @@ def ratios(found: Sequence[tuple[str, Results]]) -> str:
 
 
 def all_tables(found: Sequence[tuple[str, Results]]) -> str:
-    """Markdown: for each kind of CPU and each judge the variants, what one pass saves, and what a process holds.
+    """Markdown for the docs: variants, saving of one pass, and memory of a process, by kind of CPU and judge.
 
     Args:
-        found: kinds of CPU and results of each.
+        found: pairs of a kind of CPU and results of each.
     """
     parts: list[str] = []
     for kind, results in found:
@@ -51,7 +62,7 @@ def all_tables(found: Sequence[tuple[str, Results]]) -> str:
 
 
 def update(readme: Path, table: str) -> None:
-    """Replace what stands between the two markers, each on a line of its own.
+    """Replace the text between the two markers, each on a line of its own.
 
     Raises:
         BenchError: the file cannot be read, or a marker is missing, doubled or out of order.
@@ -75,7 +86,7 @@ def update(readme: Path, table: str) -> None:
 
 
 def _line(judge: JudgeResult) -> str:
-    """What was run."""
+    """Description of the model and the request."""
     shape = judge.shape
     return (
         f"**{_text(judge.model.name)}**, {_size(judge)}, {judge.model.parameters / 1e6:,.1f} M parameters; "
@@ -92,17 +103,18 @@ def _model(judge: JudgeResult) -> str:
 
 
 def _machine(results: Results) -> str:
-    """What was run on."""
+    """Description of the machine."""
     environment = results.environment
     machine = [words.format(environment[key]) for key, words in MACHINE.items() if key in environment]
     versions = [f"{key} {environment[key]}" for key in VERSIONS if key in environment]
     date = [str(environment["date"])] if "date" in environment else []
-    about = [", ".join(part) for part in (machine, [f"instruction sets: {said(environment)}"], versions, date) if part]
+    sets = [f"instruction sets: {instruction_sets_text(environment)}"]
+    about = [", ".join(part) for part in (machine, sets, versions, date) if part]
     return _text("; ".join(about))
 
 
 def _best(judge: JudgeResult) -> str:
-    """The fastest PyTorch that reads all responses in one pack."""
+    """Fastest PyTorch that reads all responses in one sequence."""
     best = next((c for c in ranked(judge) if c.vendor == "PyTorch" and c.strategy == "packed"), None)
     return "" if best is None else f"{best.name.removeprefix('PyTorch ')}: {milliseconds(best.time)} ms"
 
@@ -151,5 +163,5 @@ def _markdown(table: Table) -> str:
 
 
 def _text(text: str) -> str:
-    """As a cell shows it; ``<`` too, as a name must not be able to end the part between the markers."""
+    """Text as a cell shows it; ``<`` is escaped too, as a name must not be able to end the part between the markers."""
     return escape(plain(text), quote=False).replace("|", "\\|").replace("`", "\\`").replace("*", "\\*")

@@ -1,4 +1,4 @@
-"""Files of figures: every command of ``yoj-bench`` that measures writes through here."""
+"""Files of figures, through which every command of ``yoj-bench`` that measures writes."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ def write_figures(out: Path | None, figures: Any, environment: Mapping[str, Any]
     """Write figures as JSON, the folder included.
 
     Args:
-        out: the file, in whose path ``{kind}`` becomes the kind of CPU; None: nothing is written.
-        figures: what was measured; numbers that JSON has not, such as NaN, become null.
-        environment: from `yoj.bench._environment.describe`; it tells the kind of CPU.
-        name: entry of the file that the figures become, beside the others that it holds; None: they are the whole file.
+        out: path of the file, in which ``{kind}`` becomes the kind of CPU; None to write nothing.
+        figures: measured figures; numbers that JSON has not, such as NaN, become null.
+        environment: environment from `yoj.bench._environment.describe`; it tells the kind of CPU.
+        name: entry of the file that the figures become, beside the others that it holds; None for the whole file.
 
     Raises:
-        BenchError: the file is there, and holds no JSON object to add an entry to.
+        BenchError: the file exists, and holds no JSON object to add an entry to.
         OSError: the file cannot be read or written.
     """
     if out is None:

@@ -1,4 +1,4 @@
-"""What a bench found as one HTML file that loads nothing: tables and pictures, light or dark as the reader has it."""
+"""Report of bench results: one HTML file that loads nothing, in the reader's light or dark colour scheme."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def write_report(results: Results, file: Path) -> None:
 
 
 def report(results: Results) -> str:
-    """The page."""
+    """Page of the report."""
     parts = [_environment(results.environment), _part(limits_table(results.limits), (), "h2")]
     parts += [_judge(judge, number) for number, judge in enumerate(results.judges)]
     body = "\n".join(part for part in parts if part)
@@ -74,7 +74,7 @@ def report(results: Results) -> str:
 
 
 def _judge(judge: JudgeResult, number: int) -> str:
-    """Each table under the pictures of the same figures."""
+    """Tables, each under the plots of the same figures."""
     parts = [
         (variant_table(judge), (plots.variants(judge), plots.shares(judge))),
         (saving_table(judge.savings), (plots.savings(judge),)),
@@ -103,7 +103,7 @@ def _environment(environment: Mapping[str, Any]) -> str:
 
 
 def _part(table: Table, pictures: Iterable[str], heading: str = "h3") -> str:
-    """A heading with its pictures and its table; nothing where the table has no rows."""
+    """Section of the page: heading, plots and table; empty where the table has no rows."""
     if not table.rows:
         return ""
     kind = ["" if number in table.left else ' class="number"' for number in range(len(table.heads))]

@@ -1,4 +1,4 @@
-"""Requests of a given size, as the variants take them."""
+"""Requests of a given size, prepared for the variants."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from ._results import RequestShape
 
 WORD = "small"
 FIRST = ("red", "blue", "green", "big", "old", "new", "the", "a")
-"""Responses begin with different words, so that scores differ."""
+"""First words of the responses, which differ, so that scores do."""
 
 
 @dataclass(frozen=True)
 class Size:
-    """What is asked for."""
+    """Size of a request."""
 
     prompt: int = 512
     """Tokens before the first response, visual ones included."""
@@ -27,28 +27,28 @@ class Size:
     """Tokens of a response and the separator before it."""
     n: int = 8
     side: int = 0
-    """Of a square image in pixels; 0: text alone."""
+    """Side of a square image in pixels; 0 for text alone."""
     batch: int = 1
 
 
 @dataclass(frozen=True)
 class BenchRequest:
-    """A request that is prepared for every way of reading it."""
+    """Request that is prepared for every strategy."""
 
     request: Request
     packed: tuple[Prepared, ...]
-    """[B] the same request."""
+    """Packed requests [B], all the same."""
     isolated: Prepared
     single: tuple[Prepared, ...]
-    """[N] each response alone with the prompt."""
+    """Requests [N] of one response each with the prompt."""
     shape: RequestShape
 
 
 def make_bench_request(scorer: Scorer, size: Size, threads: int) -> BenchRequest:
-    """Prepare a request of about this size; the shape says what came out.
+    """Prepare a request of about this size; its shape tells the exact one.
 
     Raises:
-        BenchError: the prompt is shorter than what stands around it.
+        BenchError: the prompt is shorter than the template around it.
     """
     images = [np.random.default_rng(0).integers(0, 256, (size.side, size.side, 3), np.uint8)] if size.side else []
     request = request_of(scorer, size, images)
@@ -92,7 +92,7 @@ def request_of(scorer: Scorer, size: Size, images: list[np.ndarray]) -> Request:
 
 
 def save_image(case: BenchRequest, folder: Path) -> Path | None:
-    """The case's image as a PNG file, or None."""
+    """Image of the case as a PNG file, or None."""
     from PIL import Image
 
     if not case.request.images:

@@ -1,4 +1,4 @@
-"""What a bench found: the content of ``bench/results/*.json``, of the report, and of the README's table.
+"""Results of a bench: the content of ``bench/results/*.json``, of the report, and of the README's table.
 
 Times are milliseconds, sizes bytes, work floating-point operations (8-bit products count as two as well).
 """
@@ -15,13 +15,15 @@ from ._errors import BenchError
 
 SCHEMA_VERSION = 1
 Strategy: TypeAlias = Literal["packed", "isolated", "separate", "rows", "prefix"]
-"""How N responses are read: in one sequence, jointly or isolated; in N passes; as N rows of one batch; in N passes that
-share the prompt's keys and values."""
+"""Strategy by which N responses are read: in one sequence, jointly or isolated; in N passes; as N rows of one batch; in
+N passes that share the prompt's keys and values."""
 Part: TypeAlias = Literal["variants", "savings", "phases", "starts", "profiles", "sweeps", "load"]
 PARTS: tuple[Part, ...] = get_args(Part)
-"""What can be measured of a model."""
+"""Parts of a measurement of a model."""
 WITHIN = {"tokenise": "pack"}
-"""Phase that is part of another one, and is measured apart."""
+"""Phase that is contained in another one, and is measured apart."""
+YOJO_CODE = (b"as the reference runs it", b"as the YOJO code runs it")
+"""Words in the name of a variant up to yoj 0.2, which the committed results hold, and the ones in their place."""
 VARIANT = {"variant": "contestant"}
 """Attributes whose JSON keys have older names, which the committed results hold."""
 Vendor: TypeAlias = Literal["PyTorch", "yoj"]
@@ -37,7 +39,7 @@ class Time(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RequestShape(msgspec.Struct, frozen=True, kw_only=True):
-    """Of the request that is scored."""
+    """Shape of the scored request."""
 
     B: int
     L: int
@@ -52,7 +54,7 @@ class RequestShape(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class VariantResult(msgspec.Struct, frozen=True, kw_only=True, rename={"strategy": "way"}):
-    """One way to get the scores, from prepared arrays to scores, the vision tower included."""
+    """Variant: one set-up that gives the scores, from prepared arrays, the vision tower included."""
 
     name: str
     vendor: Vendor
@@ -60,20 +62,20 @@ class VariantResult(msgspec.Struct, frozen=True, kw_only=True, rename={"strategy
     strategy: Strategy
     time: Time
     difference: float
-    """Largest of a score, from PyTorch float32 that reads the responses the same way (packed, or each alone), over the
-    largest magnitude of those scores, or over 1 where that is less."""
+    """Largest difference of a score, from PyTorch float32 that reads the responses the same way (packed, or each
+    alone), over the largest magnitude of those scores, or over 1 where that is less."""
     allowed: float
-    """Of its precision; see `yoj.bench._workbench.ALLOWED`."""
+    """Allowed difference of its precision; see `yoj.bench._workbench.ALLOWED`."""
     agrees: bool
-    """Where not, it is shown but not ranked."""
+    """Whether the scores agree; a variant whose scores differ is shown but not ranked."""
     work: float
-    """Floating-point operations that the strategy asks for, by the formula of `yoj.bench._limits`."""
+    """Floating-point operations that the strategy takes, by the formula of `yoj.bench._limits`."""
     share: float | None
-    """Of the measured peak of its precision; None where none was measured."""
+    """Share of the measured peak of its precision; None where none was measured."""
 
 
 class Point(msgspec.Struct, frozen=True, kw_only=True, rename=VARIANT):
-    """One variant at one place of a sweep."""
+    """Figures of one variant at one place of a sweep."""
 
     variant: str
     x: float
@@ -83,31 +85,32 @@ class Point(msgspec.Struct, frozen=True, kw_only=True, rename=VARIANT):
 
 
 class Sweep(msgspec.Struct, frozen=True, kw_only=True):
-    """One size varies, the others stay."""
+    """Sweep: one size varies, the others stay."""
 
     name: str
-    """Of what varies: ``N``, ``response tokens``, ``prompt tokens``, ``image side``, ``batch``, ``threads``."""
+    """Name of the varied size: ``N``, ``response tokens``, ``prompt tokens``, ``image side``, ``batch``,
+    ``threads``."""
     points: tuple[Point, ...]
 
 
 class Saving(msgspec.Struct, frozen=True, kw_only=True):
-    """One pass against N passes, at one N."""
+    """Saving of one pass over N passes, at one N."""
 
     N: int
     P: int
     R: int
     predicted: float
-    """N (P + R) / (P + N R)."""
+    """Predicted saving, N (P + R) / (P + N R)."""
     measured: float
-    """N separate PyTorch passes over one packed pass of the same precision in the same PyTorch."""
+    """Time of N separate PyTorch passes over that of one packed pass of the same precision in the same PyTorch."""
     engine: float
-    """N separate PyTorch passes over yoj's engine in float32, or the first of its precisions."""
+    """Time of N separate PyTorch passes over that of yoj's engine in float32, or the first of its precisions."""
     precision: str = "bfloat16"
     """Precision of PyTorch, its fastest on this machine."""
 
 
 class Start(msgspec.Struct, frozen=True, kw_only=True):
-    """A process of its own that loads a bundle and scores once."""
+    """Cold start: a process of its own that loads a bundle and scores once."""
 
     bundle: str
     precision: str
@@ -115,24 +118,24 @@ class Start(msgspec.Struct, frozen=True, kw_only=True):
     load_s: float
     first_score_s: float
     resident: int
-    """After the score."""
+    """Resident bytes after the score."""
     weights: int
-    """Of the graphs that it ran, as they lie in the bundle."""
+    """Bytes of the weights of the graphs that it ran, as they lie in the bundle."""
     bundle_size: int
 
 
 class Cost(msgspec.Struct, frozen=True, kw_only=True):
-    """One kind of operator in the profile of an engine."""
+    """Cost of one kind of operator in the profile of an engine."""
 
     operator: str
     milliseconds: float
     share: float
     tried: str
-    """What was tried to make it smaller; empty for those that nothing was tried on."""
+    """Attempts to make it smaller; empty for those that nothing was tried on."""
 
 
 class GraphProfile(msgspec.Struct, frozen=True, kw_only=True, rename=VARIANT):
-    """Where an engine spends its time, the largest first."""
+    """Profile of an engine's time, the largest cost first."""
 
     variant: str
     graph: str
@@ -140,17 +143,17 @@ class GraphProfile(msgspec.Struct, frozen=True, kw_only=True, rename=VARIANT):
 
 
 class Peak(msgspec.Struct, frozen=True, kw_only=True):
-    """The fastest large matrix product that was found in this run."""
+    """Fastest large matrix product that was found in this run."""
 
     precision: str
     flops: float
-    """A second."""
+    """Operations a second."""
     by: str
-    """Whose product it is: PyTorch's or ONNX Runtime's."""
+    """Library of the product: PyTorch or ONNX Runtime."""
 
 
 class MachineLimits(msgspec.Struct, frozen=True, kw_only=True):
-    """What the machine can do."""
+    """Peaks of the machine."""
 
     peaks: tuple[Peak, ...]
     copied: float
@@ -158,7 +161,7 @@ class MachineLimits(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Load(msgspec.Struct, frozen=True, kw_only=True, rename=VARIANT):
-    """Requests that arrive at a rate, whether or not earlier ones are done."""
+    """Figures of requests that arrive at a rate, whether or not earlier ones are done."""
 
     variant: str
     offered: float
@@ -172,18 +175,18 @@ class Load(msgspec.Struct, frozen=True, kw_only=True, rename=VARIANT):
 
 
 class BenchModel(msgspec.Struct, frozen=True, kw_only=True):
-    """What was scored with."""
+    """Engine and bundle of a variant."""
 
     name: str
     family: str
     parameters: int
-    """Of the graphs."""
+    """Bytes of the graphs."""
     layers: int
     D: int
 
 
 class JudgeResult(msgspec.Struct, frozen=True, kw_only=True, rename={"variants": "contestants"}):
-    """Everything about one model; parts that were not asked for are empty."""
+    """Results of one model; parts that were not measured are empty."""
 
     model: BenchModel
     shape: RequestShape
@@ -198,7 +201,7 @@ class JudgeResult(msgspec.Struct, frozen=True, kw_only=True, rename={"variants":
 
 
 class Results(msgspec.Struct, frozen=True, kw_only=True):
-    """One run of ``yoj-bench run``."""
+    """Results of one run of ``yoj-bench run``."""
 
     environment: dict[str, Any]
     limits: MachineLimits
@@ -207,13 +210,13 @@ class Results(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def read_results(file: Path) -> Results:
-    """Read what a run wrote.
+    """Read the results of a run.
 
     Raises:
-        BenchError: it is missing, damaged or of another version.
+        BenchError: the file is missing, damaged or of another version.
     """
     try:
-        results = msgspec.json.decode(file.read_bytes(), type=Results)
+        results = msgspec.json.decode(file.read_bytes().replace(*YOJO_CODE), type=Results)
     except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise BenchError(f"{file} holds no results: {error}. Make them with yoj-bench run.") from error
     if results.schema_version != SCHEMA_VERSION:
@@ -224,14 +227,14 @@ def read_results(file: Path) -> Results:
 
 
 def ranked(judge: JudgeResult) -> list[VariantResult]:
-    """Those whose scores agree, the fastest first; without those whose time is none, which no order can place."""
+    """Variants whose scores agree, the fastest first, without results that have no finite time."""
     return sorted((c for c in judge.variants if c.agrees and 0 < c.time.median < math.inf), key=lambda c: c.time.median)
 
 
 def baseline(judge: JudgeResult, variant: VariantResult) -> VariantResult | None:
     """Fastest PyTorch of any precision whose scores agree and that reads the responses in the same way.
 
-    That is together, in one pack, or each as if it were alone.
+    The ways are: together in one sequence, or each as if it were alone.
     """
     together = variant.strategy == "packed"
     return next((c for c in ranked(judge) if c.vendor == "PyTorch" and (c.strategy == "packed") == together), None)

@@ -1,4 +1,4 @@
-"""``yoj-bench run``: measure, print, write."""
+"""Run of ``yoj-bench run``: measure, print, write."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ def run(
     how: Mapping[str, Any],
     files: tuple[Path | None, Path | None],
 ) -> None:
-    """Measure folders one after the other; what is done is written after each.
+    """Measure folders one after the other; results are written after each.
 
     Args:
-        folders: see `yoj.bench._workbench.open_workbench`.
-        parts: of `yoj.bench._measure.Part`.
-        size: fields of `Size`.
-        how: further fields of `BenchSettings`.
-        files: for the results and for the report.
+        folders: folders of models; see `yoj.bench._workbench.open_workbench`.
+        parts: values of `yoj.bench._measure.Part`.
+        size: values for fields of `Size`.
+        how: values for further fields of `BenchSettings`.
+        files: paths of the results and of the report.
     """
     for folder in folders:
         bundles_in(folder)

@@ -1,4 +1,4 @@
-"""What the runtime adds to the engine: import, load, preprocessing and packing. The figures of the README.
+"""Cost of the runtime beside the engine: import, load, preprocessing and packing.
 
 yoj-bench runtime-cost judge.yoj --image photo.png
 """
@@ -57,7 +57,7 @@ def measure_phases(scorer: Scorer, request: Request, repeats: int) -> dict[str, 
 
 
 def text_request(n: int, prompt_words: int = 300, response_words: int = 60) -> Request:
-    """A request of seeded words, about as long as a question with a passage and paragraph-long answers."""
+    """Request of seeded words, about as long as a question with a passage and paragraph-long answers."""
     draw = random.Random(0)
 
     def text(words: int) -> str:
@@ -107,9 +107,9 @@ def measure(bundle: Path, image: Path | None, repeats: int) -> dict[str, Any]:
     """Milliseconds and MiB of import, load, packing and the phases of requests, by name, with the environment.
 
     Args:
-        bundle: its folder.
-        image: a photograph; without one decoding and preprocessing are left out.
-        repeats: counted runs of a request.
+        bundle: folder of the bundle.
+        image: photograph; without one, decoding and preprocessing are left out.
+        repeats: number of counted runs of a request.
 
     Raises:
         YojError: the bundle cannot be loaded or run.

@@ -1,4 +1,4 @@
-"""What the models of a bench have of a 4B backbone."""
+"""Shapes of the models of a bench, in proportion to a 4B backbone."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from dataclasses import dataclass
 LAYERS = 36
 """Layers of the trunks of Molmo2-4B and Qwen3-VL-4B."""
 WORDS = 151_936
-"""Rows of their embedding tables."""
+"""Rows of the embedding tables of Molmo2-4B and Qwen3-VL-4B."""
 
 
 @dataclass(frozen=True)
 class ModelShape:
-    """Which part of a 4B model a bench can afford."""
+    """Part of a 4B model that a bench can afford."""
 
     layers: int
-    """Layers of the trunk, and the most of the vision tower."""
+    """Layers of the trunk, and most layers of the vision tower."""
     narrowed: int
-    """What all widths are divided by; heads keep their size."""
+    """Divisor of all widths; heads keep their size."""
 
     @property
     def words(self) -> int:
@@ -29,5 +29,5 @@ class ModelShape:
 
 
 SHAPES = {"deep": ModelShape(layers=36, narrowed=4), "wide": ModelShape(layers=3, narrowed=1)}
-"""By name. All layers at a quarter of the width, or three at full width, where what is done in the last layer alone
-weighs twelve times as much as in the whole model."""
+"""Shapes by name. All layers at a quarter of the width, or three at full width, where the work that is done in the last
+layer alone weighs twelve times as much as in the whole model."""

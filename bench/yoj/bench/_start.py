@@ -1,4 +1,4 @@
-"""A process of its own that loads a bundle and scores once: what a cold start takes, in seconds and in memory."""
+"""Cold start in a process of its own that loads a bundle and scores once: seconds and memory."""
 
 from __future__ import annotations
 
@@ -56,10 +56,10 @@ def measure_start(
     Files that were read shortly before come from the system's memory: a first start after boot takes longer.
 
     Args:
-        bundle: its folder.
-        prompt: of the request.
-        responses: [N] of the request.
-        image: a picture that the question is about.
+        bundle: folder of the bundle.
+        prompt: prompt of the request.
+        responses: responses [N] of the request.
+        image: image that the question is about.
         threads: see `yoj.runtime.Scorer.load`.
 
     Raises:
@@ -99,8 +99,8 @@ def weight_bytes(bundle: Path, precision: str) -> int:
     Tensors that both use, or that one uses twice, count once.
 
     Args:
-        bundle: its folder.
-        precision: of the engine ``onnxruntime`` in it.
+        bundle: folder of the bundle.
+        precision: precision of its engine ``onnxruntime``.
     """
     manifest = decode((bundle / MANIFEST_NAME).read_bytes(), str(bundle / MANIFEST_NAME))
     engine = next(e for e in manifest.engines if (e.engine, e.precision) == ("onnxruntime", precision))

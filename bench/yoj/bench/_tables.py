@@ -1,4 +1,4 @@
-"""What a bench found as text: tables with aligned columns for the terminal, whose rows the other forms show too."""
+"""Tables of bench results as text, aligned for the terminal, whose rows the other forms show too."""
 
 from __future__ import annotations
 
@@ -25,23 +25,23 @@ from ._results import (
     ranked,
 )
 
-REFERENCE = "as the reference"
-"""Stands in the name of the PyTorch eager float32 run that does what the published code does."""
+YOJO_CODE = "as the YOJO code"
+"""Mark in the name of the PyTorch eager float32 run that does what the published code does."""
 SCORES_DIFFER = "scores differ"
 NO_TIME = "no time"
 COSTS = 2
-"""Of an engine, that a profile shows."""
+"""Most operators of an engine that a profile shows."""
 
 
 @dataclass(frozen=True)
 class Table:
-    """Cells in rows under heads. As a string: the title, aligned columns and the note."""
+    """Table: cells in rows under heads. As a string: the title, aligned columns and the note."""
 
     title: str
     heads: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     left: tuple[int, ...] = (0,)
-    """Columns of words; the others hold numbers and end at the right."""
+    """Indices of the columns of words; the others hold numbers and end at the right."""
     note: str = ""
 
     def __str__(self) -> str:
@@ -50,11 +50,11 @@ class Table:
 
 
 def aligned(lines: Iterable[Sequence[str]], left: Container[int]) -> str:
-    """Cells as columns of equal width, two spaces apart.
+    """Lay out cells as columns of equal width, two spaces apart.
 
     Args:
-        lines: of as many cells each.
-        left: numbers of the columns that begin at the left.
+        lines: lines with the same number of cells each.
+        left: indices of the columns that begin at the left.
     """
     cells = [[plain(cell) for cell in line] for line in lines]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
@@ -68,12 +68,12 @@ def aligned(lines: Iterable[Sequence[str]], left: Container[int]) -> str:
 
 
 def plain(text: str) -> str:
-    """On one line and without control characters: a name may come from anywhere, and a terminal obeys some of them."""
+    """Text on one line without control characters: a name may come from anywhere, and a terminal obeys some."""
     return " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
 
 
 def summary(judge: JudgeResult) -> str:
-    """What was scored with, and what."""
+    """Description of the judge and of the scored request."""
     model, shape = judge.model, judge.shape
     return (
         f"{model.family}: {counted(model.layers, 'layer')}, D={model.D:,}, {model.parameters / 1e6:,.1f} M parameters; "
@@ -83,7 +83,7 @@ def summary(judge: JudgeResult) -> str:
 
 
 def judge_text(judge: JudgeResult) -> str:
-    """All tables of a judge that have rows, under its name."""
+    """Tables of a judge that have rows, under its name."""
     tables = [
         variant_table(judge),
         saving_table(judge.savings),
@@ -98,13 +98,13 @@ def judge_text(judge: JudgeResult) -> str:
 
 
 def variant_table(judge: JudgeResult) -> Table:
-    """The fastest first; those whose scores differ stand last and are compared with nothing."""
+    """Table of the variants, the fastest first; those whose scores differ stand last and are compared with nothing."""
     order = ranked(judge)
     # Its N separate passes may bear the words as well.
-    references = sorted((c for c in order if REFERENCE in c.name), key=lambda c: c.strategy != "packed")
-    reference = references[0] if references else None
+    as_published = sorted((c for c in order if YOJO_CODE in c.name), key=lambda c: c.strategy != "packed")
+    published = as_published[0] if as_published else None
     rows = [
-        (*_measured(c), times(reference, c), times(baseline(judge, c), c), f"{c.difference:.1e}", percent(c.share))
+        (*_measured(c), times(published, c), times(baseline(judge, c), c), f"{c.difference:.1e}", percent(c.share))
         for c in order
     ]
     rows += [(*_measured(c), why_not(c), "", f"{c.difference:.1e}", "") for c in unranked(judge)]
@@ -112,18 +112,18 @@ def variant_table(judge: JudgeResult) -> Table:
         "variants",
         (
             *("variant", "precision", "strategy", "ms", "interval"),
-            *("times reference", "times best PyTorch", "score difference", "share of peak"),
+            *("times YOJO code", "times best PyTorch", "score difference", "share of peak"),
         ),
         tuple(rows),
         left=(0, 1, 2),
-        note=f"times: how many times as fast as PyTorch eager float32 {REFERENCE} runs it, and as the fastest PyTorch "
+        note=f"times: how many times as fast as PyTorch eager float32 {YOJO_CODE} runs it, and as the fastest PyTorch "
         "of any precision that reads the responses likewise, in one pack or each alone; interval: 95 %, or of less "
         "than six runs the fastest and the slowest; score difference: over the largest score or 1",
     )
 
 
 def saving_table(savings: Sequence[Saving]) -> Table:
-    """One pass against N passes."""
+    """Table of the saving of one pass over N passes."""
     return Table(
         "one pass against N passes (times as fast)",
         ("N", "P", "R", "PyTorch in", "predicted", "measured", "engine"),
@@ -138,7 +138,7 @@ def saving_table(savings: Sequence[Saving]) -> Table:
 
 
 def sweep_table(sweep: Sweep) -> Table:
-    """A row for each variant, a column for each place."""
+    """Table of a sweep: a row for each variant, a column for each place."""
     places = sorted({point.x for point in sweep.points})
     names = dict.fromkeys(point.variant for point in sweep.points)
     found = {(point.variant, point.x): point for point in sweep.points}
@@ -157,7 +157,7 @@ def sweep_table(sweep: Sweep) -> Table:
 
 
 def phase_table(phases: dict[str, dict[str, float]]) -> Table:
-    """A row for each variant, a column for each phase."""
+    """Table of phases: a row for each variant, a column for each phase."""
     names = list(dict.fromkeys(name for of in phases.values() for name in of))
     rows = tuple(
         (
@@ -173,7 +173,7 @@ def phase_table(phases: dict[str, dict[str, float]]) -> Table:
 
 
 def start_table(starts: Sequence[Start]) -> Table:
-    """How long a new process takes to its first score, and what it then holds."""
+    """Table of cold starts: the time of a new process to its first score, and the memory that it then holds."""
     rows = tuple(
         (
             *(s.bundle, s.precision, number(s.import_s), number(s.load_s), number(s.first_score_s)),
@@ -186,7 +186,7 @@ def start_table(starts: Sequence[Start]) -> Table:
 
 
 def profile_table(profiles: Sequence[GraphProfile]) -> Table:
-    """The two largest costs of each graph of each engine, and what was tried on them."""
+    """Table of the two largest costs of each graph of each engine, and what was tried on them."""
     rows = tuple(
         (p.variant, p.graph, cost.operator, number(cost.milliseconds), percent(cost.share), cost.tried)
         for p in profiles
@@ -197,7 +197,7 @@ def profile_table(profiles: Sequence[GraphProfile]) -> Table:
 
 
 def load_table(load: Sequence[Load]) -> Table:
-    """Latency of requests that arrive at a rate."""
+    """Table of the latency of requests that arrive at a rate."""
     rows = tuple(
         (
             *(one.variant, number(one.offered), number(one.served), f"{one.requests:,}"),
@@ -210,7 +210,7 @@ def load_table(load: Sequence[Load]) -> Table:
 
 
 def limits_table(limits: MachineLimits) -> Table:
-    """What the machine can do."""
+    """Table of the peaks of the machine."""
     rows = [(f"{p.precision} matrix product", f"{number(p.flops / 1e9)} GFLOP/s", p.by) for p in limits.peaks]
     if limits.copied:
         rows.append(("large copy", f"{number(limits.copied / 1e9)} GB/s", ""))
@@ -218,48 +218,48 @@ def limits_table(limits: MachineLimits) -> Table:
 
 
 def unranked(judge: JudgeResult) -> list[VariantResult]:
-    """Those that `ranked` leaves out; among them, those whose scores differ stand last."""
+    """Variants that `ranked` leaves out; those whose scores differ stand last among them."""
     order = ranked(judge)
     return sorted((c for c in judge.variants if c not in order), key=lambda c: not c.agrees)
 
 
 def why_not(variant: VariantResult) -> str:
-    """What keeps it from being ranked."""
+    """Reason for which a variant is not ranked."""
     return NO_TIME if variant.agrees else f"{SCORES_DIFFER}, {variant.allowed:g} allowed"
 
 
 def times(slower: VariantResult | None, variant: VariantResult) -> str:
-    """How many times as fast it is; empty where there is nothing to compare with."""
+    """Speed-up as text; empty where there is nothing to compare with."""
     return "" if slower is None else f"{slower.time.median / variant.time.median:.2f}"
 
 
 def milliseconds(time: Time) -> str:
-    """The median."""
+    """Median as text."""
     return f"{time.median:,.2f}" if math.isfinite(time.median) else NO_TIME
 
 
 def number(value: float) -> str:
-    """With two digits after the point."""
+    """Number with two digits after the point."""
     return f"{value:,.2f}" if math.isfinite(value) else "none"
 
 
 def percent(value: float | None) -> str:
-    """A share; empty where none was measured."""
+    """Share as text; empty where none was measured."""
     return "" if value is None or not math.isfinite(value) else f"{value:.1%}"
 
 
 def megabytes(size: int) -> str:
-    """Of 10^6 bytes."""
+    """Size in units of 10^6 bytes."""
     return f"{size / 1e6:,.1f}"
 
 
 def over_weights(start: Start) -> str:
-    """Resident memory over the size of the weights."""
+    """Ratio of resident memory to the size of the weights, as text."""
     return f"{start.resident / start.weights:.2f}" if start.weights else ""
 
 
 def counted(count: int, thing: str) -> str:
-    """With an s where there is not one."""
+    """Number and noun, with an s where the number is not one."""
     return f"{count:,} {thing}{'' if count == 1 else 's'}"
 
 

@@ -1,4 +1,4 @@
-"""Calls that are timed in turns, so that a slow moment of the machine hits all alike."""
+"""Timing of calls in turns, so that a slow moment of the machine hits all alike."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ._results import Time
 
 CONFIDENCE = 0.95
 SLOWER = 5.0
-"""Times the fastest call of the first turn, beyond which a call runs in no further turn."""
+"""Ratio to the fastest call of the first turn, beyond which a call runs in no further turn."""
 Key = TypeVar("Key")
 
 
@@ -26,9 +26,9 @@ def time_in_turns(
     most of the time that a bench takes.
 
     Args:
-        calls: by name; each has run before, since the first run of a shape allocates.
-        repeats: turns.
-        clock: seconds; None for those that pass, `time.perf_counter`.
+        calls: calls by name; each has run before, since the first run of a shape allocates.
+        repeats: number of turns.
+        clock: function that gives seconds; None for wall time, `time.perf_counter`.
     """
     runs: dict[Key, list[float]] = {name: [] for name in calls}
     now = clock or time.perf_counter

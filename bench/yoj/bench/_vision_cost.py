@@ -1,4 +1,4 @@
-"""What the vision graph costs in float32 and in 8 bits: CPU seconds of one image, in turns on one core.
+"""Cost of the vision graph in float32 and in 8 bits: CPU seconds of one image, in turns on one core.
 
 The tower has the released dimensions and random weights. CPU seconds count no time in which other
 processes had the core.
@@ -42,19 +42,19 @@ TRUNK, TRUNK_WORDS = 3, 12_800
 
 
 def open_session(spec: GraphSpec, checkpoint: Checkpoint, precision: Any, folder: Path) -> Any:
-    """The vision graph in ONNX Runtime, as the runtime opens it for one thread.
+    """Session of the vision graph in ONNX Runtime, as the runtime opens it for one thread.
 
     Args:
-        spec: of the graph, fresh.
-        checkpoint: its weights.
-        precision: float32, or the scheme of all matrices that may be quantised.
-        folder: is made, for the graph.
+        spec: description of the graph.
+        checkpoint: checkpoint with its weights.
+        precision: name of float32, or of the scheme of all matrices that may be quantised.
+        folder: folder to make, for the graph.
     """
     if precision in SCHEMES:
         names = tuple(matrices(spec))
         ranges = {RANGE + name: torch.tensor(SOME_RANGE) for name in names if SCHEMES[precision].static}
-        said = QuantisationSpec(scheme=precision, layers=names, checkpoint={})
-        (spec,) = quantise_graphs([spec], [], QuantisationConfig(said, ranges))
+        quantised = QuantisationSpec(scheme=precision, layers=names, checkpoint={})
+        (spec,) = quantise_graphs([spec], [], QuantisationConfig(quantised, ranges))
     (folder / "onnx").mkdir(parents=True)
     weights = WeightFile(folder / "onnx" / "weights.data", checkpoint.weights, lambda _: None)
     graph = write_graph(spec, folder, weights, torch.float32)
@@ -63,14 +63,14 @@ def open_session(spec: GraphSpec, checkpoint: Checkpoint, precision: Any, folder
 
 
 def measure(judge: Path, side: int, schemes: Sequence[str], layers: int, repeats: int) -> dict[str, Any]:
-    """CPU seconds of the tower of the 4B model that a judge is a small one of, with the environment.
+    """CPU seconds of the 4B-sized vision tower of a small judge's family, with the environment.
 
     Args:
-        judge: a small judge.
-        side: of a square image, in pixels.
-        schemes: of all matrices that may be quantised, beside float32.
-        layers: at most, of the tower; mergers weigh more behind few layers than behind all.
-        repeats: counted runs of each.
+        judge: folder of a small judge.
+        side: side of a square image, in pixels.
+        schemes: schemes of all matrices that may be quantised, beside float32.
+        layers: most layers of the tower; mergers weigh more behind few layers than behind all.
+        repeats: number of counted runs of each.
 
     Raises:
         BenchError: there is no such scheme.

@@ -1,4 +1,4 @@
-"""vLLM beside the bundles: N responses as N sequences that share the prompt through vLLM's prefix cache, on the CPU.
+"""Comparison of the bundles with vLLM on the CPU: N responses as N sequences that share the prompt by its prefix cache.
 
 yoj-bench vllm-peer FOLDER --python .venv-vllm/bin/python --out bench/results/vllm.json
 """
@@ -35,19 +35,19 @@ GIGABYTES = "1"
 
 
 class Vllm:
-    """vLLM in a process of its own, with the interpreter that it is installed for."""
+    """Process of vLLM, with the interpreter that it is installed for."""
 
     def __init__(self, python: Path, folder: Path, sequences: list[list[int]], threads: int):
         """Load the model, which takes a minute and more.
 
         Args:
-            python: of vLLM's environment.
-            folder: from `write_merged`.
-            sequences: token ids of each.
-            threads: of a run.
+            python: interpreter of vLLM's environment.
+            folder: folder from `write_merged`.
+            sequences: token ids of each sequence.
+            threads: number of threads.
 
         Raises:
-            BenchError: it ended; its messages are on stderr.
+            BenchError: the process ended; its messages are on stderr.
         """
         environment = {"OMP_NUM_THREADS": str(threads), "VLLM_CPU_OMP_THREADS_BIND": "nobind",
                        "VLLM_CPU_KVCACHE_SPACE": GIGABYTES, "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
@@ -81,13 +81,13 @@ class Vllm:
 
 
 def table(found: Mapping[str, Any]) -> str:
-    """A line for each variant."""
+    """Table as text, a line for each variant."""
     row = "{:48} {median:10,.0f} ms {cpu_seconds:8.2f} CPU s  differs by {difference:.1e}"
     return "\n".join(row.format(name, **of) for name, of in found["contestants"].items())
 
 
 def measure(bench: Workbench, python: Path, threads: int, repeats: int) -> dict[str, Any]:
-    """Times of everybody on one request, CPU seconds, and how far scores are from PyTorch's that read likewise."""
+    """Times of all variants on one request, CPU seconds, and differences from the scores of PyTorch."""
     case = make_bench_request(bench.scorer, Size(), threads)
     with tempfile.TemporaryDirectory() as place:
         write_merged(bench.checkpoint, bench.family, Path(place))
@@ -100,7 +100,7 @@ def measure(bench: Workbench, python: Path, threads: int, repeats: int) -> dict[
 
 
 def write_merged(checkpoint: Checkpoint, family: ExportFamily, folder: Path) -> None:
-    """The backbone as one checkpoint of transformers, adapters merged, and the head as ``head.pt``.
+    """Write the backbone as one checkpoint of transformers, adapters merged, and the head as ``head.pt``.
 
     Raises:
         BenchError: the head does not read what vLLM gives, the normalised last state of a sequence.
@@ -162,7 +162,7 @@ def _run_interleaved(bench: Workbench, case: BenchRequest, vllm: Vllm, threads: 
 
 
 def describe_model(bench: Workbench) -> dict[str, Any]:
-    """Family, layers and width of the trunk, rows of its embedding table."""
+    """Model: family, layers and width of the trunk, rows of its embedding table."""
     text = bench.checkpoint.config["text_config"]
     return {
         "family": bench.checkpoint.family,

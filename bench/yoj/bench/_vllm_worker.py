@@ -1,4 +1,4 @@
-"""vLLM's side of `yoj.bench._vllm_peer`: run by path in an environment of its own, without yoj.
+"""Worker of `yoj.bench._vllm_peer` with vLLM: run by path in an environment of its own, without yoj.
 
 Its argument is the folder of the model and of ``head.pt``. It reads JSON lines and answers each with one: first the
 token ids of N sequences, then as many empty objects as runs are wanted.
@@ -35,7 +35,7 @@ def main() -> None:
 
 
 def load(folder: Path, n: int) -> tuple[Any, Any]:
-    """The model, which gives the last hidden state of each sequence, and the head that reads it."""
+    """Model that gives the last hidden state of each sequence, and the head on it."""
     import torch
 
     vllm, config = importlib.import_module("vllm"), importlib.import_module("vllm.config")
@@ -71,7 +71,7 @@ def score(model: Any, head: Any, prompts: list[Any]) -> dict[str, Any]:
 
 
 def say(stream: Any, answer: dict[str, Any]) -> None:
-    """One line."""
+    """Write one line."""
     stream.write(json.dumps(answer) + "\n")
     stream.flush()
 

@@ -26,15 +26,16 @@ from ._limits import ModelWork, share, work
 from ._pytorch import Backbone, Scores
 from ._requests import BenchRequest
 from ._results import MachineLimits, Strategy, Time, VariantResult, Vendor
-from ._tables import REFERENCE
+from ._tables import YOJO_CODE
 from ._timing import time_in_turns
 
 CHECKPOINT, BUNDLE = "checkpoint", ".yoj"
 ALLOWED = THRESHOLDS | dict.fromkeys(SCHEMES, 0.5)
-"""Largest difference over the largest magnitude of the scores, or over 1 where that is less. Eight bits are held to
-rankings of trained judges, by yoj-calibrate; here it is noticed when scores have nothing to do with the model."""
+"""Largest allowed difference over the largest magnitude of the scores, or over 1 where that is less. Eight bits are
+held to rankings of trained judges, by yoj-calibrate; here it is noticed when scores have nothing to do with the
+model."""
 SLOWER = 2.0
-"""Times the fastest precision of PyTorch, beyond which another one is measured in one way only."""
+"""Ratio to the fastest precision of PyTorch, beyond which another one is measured with one strategy only."""
 LARGEST = 1e30
 EIGHT_BITS = 127
 """Largest magnitude of a stored weight of the schemes whose products are of 8-bit integers."""
@@ -43,38 +44,38 @@ EIGHT_BITS = 127
 
 @dataclass(frozen=True)
 class Variant:
-    """One way to get the scores of a request."""
+    """Variant: one set-up that gives the scores of a request."""
 
     name: str
     vendor: Vendor
     precision: str
     strategy: Strategy
     prepare: Callable[[BenchRequest], Callable[[], Scores]]
-    """BenchRequest -> what is timed: prepared arrays to scores [B, N]."""
+    """Function from a BenchRequest to the timed call: prepared arrays to scores [B, N]."""
     lm_head: bool = False
 
 
 @dataclass(frozen=True)
 class Workbench:
-    """One model, in PyTorch and as bundles."""
+    """Workbench: one model, in PyTorch and as bundles."""
 
     folder: Path
     checkpoint: Checkpoint
     family: ExportFamily
     pytorch: Mapping[str, Backbone]
-    """By precision; float32 is the yardstick."""
+    """PyTorch models by precision; float32 is the yardstick."""
     bundles: Mapping[str, Path]
-    """By precision."""
+    """Folders of the bundles by precision."""
     scorers: Mapping[str, Scorer]
 
     @property
     def scorer(self) -> Scorer:
-        """Any one: all prepare requests alike."""
+        """Scorer that prepares requests, any one, as all prepare them alike."""
         return next(iter(self.scorers.values()))
 
 
 def bundles_in(folder: Path) -> list[Path]:
-    """The bundles beside a checkpoint.
+    """Bundles beside a checkpoint.
 
     Raises:
         BenchError: there is no checkpoint or no bundle.
@@ -96,10 +97,10 @@ def open_workbench(folder: Path, threads: int, device: str, engine: str | None) 
     """Load a checkpoint into PyTorch and the bundles beside it into their engines.
 
     Args:
-        folder: holds ``checkpoint`` and, by any names that end so, bundles ``*.yoj``.
-        threads: of every variant.
-        device: of PyTorch: on a CPU float32 and bfloat16 run, elsewhere float16 too.
-        engine: of the bundles; see `yoj.runtime.Scorer.load`.
+        folder: folder with ``checkpoint`` and bundles of any names ``*.yoj``.
+        threads: number of threads of every variant.
+        device: device of PyTorch: on a CPU float32 and bfloat16 run, elsewhere float16 too.
+        engine: engine of the bundles; see `yoj.runtime.Scorer.load`.
 
     Raises:
         BenchError: there is no checkpoint or no bundle.
@@ -150,18 +151,19 @@ def fast_precisions(bench: Workbench, case: BenchRequest) -> list[str]:
 
 
 def all_variants(bench: Workbench, fast: Sequence[str]) -> list[Variant]:
-    """All of them, the ways of PyTorch in its fast precisions only.
+    """Variants of a workbench, PyTorch's strategies in its fast precisions only.
 
     Args:
-        bench: whose.
-        fast: precisions of PyTorch, the fastest first; single passes, which take the longest, are in that one alone.
+        bench: workbench with the models.
+        fast: fast precisions of PyTorch, the fastest first; single passes, which take the longest, are in that one
+            alone.
     """
     found: list[Variant] = []
     for precision, backbone in bench.pytorch.items():
         if precision in fast or precision == "float32":
-            label = REFERENCE + " runs it" if precision == "float32" else "with lm_head"
+            label = YOJO_CODE + " runs it" if precision == "float32" else "with lm_head"
             name = f"PyTorch {precision}, {label}"
-            found.append(Variant(name, "PyTorch", precision, "packed", _reference(backbone), lm_head=True))
+            found.append(Variant(name, "PyTorch", precision, "packed", _as_published(backbone), lm_head=True))
         found.append(trimmed(bench, precision))
         if precision in fast:
             found.append(Variant(f"PyTorch {precision}, compiled", "PyTorch", precision, "packed", _compiled(backbone)))
@@ -169,7 +171,7 @@ def all_variants(bench: Workbench, fast: Sequence[str]) -> list[Variant]:
 
 
 def trimmed(bench: Workbench, precision: str) -> Variant:
-    """One packed pass of PyTorch without ``lm_head``."""
+    """Variant of one packed pass of PyTorch without ``lm_head``."""
     backbone = bench.pytorch[precision]
     return Variant(
         f"PyTorch {precision}, trimmed", "PyTorch", precision, "packed", lambda case: backbone.packed(case.packed)
@@ -177,7 +179,7 @@ def trimmed(bench: Workbench, precision: str) -> Variant:
 
 
 def singles(bench: Workbench, precision: str) -> list[Variant]:
-    """PyTorch's three ways of scoring responses that do not see each other, in one of its precisions."""
+    """Variants of PyTorch's three ways of scoring responses that do not see each other, in one of its precisions."""
     backbone = bench.pytorch[precision]
     strategies: dict[Strategy, tuple[str, Callable[[Sequence[Prepared]], Callable[[], Scores]]]] = {
         "separate": ("N passes", backbone.separate),
@@ -191,7 +193,7 @@ def singles(bench: Workbench, precision: str) -> list[Variant]:
 
 
 def engines(bench: Workbench, precision: str) -> list[Variant]:
-    """A bundle, joint and isolated."""
+    """Variants of a bundle, joint and isolated."""
     scorer = bench.scorers[precision]
 
     def forward(batch: Sequence[Prepared]) -> Callable[[], Scores]:
@@ -208,14 +210,14 @@ def run_interleaved(
 ) -> list[VariantResult]:
     """Time variants in turns on one case, and compare their scores with PyTorch float32's.
 
-    Entrants that cannot run are left out, which stderr says.
+    Variants that cannot run are left out, which stderr says.
 
     Args:
-        bench: whose.
-        case: what is scored.
-        variants: those that run; names differ.
-        repeats: turns, after a first run of each that is not counted.
-        limits: of the machine; None where no share is wanted.
+        bench: workbench with the models.
+        case: request that is scored.
+        variants: variants to run; names differ.
+        repeats: number of turns, after a first run of each that is not counted.
+        limits: peaks of the machine; None where no share is wanted.
     """
     calls: dict[str, Callable[[], Scores]] = {}
     scores: dict[str, Scores] = {}
@@ -249,14 +251,14 @@ def run_interleaved(
 
 @dataclass(frozen=True)
 class Comparison:
-    """What the time and the scores of a variant are compared with."""
+    """Yardsticks that the time and the scores of a variant are compared with."""
 
     model: ModelWork
     case: BenchRequest
     limits: MachineLimits | None
 
     def result(self, variant: Variant, taken: Time, scores: Scores, expected: Scores) -> VariantResult:
-        """What an variant did."""
+        """Result of a variant."""
         done = work(self.model, variant.strategy, self.case.shape, variant.lm_head)
         scheme = SCHEMES.get(variant.precision)
         precision = "int8" if scheme is not None and scheme.cpu_weight == EIGHT_BITS else variant.precision
@@ -278,8 +280,8 @@ class Comparison:
         )
 
 
-def _reference(backbone: Backbone) -> Callable[[BenchRequest], Callable[[], Scores]]:
-    return lambda case: backbone.as_reference(case.packed)
+def _as_published(backbone: Backbone) -> Callable[[BenchRequest], Callable[[], Scores]]:
+    return lambda case: backbone.as_published(case.packed)
 
 
 def _compiled(backbone: Backbone) -> Callable[[BenchRequest], Callable[[], Scores]]:
@@ -293,5 +295,5 @@ def _alone(
 
 
 def _unseen(prepared: Prepared) -> Prepared:
-    """The same with media that the scorer has not seen, so that their features are computed and not remembered."""
+    """Request with media that the scorer has not seen, so that their features are computed and not remembered."""
     return replace(prepared, keys=tuple(os.urandom(16) for _ in prepared.keys))

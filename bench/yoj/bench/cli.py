@@ -1,4 +1,4 @@
-"""``yoj-bench``: what a judge costs as a bundle, against PyTorch, on this machine.
+"""``yoj-bench``: costs of a judge as a bundle, compared with PyTorch, on this machine.
 
 A command of another file is named as the module that measures: ``yoj-bench cold-start`` is `yoj.bench._cold_start`.
 """
@@ -29,10 +29,10 @@ DEFAULT_PARTS = PARTS[:5]
 
 
 class PartChoice(click.Choice[str]):
-    """One of `PARTS`; the name that a part had in yoj 0.1 works with a warning."""
+    """Type of a value from `PARTS`; the name that a part had in yoj 0.1 works with a warning."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """See `click.ParamType.convert`."""
+        """Convert a value; see `click.ParamType.convert`."""
         if value == "contestants":
             click.echo(f"warning: {renamed_text('--part contestants', '--part variants')}", err=True)
             value = "variants"
@@ -127,7 +127,7 @@ def run(
 @click.argument("old", type=READABLE)
 @click.argument("new", type=READABLE)
 def compare(old: Path, new: Path) -> None:
-    """Tell what became faster or slower from OLD to NEW, beyond both intervals; exit with 1 where one is worse.
+    """Report what became faster or slower from OLD to NEW, beyond both intervals; exit with 1 where one is worse.
 
     That is decided for variants and sweeps, whose times have intervals. Cold starts are shown; what else is in the
     files, phases, savings, profiles and load, is not compared.

@@ -67,7 +67,7 @@ def content_hash(request: Request) -> str:
     return _digest(parts)
 
 
-def said(request: Request) -> str:
+def request_text(request: Request) -> str:
     """Texts of a request's prompt."""
     return " ".join(part for turn in script_of(request).turns for part in turn.parts if isinstance(part, str))
 

@@ -16,21 +16,21 @@ Floats: TypeAlias = NDArray[np.float64]
 LOWEST, HIGHEST = -24, 24
 """Exponents of two between which a histogram tells values apart."""
 MANTISSA_BITS = 4
-"""So many leading bits of the mantissa tell bins apart: 16 bins an octave, each 3 to 6 % wide."""
+"""Leading bits of the mantissa that tell bins apart: 16 bins an octave, each 3 to 6 % wide."""
 FLOAT_BITS, FLOAT_BIAS = 23, 127
 """Mantissa and exponent bias of float32 (IEEE 754)."""
 SHIFT = FLOAT_BITS - MANTISSA_BITS
-"""A magnitude's bits, shifted so far to the right, number its bin, which makes every edge a float32."""
+"""Shift to the right of a magnitude's bits that numbers its bin, which makes every edge a float32."""
 FIRST = ((LOWEST + FLOAT_BIAS) << MANTISSA_BITS) - 1
-"""That number for the first bin."""
+"""Number of the first bin after that shift."""
 BINS = ((HIGHEST - LOWEST) << MANTISSA_BITS) + 2
-"""H: one for magnitudes below 2**LOWEST, zeros among them, and one for those from 2**HIGHEST on."""
+"""Number of bins, H: one for magnitudes below 2**LOWEST, zeros among them, and one for those from 2**HIGHEST on."""
 LEVELS = 127
 """Steps of symmetric int8 on each side of zero; -128 is not used."""
 UNIFORM_BINS, ENTROPY_LEVELS = 2048, 128
-"""Of entropy calibration as TensorRT does it."""
+"""Even bins and levels of entropy calibration, as in TensorRT."""
 OCTAVES, PER_OCTAVE = 10, 32
-"""Ranges that are tried for the least squared error: so far below the largest magnitude, so many an octave."""
+"""Octaves below the largest magnitude in which ranges are tried for the least squared error, and ranges an octave."""
 
 
 def bin_edges() -> Floats:
@@ -40,12 +40,12 @@ def bin_edges() -> Floats:
 
 
 def percentile(counts: Counts, largest: float, q: float) -> float:
-    """The magnitude below which ``q`` percent of the values lie; within a bin, values count as evenly spread.
+    """Magnitude below which ``q`` percent of the values lie; within a bin, values count as evenly spread.
 
     Args:
-        counts: [H].
-        largest: magnitude of all.
-        q: 0 to 100.
+        counts: counts [H].
+        largest: largest magnitude of all.
+        q: percentage, 0 to 100.
 
     Returns:
         0 where there are no values.
@@ -61,14 +61,14 @@ def percentile(counts: Counts, largest: float, q: float) -> float:
 
 
 def mse_range(counts: Counts, largest: float) -> float:
-    """The range with which symmetric int8 has the least mean squared error of rounding and clipping.
+    """Range with which symmetric int8 has the least mean squared error of rounding and clipping.
 
     The range is the magnitude that becomes 127. Exact for values that are evenly spread within their bins; the ranges
     tried are 2**(1/32) apart.
 
     Args:
-        counts: [H].
-        largest: magnitude of all.
+        counts: counts [H].
+        largest: largest magnitude of all.
 
     Returns:
         0 where all values are 0 or there are none.
@@ -84,9 +84,9 @@ def squared_error(counts: Counts, largest: float, limit: float) -> float:
     """Mean of (x - Q(x))**2 where Q rounds to multiples of ``limit`` / 127 and clips at ``limit``.
 
     Args:
-        counts: [H] of the magnitudes x, taken as evenly spread within their bins.
-        largest: magnitude of all.
-        limit: above 0.
+        counts: counts [H] of the magnitudes x, taken as evenly spread within their bins.
+        largest: largest magnitude of all.
+        limit: range, above 0.
     """
     used = np.flatnonzero(counts)
     if not len(used):
@@ -101,14 +101,14 @@ def squared_error(counts: Counts, largest: float, limit: float) -> float:
 
 
 def entropy_range(counts: Counts, largest: float) -> float:
-    """The range of entropy calibration: the clipped distribution and its 128 levels have the least KL divergence.
+    """Range of entropy calibration: the clipped distribution and its 128 levels have the least KL divergence.
 
     After S. Migacz, "8-bit Inference with TensorRT", GTC 2017, with the zeros' bin taken as large as the next, as
     NVIDIA's calibrators do. The 2,048 even bins that it begins with are made from the histogram.
 
     Args:
-        counts: [H].
-        largest: magnitude of all.
+        counts: counts [H].
+        largest: largest magnitude of all.
 
     Returns:
         0 where all values are 0 or there are none; never below a sixteenth of the largest magnitude.
@@ -119,26 +119,26 @@ def entropy_range(counts: Counts, largest: float) -> float:
 
 
 def to_uniform(counts: Counts, largest: float) -> Floats:
-    """A histogram of even bins from 0 to the largest magnitude, float64 [2048], values evenly spread within bins."""
+    """Histogram of even bins from 0 to the largest magnitude, float64 [2048], values evenly spread within bins."""
     below = np.concatenate([[0.0], np.cumsum(counts, dtype=np.float64)])
     return np.diff(np.interp(np.linspace(0.0, largest, UNIFORM_BINS + 1), _edges_up_to(largest), below))
 
 
 def entropy_bins(counts: Floats) -> int:
-    """How many of some even bins the range keeps: at least 128, the most among equals.
+    """Number of even bins that the range keeps: at least 128, the most among equals.
 
     Args:
-        counts: float64 of |x| in bins of equal width from zero on; 128 bins at least.
+        counts: counts of |x|, float64, in bins of equal width from zero on; 128 bins at least.
     """
-    reference = counts.copy()
-    reference[0] = reference[1]
-    sizes = np.arange(ENTROPY_LEVELS, len(reference) + 1)
-    divergences = np.array([_divergence(reference, int(size)) for size in sizes])
+    bins = counts.copy()
+    bins[0] = bins[1]
+    sizes = np.arange(ENTROPY_LEVELS, len(bins) + 1)
+    divergences = np.array([_divergence(bins, int(size)) for size in sizes])
     return int(sizes[::-1][np.argmin(divergences[::-1])])
 
 
 def _divergence(counts: Floats, size: int) -> float:
-    """KL(P || Q): P has the first ``size`` bins with all that lies beyond in the last of them, Q 128 levels of them."""
+    """Divergence KL(P || Q): P has the first ``size`` bins, all beyond in the last, and Q 128 levels of them."""
     kept = counts[:size]
     filled = kept > 0
     level = np.arange(size) * ENTROPY_LEVELS // size
@@ -154,12 +154,12 @@ def _divergence(counts: Floats, size: int) -> float:
 
 
 def _edges_up_to(largest: float) -> Floats:
-    """The edges with no bin reaching beyond the largest magnitude."""
+    """Edges with no bin reaching beyond the largest magnitude."""
     return np.minimum(bin_edges(), largest)
 
 
 def _integral(x: Floats, limit: float) -> Floats:
-    """Of (t - Q(t))**2 from 0 to x: a whole step adds step**3 / 12, and from the middle of one on, a cubic."""
+    """Integral of (t - Q(t))**2 from 0 to x: a whole step adds step**3 / 12, and from the middle of one on, a cubic."""
     step = limit / LEVELS
     inside = np.minimum(x, limit)
     level = np.round(inside / step)

@@ -12,7 +12,7 @@ from yoj.runtime.errors import YojError
 from yoj.runtime.lines import read_requests
 from yoj.runtime.options import Given
 
-from ._content import Medium, characters, content_hash, medium_of, said, text_hash
+from ._content import Medium, characters, content_hash, medium_of, request_text, text_hash
 from ._errors import SampleError
 
 COUNT = 256
@@ -131,11 +131,11 @@ def require_disjoint(
 
     Args:
         file: name of the requests in errors.
-        requests: by line.
+        requests: requests by line.
         held_out: held-out requests by file and line.
 
     Raises:
-        SampleError: naming the lines.
+        SampleError: there are such requests; the text names their lines.
     """
     texts: dict[str, list[tuple[Path, int, Request]]] = {}
     for other, theirs in held_out.items():
@@ -146,7 +146,7 @@ def require_disjoint(
         # Media are read only where the texts are equal: those of a whole training set would take long.
         for other, their_line, theirs in texts.get(_hash_of(file, line, request, text_hash), ()):
             if _hash_of(file, line, request) == _hash_of(other, their_line, theirs):
-                found.append(f"line {line} is line {their_line} of {other} ({_shorten(said(request))!r})")
+                found.append(f"line {line} is line {their_line} of {other} ({_shorten(request_text(request))!r})")
                 break
     if found:
         raise SampleError(
@@ -160,11 +160,11 @@ def require_unseen(file: Path, requests: Mapping[int, Request], seen: Collection
 
     Args:
         file: name of the requests in errors.
-        requests: by line.
+        requests: requests by line.
         seen: `content_hash` of each sample.
 
     Raises:
-        SampleError: naming the lines.
+        SampleError: there are such requests; the text names their lines.
     """
     known = {*seen}
     if found := [f"line {line}" for line, request in requests.items() if _hash_of(file, line, request) in known]:

@@ -104,8 +104,8 @@ def search(
     config = QuantisationConfig(msgspec.structs.replace(trial.config.spec, layers=layers), trial.config.factors)
     digests = tuple(content_hash(request) for request in requests)
     found = Found(config, alphas, sweep, loss, len(inputs.counts), digests)
-    said = msgspec.structs.replace(config.spec, about=_about(wanted, alpha, found, statistics))
-    return replace(found, config=QuantisationConfig(said, config.factors))
+    spec = msgspec.structs.replace(config.spec, about=_about(wanted, alpha, found, statistics))
+    return replace(found, config=QuantisationConfig(spec, config.factors))
 
 
 def _check(
@@ -135,7 +135,7 @@ def _config(model: CalibratedModel, statistics: Statistics, wanted: SearchConfig
     roles = {scorer_role(model.preparer.rules.trained_mode), *([VISION] if wanted.vision else [])}
     specs = [spec for spec in model.family.graphs if spec.role in roles]
     tensors = factors(model, specs, statistics, alpha) if alpha else {}
-    said = QuantisationSpec(
+    spec = QuantisationSpec(
         scheme=wanted.scheme,
         layers=(),
         embeddings=wanted.embeddings,
@@ -146,7 +146,7 @@ def _config(model: CalibratedModel, statistics: Statistics, wanted: SearchConfig
         for name in (name for spec in specs for name in matrices(spec)):
             channels_I = torch.from_numpy(statistics.layers[name].channels())
             tensors[RANGE + name] = (channels_I / tensors.get(of.get(name, ""), torch.ones(()))).amax()
-    return QuantisationConfig(said, tensors)
+    return QuantisationConfig(spec, tensors)
 
 
 def _sweep(trial: Trial, expected: Sequence[Any], note: Callable[[str], None]) -> dict[str, Damage]:

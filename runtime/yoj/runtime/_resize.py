@@ -31,8 +31,8 @@ def bilinear(image_HWC: NDArray[np.uint8], height: int, width: int) -> NDArray[n
 
     Args:
         image_HWC: [H, W, 3] uint8.
-        height: of the result, in pixels.
-        width: of the result, in pixels.
+        height: height of the result in pixels.
+        width: width of the result in pixels.
 
     Returns:
         [height, width, 3] uint8.
@@ -61,8 +61,8 @@ def bicubic(image_HWC: NDArray[np.uint8], height: int, width: int) -> NDArray[np
 
     Args:
         image_HWC: [H, W, 3] uint8.
-        height: of the result, in pixels.
-        width: of the result, in pixels.
+        height: height of the result in pixels.
+        width: width of the result in pixels.
 
     Returns:
         [height, width, 3] uint8; the image itself where the size is the same.

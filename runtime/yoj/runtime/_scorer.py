@@ -231,7 +231,7 @@ class Scorer:
             mode: see `score_batch`.
             orders: see `score_batch`.
             duplicates: ``"share"`` scores equal responses once and gives each that score; ``"score"`` reads every copy.
-            placeholders: what ``<image>`` and its kin in the prompt are; see `yoj.runtime.Request`.
+            placeholders: meaning of ``<image>`` and its kin in the prompt; see `yoj.runtime.Request`.
 
         Raises:
             RequestError: the request is not one that can be scored; see its subclasses.

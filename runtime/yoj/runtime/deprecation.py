@@ -11,9 +11,9 @@ def warn_renamed(old: str, new: str, stacklevel: int = 3) -> None:
     """Warn that a name in somebody's code is an old one.
 
     Args:
-        old: what was used.
-        new: what to use instead.
-        stacklevel: of `warnings.warn`; 3 blames the caller of the function that calls this one.
+        old: old name, which was used.
+        new: name to use instead.
+        stacklevel: level for `warnings.warn`; 3 blames the caller of the function that calls this one.
     """
     warnings.warn(renamed_text(old, new), DeprecationWarning, stacklevel=stacklevel)
 

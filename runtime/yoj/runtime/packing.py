@@ -310,7 +310,7 @@ def _packs(
     ids, media = pool[source], media_pool[source]
     ends_KN = behind_KN - 2
     ends_KN[:, -1] += 1
-    # The reference counts the first response from its first character, and the others from behind their separator.
+    # The YOJO code counts the first response from its first character, and the others from behind their separator.
     starts_KN = np.empty_like(ends_KN)
     starts_KN[:, 0] = [tokens[row[0]].start for row in rows]
     starts_KN[:, 1:] = np.minimum(behind_KN[:, :-1], length_K[:, None] - 1)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True)
 class Scheme:
-    """How the quantised matrices of a graph are stored, and who multiplies by them."""
+    """Scheme: the storage of the quantised matrices of a graph, and the kernels that multiply by them."""
 
     help: str
     """Few words for the help of commands."""

@@ -162,7 +162,7 @@ def fresh_head(head: Head, hidden_size: int, outputs: int, seed: int) -> Trained
 
 
 def _linear(projection: Projection) -> nn.Linear:
-    """Same matrix as PyTorch's layer, which PEFT adapts."""
+    """PyTorch's layer with the same matrix, which PEFT adapts."""
     width, out = projection.weight.shape
     linear = nn.Linear(width, out, bias=False, dtype=projection.weight.dtype)
     linear.weight = nn.Parameter(projection.weight.detach().t().contiguous(), requires_grad=False)

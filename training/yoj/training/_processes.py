@@ -58,7 +58,7 @@ def open_accelerator(recipe: Recipe) -> Accelerator:
     return accelerator
 
 
-def spread(
+def distribute(
     accelerator: Accelerator, judge: Judge, optimizers: Sequence[torch.optim.Optimizer]
 ) -> tuple[nn.Module, list[Any]]:
     """Wrap the judge and its optimizers as the processes train them: each a whole copy, or each a share of the weights.

@@ -40,11 +40,11 @@ from ._preparer import make_preparer
 from ._processes import (
     Together,
     agree,
+    distribute,
     first_signal,
     load_optimizer,
     open_accelerator,
     place,
-    spread,
     whole_optimizer,
     whole_weights,
 )
@@ -97,7 +97,7 @@ class Trainer:
         self.feed = Feed(samples, self.preparer, recipe, here)
         self.steps = self._count_steps()
         optimizers = make_optimizers(self.judge, recipe.optimiser)
-        self.model, self.optimizers = spread(self.accelerator, self.judge, optimizers)
+        self.model, self.optimizers = distribute(self.accelerator, self.judge, optimizers)
         if optimizer_state is not None:
             load_optimizer(self.model, self.optimizers, optimizer_state)
         if recipe.log == "tensorboard":

@@ -58,7 +58,7 @@ class State:
     processes: int = 1
 
     def on(self, processes: int) -> State:
-        """Same place in the epoch, counted for so many processes."""
+        """State at the same place in the epoch, counted for so many processes."""
         return replace(self, step_in_epoch=self.step_in_epoch * self.processes // processes, processes=processes)
 
 

@@ -14,7 +14,7 @@ from torch import nn
 
 from yoj.runtime import roles
 from yoj.runtime.families import Arrays, Family, PreparedMedia
-from yoj.runtime.families.molmo2 import Preprocessing
+from yoj.runtime.families.molmo2 import Molmo2Preprocessing
 from yoj.runtime.manifest import Limits, Piece
 
 from .._errors import CheckpointError
@@ -122,7 +122,7 @@ class Molmo2Export:
             if video.channels(name, HALF, positive=name == "image_std") != settings[name]:
                 video.problem(name, f"{list(settings[name])} as for images")
         require((image, video, tokens))
-        return msgspec.to_builtins(msgspec.convert(settings, Preprocessing))
+        return msgspec.to_builtins(msgspec.convert(settings, Molmo2Preprocessing))
 
     def processor_parts(self) -> tuple[ProcessorPart, ProcessorPart]:
         """Settings of the image processor and the video processor, from the files that count."""

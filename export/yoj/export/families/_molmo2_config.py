@@ -10,7 +10,7 @@ from ..checkpoint.checkpoint import Checkpoint
 
 
 @dataclass(frozen=True)
-class TextConfig:
+class Molmo2TextConfig:
     """Settings of the text trunk."""
 
     hidden_size: int
@@ -26,7 +26,7 @@ class TextConfig:
 
 
 @dataclass(frozen=True)
-class VisionConfig:
+class Molmo2VisionConfig:
     """Settings of the vision tower, up to the deepest layer that is read, and of the adapter behind it."""
 
     hidden_size: int
@@ -45,7 +45,7 @@ class VisionConfig:
     projector_size: int
 
 
-def read_config(checkpoint: Checkpoint) -> tuple[TextConfig, VisionConfig]:
+def read_config(checkpoint: Checkpoint) -> tuple[Molmo2TextConfig, Molmo2VisionConfig]:
     """Read ``config.json`` in the released or the native spelling.
 
     Raises:
@@ -64,7 +64,7 @@ def read_config(checkpoint: Checkpoint) -> tuple[TextConfig, VisionConfig]:
     return text, vision
 
 
-def _read_text(text: Section, most_layers: int) -> TextConfig:
+def _read_text(text: Section, most_layers: int) -> Molmo2TextConfig:
     rope = text.inner("rope_parameters")
     text.refuse(
         qk_norm_type=("qwen3",),
@@ -77,7 +77,7 @@ def _read_text(text: Section, most_layers: int) -> TextConfig:
     )
     if rope.values.get("rope_type", "default") != "default":
         text.problems.append(f"text_config.rope_parameters is {rope.values}, only the default type is supported")
-    return TextConfig(
+    return Molmo2TextConfig(
         hidden_size=text.count("hidden_size"),
         num_hidden_layers=text.count("num_hidden_layers", most=most_layers),
         num_attention_heads=text.count("num_attention_heads"),
@@ -91,7 +91,7 @@ def _read_text(text: Section, most_layers: int) -> TextConfig:
     )
 
 
-def _read_vision(vit: Section, adapter: Section, most_layers: int) -> VisionConfig:
+def _read_vision(vit: Section, adapter: Section, most_layers: int) -> Molmo2VisionConfig:
     vit.refuse(hidden_act=("gelu_pytorch_tanh",), attention_bias=(True,))
     adapter.refuse(hidden_act=("silu",), pooling_attention_mask=(True,), mlp_bias=(False,), attention_bias=(True,))
     for section in (vit, adapter):
@@ -110,7 +110,7 @@ def _read_vision(vit: Section, adapter: Section, most_layers: int) -> VisionConf
     layers = vit.count("num_hidden_layers", most=most_layers)
     if layers and (not taps or any(not -layers <= tap < layers for tap in taps)):
         adapter.problems.append(f"{adapter.name}: vit_layers {list(taps)} are not among {layers} layers")
-    return VisionConfig(
+    return Molmo2VisionConfig(
         hidden_size=vit.count("hidden_size"),
         num_attention_heads=vit.count("num_attention_heads"),
         head_dim=vit.count("head_dim"),

@@ -26,17 +26,17 @@ from ..graph.modules import (
     causal,
     gather_rows,
     insert_features,
+    prunes_last_layer,
     split_product,
-    trims,
     upcast,
 )
-from ._molmo2_config import TextConfig, VisionConfig
+from ._molmo2_config import Molmo2TextConfig, Molmo2VisionConfig
 
 
 class Block(nn.Module):
     """One decoder layer."""
 
-    def __init__(self, config: TextConfig):
+    def __init__(self, config: Molmo2TextConfig):
         super().__init__()
         self.heads, self.kv_heads, self.head_dim = (
             config.num_attention_heads,
@@ -83,7 +83,7 @@ class Block(nn.Module):
 class Molmo2Scorer(nn.Module):
     """Trunk with value head: tokens and visual features -> scores."""
 
-    def __init__(self, config: TextConfig, rows: int, checkpoint: Checkpoint, post_norm: bool):
+    def __init__(self, config: Molmo2TextConfig, rows: int, checkpoint: Checkpoint, post_norm: bool):
         super().__init__()
         self.embedding = nn.Embedding(rows, config.hidden_size)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.num_hidden_layers))
@@ -127,7 +127,7 @@ class Molmo2Scorer(nn.Module):
         x_BLD = x_BLD + insert_features(x_BLD, image_features, visual_index)
         around = AttentionContext(attention_mask(media_blocks, segment_ids), *self.rotary(position_ids))
         for number, block in enumerate(self.blocks):
-            if number == len(self.blocks) - 1 and trims(rows_BN):
+            if number == len(self.blocks) - 1 and prunes_last_layer(rows_BN):
                 return block(
                     x_BLD, replace(around, mask=attention_mask(media_blocks, segment_ids, rows_BN), rows_BN=rows_BN)
                 )
@@ -156,7 +156,7 @@ def attention_mask(
 class Molmo2VisionBlock(nn.Module):
     """One layer of the vision tower."""
 
-    def __init__(self, config: VisionConfig):
+    def __init__(self, config: Molmo2VisionConfig):
         super().__init__()
         self.heads, self.head_dim = config.num_attention_heads, config.head_dim
         width, inner = config.hidden_size, config.num_attention_heads * config.head_dim
@@ -188,7 +188,7 @@ class Molmo2VisionBlock(nn.Module):
 class Molmo2Vision(nn.Module):
     """Vision tower: crops and a pooling table -> visual features."""
 
-    def __init__(self, config: VisionConfig, text_size: int):
+    def __init__(self, config: Molmo2VisionConfig, text_size: int):
         super().__init__()
         self.config = config
         width, inner = config.hidden_size, config.pool_heads * config.pool_head_dim

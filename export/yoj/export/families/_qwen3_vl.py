@@ -14,7 +14,7 @@ from torch import nn
 
 from yoj.runtime import roles
 from yoj.runtime.families import Arrays, Family, PreparedMedia
-from yoj.runtime.families.qwen3_vl import Preprocessing
+from yoj.runtime.families.qwen3_vl import Qwen3VLPreprocessing
 from yoj.runtime.manifest import Limits, Piece
 
 from .._errors import CheckpointError
@@ -146,7 +146,7 @@ class Qwen3VLExport:
             "vision_theta": vision.rope_theta,
         }
         require((image, video))
-        return msgspec.to_builtins(msgspec.convert(settings, Preprocessing))
+        return msgspec.to_builtins(msgspec.convert(settings, Qwen3VLPreprocessing))
 
     def processor_parts(self) -> tuple[ProcessorPart, ProcessorPart]:
         """Settings of the image processor and the video processor, from the files that count."""

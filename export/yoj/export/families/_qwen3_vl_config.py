@@ -23,7 +23,7 @@ IMAGE_PROCESSORS = ("Qwen2VLImageProcessor", "Qwen2VLImageProcessorFast", "Qwen2
 
 
 @dataclass(frozen=True)
-class TextConfig:
+class Qwen3VLTextConfig:
     """Settings of the text trunk."""
 
     hidden_size: int
@@ -40,7 +40,7 @@ class TextConfig:
 
 
 @dataclass(frozen=True)
-class VisionConfig:
+class Qwen3VLVisionConfig:
     """Settings of the vision tower."""
 
     hidden_size: int
@@ -61,7 +61,7 @@ class VisionConfig:
         return 3 * self.temporal_patch_size * self.patch_size**2
 
 
-def read_config(checkpoint: Checkpoint) -> tuple[TextConfig, VisionConfig]:
+def read_config(checkpoint: Checkpoint) -> tuple[Qwen3VLTextConfig, Qwen3VLVisionConfig]:
     """Read both parts of ``config.json`` in either spelling.
 
     Raises:
@@ -75,7 +75,7 @@ def read_config(checkpoint: Checkpoint) -> tuple[TextConfig, VisionConfig]:
     layers = len(checkpoint.weights.names())  # each has tensors of its own
     text.refuse(hidden_act=("silu",), attention_bias=(False,))
     vision.refuse(hidden_act=("gelu_pytorch_tanh",), in_channels=(3,))
-    text_config = TextConfig(
+    text_config = Qwen3VLTextConfig(
         hidden_size=text.count("hidden_size"),
         num_hidden_layers=text.count("num_hidden_layers", most=layers),
         num_attention_heads=text.count("num_attention_heads"),
@@ -87,7 +87,7 @@ def read_config(checkpoint: Checkpoint) -> tuple[TextConfig, VisionConfig]:
         norm_eps=text.positive("rms_norm_eps"),
         max_position_embeddings=text.count("max_position_embeddings"),
     )
-    vision_config = VisionConfig(
+    vision_config = Qwen3VLVisionConfig(
         hidden_size=vision.count("hidden_size"),
         depth=vision.count("depth", most=layers),
         num_heads=vision.count("num_heads"),
@@ -109,7 +109,7 @@ def read_config(checkpoint: Checkpoint) -> tuple[TextConfig, VisionConfig]:
     return text_config, vision_config
 
 
-def _contradictions(text: TextConfig, vision: VisionConfig, checkpoint: Checkpoint) -> list[str]:
+def _contradictions(text: Qwen3VLTextConfig, vision: Qwen3VLVisionConfig, checkpoint: Checkpoint) -> list[str]:
     problems: list[str] = []
     if len(text.mrope_section) != 3 or sum(text.mrope_section) != text.head_dim // 2:
         problems.append(f"mrope_section {list(text.mrope_section)} does not share out {text.head_dim // 2} frequencies")

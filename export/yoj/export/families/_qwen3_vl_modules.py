@@ -26,11 +26,11 @@ from ..graph.modules import (
     causal,
     gather_rows,
     insert_features,
+    prunes_last_layer,
     rotate,
-    trims,
     upcast,
 )
-from ._qwen3_vl_config import TextConfig, VisionConfig
+from ._qwen3_vl_config import Qwen3VLTextConfig, Qwen3VLVisionConfig
 
 NORM_EPS = 1e-6
 """Epsilon of the vision tower's norms; a constant in transformers."""
@@ -39,7 +39,7 @@ NORM_EPS = 1e-6
 class Attention(nn.Module):
     """Causal self-attention of the trunk."""
 
-    def __init__(self, config: TextConfig):
+    def __init__(self, config: Qwen3VLTextConfig):
         super().__init__()
         self.heads, self.kv_heads, self.head_dim = (
             config.num_attention_heads,
@@ -69,7 +69,7 @@ class Attention(nn.Module):
 class Layer(nn.Module):
     """One decoder layer."""
 
-    def __init__(self, config: TextConfig):
+    def __init__(self, config: Qwen3VLTextConfig):
         super().__init__()
         self.input_layernorm = RMSNorm(config.hidden_size, config.norm_eps)
         self.self_attn = Attention(config)
@@ -93,7 +93,7 @@ class Layer(nn.Module):
 class Qwen3VLScorer(nn.Module):
     """Trunk with value head: tokens and visual features -> scores."""
 
-    def __init__(self, config: TextConfig, rows: int, checkpoint: Checkpoint, post_norm: bool):
+    def __init__(self, config: Qwen3VLTextConfig, rows: int, checkpoint: Checkpoint, post_norm: bool):
         super().__init__()
         self.embedding = nn.Embedding(rows, config.hidden_size)
         self.layers = nn.ModuleList(Layer(config) for _ in range(config.num_hidden_layers))
@@ -143,18 +143,18 @@ class Qwen3VLScorer(nn.Module):
         around = AttentionContext(mask, *self.rotary(position_ids))
         deepstack = dict(enumerate((deepstack_0, deepstack_1, deepstack_2)))
         for number, layer in enumerate(self.layers):
-            if number == len(self.layers) - 1 and trims(rows_BN):
+            if number == len(self.layers) - 1 and prunes_last_layer(rows_BN):
                 around = replace(around, mask=causal(input_ids, segment_ids, rows_BN).unsqueeze(1), rows_BN=rows_BN)
             x_BLD = layer(x_BLD, around)
             if (features_VD := deepstack.get(number)) is not None:
                 x_BLD = x_BLD + insert_features(x_BLD, features_VD, at_rows(visual_index, around.rows_BN).squeeze(-1))
-        return x_BLD if trims(rows_BN) else gather_rows(x_BLD, rows_BN)
+        return x_BLD if prunes_last_layer(rows_BN) else gather_rows(x_BLD, rows_BN)
 
 
 class Qwen3VLVisionBlock(nn.Module):
     """One layer of the vision tower."""
 
-    def __init__(self, config: VisionConfig):
+    def __init__(self, config: Qwen3VLVisionConfig):
         super().__init__()
         width = config.hidden_size
         self.heads = config.num_heads
@@ -186,7 +186,7 @@ class Qwen3VLVisionBlock(nn.Module):
 class Merger(nn.Module):
     """Merger of neighbouring patches, which follow each other, into one visual token."""
 
-    def __init__(self, config: VisionConfig, text_size: int, norm_merged: bool):
+    def __init__(self, config: Qwen3VLVisionConfig, text_size: int, norm_merged: bool):
         super().__init__()
         self.merged = config.hidden_size * config.merge_size**2
         self.norm_merged = norm_merged
@@ -206,7 +206,7 @@ class Merger(nn.Module):
 class Qwen3VLVision(nn.Module):
     """Vision tower: frames of one size with their index tables -> visual features."""
 
-    def __init__(self, config: VisionConfig, text_size: int):
+    def __init__(self, config: Qwen3VLVisionConfig, text_size: int):
         super().__init__()
         self.taps = config.taps
         # The released kernel is as large as its stride: a matrix product of each patch.

@@ -178,7 +178,7 @@ def gather_rows(x_BLD: torch.Tensor, rows_BN: torch.Tensor | None) -> torch.Tens
     return F.embedding(rows_BN.clamp(min=0) + offset, x_BLD.reshape(batch * length, width))
 
 
-def trims(rows_BN: torch.Tensor | None) -> bool:
+def prunes_last_layer(rows_BN: torch.Tensor | None) -> bool:
     """Whether the last layer computes only the rows that are read, as in graphs, from which only scores are wanted.
 
     In PyTorch calibration looks at what goes into its matrices, and training reads other rows too.

@@ -126,7 +126,7 @@ class ChatTemplate:
             ) from error
 
 
-def reference_ids(
+def template_ids(
     template: ChatTemplate, markup: MediaMarkup, layout: LayoutName, script: Script, media: Sequence[Sequence[Span]]
 ) -> list[int]:
     """Token ids as the YOJO code makes them: template, processor, tokenizer; right for harmless text only.

@@ -25,7 +25,7 @@ from yoj.runtime.text import TextEncoder, read_tokenizer
 
 from .._errors import CheckpointError
 from ..checkpoint.checkpoint import SEPARATOR, Checkpoint
-from ._chat_template import GLUE, ChatTemplate, MediaMarkup, reference_ids, with_bos
+from ._chat_template import GLUE, ChatTemplate, MediaMarkup, template_ids, with_bos
 from ._rendering import TemplateFailedError
 
 # White space around the marks shows whether a template strips what it is given.
@@ -161,7 +161,7 @@ class _Reader:
         media = [video if number in script.videos else image for number in range(len(script.media))]
         script = script if layout.separator else replace(script, responses=script.responses[:1])
         (pack,) = Packer(self.encoder, layout, 10**9).pack(script, media)
-        expected = reference_ids(self.template, self.markup, self.layout, script, media)
+        expected = template_ids(self.template, self.markup, self.layout, script, media)
         return pack.input_ids_L.tolist() == expected
 
     def _gaps(self, told: Sequence[tuple[Role, tuple[Any, ...]]]) -> list[tuple[Piece, ...]]:

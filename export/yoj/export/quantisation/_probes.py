@@ -33,9 +33,9 @@ def model_of(scheme: str, dtype: torch.dtype) -> ir.Model:
     """
     whole = Projection(exact.WIDTH, exact.OUT, bias=False)
     whole.weight.data = torch.from_numpy(exact.weights(scheme)).float()
-    said = QuantisationSpec(scheme=scheme, layers=(NAME,), checkpoint={})
+    spec = QuantisationSpec(scheme=scheme, layers=(NAME,), checkpoint={})
     layer = quantised_module(
-        whole, QuantisationConfig(said, {RANGE + NAME: torch.tensor(exact.LARGEST_ACTIVATION)}), NAME
+        whole, QuantisationConfig(spec, {RANGE + NAME: torch.tensor(exact.LARGEST_ACTIVATION)}), NAME
     )
     for name, value in list(layer.named_parameters()):
         if value.dtype == torch.float32:

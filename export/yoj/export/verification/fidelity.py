@@ -20,7 +20,7 @@ from yoj.runtime.script import script_of
 from .._errors import FidelityError
 from ..checkpoint.checkpoint import Checkpoint
 from ..families import ExportFamily
-from ..prompts._chat_template import ChatTemplate, reference_ids
+from ..prompts._chat_template import ChatTemplate, template_ids
 from ._stock_pictures import Pictures, compare_pictures
 from .stock_model import StockModel
 
@@ -139,7 +139,7 @@ def measure(scorer: Scorer, checkpoint: Checkpoint, family: ExportFamily, done: 
         for request in requests if case.mode == "joint" else _one_by_one(requests):
             prepared = scorer.prepare(request, "joint")
             spans = [medium.spans for medium in prepared.media]
-            ids = reference_ids(template, family.markup(), layout.name, script_of(request), spans)
+            ids = template_ids(template, family.markup(), layout.name, script_of(request), spans)
             ids_equal &= ids == prepared.packs[0].input_ids_L.tolist()
         done(case.name)
     images = [np.asarray(image) for case in GRID for request in make_requests(case) for image in request.images]
@@ -226,7 +226,7 @@ def table(fidelity: Fidelity) -> str:
 def grid(limits: Limits) -> list[Case]:
     """Cases that a bundle takes."""
     both = limits.images_with_video
-    return [case for case in GRID if both or not any(sketch.images and sketch.frames for sketch in case.requests)]
+    return [case for case in GRID if both or not any(spec.images and spec.frames for spec in case.requests)]
 
 
 def make_requests(case: Case) -> list[Request]:
@@ -238,10 +238,10 @@ def make_requests(case: Case) -> list[Request]:
 
     requests: list[Request] = []
     pixels = np.random.default_rng(len(case.name))
-    for sketch in case.requests:
-        images = [pixels.integers(0, 256, (*size, 3), np.uint8) for size in sketch.images]
-        video = list(pixels.integers(0, 256, (sketch.frames, 100, 160, 3), np.uint8)) or None
-        responses = [text(sketch.words + draw.randrange(4)) for _ in range(sketch.n)]
+    for spec in case.requests:
+        images = [pixels.integers(0, 256, (*size, 3), np.uint8) for size in spec.images]
+        video = list(pixels.integers(0, 256, (spec.frames, 100, 160, 3), np.uint8)) or None
+        responses = [text(spec.words + draw.randrange(4)) for _ in range(spec.n)]
         requests.append(Request(text(8 + draw.randrange(9)) + "?", responses, images, video))
     return requests
 

@@ -40,7 +40,7 @@ def _open_tensorrt(bundle: Bundle, engine: EngineEntry, threads: int | None) -> 
 
 @dataclass(frozen=True, kw_only=True)
 class Engine:
-    """What executes the graphs of a bundle: a library on one kind of device."""
+    """Engine: a library that executes the graphs of a bundle on one kind of device."""
 
     open: Callable[[Bundle, EngineEntry, int | None], Session]
     """Function that loads the graphs of a manifest's entry; the last argument is the number of threads."""

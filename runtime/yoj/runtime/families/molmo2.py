@@ -22,7 +22,7 @@ from ..video import Timeline
 from ._base import Arrays, PreparedMedia
 
 
-class Preprocessing(msgspec.Struct, frozen=True, kw_only=True):
+class Molmo2Preprocessing(msgspec.Struct, frozen=True, kw_only=True):
     """Image settings of the checkpoint, from ``preprocessor_config.json`` and ``processor_config.json``."""
 
     crop_size: int
@@ -72,7 +72,7 @@ class Molmo2:
     """Molmo2's preprocessing; see `yoj.runtime.families.Family`."""
 
     def __init__(self, preprocessing: Mapping[str, Any], token_id: Callable[[str], int]) -> None:
-        self._settings = msgspec.convert(preprocessing, Preprocessing, strict=False)
+        self._settings = msgspec.convert(preprocessing, Molmo2Preprocessing, strict=False)
         self._token = {name: token_id(name) for name in IMAGE_TOKENS}
         self._image_tokens = np.array(list(self._token.values()), np.int64)
         self.visual_tokens = (self._token["<im_patch>"],)

@@ -25,7 +25,7 @@ from ..video import Timeline
 from ._base import Arrays, PreparedMedia
 
 
-class Preprocessing(msgspec.Struct, frozen=True, kw_only=True):
+class Qwen3VLPreprocessing(msgspec.Struct, frozen=True, kw_only=True):
     """Settings of the checkpoint, from ``preprocessor_config.json``, its video twin and the vision config."""
 
     patch_size: int
@@ -61,7 +61,7 @@ class Qwen3VL:
     """Qwen3-VL's preprocessing; see `yoj.runtime.families.Family`."""
 
     def __init__(self, preprocessing: Mapping[str, Any], token_id: Callable[[str], int]) -> None:
-        self._settings = msgspec.convert(preprocessing, Preprocessing, strict=False)
+        self._settings = msgspec.convert(preprocessing, Qwen3VLPreprocessing, strict=False)
         self._image, self._video = token_id("<|image_pad|>"), token_id("<|video_pad|>")
         self._start, self._end = token_id("<|vision_start|>"), token_id("<|vision_end|>")
         self.visual_tokens = (self._image, self._video)
@@ -243,7 +243,7 @@ def smart_resize(
     """Height and width in whole factors, near the given ones, with all frames within the numbers of pixels.
 
     Halves round to even, and the limits are compared with the rounded sizes but kept with the given ones: both as in
-    the reference. A side may grow over ``max_pixels`` where it cannot be smaller than one factor.
+    the stock processor. A side may grow over ``max_pixels`` where it cannot be smaller than one factor.
 
     Args:
         height: height of a frame, in pixels.
