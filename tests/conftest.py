@@ -41,8 +41,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if {"bundle", "scorer"} & set(getattr(item, "fixturenames", ())):
             item.add_marker("export")
-    long = {item.path for item in items if any(item.iter_markers("export")) or any(item.iter_markers("slow"))}
-    items.sort(key=lambda item: item.path not in long)
+    exporting, slow = ({item.path for item in items if any(item.iter_markers(mark))} for mark in ("export", "slow"))
+    items.sort(key=lambda item: (item.path not in exporting, item.path not in slow))
 
 
 @pytest.hookimpl(tryfirst=True)  # before the fixtures of the test

@@ -70,6 +70,7 @@ def test_the_options_are_these():
     }
 
 
+@pytest.mark.slow
 def test_help_shows_examples():
     for command in ("yoj-score", "yoj-export"):
         done = run(command, "--help")
@@ -329,12 +330,14 @@ def test_inspect_and_verify(bundle):
     assert "Traceback" not in stranger.stderr
 
 
+@pytest.mark.slow
 def test_a_mistyped_command_is_not_taken_for_a_checkpoint():
     done = run("yoj-export", "inspekt", "judge.yoj")
     assert done.returncode == 2
     assert "inspekt is neither a command" in done.stderr
 
 
+@pytest.mark.slow
 def test_a_failed_export_leaves_nothing(tmp_path):
     (tmp_path / "empty").mkdir()
     done = run("yoj-export", tmp_path / "empty", "--layout", "user", "--out", tmp_path / "judge.yoj")

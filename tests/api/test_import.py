@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
+
 from yoj.bench._runtime_cost import measure_import
 
 HEAVY = (
@@ -12,6 +14,7 @@ HEAVY = (
 )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_import_is_small_and_loads_nothing_heavy():
     """How long it takes is for the bench (`yoj-bench runtime-cost`): seconds fail on a busy machine."""
     assert measure_import()["import_MiB"] <= 60

@@ -82,6 +82,7 @@ def test_seconds_are_over(kind):
     assert "not decoded within -1 seconds" in refusal(Budget(seconds=-1), Request([given, "Which?"], ["a", "b"]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["JPEG", "PNG", "GIF", "TIFF", "PPM", "BMP", "TGA", *media.CODECS])
 def test_the_end_of_the_time_ends_a_decoding_that_has_begun(form, monkeypatch):
     """Each look at the clock is a second; a file that needs many reads is not read to its end."""

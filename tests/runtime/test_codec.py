@@ -363,6 +363,7 @@ values = st.recursive(
 PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
+@pytest.mark.slow
 @PATIENT
 @given(st.dictionaries(st.sampled_from([*Line.__struct_fields__, "messages", "chosen"]) | st.text(), values))
 def test_any_object_is_a_request_or_an_error(fields):

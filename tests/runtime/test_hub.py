@@ -68,6 +68,7 @@ def score(hub: Hub, cache: Path, judge: str, **more: str) -> subprocess.Complete
     return python(hub, cache, "from yoj.runtime.cli import main; main()", judge, *words, **more)
 
 
+@pytest.mark.slow
 def test_a_bundle_is_downloaded_and_scores_as_recorded(hub, cache):
     hub.asked.clear()
     done = score(hub, cache, "org/judge@v1")
@@ -119,6 +120,7 @@ def test_what_cannot_be_had_is_one_line_with_the_way_out(hub, cache):
             assert part in text
 
 
+@pytest.mark.slow
 def test_offline_and_without_a_network_the_way_out_is_said(hub, cache):
     ((kind, text),) = errors(hub, cache, "bundle", "org/judge@v1", HF_HUB_OFFLINE="1")
     assert (kind, "offline mode is on (HF_HUB_OFFLINE)" in text) == ("HubError", True)
@@ -137,6 +139,7 @@ def test_a_command_says_it_as_a_wrong_argument(hub, cache):
 EXPORT = "from yoj.export.cli import main; main()"
 
 
+@pytest.mark.slow
 def test_an_adapter_and_its_base_are_exported_and_recorded(hub, cache, tmp_path):
     hub.asked.clear()
     out = tmp_path / "judge.yoj"
@@ -152,6 +155,7 @@ def test_an_adapter_and_its_base_are_exported_and_recorded(hub, cache, tmp_path)
     assert {"adapter_model.safetensors", "value_head.pt", "model.safetensors"} <= hub.files_asked()
 
 
+@pytest.mark.slow
 def test_a_base_that_only_the_adapter_names_is_not_downloaded(hub, cache, tmp_path):
     hub.asked.clear()
     done = python(hub, cache, EXPORT, "org/adapter@main", "--layout", "assistant", "--out", str(tmp_path / "judge.yoj"))
@@ -169,6 +173,7 @@ print(read_recipe(Path(sys.argv[1])).base)
 """
 
 
+@pytest.mark.slow
 def test_the_base_of_a_recipe_may_be_a_hub_id(hub, cache, tmp_path):
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text("base: org/base@main\ndata: train.jsonl\nout: run\nlayout: assistant\n", "utf-8")

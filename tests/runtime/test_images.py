@@ -249,6 +249,7 @@ def test_a_file_cut_at_any_byte_is_read_or_refused(sample):
         pixels_or_refusal(data[:length], max_pixels=1_000_000)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("sample", SAMPLES)
 def test_a_file_with_damaged_bytes_is_read_or_refused(sample):

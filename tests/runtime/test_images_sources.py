@@ -179,6 +179,7 @@ print((peak() - before) / (pixels.shape[0] * pixels.shape[1] * 3))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="resource is not there")
 @pytest.mark.parametrize(
     ("mode", "form"),

@@ -67,6 +67,7 @@ def test_a_manifest_of_schema_1_with_every_field_is_read_whole():
     assert {field: upgraded[field] for field in added} == added
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "file", [ALL_FIELDS, *(BUNDLES / name / m.MANIFEST_NAME for name in NAMES)], ids=["all", *NAMES]
 )

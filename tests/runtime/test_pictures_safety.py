@@ -167,6 +167,7 @@ print((peak() - before) / (pixels.shape[0] * pixels.shape[1]))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="the peak is read from /proc")
 @pytest.mark.parametrize(("form", "least"), [("WEBP", 8), ("JPEG2000", 8), ("AVIF", 4), ("HEIF", 4)])
 def test_what_formats_of_their_own_memory_cost(form, least, tmp_path):
@@ -229,6 +230,7 @@ def grey(width: int, height: int, **others: int) -> dict[int, tuple[int, int]]:
     return {tag: (4, value) for tag, value in (given | {int(k[1:]): v for k, v in others.items()}).items()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("pages", "said"), [(3, "3 frames"), (200_000, "1000 frames or more")])
 def test_pages_of_a_tiff_are_counted_to_a_bound(pages, said):
     assert f"is animated ({said})" in refusal(tiff(grey(1, 1, t259=1, t278=1, t279=1), b"\0", pages))

@@ -32,6 +32,7 @@ def picture(height: int, width: int, seed: int) -> np.ndarray:
     return levels if seed % 2 else (levels >> 7) * np.uint8(255)
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=120)
 @given(height=SIDES, width=SIDES, target=TARGETS.filter(lambda t: sum(t) > OTHER_KERNEL), seed=st.integers(0, 999))
 @example(height=1, width=1, target=(378, 378), seed=1)

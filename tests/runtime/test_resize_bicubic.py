@@ -36,6 +36,7 @@ def picture(size: tuple[int, int], seed: int) -> np.ndarray:
     return levels if seed % 2 else (levels >> 7) * np.uint8(255)
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=150)
 @given(size=SIZES, target=SIZES, seed=st.integers(0, 999))
 @example(size=(1, 1), target=(64, 64), seed=1)

@@ -154,6 +154,7 @@ except RequestError as error:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="the peak is read from /proc")
 @pytest.mark.parametrize(("name", "codec"), [("v.mp4", "libx264"), ("v.ts", "libx264"), ("v.avi", "mpeg4")])
 def test_frames_that_are_too_large_are_refused_without_memory_for_them(name, codec, tmp_path):

@@ -36,6 +36,7 @@ def emulated(cpu: str, *words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[3], check=False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cpu", CPUS)
 def test_products_are_exact_on_the_emulated_cpu(cpu):
     found = emulated(cpu, "-c", "import numpy as n; print(n._core._multiarray_umath.__cpu_features__)").stdout
@@ -46,6 +47,7 @@ def test_products_are_exact_on_the_emulated_cpu(cpu):
     assert done.returncode == 0, done.stdout[-3000:]
 
 
+@pytest.mark.slow
 def test_without_the_session_entry_a_cpu_without_vnni_is_refused():
     done = emulated("Haswell", "-c", UNGUARDED)
     assert "EngineError" in done.stderr

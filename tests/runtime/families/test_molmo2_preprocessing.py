@@ -133,6 +133,7 @@ def names(ids: np.ndarray) -> list[str]:
     return [IMAGE_TOKENS[i] for i in ids]
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=30)
 @given(size=SIZES)
 @example(size=(1, 1))
@@ -145,6 +146,7 @@ def test_a_tiny_model_gets_the_official_pixels_and_table(size):
     check_one("tiny", picture(size))
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=15)
 @given(size=SIZES)
 @example(size=(1, 1))
@@ -157,12 +159,14 @@ def test_a_released_model_gets_the_official_pixels_and_table(size):
     check_one("real", picture(size))
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=15)
 @given(size=SIZES)
 def test_uneven_margins_and_windows_are_not_swapped(size):
     check_one("uneven", picture(size))
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=10)
 @given(sizes=st.lists(st.tuples(st.integers(1, 400), st.integers(1, 400)), min_size=2, max_size=4))
 @example(sizes=[(90, 120), (90, 120), (300, 40)])
@@ -189,6 +193,7 @@ def test_joining_images_leaves_each_as_it_was():
 SIZE_LESS_MARGIN = st.integers(-112, 2500)
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=500)
 @given(
     height=SIZE_LESS_MARGIN,

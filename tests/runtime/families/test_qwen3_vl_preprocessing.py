@@ -225,6 +225,7 @@ def test_videos_are_the_official_ones(kind, size, frames):
 LONG_SIDES = st.integers(1, 20000)
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=400)
 @given(kind=st.sampled_from(list(SETTINGS)), height=LONG_SIDES, width=LONG_SIDES, frames=st.integers(3, 800))
 @example(kind="released", height=10, width=2000, frames=4)
