@@ -173,6 +173,7 @@ def test_the_hash_follows_the_code_and_not_the_results(tmp_path):
     assert code_hash(tmp_path) != before
 
 
+@pytest.mark.slow
 def test_the_command_runs_here_and_its_status_says_that_nothing_ran():
     if missing("onnxruntime-cuda") is None:
         pytest.skip("there is a GPU here")

@@ -73,6 +73,7 @@ def hostile():
     return made.results(one, environment={HOSTILE: HOSTILE, "nested": {"a": [HOSTILE]}})
 
 
+@pytest.mark.slow
 def test_tags_are_balanced_and_ids_unique(text):
     page = Page(text)
     assert page.open == []
@@ -83,6 +84,7 @@ def test_tags_are_balanced_and_ids_unique(text):
     assert referred <= set(page.ids)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [made.results, hostile])
 def test_nothing_is_loaded_and_nothing_runs(make):
     page = Page(report(make()))
@@ -97,6 +99,7 @@ def test_nothing_is_loaded_and_nothing_runs(make):
     assert "@import" not in page.text
 
 
+@pytest.mark.slow
 def test_hostile_names_are_shown_as_they_are():
     text = report(hostile())
     page = Page(text)
@@ -107,6 +110,7 @@ def test_hostile_names_are_shown_as_they_are():
     assert "$\\frac{$ & _" in page.text
 
 
+@pytest.mark.slow
 def test_same_results_same_bytes(tmp_path, text):
     two = made.results(made.judge(), made.judge("Molmo2, three layers"))
     write_report(two, tmp_path / "new" / "report.html")
@@ -143,6 +147,7 @@ def test_empty_parts_leave_no_headings():
     assert not [h for h in page.headings if "varies" in h or "load" in h]
 
 
+@pytest.mark.slow
 def test_what_is_no_time_is_not_drawn():
     odd = Time(median=math.nan, low=math.nan, high=math.inf, runs=1)
     open_ended = Time(median=5.0, low=math.nan, high=math.inf, runs=1)

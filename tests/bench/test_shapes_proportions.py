@@ -32,6 +32,7 @@ def test_the_vocabulary_weighs_what_it_weighs_in_the_whole_model(name):
     assert share_of_lm_head(shape.layers, shape.words, shape.narrowed) == pytest.approx(whole, rel=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", ["qwen3_vl", "molmo2"])
 def test_a_narrower_model_has_fewer_heads_of_the_same_size(family, tmp_path):
     folder = write(JUDGES / f"shapes-{family}", tmp_path / "checkpoint", layers=2, words=1024, narrowed=8)

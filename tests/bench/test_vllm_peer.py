@@ -47,6 +47,7 @@ def test_a_head_that_reads_the_states_before_the_norm_is_refused(tmp_path):
         write_merged(checkpoint, family, tmp_path)
 
 
+@pytest.mark.slow
 def test_an_environment_without_vllm_is_said(tmp_path):
     with pytest.raises(BenchError, match="vLLM ended with status 1"):
         Vllm(sys.executable, tmp_path, [[1, 2]], 1)

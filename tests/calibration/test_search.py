@@ -29,6 +29,8 @@ from yoj.export.graph.traced import TracedSession
 from yoj.runtime import Request
 from yoj.runtime.lines import read_requests
 
+pytestmark = pytest.mark.slow
+
 OUTLIERS, FACTOR = 3, 64.0
 """A power of two, so that the division is exact in bfloat16."""
 JUDGES = Path(__file__).parents[2] / "checkpoints"

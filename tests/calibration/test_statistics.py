@@ -137,6 +137,7 @@ def kinds_by_hand(model: CalibratedModel, request: Request) -> np.ndarray:
     return np.array([2 if token == separator else int(place >= first) for place, token in enumerate(ids)])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_same_as_hooks_on_the_stock_model(family, model, gathered):
     opened, found = model(family), gathered(family)
@@ -212,6 +213,7 @@ def test_the_tower_has_the_same_as_hooks_on_the_stock_model(family, model):
                 assert layer.counts([kind]).sum() == values.size
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
 def test_isolated_mode_is_what_single_responses_give(family, model, gathered):
     opened, found = model(family, "isolated"), gathered(family, "isolated")
@@ -255,6 +257,7 @@ ROWS = st.lists(
 )
 
 
+@pytest.mark.slow
 @given(ROWS, ROWS)
 def test_two_parts_merged_are_the_whole(one, other):
     def stats(rows):
@@ -445,6 +448,7 @@ def kill(renames: int, words) -> int:
     return subprocess.run(command, capture_output=True, timeout=240).returncode
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_and_ends_with_equal_numbers(tmp_path, monkeypatch):
     monkeypatch.setattr(collect_module, "BATCH_TOKENS", 300)
     samples, out = write_lines(tmp_path / "samples.jsonl", 10), tmp_path / "out"
@@ -480,6 +484,7 @@ def invoke(samples: Path, out: Path, *words: object):
     return CliRunner().invoke(main, command(samples, out, *words))
 
 
+@pytest.mark.slow
 def test_the_command(tmp_path):
     samples, held_out = write_lines(tmp_path / "samples.jsonl", 12), tmp_path / "held_out.jsonl"
     held_out.write_text(json.dumps({"prompt": "Else?", "responses": ["a", "b"]}) + "\n", "utf-8")

@@ -41,6 +41,7 @@ def together(*parts: Samples) -> Samples:
 # The fit
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("n", "temperature"), [(2, 0.5), (4, 1.0), (16, 3.0)])
 def test_a_known_temperature_is_recovered_within_its_stated_error(n, temperature):
     rng = np.random.default_rng(n)
@@ -156,6 +157,7 @@ def test_probabilities_of_the_truth_are_calibrated_and_of_another_temperature_ar
     assert right.brier < wrong.brier
 
 
+@pytest.mark.slow
 def test_the_same_bins_are_drawn_as_the_same_bytes(tmp_path):
     found = bins(simulate(np.random.default_rng(5), 50, 4, 1.0), 1.0)
     for name in ("one.svg", "two.svg"):

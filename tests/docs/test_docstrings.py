@@ -96,6 +96,7 @@ def test_docstrings_have_their_subject_first(file):
     assert not found, f"{file.relative_to(ROOT)} has docstrings that begin without a subject:\n" + "\n".join(found)
 
 
+@pytest.mark.slow
 def test_listed_errors_exist():
     known = errors_of_the_parts()
     for file in FILES:

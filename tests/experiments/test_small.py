@@ -26,6 +26,8 @@ from yoj.runtime.prepare import PackingConfig, Preparer
 from yoj.runtime.text import TextEncoder
 from yoj.training._errors import RecipeError
 
+pytestmark = pytest.mark.slow
+
 FAMILIES = ("molmo2", "qwen3_vl")
 COLOURS = "red blue green yellow purple orange black white".split()  # noqa: SIM905
 SHAPES = "circle square triangle star cross diamond".split()  # noqa: SIM905

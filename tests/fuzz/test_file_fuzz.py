@@ -14,6 +14,7 @@ def clean_up():
     shutil.rmtree(files.workplace())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "error"), [("bundles", "BundleError"), ("checkpoints", "CheckpointError")])
 def test_mutated_files_end_in_scores_or_in_an_error_of_ours(kind, error):
     report = {"bundles": files.bundles, "checkpoints": files.checkpoints}[kind]().report(seed=18, count=150)
@@ -23,6 +24,7 @@ def test_mutated_files_end_in_scores_or_in_an_error_of_ours(kind, error):
     assert report.ends[error] > 50
 
 
+@pytest.mark.slow
 def test_every_case_is_read_before_it_is_mutated():
     for run in (files.bundles(), files.checkpoints()):
         for case, content in run.cases.items():

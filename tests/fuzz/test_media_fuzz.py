@@ -13,6 +13,7 @@ from yoj.runtime import _formats as formats
 from yoj.runtime.errors import MediaError
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["pictures", "videos"])
 def test_mutated_media_end_prepared_or_in_an_error_of_ours(kind):
     run = {"pictures": media.pictures, "videos": media.videos}[kind]()

@@ -21,6 +21,8 @@ from yoj.training._recipe import Head, Lora, Recipe
 from yoj.training._trainer import Trainer, attention
 from yoj.training.checkpoints import newest
 
+pytestmark = pytest.mark.slow
+
 OBJECTIVES = ("n_way", "plackett_luce", "bradley_terry", "joint", "language")
 
 

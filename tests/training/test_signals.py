@@ -16,6 +16,8 @@ from yoj.training._recipe import Recipe
 from yoj.training._signals import Stopped
 from yoj.training.checkpoints import by_step, newest, read_state
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def setup(tmp_path_factory):

@@ -24,6 +24,8 @@ from yoj.training._trainer import right, schedule
 from yoj.training.checkpoints import by_step, newest, read_state
 from yoj.training.evaluation import evaluate
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def setup(tmp_path_factory):

@@ -68,6 +68,7 @@ def test_merged_as_stock_peft_merges(config, base, tmp_path):
     assert_state(base, opened(base, adapter), stock_merge(base, adapter))
 
 
+@pytest.mark.slow
 def test_adapters_one_after_the_other(base, tmp_path):
     first = train(base, tmp_path / "first", 1, target_modules="all-linear", modules_to_save=["norm"])
     second = train(base, tmp_path / "second", 2, target_modules=ATTENTION, use_dora=True, trainable_token_indices=[5])
