@@ -37,6 +37,7 @@ def test_the_wheel_holds_every_part_and_nothing_else(wheel):
     assert {f"yoj/{part}/py.typed" for part in PARTS} <= packed
 
 
+@pytest.mark.slow
 def test_experiments_are_in_the_sdist_alone(wheel):
     with tarfile.open(next(wheel.parent.glob("*.tar.gz"))) as sdist:
         sources = sdist.getnames()

@@ -119,6 +119,7 @@ def test_same_results_same_bytes(tmp_path, text):
     assert "matplotlib" not in text.lower()
 
 
+@pytest.mark.slow
 def test_ink_is_that_of_the_page(text):
     assert plots.INK not in text
     assert "currentColor" in text

@@ -150,6 +150,7 @@ def ranks(values: list[float]) -> list[int]:
     return [1 + sum(other > value for other in values) for value in values]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_rankings_fit_the_scene(kind):
     for responses in RESPONSES[kind]:
@@ -169,6 +170,7 @@ def area(shape: dict[str, str]) -> float:
     )
 
 
+@pytest.mark.slow
 def test_pictures_show_what_their_captions_say(written):
     folder, rows = written
     names, palette = list(COLOURS), np.array(list(COLOURS.values()), float)
@@ -217,6 +219,7 @@ def test_files_are_the_same_each_time(written, tmp_path):
     assert make_item("train", ShapesConfig(600, seed=5), 42).fields().items() <= rows[42].items()
 
 
+@pytest.mark.slow
 def test_splits_share_no_scene():
     def split(name: str, seed: int) -> tuple[set[int], set[bytes]]:
         items = [make_item(name, ShapesConfig(300, seed=seed), index) for index in range(300)]
@@ -230,6 +233,7 @@ def test_splits_share_no_scene():
             assert not frames & other_frames
 
 
+@pytest.mark.slow
 def test_the_best_answer_stands_anywhere(many):
     counts = np.bincount([fields["rankings"].index(1) for fields in many], minlength=4)
     expected = len(many) / 4
@@ -264,6 +268,7 @@ def test_words_are_few_and_sentences_short(many):
     assert max(len(text.split()) for fields in many for text in fields["responses"]) <= 12
 
 
+@pytest.mark.slow
 def test_captions_have_one_right_answer_of_every_kind():
     captions = [make_caption("words", ShapesConfig(1500, seed=0), index) for index in range(1500)]
     kinds = Counter(fields["kind"] for fields, _ in captions)
@@ -349,6 +354,7 @@ def accuracy(rows: list[dict]) -> tuple[float, float]:
     return float(right[:fitted].mean()), float(right[fitted:].mean())
 
 
+@pytest.mark.slow
 def test_text_alone_is_near_chance(many):
     fitted, held_out = accuracy(many)
     assert fitted > 0.3  # it can learn: chance is 0.25, and it fits what there is to fit

@@ -116,6 +116,7 @@ def test_a_right_answer_says_the_count_and_the_whole_look():
         assert (noun(looks[0]) if looks else "nothing") in lesson.text.lower()
 
 
+@pytest.mark.slow
 def test_mixtures_have_their_shares_of_descriptions_and_marks():
     config = ShapesConfig(items=400, seed=0)
     plain = [make_caption("captions", config, index, mixture=CAPTIONS)[0] for index in range(200)]

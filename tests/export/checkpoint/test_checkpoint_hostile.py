@@ -22,6 +22,8 @@ from yoj.export.prompts._rendering import Renderer, TemplateFailedError, Templat
 from yoj.export.prompts.layout import render_layout
 from yoj.runtime import Scorer
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[3]
 MESSAGES = [{"role": "user", "content": "Which?"}]
 

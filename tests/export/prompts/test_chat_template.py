@@ -94,6 +94,7 @@ def conversations(draw: st.DrawFn, both: bool) -> list[dict]:
     return [*turns, {"role": "user", "content": draw(content(media))}]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("name", TEMPLATES)
 @settings(deadline=None, max_examples=60)
