@@ -170,10 +170,10 @@ def number_in(text: str) -> int | None:
 
 def test_the_table_of_pictures_is_the_list():
     told = {name: largest for names, largest in rows("pictures") for name in names.split(", ")}
-    assert told.keys() == {form.spec for form in formats.PICTURES}
+    assert told.keys() == {form.said for form in formats.PICTURES}
     for form in formats.PICTURES:
-        own = number_in(told[form.spec]) if "bundle" not in told[form.spec] else None
-        assert own == form.pixels, form.spec
+        own = number_in(told[form.said]) if "bundle" not in told[form.said] else None
+        assert own == form.pixels, form.said
     assert any(f"limit ({MAX_PIXELS:,} by default)" in largest for largest in told.values())
 
 
@@ -197,6 +197,6 @@ def test_the_other_bounds_that_the_text_names():
         animation.DECODED_PIXELS,
     ):
         assert re.search(rf"up to {bound:,}\b", text)
-    said = {form.name: form.spec for form in formats.PICTURES}
+    said = {form.name: form.said for form in formats.PICTURES}
     *most, last = (said[name] for name in formats.ANIMATIONS)
     assert f"As animations, {', '.join(most)} and {last} are read" in text
