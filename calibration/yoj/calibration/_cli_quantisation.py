@@ -111,11 +111,10 @@ def quantisation(
 
         begin = time.perf_counter()
         known = load(statistics)
-        read = read_requests(requests, reading=given.reading(requests.parent))
-        unseen = require_unseen(requests, read, known.about.samples)
-        model = CalibratedModel.open(
-            Checkpoint.open(checkpoints, base, Training(hidden_state, video_expansion, mode)), layout
-        )
+        asked = read_requests(requests, reading=given.reading(requests.parent))
+        unseen = require_unseen(requests, asked, known.about.samples)
+        checkpoint = Checkpoint.open(checkpoints, base, Training(hidden_state, video_expansion, mode))
+        model = CalibratedModel.open(checkpoint, layout)
         wanted = SearchConfig(scheme, max_flips, not no_smoothing, embeddings, vision)
         found = search(model, known, unseen, wanted, lambda text: _say(begin, text))
         write_config(found.config, out)

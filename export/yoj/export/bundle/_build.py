@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
@@ -52,6 +52,34 @@ def build(config: ExportConfig, progress: Progress) -> tuple[m.Manifest, Fidelit
         raise OutputError(f"{out} exists and is no bundle. Choose another --out; --force replaces only bundles.")
     if out.exists() and not config.force:
         raise OutputError(f"{out} exists. Choose another --out, or replace it with --force.")
+    opened = _open(config, progress)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    folder = folder_beside(out, progress.note)
+    try:
+        manifest, fidelity = _fill(folder, opened, config, progress)
+        put_in_place(folder, out)
+    except OutputError:  # which is an OSError, and says itself what to do
+        raise
+    except OSError as error:
+        raise OutputError(f"{out} cannot be written: {error}. Make room, or choose another --out.") from error
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    return manifest, fidelity
+
+
+@dataclass(frozen=True)
+class _Opened:
+    """Checkpoint that is exported, with all that was read of it."""
+
+    checkpoint: Checkpoint
+    family: ExportFamily
+    layout: m.Layout
+    settings: dict[str, str]
+    """Kind of media -> place of the settings that its processor has."""
+
+
+def _open(config: ExportConfig, progress: Progress) -> _Opened:
+    """Read the checkpoint, and say how."""
     progress.stage("read checkpoint")
     training = replace(config.training, trained_mode=config.mode or config.training.trained_mode)
     checkpoint = Checkpoint.open(config.checkpoints, config.base, training)
@@ -64,50 +92,42 @@ def build(config: ExportConfig, progress: Progress) -> tuple[m.Manifest, Fidelit
     settings = {kind: part.place for kind, part in zip(("image", "video"), family.processor_parts(), strict=True)}
     for kind, place in settings.items():
         progress.note(f"{kind} settings: {place}")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    folder = folder_beside(out, progress.note)
-    try:
-        (folder / "onnx").mkdir(parents=True)
-        quantisation = _read_quantisation(config, checkpoint)
-        specs = (
-            family.graphs if quantisation is None else quantise_graphs(family.graphs, family.smoothing(), quantisation)
-        )
-        check_room(checkpoint, specs, config, folder)
-        checkpoint.tokenizer.save(str(folder / "tokenizer.json"))
-        manifest = msgspec.structs.replace(_describe(checkpoint, family, layout), vocabulary=vocabulary_rows(specs))
-        precision, overflow = _choose_precision(checkpoint, family, config, manifest, folder, progress)
-        base_precision = config.base_precision if quantisation else None
-        dtype = PRECISIONS[base_precision or precision]
-        graphs, hashes = _write_graphs(checkpoint, specs, folder, dtype, progress)
-        if quantisation:
-            (folder / QUANTISATION).write_bytes(encode_spec(quantisation))
-        progress.stage("hash checkpoint")
-        manifest = msgspec.structs.replace(
-            manifest,
-            engines=(
-                m.EngineEntry(
-                    engine="onnxruntime",
-                    precision=precision,
-                    graphs=graphs,
-                    base_precision=base_precision,
-                    query_blocks=query_blocks(dtype),
-                ),
-            ),
-            provenance=provenance(checkpoint, overflow, settings),
-        )
-        write_manifest(folder, manifest, hashes)
-        fidelity = _compare(checkpoint, family, folder, progress) if config.compare else None
-        card = model_card(manifest, fidelity, describe_quantisation(folder))
-        (folder / "README.md").write_text(card, "utf-8")
-        manifest = write_manifest(folder, manifest, hashes)
-        put_in_place(folder, out)
-    except OutputError:  # which is an OSError, and says itself what to do
-        raise
-    except OSError as error:
-        raise OutputError(f"{out} cannot be written: {error}. Make room, or choose another --out.") from error
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-    return manifest, fidelity
+    return _Opened(checkpoint, family, layout, settings)
+
+
+def _fill(
+    folder: Path, opened: _Opened, config: ExportConfig, progress: Progress
+) -> tuple[m.Manifest, Fidelity | None]:
+    """Write the files of the bundle, and compare its scores unless the config says not to."""
+    checkpoint, family = opened.checkpoint, opened.family
+    (folder / "onnx").mkdir(parents=True)
+    quantisation = _read_quantisation(config, checkpoint)
+    specs = family.graphs if quantisation is None else quantise_graphs(family.graphs, family.smoothing(), quantisation)
+    check_room(checkpoint, specs, config, folder)
+    checkpoint.tokenizer.save(str(folder / "tokenizer.json"))
+    manifest = _describe(checkpoint, family, opened.layout)
+    manifest = msgspec.structs.replace(manifest, vocabulary=vocabulary_rows(specs))
+    precision, overflow = _choose_precision(checkpoint, family, config, manifest, folder, progress)
+    base_precision = config.base_precision if quantisation else None
+    dtype = PRECISIONS[base_precision or precision]
+    graphs, hashes = _write_graphs(checkpoint, specs, folder, dtype, progress)
+    if quantisation:
+        (folder / QUANTISATION).write_bytes(encode_spec(quantisation))
+    progress.stage("hash checkpoint")
+    entry = m.EngineEntry(
+        engine="onnxruntime",
+        precision=precision,
+        graphs=graphs,
+        base_precision=base_precision,
+        query_blocks=query_blocks(dtype),
+    )
+    source = provenance(checkpoint, overflow, opened.settings)
+    manifest = msgspec.structs.replace(manifest, engines=(entry,), provenance=source)
+    write_manifest(folder, manifest, hashes)
+    fidelity = _compare(checkpoint, family, folder, progress) if config.compare else None
+    card = model_card(manifest, fidelity, describe_quantisation(folder))
+    (folder / "README.md").write_text(card, "utf-8")
+    return write_manifest(folder, manifest, hashes), fidelity
 
 
 def _read_quantisation(config: ExportConfig, checkpoint: Checkpoint) -> QuantisationConfig | None:

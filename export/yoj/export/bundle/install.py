@@ -43,8 +43,7 @@ def install(path: Path, folder: Path, change: Callable[[m.Manifest], m.Manifest]
 
     Args:
         path: folder of the bundle.
-        folder: folder on the same file system that holds the new files under their paths in the bundle. Left for the
-            caller to remove.
+        folder: folder on the same file system with the new files under their paths in the bundle. It stays.
         change: function from the present manifest to the new one. Files of the old one that are missing in the
             new one are removed; those of ``folder`` are added here. May raise.
 

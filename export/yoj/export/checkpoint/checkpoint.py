@@ -92,15 +92,7 @@ class Checkpoint:
             folder if adapter is None else home_folder(folder, adapter, SETTINGS)
             for folder, adapter in zip(folders, found, strict=True)
         )
-        if len(adapters) == len(folders):
-            trunk = _base_folder(adapters[0], base)
-        elif len(folders) == 1 and base is None:
-            trunk = folders[0]
-        else:
-            plain = [str(folder) for folder, adapter in zip(folders, found, strict=True) if adapter is None]
-            raise CheckpointError(
-                f"{', '.join(plain)} is a merged checkpoint: give it alone, or as --base under the adapters."
-            )
+        trunk = _trunk(folders, found, base)
         config = _read_config(trunk)
         check_floating(trunk, config, adapters)
         stored, notes = read_folder(trunk), trained_over_quantised(trunk, adapters)
@@ -223,6 +215,16 @@ def _resolve(path: Path) -> Path:
             "with an adapter."
         )
     return max(steps, key=lambda child: int(child.name.removeprefix("checkpoint-")))
+
+
+def _trunk(folders: Sequence[Path], found: Sequence[Path | None], base: str | Path | None) -> Path:
+    """Folder of the backbone: the merged checkpoint, or the base of the adapters."""
+    plain = [str(folder) for folder, adapter in zip(folders, found, strict=True) if adapter is None]
+    if not plain and found[0] is not None:
+        return _base_folder(found[0], base)
+    if len(folders) == 1 and base is None:
+        return folders[0]
+    raise CheckpointError(f"{', '.join(plain)} is a merged checkpoint: give it alone, or as --base under the adapters.")
 
 
 def _base_folder(adapter: Path, base: str | Path | None) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -77,14 +78,13 @@ def compile_bundle(order: CompileJob, progress: Progress) -> list[m.EngineEntry]
     path = bundle.path.resolve()
     sizes = [_files_of(path, graph.file) for graph in source.graphs.values()]
     _check_space(path, len(targets) * sum(int(SPARE * sum(of.values())) + OVERHEAD for of in sizes))
-    names = sorted({name for of in sizes for name in of})
     plans = m.Plans(
         library=trt.__name__.removesuffix("_bindings"),
         version=trt.__version__,
         target="",
         driver=driver,
         flags=order.settings.flags(),
-        onnx={name: bundle.manifest.files[name].sha256 for name in names},
+        onnx={name: bundle.manifest.files[name].sha256 for name in sorted({*itertools.chain(*sizes)})},
         profiles=_profiles(bundle, source, order),
     )
     folder = folder_beside(path, progress.note)

@@ -124,8 +124,7 @@ def measure(scorer: Scorer, checkpoint: Checkpoint, family: ExportFamily, done: 
         raise FidelityError(
             f"The bundle's head has value_head_outputs {outputs[0]}, the checkpoint's has {outputs[1]}."
         )
-    reference = StockModel(checkpoint, family)
-    template = ChatTemplate(checkpoint)
+    reference, template = StockModel(checkpoint, family), ChatTemplate(checkpoint)
     results: list[CaseResult] = []
     ids_equal = True
     threshold = THRESHOLDS[scorer.engine.precision] * _unit(scorer.manifest)
@@ -136,16 +135,12 @@ def measure(scorer: Scorer, checkpoint: Checkpoint, family: ExportFamily, done: 
         batch = [scorer.prepare(request, case.mode) for request in requests]
         expected = [_expected(scorer, reference, request, case.mode) for request in requests]
         results.append(_compare(case, batch, expected, scorer.outputs(batch), threshold))
-        for request in requests if case.mode == "joint" else _one_by_one(requests):
-            prepared = scorer.prepare(request, "joint")
-            spans = [medium.spans for medium in prepared.media]
-            ids = template_ids(template, family.markup(), layout.name, script_of(request), spans)
-            ids_equal &= ids == prepared.packs[0].input_ids_L.tolist()
+        single = requests if case.mode == "joint" else _one_by_one(requests)
+        ids_equal &= all(_same_tokens(scorer, template, family, request) for request in single)
         done(case.name)
     images = [np.asarray(image) for case in GRID for request in make_requests(case) for image in request.images]
     pictures = compare_pictures(checkpoint, scorer.family, images, family.stock_image)
     done(pictures.text)
-    taus = [r.kendall_tau for r in results if r.kendall_tau is not None]
     worst = max(r.max_abs_diff for r in results)
     return Fidelity(
         engine=scorer.engine.engine,
@@ -154,12 +149,20 @@ def measure(scorer: Scorer, checkpoint: Checkpoint, family: ExportFamily, done: 
         threshold=threshold,
         max_abs_diff=worst,
         top1_agreement=float(np.mean([r.top1 for r in results])),
-        kendall_tau=float(np.mean(taus)),
+        kendall_tau=float(np.mean([r.kendall_tau for r in results if r.kendall_tau is not None])),
         token_ids_equal=ids_equal,
         passed=ids_equal and worst <= threshold and pictures.problem is None,
         cases=tuple(results),
         pictures=pictures,
     )
+
+
+def _same_tokens(scorer: Scorer, template: ChatTemplate, family: ExportFamily, request: Request) -> bool:
+    """Whether the runtime's tokens of a request are those that its chat template gives."""
+    prepared = scorer.prepare(request, "joint")
+    spans = [medium.spans for medium in prepared.media]
+    ids = template_ids(template, family.markup(), scorer.manifest.layout.name, script_of(request), spans)
+    return ids == prepared.packs[0].input_ids_L.tolist()
 
 
 def _expected(scorer: Scorer, reference: StockModel, request: Request, mode: Mode) -> Arrays:
