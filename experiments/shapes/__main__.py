@@ -5,7 +5,9 @@ python -m experiments.shapes data --items 400 --held-out 100
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
+from typing import Any
 
 import click
 from tqdm import tqdm
@@ -37,7 +39,11 @@ def main(folder: Path, items: int, held_out: int, captions: int, responses: str,
             if count:
                 with tqdm(total=count, desc=name) as bar:
                     config = ShapesConfig(count, seed, int(responses))
-                    write(folder, name, config, lambda done, bar=bar: bar.update(done - bar.n))
+                    write(folder, name, config, functools.partial(_advance, bar))
+
+
+def _advance(bar: tqdm[Any], done: int) -> None:
+    bar.update(done - bar.n)
 
 
 if __name__ == "__main__":

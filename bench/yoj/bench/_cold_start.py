@@ -86,8 +86,13 @@ def measure(bundle: Path, image: Path | None, threads: int) -> dict[str, Any]:
             with file.open("rb") as stream:
                 while stream.read(READ_BYTES):
                     pass
-    asked = {"bundle": str(bundle.absolute()), "prompt": PROMPT, "responses": RESPONSES, "threads": threads}
-    asked["images"] = [str(image)] if image else []
+    asked = {
+        "bundle": str(bundle.absolute()),
+        "prompt": PROMPT,
+        "responses": RESPONSES,
+        "threads": threads,
+        "images": [str(image)] if image else [],
+    }
     run = subprocess.run([sys.executable, "-c", CHILD], input=json.dumps(asked), capture_output=True, text=True)
     if run.returncode:
         last = (run.stderr.strip().splitlines() or ["no message"])[-1]

@@ -189,7 +189,7 @@ def _write_shards(shapes: Mapping[str, tuple[int, ...]], base: Path) -> None:
     (base / "model.safetensors.index.json").write_text(json.dumps({"weight_map": index}, indent=1) + "\n", "utf-8")
 
 
-def _write_shard(shard: Mapping[str, tuple[int, ...]], file: Path, noise: torch.Tensor, bar: tqdm) -> None:
+def _write_shard(shard: Mapping[str, tuple[int, ...]], file: Path, noise: torch.Tensor, bar: tqdm[Any]) -> None:
     header: dict[str, Any] = {}
     end = 0
     for name, shape in shard.items():

@@ -101,12 +101,12 @@ def tokens_and_pairs(strategy: Strategy, P: int, R: int, N: int) -> tuple[int, i
         N: number of responses.
     """
     if strategy == "packed":
-        S = P + N * R
-        return S, S * (S + 1) // 2
+        length = P + N * R
+        return length, length * (length + 1) // 2
     if strategy in ("isolated", "prefix"):
         return P + N * R, P * (P + 1) // 2 + N * (R * P + R * (R + 1) // 2)
-    S = P + R
-    return N * S, N * S * (S + 1) // 2
+    length = P + R
+    return N * length, N * length * (length + 1) // 2
 
 
 def work(model: ModelWork, strategy: Strategy, shape: RequestShape, lm_head: bool = False) -> int:

@@ -104,7 +104,7 @@ def _scaled(product: ProductGraph) -> ProductGraph:
 def _blocks(weight: Array, bits: int) -> ProductGraph:
     width, out = weight.shape
     values, scale = (tensor.numpy() for tensor in pack_blocks(torch.from_numpy(weight), bits, torch.float32))
-    sizes = {"K": width, "N": out, "bits": bits, "block_size": BLOCK, "accuracy_level": ACCURACY_INT8}
+    sizes: dict[str, Any] = {"K": width, "N": out, "bits": bits, "block_size": BLOCK, "accuracy_level": ACCURACY_INT8}
     inputs = ["left", "right", "right_scale"]
     node = onnx.helper.make_node("MatMulNBits", inputs, ["out"], domain="com.microsoft", **sizes)
     return ProductGraph([node], {"right": values, "right_scale": scale})

@@ -14,7 +14,7 @@ from yoj.runtime.options import Given, readable_errors, reading_options
 from yoj.runtime.schemes import SCHEMES
 
 
-class Share(click.ParamType):
+class Share(click.ParamType):  # pyright: ignore[reportMissingTypeArgument]  (generic in newer versions alone)
     """Share of a command line, as ``0.5%`` or ``0.005``."""
 
     name = "share"

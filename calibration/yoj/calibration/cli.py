@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import importlib.util
 import sys
 import time
 from pathlib import Path
@@ -188,10 +189,8 @@ def _report(found: Any, out: Path) -> None:
 def _prepare() -> None:
     """Check that the extras ``export`` and ``calibrate`` are installed, before anything is read."""
     prepare_libraries()
-    try:
-        import tqdm  # noqa: F401
-    except ImportError as error:
-        raise click.ClickException("tqdm is not installed. Run: pip install 'yoj[calibrate]'") from error
+    if importlib.util.find_spec("tqdm") is None:
+        raise click.ClickException("tqdm is not installed. Run: pip install 'yoj[calibrate]'")
 
 
 def _give_memory_back() -> None:

@@ -36,8 +36,10 @@ WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True, ignore_frozen_p
 def open_accelerator(recipe: Recipe) -> Accelerator:
     """Join the processes that the launcher started; one process where it started none."""
     precision = "bf16" if recipe.precision == "bfloat16" else "no"
-    if AcceleratorState._shared_state and AcceleratorState().mixed_precision != precision:
-        AcceleratorState._reset_state()  # of a run before this one in the process, with another precision
+    # State of a run before this one in the process, with another precision; accelerate has no public way to drop it.
+    state: Any = AcceleratorState
+    if state._shared_state and state().mixed_precision != precision:
+        state._reset_state()
     sharded = os.environ.get("ACCELERATE_USE_FSDP", "false").lower() == "true"
     # No casts: adapters and rotary frequencies stay float32, and autocast does what it does without shards.
     plugin = FullyShardedDataParallelPlugin(fsdp_version=2, mixed_precision_policy=MixedPrecisionPolicy())

@@ -215,7 +215,7 @@ def _known(where: str) -> str:
     return f" Known settings: {', '.join(part.__struct_fields__)}."
 
 
-def _change(settings: dict[str, Any], change: str) -> None:
+def _change(settings: Any, change: str) -> None:
     name, equals, value = change.partition("=")
     *parts, leaf = name.split(".")
     for part in parts:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
@@ -93,5 +94,5 @@ def _ignore(text: str) -> None:
     del text
 
 
-def _advance(bar: tqdm, count: int) -> None:
+def _advance(bar: tqdm[Any], count: int) -> None:
     bar.update(count)

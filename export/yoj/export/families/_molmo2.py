@@ -99,7 +99,7 @@ class Molmo2Export:
         frame = "frame" if tokens.flag("use_frame_special_tokens", True) else "im"
         column = tokens.flag("image_use_col_tokens", True)
         alike = tokens.values.get("use_single_crop_col_tokens") is None
-        settings = {
+        settings: dict[str, Any] = {
             "crop_size": self.vision.crop_size,
             "patch_size": self.vision.patch_size,
             "max_crops": image.count("max_crops", 8),

@@ -13,6 +13,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Set
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import onnx_ir as ir
 import torch
@@ -54,7 +55,7 @@ class WeightFile:
     progress: Callable[[int], None]
     """Function that takes the bytes of each block that was written."""
     size: int = 0
-    _digest: hashlib._Hash = field(default_factory=hashlib.sha256)
+    _digest: Any = field(default_factory=hashlib.sha256)
     _places: dict[TensorSource | str, tuple[int, int]] = field(default_factory=dict)
 
     def place(self, source: TensorSource, dtype: torch.dtype) -> tuple[int, int]:

@@ -105,7 +105,9 @@ class ChatTemplate:
     def _render(self, layout: LayoutName, script: Script) -> str:
         """Text that the template itself shows."""
         responses = f"{GLUE}{SEPARATOR}{GLUE}".join("".join(map(str, parts)) for parts in script.responses)
-        messages = [{"role": turn.role, "content": _content(turn.parts, script)} for turn in script.turns]
+        messages: list[dict[str, Any]] = [
+            {"role": turn.role, "content": _content(turn.parts, script)} for turn in script.turns
+        ]
         if layout == "assistant":
             messages.append({"role": "assistant", "content": [{"type": "text", "text": responses}]})
         elif isinstance(script.turns[-1].parts[-1], str):

@@ -5,6 +5,7 @@ transformers renders them in a sandbox, which keeps a template from Python's obj
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import subprocess
@@ -108,7 +109,7 @@ def serve() -> None:
     """Render conversations from standard input, a line each, until it ends."""
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="ascii")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # whatever a library prints
-    import transformers.utils.chat_template_utils  # noqa: F401  (its memory is not the template's)
+    importlib.import_module("transformers.utils.chat_template_utils")  # its memory is not the template's
 
     _limit_memory()
     print("ready", file=answers, flush=True)

@@ -6,7 +6,7 @@ import contextlib
 import errno
 import signal
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -204,7 +204,7 @@ def _monitor(trt: Any, note: Callable[[str], None], interrupts: list[int]) -> An
 
 
 @contextlib.contextmanager
-def _postponed_interrupts() -> Iterator[list[int]]:
+def _postponed_interrupts() -> Generator[list[int], None, None]:
     """Keep Ctrl-C in the list until the library is left: raised in one of its callbacks, it would be lost there."""
     caught: list[int] = []
     if threading.current_thread() is not threading.main_thread():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -48,7 +48,7 @@ def check_scheme(precision: str, targets: Sequence[str]) -> None:
 
 
 @contextlib.contextmanager
-def for_tensorrt(file: Path) -> Iterator[Path]:
+def for_tensorrt(file: Path) -> Generator[Path, None, None]:
     """Graph in the form that TensorRT takes; the file itself where it is in that form.
 
     Attention in blocks becomes the operator again. Activations become signed: unsigned with 128 for zero, as ONNX
