@@ -6,15 +6,16 @@ import ast
 import re
 from collections.abc import Collection
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
-from yoj.export.checkpoint.head import READOUTS
+from yoj.export.checkpoint.head import HEADS, READOUTS
 from yoj.export.families import FAMILIES as EXPORT_FAMILIES
 from yoj.export.quantisation.schemes import STORAGES
 from yoj.runtime.engines import ENGINES, Engine
 from yoj.runtime.families import FAMILIES
-from yoj.runtime.manifest import Readout
+from yoj.runtime.manifest import HeadType, Readout
 from yoj.runtime.roles import Role
 from yoj.runtime.schemes import SCHEMES, Scheme
 
@@ -67,7 +68,8 @@ def test_a_further_table_would_be_found(tmp_path, monkeypatch):
 
 def test_both_tables_of_families_and_of_read_outs_hold_the_same():
     assert set(FAMILIES) == set(EXPORT_FAMILIES)
-    assert set(READOUTS) == set(Readout.__args__)
+    assert set(READOUTS) == set(get_args(Readout))
+    assert set(HEADS) == set(get_args(HeadType))
     assert {scheme.storage for scheme in SCHEMES.values()} == set(STORAGES)
 
 

@@ -229,7 +229,5 @@ def _write_adapter(shapes: Mapping[str, tuple[int, ...]], folder: Path) -> None:
     head = _head(width)
     save_file(head.tensors, folder / "value_head.safetensors")
     settings = json.loads((folder / SETTINGS).read_text("utf-8"))
-    settings |= {"value_head_type": head.type, "value_head_hidden_dim": len(head.tensors["0.bias"]),
-                 "value_head_activation": head.activation, "value_head_input_dim": width,
-                 "resp_repr_mode": head.readout}  # fmt: skip
+    settings |= head.settings()
     (folder / SETTINGS).write_text(json.dumps(settings, indent=2) + "\n", "utf-8")

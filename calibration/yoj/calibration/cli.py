@@ -49,7 +49,7 @@ LARGE_BLOCK = 4 * 2**20
 @click.group(cls=RenamedCommands, renamed={"plan": "quantisation"}, epilog=EPILOG)
 @click.version_option(__version__, prog_name="yoj-calibrate")
 def main() -> None:
-    """Take a trained model to 8-bit engines with evidence, and its scores to probabilities.
+    """Take a trained model to an 8-bit bundle with evidence, and its scores to probabilities.
 
     Statistics on samples lead to a choice of the quantised matrices, which a gate tests on held-out requests.
     Temperatures make probabilities of scores.

@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from yoj.runtime.bundle import PLANS, Bundle
-from yoj.runtime.engines import ENGINES, plan_engines
+from yoj.runtime.engines import ENGINES, GPU_ENGINES, plan_engines
 from yoj.runtime.manifest import MANIFEST_NAME, Manifest
 from yoj.runtime.options import Given, HubFolder, RenamedOptions, readable_errors, reading_options
 from yoj.runtime.schemes import SCHEMES
@@ -180,7 +180,11 @@ def inspect(bundle: Path, as_json: bool) -> None:
     help="The checkpoint that BUNDLE was made from; repeat it for several adapters, in their order.",
 )
 @click.option("--base", type=HubFolder("checkpoint"), help="The base model under LoRA adapters.")
-@click.option("--engine", type=click.Choice(list(ENGINES)), help="Engine of BUNDLE; all but onnxruntime need a GPU.")
+@click.option(
+    "--engine",
+    type=click.Choice(list(ENGINES)),
+    help=f"Engine of BUNDLE; {GPU_ENGINES} need a GPU.  [default: its first]",
+)
 def verify(bundle: Path, checkpoints: tuple[Path, ...], base: Path | None, engine: str | None) -> None:
     """Compare the scores of BUNDLE with those of its checkpoint in PyTorch."""
     with readable_errors():
@@ -194,7 +198,7 @@ def verify(bundle: Path, checkpoints: tuple[Path, ...], base: Path | None, engin
 
 @main.command("compile")
 @click.argument("bundle", type=HubFolder("bundle", written=True))
-@click.option("--engine", required=True, type=click.Choice(plan_engines()))
+@click.option("--engine", required=True, type=click.Choice(plan_engines()), help="Engine that the plans are for.")
 @click.option(
     "--target",
     help="Compute capabilities to build for, sm86,sm89,sm120; with tensorrt-rtx the machine needs no GPU for it.  "
@@ -240,8 +244,8 @@ def compile_(
             raise click.UsageError(f"--workspace is {workspace}, give GiB above 0 and up to {MOST_GIB}.")
         settings = BuilderSettings(int(workspace * 2**30), version_compatible, weight_streaming, refit)
         targets = [name.strip() for name in (target or "").split(",") if name.strip()]
-        order = CompileJob(bundle, engine, targets, parsed, hardware_compatible, settings)
-        built = compile_bundle(order, _Console())
+        job = CompileJob(bundle, engine, targets, parsed, hardware_compatible, settings)
+        built = compile_bundle(job, _Console())
     for entry in built:
         assert entry.plans is not None
         click.echo(f"{entry.engine} {entry.precision} for {entry.plans.target}, {entry.plans.version}")

@@ -18,7 +18,7 @@ import click
 
 from ._jsonl import Done, FileScoring, Summary, finished, read_results, score_lines
 from ._scorer import Scorer
-from .engines import ENGINES
+from .engines import ENGINES, GPU_ENGINES
 from .errors import RequestError
 from .lines import read_lines
 from .manifest import Mode
@@ -135,7 +135,7 @@ def _orders(ctx: click.Context, parameter: click.Parameter, value: str) -> Order
 @click.option(
     "--engine",
     type=click.Choice(list(ENGINES)),
-    help="Engine that executes the graphs; all but onnxruntime need a GPU.  [default: the first of the bundle]",
+    help=f"Engine that executes the graphs; {GPU_ENGINES} need a GPU.  [default: the first of the bundle]",
 )
 @click.option(
     "--threads",

@@ -37,6 +37,7 @@ of shape [B, N]."""
 PieceKind = Literal["token", "text", "media", "medium", "index"]
 Mode = Literal["joint", "isolated"]
 LayoutName = Literal["assistant", "user"]
+HeadType = Literal["linear", "mlp"]
 Readout = Literal["last", "first", "first_last_concat", "first_last_add", "first_last_sub", "response_mean"]
 
 
@@ -127,7 +128,7 @@ def _misplaced(place: str, pieces: Iterable[Piece], more: set[str]) -> Iterator[
 class ValueHead(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Value head, which turns the hidden states of a response into its score."""
 
-    type: Literal["linear", "mlp"]
+    type: HeadType
     activation: str | None
     """Activation of an ``mlp`` head; None for a ``linear`` one."""
     readout: Readout

@@ -1,6 +1,6 @@
 """Products of quantised matrices are those of whole numbers on this CPU, whatever it has, at the ends of the scale too.
 
-It needs the runtime alone, so that test_other_cpus.py can run it on an emulated CPU.
+It needs the runtime alone, so that test_exact_other_cpus.py can run it on an emulated CPU.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ from torch.utils.checkpoint import checkpoint as recompute
 
 from yoj.export import Training
 from yoj.export.checkpoint.checkpoint import Checkpoint
-from yoj.export.checkpoint.head import READOUTS, HeadShape, TrainedHead
+from yoj.export.checkpoint.head import HEADS, READOUTS, HeadShape, TrainedHead
 from yoj.export.families import ExportFamily
 from yoj.export.families.opening import open_family
 from yoj.export.graph.modules import Projection, gather_rows
@@ -157,7 +157,7 @@ def open_base(recipe: Recipe) -> Checkpoint:
 def fresh_head(head: Head, hidden_size: int, outputs: int, seed: int) -> TrainedHead:
     """Value head before training; see `yoj.export.checkpoint.head.HeadShape.fresh`."""
     shape = HeadShape(head.type, hidden_size * READOUTS[head.readout].width, head.hidden, outputs)
-    activation = head.activation if head.type == "mlp" else None
+    activation = head.activation if len(HEADS[head.type]) > 1 else None
     return TrainedHead(head.type, activation, head.readout, shape.fresh(head.init_std, seed), outputs)
 
 

@@ -18,7 +18,7 @@ import msgspec
 import yaml
 
 from yoj.runtime.hub import is_hub_id, local_folder
-from yoj.runtime.manifest import LayoutName, Mode, Readout
+from yoj.runtime.manifest import HeadType, LayoutName, Mode, Readout
 
 from ._errors import RecipeError
 
@@ -56,7 +56,7 @@ class Lora(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Head(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The value head. It has a second output, log sigma, where the objective is ``joint``."""
 
-    type: Literal["mlp", "linear"] = "mlp"
+    type: HeadType = "mlp"
     hidden: int = 1024
     activation: Literal["selu", "gelu", "relu", "tanh", "silu"] = "silu"
     readout: Readout = "last"

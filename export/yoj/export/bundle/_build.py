@@ -221,7 +221,7 @@ def _describe(checkpoint: Checkpoint, family: ExportFamily, layout: m.Layout) ->
         trained_mode=checkpoint.training.trained_mode or "joint",
         layout=layout,
         value_head=m.ValueHead(
-            type="linear" if head.type == "linear" else "mlp",
+            type=head.type,
             activation=head.activation,
             readout=head.readout,
             hidden_state=family.hidden_state,

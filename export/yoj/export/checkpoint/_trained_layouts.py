@@ -66,7 +66,7 @@ VALUE_HEAD = TrainedLayout(
 )
 MULTI_RESPONSE = TrainedLayout(
     name="multi_response",
-    written_by="mr2rm, yoj-train",
+    written_by="the YOJO code (mr2rm), yoj-train",
     tensors=(),
     hidden_state=None,
     scored="last",

@@ -11,7 +11,7 @@ from typing import Any, Literal, cast
 import torch
 from torch import nn
 
-from yoj.runtime.manifest import Readout
+from yoj.runtime.manifest import HeadType, Readout
 
 from .._errors import CheckpointError
 from ._head_files import read_head_file
@@ -26,7 +26,12 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
     "silu": nn.SiLU,
 }
 SETTINGS = "reward_model_config.json"
-KEYS = {"linear": ("weight", "bias"), "mlp": ("0.weight", "0.bias", "2.weight", "2.bias")}
+HEADS: dict[str, tuple[str, ...]] = {"linear": ("",), "mlp": ("0.", "2.")}
+"""Type of a head -> prefixes of its linear layers' keys; an activation stands between two layers."""
+KEYS = {
+    kind: tuple(f"{layer}{leaf}" for layer in layers for leaf in ("weight", "bias")) for kind, layers in HEADS.items()
+}
+"""Type of a head -> keys of its tensors."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +66,7 @@ class TrainedHead:
     cannot be identified from preferences alone (arXiv 2605.11865).
     """
 
-    type: str
+    type: HeadType
     activation: str | None
     readout: Readout
     tensors: dict[str, torch.Tensor]
@@ -81,11 +86,12 @@ class TrainedHead:
 
     def make(self, linear: Callable[[int, int], nn.Module]) -> nn.Module:
         """Layers of the head without its values, from a function that makes a layer of so many inputs and outputs."""
-        if self.type == "linear":
-            return linear(self.tensors["weight"].shape[1], self.outputs)
-        hidden, width = self.tensors["0.weight"].shape
+        first, *others = (linear(*self.tensors[f"{layer}weight"].shape[::-1]) for layer in HEADS[self.type])
+        if not others:
+            return first
         assert self.activation is not None
-        return nn.Sequential(linear(width, hidden), ACTIVATIONS[self.activation](), linear(hidden, self.outputs))
+        activation = ACTIVATIONS[self.activation]
+        return nn.Sequential(first, *(module for layer in others for module in (activation(), layer)))
 
     def module(self) -> nn.Module:
         """Head as the YOJO code builds it: [..., width] -> [..., outputs], float32, not yet divided."""
@@ -98,7 +104,7 @@ class TrainedHead:
         first = self.tensors[KEYS[self.type][0]]
         settings = {
             "value_head_type": self.type,
-            "value_head_hidden_dim": first.shape[0] if self.type == "mlp" else None,
+            "value_head_hidden_dim": first.shape[0] if len(HEADS[self.type]) > 1 else None,
             "value_head_activation": self.activation,
             "value_head_input_dim": first.shape[1],
             "resp_repr_mode": self.readout,
@@ -114,15 +120,17 @@ class HeadShape:
     width: int
     """Number of values that it reads."""
     hidden: int
-    """Number of values between the layers of an ``mlp``."""
+    """Number of values between two layers."""
     outputs: int
 
     def tensors(self) -> dict[str, tuple[int, ...]]:
         """Shape of each tensor, by its key."""
-        if self.type == "linear":
-            return {"weight": (self.outputs, self.width), "bias": (self.outputs,)}
-        first = {"0.weight": (self.hidden, self.width), "0.bias": (self.hidden,)}
-        return first | {"2.weight": (self.outputs, self.hidden), "2.bias": (self.outputs,)}
+        layers = HEADS[self.type]
+        sizes = [self.width, *[self.hidden] * (len(layers) - 1), self.outputs]
+        shapes: dict[str, tuple[int, ...]] = {}
+        for layer, width, out in zip(layers, sizes[:-1], sizes[1:], strict=True):
+            shapes |= {f"{layer}weight": (out, width), f"{layer}bias": (out,)}
+        return shapes
 
     def fresh(self, init_std: float, seed: int) -> dict[str, torch.Tensor]:
         """Values before training: weights N(0, init_std), biases 0 (as the YOJO code begins, with 0.01)."""
@@ -153,12 +161,13 @@ def read_head(folder: Path, hidden_size: int) -> TrainedHead:
     settings_file = folder / SETTINGS
     settings = _read_settings(settings_file)
     kind, readout = settings.get("value_head_type"), settings.get("resp_repr_mode", "last")
-    activation = settings.get("value_head_activation") if kind == "mlp" else None
+    layers = len(HEADS.get(kind, ())) if isinstance(kind, str) else 0
+    activation = settings.get("value_head_activation") if layers > 1 else None
     outputs = settings.get("value_head_outputs", 1)
     problems: list[str] = []
     if not isinstance(kind, str) or kind not in KEYS:
         problems.append(f"value_head_type is {kind!r}; known are {', '.join(KEYS)}")
-    if kind == "mlp" and not (isinstance(activation, str) and activation in ACTIVATIONS):
+    if layers > 1 and not (isinstance(activation, str) and activation in ACTIVATIONS):
         problems.append(f"value_head_activation is {activation!r}; known are {', '.join(ACTIVATIONS)}")
     if not isinstance(readout, str) or readout not in READOUTS:
         problems.append(f"resp_repr_mode is {readout!r}; known are {', '.join(READOUTS)}")

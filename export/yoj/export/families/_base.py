@@ -22,8 +22,9 @@ from ..checkpoint.weights import TensorSource
 from ..prompts._chat_template import MediaMarkup
 
 MAX_RESPONSES = 64
-"""Most images of one request; models were trained and evaluated with far fewer."""
+"""Most responses of one request; models were trained and evaluated with far fewer."""
 MAX_IMAGES = 16
+"""Most images of one request."""
 MAX_PIXELS = 178_956_970
 """Pixels above which Pillow refuses to decode (twice ``PIL.Image.MAX_IMAGE_PIXELS``)."""
 

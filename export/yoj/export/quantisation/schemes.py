@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import torch
 import torch.nn.functional as F
@@ -59,7 +59,7 @@ class ChannelStorage:
 class BlockStorage:
     """Storage of unsigned integers in blocks of `BLOCK` inputs, each with a scale; activations stay in float."""
 
-    bits: int
+    bits: Literal[4, 8]
     dtype: torch.dtype = torch.uint8
 
     def projection(self, width: int, out: int, static: bool, bias: bool) -> BlockProjection:

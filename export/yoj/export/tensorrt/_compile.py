@@ -55,7 +55,7 @@ class CompileJob:
     settings: BuilderSettings = dataclasses.field(default_factory=BuilderSettings)
 
 
-def compile_bundle(order: CompileJob, progress: Progress) -> list[m.EngineEntry]:
+def compile_bundle(job: CompileJob, progress: Progress) -> list[m.EngineEntry]:
     """Build plans of every ONNX graph of a bundle for each target, and list them in its manifest.
 
     Plans that the bundle has for the same engine, precision and target are replaced. Until the manifest is replaced,
@@ -69,11 +69,11 @@ def compile_bundle(order: CompileJob, progress: Progress) -> list[m.EngineEntry]
         EngineError: the library or the GPU is missing, or the library refuses a target, an option or a graph.
         OutputError: the disk is too small or cannot be written to.
     """
-    bundle = Bundle.open(order.bundle)
+    bundle = Bundle.open(job.bundle)
     check_rewritable(bundle.path)
     source = bundle.engine("onnxruntime")
-    trt = load_library(order.engine)
-    driver, targets = _targets(trt, order)
+    trt = load_library(job.engine)
+    driver, targets = _targets(trt, job)
     check_scheme(source.precision, targets)
     path = bundle.path.resolve()
     sizes = [_files_of(path, graph.file) for graph in source.graphs.values()]
@@ -83,19 +83,19 @@ def compile_bundle(order: CompileJob, progress: Progress) -> list[m.EngineEntry]
         version=trt.__version__,
         target="",
         driver=driver,
-        flags=order.settings.flags(),
+        flags=job.settings.flags(),
         onnx={name: bundle.manifest.files[name].sha256 for name in sorted({*itertools.chain(*sizes)})},
-        profiles=_profiles(bundle, source, order),
+        profiles=_profiles(bundle, source, job),
     )
     folder = folder_beside(path, progress.note)
-    _note_profiles(plans.profiles, order, progress)
+    _note_profiles(plans.profiles, job, progress)
     try:
         built: list[m.EngineEntry] = []
         for target in targets:
             entry = msgspec.structs.replace(
-                source, engine=order.engine, plans=msgspec.structs.replace(plans, target=target), query_blocks=1
+                source, engine=job.engine, plans=msgspec.structs.replace(plans, target=target), query_blocks=1
             )
-            built.append(_build(trt, bundle, entry, order.settings, folder, progress))
+            built.append(_build(trt, bundle, entry, job.settings, folder, progress))
         progress.stage("put the plans in place")
         install(path, folder, lambda manifest: _listing(manifest, built))
     except OutputError:
@@ -108,29 +108,29 @@ def compile_bundle(order: CompileJob, progress: Progress) -> list[m.EngineEntry]
 
 
 def _profiles(
-    bundle: Bundle, source: m.EngineEntry, order: CompileJob
+    bundle: Bundle, source: m.EngineEntry, job: CompileJob
 ) -> dict[str, tuple[dict[str, m.ShapeProfile], ...]]:
     # Attention of float32 has no fused kernel: it holds all its scores, before and after the softmax, and a mask.
-    room = order.settings.workspace // 3 if source.arithmetic == "float32" else None
+    room = job.settings.workspace // 3 if source.arithmetic == "float32" else None
     return {
-        role: profiles_of(role, graph, bundle.manifest, order.profiles, room) for role, graph in source.graphs.items()
+        role: profiles_of(role, graph, bundle.manifest, job.profiles, room) for role, graph in source.graphs.items()
     }
 
 
-def _note_profiles(profiles: Mapping[str, Sequence[Profile]], order: CompileJob, progress: Progress) -> None:
+def _note_profiles(profiles: Mapping[str, Sequence[Profile]], job: CompileJob, progress: Progress) -> None:
     for role, of_role in profiles.items():
         for profile in of_role:
             progress.note(f"{role}: {sizes_text(profile)}")
     letters = {letter for of_role in profiles.values() for profile in of_role for letter in profile}
-    if unused := {letter for profile in order.profiles for letter in profile} - letters:
+    if unused := {letter for profile in job.profiles for letter in profile} - letters:
         progress.note(f"no graph of this bundle has {', '.join(sorted(unused))}: left out")
 
 
-def _targets(trt: Any, order: CompileJob) -> tuple[int | None, list[str]]:
+def _targets(trt: Any, job: CompileJob) -> tuple[int | None, list[str]]:
     """Version of the driver where there is one, and the targets, checked."""
-    if order.engine == "tensorrt":
-        return _own_target(order)
-    if order.hardware_compatible or order.settings.version_compatible:
+    if job.engine == "tensorrt":
+        return _own_target(job)
+    if job.hardware_compatible or job.settings.version_compatible:
         raise EngineError(
             "Plans of tensorrt-rtx load in the release that built them and no other, and on the GPUs of their target: "
             "leave --version-compatible and --hardware-compatible out, and name every --target."
@@ -138,9 +138,9 @@ def _targets(trt: Any, order: CompileJob) -> tuple[int | None, list[str]]:
     known = [name.lower() for name in trt.ComputeCapability.__members__ if name.startswith("SM")]
     known = [name for name in known if name not in WITHOUT_FLOAT32]
     driver = _driver()
-    if order.settings.refit and driver is None:
+    if job.settings.refit and driver is None:
         raise EngineError("--refit needs a GPU to build, and there is no driver here: leave it out, or build there.")
-    targets = list(order.targets)
+    targets = list(job.targets)
     if not targets:
         try:
             targets = [target_name(compute_capability(load_cuda()))]
@@ -154,15 +154,15 @@ def _targets(trt: Any, order: CompileJob) -> tuple[int | None, list[str]]:
     return driver, list(dict.fromkeys(targets))
 
 
-def _own_target(order: CompileJob) -> tuple[int, list[str]]:
+def _own_target(job: CompileJob) -> tuple[int, list[str]]:
     cudart = load_cuda()
     capability = compute_capability(cudart)
-    if order.hardware_compatible and capability < (8, 0):
+    if job.hardware_compatible and capability < (8, 0):
         raise EngineError(f"--hardware-compatible needs a GPU of sm80 or newer, this one is {target_name(capability)}.")
-    target = "sm80+" if order.hardware_compatible else target_name(capability)
-    if set(order.targets) - {target}:
+    target = "sm80+" if job.hardware_compatible else target_name(capability)
+    if set(job.targets) - {target}:
         raise EngineError(
-            f"TensorRT builds for the GPU of this machine, {target}, not for {', '.join(order.targets)}. Run it on "
+            f"TensorRT builds for the GPU of this machine, {target}, not for {', '.join(job.targets)}. Run it on "
             "such a machine, or use --engine tensorrt-rtx, which needs no GPU to build."
         )
     return driver_version(cudart), [target]

@@ -21,7 +21,7 @@ def open_scorer(bundle: Bundle, checkpoint: Checkpoint, family: ExportFamily, en
         bundle: bundle to open.
         checkpoint: checkpoint that it was made from.
         family: family of the checkpoint.
-        engine: name of the engine; see `Molmo2Scorer.load`.
+        engine: name of the engine; see `yoj.runtime.Scorer.load`.
 
     Raises:
         EngineError: the engine cannot be opened.

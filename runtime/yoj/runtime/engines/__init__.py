@@ -46,17 +46,23 @@ class Engine:
     """Function that loads the graphs of a manifest's entry; the last argument is the number of threads."""
     executes: str
     """Engine whose entries of the manifest it executes: its own name, or that of an engine with the same graphs."""
+    gpu: bool
+    """Whether it needs a GPU."""
     library: Library | None
     """Library of NVIDIA whose plans its entries hold, which yoj-export compile builds; None where they hold graphs."""
 
 
 ENGINES = {
-    "onnxruntime": Engine(open=open_onnxruntime, executes="onnxruntime", library=None),
-    "onnxruntime-cuda": Engine(open=open_onnxruntime_cuda, executes="onnxruntime", library=None),
-    "tensorrt": Engine(open=_open_tensorrt, executes="tensorrt", library=TENSORRT),
-    "tensorrt-rtx": Engine(open=_open_tensorrt, executes="tensorrt-rtx", library=TENSORRT_RTX),
+    "onnxruntime": Engine(open=open_onnxruntime, executes="onnxruntime", gpu=False, library=None),
+    "onnxruntime-cuda": Engine(open=open_onnxruntime_cuda, executes="onnxruntime", gpu=True, library=None),
+    "tensorrt": Engine(open=_open_tensorrt, executes="tensorrt", gpu=True, library=TENSORRT),
+    "tensorrt-rtx": Engine(open=_open_tensorrt, executes="tensorrt-rtx", gpu=True, library=TENSORRT_RTX),
 }
 """Name of an engine in manifests and options -> the engine."""
+
+
+GPU_ENGINES = " and ".join(", ".join(name for name, engine in ENGINES.items() if engine.gpu).rsplit(", ", 1))
+"""Names of the engines that need a GPU, for the help of commands."""
 
 
 def plan_engines() -> list[str]:
