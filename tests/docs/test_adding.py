@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import re
 from collections.abc import Collection
 from pathlib import Path
@@ -25,16 +26,24 @@ PARTS = ("export", "runtime", "calibration", "bench", "training")
 
 def tables(names: Collection[str]) -> set[str]:
     """Files of the packages with a literal of which several elements are among the names."""
-    found: set[str] = set()
-    for part in PARTS:
-        for file in (ROOT / part / "yoj").rglob("*.py"):
-            for node in ast.walk(ast.parse(file.read_text("utf-8"))):
-                parts = node.keys if isinstance(node, ast.Dict) else getattr(node, "elts", [])
-                texts = {e.value for e in parts if isinstance(e, ast.Constant) and isinstance(e.value, str)}
-                calls = [e.args for e in parts if isinstance(e, ast.Call)]
-                texts |= {a.value for args in calls for a in args if isinstance(a, ast.Constant)}
-                if len(texts & set(names)) > 1:
-                    found.add(file.relative_to(ROOT).as_posix())
+    return {file for file, literals in all_literals(ROOT) if any(len(texts & set(names)) > 1 for texts in literals)}
+
+
+@functools.cache
+def all_literals(root: Path) -> list[tuple[str, list[set[str]]]]:
+    """Files of the packages, and of each the texts that stand in one literal, or in calls in one."""
+    files = [file for part in PARTS for file in (root / part / "yoj").rglob("*.py")]
+    return [(file.relative_to(root).as_posix(), literals(file)) for file in files]
+
+
+def literals(file: Path) -> list[set[str]]:
+    """Texts of each literal of a file."""
+    found: list[set[str]] = []
+    for node in ast.walk(ast.parse(file.read_text("utf-8"))):
+        parts = node.keys if isinstance(node, ast.Dict) else getattr(node, "elts", [])
+        calls = [argument for e in parts if isinstance(e, ast.Call) for argument in e.args]
+        texts = {e.value for e in (*parts, *calls) if isinstance(e, ast.Constant) and isinstance(e.value, str)}
+        found += [texts] if texts else []
     return found
 
 
@@ -62,6 +71,7 @@ def test_a_further_table_would_be_found(tmp_path, monkeypatch):
     file.parent.mkdir(parents=True)
     file.write_text('WIDTHS = {"int8": 1, "fp8": 1}')
     assert tables(SCHEMES) == {"bench/yoj/bench/extra.py"}
+    all_literals.cache_clear()
     file.write_text('# int8, fp8\nWIDTH = {"int8": 1, "other": 1}')
     assert tables(SCHEMES) == set()
 
