@@ -15,6 +15,8 @@ from yoj.bench import _plots as plots
 from yoj.bench._report import report, write_report
 from yoj.bench._results import MachineLimits, Sweep, Time
 
+pytestmark = pytest.mark.slow
+
 VOID = {"meta"}
 HOSTILE = (
     '</text></svg><script src="http://a.example/x.js">alert("1")</script><img src=x onerror="y"> $\\frac{$ & \x1b _'

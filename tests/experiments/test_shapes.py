@@ -16,6 +16,8 @@ from PIL import Image
 from experiments.shapes import KINDS, RESPONSES, ShapesConfig, make_caption, make_item, write_captions, write_items
 from experiments.shapes.__main__ import main
 
+pytestmark = pytest.mark.slow
+
 SIZES, FORMS = ("small", "large"), ("circle", "square", "triangle", "cross")
 COLOURS = {
     "red": (220, 40, 40),

@@ -14,6 +14,8 @@ from yoj.training._precision import this_machine
 from yoj.training._recipe import Recipe
 from yoj.training.cli import PRESETS, main
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def setup(tmp_path_factory):

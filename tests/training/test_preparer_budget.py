@@ -18,6 +18,8 @@ from yoj.training._preparer import BudgetedPreparer, make_preparer
 from yoj.training._recipe import Recipe
 from yoj.training.setup import load_samples
 
+pytestmark = pytest.mark.slow
+
 TEXTS = ["Which is red, blue or green? " * 3] * 4
 SETTINGS = {
     "molmo2": {"max_crops": 8},

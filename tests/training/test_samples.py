@@ -16,6 +16,8 @@ from yoj.training._recipe import Recipe
 from yoj.training.samples import SHOWN, read_samples
 from yoj.training.setup import load_samples
 
+pytestmark = pytest.mark.slow
+
 GOOD: dict[str, Any] = {"prompt": "Which?", "responses": ["red", "blue", "green"], "rankings": [2, 1, 3]}
 TEXTS = ["Which is red, blue or green? " * 3] * 4
 

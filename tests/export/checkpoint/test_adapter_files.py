@@ -33,7 +33,7 @@ from safetensors.torch import load_file, save_file
 from yoj.export._errors import CheckpointError
 from yoj.export.checkpoint.checkpoint import Checkpoint
 
-pytestmark = pytest.mark.parity
+pytestmark = [pytest.mark.parity, pytest.mark.slow]
 
 
 @pytest.fixture(scope="module", params=["qwen3_vl", "molmo2"])

@@ -22,7 +22,7 @@ from yoj.export.checkpoint.weights import read_folder
 from yoj.export.verification.stock_model import read_out
 from yoj.runtime import Request, Scorer
 
-pytestmark = pytest.mark.parity
+pytestmark = [pytest.mark.parity, pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")

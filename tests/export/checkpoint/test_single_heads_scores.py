@@ -41,7 +41,7 @@ from yoj.export.verification._float16_range import overflowing_layers, prepare_s
 from yoj.runtime import RequestError
 from yoj.runtime.packing import without_last_newlines
 
-pytestmark = pytest.mark.parity
+pytestmark = [pytest.mark.parity, pytest.mark.slow]
 
 FAMILIES = ("qwen3_vl", "molmo2")
 CLOSE = 1e-5 * D**0.5

@@ -15,6 +15,8 @@ from yoj.export.families.opening import open_family
 from yoj.export.prompts.layout import render_layout, split_pieces
 from yoj.runtime.manifest import Layout, Piece
 
+pytestmark = pytest.mark.slow
+
 DATA = Path(__file__).parents[2] / "golden" / "data"
 MERGED, ADAPTER = DATA / "checkpoint-merged", DATA / "checkpoint-adapter"
 LAYOUTS = ("assistant", "user")

@@ -10,6 +10,8 @@ import torch
 from yoj.export.quantisation._probes import model_of, unsigned
 from yoj.runtime.engines import exact
 
+pytestmark = pytest.mark.slow
+
 
 def content(model: onnx.ModelProto) -> list[object]:
     """What is computed, whatever the names."""
