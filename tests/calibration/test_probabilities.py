@@ -262,14 +262,14 @@ def test_a_move_that_fails_is_taken_back(first, calls, copy, rankings, monkeypat
 def test_a_kill_between_any_two_moves_leaves_a_bundle_that_opens_and_scores_as_before(calls, copy, rankings):
     first = calibrate(CalibrationJob(copy, rankings), quiet).manifest.probabilities
     code = (
-        "import os, sys; from pathlib import Path; from yoj.calibration._probabilities import Order, calibrate\n"
+        "import os, sys; from pathlib import Path; from yoj.calibration._probabilities import CalibrationJob, calibrate\n"
         "replace, made = os.replace, []\n"
         "def killed(source, target):\n"
         "    made.append(target)\n"
         "    if len(made) == int(sys.argv[3]): os.kill(os.getpid(), 9)\n"
         "    replace(source, target)\n"
         "os.replace = killed\n"
-        "calibrate(Order(Path(sys.argv[1]), Path(sys.argv[2]), mode='isolated'), lambda done, total: None)\n"
+        "calibrate(CalibrationJob(Path(sys.argv[1]), Path(sys.argv[2]), mode='isolated'), lambda done, total: None)\n"
     )
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run([sys.executable, "-c", code, copy, rankings, str(calls)], env=environment, timeout=120)
