@@ -25,8 +25,8 @@ pytestmark = [
 UNGUARDED = """
 import onnxruntime
 from yoj.runtime.engines import exact
-from yoj.runtime.manifest import Engine
-engine = Engine(engine="onnxruntime", precision="int8", base_precision="float32", graphs={})
+from yoj.runtime.manifest import EngineEntry
+engine = EngineEntry(engine="onnxruntime", precision="int8", base_precision="float32", graphs={})
 exact.check_products(onnxruntime, engine, onnxruntime.SessionOptions())
 """
 
