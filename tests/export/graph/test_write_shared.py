@@ -101,7 +101,6 @@ def test_a_graph_is_traced_once_and_everyone_has_his_own(specs, tmp_path):
 
 def test_a_process_that_a_test_starts_finds_what_is_traced_here(specs, tmp_path):
     graph.trace(specs()[JOINT], torch.float32)
-    before = sorted(graph.trace.folder.iterdir())
     folder = write_qwen(TinyQwen(), tmp_path / "checkpoint", hidden_state="post_norm")
     code = """if True:
         import sys, torch
@@ -111,11 +110,11 @@ def test_a_process_that_a_test_starts_finds_what_is_traced_here(specs, tmp_path)
         from yoj.export.graph import write
 
         spec = open_family(Checkpoint.open([Path(sys.argv[1])])).graphs[1]
+        write.trace.trace = None  # whoever traces anew calls it
         print(len(write.trace(spec, torch.float32).graph))
     """
     done = subprocess.run([sys.executable, "-c", code, folder], capture_output=True, text=True, check=True)
     assert int(done.stdout) == len(graph.trace(specs()[JOINT], torch.float32).graph)
-    assert sorted(graph.trace.folder.iterdir()) == before
 
 
 def test_a_test_that_is_not_marked_must_not_trace(specs, monkeypatch):
