@@ -262,7 +262,8 @@ def test_a_move_that_fails_is_taken_back(first, calls, copy, rankings, monkeypat
 def test_a_kill_between_any_two_moves_leaves_a_bundle_that_opens_and_scores_as_before(calls, copy, rankings):
     first = calibrate(CalibrationJob(copy, rankings), quiet).manifest.probabilities
     code = (
-        "import os, sys; from pathlib import Path; from yoj.calibration._probabilities import CalibrationJob, calibrate\n"
+        "import os, sys; from pathlib import Path\n"
+        "from yoj.calibration._probabilities import CalibrationJob, calibrate\n"
         "replace, made = os.replace, []\n"
         "def killed(source, target):\n"
         "    made.append(target)\n"
