@@ -20,7 +20,7 @@ from tiny import RECORDED
 from tiny_qwen3_vl import TinyQwen, write_qwen
 
 from yoj.export._errors import CheckpointError, OutputError
-from yoj.export.bundle import _build as build_module
+from yoj.export.bundle import _room as room_module
 from yoj.export.bundle._build import build
 from yoj.export.bundle._config import ExportConfig
 from yoj.export.checkpoint.checkpoint import Checkpoint
@@ -201,7 +201,7 @@ def test_without_a_comparison_there_is_no_fidelity_until_it_is_asked_for(source,
 
 
 def test_what_the_memory_cannot_compare_is_refused_before_anything_is_written(source, tmp_path, monkeypatch):
-    monkeypatch.setattr(build_module, "free_memory", lambda: 1000)
+    monkeypatch.setattr(room_module, "free_memory", lambda: 1000)
     out = tmp_path / "judge.yoj"
     with pytest.raises(
         OutputError, match=r"^To compare the bundle .* GB of memory, and .* are free. Export with --no-compare"
