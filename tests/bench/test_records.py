@@ -48,7 +48,7 @@ def test_without_a_file_nothing_is_written(tmp_path, monkeypatch):
     "file", [RESULTS / "avx2" / "deep.json", RESULTS / "avx512-vnni" / "sweeps.json"], ids=lambda f: f.stem
 )
 def test_results_are_written_with_the_keys_that_they_were_read_with(file, tmp_path):
-    """Of those that were written before the variants had their name."""
+    """Results keep their keys that were written before the variants had their name."""
     results = read_results(file)
     assert any(judge.variants or judge.sweeps for judge in results.judges)
     write_figures(tmp_path / "again.json", results, results.environment)

@@ -180,9 +180,8 @@ def read_head(folder: Path, hidden_size: int) -> TrainedHead:
         raise CheckpointError(f"{settings_file}: {'; '.join(problems)}. Correct it to what the head was trained with.")
     file, tensors = read_head_file(folder)
     _check_shapes(file, tensors, str(kind), settings, hidden_size * READOUTS[readout].width)
-    return TrainedHead(
-        str(kind), activation, cast(Readout, readout), {key: tensors[key].float() for key in KEYS[str(kind)]}, outputs
-    )
+    trained = {key: tensors[key].float() for key in KEYS[str(kind)]}
+    return TrainedHead(cast(HeadType, kind), activation, cast(Readout, readout), trained, outputs)
 
 
 def divisor(hidden_size: int) -> float:
