@@ -6,13 +6,18 @@ NUMPY1 := .venv-numpy1
 GPU := .venv-gpu
 VLLM := .venv-vllm
 
-.PHONY: demo test test-numpy1 quick quick-tests lint style types bench bench-wide bench-tables bench-products bench-sweeps bench-schemes bench-runtime bench-vllm \
+.PHONY: demo test test-all test-numpy1 quick quick-tests lint style types bench bench-wide bench-tables bench-products bench-sweeps bench-schemes bench-runtime bench-vllm \
 	gpu judges clean
 demo: $(VENV)/.ready
 	$(BIN)/python -m examples.demo
 
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 test: lint test-numpy1
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	$(PYTEST) -m 'not variant'
+
+# Every size, family, precision and GPU of what `make test` covers once.
+test-all: lint test-numpy1
+	$(PYTEST)
 
 # The runtime alone beside NumPy 1.26, which old Triton servers and training images have; builds of it end with Python 3.12.
 test-numpy1:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
+from tiers import with_variants
 from tiny import RECORDED
 from tiny_qwen3_vl import TinyQwen, write_qwen
 
@@ -65,7 +66,7 @@ def bench(folder):
     return functools.cache(lambda family: open_workbench(folder(family), 2, "cpu", None))
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", with_variants(FAMILIES))
 @pytest.mark.parametrize("side", [0, 64])
 def test_all_agree_and_each_way_asks_for_its_work(family, side, bench):
     opened = bench(family)
@@ -85,8 +86,9 @@ def test_all_agree_and_each_way_asks_for_its_work(family, side, bench):
     assert all(c.share is None for c in found.values() if c.precision != "float32")
 
 
+@pytest.mark.variant
 def test_compiled_models_are_variants(bench):
-    opened = bench("qwen3_vl")
+    opened = bench("molmo2")
     case = make_bench_request(opened.scorer, Size(prompt=60, response=10, n=2), 2)
     (variant,) = [
         variant for variant in all_variants(opened, ["float32"]) if variant.name == "PyTorch float32, compiled"
@@ -96,7 +98,7 @@ def test_compiled_models_are_variants(bench):
 
 
 def test_pytorch_runs_in_all_its_ways_only_where_it_is_fast(bench):
-    opened = bench("qwen3_vl")
+    opened = bench("molmo2")
     names = {variant.name for variant in all_variants(opened, ["float32"]) if variant.vendor == "PyTorch"}
     ways = ("as the YOJO code runs it", "trimmed", "compiled", "N passes", "N rows", "N passes over a shared prefix")
     assert names == {"PyTorch bfloat16, trimmed", *(f"PyTorch float32, {way}" for way in ways)}
@@ -105,7 +107,7 @@ def test_pytorch_runs_in_all_its_ways_only_where_it_is_fast(bench):
 
 
 def test_a_slow_precision_of_pytorch_is_left_out(bench, monkeypatch):
-    opened = bench("qwen3_vl")
+    opened = bench("molmo2")
     case = make_bench_request(opened.scorer, Size(prompt=60, response=10, n=2), 2)
 
     def took(calls, _repeats):
@@ -137,7 +139,7 @@ def test_wrong_scores_are_marked_and_failures_are_left_out(bench, capsys):
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16", "int8"])
 def test_scores_that_have_nothing_to_do_with_the_model_are_marked(precision, bench):
-    opened = bench("qwen3_vl")
+    opened = bench("molmo2")
     case = make_bench_request(opened.scorer, Size(prompt=60, response=10, n=4), 2)
     right = trimmed(opened, "float32").prepare(case)()
     opposite = right - 1.2 * np.sign(right) * max(1.0, np.abs(right).max())
@@ -148,17 +150,17 @@ def test_scores_that_have_nothing_to_do_with_the_model_are_marked(precision, ben
         assert not found.agrees
 
 
-def test_a_bundle_of_another_checkpoint_is_refused(folder, tmp_path):
+def test_a_bundle_of_another_checkpoint_is_refused(folder, bundle, tmp_path):
     shutil.copytree(folder("molmo2"), tmp_path / "mixed")
     shutil.rmtree(tmp_path / "mixed" / "tiny.int8.yoj")
-    shutil.copytree(folder("qwen3_vl") / "tiny.int8.yoj", tmp_path / "mixed" / "other.yoj")
+    shutil.copytree(bundle("qwen3_vl", "assistant"), tmp_path / "mixed" / "other.yoj")
     done = CliRunner().invoke(main, ["run", str(tmp_path / "mixed"), "--threads", "1"])
     assert done.exit_code == 1
     assert "other.yoj was not made from" in " ".join(done.output.split())
 
 
 def test_features_are_computed_in_every_run(bench, monkeypatch):
-    opened = bench("qwen3_vl")
+    opened = bench("molmo2")
     case = make_bench_request(opened.scorer, Size(prompt=300, response=10, n=2, side=64), 2)
     roles, session = [], opened.scorer._session
     monkeypatch.setattr(
@@ -169,7 +171,7 @@ def test_features_are_computed_in_every_run(bench, monkeypatch):
     assert roles == ["vision", "scorer.joint"] * 2
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", with_variants(FAMILIES))
 def test_a_case_has_the_size_that_was_asked_for(family, bench):
     scorer = bench(family).scorer
     shape = make_bench_request(scorer, Size(prompt=400, response=40, n=5, batch=2), 1).shape
@@ -179,7 +181,7 @@ def test_a_case_has_the_size_that_was_asked_for(family, bench):
     assert pytest.approx(shape.P + shape.N * shape.R, abs=shape.N) == shape.L
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", with_variants(FAMILIES))
 def test_a_run_from_the_command_line(family, folder, tmp_path, monkeypatch):
     monkeypatch.setattr(measure_module, "SWEPT", {"N": (1, 2), "image side": (0, 32), "batch": (2,)})
     monkeypatch.setattr(measure_module, "SAVED_N", (2,))
@@ -227,7 +229,7 @@ def test_bad_input_says_what_to_do(words, said, folder, tmp_path, monkeypatch):
 
 def test_comparing_a_run_with_itself_finds_nothing_worse(folder, tmp_path):
     out = tmp_path / "r.json"
-    words = ["run", str(folder("qwen3_vl")), "--out", str(out), "--part", "phases", "--threads", "1", "--n", "2"]
+    words = ["run", str(folder("molmo2")), "--out", str(out), "--part", "phases", "--threads", "1", "--n", "2"]
     assert CliRunner().invoke(main, words).exit_code == 0
     assert CliRunner().invoke(main, ["compare", str(out), str(out)]).exit_code == 0
 

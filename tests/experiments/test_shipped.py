@@ -22,7 +22,11 @@ MEASURED = [("shapes-qwen3_vl", "float32"), ("shapes-molmo2", "float16")]
 RECORDED = json.loads((CHECKPOINTS / "figures.json").read_text("utf-8"))
 
 
-@pytest.fixture(scope="module", params=MEASURED, ids=" ".join)
+@pytest.fixture(
+    scope="module",
+    params=[MEASURED[0], pytest.param(MEASURED[1], marks=pytest.mark.variant)],
+    ids=" ".join,
+)
 def judge(request):
     name, precision = request.param
     return name, precision, measure(CHECKPOINTS / name, ITEMS, precision)

@@ -9,6 +9,7 @@ import pytest
 import yaml
 from quiet import Quiet
 from safetensors.torch import load_file
+from tiers import with_variants
 
 from experiments import small_judge
 from yoj.export.bundle._build import build
@@ -34,7 +35,7 @@ def brief(monkeypatch, tmp_path):
     monkeypatch.setattr(small_judge, "JUDGE_STEPS", dict.fromkeys(brief, 2))
 
 
-@pytest.mark.parametrize("family", ["molmo2", "qwen3_vl"])
+@pytest.mark.parametrize("family", with_variants(["qwen3_vl", "molmo2"]))
 def test_a_judge_is_made_from_nothing_and_exports(family, brief, tmp_path):
     notes = list[str]()
     small_judge.make(family, tmp_path / "made", 0, notes.append)

@@ -16,6 +16,7 @@ import yaml
 from accelerate.state import AcceleratorState
 from click.testing import CliRunner
 from safetensors.torch import load_file
+from tiers import with_variants
 
 from experiments.shapes import ShapesConfig, write_items
 from experiments.small import write_base
@@ -152,7 +153,7 @@ def test_checkpoints_of_one_process_and_of_shards_go_on_in_each_other(folder: Pa
     assert_same(last, folder / "shards" / "checkpoint-3")
 
 
-@pytest.mark.parametrize("kind", ["ddp", "fsdp"])
+@pytest.mark.parametrize("kind", with_variants(["fsdp", "ddp"]))
 def test_the_same_gradients_where_not_every_process_has_a_picture(folder: Path, kind: str):
     settings = {"objective": "language", "trainable": "all", "max_steps": 1, "held_out": None}
     if not (folder / "all").exists():

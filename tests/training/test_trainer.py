@@ -16,6 +16,7 @@ import msgspec
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from tiers import with_variants
 from tiny_training import FAMILIES, LONG, Lines, Setup, differing, open_run, stored, train
 
 from yoj.training._errors import TrainingError
@@ -225,7 +226,7 @@ def failed(recipe: Recipe) -> tuple[str, list[dict]]:
     return str(caught.value), reports
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", with_variants(FAMILIES))
 def test_a_base_with_infinite_weights_stops_the_run_at_once(family, setup, tmp_path):
     base = tmp_path / "base"
     base.mkdir()
@@ -283,7 +284,7 @@ def write_colours(folder: Path) -> None:
         (folder / f"{name}.jsonl").write_text("\n".join(map(json.dumps, lines)) + "\n", "utf-8")
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", with_variants(FAMILIES))
 def test_a_short_run_learns_its_task(family, tmp_path):
     setup, lines = Setup.make(tmp_path, write_colours), Lines()
     recipe = setup.recipe(

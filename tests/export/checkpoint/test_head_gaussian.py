@@ -16,6 +16,7 @@ from graph_checks import FORBIDDEN, TOLERANCE, describe
 from quiet import Quiet
 from random_checkpoint import Sizes, write_checkpoint
 from safetensors.torch import load_file, save_file
+from tiers import with_variants
 from tiny import RECORDED
 from tiny_qwen3_vl import TinyQwen, request_of, write_qwen
 
@@ -129,7 +130,7 @@ def same(got, expected):
     np.testing.assert_allclose(got, expected, rtol=0, atol=TOLERANCE)
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", with_variants([*MODELS]))
 def test_joint(name, model):
     exported = model(name)
     outputs = exported.scorer.outputs([exported.scorer.prepare(request) for request in requests()])
@@ -146,7 +147,7 @@ def test_joint(name, model):
     assert np.std(spreads) > 100 * TOLERANCE
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", with_variants([*MODELS]))
 def test_isolated(name, model):
     exported = model(name)
     for request, judgement in zip(requests(), exported.scorer.score_batch(requests(), mode="isolated"), strict=True):
@@ -155,7 +156,7 @@ def test_isolated(name, model):
         same(judgement.sigma, [sigma[0] for _, sigma in alone])
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", with_variants([*MODELS]))
 def test_several_orders(name, model):
     exported, (request, *_) = model(name), requests()
     scores, spreads = [], []
@@ -170,7 +171,7 @@ def test_several_orders(name, model):
     assert np.std(spreads, axis=0).max() > 10 * TOLERANCE
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", with_variants([*MODELS]))
 def test_the_bundle_says_so(name, model):
     exported = model(name)
     assert exported.fidelity.passed

@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from random_checkpoint import Sizes, write_checkpoint
 from safetensors.torch import load_file, save_file
+from tiers import with_variants
 from tiny import RECORDED, Exported, make_request
 
 from yoj.export._errors import CheckpointError
@@ -32,16 +33,18 @@ pytestmark = [pytest.mark.export, pytest.mark.parity]
 
 MODELS = {
     "plain": Sizes(),
-    "one layer, as many key heads": Sizes("mlp", "selu", "first", 40, layers=1, heads=3, kv_heads=3, seed=1),
-    "heads narrower than D": Sizes("mlp", "gelu", "first_last_concat", 24, D=96, heads=6, head_dim=12, seed=2),
-    "three layers, one key head": Sizes("mlp", "relu", "first_last_add", None, layers=3, kv_heads=1, seed=3),
     "heads wider than D, other crops": Sizes(
         "mlp", "tanh", "first_last_sub", 16, D=80, heads=4, kv_heads=2, head_dim=40, intermediate=56, rope_theta=1e4,
         vit_width=40, vit_heads=4, vit_head_dim=10, vit_layers=3, taps=(-1, 0), crop=112, max_crops=3, margins=(1, 2),
         seed=4,
     ),
+    "one layer, as many key heads": Sizes("mlp", "selu", "first", 40, layers=1, heads=3, kv_heads=3, seed=1),
+    "heads narrower than D": Sizes("mlp", "gelu", "first_last_concat", 24, D=96, heads=6, head_dim=12, seed=2),
+    "three layers, one key head": Sizes("mlp", "relu", "first_last_add", None, layers=3, kv_heads=1, seed=3),
     "recorded sizes": Sizes("mlp", "silu", "response_mean", 128, seed=5),
 }  # fmt: skip
+ALWAYS = [*MODELS][:2]
+"""Those that `make test` exports, which differ in everything that shapes the graphs; the others are variants."""
 SMALL, WIDE, TALL = (40, 60), (50, 420), (330, 200)
 
 
@@ -78,7 +81,7 @@ def test_the_models_cover_every_head_activation_and_read_out():
     assert {tiny.activation for tiny in MODELS.values()} - {None} == set(ACTIVATIONS)
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", with_variants([*MODELS], len(ALWAYS)))
 @pytest.mark.parametrize(
     "requests",
     [
@@ -106,7 +109,7 @@ def test_scores_are_those_of_the_stock_model_with_64_responses(model):
     assert scores.shape == (2, 64)
 
 
-@pytest.mark.parametrize("name", ["plain", "recorded sizes"])
+@pytest.mark.parametrize("name", ALWAYS)
 def test_scores_are_those_of_the_stock_model_in_long_rows(name, model):
     exported = model(name)
     batch = batch_of(exported, (6, 60), (2, 20, (TALL,)))
@@ -136,7 +139,7 @@ requests = st.tuples(st.integers(1, 16), st.integers(1, 18), st.lists(sizes, max
 
 
 @settings(max_examples=10, derandomize=True, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.lists(requests, min_size=1, max_size=4), st.sampled_from(sorted(MODELS)))
+@given(st.lists(requests, min_size=1, max_size=4), st.sampled_from(ALWAYS))
 def test_scores_of_any_batch_are_those_of_the_stock_model(model, batch, name):
     exported = model(name)
     prepared = batch_of(exported, *batch)
@@ -144,7 +147,7 @@ def test_scores_of_any_batch_are_those_of_the_stock_model(model, batch, name):
 
 
 def test_an_absent_response_scores_minus_infinity(model):
-    for name in MODELS:
+    for name in ALWAYS:
         exported = model(name)
         scores = exported.score(batch_of(exported, (1, 4), (5, 3), (3, 2, (SMALL,))))
         present = np.arange(5) < np.array([[1], [5], [3]])
@@ -153,7 +156,7 @@ def test_an_absent_response_scores_minus_infinity(model):
 
 
 def test_a_row_scores_the_same_alone_and_in_any_batch(model):
-    for name in ("plain", "recorded sizes"):
+    for name in ALWAYS:
         exported = model(name)
         batch = batch_of(exported, (3, 5, (SMALL,)), (8, 20), (2, 6, (TALL, SMALL)))
         together = exported.score(batch)
@@ -163,7 +166,7 @@ def test_a_row_scores_the_same_alone_and_in_any_batch(model):
 
 
 def test_what_stands_in_the_padding_does_not_matter(model):
-    for name in ("plain", "recorded sizes"):
+    for name in ALWAYS:
         exported = model(name)
         batch = batch_of(exported, (2, 4, (SMALL,)), (8, 20))
         inputs = exported.inputs(batch)
@@ -204,7 +207,7 @@ def test_scores_change_when(what, model):
     assert (np.abs(wrong - right).max(axis=1) > 1e-3).all()
 
 
-@pytest.mark.parametrize("name", [name for name, tiny in MODELS.items() if tiny.readout != "last"])
+@pytest.mark.parametrize("name", with_variants([*MODELS][1:]))
 def test_scores_change_when_responses_start_one_token_late(name, model):
     exported = model(name)
     inputs = exported.inputs(batch_of(exported, (4, 6), (2, 9)))
@@ -228,7 +231,7 @@ def test_scores_change_when_the_vision_graph_ignores_empty_slots(model):
 # What the graphs are made of.
 
 
-@pytest.mark.parametrize("name", ["plain", "recorded sizes"])
+@pytest.mark.parametrize("name", ALWAYS)
 @pytest.mark.parametrize("role", ["vision", "scorer.joint", "scorer.segmented"])
 def test_names_types_and_axes_are_those_of_the_manifest(role, name, model):
     exported = model(name)
@@ -242,14 +245,14 @@ def test_names_types_and_axes_are_those_of_the_manifest(role, name, model):
         assert [describe(value) for value in values] == [(s.name, s.dtype, s.shape) for s in specs]
 
 
-@pytest.mark.parametrize("readout", Readout.__args__)
+@pytest.mark.parametrize("readout", with_variants([tiny.readout for tiny in MODELS.values()], len(ALWAYS)))
 def test_response_start_is_an_input_only_where_it_is_read(readout, model):
     name = next(name for name, tiny in MODELS.items() if tiny.readout == readout)
     inputs = {spec.name for spec in model(name).graphs["scorer.joint"].inputs}
     assert ("response_start" in inputs) == (readout != "last")
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", with_variants([*MODELS], len(ALWAYS)))
 def test_operators(name, model):
     exported, layers = model(name), MODELS[name].layers
     for role in exported.graphs:
@@ -274,7 +277,7 @@ def test_operators(name, model):
         assert "Expand" not in counts or counts["Expand"] < layers
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", with_variants([*MODELS], len(ALWAYS)))
 def test_backbone_weights_are_only_in_the_weight_file(name, model):
     exported = model(name)
     places: dict[str, int] = {}
@@ -318,6 +321,7 @@ def test_the_comparison_notices_one_changed_weight(model, tmp_path):
     assert np.abs(scores - reference.score(prepared, exported.family)).max() > 10 * TOLERANCE
 
 
+@pytest.mark.variant  # Qwen3-VL is exported so in test_qwen3_vl_graphs.py
 def test_a_head_on_the_states_before_the_norm(tmp_path):
     folder = write_checkpoint(MODELS["plain"], RECORDED, tmp_path / "checkpoint")
     checkpoint = Checkpoint.open([folder], training=Training(hidden_state="pre_norm"))

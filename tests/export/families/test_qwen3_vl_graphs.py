@@ -15,6 +15,7 @@ import pytest
 import torch
 from graph_checks import FORBIDDEN, TOLERANCE, describe
 from safetensors.torch import load_file, save_file
+from tiers import with_variants
 from tiny_qwen3_vl import Exported, TinyQwen, request_of, write_qwen
 
 from yoj.export._errors import CheckpointError
@@ -30,7 +31,7 @@ from yoj.runtime.text import TextEncoder
 
 pytestmark = [pytest.mark.export, pytest.mark.parity]
 
-THREE_TAPS = TinyQwen(layers=4, depth=4, taps=(0, 1, 3))
+THREE_TAPS = TinyQwen(layers=3, depth=4, taps=(0, 1, 3))
 """As many as the released models have."""
 MODELS = {
     "pre_norm, flat": THREE_TAPS,
@@ -75,7 +76,7 @@ def moved(wrong, right):
     return np.array([np.abs(w[t] - r[t]).max() for w, r, t in zip(wrong, right, there, strict=True)])
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", with_variants([*MODELS]))
 @pytest.mark.parametrize(
     "measures",
     [
@@ -100,7 +101,7 @@ def test_scores_are_those_of_the_stock_model(name, measures, model):
     assert len(finite) < 3 or finite.std() > 100 * TOLERANCE
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", with_variants([*MODELS]))
 def test_the_build_compares_images_with_a_video(name, model):
     fidelity = model(name).fidelity
     assert fidelity.passed
@@ -108,7 +109,7 @@ def test_the_build_compares_images_with_a_video(name, model):
     assert "image and video, N=4" in {case.case for case in fidelity.cases}
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", with_variants([*MODELS]))
 def test_isolated_scores_are_those_of_separate_passes(name, model):
     exported = model(name)
     requests = mixed()
@@ -118,7 +119,7 @@ def test_isolated_scores_are_those_of_separate_passes(name, model):
         same(row[: len(alone)], alone)
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", with_variants([*MODELS]))
 def test_isolated_scores_do_not_depend_on_the_order(name, model):
     exported = model(name)
     for request in mixed():
@@ -156,7 +157,7 @@ WRONG = {
 }
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", with_variants([*MODELS]))
 @pytest.mark.parametrize("what", WRONG)
 def test_scores_change_when(what, name, model):
     exported = model(name)
@@ -177,7 +178,7 @@ def test_scores_change_with_other_rotary_sections(sections, model):
     assert text <= TOLERANCE
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", with_variants([*MODELS]))
 def test_scores_change_with_the_other_norm(name, model):
     exported = model(name)
     right = exported.scorer.forward(exported.prepare(mixed()))
@@ -200,7 +201,7 @@ def test_the_vision_graph_notices_rows_taken_for_columns(model):
 
 
 def test_a_batch_of_media_of_one_size_equals_each_alone(model):
-    exported = model("post_norm, nested")
+    exported = model("pre_norm, flat")
     prepared = exported.prepare(requests_of((1, 2, (SMALL,)), (1, 2, (SMALL,)), (1, 2, (SMALL,))))
     media = [request.media[0] for request in prepared]
     together = exported.scorer._session.run("vision", exported.scorer.family.vision_inputs(media))
@@ -213,7 +214,7 @@ def test_a_batch_of_media_of_one_size_equals_each_alone(model):
     assert begin == len(together["image_features"])
 
 
-@pytest.mark.parametrize(("name", "outer"), [("pre_norm, flat", 0), ("post_norm, nested", 1)])
+@pytest.mark.parametrize(("name", "outer"), with_variants([("pre_norm, flat", 0), ("post_norm, nested", 1)]))
 def test_a_video_is_expanded_as_the_manifest_says(name, outer, model):
     exported = model(name)
     (prepared,) = exported.prepare([request_of(0, 2, 4, (), 5)])
@@ -248,7 +249,7 @@ def graph_of(exported, role):
     return onnx.load(exported.path / exported.scorer.engine.graphs[role].file, load_external_data=False)
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", with_variants([*MODELS]))
 @pytest.mark.parametrize("role", ["vision", "scorer.joint", "scorer.segmented"])
 def test_names_types_and_axes_are_those_of_the_manifest(role, name, model):
     exported = model(name)
@@ -270,7 +271,7 @@ def test_names_types_and_axes_are_those_of_the_manifest(role, name, model):
     assert {spec.name for spec in specs.inputs} == names
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", with_variants([*MODELS]))
 @pytest.mark.parametrize("role", ["vision", "scorer.joint", "scorer.segmented"])
 def test_operators(role, name, model):
     exported, tiny = model(name), MODELS[name]
@@ -292,25 +293,25 @@ def test_operators(role, name, model):
         assert counts["RMSNormalization"] == 4 * layers + ends[exported.checkpoint.training.hidden_state]
 
 
-def test_the_joint_graph_has_no_matrix_of_tokens_by_tokens(model):
+@pytest.mark.parametrize("name", with_variants([*MODELS]))
+def test_the_joint_graph_has_no_matrix_of_tokens_by_tokens(name, model):
     """But for the mask that attention in blocks makes of it, which half precision and TensorRT do not have."""
-    for name in MODELS:
-        for role, masked in (("scorer.joint", False), ("scorer.segmented", True)):
-            proto = graph_of(model(name), role)
-            join_queries(proto)
-            proto = onnx.shape_inference.infer_shapes(proto)
-            attention = [node for node in proto.graph.node if node.op_type == "Attention"]
-            # In the last layer only the rows that are read attend, where that is one of each response.
-            trimmed = [False] * (len(attention) - 1) + [MODELS[name].readout == "last"]
-            has_mask = [len(node.input) > 3 and node.input[3] != "" for node in attention]
-            assert has_mask == [masked or last for last in trimmed]
-            causal = [{a.name: a.i for a in node.attribute}.get("is_causal", 0) for node in attention]
-            assert causal == [int(not mask) for mask in has_mask]
-            known = {value.name: describe(value)[2] for value in proto.graph.value_info}
-            assert [known[node.input[0]][2] for node in attention] == ["N" if last else "L" for last in trimmed]
-            assert {known[node.input[1]][2] for node in attention} == {"L"}
-            shapes = [describe(value)[2] for value in (*proto.graph.value_info, *proto.graph.input)]
-            assert any(shape.count("L") > 1 for shape in shapes) == masked
+    for role, masked in (("scorer.joint", False), ("scorer.segmented", True)):
+        proto = graph_of(model(name), role)
+        join_queries(proto)
+        proto = onnx.shape_inference.infer_shapes(proto)
+        attention = [node for node in proto.graph.node if node.op_type == "Attention"]
+        # In the last layer only the rows that are read attend, where that is one of each response.
+        trimmed = [False] * (len(attention) - 1) + [MODELS[name].readout == "last"]
+        has_mask = [len(node.input) > 3 and node.input[3] != "" for node in attention]
+        assert has_mask == [masked or last for last in trimmed]
+        causal = [{a.name: a.i for a in node.attribute}.get("is_causal", 0) for node in attention]
+        assert causal == [int(not mask) for mask in has_mask]
+        known = {value.name: describe(value)[2] for value in proto.graph.value_info}
+        assert [known[node.input[0]][2] for node in attention] == ["N" if last else "L" for last in trimmed]
+        assert {known[node.input[1]][2] for node in attention} == {"L"}
+        shapes = [describe(value)[2] for value in (*proto.graph.value_info, *proto.graph.input)]
+        assert any(shape.count("L") > 1 for shape in shapes) == masked
 
 
 # Checkpoints.

@@ -18,6 +18,7 @@ from click.testing import CliRunner
 from made_up import write_requests
 from quiet import Quiet
 from random_checkpoint import Sizes, write_checkpoint
+from tiers import with_variants
 from tiny import RECORDED
 from tiny_qwen3_vl import TinyQwen, write_qwen
 
@@ -136,13 +137,16 @@ def run(file: Path, inputs: Arrays, precision: str) -> list[np.ndarray]:
 
 @pytest.mark.parametrize(
     ("family", "scheme"),
-    [
-        ("molmo2", "int8"),
-        ("qwen3_vl", "int8"),
-        ("molmo2", "int8_static"),
-        ("qwen3_vl", "fp8"),
-        ("molmo2", "int8_weights"),
-    ],
+    with_variants(
+        [
+            ("molmo2", "int8"),
+            ("qwen3_vl", "fp8"),
+            ("molmo2", "int8_static"),
+            ("qwen3_vl", "int8"),
+            ("molmo2", "int8_weights"),
+        ],
+        always=2,
+    ),
 )
 def test_the_engine_computes_the_features_that_pytorch_computes(family, scheme, source, tmp_path):
     of = source(family)
@@ -164,7 +168,7 @@ def test_the_engine_computes_the_features_that_pytorch_computes(family, scheme, 
             assert difference.max() <= own + lost / 4 + rounded * lost
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", with_variants(FAMILIES))
 def test_all_matrices_but_those_that_make_the_features_are_stored_in_eight_bits(family, source, whole_tower):
     of = source(family)
     names = matrices(of.vision)
@@ -180,7 +184,7 @@ def test_all_matrices_but_those_that_make_the_features_are_stored_in_eight_bits(
         assert types[f"{name.removeprefix(VISION_PREFIX)}.weight"] == onnx.TensorProto.FLOAT
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", with_variants(FAMILIES))
 def test_the_form_for_tensorrt_computes_the_same_features(family, source, whole_tower):
     of, file = source(family), whole_tower(family)
     options = ort.SessionOptions()
@@ -326,6 +330,7 @@ def bundled(source, found, tmp_path_factory):
     return folder / "q.yoj"
 
 
+@pytest.mark.variant
 def test_a_bundle_says_that_its_tower_is_quantised(source, bundled):
     tower = len(matrices(source("qwen3_vl").vision))
     words = f"int8_static: 14 matrices of the trunk, {tower} matrices of the vision tower"
@@ -339,6 +344,7 @@ def test_a_bundle_says_that_its_tower_is_quantised(source, bundled):
     assert onnx.TensorProto.INT8 in types
 
 
+@pytest.mark.variant
 def test_the_gate_times_the_tower_apart_and_wants_pictures(source, bundled, tmp_path):
     of = source("qwen3_vl")
     build(ExportConfig(of.checkpoint.folders, None, "assistant", tmp_path / "f.yoj", compare=False), Quiet())

@@ -18,6 +18,7 @@ import onnx
 import pytest
 from quiet import Quiet
 from safetensors.torch import load_file, save_file
+from tiers import with_variants
 
 from yoj.bench._large_checkpoint import write as write_large
 from yoj.export._errors import OutputError
@@ -106,8 +107,10 @@ def test_default_plans_of_both_families_for_three_gpus_are_listed_with_all_that_
     assert len(Scorer.load(path).score("Which?", ["one", "two"]).scores) == 2
 
 
-@pytest.mark.parametrize("precision", ["float16", "bfloat16"])
-@pytest.mark.parametrize("family", ["molmo2", "qwen3_vl"])
+@pytest.mark.parametrize(
+    ("family", "precision"),
+    with_variants([("molmo2", "float16"), ("qwen3_vl", "bfloat16"), ("molmo2", "bfloat16"), ("qwen3_vl", "float16")]),
+)
 def test_plans_of_the_small_judges_in_16_bits(family, precision, tmp_path):
     """With the default profiles, and of the trunk as many layers as differ; the build refuses graphs that have other
     inputs and outputs than the manifest."""
@@ -124,6 +127,7 @@ def test_plans_of_the_small_judges_in_16_bits(family, precision, tmp_path):
     assert Bundle.open(out).engine("tensorrt-rtx") == entry
 
 
+@pytest.mark.variant
 @pytest.mark.parametrize(("family", "precision"), [("molmo2", "float16"), ("qwen3_vl", "bfloat16")])
 def test_plans_of_two_layers_in_the_dimensions_of_the_4b_models(family, precision):
     """Kernels and scratch memory are chosen by these dimensions; more layers repeat them, more words none."""
@@ -309,7 +313,7 @@ def test_a_disk_that_fills_up_during_the_build_leaves_the_bundle_as_it_was(copy)
     untouched(copy, before)
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", with_variants([signal.SIGKILL, signal.SIGINT, signal.SIGTERM]))
 def test_a_build_that_is_killed_leaves_the_bundle_as_it_was(number, copy):
     before = content(copy)
     # A shell that runs the tests in the background makes their children ignore Ctrl-C.
@@ -334,7 +338,7 @@ def test_a_build_that_is_killed_leaves_the_bundle_as_it_was(number, copy):
     untouched(copy, before)
 
 
-@pytest.mark.parametrize("place", ["first", "manifest"])
+@pytest.mark.parametrize("place", with_variants(["manifest", "first"]))
 def test_a_move_that_fails_is_taken_back(place, copy, monkeypatch):
     compile_bundle(order(copy, targets=["sm89"]), Quiet())
     before = content(copy)

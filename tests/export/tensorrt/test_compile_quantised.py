@@ -11,6 +11,7 @@ import onnxruntime as ort
 import pytest
 from quiet import Quiet
 from test_compile import JUDGES, SMALL, content, shorten, untouched
+from tiny_qwen3_vl import TinyQwen, write_qwen
 
 from yoj.export.bundle._build import build
 from yoj.export.bundle._config import ExportConfig
@@ -30,11 +31,11 @@ pytestmark = pytest.mark.export
 pytest.importorskip("tensorrt_rtx_bindings", reason="plans are built for real: pip install 'yoj[trt-rtx]'")
 
 
-def export(judge: Path, folder: Path, scheme: str, rest: str) -> Path:
+def export(judge: Path, folder: Path, scheme: str, rest: str, towers: bool = True) -> Path:
     """A bundle with all matrices, those of the vision tower too, and, in int8, the embedding table quantised."""
     checkpoint = Checkpoint.open([judge])
     vision, scorer, _ = open_family(checkpoint).graphs
-    layers = (*matrices(scorer), *matrices(vision))
+    layers = (*matrices(scorer), *(matrices(vision) if towers else ()))
     said = QuantisationSpec(
         scheme=scheme, layers=layers, embeddings=scheme == "int8", checkpoint=checkpoint_hashes(checkpoint)
     )
@@ -44,6 +45,7 @@ def export(judge: Path, folder: Path, scheme: str, rest: str) -> Path:
     return folder / "judge.yoj"
 
 
+@pytest.mark.variant
 @pytest.mark.parametrize(
     ("family", "scheme", "rest", "targets"),
     [
@@ -69,7 +71,8 @@ def test_plans_of_the_small_judges_in_8_bits(family, scheme, rest, targets, tmp_
 def eight(tmp_path_factory) -> Path:
     """Two layers, so that rounding is not carried far."""
     folder = tmp_path_factory.mktemp("eight")
-    return export(shorten(JUDGES / "shapes-molmo2", folder / "checkpoint", 2), folder, "int8", "float32")
+    checkpoint = write_qwen(TinyQwen(), folder / "checkpoint", hidden_state="post_norm")
+    return export(checkpoint, folder, "int8", "float32", towers=False)
 
 
 def test_the_form_for_tensorrt_computes_the_same(eight):
@@ -78,7 +81,7 @@ def test_the_form_for_tensorrt_computes_the_same(eight):
     options = ort.SessionOptions()
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL  # for the CPU fuses one form only
     prepared = [scorer.prepare(request) for request in make_samples()[:1]]
-    inputs = scorer_inputs(prepared, scorer.family, {}) | {"image_features": np.zeros((1, 128), np.float32)}
+    inputs = scorer_inputs(prepared, scorer.family, {}) | scorer._no_media()
     scores = []
     with for_tensorrt(eight / graph) as changed:
         assert changed != eight / graph

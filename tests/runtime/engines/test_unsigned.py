@@ -40,10 +40,10 @@ CPU = ["CPUExecutionProvider"]
 INT8 = EngineEntry(engine="onnxruntime", precision="int8", graphs={})
 
 
-@pytest.fixture(scope="module", params=[("molmo2", False), ("qwen3_vl", False), ("qwen3_vl", True)])
+@pytest.fixture(scope="module", params=["molmo2", "qwen3_vl with embeddings"])
 def quantised(request, tmp_path_factory) -> Path:
-    """A bundle in which all matrices, and in the last the rows of embeddings too, have 8 bits."""
-    family, embeddings = request.param
+    """A bundle in which all matrices, and in the second the rows of embeddings too, have 8 bits."""
+    family, *embeddings = request.param.split()
     folder = tmp_path_factory.mktemp(family)
     if family == "molmo2":
         write_checkpoint(Sizes(D=160, intermediate=200), RECORDED, folder / "checkpoint")
@@ -52,7 +52,9 @@ def quantised(request, tmp_path_factory) -> Path:
     checkpoint = Checkpoint.open([folder / "checkpoint"])
     scorer = next(spec for spec in open_family(checkpoint).graphs if spec.role == "scorer.joint")
     hashes = checkpoint_hashes(checkpoint)
-    said = QuantisationSpec(scheme="int8", layers=tuple(matrices(scorer)), embeddings=embeddings, checkpoint=hashes)
+    said = QuantisationSpec(
+        scheme="int8", layers=tuple(matrices(scorer)), embeddings=bool(embeddings), checkpoint=hashes
+    )
     write_config(QuantisationConfig(said, {}), folder / "plan")
     recipe = ExportConfig([folder / "checkpoint"], None, "assistant", folder / "q.yoj", precision="int8",
                     quantisation=folder / "plan", compare=False)  # fmt: skip
