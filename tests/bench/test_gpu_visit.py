@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from recorded import MERGED
+from tiers import with_variants
 
 from yoj.bench._gpu import Result, VisitPaths, code_hash, exit_status, make_bundles, table, visit
 from yoj.bench._gpu_parts import FLOATS, JUDGES, MADE, PARTS, SECONDS, GpuPart, Made
@@ -142,21 +143,24 @@ def test_tests_that_are_all_skipped_have_not_passed(place):
 
 @pytest.mark.export
 @pytest.mark.slow
-def test_bundles_are_made_at_once_where_they_are_missing_and_a_failure_is_said(tmp_path, capsys):
+@pytest.mark.parametrize("precision", with_variants(["float16", "int8_static"]))
+def test_bundles_are_made_at_once_where_they_are_missing_and_a_failure_is_said(precision, tmp_path, capsys):
     (tmp_path / "checkpoints").mkdir()
     (tmp_path / "checkpoints" / "tiny").symlink_to(MERGED)
     place = VisitPaths(tmp_path / "results", tmp_path / "bundles" / "new", "new", tmp_path)
     (tmp_path / "bundles" / "old").mkdir(parents=True)
     place.results.mkdir()
-    made = [Made("tiny", "tiny", ("int8_static",)), Made("none", "none", ("float32",))]
+    made = [Made("tiny", "tiny", (precision,)), Made("none", "none", ("float32",))]
     make_bundles(made, place)
     said = capsys.readouterr().out
     assert "none float32: FAILED" in said
     assert "set-up took" in said
-    assert Bundle.open(place.bundles / "tiny" / "int8_static.yoj").manifest.engines[0].base_precision == "float16"
-    config = read_config(place.bundles / "tiny" / "int8_static.quantisation")
-    assert {RANGE + name for name in config.spec.layers} == config.factors.keys()
-    assert all(float(value) > 0 for value in config.factors.values())
+    engine = Bundle.open(place.bundles / "tiny" / f"{precision}.yoj").manifest.engines[0]
+    assert (engine.precision, engine.arithmetic) == (precision, "float16")
+    if precision == "int8_static":
+        config = read_config(place.bundles / "tiny" / "int8_static.quantisation")
+        assert {RANGE + name for name in config.spec.layers} == config.factors.keys()
+        assert all(float(value) > 0 for value in config.factors.values())
     assert not (tmp_path / "bundles" / "old").exists()
     make_bundles(made[:1], place)
     assert capsys.readouterr().out == ""

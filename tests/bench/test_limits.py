@@ -66,6 +66,7 @@ def count(module: torch.nn.Module, call: Any) -> int:
     return counter.get_total_flops()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["merged", "qwen3_vl"])
 @pytest.mark.parametrize("role", ["scorer.joint", "scorer.segmented"])
 @pytest.mark.parametrize(("P", "R", "N"), [(40, 7, 1), (31, 5, 6)])
@@ -145,6 +146,7 @@ def test_work_rises_with_every_size(P, R, N, way):
         assert work(MODEL, way, more) > here
 
 
+@pytest.mark.slow
 @given(P=sizes, R=sizes, N=responses)
 def test_order_of_the_ways(P, R, N):
     shape = shape_of(P, R, N, V=1)

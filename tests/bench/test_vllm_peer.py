@@ -23,6 +23,7 @@ def opened(folder, hidden_state):
     return checkpoint, open_family(checkpoint)
 
 
+@pytest.mark.slow
 def test_the_merged_model_and_its_head_score_as_the_reference_does(tmp_path):
     checkpoint, family = opened(tmp_path, "post_norm")
     (tmp_path / "merged").mkdir()

@@ -62,6 +62,7 @@ def test_every_stratum_is_represented(mixed):
     assert [sample.line for sample in chosen.samples] == sorted(sample.line for sample in chosen.samples)
 
 
+@pytest.mark.slow
 def test_the_seed_alone_decides(mixed):
     first, again, other = (choose(mixed, [], 40, seed, words).samples for seed in (3, 3, 4))
     assert first == again

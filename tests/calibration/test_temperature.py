@@ -52,6 +52,7 @@ def test_a_known_temperature_is_recovered_within_its_stated_error(n, temperature
     assert abs(np.mean(errors)) < 4 * np.std(errors) / 10 + 0.01  # the likelihood's own bias falls as 1/S
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(
     rows=st.lists(st.lists(st.floats(-30, 30), min_size=2, max_size=5), min_size=1, max_size=6),
@@ -75,6 +76,7 @@ def test_the_fit_is_the_lowest_point_of_the_likelihood():
     assert all(here < likelihoods(samples, found * factor).sum() for factor in (0.5, 0.99, 1.01, 2.0))
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=30)
 @given(factor=st.floats(1e-3, 1e3), shift=st.floats(-100, 100), seed=st.integers(0, 5))
 def test_scores_in_another_unit_give_a_temperature_in_that_unit_and_equal_probabilities(factor, shift, seed):
@@ -171,6 +173,7 @@ def test_the_same_bins_are_drawn_as_the_same_bytes(tmp_path):
 # By N
 
 
+@pytest.mark.slow
 def test_each_n_has_its_own_temperature_and_a_rare_one_that_of_all():
     rng = np.random.default_rng(6)
     samples = together(simulate(rng, 1000, 2, 0.5), simulate(rng, 1000, 8, 2.0), simulate(rng, MIN_SAMPLES - 1, 3, 9.0))

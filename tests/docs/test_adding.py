@@ -20,6 +20,8 @@ from yoj.runtime.manifest import HeadType, Readout
 from yoj.runtime.roles import Role
 from yoj.runtime.schemes import SCHEMES, Scheme
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 PARTS = ("export", "runtime", "calibration", "bench", "training")
 

@@ -86,6 +86,7 @@ def exists(name: str, known: set[str]) -> bool:
     return bool(module) and hasattr(importlib.import_module(module), leaf)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.relative_to(ROOT).as_posix())
 def test_docstrings_have_their_subject_first(file):
     found = [

@@ -12,6 +12,7 @@ PACKAGES["experiments"] = ROOT / "experiments"
 TESTS = sorted(file for part in PACKAGES for file in (ROOT / "tests" / part).rglob("test_*.py"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("test", TESTS, ids=lambda file: file.relative_to(ROOT / "tests").as_posix())
 def test_the_file_that_is_tested_is_named(test):
     """``<room>/test_<file>.py``, or ``<room>/test_<file>_<what of it>.py``."""

@@ -12,6 +12,7 @@ from pathlib import Path
 import msgspec
 import pytest
 from click.testing import CliRunner
+from commands import run_block
 from made_up import write_requests
 
 from yoj.calibration._gate import REPORT, Gate
@@ -53,9 +54,11 @@ def test_python(code, folder):
 )
 def test_command(line, folder):
     words = line.replace("--out judge.yoj", "--out new.yoj")
-    done = subprocess.run(
-        f"PATH={Path(sys.executable).parent}:$PATH {words}", shell=True, cwd=folder, capture_output=True, text=True
-    )
+    if words.startswith("yoj-export"):
+        done = run_block(words, folder)
+    else:
+        words = f"PATH={Path(sys.executable).parent}:$PATH {words}"
+        done = subprocess.run(words, shell=True, cwd=folder, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 
 
@@ -64,13 +67,7 @@ def test_eight_bits(folder):
     (block,) = (text for kind, text in BLOCKS if kind == "sh")
     for name, count, seed in (("train", 64, 1), ("choose", 60, 2), ("test", 60, 3)):
         write_requests(folder / f"{name}.jsonl", count, seed)
-    done = subprocess.run(
-        f"set -e; PATH={Path(sys.executable).parent}:$PATH; {block}",
-        shell=True,
-        cwd=folder,
-        capture_output=True,
-        text=True,
-    )
+    done = run_block(block, folder)
     assert done.returncode == 0, done.stderr
     assert "warning: 64 samples" in done.stderr
     assert read_config(folder / "quantisation").spec.about["max_flips"] == 0.005

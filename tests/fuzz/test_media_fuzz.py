@@ -31,6 +31,7 @@ def test_every_listed_format_and_container_is_mutated():
     assert formats.CONTAINERS.keys() | {*formats.ANIMATIONS} == media.video_cases().keys()
 
 
+@pytest.mark.slow
 def test_every_case_is_prepared_before_it_is_mutated():
     for run in (media.pictures(), media.videos()):
         for case, content in run.cases.items():

@@ -71,6 +71,7 @@ def test_a_request_has_a_budget_of_its_own():
         one.prepare(of_each_kind())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["picture", "mov", "mpegts", "GIF", "frames"])
 def test_seconds_are_over(kind):
     given = {
@@ -125,6 +126,7 @@ def test_frames_that_will_not_fit_are_refused_after_the_first():
     assert len(opened) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["mov", "GIF", "AVIF"])
 def test_frames_of_a_file_that_will_not_fit_are_refused_before_the_first(name):
     rules = ImageRules(10**7, spending=Spending(Budget(pixels=4 * PIXELS - 1)))

@@ -391,6 +391,7 @@ def ranks_of(values: list[int], kind: str) -> list[float]:
     return [float(ways[kind](v)) for v in values]
 
 
+@pytest.mark.slow
 @given(st.lists(st.integers(0, 5), min_size=1, max_size=8), st.sampled_from(["min", "dense", "average"]))
 def test_every_usual_way_to_rank_passes(values, kind):
     check_rankings(ranks_of(values, kind), len(values))

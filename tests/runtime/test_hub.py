@@ -105,6 +105,7 @@ def errors(hub: Hub, cache: Path, kind: str, *names: str, **more: str) -> list[l
     return found
 
 
+@pytest.mark.slow
 def test_what_cannot_be_had_is_one_line_with_the_way_out(hub, cache):
     expected = {
         "org/nothing@main": ("org/nothing is no folder here", "no such repository", "hf auth login"),
@@ -129,6 +130,7 @@ def test_offline_and_without_a_network_the_way_out_is_said(hub, cache):
     assert "hf download org/adapter --revision main --local-dir FOLDER" in text
 
 
+@pytest.mark.slow
 def test_a_command_says_it_as_a_wrong_argument(hub, cache):
     done = score(hub, cache, "org/nothing@v1")
     assert (done.returncode, done.stdout) == (1, "")

@@ -241,6 +241,7 @@ SAMPLES = {form: encoded(picture(9, 11), form) for form in FORMATS}
 SAMPLES |= {"JPEG with EXIF": photo_with_exif(), "animated GIF": animation()}
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("sample", SAMPLES)
 def test_a_file_cut_at_any_byte_is_read_or_refused(sample):

@@ -70,6 +70,7 @@ def test_a_picture_is_read_from_every_kind_of_content(way):
     np.testing.assert_array_equal(load_image(WAYS[way](png(noise())), RULES).pixels_HWC, noise())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("file", ["clip.mp4", "gif_last_frame_held.gif"])
 def test_a_video_is_read_from_every_kind_of_content(way, file):

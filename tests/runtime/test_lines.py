@@ -55,6 +55,7 @@ def test_another_encoding_is_told_how_to_convert(encoding):
     assert refused(gzip.compress(text)) == message
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("indent", [None, 1])
 def test_a_json_array_is_told_how_to_convert(indent):
     assert "holds one JSON array. Convert it to JSON lines: jq -c '.[]' file" in refused(

@@ -44,6 +44,7 @@ def test_an_old_bundle_is_complete_and_unchanged(name):
     assert manifest.digest == json.loads((path / m.MANIFEST_NAME).read_bytes())["digest"]
 
 
+@pytest.mark.slow
 def test_an_old_bundle_gives_the_scores_that_its_version_gave(name):
     media = BUNDLES / "media"
     with Scorer.load(BUNDLES / name) as scorer:

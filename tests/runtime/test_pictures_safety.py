@@ -68,6 +68,7 @@ def test_pillow_alone_runs_a_program_for_postscript(ghostscript):
     assert ghostscript.exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.eps", "a.mp4", "a"])
 @pytest.mark.parametrize("kind", PROGRAMS)
 def test_a_program_or_a_document_is_no_picture_under_any_name(kind, name, tmp_path, ghostscript):
@@ -113,6 +114,7 @@ def test_every_format_that_pillow_writes_and_that_is_not_listed_is_refused(form)
     pytest.fail(f"Pillow writes {form} of none of these modes")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", [form.name for form in formats.PICTURES])
 def test_every_listed_format_is_read(form):
     content = media.picture_cases()[form]

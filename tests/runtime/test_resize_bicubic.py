@@ -55,6 +55,7 @@ def test_every_bit_is_that_of_pillow(size, target, seed):
     np.testing.assert_array_equal(resized, by_pillow(image_HWC, *target))
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=80)
 @given(size=SIZES, target=SIZES, seed=st.integers(0, 999))
 @example(size=(300, 200), target=(150, 400), seed=2)

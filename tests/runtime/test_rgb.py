@@ -88,6 +88,7 @@ def test_dropped_transparency_shows_the_stored_colours_and_is_said(kind):
     assert picture.notices == ("images[0]: transparency was ignored, so the colours stored under it show",)
 
 
+@pytest.mark.slow
 def test_a_picture_of_more_than_one_strip_is_converted_like_a_small_one():
     wide = Image.fromarray(np.tile(np.asarray(translucent()), (30, 40, 1)))
     np.testing.assert_array_equal(load(png(wide)).pixels_HWC, by_the_stock_processor(wide))

@@ -340,6 +340,7 @@ def judged(scores: list[float], temperature: float = 1.0) -> Judgement:
     return judge(np.array(scores, np.float32), temperature, False)
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(scores=SCORES, temperature=TEMPERATURES)
 def test_probabilities_sum_to_one_and_follow_the_scores(scores, temperature):
@@ -352,6 +353,7 @@ def test_probabilities_sum_to_one_and_follow_the_scores(scores, temperature):
             assert chances[one] >= chances[other]
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(scores=SCORES, temperature=TEMPERATURES)
 def test_ranks_order_the_scores_and_equal_scores_share_the_better_rank(scores, temperature):
@@ -361,12 +363,14 @@ def test_ranks_order_the_scores_and_equal_scores_share_the_better_rank(scores, t
     assert judgement.best == judgement.ranks.index(1) == judgement.scores.index(max(judgement.scores))
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(scores=SCORES, temperature=TEMPERATURES)
 def test_entropy_lies_between_certain_and_undecided(scores, temperature):
     assert 0 <= judged(scores, temperature).entropy <= math.log(len(scores)) + 1e-9
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(scores=SCORES)
 def test_the_margin_is_between_the_two_highest_scores(scores):

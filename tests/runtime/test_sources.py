@@ -190,6 +190,7 @@ def test_by_default_nothing_is_fetched(host):
     assert f"--allow-host {host}" in message
 
 
+@pytest.mark.slow
 def test_redirects_are_held_to_the_policy(host):
     with serving() as other:
         url = f"http://{host}/to/http://{other}/a.png"
@@ -207,6 +208,7 @@ def test_a_name_that_leads_into_the_own_network_is_refused(host):
     assert "which is no public one" in message
 
 
+@pytest.mark.slow
 def test_size_time_and_status_are_bounded(host):
     assert "more than 1,000 bytes" in refused(allowing(host, max_bytes=1000), f"http://{host}/long", LimitError)
     assert "took longer than 0.3 s" in refused(allowing(host, timeout=0.3), f"http://{host}/slow")
@@ -229,6 +231,7 @@ def test_hosts_that_are_allowed(url, hosts):
     check_url(url, frozenset(hosts), "image")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("url", "hosts"),
     [

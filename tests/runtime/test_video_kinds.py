@@ -74,6 +74,7 @@ def corners(pixels_HWC: np.ndarray) -> list[list[float]]:
 # Variable rates
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ending", ["mp4", "mkv"])
 @pytest.mark.parametrize(
     "stamps",
@@ -178,6 +179,7 @@ def test_a_video_is_turned_and_mirrored_as_it_is_to_be_shown(turn, tmp_path):
     assert turned.seconds_F == plain.seconds_F
 
 
+@pytest.mark.slow
 def test_the_turned_case_is_the_upright_one_turned_clockwise():
     plain, turned = load(MEDIA / "clip.mp4"), load(MEDIA / "rotated_90.mp4")
     np.testing.assert_array_equal(turned.frames_FHWC, [np.rot90(frame, -1) for frame in plain.frames_FHWC])
@@ -192,6 +194,7 @@ def test_a_turn_that_leaves_corners_empty_is_refused(tmp_path):
 # Edit lists, streams and headers
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("file", "frames", "last"), [("edit_list", 100, 3.96), ("bframes_vfr", 102, 4.16)])
 def test_of_a_stream_copied_clip_the_frames_after_the_edit_list_are_seen(file, frames, last):
     clip = load(MEDIA / f"stream_copied_clip_{file}.mp4")
@@ -426,6 +429,7 @@ def test_transparent_frames_are_put_on_white_and_said_once():
     assert clip.notices == ("video: in 3 of 3 frames, transparent parts were put on white",)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["GIF", "WEBP", "PNG", "AVIF"])
 @pytest.mark.parametrize("share", [0.3, 0.6, 0.95])
 def test_an_animation_cut_off_is_refused(form, share):

@@ -76,6 +76,7 @@ def test_ffmpeg_alone_opens_the_other_file(secret, tmp_path):
             assert next(container.decode(video=0)).width == 64
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", LISTS)
 def test_what_names_other_files_or_is_a_text_is_no_video_under_any_name(kind, secret, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
@@ -95,6 +96,7 @@ def test_a_list_that_names_itself_is_refused(tmp_path):
         assert "not a video" in refusal(tmp_path / "a.mp4")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "prefix", ["subfile,,start,0,end,9999,,:", "async:", "concat:", "cache:", "crypto:", "file:", "data:", "tee:"]
 )
@@ -124,6 +126,7 @@ def test_every_listed_container_is_read(name):
     assert np.abs(clip.frames_FHWC[0].astype(int) - media.pixels()).mean() < 25
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("form", "codec"),
     [("h264", "libx264"), ("yuv4mpegpipe", "wrapped_avframe"), ("ivf", "libvpx"), ("wtv", "mpeg2video")],

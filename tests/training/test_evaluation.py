@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from quiet import Quiet
+from tiers import with_variants
 from tiny_training import FAMILIES, Setup, train
 
 from yoj.export.bundle._build import build
@@ -56,7 +57,7 @@ def differences(ours: list[list[float]], theirs: list[list[float]]) -> list[floa
 
 
 @pytest.mark.slow  # almost all of it the tracing of the graphs
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", with_variants(FAMILIES))
 def test_a_trained_judge_scores_as_its_bundle(family, served, setup):
     trainer, scorer = served(family)
     requests = [numbered.request() for numbered in setup.samples]
@@ -73,7 +74,7 @@ def test_a_trained_judge_scores_as_its_bundle(family, served, setup):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", with_variants(FAMILIES))
 def test_adapters_head_and_media_matter_to_the_scores(family, served, setup):
     trainer, _ = served(family)
     trained = evaluate(trainer.judge, trainer.preparer, setup.samples).scores
@@ -91,7 +92,7 @@ def test_adapters_head_and_media_matter_to_the_scores(family, served, setup):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", with_variants(FAMILIES))
 def test_rows_of_a_batch_are_those_of_the_runtime(family, served, setup):
     trainer, scorer = served(family)
     numbers = [0, 7, 8, 11, 3, 1]

@@ -70,6 +70,7 @@ def loop_bradley_terry(scores: list[float], ranks: list[int]) -> float:
     return -sum(math.log(sigmoid(scores[i] - scores[j])) for i, j in better) / max(1, len(better))
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(request_=requests(least=1))
 @pytest.mark.parametrize("name", RANKED)
@@ -95,6 +96,7 @@ def test_n_way_of_one_best_is_the_log_probability_of_a_categorical_distribution(
     torch.testing.assert_close(objectives.n_way(scores, ranks), expected)
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None)
 @given(st.lists(st.floats(-4, 4), min_size=2, max_size=5))
 def test_plackett_luce_is_a_distribution_over_rankings(scores):
@@ -116,6 +118,7 @@ def test_objectives_agree_on_two_responses():
     assert values == pytest.approx([-math.log(sigmoid(-1.3))] * 3, abs=1e-12)
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(request_=requests(least=1), shift=st.floats(-50, 50))
 @pytest.mark.parametrize("name", [*RANKED, "gaussian"])
@@ -197,6 +200,7 @@ def test_the_draw_depends_on_the_seed_alone():
     assert torch.equal(first[4], MIXED[4])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mean", [-2.0, 0.0, 0.7, 2.5])
 @pytest.mark.parametrize("sigmas", [(0.1, 0.1), (0.5, 1.0), (1.5, 2.0), (3.0, 0.2)])
 def test_the_gaussian_likelihood_is_that_of_samples(mean, sigmas):
@@ -208,6 +212,7 @@ def test_the_gaussian_likelihood_is_that_of_samples(mean, sigmas):
     assert closed == pytest.approx(sampled, abs=0.02)
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(request_=requests(least=1))
 def test_without_spread_the_gaussian_loss_is_bradley_terry(request_):

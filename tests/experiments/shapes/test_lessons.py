@@ -89,6 +89,7 @@ def test_words_without_marks_are_exchanged_as_often():
     assert abs(sum(exchanged) / len(exchanged) - 0.4) < 0.07
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_plain_answers_are_true_and_marks_of_answers_agree_with_them(kind):
     marks = Counter[bool]()

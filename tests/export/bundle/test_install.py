@@ -48,6 +48,7 @@ def content_of(path: Path) -> dict[str, bytes]:
     return {file.relative_to(path).as_posix(): file.read_bytes() for file in path.rglob("*") if file.is_file()}
 
 
+@pytest.mark.slow
 def test_a_bundle_of_an_older_schema_takes_new_files_in_the_present_one(old, folder):
     before = Bundle.open(OLD).manifest
     written = install(old, folder, lambda manifest: manifest)

@@ -118,6 +118,7 @@ def scores() -> torch.Tensor:
 # Layouts.
 
 
+@pytest.mark.slow
 def test_merged_layout(scores):
     checkpoint, family = open_all(MERGED)
     assert (checkpoint.folders, checkpoint.base, checkpoint.trunk) == ((MERGED,), None, MERGED)
@@ -132,6 +133,7 @@ def test_paths_may_be_strings():
     assert Checkpoint.open([str(ADAPTER)], str(ADAPTER / "base")).base == ADAPTER / "base"
 
 
+@pytest.mark.slow
 def test_adapter_layout_with_the_base_that_it_names():
     checkpoint, family = open_all(ADAPTER)
     assert checkpoint.folders == (ADAPTER,)
@@ -222,6 +224,7 @@ def test_a_training_folder_that_is_an_adapter_is_used_itself(adapter):
     assert Checkpoint.open([adapter]).folders == (adapter,)
 
 
+@pytest.mark.slow
 def test_shards_with_an_index(merged, scores):
     tensors = load_file(merged / "model.safetensors")
     (merged / "model.safetensors").unlink()
@@ -269,6 +272,7 @@ def test_every_file_that_matters_is_listed(adapter):
 # Embedding tables.
 
 
+@pytest.mark.slow
 def test_a_trimmed_table_scores_like_the_full_one(merged, scores):
     torch.manual_seed(0)
     full = torch.cat([load_file(merged / "model.safetensors")[WTE + "new_embedding"], torch.randn(117, 64)])
@@ -278,6 +282,7 @@ def test_a_trimmed_table_scores_like_the_full_one(merged, scores):
     assert_scores(checkpoint, family, scores, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rows", [486, 11, 970])
 def test_a_table_split_elsewhere_scores_the_same(rows, merged, scores):
     def split(tensors):
@@ -288,6 +293,7 @@ def test_a_table_split_elsewhere_scores_the_same(rows, merged, scores):
     assert_scores(*open_all(merged), scores, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_checkpoint_saved_again_by_transformers_scores_the_same(merged, scores):
     from transformers import Molmo2ForConditionalGeneration
 
@@ -357,6 +363,7 @@ MISSING = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MISSING)
 @pytest.mark.parametrize("kind", ["merged", "adapter"])
 def test_a_missing_file_is_named_with_the_fix(name, kind, request):
@@ -369,6 +376,7 @@ def test_a_missing_file_is_named_with_the_fix(name, kind, request):
     assert fix in text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["preprocessor_config.json", "processor_config.json"])
 def test_a_missing_image_setting_is_named(name, merged):
     (merged / name).unlink()

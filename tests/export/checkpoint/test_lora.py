@@ -145,6 +145,7 @@ CONFIGS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
 def test_merged_tensors_are_those_of_peft(config, base, tmp_path):
     assert_merged_as_peft_does(base, train(base, tmp_path / "adapter", **config))
@@ -192,6 +193,7 @@ REFUSED = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", REFUSED)
 def test_what_cannot_be_merged_is_refused(what, base, tmp_path):
     config, told = REFUSED[what]

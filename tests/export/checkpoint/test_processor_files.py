@@ -81,6 +81,7 @@ def refusal(folder: Path) -> str:
     return str(caught.value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("unified", UNIFIED_KINDS)
 @pytest.mark.parametrize(("image", "video"), list(itertools.product([True, False], repeat=2)))
 def test_the_file_that_counts_is_that_of_transformers(unified, image, video, merged):
@@ -103,6 +104,7 @@ def test_the_file_that_counts_is_that_of_transformers(unified, image, video, mer
             assert find_part(checkpoint, *names).values == expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "files",
     [
@@ -270,6 +272,7 @@ BAD = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "value"), BAD)
 @pytest.mark.parametrize("nested", [False, True])
 def test_a_malformed_value_is_named_with_its_file(name, value, nested, merged):
@@ -311,6 +314,7 @@ def test_a_part_that_is_no_object_is_told(content, merged):
     assert f"{merged / UNIFIED}: image_processor is {content!r}, expected an object" in refusal(merged)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("file", "name", "value"),
     [

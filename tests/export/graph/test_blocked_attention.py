@@ -64,6 +64,7 @@ def arrays(seed: int, batch: int, length: int) -> dict[str, np.ndarray]:
     return {name: rng.normal(size=(batch, of, length, SIZE)).astype(np.float32) for name, of in heads.items()}
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=60)
 @given(
     seed=st.integers(0, 2**32),

@@ -124,6 +124,7 @@ def test_ids_of_conversations_are_those_of_the_stock_template_and_tokenizer(name
     assert pack_one(packer, script, media).input_ids_L.tolist() == expected
 
 
+@pytest.mark.slow
 def test_what_a_template_does_not_show_is_found_at_the_export(made):
     packer, *_ = made("qwen3_vl, strict", "assistant")
     assert packer.layout.media_roles == ("user",)
@@ -133,6 +134,7 @@ def test_what_a_template_does_not_show_is_found_at_the_export(made):
     assert made("molmo2", "assistant")[0].layout.gathers_media
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("template", "lost", "kept"),
     [

@@ -58,6 +58,7 @@ FOUND = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", FOUND)
 def test_the_default_is_taken_where_transformers_takes_it(case, folder):
     files, expected = FOUND[case]

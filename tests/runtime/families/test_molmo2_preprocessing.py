@@ -230,6 +230,7 @@ def checkpoint(tmp_path_factory):
     return shutil.copytree(MERGED, tmp_path_factory.mktemp("flags") / "checkpoint")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("columns", "overview_columns", "overview_start"), FLAGS)
 def test_image_tokens_are_those_of_the_official_processor(columns, overview_columns, overview_start, checkpoint):
     """From the flags in the checkpoint's file, by way of the export, to the tokens in the row."""

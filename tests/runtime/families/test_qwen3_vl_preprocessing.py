@@ -193,6 +193,7 @@ def check_video(kind: str, frames_FHWC: np.ndarray) -> None:
     check(kind, prepared, expected["pixel_values_videos"], expected["video_grid_thw"][0].tolist())
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=50)
 @given(kind=KINDS, size=SIZES)
 @example(kind="tiny", size=(1, 1))
@@ -207,6 +208,7 @@ def test_images_are_the_official_ones(kind, size):
     check_image(kind, picture(size))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     Version(transformers.__version__) < Version("5.20"),
     reason="the video processor of this transformers calls torchvision itself",
@@ -275,6 +277,7 @@ def test_too_many_frames_are_refused_with_both_numbers():
     assert family("uneven").prepare_video(frames_FHWC[:20], range(20)).grids
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=60)
 @given(
     kind=KINDS,
@@ -303,6 +306,7 @@ def test_a_video_is_written_as_the_official_processor_writes_it(kind, indices, f
     assert written == Qwen3VLProcessor.replace_video_token(processor, inputs, 0)
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=300)
 @given(kind=st.sampled_from(list(SETTINGS)), frames=st.integers(1, 30000), fps=st.floats(0.2, 240))
 @example(kind="released", frames=1, fps=30.0)
@@ -320,6 +324,7 @@ GRIDS = st.integers(1, 3).flatmap(
 )
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=60)
 @given(grid=GRIDS, side=st.integers(1, 48))
 @example(grid=(2, 2, 2), side=48)
@@ -336,6 +341,7 @@ def test_learned_positions_are_the_official_ones(grid, side):
     np.testing.assert_array_equal(weight_P4, expected[1].numpy())
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=60)
 @given(grid=GRIDS, head_dim=st.integers(1, 24).map(lambda n: 4 * n), theta=st.sampled_from([10000.0, 500.0]))
 @example(grid=(2, 400, 2), head_dim=72, theta=10000.0)

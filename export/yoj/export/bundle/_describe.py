@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from yoj.runtime.manifest import Layout
 
-from ..checkpoint.checkpoint import Checkpoint
-from ..families import ExportFamily
-from ..prompts._template_files import read_template
 from .names import QUANTISATION, VISION_PREFIX
+
+if TYPE_CHECKING:  # they load PyTorch, which describing a bundle needs not
+    from ..checkpoint.checkpoint import Checkpoint
+    from ..families import ExportFamily
 
 
 def describe_prompts(layout: Layout) -> str:
@@ -48,6 +49,8 @@ def describe_quantisation(bundle: Path) -> str | None:
 
 def describe_assumptions(checkpoint: Checkpoint, family: ExportFamily) -> Iterator[str]:
     """Assumptions made where no file tells how the model was trained."""
+    from ..prompts._template_files import read_template
+
     file, template = read_template(checkpoint)
     if "strftime_now" in template:
         yield f"{file.name} shows the date, and that of this export stays in every prompt of the bundle"
