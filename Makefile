@@ -6,18 +6,22 @@ NUMPY1 := .venv-numpy1
 GPU := .venv-gpu
 VLLM := .venv-vllm
 
-.PHONY: demo test test-all test-numpy1 quick quick-tests lint style types bench bench-wide bench-tables bench-products bench-sweeps bench-schemes bench-runtime bench-vllm \
+.PHONY: demo test test-all tests test-numpy1 quick quick-tests lint style types bench bench-wide bench-tables bench-products bench-sweeps bench-schemes bench-runtime bench-vllm \
 	gpu judges clean
 demo: $(VENV)/.ready
 	$(BIN)/python -m examples.demo
 
-PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
-test: lint test-numpy1
-	$(PYTEST) -m 'not variant'
+# Lint and types take one core; tests take what is left.
+test: $(VENV)/.ready
+	$(MAKE) --jobs 3 --output-sync=target lint test-numpy1 tests
 
-# Every size, family, precision and GPU of what `make test` covers once.
-test-all: lint test-numpy1
-	$(PYTEST)
+# Every size, family, precision and GPU of what `make test` covers once, and what takes long.
+test-all: $(VENV)/.ready
+	$(MAKE) --jobs 3 --output-sync=target lint test-numpy1 tests TESTS=
+
+TESTS := -m 'not thorough'
+tests: $(VENV)/.ready
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(TESTS)
 
 # The runtime alone beside NumPy 1.26, which old Triton servers and training images have; builds of it end with Python 3.12.
 test-numpy1:

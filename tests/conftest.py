@@ -85,7 +85,7 @@ def _graphs_are_traced_once(pytestconfig: pytest.Config, tmp_path_factory: pytes
 
 @pytest.fixture(scope="session")
 def bundle(tmp_path_factory: pytest.TempPathFactory):
-    """bundle(kind, layout) -> path of a verified bundle.
+    """bundle(kind, layout) -> path of a bundle; those of the merged checkpoints in the assistant layout are verified.
 
     The kind is ``merged`` or ``adapter``, recorded checkpoints of Molmo2, or ``qwen3_vl``, a tiny one made here.
     """
@@ -104,7 +104,8 @@ def bundle(tmp_path_factory: pytest.TempPathFactory):
                 source = {"merged": MERGED, "adapter": ADAPTER}.get(kind)
                 if source is None:
                     source = write_qwen(TinyQwen(), folder / f"{kind}-checkpoint", hidden_state="post_norm")
-                build(ExportConfig([source], None, layout, out), Quiet())
+                compare = layout == "assistant" and kind != "adapter"
+                build(ExportConfig([source], None, layout, out, compare=compare), Quiet())
         return out
 
     return make

@@ -82,6 +82,7 @@ def test_commands_give_options_that_there_are_and_read_bundles_that_are_made():
     assert all((ROOT / "checkpoints" / one.judge).is_dir() for one in MADE)
 
 
+@pytest.mark.thorough
 @pytest.mark.export
 @pytest.mark.slow
 def test_each_part_stands_alone_and_only_those_without_a_result_run_again(place):
@@ -132,6 +133,7 @@ def test_where_there_is_no_gpu_every_part_says_so_and_nothing_is_made(place):
     assert not place.results.exists()
 
 
+@pytest.mark.thorough
 def test_tests_that_are_all_skipped_have_not_passed(place):
     if missing("onnxruntime-cuda") is None:
         pytest.skip("there is a GPU here")

@@ -17,6 +17,7 @@ from tiny_qwen3_vl import TinyQwen, write_qwen
 
 from yoj.bench import _make as make_module
 from yoj.bench import _measure as measure_module
+from yoj.bench import _run as run_module
 from yoj.bench import _timing as timing_module
 from yoj.bench import _workbench as workbench_module
 from yoj.bench._requests import Size, make_bench_request
@@ -38,6 +39,12 @@ pytestmark = [pytest.mark.export, pytest.mark.parity]
 
 FAMILIES = ("molmo2", "qwen3_vl")
 LIMITS = MachineLimits(peaks=(Peak(precision="float32", flops=1e12, by="made up"),), copied=1e9)
+
+
+@pytest.fixture(autouse=True)
+def _limits_that_are_made_up(monkeypatch):
+    """Measuring them takes most of a minute; `test_limits.py` does it."""
+    monkeypatch.setattr(run_module, "measure_limits", lambda _threads: LIMITS)
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +93,7 @@ def test_all_agree_and_each_way_asks_for_its_work(family, side, bench):
     assert all(c.share is None for c in found.values() if c.precision != "float32")
 
 
-@pytest.mark.variant
+@pytest.mark.thorough
 def test_compiled_models_are_variants(bench):
     opened = bench("molmo2")
     case = make_bench_request(opened.scorer, Size(prompt=60, response=10, n=2), 2)
@@ -152,7 +159,8 @@ def test_scores_that_have_nothing_to_do_with_the_model_are_marked(precision, ben
 
 def test_a_bundle_of_another_checkpoint_is_refused(folder, bundle, tmp_path):
     shutil.copytree(folder("molmo2"), tmp_path / "mixed")
-    shutil.rmtree(tmp_path / "mixed" / "tiny.int8.yoj")
+    for made in (tmp_path / "mixed").glob("*.yoj"):
+        shutil.rmtree(made)
     shutil.copytree(bundle("qwen3_vl", "assistant"), tmp_path / "mixed" / "other.yoj")
     done = CliRunner().invoke(main, ["run", str(tmp_path / "mixed"), "--threads", "1"])
     assert done.exit_code == 1

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from safetensors import safe_open
+from tiers import with_variants
 
 from yoj.bench._large_checkpoint import write
 from yoj.bench._shapes import LAYERS, SHAPES, WORDS
@@ -33,7 +34,7 @@ def test_the_vocabulary_weighs_what_it_weighs_in_the_whole_model(name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("family", ["qwen3_vl", "molmo2"])
+@pytest.mark.parametrize("family", with_variants(["qwen3_vl", "molmo2"]))
 def test_a_narrower_model_has_fewer_heads_of_the_same_size(family, tmp_path):
     folder = write(JUDGES / f"shapes-{family}", tmp_path / "checkpoint", layers=2, words=1024, narrowed=8)
     config = json.loads((folder / "base" / "config.json").read_text("utf-8"))

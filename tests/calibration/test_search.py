@@ -112,6 +112,7 @@ def test_planted_outliers_leave_the_scores_as_they_were(planted):
     assert min(ratios) > 10
 
 
+@pytest.mark.thorough
 def test_scales_by_token_and_smoothing_hold_where_one_range_for_all_fails(planted):
     naive = found(planted, "int8_static", smooth=False).damage
     both = found(planted, "int8")

@@ -62,6 +62,7 @@ def test_command(line, folder):
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.thorough
 def test_eight_bits(folder):
     """The lines follow from each other, so they run together."""
     (block,) = (text for kind, text in BLOCKS if kind == "sh")

@@ -35,6 +35,7 @@ def brief(monkeypatch, tmp_path):
     monkeypatch.setattr(small_judge, "JUDGE_STEPS", dict.fromkeys(brief, 2))
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("family", with_variants(["qwen3_vl", "molmo2"]))
 def test_a_judge_is_made_from_nothing_and_exports(family, brief, tmp_path):
     notes = list[str]()
@@ -56,6 +57,7 @@ def test_a_judge_is_made_from_nothing_and_exports(family, brief, tmp_path):
     assert len(judgement.scores) == 2
 
 
+@pytest.mark.thorough
 def test_what_is_there_is_not_made_again(brief, tmp_path):
     small_judge.make("qwen3_vl", tmp_path, 0, lambda _: None)
     files = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*.jsonl")}

@@ -140,6 +140,7 @@ def test_two_processes_train_as_one_with_twice_the_accumulation(folder: Path):
     assert_same(folder / "reference" / "checkpoint-3", folder / "ddp" / "checkpoint-3")
 
 
+@pytest.mark.thorough
 def test_checkpoints_of_one_process_and_of_shards_go_on_in_each_other(folder: Path):
     first, last = folder / "reference" / "checkpoint-1", folder / "reference" / "checkpoint-3"
     shutil.copytree(first, folder / "shards" / "checkpoint-1")
@@ -183,6 +184,7 @@ agree_on_precision(Recipe("b", "d", "o", precision=("float32", "bfloat16")[dist.
 """
 
 
+@pytest.mark.thorough
 def test_processes_that_would_compute_differently_are_refused(tmp_path: Path):
     (tmp_path / "mixed.py").write_text(MIXED)
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--standalone"]
@@ -192,6 +194,7 @@ def test_processes_that_would_compute_differently_are_refused(tmp_path: Path):
     assert "precision, base_precision: bfloat16 and float32; float32 and float32" in done.stderr
 
 
+@pytest.mark.thorough
 def test_processes_stop_together_where_one_is_asked_to(folder: Path):
     settings = {"max_steps": 60, "epochs": 60, "save_every": 99, "held_out": None}
     status, said = launch_and_stop_one(folder, "stopped", "step 2 ", **settings)
@@ -206,6 +209,7 @@ def test_processes_stop_together_where_one_is_asked_to(folder: Path):
     assert "Goes on from" in train_alone(folder, "stopped", **settings | {"accumulation": 2, "max_steps": step + 1})
 
 
+@pytest.mark.thorough
 def test_a_failure_ends_the_run_with_its_message(folder: Path):
     lines = (folder / "train.jsonl").read_text().splitlines()
     broken = next(json.loads(line) for line in lines if '"image"' in line) | {"image": "broken.png"}

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator
+from inspect import cleandoc
 from typing import Annotated, Any, Literal, cast
 
 import msgspec
@@ -480,5 +481,16 @@ def _sha256(content: bytes) -> str:
 
 
 def schema() -> bytes:
-    """JSON schema of ``manifest.json``, the content of ``manifest.schema.json``."""
-    return msgspec.json.format(msgspec.json.encode(msgspec.json.schema(Manifest)), indent=2) + b"\n"
+    """JSON schema of ``manifest.json``, the content of ``manifest.schema.json``.
+
+    The order of its fields depends on the version of msgspec.
+    """
+    return msgspec.json.format(msgspec.json.encode(_cleaned(msgspec.json.schema(Manifest))), indent=2) + b"\n"
+
+
+def _cleaned(value: Any) -> Any:
+    """Same schema with descriptions without the indentation of docstrings, which msgspec removes since 0.23."""
+    if isinstance(value, dict):
+        fields = cast("dict[str, Any]", value)
+        return {name: cleandoc(one) if name == "description" else _cleaned(one) for name, one in fields.items()}
+    return [_cleaned(one) for one in cast("list[Any]", value)] if isinstance(value, list) else value

@@ -182,6 +182,7 @@ def test_a_lost_layer_of_a_text_model_is_told(molmo2, tmp_path):
     assert "layers.1.self_attn.o_proj.weight: no LoRA pair" in refusal(molmo2, adapter)
 
 
+@pytest.mark.thorough
 @pytest.mark.export
 @pytest.mark.slow
 def test_an_export_says_what_it_left_out_and_scores_as_the_trained_model(qwen, tmp_path):

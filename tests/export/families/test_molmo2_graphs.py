@@ -321,7 +321,7 @@ def test_the_comparison_notices_one_changed_weight(model, tmp_path):
     assert np.abs(scores - reference.score(prepared, exported.family)).max() > 10 * TOLERANCE
 
 
-@pytest.mark.variant  # Qwen3-VL is exported so in test_qwen3_vl_graphs.py
+@pytest.mark.thorough  # Qwen3-VL is exported so in test_qwen3_vl_graphs.py
 def test_a_head_on_the_states_before_the_norm(tmp_path):
     folder = write_checkpoint(MODELS["plain"], RECORDED, tmp_path / "checkpoint")
     checkpoint = Checkpoint.open([folder], training=Training(hidden_state="pre_norm"))

@@ -31,7 +31,7 @@ from yoj.runtime.text import TextEncoder
 
 pytestmark = [pytest.mark.export, pytest.mark.parity]
 
-THREE_TAPS = TinyQwen(layers=3, depth=4, taps=(0, 1, 3))
+THREE_TAPS = TinyQwen(layers=4, depth=4, taps=(0, 1, 3))
 """As many as the released models have."""
 MODELS = {
     "pre_norm, flat": THREE_TAPS,

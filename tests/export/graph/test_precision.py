@@ -120,11 +120,11 @@ def test_float16_takes_half_of_the_room_and_keeps_the_order(family, exported):
 def test_bfloat16_is_compared_in_pytorch(family, exported):
     _, fidelity = exported(family, "bfloat16")
     assert (fidelity.engine, fidelity.precision) == ("pytorch", "bfloat16")
-    assert exported(family, "float16")[1].max_abs_diff < fidelity.max_abs_diff <= THRESHOLDS["bfloat16"]
+    assert 100 * exported(family, "float32")[1].max_abs_diff < fidelity.max_abs_diff <= THRESHOLDS["bfloat16"]
 
 
 def test_a_cpu_refuses_bfloat16_and_says_what_to_do(exported):
-    folder, _ = exported("molmo2", "bfloat16")
+    folder, _ = exported("qwen3_vl", "bfloat16")
     with pytest.raises(EngineError, match=r"judge\.yoj is in bfloat16\. .*onnxruntime-cuda.*--precision float16"):
         Scorer.load(folder)
 
@@ -216,9 +216,9 @@ def test_what_the_memory_cannot_compare_is_refused_before_anything_is_written(so
 
 
 def test_a_bundle_in_bfloat16_scores_with_the_traced_modules(source, exported):
-    checkpoint = Checkpoint.open([source("molmo2")])
-    scorer = open_scorer(Bundle.open(exported("molmo2", "bfloat16")[0]), checkpoint, open_family(checkpoint))
-    exact = Scorer.load(exported("molmo2", "float32")[0])
+    checkpoint = Checkpoint.open([source("qwen3_vl")])
+    scorer = open_scorer(Bundle.open(exported("qwen3_vl", "bfloat16")[0]), checkpoint, open_family(checkpoint))
+    exact = Scorer.load(exported("qwen3_vl", "float32")[0])
     rounded, whole = (np.array(of.score("Which?", ["a cat", "two dogs"]).scores) for of in (scorer, exact))
     assert 0 < np.abs(rounded - whole).max() < THRESHOLDS["bfloat16"]
 

@@ -18,6 +18,7 @@ import torch
 import traces
 from kept_traces import folder_in, forget_others
 from recorded import MERGED
+from tiers import with_variants
 from tiny_qwen3_vl import TinyQwen, write_qwen
 from traces import SharedTraces, key
 
@@ -75,7 +76,7 @@ def _constant(value: ir.Value) -> bytes | None:
     return None if fake else value.const_value.tobytes()
 
 
-@pytest.mark.parametrize("kind", ["molmo2", "qwen3_vl"])
+@pytest.mark.parametrize("kind", with_variants(["molmo2", "qwen3_vl"]))
 def test_a_shared_graph_is_what_is_traced(kind, specs):
     shared = graph.trace
     assert isinstance(shared, SharedTraces)  # what all exports of this run go through
@@ -99,6 +100,7 @@ def test_a_graph_is_traced_once_and_everyone_has_his_own(specs, tmp_path):
     assert len({id(model) for model in models}) == len(models)
 
 
+@pytest.mark.thorough
 def test_a_process_that_a_test_starts_finds_what_is_traced_here(specs, tmp_path):
     graph.trace(specs()[JOINT], torch.float32)
     folder = write_qwen(TinyQwen(), tmp_path / "checkpoint", hidden_state="post_norm")

@@ -330,7 +330,7 @@ def bundled(source, found, tmp_path_factory):
     return folder / "q.yoj"
 
 
-@pytest.mark.variant
+@pytest.mark.thorough
 def test_a_bundle_says_that_its_tower_is_quantised(source, bundled):
     tower = len(matrices(source("qwen3_vl").vision))
     words = f"int8_static: 14 matrices of the trunk, {tower} matrices of the vision tower"
@@ -344,7 +344,7 @@ def test_a_bundle_says_that_its_tower_is_quantised(source, bundled):
     assert onnx.TensorProto.INT8 in types
 
 
-@pytest.mark.variant
+@pytest.mark.thorough
 def test_the_gate_times_the_tower_apart_and_wants_pictures(source, bundled, tmp_path):
     of = source("qwen3_vl")
     build(ExportConfig(of.checkpoint.folders, None, "assistant", tmp_path / "f.yoj", compare=False), Quiet())

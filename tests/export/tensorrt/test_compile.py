@@ -17,8 +17,10 @@ import msgspec
 import onnx
 import pytest
 from quiet import Quiet
+from random_checkpoint import Sizes, write_checkpoint
 from safetensors.torch import load_file, save_file
 from tiers import with_variants
+from tiny import RECORDED
 
 from yoj.bench._large_checkpoint import write as write_large
 from yoj.export._errors import OutputError
@@ -109,13 +111,24 @@ def test_default_plans_of_both_families_for_three_gpus_are_listed_with_all_that_
 
 @pytest.mark.parametrize(
     ("family", "precision"),
-    with_variants([("molmo2", "float16"), ("qwen3_vl", "bfloat16"), ("molmo2", "bfloat16"), ("qwen3_vl", "float16")]),
+    with_variants(
+        [
+            ("tiny", "float16"),
+            ("molmo2", "float16"),
+            ("qwen3_vl", "bfloat16"),
+            ("molmo2", "bfloat16"),
+            ("qwen3_vl", "float16"),
+        ]
+    ),
 )
 def test_plans_of_the_small_judges_in_16_bits(family, precision, tmp_path):
     """With the default profiles, and of the trunk as many layers as differ; the build refuses graphs that have other
     inputs and outputs than the manifest."""
     out = tmp_path / "judge.yoj"
-    judge = shorten(JUDGES / f"shapes-{family}", tmp_path / "checkpoint", 3)
+    if family == "tiny":
+        judge = write_checkpoint(Sizes(), RECORDED, tmp_path / "checkpoint")
+    else:
+        judge = shorten(JUDGES / f"shapes-{family}", tmp_path / "checkpoint", 3)
     build(ExportConfig([judge], None, "assistant", out, precision=precision, compare=False), Quiet())
     (entry,) = compile_bundle(order(out, targets=["sm89"], profiles=()), Quiet())
     assert (entry.engine, entry.precision) == ("tensorrt-rtx", precision)
@@ -127,7 +140,7 @@ def test_plans_of_the_small_judges_in_16_bits(family, precision, tmp_path):
     assert Bundle.open(out).engine("tensorrt-rtx") == entry
 
 
-@pytest.mark.variant
+@pytest.mark.thorough
 @pytest.mark.parametrize(("family", "precision"), [("molmo2", "float16"), ("qwen3_vl", "bfloat16")])
 def test_plans_of_two_layers_in_the_dimensions_of_the_4b_models(family, precision):
     """Kernels and scratch memory are chosen by these dimensions; more layers repeat them, more words none."""

@@ -45,7 +45,7 @@ def export(judge: Path, folder: Path, scheme: str, rest: str, towers: bool = Tru
     return folder / "judge.yoj"
 
 
-@pytest.mark.variant
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("family", "scheme", "rest", "targets"),
     [

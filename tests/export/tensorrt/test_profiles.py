@@ -54,7 +54,7 @@ def test_a_profile_that_the_limits_make_equal_to_another_is_built_once(manifest)
 
 @pytest.mark.parametrize("merge", [2, 3, 5])
 def test_patches_are_multiples_of_what_is_merged_into_one_token(merge, manifest):
-    merging = msgspec.structs.replace(manifest, preprocessing={"merge_size": merge})
+    merging = msgspec.structs.replace(manifest, family="qwen3_vl", preprocessing={"merge_size": merge})
     asked = [{"P": m.ShapeProfile(min=1, opt=7, max=1001)}]
     for profile in (*profiles_of("vision", QWEN, merging), *profiles_of("vision", QWEN, merging, asked)):
         size = profile["P"]

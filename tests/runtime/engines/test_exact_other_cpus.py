@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from tiers import with_variants
 
 EMULATOR = shutil.which("qemu-x86_64")
 CPUS = {"Haswell": {"AVX2"}, "Nehalem": {"SSE42"}}
@@ -37,7 +38,7 @@ def emulated(cpu: str, *words: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("cpu", CPUS)
+@pytest.mark.parametrize("cpu", with_variants([*CPUS]))
 def test_products_are_exact_on_the_emulated_cpu(cpu):
     found = emulated(cpu, "-c", "import numpy as n; print(n._core._multiarray_umath.__cpu_features__)").stdout
     best = [name for name in LISTED if f"'{name}': True" in found][-1]

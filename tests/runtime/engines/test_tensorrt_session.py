@@ -87,6 +87,7 @@ def test_a_shape_is_captured_at_its_second_run_and_only_the_last_shapes_are_kept
     assert simulated.cudart.graphs == 0
 
 
+@pytest.mark.thorough
 def test_a_thousand_scores_in_eight_threads_are_right_and_hold_no_more_memory_than_two_lanes(path):
     given = requests(10)
     expected = Scorer.load(path).score_batch(given)

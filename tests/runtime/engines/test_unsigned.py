@@ -14,6 +14,7 @@ import pytest
 from onnx import TensorProto
 from quiet import Quiet
 from random_checkpoint import Sizes, write_checkpoint
+from tiers import with_variants
 from tiny import RECORDED
 from tiny_qwen3_vl import TinyQwen, write_qwen
 
@@ -40,9 +41,9 @@ CPU = ["CPUExecutionProvider"]
 INT8 = EngineEntry(engine="onnxruntime", precision="int8", graphs={})
 
 
-@pytest.fixture(scope="module", params=["molmo2", "qwen3_vl with embeddings"])
+@pytest.fixture(scope="module", params=with_variants(["qwen3_vl with embeddings", "molmo2"]))
 def quantised(request, tmp_path_factory) -> Path:
-    """A bundle in which all matrices, and in the second the rows of embeddings too, have 8 bits."""
+    """A bundle in which all matrices, and in the first the rows of embeddings too, have 8 bits."""
     family, *embeddings = request.param.split()
     folder = tmp_path_factory.mktemp(family)
     if family == "molmo2":
