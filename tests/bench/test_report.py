@@ -112,6 +112,7 @@ def test_hostile_names_are_shown_as_they_are():
     assert "$\\frac{$ & _" in page.text
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 def test_same_results_same_bytes(tmp_path, text):
     two = made.results(made.judge(), made.judge("Molmo2, three layers"))

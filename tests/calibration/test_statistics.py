@@ -448,6 +448,7 @@ def kill(renames: int, words) -> int:
     return subprocess.run(command, capture_output=True, timeout=240).returncode
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 def test_a_killed_run_goes_on_and_ends_with_equal_numbers(tmp_path, monkeypatch):
     monkeypatch.setattr(collect_module, "BATCH_TOKENS", 300)

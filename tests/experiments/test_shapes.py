@@ -172,6 +172,7 @@ def area(shape: dict[str, str]) -> float:
     )
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 def test_pictures_show_what_their_captions_say(written):
     folder, rows = written
@@ -235,6 +236,7 @@ def test_splits_share_no_scene():
             assert not frames & other_frames
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 def test_the_best_answer_stands_anywhere(many):
     counts = np.bincount([fields["rankings"].index(1) for fields in many], minlength=4)
@@ -356,6 +358,7 @@ def accuracy(rows: list[dict]) -> tuple[float, float]:
     return float(right[:fitted].mean()), float(right[fitted:].mean())
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 def test_text_alone_is_near_chance(many):
     fitted, held_out = accuracy(many)

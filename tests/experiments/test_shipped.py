@@ -24,7 +24,7 @@ RECORDED = json.loads((CHECKPOINTS / "figures.json").read_text("utf-8"))
 
 @pytest.fixture(
     scope="module",
-    params=[MEASURED[0], pytest.param(MEASURED[1], marks=pytest.mark.thorough)],
+    params=[pytest.param(one, marks=pytest.mark.thorough) for one in MEASURED],
     ids=" ".join,
 )
 def judge(request):

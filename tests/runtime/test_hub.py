@@ -141,6 +141,7 @@ def test_a_command_says_it_as_a_wrong_argument(hub, cache):
 EXPORT = "from yoj.export.cli import main; main()"
 
 
+@pytest.mark.thorough
 @pytest.mark.export
 @pytest.mark.slow
 def test_an_adapter_and_its_base_are_exported_and_recorded(hub, cache, tmp_path):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from yoj.runtime import Image, Request
+from yoj.runtime._judgement import judge_request
 
 SAME = "It is in the bottom right."
 RESPONSES = ["You can clearly see it in the bottom left.", SAME, SAME, SAME, "It is in the top right.", SAME]
@@ -64,9 +65,11 @@ def test_equal_pictures_make_equal_responses_and_other_pictures_do_not(scorer):
 
 
 def test_a_cut_is_reported_for_each_copy(scorer):
+    """A row of as many tokens as fit is packed, and not run, for which it would take gigabytes."""
     judge = scorer("merged", "assistant")
     long = "word " * 60_000
-    judgement = judge.score_batch([Request("Which?", [long, "short", long], overflow="truncate")])[0]
+    prepared = judge.prepare(Request("Which?", [long, "short", long], overflow="truncate"))
+    judgement = judge_request(prepared, {"scores": np.zeros((1, 2), np.float32)}, judge.manifest, "float32")
     assert [cut.response for cut in judgement.cuts] == [0, 2]
     assert judgement.cuts[0].kept == judgement.cuts[1].kept < len(long)
 

@@ -154,6 +154,7 @@ def test_checkpoints_of_one_process_and_of_shards_go_on_in_each_other(folder: Pa
     assert_same(last, folder / "shards" / "checkpoint-3")
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("kind", with_variants(["fsdp", "ddp"]))
 def test_the_same_gradients_where_not_every_process_has_a_picture(folder: Path, kind: str):
     settings = {"objective": "language", "trainable": "all", "max_steps": 1, "held_out": None}

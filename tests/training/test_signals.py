@@ -110,6 +110,7 @@ def test_an_evaluation_is_broken_off(setup, whole, tmp_path):
     assert differing(whole, recipe) == []
 
 
+@pytest.mark.thorough
 def test_a_process_group_that_is_terminated_says_so_in_its_log(setup, tmp_path):
     """As schedulers and ``timeout`` do it: processes that load data get the signal too."""
     settings = LONG | {"epochs": 30, "save_every": 500, "workers": 2}

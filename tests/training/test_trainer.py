@@ -67,6 +67,7 @@ def test_a_run_that_was_stopped_ends_with_the_weights_of_one_that_was_not(family
     assert len(without_time[0]) < len(without_time[1]) + len(without_time[2])
 
 
+@pytest.mark.thorough
 def test_a_killed_process_leaves_what_can_be_resumed(setup, tmp_path):
     whole, parted = (setup.recipe("qwen3_vl", str(tmp_path / name), **LONG | {"epochs": 12}) for name in "ab")
     file = tmp_path / "recipe.yaml"
@@ -287,6 +288,7 @@ def write_colours(folder: Path) -> None:
         (folder / f"{name}.jsonl").write_text("\n".join(map(json.dumps, lines)) + "\n", "utf-8")
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("family", with_variants(FAMILIES))
 def test_a_short_run_learns_its_task(family, tmp_path):
     setup, lines = Setup.make(tmp_path, write_colours), Lines()

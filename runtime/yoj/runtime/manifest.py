@@ -489,7 +489,7 @@ def schema() -> bytes:
 
 
 def _cleaned(value: Any) -> Any:
-    """Same schema with descriptions without the indentation of docstrings, which msgspec removes since 0.23."""
+    """Schema whose descriptions lack the indentation of docstrings, as msgspec writes them since 0.23."""
     if isinstance(value, dict):
         fields = cast("dict[str, Any]", value)
         return {name: cleandoc(one) if name == "description" else _cleaned(one) for name, one in fields.items()}

@@ -182,14 +182,14 @@ def test_layers_that_float16_does_not_hold_are_named(family, name, layer, source
 
 
 def test_auto_chooses_and_the_manifest_says_why(source, tmp_path):
-    name = "model.transformer.blocks.1.mlp.ff_out.weight"
-    folder = with_factor(source("molmo2"), tmp_path / "checkpoint", name, 1e5)
+    name = "model.language_model.layers.1.mlp.down_proj.weight"
+    folder = with_factor(source("qwen3_vl"), tmp_path / "checkpoint", name, 1e5)
     out = tmp_path / "judge.yoj"
     build(ExportConfig([folder], None, "assistant", out, precision="auto", compare=False), Quiet())
     manifest = Bundle.open(out).manifest
     assert manifest.engines[0].precision == "bfloat16"
     assert manifest.provenance.float16_overflow is not None
-    assert "scorer.joint: blocks.1.mlp.ff_out" in manifest.provenance.float16_overflow
+    assert "scorer.joint: layers.1.mlp.down_proj" in manifest.provenance.float16_overflow
 
 
 def test_without_a_comparison_there_is_no_fidelity_until_it_is_asked_for(source, tmp_path):

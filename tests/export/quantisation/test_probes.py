@@ -6,6 +6,7 @@ import onnx
 import onnx_ir as ir
 import pytest
 import torch
+from tiers import with_variants
 
 from yoj.export.quantisation._probes import model_of, unsigned
 from yoj.runtime.engines import exact
@@ -23,7 +24,7 @@ def content(model: onnx.ModelProto) -> list[object]:
 
 
 @pytest.mark.parametrize("arithmetic", exact.ARITHMETIC)
-@pytest.mark.parametrize("scheme", exact.LARGEST_WEIGHT)
+@pytest.mark.parametrize("scheme", with_variants([*exact.LARGEST_WEIGHT], always=2))
 def test_the_shipped_probe_is_what_an_export_traces(scheme, arithmetic):
     made = model_of(scheme, getattr(torch, arithmetic))
     shipped = onnx.load(exact.probe(scheme, arithmetic))

@@ -93,7 +93,7 @@ CASES = [("molmo2", "int8"), ("qwen3_vl", "fp8"), ("molmo2", "int4_weights")]
 CASES += [("molmo2", "int8_static"), ("qwen3_vl", "int8_weights"), ("qwen3_vl", "int8"), ("molmo2", "fp8")]
 
 
-@pytest.mark.parametrize(("family", "scheme"), with_variants(CASES, always=2))
+@pytest.mark.parametrize(("family", "scheme"), with_variants(CASES))
 def test_the_engine_computes_what_pytorch_computes(family, scheme, source, exported):
     path, plan = exported(family, scheme)
     _, checkpoint, opened, _ = source(family)
