@@ -13,11 +13,11 @@ demo: $(VENV)/.ready
 
 # Lint and types take one core; tests take what is left.
 test: $(VENV)/.ready
-	$(MAKE) --jobs 3 --output-sync=line lint test-numpy1 tests
+	$(MAKE) --jobs 3 lint test-numpy1 tests
 
 # Every size, family, precision and GPU of what `make test` covers once, and what takes long.
 test-all: $(VENV)/.ready
-	$(MAKE) --jobs 3 --output-sync=line lint test-numpy1 tests TESTS=
+	$(MAKE) --jobs 3 lint test-numpy1 tests TESTS=
 
 TESTS := -m 'not thorough'
 tests: $(VENV)/.ready
