@@ -58,6 +58,7 @@ class Told:
         assert text
 
 
+@pytest.mark.slow
 def test_scoring() -> None:
     with Scorer.load(BUNDLE, threads=1) as scorer:
         judgement = scorer.score("What is shown?", ["A cat.", "Two dogs."], images=[PICTURE], mode="isolated")

@@ -89,6 +89,7 @@ def test_the_page_lists_the_public_names(module):
     assert all(hasattr(importlib.import_module(module), name) for name in named)
 
 
+@pytest.mark.slow
 def test_what_only_its_own_part_imports_is_private():
     for module, path in modules().items():
         own = module.split(".")[1]
@@ -102,6 +103,7 @@ def test_no_part_imports_what_is_private_in_another():
     assert wrong == {}
 
 
+@pytest.mark.slow
 def test_the_page_lists_the_internal_modules():
     shared = {
         module

@@ -138,6 +138,7 @@ def test_vocabulary_and_batch():
     assert work(MODEL, "packed", shape_of(10, 2, 3, B=5)) == 5 * plain
 
 
+@pytest.mark.slow
 @given(P=sizes, R=sizes, N=responses, way=st.sampled_from(WAYS))
 def test_work_rises_with_every_size(P, R, N, way):
     here = work(MODEL, way, shape_of(P, R, N, V=1))
@@ -157,6 +158,7 @@ def test_order_of_the_ways(P, R, N):
         assert len(set(done.values())) == 1
 
 
+@pytest.mark.slow
 @given(P=sizes, R=sizes, N=responses)
 def test_predicted_saving(P, R, N):
     assert predicted_saving(P, R, 1) == 1.0

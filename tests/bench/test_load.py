@@ -38,6 +38,7 @@ def test_no_more_is_served_than_offered():
     assert summarise("x", 2.0, np.array([0.1, 0.2]), np.array([0.15, 0.25])).served == pytest.approx(2.0)
 
 
+@pytest.mark.slow
 @given(rate=st.floats(0.01, 1e6), count=st.integers(1, 500))
 def test_arrivals(rate, count):
     arrived = arrivals(rate, count)

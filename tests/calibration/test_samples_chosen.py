@@ -52,6 +52,7 @@ def mixed(tmp_path):
     return write(tmp_path / "train.jsonl", lines)
 
 
+@pytest.mark.slow
 def test_every_stratum_is_represented(mixed):
     chosen = choose(mixed, [], 40, 0, words)
     assert len(chosen.samples) == 40
@@ -69,16 +70,19 @@ def test_the_seed_alone_decides(mixed):
     assert first != other
 
 
+@pytest.mark.slow
 def test_only_a_pool_is_packed(mixed):
     packed = []
     choose(mixed, [], 20, 0, lambda request: packed.append(request) or words(request))
     assert len(packed) == 80
 
 
+@pytest.mark.slow
 def test_all_are_taken_where_there_are_no_more(mixed):
     assert len(choose(mixed, [], 1000, 0, words).samples) == 300
 
 
+@pytest.mark.slow
 @given(st.lists(st.integers(0, 6), min_size=1, max_size=120), st.integers(1, 150), st.integers(0, 9))
 def test_shares_are_proportional_and_nobody_is_left_out(strata, count, seed):
     found = stratified(dict(enumerate(strata)), count, random.Random(seed))

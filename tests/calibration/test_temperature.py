@@ -229,6 +229,7 @@ def test_temperatures_lie_between_those_of_the_neighbours(n, temperature):
     assert temperature_for(fitted({2: 0.5, 8: 2.0}), n) == pytest.approx(temperature)
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(n=st.integers(2, 64), factor=st.floats(0.01, 100))
 def test_the_rule_between_is_in_the_unit_of_the_scores_and_between_its_neighbours(n, factor):

@@ -26,6 +26,7 @@ def test_mutated_media_end_prepared_or_in_an_error_of_ours(kind):
     assert report.ends["MediaError"] > 30
 
 
+@pytest.mark.slow
 def test_every_listed_format_and_container_is_mutated():
     assert {form.name for form in formats.PICTURES} <= media.picture_cases().keys()
     assert formats.CONTAINERS.keys() | {*formats.ANIMATIONS} == media.video_cases().keys()

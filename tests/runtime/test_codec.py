@@ -373,6 +373,7 @@ def test_any_object_is_a_request_or_an_error(fields):
         str(error).encode()
 
 
+@pytest.mark.slow
 @PATIENT
 @given(st.binary() | st.text(alphabet='{}[]":,\\u0123456789.eE-+ntfalsrp\x00 ').map(str.encode))
 def test_any_bytes_are_a_request_or_an_error(text):

@@ -236,6 +236,7 @@ TAKES = {
 """Parameters of commands -> whether they take a hub id; those that do not are bundles that the command writes into."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("group", "name"), TAKES)
 def test_every_command_takes_hub_ids_for_what_it_reads(group, name, monkeypatch):
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)

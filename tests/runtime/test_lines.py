@@ -29,6 +29,7 @@ def refused(text: bytes) -> str:
     return str(caught.value)
 
 
+@pytest.mark.slow
 @given(
     st.lists(st.sampled_from([TEXT, b"", b"  ", b"{broken", b"[]", b"\xff"]), max_size=6),
     st.sampled_from([b"\n", b"\r\n"]),

@@ -20,6 +20,7 @@ SAME = 2e-6
 RESPONSES = ["A red ball.", "Two blue squares, one of them small.", "Nothing.", "I cannot tell", "Green"]
 
 
+@pytest.mark.slow
 @given(n=st.integers(1, 64), data=st.data())
 def test_rotations_visit_places_that_are_spread_out(n, data):
     k = data.draw(st.integers(1, n))

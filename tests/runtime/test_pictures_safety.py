@@ -101,6 +101,7 @@ def other_formats() -> list[str]:
     return sorted({*Image.SAVE} - {form.name for form in formats.PICTURES} - {"MPO", "DIB"} - by_other_programs)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", other_formats())
 def test_every_format_that_pillow_writes_and_that_is_not_listed_is_refused(form):
     for mode in ("RGB", "RGBA", "L", "P", "1", "F"):
@@ -204,6 +205,7 @@ def test_a_gif_whose_frame_is_larger_than_its_screen_is_refused():
         load_video(Film(bytes(content)), VideoRules(4, ImageRules(1000)), lambda t: [0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["WEBP", "AVIF", "HEIF", "PNG", "JPEG"])
 def test_a_file_far_larger_than_pictures_are_is_refused_before_it_is_read(form, tmp_path):
     file = tmp_path / "huge"

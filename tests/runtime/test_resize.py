@@ -47,6 +47,7 @@ def test_every_bit_is_that_of_pytorch(height, width, target, seed):
     np.testing.assert_array_equal(bilinear(image_HWC, *target), by_pytorch(image_HWC, *target))
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=50)
 @given(height=SIDES, width=SIDES, target=st.tuples(st.integers(1, 64), st.integers(1, 64)), seed=st.integers(0, 999))
 def test_a_tiny_result_is_within_one_level_of_pytorch(height, width, target, seed):

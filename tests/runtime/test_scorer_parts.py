@@ -184,6 +184,7 @@ def test_numbers_of_images_run_over_the_whole_row(family, opened):
         assert order in {(0, 1, 2), (1, 2, 0), (2, 0, 1)}
 
 
+@pytest.mark.slow
 def test_old_bundles_score_media_in_responses_only_where_their_graphs_are_right():
     from yoj.runtime import EngineError
 

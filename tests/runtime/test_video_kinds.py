@@ -170,6 +170,7 @@ def with_matrix(file: Path, a: float, b: float, c: float, d: float) -> bytes:
     return bytes(content)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("turn", TURNS)
 def test_a_video_is_turned_and_mirrored_as_it_is_to_be_shown(turn, tmp_path):
     file = write(tmp_path / "v.mp4", range(8))
@@ -241,6 +242,7 @@ def overstated(content: bytes, frames: int) -> bytes:
     return bytes(changed)
 
 
+@pytest.mark.slow
 def test_a_header_that_overstates_by_a_little_is_read_and_one_by_much_is_refused(tmp_path):
     content = write(tmp_path / "v.avi", range(60)).read_bytes()
     for frames in (61, 62):
@@ -279,6 +281,7 @@ def test_a_packet_that_is_no_picture_is_not_counted_and_it_is_said(tmp_path):
     assert clip.notices == ("video: 20 of the 21 frames could be decoded, and these were read",)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("share", [0.9, 0.95, 0.98])
 @pytest.mark.parametrize("ending", ["mp4", "mkv", "avi"])
 def test_a_file_that_lacks_its_last_bytes_is_cut_off_and_not_overstated(ending, share, tmp_path):
@@ -393,6 +396,7 @@ def animation(form: str, durations, frames=None, **options) -> bytes:
     return stream.getvalue()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["GIF", "WEBP", "PNG", "AVIF"])
 @pytest.mark.parametrize("durations", [[100] * 5, [100, 100, 100, 5000], [40, 2000, 40, 40, 700]])
 def test_frames_of_an_animation_stand_at_their_times(form, durations):
@@ -465,6 +469,7 @@ def test_frames_of_a_folder_that_are_transparent_are_said_once(tmp_path):
     assert clip.notices == ("video: in 3 of 3 frames, transparent parts were put on white",)
 
 
+@pytest.mark.slow
 def test_a_list_of_one_video_file_is_that_file():
     clip, file = load([str(MEDIA / "clip.mp4")]), load(MEDIA / "clip.mp4")
     np.testing.assert_array_equal(clip.frames_FHWC, file.frames_FHWC)

@@ -119,6 +119,7 @@ def test_bytes_whose_file_has_such_a_name_are_read_as_bytes(secret, tmp_path, mo
     assert "not a video" in refusal(Named(b"nothing"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", formats.CONTAINERS)
 def test_every_listed_container_is_read(name):
     clip = load_video(Film(media.movie(*media.CODECS[name])), RULES, lambda t: [0, t.frames - 1])
@@ -203,6 +204,7 @@ def test_a_row_of_jpegs_is_no_video_of_one_frame():
     assert load_video(Film(file.getvalue()), RULES, lambda t: [0]).given == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["mpegts", "matroska"])
 def test_a_hole_that_nothing_announces_is_said(form):
     def written(lost: range) -> bytes:

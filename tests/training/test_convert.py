@@ -204,6 +204,7 @@ WRONG = [
 ]  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("form", "row", "words"), WRONG)
 def test_a_row_that_cannot_be_converted_is_named_and_nothing_is_written(form, row, words, folder):
     good = json.loads(FORMS[form].example)

@@ -51,6 +51,7 @@ def number_of(sentence: list[str], scene: Scene) -> str:
     return NUMBERS[count(scene, about)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("video", [False, True])
 def test_plain_descriptions_are_true(video):
     prompts = Counter[str]()
@@ -63,6 +64,7 @@ def test_plain_descriptions_are_true(video):
     assert min(prompts.values()) > 40
 
 
+@pytest.mark.slow
 def test_marks_of_descriptions_say_which_words_were_exchanged():
     marks = Counter[bool]()
     for seed in range(400):

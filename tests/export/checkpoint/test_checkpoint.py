@@ -147,6 +147,7 @@ def test_the_base_named_may_be_absolute(adapter, tmp_path):
     assert Checkpoint.open([adapter]).base == elsewhere
 
 
+@pytest.mark.slow
 def test_a_given_base_comes_before_the_one_named(adapter, tmp_path):
     other = shutil.copytree(adapter / "base", tmp_path / "other")
     edit(other / "model.safetensors", lambda tensors: tensors.update({WTE + "embedding": torch.ones(960, 64)}))
@@ -172,6 +173,7 @@ def linear_tree(tensors: dict[str, torch.Tensor], names) -> nn.Module:
     return root
 
 
+@pytest.mark.slow
 def test_several_adapters_are_merged_in_order_as_peft_does(adapter, tmp_path):
     tensors = load_file(adapter / "base" / "model.safetensors")
     names = [name for name in tensors if name.startswith("model.transformer.blocks.") and "norm" not in name]
@@ -204,6 +206,7 @@ def test_several_adapters_are_merged_in_order_as_peft_does(adapter, tmp_path):
     assert checkpoint.file("config.json").parent == adapter / "base"
 
 
+@pytest.mark.slow
 def test_the_last_adapter_needs_its_own_head(adapter, tmp_path):
     second = shutil.copytree(adapter, tmp_path / "second", ignore=shutil.ignore_patterns("base", "value_head.pt"))
     assert f"{second} has no value_head.safetensors or value_head.pt" in refusal(adapter, second)
@@ -558,6 +561,7 @@ UNSUPPORTED = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", UNSUPPORTED)
 def test_an_unsupported_variant_is_refused(what, merged):
     section, key, value = UNSUPPORTED[what]
@@ -589,6 +593,7 @@ def test_a_missing_section_is_told(section, merged):
     assert f"{section} is missing" in refusal(merged)
 
 
+@pytest.mark.slow
 def test_an_image_processor_of_another_crop_size_is_refused(merged):
     edit(merged / "preprocessor_config.json", lambda config: config.update(size={"height": 378, "width": 378}))
     _, family = open_all(merged)

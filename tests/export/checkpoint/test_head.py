@@ -148,6 +148,7 @@ def test_something_else_than_a_name_is_refused_with_its_field(field, value, tmp_
     assert f"reward_model_config.json: {field} is {value!r}" in told
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("field", ["value_head_hidden_dim", "value_head_input_dim", "value_head_outputs"])
 @pytest.mark.parametrize("value", [[D], {"a": D}, str(D), 0.5, True])
 def test_something_else_than_a_size_is_refused_with_its_field(field, value, tmp_path):

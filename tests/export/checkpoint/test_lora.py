@@ -151,6 +151,7 @@ def test_merged_tensors_are_those_of_peft(config, base, tmp_path):
     assert_merged_as_peft_does(base, train(base, tmp_path / "adapter", **config))
 
 
+@pytest.mark.slow
 def test_adapters_one_after_the_other(base, tmp_path):
     first = train(base, tmp_path / "first", seed=1, r=2, lora_alpha=9)
     second = train(base, tmp_path / "second", seed=2, r=6, use_rslora=True, target_modules=["ff_out", "att_proj"])
@@ -169,6 +170,7 @@ def test_a_merged_tensor_is_the_same_in_every_plan(base, tmp_path):
     torch.testing.assert_close(turned, joined.t(), rtol=0, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_half_precision_files_are_merged_in_float32(dtype, base, tmp_path):
     adapter = train(base, tmp_path / "adapter", lora_alpha=12)
@@ -217,6 +219,7 @@ def test_unknown_settings_are_said(base, tmp_path):
     assert "other" not in text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("said", "fault"),
     [(True, "its lora_magnitude_vector is missing, and use_dora is set"), (False, "and use_dora is not set")],
@@ -226,6 +229,7 @@ def test_dora_is_there_if_the_settings_say_so(said, fault, base, tmp_path):
     assert fault in text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["LOHA", "IA3", None])
 def test_other_adapters_than_lora_are_refused(kind, base, tmp_path):
     text = refusal(base, edit(train(base, tmp_path / "adapter"), peft_type=kind))
@@ -255,6 +259,7 @@ def test_every_tensor_that_does_not_fit_is_told(base, tmp_path):
     assert text.count("\n  ") == 6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("config", [{"r": 8}, {"rank_pattern": {"ff_out": 2}}])
 def test_a_rank_other_than_the_config_says_is_refused(config, base, tmp_path):
     """The scale is alpha / rank: with the wrong one the merged model would be another. PEFT refuses it as well."""
@@ -277,6 +282,7 @@ def test_an_adapter_on_modules_of_other_names_is_refused(base, tmp_path):
     assert "its modules must have the released names" in text
 
 
+@pytest.mark.slow
 def test_the_second_adapter_is_checked_too(base, tmp_path):
     first, second = train(base, tmp_path / "first"), edit(train(base, tmp_path / "second"), use_qalora=True)
     assert str(second) in refusal(base, first, second)
@@ -294,6 +300,7 @@ def test_an_adapter_without_weights_is_refused(base, tmp_path):
     assert f"{adapter} has no adapter_model.safetensors or adapter_model.bin" in refusal(base, adapter)
 
 
+@pytest.mark.slow
 def test_a_pickled_adapter_is_read_as_tensors_alone(base, tmp_path):
     adapter = train(base, tmp_path / "adapter")
     tensors = load_file(adapter / "adapter_model.safetensors")
@@ -306,6 +313,7 @@ def test_a_pickled_adapter_is_read_as_tensors_alone(base, tmp_path):
     assert "not loaded" in text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("content", ["{", "[]", '{"peft_type": "LORA"}'], ids=["cut off", "a list", "without a rank"])
 def test_a_damaged_adapter_config_is_refused_by_name(content, base, tmp_path):
     adapter = train(base, tmp_path / "adapter")

@@ -284,6 +284,7 @@ def test_a_malformed_value_is_named_with_its_file(name, value, nested, merged):
     assert "Copy the file from the model that was trained" in text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "value"),
     [

@@ -82,6 +82,7 @@ def test_blocks_of_rows_join_to_the_table(row_bytes, tmp_path, monkeypatch):
     assert len(blocks) == sum(math.ceil(rows / max(1, row_bytes // 24)) for rows in (23, 4))
 
 
+@pytest.mark.slow
 @settings(max_examples=30, deadline=None)
 @given(
     rows=st.lists(st.integers(0, 12), min_size=1, max_size=4),

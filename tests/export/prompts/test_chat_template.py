@@ -159,6 +159,7 @@ def test_turns_that_a_template_does_not_show_are_refused(template, lost, kept, m
         packer.pack(script_of(Request(told, ["yes"])))
 
 
+@pytest.mark.slow
 def test_a_template_that_changes_texts_behind_media_takes_one_text(made):
     packer, *_ = made("qwen3_vl", "assistant", STRIPS)
     assert packer.layout.text_glue is None
@@ -167,6 +168,7 @@ def test_a_template_that_changes_texts_behind_media_takes_one_text(made):
         packer.pack(script_of(Request(["Look: ", Image(b""), " which?"], ["a"])), [(Span(text="x"),)])
 
 
+@pytest.mark.slow
 def test_bundles_of_schema_1_take_the_questions_that_they_took_and_refuse_the_rest():
     old = Path(__file__).parents[2] / "data" / "bundles"
     for name in ("molmo2-0.1", "qwen3_vl-0.1"):

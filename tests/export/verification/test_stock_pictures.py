@@ -76,6 +76,7 @@ WRONG = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", WRONG)
 def test_every_wrong_setting_is_seen(name, folder):
     assert compare(folder, **{name: WRONG[name]}).problem is not None
@@ -140,6 +141,7 @@ class Official(Molmo2ImageProcessor):
         return (image - mean.view(-1, 1, 1)) / std.view(-1, 1, 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("stated", "agrees"), [({}, True), ({"max_crops": 1}, False), ({"image_std": [0.4] * 3}, False)]
 )

@@ -33,6 +33,7 @@ def options_of(scheme: str, arithmetic: str, unsigned: bool):
     return session_options(onnxruntime, engine_of(scheme, arithmetic), 1, form)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rows", [1, 2, 7, 64])
 @pytest.mark.parametrize(("scheme", "arithmetic", "unsigned"), FORMS)
 def test_products_of_full_scale_rows_are_those_of_whole_numbers(scheme, arithmetic, unsigned, rows):

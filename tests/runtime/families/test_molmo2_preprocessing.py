@@ -208,6 +208,7 @@ def test_the_tiling_is_the_official_one(height, width, window, max_crops):
     assert select_tiling(height, width, window, max_crops) == official.select_tiling(height, width, window, max_crops)
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=100)
 @given(
     rows=st.integers(1, 40),

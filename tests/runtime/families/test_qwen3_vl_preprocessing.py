@@ -489,6 +489,7 @@ def test_joint_positions_are_the_official_ones(packer, kind, media):
     np.testing.assert_array_equal(positions(kind, pack, prepared), by_transformers(kind, pack.input_ids_L, prepared))
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=25)
 @given(
     media=st.lists(st.tuples(st.integers(8, 80), st.integers(8, 80)), max_size=4),
