@@ -70,7 +70,10 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def bench(folder):
-    return functools.cache(lambda family: open_workbench(folder(family), 2, "cpu", None))
+    """bench(family) -> a workbench, which sets the threads of PyTorch; other tests of this process keep theirs."""
+    before = torch.get_num_threads()
+    yield functools.cache(lambda family: open_workbench(folder(family), 2, "cpu", None))
+    torch.set_num_threads(before)
 
 
 @pytest.mark.parametrize("family", with_variants(FAMILIES))

@@ -38,7 +38,7 @@ from yoj.export.checkpoint.checkpoint import Checkpoint, Training
 from yoj.runtime import Image, Request
 from yoj.runtime.batch import scorer_inputs
 
-pytestmark = pytest.mark.parity
+pytestmark = [pytest.mark.parity, pytest.mark.slow]
 
 FAMILIES = ("molmo2", "qwen3_vl")
 SHAPES = ((3, 12, ()), (1, 5, ()), (4, 20, ()), (2, 9, ((70, 50),)), (5, 6, ((30, 30), (64, 120))), (2, 30, ()))

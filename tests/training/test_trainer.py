@@ -73,7 +73,9 @@ def test_a_killed_process_leaves_what_can_be_resumed(setup, tmp_path):
     file = tmp_path / "recipe.yaml"
     file.write_text(json.dumps(msgspec.to_builtins(parted)), "utf-8")  # JSON is YAML
     command = [sys.executable, "-m", "yoj.training.cli", "run", str(file), "--trust-data"]
-    process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL, env=os.environ.copy())
+    # Sums are rounded otherwise with another number of threads, which earlier tests of this process may have set.
+    environment = os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads())}
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL, env=environment)
     deadline = time.monotonic() + 120
     while (newest(Path(parted.out)) is None) and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.01)
