@@ -44,7 +44,7 @@ MODELS = {
     "recorded sizes": Sizes("mlp", "silu", "response_mean", 128, seed=5),
 }  # fmt: skip
 ALWAYS = [*MODELS][:2]
-"""Those that `make test` exports, which differ in everything that shapes the graphs; the others are variants."""
+"""Models that `make test` exports, which differ in all that shapes the graphs; the others are thorough."""
 SMALL, WIDE, TALL = (40, 60), (50, 420), (330, 200)
 
 
