@@ -37,14 +37,6 @@ class Asking(Lines):
             os.kill(os.getpid(), self.number)
 
 
-@pytest.fixture(autouse=True)
-def _interrupts(monkeypatch):
-    """A shell that runs the tests in the background makes them ignore Ctrl-C."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
 def stopped(recipe: Recipe, word: str, number: int = signal.SIGTERM) -> tuple[int | str | None, list[str]]:
     """Status and log of a run that is asked to stop."""
     lines, handlers = Asking(word, number), [signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT)]
@@ -145,7 +137,6 @@ def test_a_process_group_that_is_terminated_says_so_in_its_log(setup, tmp_path):
 
 SLEEPER = """
 import os, signal, sys, time
-signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where a shell runs the tests in the background
 from yoj.training._signals import ONE_REQUEST, StopRequest
 stop = StopRequest()
 with stop.listening():

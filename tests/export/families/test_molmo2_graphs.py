@@ -109,7 +109,7 @@ def test_scores_are_those_of_the_stock_model_with_64_responses(model):
     assert scores.shape == (2, 64)
 
 
-@pytest.mark.parametrize("name", ALWAYS)
+@pytest.mark.parametrize("name", with_variants([*ALWAYS, "recorded sizes"], len(ALWAYS)))
 def test_scores_are_those_of_the_stock_model_in_long_rows(name, model):
     exported = model(name)
     batch = batch_of(exported, (6, 60), (2, 20, (TALL,)))
@@ -138,46 +138,47 @@ sizes = st.tuples(st.integers(1, 260), st.integers(1, 260))
 requests = st.tuples(st.integers(1, 16), st.integers(1, 18), st.lists(sizes, max_size=3))
 
 
+@pytest.mark.parametrize("name", with_variants([*MODELS], len(ALWAYS)))
 @settings(max_examples=10, derandomize=True, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.lists(requests, min_size=1, max_size=4), st.sampled_from(ALWAYS))
-def test_scores_of_any_batch_are_those_of_the_stock_model(model, batch, name):
+@given(batch=st.lists(requests, min_size=1, max_size=4))
+def test_scores_of_any_batch_are_those_of_the_stock_model(name, model, batch):
     exported = model(name)
     prepared = batch_of(exported, *batch)
     np.testing.assert_allclose(exported.score(prepared), exported.expected(prepared), rtol=0, atol=TOLERANCE)
 
 
-def test_an_absent_response_scores_minus_infinity(model):
-    for name in ALWAYS:
-        exported = model(name)
-        scores = exported.score(batch_of(exported, (1, 4), (5, 3), (3, 2, (SMALL,))))
-        present = np.arange(5) < np.array([[1], [5], [3]])
-        assert np.isneginf(scores[~present]).all()
-        assert np.isfinite(scores[present]).all()
+@pytest.mark.parametrize("name", with_variants([*MODELS], len(ALWAYS)))
+def test_an_absent_response_scores_minus_infinity(name, model):
+    exported = model(name)
+    scores = exported.score(batch_of(exported, (1, 4), (5, 3), (3, 2, (SMALL,))))
+    present = np.arange(5) < np.array([[1], [5], [3]])
+    assert np.isneginf(scores[~present]).all()
+    assert np.isfinite(scores[present]).all()
 
 
-def test_a_row_scores_the_same_alone_and_in_any_batch(model):
-    for name in ALWAYS:
-        exported = model(name)
-        batch = batch_of(exported, (3, 5, (SMALL,)), (8, 20), (2, 6, (TALL, SMALL)))
-        together = exported.score(batch)
-        for row, prepared in zip(together, batch, strict=True):
-            alone = exported.score([prepared])[0]
-            np.testing.assert_allclose(row[: len(alone)], alone, rtol=0, atol=TOLERANCE)
+@pytest.mark.parametrize("name", with_variants([*ALWAYS, "recorded sizes"], len(ALWAYS)))
+def test_a_row_scores_the_same_alone_and_in_any_batch(name, model):
+    exported = model(name)
+    batch = batch_of(exported, (3, 5, (SMALL,)), (8, 20), (2, 6, (TALL, SMALL)))
+    together = exported.score(batch)
+    for row, prepared in zip(together, batch, strict=True):
+        alone = exported.score([prepared])[0]
+        np.testing.assert_allclose(row[: len(alone)], alone, rtol=0, atol=TOLERANCE)
 
 
-def test_what_stands_in_the_padding_does_not_matter(model):
-    for name in ALWAYS:
-        exported = model(name)
-        batch = batch_of(exported, (2, 4, (SMALL,)), (8, 20))
-        inputs = exported.inputs(batch)
-        length = len(batch[0].packs[0].input_ids_L)
-        assert length < inputs["input_ids"].shape[1]
-        filled = {key: value.copy() for key, value in inputs.items()}
-        filled["input_ids"][0, length:] = 7
-        filled["position_ids"][0, length:] = 99
-        np.testing.assert_allclose(
-            exported.run("scorer.joint", filled), exported.run("scorer.joint", inputs), rtol=0, atol=TOLERANCE
-        )
+@pytest.mark.parametrize("name", with_variants([*ALWAYS, "recorded sizes"], len(ALWAYS)))
+def test_what_stands_in_the_padding_does_not_matter(name, model):
+    exported = model(name)
+    batch = batch_of(exported, (2, 4, (SMALL,)), (8, 20))
+    inputs = exported.inputs(batch)
+    length = len(batch[0].packs[0].input_ids_L)
+    assert length < inputs["input_ids"].shape[1]
+    filled = {key: value.copy() for key, value in inputs.items()}
+    filled["input_ids"][0, length:] = 7
+    filled["position_ids"][0, length:] = 99
+    np.testing.assert_allclose(
+        exported.run("scorer.joint", filled), exported.run("scorer.joint", inputs), rtol=0, atol=TOLERANCE
+    )
 
 
 # Each of these wrong inputs has to move the scores far beyond the tolerance, or the comparisons above prove nothing.
@@ -231,7 +232,7 @@ def test_scores_change_when_the_vision_graph_ignores_empty_slots(model):
 # What the graphs are made of.
 
 
-@pytest.mark.parametrize("name", ALWAYS)
+@pytest.mark.parametrize("name", with_variants([*ALWAYS, "recorded sizes"], len(ALWAYS)))
 @pytest.mark.parametrize("role", ["vision", "scorer.joint", "scorer.segmented"])
 def test_names_types_and_axes_are_those_of_the_manifest(role, name, model):
     exported = model(name)

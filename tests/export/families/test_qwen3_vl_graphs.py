@@ -200,8 +200,9 @@ def test_the_vision_graph_notices_rows_taken_for_columns(model):
         assert all(np.abs(wrong[name] - right[name]).max() > 1e-2 for name in right)
 
 
-def test_a_batch_of_media_of_one_size_equals_each_alone(model):
-    exported = model("pre_norm, flat")
+@pytest.mark.parametrize("name", with_variants([*MODELS]))
+def test_a_batch_of_media_of_one_size_equals_each_alone(name, model):
+    exported = model(name)
     prepared = exported.prepare(requests_of((1, 2, (SMALL,)), (1, 2, (SMALL,)), (1, 2, (SMALL,))))
     media = [request.media[0] for request in prepared]
     together = exported.scorer._session.run("vision", exported.scorer.family.vision_inputs(media))

@@ -123,6 +123,12 @@ def test_bfloat16_is_compared_in_pytorch(family, exported):
     assert 100 * exported(family, "float32")[1].max_abs_diff < fidelity.max_abs_diff <= THRESHOLDS["bfloat16"]
 
 
+@pytest.mark.thorough
+@pytest.mark.parametrize("family", FAMILIES)
+def test_bfloat16_loses_more_than_float16(family, exported):
+    assert exported(family, "float16")[1].max_abs_diff < exported(family, "bfloat16")[1].max_abs_diff
+
+
 def test_a_cpu_refuses_bfloat16_and_says_what_to_do(exported):
     folder, _ = exported("qwen3_vl", "bfloat16")
     with pytest.raises(EngineError, match=r"judge\.yoj is in bfloat16\. .*onnxruntime-cuda.*--precision float16"):

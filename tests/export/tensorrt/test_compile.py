@@ -329,10 +329,8 @@ def test_a_disk_that_fills_up_during_the_build_leaves_the_bundle_as_it_was(copy)
 @pytest.mark.parametrize("number", with_variants([signal.SIGKILL, signal.SIGINT, signal.SIGTERM]))
 def test_a_build_that_is_killed_leaves_the_bundle_as_it_was(number, copy):
     before = content(copy)
-    # A shell that runs the tests in the background makes their children ignore Ctrl-C.
     code = (
         "import signal, sys; from pathlib import Path; import test_compile as t;"
-        "signal.signal(signal.SIGINT, signal.default_int_handler);"
         "signal.signal(signal.SIGTERM, lambda number, _: sys.exit(143));"
         "t.compile_bundle(t.order(Path(sys.argv[1])), t.Quiet())"
     )

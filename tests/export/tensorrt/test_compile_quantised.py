@@ -11,6 +11,7 @@ import onnxruntime as ort
 import pytest
 from quiet import Quiet
 from test_compile import JUDGES, SMALL, content, shorten, untouched
+from tiers import with_variants
 from tiny_qwen3_vl import TinyQwen, write_qwen
 
 from yoj.export.bundle._build import build
@@ -31,11 +32,11 @@ pytestmark = pytest.mark.export
 pytest.importorskip("tensorrt_rtx_bindings", reason="plans are built for real: pip install 'yoj[trt-rtx]'")
 
 
-def export(judge: Path, folder: Path, scheme: str, rest: str, towers: bool = True) -> Path:
+def export(judge: Path, folder: Path, scheme: str, rest: str, tower: bool = True) -> Path:
     """A bundle with all matrices, those of the vision tower too, and, in int8, the embedding table quantised."""
     checkpoint = Checkpoint.open([judge])
     vision, scorer, _ = open_family(checkpoint).graphs
-    layers = (*matrices(scorer), *(matrices(vision) if towers else ()))
+    layers = (*matrices(scorer), *(matrices(vision) if tower else ()))
     said = QuantisationSpec(
         scheme=scheme, layers=layers, embeddings=scheme == "int8", checkpoint=checkpoint_hashes(checkpoint)
     )
@@ -67,12 +68,14 @@ def test_plans_of_the_small_judges_in_8_bits(family, scheme, rest, targets, tmp_
             assert graph.file.startswith(f"engines/tensorrt-rtx-{scheme}-{target}/{role}.")
 
 
-@pytest.fixture(scope="module")
-def eight(tmp_path_factory) -> Path:
+@pytest.fixture(scope="module", params=with_variants(["tiny", "molmo2"]))
+def eight(request, tmp_path_factory) -> Path:
     """Two layers, so that rounding is not carried far."""
     folder = tmp_path_factory.mktemp("eight")
+    if request.param == "molmo2":
+        return export(shorten(JUDGES / "shapes-molmo2", folder / "checkpoint", 2), folder, "int8", "float32")
     checkpoint = write_qwen(TinyQwen(), folder / "checkpoint", hidden_state="post_norm")
-    return export(checkpoint, folder, "int8", "float32", towers=False)
+    return export(checkpoint, folder, "int8", "float32", tower=False)
 
 
 def test_the_form_for_tensorrt_computes_the_same(eight):

@@ -41,7 +41,7 @@ CPU = ["CPUExecutionProvider"]
 INT8 = EngineEntry(engine="onnxruntime", precision="int8", graphs={})
 
 
-@pytest.fixture(scope="module", params=with_variants(["qwen3_vl with embeddings", "molmo2"]))
+@pytest.fixture(scope="module", params=with_variants(["qwen3_vl with embeddings", "molmo2", "qwen3_vl"]))
 def quantised(request, tmp_path_factory) -> Path:
     """A bundle in which all matrices, and in the first the rows of embeddings too, have 8 bits."""
     family, *embeddings = request.param.split()
