@@ -276,8 +276,7 @@ class Scorer:
         Returns:
             One entry for each request, in the given order.
         """
-        if on_error not in get_args(OnError):
-            raise RequestError(f"on_error is {on_error!r}; give 'raise' or 'return'.")
+        _check_on_error(on_error)
         ready: list[Prepared | YojError] = []
         for index, request in enumerate(requests):
             try:
@@ -304,19 +303,29 @@ class Scorer:
         """
         return self._preparer.prepare(request, mode, orders)
 
-    def score_prepared(self, prepared: Sequence[Prepared]) -> list[Judgement]:
+    @overload
+    def score_prepared(self, prepared: Sequence[Prepared]) -> list[Judgement]: ...
+    @overload
+    def score_prepared(
+        self, prepared: Sequence[Prepared], *, on_error: Literal["return"]
+    ) -> list[Judgement | YojError]: ...
+    def score_prepared(
+        self, prepared: Sequence[Prepared], *, on_error: OnError = "raise"
+    ) -> list[Judgement] | list[Judgement | YojError]:
         """Score requests that `prepare` of this scorer, or of one of the same bundle, made ready.
 
         Args:
             prepared: any number of requests, of any modes and orders.
+            on_error: ``"raise"`` the first error, or ``"return"`` each error of the engine in the place of its judgement.
 
         Returns:
-            One judgement for each, in the given order.
+            One entry for each, in the given order.
 
         Raises:
             RequestError: a request was prepared for another bundle.
             EngineError: the engine failed, or returned something that is not a score.
         """
+        _check_on_error(on_error)
         digest = self.manifest.digest
         for index, one in enumerate(prepared):
             if not isinstance(one, Prepared):  # pyright: ignore[reportUnnecessaryIsInstance]
@@ -326,7 +335,7 @@ class Scorer:
                     f"prepared[{index}] was prepared for a bundle of digest {one.bundle or 'none'}, this is "
                     f"{self._bundle.path} of digest {digest}. Prepare it with a scorer of this bundle."
                 )
-        return self._score_prepared(prepared, "raise")  # type: ignore[return-value]
+        return self._score_prepared(prepared, on_error)
 
     def forward(self, batch: Sequence[Prepared]) -> NDArray[np.float32]:
         """Raw scores [B, N] of prepared requests of one mode in one batch, a row for each order of each request.
@@ -441,6 +450,11 @@ class Scorer:
         return replace(
             judgement, timings_ms={**prepared.about.timings_ms, **timings}, batch=batch, provenance=provenance
         )
+
+
+def _check_on_error(on_error: OnError) -> None:
+    if on_error not in get_args(OnError):
+        raise RequestError(f"on_error is {on_error!r}; give 'raise' or 'return'.")
 
 
 def _preparer(bundle: Bundle, engine: EngineEntry, max_pixels: int | None) -> Preparer:

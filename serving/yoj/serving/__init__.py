@@ -1,0 +1,17 @@
+"""Serve bundles: one process that others call over HTTP."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from yoj.runtime.lazy import lazily
+
+from ._errors import OverloadedError, ServingError
+
+if TYPE_CHECKING:
+    from ._app import make_app
+    from ._settings import HttpSettings
+
+__all__ = ["HttpSettings", "OverloadedError", "ServingError", "make_app"]
+
+__getattr__ = lazily(__name__, {"HttpSettings": "._settings", "make_app": "._app"})

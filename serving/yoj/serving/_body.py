@@ -1,0 +1,119 @@
+"""Bodies of requests: read within bounds of size and time, given up when the caller goes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Generator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+from starlette.requests import ClientDisconnect, Request
+
+from ._errors import BodyError, OverloadedError
+from ._settings import HttpSettings
+
+T = TypeVar("T")
+
+
+class Bodies:
+    """Bodies that are in the server, whose sizes are bounded together."""
+
+    def __init__(self, settings: HttpSettings):
+        self._settings = settings
+        self._held = 0
+
+    @contextmanager
+    def reading(self) -> Generator[BodyReader]:
+        """Reader of one body, whose bytes count until the block ends."""
+        reader = BodyReader(self)
+        try:
+            yield reader
+        finally:
+            self._held -= reader.held
+
+    def take(self, count: int, held: int) -> None:
+        """Count bytes of a body that has ``held`` already.
+
+        Raises:
+            BodyError: the body is too large.
+            OverloadedError: all bodies together are.
+        """
+        limits = self._settings
+        if held + count > limits.max_body:
+            raise BodyError(
+                f"The body has more than {limits.max_body:,} bytes, which are the limit. Send smaller media, or fewer "
+                "requests at once."
+            )
+        if self._held + count > limits.max_bytes:
+            raise OverloadedError(f"The bodies that are in the server have {self._held:,} bytes. Try again later.")
+        self._held += count
+
+    @property
+    def seconds(self) -> float:
+        """Seconds in which a body must have arrived."""
+        return self._settings.body_seconds
+
+
+class BodyReader:
+    """Reader of one body."""
+
+    def __init__(self, bodies: Bodies):
+        self._bodies = bodies
+        self.held = 0
+        """Bytes that were counted."""
+
+    async def read(self, request: Request) -> bytes:
+        """Read the whole body.
+
+        Raises:
+            BodyError: it is too large, does not arrive in time, or its caller goes.
+            OverloadedError: there is no room for it.
+        """
+        declared = request.headers.get("content-length", "")
+        if declared.isdecimal():
+            self._take(int(declared))
+        content = bytearray()
+        try:
+            async with asyncio.timeout(self._bodies.seconds):
+                async for piece in request.stream():
+                    content += piece
+                    if len(content) > self.held:
+                        self._take(len(content) - self.held)
+        except TimeoutError as error:
+            raise BodyError(
+                f"The body did not arrive within {self._bodies.seconds:g} s; {len(content):,} bytes of it did."
+            ) from error
+        except ClientDisconnect as error:
+            raise CallerGoneError("The caller went before its body had arrived.") from error
+        return bytes(content)
+
+    def _take(self, count: int) -> None:
+        self._bodies.take(count, self.held)
+        self.held += count
+
+
+class CallerGoneError(BodyError):
+    """Request whose caller closed the connection."""
+
+
+async def unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:
+    """Do the work of a request, and cancel it when the caller closes the connection. The body must be read before.
+
+    Raises:
+        CallerGoneError: the caller went.
+    """
+    task, gone = asyncio.ensure_future(work), asyncio.ensure_future(_gone(request))
+    try:
+        await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            return task.result()
+        raise CallerGoneError("The caller went before it was answered.")
+    finally:
+        gone.cancel()
+        task.cancel()
+        await asyncio.gather(task, gone, return_exceptions=True)
+
+
+async def _gone(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass

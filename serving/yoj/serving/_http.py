@@ -1,0 +1,30 @@
+"""The HTTP server's process: uvicorn with the bounds that yoj sets."""
+
+from __future__ import annotations
+
+import uvicorn
+
+from yoj.runtime import Scorer
+
+from ._app import make_app
+from ._logging import log_json
+from ._protocol import BoundedProtocol
+from ._settings import HttpSettings
+
+
+def serve(scorer: Scorer, settings: HttpSettings, host: str, port: int, log_level: str) -> None:
+    """Serve until SIGTERM or Ctrl-C, then answer what was taken, and return."""
+    log_json(log_level)
+    with scorer:
+        config = uvicorn.Config(
+            make_app(scorer, settings),
+            host=host,
+            port=port,
+            http=BoundedProtocol,
+            access_log=False,
+            log_config=None,
+            server_header=False,
+            # What was taken is answered or given up by then.
+            timeout_graceful_shutdown=round(settings.deadline) + 5,
+        )
+        uvicorn.Server(config).run()

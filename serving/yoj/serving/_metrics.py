@@ -1,0 +1,57 @@
+"""Metrics of a server, in the text form of Prometheus."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from yoj.runtime import Judgement, Prepared
+
+SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
+ROWS = (1, 2, 4, 8, 16, 32, 64)
+SHARES = (0.01, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7)
+
+
+class Metrics:
+    """Metrics of one server, in a registry of their own."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        of = {"registry": self.registry}
+        self.requests = Histogram(
+            "yoj_request_seconds", "Seconds from a request's arrival to its answer.", ["route", "status"],
+            buckets=SECONDS, **of,
+        )
+        self.phase = Histogram(
+            "yoj_phase_seconds",
+            "Seconds of each phase: queue is the wait for the engine; vision, gather and scorer are those of the batch.",
+            ["phase"], buckets=SECONDS, **of,
+        )
+        self.in_server = Gauge("yoj_requests_in_server", "Requests that are in the server, in any phase.", **of)
+        self.queued = Gauge("yoj_queue_requests", "Requests that wait for the engine.", **of)
+        self.rows = Histogram("yoj_batch_rows", "Rows that the engine scored together.", buckets=ROWS, **of)
+        self.padding = Histogram(
+            "yoj_batch_padding_share", "Share of the tokens of a batch that are padding.", buckets=SHARES, **of
+        )
+        self.responses = Counter("yoj_responses_total", "Responses that were scored.", **of)
+        self.cache = Counter(
+            "yoj_feature_cache_total", "Images and videos whose features were looked up.", ["found"], **of
+        )
+        self.errors = Counter("yoj_errors_total", "Requests that were answered with an error.", ["kind"], **of)
+
+    def batch(self, batch: Sequence[Prepared]) -> None:
+        """Record a batch that is about to be scored."""
+        lengths = [len(pack.input_ids_L) for prepared in batch for pack in prepared.packs]
+        self.rows.observe(len(lengths))
+        self.padding.observe(1 - sum(lengths) / (max(lengths) * len(lengths)))
+
+    def judged(self, judgement: Judgement) -> None:
+        """Record a judgement."""
+        self.responses.inc(len(judgement.scores))
+        for phase, milliseconds in judgement.timings_ms.items():
+            self.phase.labels(phase).observe(milliseconds / 1000)
+
+    def text(self) -> bytes:
+        """All metrics in the text form of Prometheus."""
+        return generate_latest(self.registry)

@@ -1,0 +1,80 @@
+"""Schemas of bodies and answers, for ``/docs`` and generated clients."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from yoj.runtime import Judgement
+from yoj.runtime.codec import Line
+
+DESCRIPTION = """Multi-response reward model: one prompt, N responses, N scores in one forward pass.
+
+**Scores depend on the set.** The model reads all responses of a request together, so that a score, and with it P(best),
+means something only beside the others of the same request. In the forms of rerankers, whose own models read each document
+alone, `relevance_score` is P(best) among the documents of the request, and answers bear the header `X-Yoj-Meaning`.
+Never merge the results of two requests into one ranking.
+
+Media stand in the request as data URLs or base64. Errors have the form `{"error": {"message", "type", "code"}}`; 429 and
+503 bear `Retry-After`. The header `X-Request-Timeout` gives the seconds after which a caller wants no answer any more.
+"""
+ITEM: dict[str, Any] = {
+    "anyOf": [
+        {"type": "string"},
+        {"type": "object", "description": '{"text"}, {"image"}, {"content": [parts]}, or a part'},
+    ]
+}
+ITEMS: dict[str, Any] = {"anyOf": [ITEM, {"type": "array", "items": ITEM}]}
+
+
+def request_body(name: str) -> dict[str, Any]:
+    """Extra of a route whose body has a schema of this name."""
+    schema = {"$ref": f"#/components/schemas/{name}"}
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
+
+
+def judge_schemas() -> dict[str, Any]:
+    """All schemas by their names."""
+    _, components = msgspec.json.schema_components([Line, Judgement], ref_template="#/components/schemas/{name}")
+    own = {"Request": components.pop("Line"), **components}
+    one = {"$ref": "#/components/schemas/Request"}
+    return own | {
+        "Requests": _object({"requests": {"type": "array", "items": one}}, "requests"),
+        "Rerank": {
+            "anyOf": [
+                _object(
+                    {
+                        "model": {"type": "string"},
+                        "query": ITEM,
+                        "documents": {"type": "array", "items": ITEM},
+                        "top_n": {"type": "integer"},
+                        "return_documents": {"type": "boolean"},
+                    },
+                    "query",
+                    "documents",
+                ),
+                _object(
+                    {
+                        "query": {"type": "string"},
+                        "texts": {"type": "array", "items": {"type": "string"}},
+                        "raw_scores": {"type": "boolean"},
+                        "return_text": {"type": "boolean"},
+                        "truncate": {"type": "boolean"},
+                    },
+                    "query",
+                    "texts",
+                ),
+            ]
+        },
+        "Score": {
+            "anyOf": [
+                _object({"model": {"type": "string"}, left: ITEMS, right: ITEMS}, left, right)
+                for left, right in (("queries", "documents"), ("data_1", "data_2"), ("text_1", "text_2"))
+            ]
+        },
+    }
+
+
+def _object(properties: dict[str, Any], *required: str) -> dict[str, Any]:
+    return {"type": "object", "properties": properties, "required": list(required)}

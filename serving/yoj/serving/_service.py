@@ -1,0 +1,144 @@
+"""Service: what the routes of a server have in common, from the bytes of a body to those of an answer."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeAlias
+
+from starlette.requests import Request
+
+from yoj.runtime import Judgement, Policy, Prepared, Reading, Scorer, YojError
+from yoj.runtime import Request as ScoringRequest
+from yoj.runtime.errors import RequestError
+
+from ._batcher import Batcher, in_thread
+from ._body import Bodies, unless_gone
+from ._metrics import Metrics
+from ._settings import HttpSettings
+from ._work import Rules, Work, encode
+
+Read: TypeAlias = Callable[[bytes, Rules], Work]
+Ready: TypeAlias = list[Prepared | YojError]
+TIMEOUT_HEADER = "x-request-timeout"
+"""Header with the seconds after which a caller wants no answer any more."""
+
+
+class Service:
+    """One loaded bundle behind a queue."""
+
+    def __init__(self, scorer: Scorer, settings: HttpSettings):
+        self.scorer = scorer
+        self.settings = settings
+        self.metrics = Metrics()
+        self.batcher = Batcher(scorer, settings.queue, self.metrics)
+        self.started = int(time.time())
+        self._bodies = Bodies(settings)
+        policy = Policy(hosts=settings.hosts, max_bytes=settings.max_body)
+        self.rules = Rules(Reading(policy), settings.name, settings.queue.max_queue)
+        # A host that answers slowly takes a thread for as long; none of these is one that decodes.
+        self._fetchers = ThreadPoolExecutor(settings.queue.max_queue, "yoj-fetch") if settings.hosts else None
+
+    async def start(self) -> None:
+        """Score once, so that nothing is loaded or compiled at the first request, and accept requests."""
+        warm = ScoringRequest("Which is better?", ["One.", "Another one."])
+        await asyncio.to_thread(self.scorer.score_batch, [warm])
+        self.batcher.start()
+
+    async def stop(self) -> None:
+        """Answer what is here, and release everything but the scorer."""
+        await self.batcher.stop()
+        if self._fetchers is not None:
+            self._fetchers.shutdown(wait=False, cancel_futures=True)
+
+    async def answer(self, request: Request, read: Read) -> bytes:
+        """Answer one HTTP request.
+
+        Args:
+            request: the request, whose body nobody has read.
+            read: function that reads the body.
+
+        Returns:
+            Body of the answer.
+
+        Raises:
+            YojError: see `_errors.ANSWERS`.
+        """
+        deadline = time.monotonic() + self._seconds(request)
+        self.batcher.admit()
+        try:
+            with self._bodies.reading() as reader:
+                body = await reader.read(request)
+                return await unless_gone(request, self._work(body, read, deadline))
+        finally:
+            self.batcher.release()
+
+    def _seconds(self, request: Request) -> float:
+        given = request.headers.get(TIMEOUT_HEADER)
+        if given is None:
+            return self.settings.deadline
+        try:
+            seconds = float(given)
+        except ValueError:
+            seconds = 0.0
+        if not 0 < seconds < float("inf"):
+            raise RequestError(f"{TIMEOUT_HEADER} is {given!r}; give seconds above 0.")
+        return min(seconds, self.settings.deadline)
+
+    async def _work(self, body: bytes, read: Read, deadline: float) -> bytes:
+        if self._fetchers is not None:
+            fetched = await in_thread(self._fetchers, lambda: read(body, self.rules))
+            ready = await self.batcher.prepare(lambda: self._prepare(fetched))
+            work = fetched
+        else:
+            work, ready = await self.batcher.prepare(lambda: self._read_and_prepare(body, read))
+        more = len(ready) - 1
+        self.batcher.admit(more)
+        try:
+            results = await asyncio.gather(*(self._score(one, deadline) for one in ready))
+        finally:
+            self.batcher.release(more)
+        answer = encode(work.answer(results))
+        for one in results:
+            if isinstance(one, Judgement):
+                self.metrics.judged(one)
+        return answer
+
+    def _read_and_prepare(self, body: bytes, read: Read) -> tuple[Work, Ready]:
+        work = read(body, self.rules)
+        return work, self._prepare(work)
+
+    def _prepare(self, work: Work) -> Ready:
+        ready: Ready = []
+        for one in work.requests:
+            try:
+                ready.append(one if isinstance(one, YojError) else self.scorer.prepare(one))
+            except YojError as error:
+                ready.append(error)
+        return ready
+
+    async def _score(self, one: Prepared | YojError, deadline: float) -> Judgement | YojError:
+        if isinstance(one, YojError):
+            return one
+        try:
+            return await self.batcher.score(one, deadline)
+        except YojError as error:
+            return error
+
+    def models(self) -> dict[str, Any]:
+        """Answer of ``/v1/models``."""
+        manifest, engine = self.scorer.manifest, self.scorer.engine
+        model = {
+            "id": self.settings.name,
+            "object": "model",
+            "created": self.started,
+            "owned_by": "yoj",
+            "max_model_len": manifest.limits.L,
+            "family": manifest.family,
+            "engine": engine.engine,
+            "precision": engine.precision,
+            "manifest_sha256": manifest.digest,
+        }
+        return {"object": "list", "data": [model]}
