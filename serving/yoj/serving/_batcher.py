@@ -133,7 +133,9 @@ class Batcher:
                 self._metrics.phase.labels("queue").observe(begin - one.since)
             self._metrics.batch([one.prepared for one in batch])
             try:
-                results = await in_thread(self._engine, lambda batch=batch: self._score([one.prepared for one in batch]))
+                results = await in_thread(
+                    self._engine, lambda batch=batch: self._score([one.prepared for one in batch])
+                )
             except Exception as error:  # a fault of ours must not end this task, which serves everybody
                 results = [error] * len(batch)
             self._learn((time.monotonic() - begin) / len(batch))

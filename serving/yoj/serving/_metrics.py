@@ -20,13 +20,18 @@ class Metrics:
         self.registry = CollectorRegistry()
         of = {"registry": self.registry}
         self.requests = Histogram(
-            "yoj_request_seconds", "Seconds from a request's arrival to its answer.", ["route", "status"],
-            buckets=SECONDS, **of,
+            "yoj_request_seconds",
+            "Seconds from a request's arrival to its answer.",
+            ["route", "status"],
+            buckets=SECONDS,
+            **of,
         )
         self.phase = Histogram(
             "yoj_phase_seconds",
             "Seconds of each phase: queue is the wait for the engine; vision, gather and scorer are those of the batch.",
-            ["phase"], buckets=SECONDS, **of,
+            ["phase"],
+            buckets=SECONDS,
+            **of,
         )
         self.in_server = Gauge("yoj_requests_in_server", "Requests that are in the server, in any phase.", **of)
         self.queued = Gauge("yoj_queue_requests", "Requests that wait for the engine.", **of)

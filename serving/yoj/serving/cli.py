@@ -79,7 +79,7 @@ def main() -> None:
     "--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info", show_default=True
 )
 @click.option("--log-content", is_flag=True, help="Log error texts too, which quote requests.")
-def http(  # noqa: D417
+def http(
     bundle: str,
     host: str,
     port: int,

@@ -1,0 +1,223 @@
+"""Load: a bounded queue, batches of alike lengths, callers who go, deadlines, hostile connections, the end."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import httpx
+import pytest
+from conftest import running
+from yoj.serving import HttpSettings
+from yoj.serving import _protocol as protocol_module
+from yoj.serving._settings import QueueSettings
+
+pytestmark = pytest.mark.export
+
+
+@pytest.fixture
+def gate(scorer, monkeypatch):
+    """The engine waits until this event is set; the batches that it was given."""
+    own, batches, event = scorer("qwen3_vl"), [], threading.Event()
+    score = own.score_prepared
+
+    def gated(batch, **settings):
+        if threading.current_thread().name.startswith("yoj-engine"):
+            event.wait(60)
+            batches.append([one.tokens for one in batch])
+        return score(batch, **settings)
+
+    monkeypatch.setattr(own, "score_prepared", gated)
+    yield event, batches
+    event.set()
+
+
+def eventually(true):
+    end = time.monotonic() + 30
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.005)
+
+
+def in_server(server) -> float:
+    return server.service.metrics.in_server._value.get()
+
+
+def queued(server) -> int:
+    return len(server.service.batcher._queue)
+
+
+def test_over_capacity_is_refused_at_once_and_nothing_is_lost(scorer, gate):
+    event, _ = gate
+    settings = HttpSettings(queue=QueueSettings(max_queue=4))
+    with running(scorer("qwen3_vl"), settings) as server, ThreadPoolExecutor(4) as pool:
+        taken = [pool.submit(server.judge, id=k) for k in range(4)]
+        eventually(lambda: in_server(server) == 4)
+        refused = server.judge()
+        assert (refused.status_code, refused.json()["error"]["type"]) == (429, "overloaded")
+        assert int(refused.headers["retry-after"]) >= 1
+        assert server.client.get("/health").status_code == 200
+        event.set()
+        assert [one.result().json()["id"] for one in taken] == [0, 1, 2, 3]
+        assert server.judge().status_code == 200
+
+
+def test_what_waits_is_scored_together_with_what_has_its_length(scorer, gate):
+    event, batches = gate
+    with running(scorer("qwen3_vl"), HttpSettings()) as server, ThreadPoolExecutor(8) as pool:
+        first = pool.submit(server.judge)
+        eventually(lambda: in_server(server) == 1 and queued(server) == 0)
+        long = "A long answer of many words. " * 40
+        others = [pool.submit(server.judge, responses=["One.", "Two." if k % 2 else long]) for k in range(6)]
+        eventually(lambda: queued(server) == 6)
+        event.set()
+        found = [one.result().json() for one in (first, *others)]
+    assert [one["batch"] for one in found[1:]] == [3] * 6
+    assert sorted(map(len, batches)) == [1, 3, 3]
+    assert all(max(batch) - min(batch) < 8 for batch in batches)
+
+
+def test_callers_who_go_leave_the_queue(scorer, gate):
+    event, batches = gate
+    with running(scorer("qwen3_vl"), HttpSettings()) as server, ThreadPoolExecutor(1) as pool:
+        first = pool.submit(server.judge)
+        eventually(lambda: in_server(server) == 1 and queued(server) == 0)
+        body = json.dumps({"prompt": "Which?", "responses": ["One.", "Two."]}).encode()
+        gone = socket.create_connection(("127.0.0.1", server.port))
+        gone.sendall(b"POST /v1/judge HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+        eventually(lambda: in_server(server) == 2 and queued(server) == 1)
+        gone.close()
+        eventually(lambda: in_server(server) == 1)
+        event.set()
+        assert first.result().status_code == 200
+        assert server.judge().status_code == 200
+        assert [len(batch) for batch in batches] == [1, 1]
+
+
+def test_a_request_whose_time_is_over_is_answered_and_not_scored(scorer, gate):
+    event, batches = gate
+    with running(scorer("qwen3_vl"), HttpSettings()) as server, ThreadPoolExecutor(1) as pool:
+        first = pool.submit(server.judge)
+        eventually(lambda: in_server(server) == 1 and queued(server) == 0)
+        body = {"prompt": "Which?", "responses": ["One.", "Two."]}
+        late = server.client.post("/v1/judge", json=body, headers={"X-Request-Timeout": "0.05"})
+        assert (late.status_code, late.json()["error"]["type"]) == (504, "deadline")
+        event.set()
+        assert first.result().status_code == 200
+        assert [len(batch) for batch in batches] == [1]
+    wrong = {"X-Request-Timeout": "soon"}
+    with running(scorer("qwen3_vl"), HttpSettings()) as server:
+        assert server.client.post("/v1/judge", json=body, headers=wrong).status_code == 400
+
+
+def test_large_bodies_are_refused_before_they_are_read(scorer):
+    settings = HttpSettings(max_body=100_000, max_bytes=150_000)
+    with running(scorer("qwen3_vl"), settings) as server:
+        told = socket.create_connection(("127.0.0.1", server.port))
+        told.sendall(b"POST /v1/judge HTTP/1.1\r\nHost: a\r\nContent-Length: 50000000\r\n\r\n")
+        assert told.recv(4096).startswith(b"HTTP/1.1 413")
+        told.close()
+
+        def pieces():
+            yield from (b" " * 50_000 for _ in range(10))
+
+        untold = server.client.post("/v1/judge", content=pieces())
+        assert (untold.status_code, untold.json()["error"]["type"]) == (413, "body")
+        assert server.judge().status_code == 200
+
+
+def test_slow_callers_do_not_stop_others(scorer, monkeypatch):
+    monkeypatch.setattr(protocol_module, "HEAD_SECONDS", 0.2)
+    with running(scorer("qwen3_vl"), HttpSettings(body_seconds=0.2)) as server:
+        heads = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(50)]
+        for head in heads:
+            head.sendall(b"POST /v1/judge HTTP/1.1\r\nHost: a\r\n")
+        body = socket.create_connection(("127.0.0.1", server.port))
+        body.sendall(b"POST /v1/judge HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\n{")
+        assert server.judge().status_code == 200
+        assert body.recv(4096).startswith(b"HTTP/1.1 413")
+        for head in heads:
+            head.settimeout(10)
+            assert head.recv(4096) == b""  # closed
+        endless = socket.create_connection(("127.0.0.1", server.port))
+        endless.settimeout(10)
+        with pytest.raises((ConnectionError, TimeoutError)):
+            endless.sendall(b"GET /health HTTP/1.1\r\nX: ")
+            for _ in range(2000):
+                endless.sendall(b"a" * 65536)
+        assert server.judge().status_code == 200
+
+
+def test_keys(scorer):
+    settings = HttpSettings(api_keys=("first", "second"))
+    with running(scorer("qwen3_vl"), settings) as server:
+        assert server.judge().status_code == 401
+        body = {"prompt": "Which?", "responses": ["One."]}
+        for headers, status in (
+            ({"Authorization": "Bearer second"}, 200),
+            ({"X-Api-Key": "first"}, 200),
+            ({"Authorization": "Bearer third"}, 401),
+            ({"Authorization": "Basic first"}, 401),
+            ({"Authorization": "Bearer "}, 401),
+        ):
+            assert server.client.post("/v1/judge", json=body, headers=headers).status_code == status
+        assert server.client.get("/ready").status_code == 200
+        assert server.client.get("/metrics").status_code == 401
+
+
+def test_log_lines_hold_nothing_of_a_request_unless_they_are_asked_to(scorer, caplog):
+    caplog.set_level("INFO", "yoj.serving")
+    secret = {"prompt": "Which?", "responses": ["One."], "xyzzy": 1}
+    for log_content in (False, True):
+        caplog.clear()
+        with running(scorer("qwen3_vl"), replace(HttpSettings(), log_content=log_content)) as server:
+            assert server.client.post("/v1/judge", json=secret).status_code == 400
+        (record,) = [record for record in caplog.records if record.getMessage() == "request"]
+        assert record.fields["status"] == 400
+        assert ("xyzzy" in repr(record.fields)) == log_content
+
+
+def test_a_fault_of_ours_shows_nothing_and_the_next_is_answered(scorer, monkeypatch):
+    own = scorer("qwen3_vl")
+
+    def fail(_batch, **_settings):
+        raise ZeroDivisionError("a secret path")
+
+    with running(own, HttpSettings()) as server:
+        with monkeypatch.context() as patch:
+            patch.setattr(own, "score_prepared", fail)
+            found = server.judge()
+        assert found.status_code == 500
+        assert "secret" not in found.text
+        assert server.judge().status_code == 200
+
+
+def test_what_was_taken_is_answered_on_sigterm(bundle):
+    command = [sys.executable, "-m", "yoj.serving", "http", str(bundle("qwen3_vl", "assistant")), "--port", "0"]
+    child = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=os.environ | {"YOJ_API_KEYS": ""})
+    port = None
+    while port is None:
+        line = child.stderr.readline()
+        assert line, "the server ended"
+        message = json.loads(line)["message"]
+        if "running on" in message:
+            port = int(message.split(":")[2].split()[0])
+    url = f"http://127.0.0.1:{port}/v1/judge/batch"
+    lines = [{"prompt": f"Which of {k}?", "responses": ["A long answer. " * 60, "Two."]} for k in range(40)]
+    with ThreadPoolExecutor(1) as pool:
+        taken = pool.submit(httpx.post, url, json={"requests": lines}, timeout=120)
+        time.sleep(0.3)
+        child.send_signal(signal.SIGTERM)
+        answer = taken.result()
+    assert answer.status_code == 200
+    assert all("scores" in one for one in answer.json()["results"])
+    child.stderr.read()
+    assert child.wait(60) == 0
