@@ -12,11 +12,11 @@ from dataclasses import dataclass
 import httpx
 import pytest
 import uvicorn
+
+from yoj.runtime import Scorer
 from yoj.serving import HttpSettings, make_app
 from yoj.serving._protocol import BoundedProtocol
 from yoj.serving._service import Service
-
-from yoj.runtime import Scorer
 
 
 @dataclass

@@ -16,6 +16,8 @@ from dataclasses import replace
 import httpx
 import pytest
 from conftest import running
+
+from yoj.runtime import Request
 from yoj.serving import HttpSettings
 from yoj.serving import _protocol as protocol_module
 from yoj.serving._settings import QueueSettings
@@ -72,10 +74,12 @@ def test_over_capacity_is_refused_at_once_and_nothing_is_lost(scorer, gate):
 
 def test_what_waits_is_scored_together_with_what_has_its_length(scorer, gate):
     event, batches = gate
-    with running(scorer("qwen3_vl"), HttpSettings()) as server, ThreadPoolExecutor(8) as pool:
+    long = "A long answer of many words. " * 40
+    tokens = scorer("qwen3_vl").prepare(Request("Which?", ["One.", long])).tokens
+    settings = HttpSettings(queue=QueueSettings(batch_tokens=3 * tokens))
+    with running(scorer("qwen3_vl"), settings) as server, ThreadPoolExecutor(8) as pool:
         first = pool.submit(server.judge)
         eventually(lambda: in_server(server) == 1 and queued(server) == 0)
-        long = "A long answer of many words. " * 40
         others = [pool.submit(server.judge, responses=["One.", "Two." if k % 2 else long]) for k in range(6)]
         eventually(lambda: queued(server) == 6)
         event.set()
@@ -149,10 +153,9 @@ def test_slow_callers_do_not_stop_others(scorer, monkeypatch):
             assert head.recv(4096) == b""  # closed
         endless = socket.create_connection(("127.0.0.1", server.port))
         endless.settimeout(10)
-        with pytest.raises((ConnectionError, TimeoutError)):
-            endless.sendall(b"GET /health HTTP/1.1\r\nX: ")
-            for _ in range(2000):
-                endless.sendall(b"a" * 65536)
+        endless.sendall(b"GET /health HTTP/1.1\r\nX: ")
+        with pytest.raises(ConnectionError):
+            endless.sendall(b"a" * 2**27)
         assert server.judge().status_code == 200
 
 
@@ -166,7 +169,7 @@ def test_keys(scorer):
             ({"X-Api-Key": "first"}, 200),
             ({"Authorization": "Bearer third"}, 401),
             ({"Authorization": "Basic first"}, 401),
-            ({"Authorization": "Bearer "}, 401),
+            ({"Authorization": "Bearer"}, 401),
         ):
             assert server.client.post("/v1/judge", json=body, headers=headers).status_code == status
         assert server.client.get("/ready").status_code == 200
@@ -220,4 +223,4 @@ def test_what_was_taken_is_answered_on_sigterm(bundle):
     assert answer.status_code == 200
     assert all("scores" in one for one in answer.json()["results"])
     child.stderr.read()
-    assert child.wait(60) == 0
+    assert child.wait(60) == -signal.SIGTERM  # as uvicorn ends, once all is answered

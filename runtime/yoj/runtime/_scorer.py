@@ -316,7 +316,7 @@ class Scorer:
 
         Args:
             prepared: any number of requests, of any modes and orders.
-            on_error: ``"raise"`` the first error, or ``"return"`` each error of the engine in the place of its judgement.
+            on_error: ``"raise"`` the first error, or ``"return"`` each of the engine's in the place of its judgement.
 
         Returns:
             One entry for each, in the given order.

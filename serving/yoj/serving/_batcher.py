@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import math
 import time
 from collections import deque
@@ -82,8 +83,8 @@ class Batcher:
         if self._taken + count > self._settings.max_queue:
             wait = self._taken * self._seconds / self._settings.runs
             raise OverloadedError(
-                f"{self._taken} requests are in the server, which takes {self._settings.max_queue} at once; there is no "
-                f"place for {count} more. Try again later.",
+                f"{self._taken} requests are in the server, which takes {self._settings.max_queue} at once; there is "
+                f"no place for {count} more. Try again later.",
                 max(1, min(60, math.ceil(wait))),
             )
         self._taken += count
@@ -133,9 +134,7 @@ class Batcher:
                 self._metrics.phase.labels("queue").observe(begin - one.since)
             self._metrics.batch([one.prepared for one in batch])
             try:
-                results = await in_thread(
-                    self._engine, lambda batch=batch: self._score([one.prepared for one in batch])
-                )
+                results = await in_thread(self._engine, functools.partial(self._score, batch))
             except Exception as error:  # a fault of ours must not end this task, which serves everybody
                 results = [error] * len(batch)
             self._learn((time.monotonic() - begin) / len(batch))
@@ -147,8 +146,8 @@ class Batcher:
                 else:
                     one.result.set_exception(result)
 
-    def _score(self, batch: Sequence[Prepared]) -> Sequence[Judgement | Exception]:
-        return self._scorer.score_prepared(batch, on_error="return")
+    def _score(self, batch: Sequence[_Waiting]) -> Sequence[Judgement | Exception]:
+        return self._scorer.score_prepared([one.prepared for one in batch], on_error="return")
 
     def _learn(self, seconds: float) -> None:
         self._seconds = seconds if not self._seconds else 0.9 * self._seconds + 0.1 * seconds

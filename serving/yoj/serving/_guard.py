@@ -68,7 +68,7 @@ class Guard:
         scheme, _, key = headers.get("authorization", "").partition(" ")
         given = key.strip().encode() if scheme.lower() == "bearer" else headers.get("x-api-key", "").encode()
         # All are compared, in constant time, so that the time says nothing of any.
-        return any([hmac.compare_digest(given, key) for key in self._keys])
+        return True in [hmac.compare_digest(given, key) for key in self._keys]
 
 
 async def _refuse(send: Send) -> None:

@@ -28,7 +28,7 @@ class Metrics:
         )
         self.phase = Histogram(
             "yoj_phase_seconds",
-            "Seconds of each phase: queue is the wait for the engine; vision, gather and scorer are those of the batch.",
+            "Seconds of each phase: queue is the wait for the engine; vision, gather and scorer are of the batch.",
             ["phase"],
             buckets=SECONDS,
             **of,

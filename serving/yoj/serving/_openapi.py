@@ -11,13 +11,14 @@ from yoj.runtime.codec import Line
 
 DESCRIPTION = """Multi-response reward model: one prompt, N responses, N scores in one forward pass.
 
-**Scores depend on the set.** The model reads all responses of a request together, so that a score, and with it P(best),
-means something only beside the others of the same request. In the forms of rerankers, whose own models read each document
-alone, `relevance_score` is P(best) among the documents of the request, and answers bear the header `X-Yoj-Meaning`.
-Never merge the results of two requests into one ranking.
+**Scores depend on the set.** The model reads all responses of a request together, so that a score, and with
+it P(best), means something only beside the others of the same request. In the forms of rerankers, whose own
+models read each document alone, `relevance_score` is P(best) among the documents of the request, and answers
+bear the header `X-Yoj-Meaning`. Never merge the results of two requests into one ranking.
 
-Media stand in the request as data URLs or base64. Errors have the form `{"error": {"message", "type", "code"}}`; 429 and
-503 bear `Retry-After`. The header `X-Request-Timeout` gives the seconds after which a caller wants no answer any more.
+Media stand in the request as data URLs or base64. Errors have the form `{"error": {"message", "type",
+"code"}}`; 429 and 503 bear `Retry-After`. The header `X-Request-Timeout` gives the seconds after which a
+caller wants no answer any more.
 """
 ITEM: dict[str, Any] = {
     "anyOf": [

@@ -56,8 +56,8 @@ def read_score(body: bytes, rules: Rules) -> Work:
         requests = [_request(query, [document], rules) for query, document in pairs]
     else:
         raise RequestError(
-            f"{left} has {len(queries)} entries, {right} {len(documents)}; give one query with any number of documents, "
-            "or as many of each."
+            f"{left} has {len(queries)} entries, {right} {len(documents)}; give one query with any number of "
+            "documents, or as many of each."
         )
     return Work(requests, lambda results: _score_answer(results, rules))
 

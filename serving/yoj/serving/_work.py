@@ -1,4 +1,4 @@
-"""Work of one HTTP request: the requests for the scorer that its body holds, and the answer that their judgements make."""
+"""Work of one HTTP request: requests for the scorer that its body holds, and the answer that judgements make."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def read_judge(body: bytes, rules: Rules) -> Work:
 
 
 def read_judge_batch(body: bytes, rules: Rules) -> Work:
-    """Read the body of ``/v1/judge/batch``: ``{"requests": [...]}``. A request that fails has its error in its place."""
+    """Read the body of ``/v1/judge/batch``: ``{"requests": [...]}``. One that fails has its error in its place."""
     fields = parse_object(body)
     listed = fields.pop("requests", None)
     if fields or not isinstance(listed, list):
@@ -95,7 +95,7 @@ def only(results: Results) -> Judgement:
 
 
 def error_fields(error: BaseException) -> dict[str, Any]:
-    """Fields of an error, as OpenAI's and vLLM's servers have them. What is no error of yoj's shows nothing of itself."""
+    """Fields of an error, as OpenAI's and vLLM's servers have them. What is no error of yoj's shows nothing."""
     answer = answer_of(error)
     shown = str(error) if isinstance(error, YojError) else "The server failed. Its log says why."
     return {"message": shown, "type": answer.kind, "param": None, "code": answer.status}
