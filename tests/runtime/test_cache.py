@@ -28,6 +28,7 @@ def test_what_was_not_used_for_longest_makes_room():
     assert cache.get(b"b") is None
     assert cache.get(b"a") is not None
     assert cache.get(b"c") is not None
+    assert (cache.hits, cache.misses) == (3, 1)
 
 
 def test_more_than_the_cache_holds_is_not_kept_and_drives_nothing_out():

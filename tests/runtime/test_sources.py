@@ -208,6 +208,21 @@ def test_a_name_that_leads_into_the_own_network_is_refused(host):
     assert "which is no public one" in message
 
 
+@pytest.mark.parametrize("address", ["169.254.169.254", "[fe80::1]", "[fe80::1%25eth0]", "[::ffff:169.254.169.254]"])
+def test_link_local_addresses_are_refused_even_where_they_are_allowed(address):
+    assert "from which nothing is ever fetched" in refused(allowing(address), f"http://{address}/latest/meta-data")
+
+
+def test_attachments_are_found_by_name():
+    policy = Policy(attachments={"photo": PNG, "other": b""})
+    assert policy.image("cid:photo", "image") == PNG
+    assert policy.video(["CID:photo"], "video") == [PNG]
+    assert refused(policy, "cid:photos") == (
+        "image is the file 'photos', which was not sent with the request; sent were photo, other."
+    )
+    assert "files are not read here" in refused(Policy(), "cid:photo")
+
+
 @pytest.mark.slow
 def test_size_time_and_status_are_bounded(host):
     assert "more than 1,000 bytes" in refused(allowing(host, max_bytes=1000), f"http://{host}/long", LimitError)

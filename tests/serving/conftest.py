@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import re
+import subprocess
+import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import httpx
 import pytest
@@ -53,3 +58,24 @@ def served(scorer) -> Iterator[Served]:
     """A server with the default settings, of the Qwen3-VL bundle."""
     with running(scorer("qwen3_vl"), HttpSettings(name="judge")) as server:
         yield server
+
+
+@contextmanager
+def command_serving(
+    bundle: Path, options: Sequence[str] = (), env: Mapping[str, str] | None = None
+) -> Iterator[tuple[subprocess.Popen, str, list[dict]]]:
+    """``yoj-serve http`` in a process of its own; its address, and its log lines once it has ended."""
+    command = [sys.executable, "-m", "yoj.serving", "http", str(bundle), "--port", "0", *options]
+    child = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=env)
+    assert child.stderr is not None
+    lines: list[dict] = []
+    try:
+        while "running on" not in (lines[-1]["message"] if lines else ""):
+            line = child.stderr.readline()
+            assert line, f"the server ended: {lines}"
+            lines.append(json.loads(line))
+        yield child, re.search(r"http://[\w.:]+", lines[-1]["message"])[0], lines
+        lines += [json.loads(line) for line in child.stderr]
+    finally:
+        child.kill()
+        child.wait()

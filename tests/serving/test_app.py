@@ -143,6 +143,11 @@ def test_bad_input_gets_its_status_and_text_and_the_server_goes_on(path, body, s
     assert served.judge().status_code == 200
 
 
+def _lookups(served) -> tuple[float, float]:
+    lines = dict(line.rsplit(" ", 1) for line in served.client.get("/metrics").text.splitlines())
+    return tuple(float(lines[f'yoj_feature_cache_total{{found="{found}"}}']) for found in ("yes", "no"))
+
+
 def test_state_routes(served):
     served.judge()
     assert served.client.get("/health").json() == {"status": "ok"}
@@ -152,6 +157,13 @@ def test_state_routes(served):
     text = served.client.get("/metrics").text
     for name in ("yoj_request_seconds_count", "yoj_phase_seconds_count", "yoj_batch_rows_count", "yoj_responses_total"):
         assert name in text
+    image = data_url(picture(48))
+    found = [_lookups(served)]
+    for _ in range(2):
+        served.judge(image=image)
+        found.append(_lookups(served))
+    (hits, misses), first, second = found
+    assert (first, second) == ((hits, misses + 1), (hits + 1, misses + 1))
     schema = served.client.get("/openapi.json").json()
     assert {"Request", "Judgement", "Rerank", "Score"} <= schema["components"]["schemas"].keys()
     assert {"/v1/judge", "/v2/rerank", "/score"} <= schema["paths"].keys()

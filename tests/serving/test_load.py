@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import socket
-import subprocess
-import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +12,7 @@ from dataclasses import replace
 
 import httpx
 import pytest
-from conftest import running
+from conftest import command_serving, running
 
 from yoj.runtime import Request
 from yoj.serving import HttpSettings
@@ -204,23 +201,12 @@ def test_a_fault_of_ours_shows_nothing_and_the_next_is_answered(scorer, monkeypa
 
 
 def test_what_was_taken_is_answered_on_sigterm(bundle):
-    command = [sys.executable, "-m", "yoj.serving", "http", str(bundle("qwen3_vl", "assistant")), "--port", "0"]
-    child = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=os.environ | {"YOJ_API_KEYS": ""})
-    port = None
-    while port is None:
-        line = child.stderr.readline()
-        assert line, "the server ended"
-        message = json.loads(line)["message"]
-        if "running on" in message:
-            port = int(message.split(":")[2].split()[0])
-    url = f"http://127.0.0.1:{port}/v1/judge/batch"
     lines = [{"prompt": f"Which of {k}?", "responses": ["A long answer. " * 60, "Two."]} for k in range(40)]
-    with ThreadPoolExecutor(1) as pool:
-        taken = pool.submit(httpx.post, url, json={"requests": lines}, timeout=120)
+    with command_serving(bundle("qwen3_vl", "assistant")) as (child, base, _), ThreadPoolExecutor(1) as pool:
+        taken = pool.submit(httpx.post, f"{base}/v1/judge/batch", json={"requests": lines}, timeout=120)
         time.sleep(0.3)
         child.send_signal(signal.SIGTERM)
         answer = taken.result()
+        assert child.wait(60) == -signal.SIGTERM  # as uvicorn ends, once all is answered
     assert answer.status_code == 200
     assert all("scores" in one for one in answer.json()["results"])
-    child.stderr.read()
-    assert child.wait(60) == -signal.SIGTERM  # as uvicorn ends, once all is answered

@@ -16,13 +16,20 @@ class FeatureCache:
         self._bytes = 0
         self._entries: OrderedDict[bytes, Arrays] = OrderedDict()
         self._lock = threading.Lock()
+        self.hits = 0
+        """Times that features were found."""
+        self.misses = 0
+        """Times that they were not."""
 
     def get(self, key: bytes) -> Arrays | None:
         """Cached features of this content, or None."""
         with self._lock:
-            if key in self._entries:
-                self._entries.move_to_end(key)
-            return self._entries.get(key)
+            if key not in self._entries:
+                self.misses += 1
+                return None
+            self.hits += 1
+            self._entries.move_to_end(key)
+            return self._entries[key]
 
     def put(self, key: bytes, features: Arrays) -> None:
         """Remember features and drop those unused for longest. Features larger than the whole cache are not kept."""

@@ -76,6 +76,8 @@ def check_url(url: str, hosts: frozenset[str], told: str) -> None:
         raise MediaError(f"{told} is no URL: {error}.") from error
     if parts.scheme not in PORTS or not host or "@" in parts.netloc:
         raise MediaError(f"{told} is no URL of the form https://host/path. Give one, or a file.")
+    if _is_link_local(host):  # where machines of clouds ask for their credentials
+        raise MediaError(f"{told} has a link-local address, from which nothing is ever fetched. Give a file.")
     allowed = {one.lower().rstrip(".") for one in hosts}
     shown = f"[{host}]" if ":" in host else host
     if not ({host, shown} & allowed and port == PORTS[parts.scheme]) and f"{shown}:{port}" not in allowed:
@@ -84,6 +86,14 @@ def check_url(url: str, hosts: frozenset[str], told: str) -> None:
             f"{told} is on the host {shorten(wanted, 60)}, from which nothing may be fetched. Give a file, or allow "
             f"the host: --allow-host {shorten(wanted, 60)}."
         )
+
+
+def _is_link_local(host: str) -> bool:
+    try:
+        address = ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        return False
+    return (getattr(address, "ipv4_mapped", None) or address).is_link_local
 
 
 def _check_peer(host: str, connected: socket.socket) -> None:

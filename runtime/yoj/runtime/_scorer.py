@@ -95,7 +95,8 @@ class Scorer:
     def _prepare_state(self, source: Source | None, opened: _Opened | None) -> None:
         self._source, self._opened = source, opened
         self._opening = threading.Lock()
-        self._cache = FeatureCache(CACHE_BYTES)
+        self.cache = FeatureCache(CACHE_BYTES)
+        """Features of the images and videos used last, by their content."""
 
     @classmethod
     def load(
@@ -326,15 +327,10 @@ class Scorer:
             EngineError: the engine failed, or returned something that is not a score.
         """
         _check_on_error(on_error)
-        digest = self.manifest.digest
         for index, one in enumerate(prepared):
             if not isinstance(one, Prepared):  # pyright: ignore[reportUnnecessaryIsInstance]
                 raise RequestError(f"prepared[{index}] is a {type(one).__name__}; give what `prepare` returned.")
-            if one.bundle != digest:
-                raise RequestError(
-                    f"prepared[{index}] was prepared for a bundle of digest {one.bundle or 'none'}, this is "
-                    f"{self._bundle.path} of digest {digest}. Prepare it with a scorer of this bundle."
-                )
+            one.check_bundle(self.manifest.digest, self._bundle.path, f"prepared[{index}]")
         return self._score_prepared(prepared, on_error)
 
     def forward(self, batch: Sequence[Prepared]) -> NDArray[np.float32]:
@@ -411,7 +407,7 @@ class Scorer:
 
     def _features(self, media: Mapping[bytes, PreparedMedia]) -> dict[bytes, Arrays]:
         """Visual features of each medium: cached ones, and the others from one run for each group."""
-        features = {key: found for key in media if (found := self._cache.get(key)) is not None}
+        features = {key: found for key in media if (found := self.cache.get(key)) is not None}
         groups: dict[Hashable, list[bytes]] = {}
         for key, medium in media.items():
             if key not in features:
@@ -423,7 +419,7 @@ class Scorer:
                 # Copies, so that what is remembered does not keep the whole group's arrays alive.
                 rows = slice(begin, begin + media[key].rows)
                 features[key] = {name: array[rows].copy() for name, array in outputs.items()}
-                self._cache.put(key, features[key])
+                self.cache.put(key, features[key])
                 begin = rows.stop
         return {key: features[key] for key in media}
 

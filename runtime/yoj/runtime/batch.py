@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .errors import RequestError
 from .families import Arrays, Family, PreparedMedia
 from .manifest import Mode
 from .packing import Pack
@@ -40,6 +42,18 @@ class Prepared:
     def tokens(self) -> int:
         """Number of tokens of the longest row."""
         return max(len(pack.input_ids_L) for pack in self.packs)
+
+    def check_bundle(self, digest: str, path: Path, name: str) -> None:
+        """Refuse a request that was prepared for another bundle than the one at ``path``.
+
+        Raises:
+            RequestError: the digests differ.
+        """
+        if self.bundle != digest:
+            raise RequestError(
+                f"{name} was prepared for a bundle of digest {self.bundle or 'none'}, this is {path} of digest "
+                f"{digest}. Prepare it with a scorer of this bundle."
+            )
 
 
 @dataclass(frozen=True)

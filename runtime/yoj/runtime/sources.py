@@ -7,7 +7,7 @@ import binascii
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
@@ -45,13 +45,15 @@ class Policy:
     """Largest medium in bytes that is not a file."""
     timeout: float = TIMEOUT_S
     """Seconds in which a host must have sent a medium."""
+    attachments: Mapping[str, bytes] = field(default_factory=dict[str, bytes], hash=False)
+    """Files that came with the request, by the names that sources of the form ``cid:name`` give them."""
 
     def image(self, source: object, name: str) -> Path | bytes:
         """Find an image, or a frame, by the source that a request names.
 
         Args:
-            source: a path, a ``file:``, ``data:``, ``http:`` or ``https:`` URL, base64 of a file, or ``{"bytes":
-                base64, "path": ...}``.
+            source: a path, a ``file:``, ``data:``, ``http:`` or ``https:`` URL, ``cid:`` and the name of an attachment,
+                base64 of a file, or ``{"bytes": base64, "path": ...}``.
             name: name of the medium in errors.
 
         Returns:
@@ -71,6 +73,8 @@ class Policy:
             raise MediaError(f"{name} is an empty text; leave it out where there is none.")
         if source[:5].lower() == "data:":
             return self._data_url(source, name)
+        if source[:4].lower() == "cid:" and self.attachments:
+            return self._attachment(source[4:], name)
         if scheme := SCHEME.match(source):
             return self._url(source, scheme[1].lower(), name)
         return self._base64(source, name) if is_base64(source) else self._file(source, name)
@@ -118,6 +122,14 @@ class Policy:
             return base64.b64decode("".join(text.split()), validate=True)
         except (binascii.Error, ValueError) as error:
             raise MediaError(f"{name} is no base64: {error}. Encode the bytes of the file again.") from error
+
+    def _attachment(self, attachment: str, name: str) -> bytes:
+        if attachment not in self.attachments:
+            there = shorten(", ".join(self.attachments), 120)
+            raise MediaError(
+                f"{name} is the file {attachment!r}, which was not sent with the request; sent were {there}."
+            )
+        return self.attachments[attachment]
 
     def _url(self, url: str, scheme: str, name: str) -> Path | bytes:
         if scheme == "file":

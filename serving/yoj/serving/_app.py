@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
@@ -20,9 +21,10 @@ from ._errors import OverloadedError, answer_of
 from ._guard import Guard
 from ._openapi import DESCRIPTION, judge_schemas, request_body
 from ._ranking_forms import read_rerank, read_score
-from ._service import Read, Service
+from ._service import Service
 from ._settings import HttpSettings
-from ._work import encode, error_fields, read_judge, read_judge_batch
+from ._tracing import TELEMETRY, flush
+from ._work import Read, encode, error_fields, read_judge, read_judge_batch
 
 log = logging.getLogger("yoj.serving")
 MEANING = "scores-compare-only-within-one-request"
@@ -80,8 +82,9 @@ def make_app(scorer: Scorer, settings: HttpSettings) -> FastAPI:
         await service.start()
         yield
         await service.stop()
+        await asyncio.to_thread(flush)
 
-    app = FastAPI(title="yoj", version=__version__, description=DESCRIPTION, lifespan=life)
+    app = FastAPI(title="yoj", version=__version__, description=DESCRIPTION, lifespan=life, telemetry=TELEMETRY)
     app.state.service = service
     for route in ROUTES:
         for path in route.paths:

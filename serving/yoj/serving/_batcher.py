@@ -18,6 +18,7 @@ from yoj.runtime.batch import batches_by_length
 from ._errors import DeadlineError, DrainingError, OverloadedError
 from ._metrics import Metrics
 from ._settings import QueueSettings
+from ._tracing import record
 
 T = TypeVar("T")
 
@@ -31,6 +32,10 @@ class _Waiting:
     """Time of `time.monotonic` at which the request is given up."""
     result: asyncio.Future[Judgement]
     since: float = field(default_factory=time.monotonic)
+    times: list[int] = field(default_factory=lambda: [time.time_ns()])
+    """Nanoseconds since 1970: in the queue, taken from it, scored."""
+    rows: int = 0
+    """Rows of its batch."""
 
 
 class Batcher:
@@ -98,11 +103,13 @@ class Batcher:
     async def prepare(self, read: Callable[[], T]) -> T:
         """Run a function that decodes and prepares requests in a thread; batches wait a moment for what it returns."""
         self._preparing += 1
+        begin = time.time_ns()
         try:
             return await in_thread(self._intake, read)
         finally:
             self._preparing -= 1
             self._arrived.set()  # whoever waits for what is being prepared looks again
+            record("prepare", begin, time.time_ns(), {})
 
     async def score(self, prepared: Prepared, deadline: float) -> Judgement:
         """Score one request. If the caller is cancelled the request leaves the queue.
@@ -120,17 +127,24 @@ class Batcher:
         self._arrived.set()
         try:
             async with asyncio.timeout(max(0.0, deadline - time.monotonic())):
-                return await one.result
+                judgement = await one.result
         except TimeoutError as error:
             raise DeadlineError(
                 f"The request was not scored within its time; {len(self._queue)} requests are waiting. Try again later."
             ) from error
+        about = {"yoj.tokens": prepared.tokens, "yoj.responses": len(judgement.scores), "yoj.batch_rows": one.rows}
+        for name, begin, end in zip(("queue", "engine"), one.times, one.times[1:], strict=False):
+            record(name, begin, end, about)
+        return judgement
 
     async def _run(self) -> None:
         while True:
             batch = await self._next_batch()
             begin = time.monotonic()
+            rows = sum(len(one.prepared.packs) for one in batch)
             for one in batch:
+                one.times.append(time.time_ns())
+                one.rows = rows
                 self._metrics.phase.labels("queue").observe(begin - one.since)
             self._metrics.batch([one.prepared for one in batch])
             try:
@@ -139,6 +153,7 @@ class Batcher:
                 results = [error] * len(batch)
             self._learn((time.monotonic() - begin) / len(batch))
             for one, result in zip(batch, results, strict=True):
+                one.times.append(time.time_ns())
                 if one.result.done():  # its caller has gone
                     continue
                 if isinstance(result, Judgement):

@@ -15,6 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ._errors import AccessError
 from ._metrics import Metrics
+from ._tracing import trace_id
 from ._work import encode, error_fields
 
 OPEN_PATHS = frozenset({"/health", "/ready"})
@@ -60,6 +61,8 @@ class Guard:
             route = getattr(scope.get("route"), "path", "none")
             self._metrics.requests.labels(route, str(status)).observe(seconds)
             fields = {"request_id": own, "route": route, "status": status, "ms": round(1000 * seconds, 3)}
+            if (trace := trace_id()) is not None:
+                fields["trace_id"] = trace
             log.info("request", extra={"fields": fields | about})
 
     def _may_pass(self, path: str, headers: Headers) -> bool:

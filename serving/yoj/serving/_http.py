@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import uvicorn
 
 from yoj.runtime import Scorer
@@ -10,16 +12,30 @@ from ._app import make_app
 from ._logging import log_json
 from ._protocol import BoundedProtocol
 from ._settings import HttpSettings
+from ._tracing import export_spans
 
 
-def serve(scorer: Scorer, settings: HttpSettings, host: str, port: int, log_level: str) -> None:
+@dataclass(frozen=True)
+class Process:
+    """Settings of the process around the application."""
+
+    host: str
+    port: int
+    log_level: str
+    otel: bool
+    """Whether spans of OpenTelemetry are sent."""
+
+
+def serve(scorer: Scorer, settings: HttpSettings, process: Process) -> None:
     """Serve until SIGTERM or Ctrl-C, then answer what was taken, and return."""
-    log_json(log_level)
+    log_json(process.log_level)
+    if process.otel:
+        export_spans()
     with scorer:
         config = uvicorn.Config(
             make_app(scorer, settings),
-            host=host,
-            port=port,
+            host=process.host,
+            port=process.port,
             http=BoundedProtocol,
             access_log=False,
             log_config=None,

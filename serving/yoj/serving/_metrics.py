@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Protocol
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.core import CounterMetricFamily, Metric
+from prometheus_client.registry import Collector
 
 from yoj.runtime import Judgement, Prepared
 
@@ -13,10 +16,17 @@ ROWS = (1, 2, 4, 8, 16, 32, 64)
 SHARES = (0.01, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7)
 
 
+class Cache(Protocol):
+    """Cache whose use is counted."""
+
+    hits: int
+    misses: int
+
+
 class Metrics:
     """Metrics of one server, in a registry of their own."""
 
-    def __init__(self) -> None:
+    def __init__(self, cache: Cache) -> None:
         self.registry = CollectorRegistry()
         of = {"registry": self.registry}
         self.requests = Histogram(
@@ -40,9 +50,7 @@ class Metrics:
             "yoj_batch_padding_share", "Share of the tokens of a batch that are padding.", buckets=SHARES, **of
         )
         self.responses = Counter("yoj_responses_total", "Responses that were scored.", **of)
-        self.cache = Counter(
-            "yoj_feature_cache_total", "Images and videos whose features were looked up.", ["found"], **of
-        )
+        self.registry.register(_CacheUse(cache))
         self.errors = Counter("yoj_errors_total", "Requests that were answered with an error.", ["kind"], **of)
 
     def batch(self, batch: Sequence[Prepared]) -> None:
@@ -60,3 +68,19 @@ class Metrics:
     def text(self) -> bytes:
         """All metrics in the text form of Prometheus."""
         return generate_latest(self.registry)
+
+
+class _CacheUse(Collector):
+    """Collector that asks the scorer's cache when the metrics are read."""
+
+    def __init__(self, cache: Cache):
+        self._cache = cache
+
+    def collect(self) -> Iterable[Metric]:
+        """Collect the one metric of this collector."""
+        family = CounterMetricFamily(
+            "yoj_feature_cache", "Images and videos of batches whose features were looked up.", labels=["found"]
+        )
+        family.add_metric(["yes"], self._cache.hits)
+        family.add_metric(["no"], self._cache.misses)
+        yield family

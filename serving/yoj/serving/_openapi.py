@@ -9,6 +9,8 @@ import msgspec
 from yoj.runtime import Judgement
 from yoj.runtime.codec import Line
 
+from ._uploads import REQUEST
+
 DESCRIPTION = """Multi-response reward model: one prompt, N responses, N scores in one forward pass.
 
 **Scores depend on the set.** The model reads all responses of a request together, so that a score, and with
@@ -16,7 +18,9 @@ it P(best), means something only beside the others of the same request. In the f
 models read each document alone, `relevance_score` is P(best) among the documents of the request, and answers
 bear the header `X-Yoj-Meaning`. Never merge the results of two requests into one ranking.
 
-Media stand in the request as data URLs or base64. Errors have the form `{"error": {"message", "type",
+Media stand in the request as data URLs or base64. Or the body is a form (`multipart/form-data`): its part
+`request` holds the JSON, and each file a part of its own, which the JSON names as `cid:` and the part's name.
+Errors have the form `{"error": {"message", "type",
 "code"}}`; 429 and 503 bear `Retry-After`. The header `X-Request-Timeout` gives the seconds after which a
 caller wants no answer any more.
 """
@@ -32,7 +36,14 @@ ITEMS: dict[str, Any] = {"anyOf": [ITEM, {"type": "array", "items": ITEM}]}
 def request_body(name: str) -> dict[str, Any]:
     """Extra of a route whose body has a schema of this name."""
     schema = {"$ref": f"#/components/schemas/{name}"}
-    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
+    form = {
+        "type": "object",
+        "properties": {REQUEST: schema},
+        "additionalProperties": {"type": "string", "format": "binary"},
+        "required": [REQUEST],
+    }
+    content = {"application/json": {"schema": schema}, "multipart/form-data": {"schema": form}}
+    return {"requestBody": {"required": True, "content": content}}
 
 
 def judge_schemas() -> dict[str, Any]:

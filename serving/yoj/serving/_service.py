@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeAlias
 
@@ -18,9 +17,9 @@ from ._batcher import Batcher, in_thread
 from ._body import Bodies, unless_gone
 from ._metrics import Metrics
 from ._settings import HttpSettings
-from ._work import Rules, Work, encode
+from ._uploads import with_uploads
+from ._work import Read, Rules, Work, encode
 
-Read: TypeAlias = Callable[[bytes, Rules], Work]
 Ready: TypeAlias = list[Prepared | YojError]
 TIMEOUT_HEADER = "x-request-timeout"
 """Header with the seconds after which a caller wants no answer any more."""
@@ -32,7 +31,7 @@ class Service:
     def __init__(self, scorer: Scorer, settings: HttpSettings):
         self.scorer = scorer
         self.settings = settings
-        self.metrics = Metrics()
+        self.metrics = Metrics(scorer.cache)
         self.batcher = Batcher(scorer, settings.queue, self.metrics)
         self.started = int(time.time())
         self._bodies = Bodies(settings)
@@ -67,6 +66,9 @@ class Service:
             YojError: see `_errors.ANSWERS`.
         """
         deadline = time.monotonic() + self._seconds(request)
+        content_type = request.headers.get("content-type", "")
+        if content_type.lower().startswith("multipart/"):
+            read = with_uploads(read, content_type)
         self.batcher.admit()
         try:
             with self._bodies.reading() as reader:

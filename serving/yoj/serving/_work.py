@@ -39,6 +39,9 @@ class Rules:
     """Most requests of one body."""
 
 
+Read: TypeAlias = Callable[[bytes, Rules], Work]
+
+
 def read_judge(body: bytes, rules: Rules) -> Work:
     """Read the body of ``/v1/judge``: one request of the codec."""
     return Work([decode_request(body, rules.reading)], lambda results: encode_judgement(only(results)))

@@ -79,6 +79,11 @@ def main() -> None:
     "--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info", show_default=True
 )
 @click.option("--log-content", is_flag=True, help="Log error texts too, which quote requests.")
+@click.option(
+    "--otel",
+    is_flag=True,
+    help="Send spans of OpenTelemetry to the collector that OTEL_EXPORTER_OTLP_ENDPOINT names.",
+)
 def http(
     bundle: str,
     host: str,
@@ -94,6 +99,7 @@ def http(
     api_key_file: Path | None,
     log_level: str,
     log_content: bool,
+    otel: bool,
 ) -> None:
     """Serve BUNDLE over HTTP: /v1/judge, and /rerank and /score as vLLM, TEI, Cohere and Jina have them.
 
@@ -107,7 +113,7 @@ def http(
     """
     from yoj.runtime import Scorer
 
-    from ._http import serve
+    from ._http import Process, serve
     from ._settings import HttpSettings, QueueSettings
 
     runs = (threads or 2) if engine is not None and ENGINES[engine].library is not None else 1
@@ -126,7 +132,8 @@ def http(
             api_keys=_keys(api_key_file),
             log_content=log_content,
         )
-        serve(Scorer.load(bundle, engine=engine, threads=threads), settings, host, port, log_level)
+        process = Process(host, port, log_level, otel)
+        serve(Scorer.load(bundle, engine=engine, threads=threads), settings, process)
 
 
 def _keys(file: Path | None) -> tuple[str, ...]:

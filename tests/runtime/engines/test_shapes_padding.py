@@ -49,7 +49,7 @@ def test_a_padded_batch_scores_as_it_does_without(mode, loaded, monkeypatch):
     plain = [judgement.scores for judgement in loaded.score_batch(requests, mode=mode)]
     padding = Padding(loaded)
     monkeypatch.setattr(loaded, "_opened", replace(loaded._opened, session=padding))
-    loaded._cache.__init__(2**20)
+    loaded.cache.__init__(2**20)
     padded = [judgement.scores for judgement in loaded.score_batch(requests, mode=mode)]
     assert padding.added >= {"B", "L", "N", "V"}
     for before, after in zip(plain, padded, strict=True):
