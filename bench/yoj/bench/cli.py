@@ -21,6 +21,7 @@ from . import _cli_bundle as cli_bundle
 from . import _cli_gpu as cli_gpu
 from . import _cli_large as cli_large
 from . import _cli_operators as cli_operators
+from . import _cli_serving as cli_serving
 from ._options import FILE, FOLDER, READABLE, out_option, repeats_option, threads_option
 from ._results import PARTS
 from ._shapes import SHAPES
@@ -176,6 +177,7 @@ COMMANDS = (
     *(cli_large.large_checkpoint, cli_large.export_large, cli_large.vision_cost),
     *(cli_operators.products, cli_operators.pieces),
     *(cli_gpu.gpu, cli_gpu.gpu_bundles, cli_gpu.needs, cli_gpu.parity),
+    *(cli_serving.serve, cli_serving.soak),
 )
 for _command in COMMANDS:
     main.add_command(_command)
