@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-PARTS = ("runtime", "export", "calibration", "training", "bench")
+PARTS = ("runtime", "export", "calibration", "training", "bench", "serving")
 
 
 def public_classes(source: str) -> list[str]:

@@ -13,7 +13,7 @@ import pytest
 from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[2]
-PARTS = ("export", "runtime", "calibration", "bench", "training")
+PARTS = ("export", "runtime", "calibration", "bench", "training", "serving")
 
 
 @pytest.fixture(scope="module")

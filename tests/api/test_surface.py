@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PARTS = ("runtime", "export", "calibration", "bench", "training")
+PARTS = ("runtime", "export", "calibration", "bench", "training", "serving")
 PAGE = (ROOT / "docs" / "api.md").read_text("utf-8")
 PUBLIC = {*(f"yoj.{part}" for part in PARTS), "yoj.runtime.errors"}
 

@@ -23,7 +23,7 @@ from yoj.runtime.schemes import SCHEMES, Scheme
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
-PARTS = ("export", "runtime", "calibration", "bench", "training")
+PARTS = ("export", "runtime", "calibration", "bench", "training", "serving")
 
 
 def tables(names: Collection[str]) -> set[str]:

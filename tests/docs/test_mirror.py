@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PACKAGES = {part: ROOT / part / "yoj" / part for part in ("runtime", "export", "calibration", "bench", "training")}
+PARTS = ("runtime", "export", "calibration", "bench", "training", "serving")
+PACKAGES = {part: ROOT / part / "yoj" / part for part in PARTS}
 PACKAGES["experiments"] = ROOT / "experiments"
 TESTS = sorted(file for part in PACKAGES for file in (ROOT / "tests" / part).rglob("test_*.py"))
 

@@ -14,6 +14,7 @@ import pytest
 from click.testing import CliRunner
 from commands import run_block
 from made_up import write_requests
+from servers import command_serving
 
 from yoj.calibration._gate import REPORT, Gate
 from yoj.calibration.cli import main
@@ -60,6 +61,26 @@ def test_command(line, folder):
         words = f"PATH={Path(sys.executable).parent}:$PATH {words}"
         done = subprocess.run(words, shell=True, cwd=folder, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl on this machine")
+def test_the_server_gives_what_the_command_gives(folder):
+    """The first ``curl`` has the request of the first ``yoj-score`` of the README."""
+    (block,) = (text for kind, text in BLOCKS if kind == "bash")
+    start, *curls = block.replace("\\\n", " ").splitlines()
+    assert start == "yoj-serve http judge.yoj &"
+    with command_serving(folder / "judge.yoj") as (child, base, _):
+        said = [
+            subprocess.run(line.replace("localhost:8000", base), shell=True, cwd=folder, capture_output=True, text=True)
+            for line in curls
+        ]
+        child.terminate()
+    judgement, ranked = (json.loads(one.stdout) for one in said)
+    options = ["--image", "photo.jpg", "--prompt", "What is shown?", "--response", "A cat.", "--response", "A red bus."]
+    command = [sys.executable, "-m", "yoj.runtime", "judge.yoj", *options, "--json"]
+    printed = json.loads(subprocess.run(command, cwd=folder, capture_output=True, text=True).stdout)
+    assert judgement | {"timings_ms": 0} == printed | {"timings_ms": 0}
+    assert {one["index"] for one in ranked["results"]} == {0, 1}
 
 
 @pytest.mark.thorough

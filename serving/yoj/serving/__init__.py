@@ -10,8 +10,8 @@ from ._errors import OverloadedError, ServingError
 
 if TYPE_CHECKING:
     from ._app import make_app
-    from ._settings import HttpSettings
+    from ._settings import HttpSettings, QueueSettings
 
-__all__ = ["HttpSettings", "OverloadedError", "ServingError", "make_app"]
+__all__ = ["HttpSettings", "OverloadedError", "QueueSettings", "ServingError", "make_app"]
 
-__getattr__ = lazily(__name__, {"HttpSettings": "._settings", "make_app": "._app"})
+__getattr__ = lazily(__name__, {"HttpSettings": "._settings", "QueueSettings": "._settings", "make_app": "._app"})

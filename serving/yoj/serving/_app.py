@@ -124,7 +124,9 @@ def _error(service: Service, request: Request, error: Exception) -> Response:
         request.state.about["message"] = str(error)
     if not isinstance(error, YojError):
         log.error("a request failed", exc_info=error)
-    headers = {"retry-after": str(error.retry_after)} if isinstance(error, OverloadedError) else {}
+    headers: dict[str, str] = {}
+    if answer.status in (429, 503):
+        headers["retry-after"] = str(error.retry_after if isinstance(error, OverloadedError) else 1)
     if answer.status == 413:
         headers["connection"] = "close"  # the rest of the body is not read
     return Response(

@@ -12,7 +12,7 @@ from dataclasses import replace
 
 import httpx
 import pytest
-from conftest import command_serving, running
+from servers import command_serving, running
 
 from yoj.runtime import Request
 from yoj.serving import HttpSettings

@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
-from conftest import Served, running
 from PIL import Image
+from servers import Served, running
 from test_app import RESPONSES, data_url, picture, right, untimed
 
 from yoj.serving import HttpSettings
