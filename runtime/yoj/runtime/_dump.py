@@ -143,8 +143,8 @@ def _check_reproducible(engine: EngineEntry) -> None:
         )
     if engine.precision in SCHEMES:
         raise EngineError(
-            f"A dump of a bundle in {engine.precision} would not tell all: on some CPUs yoj changes its weights and the "
-            "session's settings while it loads them. Dump from a bundle in float32 or float16."
+            f"A dump of a bundle in {engine.precision} would not tell all: on some CPUs yoj changes its weights and "
+            "the session's settings while it loads them. Dump from a bundle in float32 or float16."
         )
 
 
