@@ -40,13 +40,11 @@ struct Array {
 
 constexpr auto INT64 = ONNX_TENSOR_ELEMENT_DATA_TYPE_INT64;
 constexpr auto FLOAT32 = ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT;
-constexpr auto FLOAT16 = ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT16;
 
 size_t size_of(ONNXTensorElementDataType type) {
     switch (type) {
         case INT64: return 8;
         case FLOAT32: return 4;
-        case FLOAT16: return 2;
         default: throw std::runtime_error("the graph has a tensor of a type that this example does not know");
     }
 }
@@ -62,13 +60,12 @@ Array read_npy(const fs::path& file) {
     if (all.size() < begin) refuse("is cut short");
     const std::string header(all.begin() + 10, all.begin() + begin);
 
-    static const std::map<std::string, ONNXTensorElementDataType> types{
-        {"<i8", INT64}, {"<f4", FLOAT32}, {"<f2", FLOAT16}};
+    static const std::map<std::string, ONNXTensorElementDataType> types{{"<i8", INT64}, {"<f4", FLOAT32}};
     const size_t descr = header.find("'descr': '"), shape = header.find("'shape': (");
     if (descr == std::string::npos || shape == std::string::npos) refuse("has another header than dumps have");
     const auto type = types.find(header.substr(descr + 10, 3));
     if (type == types.end() || header.find("'fortran_order': False") == std::string::npos)
-        refuse("holds neither int64, float32 nor float16 in C order");
+        refuse("holds neither int64 nor float32 in C order");
 
     Array array{type->second, {}, {all.begin() + begin, all.end()}};
     size_t elements = 1;

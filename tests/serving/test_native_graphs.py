@@ -246,8 +246,8 @@ def test_files_that_are_no_dump_are_an_error(built, bundle, tmp_path):
         (whole[:-1], "more or fewer numbers than its header says"),
         (whole[:50], "is cut short"),
         (b"notes", "is no .npy file"),
-        (whole.replace(b"<i8", b"<i4"), "neither int64, float32 nor float16"),
-        (whole.replace(b"<i8", b"<f2"), "more or fewer numbers"),
+        (whole.replace(b"<i8", b"<i4"), "neither int64 nor float32"),
+        (whole.replace(b"<i8", b"<f4"), "more or fewer numbers"),
     ):
         ids.write_bytes(content)
         done = score_dump(built, path, dump / "1")

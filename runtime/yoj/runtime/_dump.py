@@ -10,7 +10,7 @@ line. In it::
     copies.npy     int64 [N], the distinct response of each response given
     scores.npy     float32 [N], the scores of the judgement
 
-Arrays are in C order and little-endian, ``<i8``, ``<f4`` or ``<f2``.
+Arrays are in C order and little-endian, ``<i8`` or ``<f4``.
 """
 
 from __future__ import annotations

@@ -19,6 +19,7 @@ import click
 
 from ._dump import Dump
 from ._jsonl import Done, FileScoring, Summary, finished, read_results, score_lines
+from ._judgement import Judgement
 from ._scorer import Scorer
 from .engines import ENGINES, GPU_ENGINES
 from .errors import RequestError
@@ -190,19 +191,19 @@ def main(
         if requests is not None:
             folder = Path() if str(requests) == "-" else requests.parent
             reading = replace(given, hosts=frozenset(hosts)).reading(folder, overflow, placeholders)
-            settings = FileScoring(reading, mode, orders)
-            _score_file(load, requests, out, settings, dump)
+            _score_file(load, requests, out, FileScoring(reading, mode, orders), dump)
             return
         request = Request(prompt or "", responses, images, video, fps, overflow=overflow, placeholders=placeholders)
         judgement = load().score_batch([request], mode=mode, orders=orders)[0]
         if dump is not None:
             dump.write(1)
             _report_dump(dump)
-    if as_json:
-        click.echo(json.dumps(judgement.to_dict()))
-        return
+    click.echo(json.dumps(judgement.to_dict()) if as_json else _as_table(judgement, responses))
+
+
+def _as_table(judgement: Judgement, responses: tuple[str, ...]) -> str:
     phases = ", ".join(f"{name} {value:.1f} ms" for name, value in judgement.timings_ms.items())
-    click.echo(f"{judgement.table(responses)}\n{phases}")
+    return f"{judgement.table(responses)}\n{phases}"
 
 
 def _score_file(
