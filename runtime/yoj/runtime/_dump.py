@@ -97,7 +97,7 @@ class Dump:
         """Load a scorer whose runs are remembered; see `Scorer.load`. Score one request at a time with it.
 
         Raises:
-            EngineError: what the engine runs is not the bundle's graphs as they are in its files.
+            EngineError: the engine does not run the bundle's graphs as they are in its files.
         """
         folder = local_folder(path, "bundle", plans=engine in plan_engines())
         opened = Source(folder.absolute(), engine, None, threads).open()
