@@ -24,7 +24,7 @@ from .orders import Orders
 from .request import Request
 
 CHUNK = 16
-"""Number of requests that are scored together and written before the next are read."""
+"""Number of requests that are scored together unless told otherwise."""
 OURS = b'{"line":'
 """Beginning of every line of the results."""
 OF_THE_RUN = ("timings_ms", "batch", "provenance")
@@ -51,6 +51,8 @@ class FileScoring:
     """Mode of requests that name none."""
     orders: Orders = 1
     """Orders of requests that name none."""
+    together: int = CHUNK
+    """Number of requests that are scored together and written before the next are read."""
 
 
 @dataclass
@@ -134,8 +136,8 @@ def score_lines(
             _count(summary, finished[line.number], rankings_of(line, settings.reading.ignore))
     advance(len(done))
     waiting = [line for line in lines if line.number not in finished]
-    for start in range(0, len(waiting), CHUNK):
-        entries = [read_entry(line, settings.reading) for line in waiting[start : start + CHUNK]]
+    for start in range(0, len(waiting), settings.together):
+        entries = [read_entry(line, settings.reading) for line in waiting[start : start + settings.together]]
         results = _score(scorer, entries, settings)
         write(b"".join(_encode(entry, run, result) for entry, result in zip(entries, results, strict=True)))
         for entry, result in zip(entries, results, strict=True):

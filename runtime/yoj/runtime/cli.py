@@ -10,13 +10,16 @@ import time
 from collections.abc import Callable, Generator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import BinaryIO
 
 import click
 
+from ._dump import Dump
 from ._jsonl import Done, FileScoring, Summary, finished, read_results, score_lines
+from ._judgement import Judgement
 from ._scorer import Scorer
 from .engines import ENGINES, GPU_ENGINES
 from .errors import RequestError
@@ -142,6 +145,12 @@ def _orders(ctx: click.Context, parameter: click.Parameter, value: str) -> Order
     type=click.IntRange(min=1),
     help="CPU threads of one run; with the TensorRT engines, requests that run at once.  [default: all cores; 2]",
 )
+@click.option(
+    "--dump-inputs",
+    type=click.Path(path_type=Path),
+    help="Make this folder, with what the graphs are given and return for each scored request (docs/native.md). Each "
+    "request is then scored by itself.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the judgement of one request as JSON.")
 @click.version_option(__version__, prog_name="yoj-score")
 def main(
@@ -161,6 +170,7 @@ def main(
     hosts: tuple[str, ...],
     engine: str | None,
     threads: int | None,
+    dump_inputs: Path | None,
     as_json: bool,
 ) -> None:
     """Score N responses to a prompt, in one forward pass of the model in BUNDLE.
@@ -176,38 +186,55 @@ def main(
     if requests is None and (out is not None or hosts or given != Given()):
         raise click.UsageError("--out, --media-root, --allow-host and --ignore-... are for a file of requests.")
     with readable_errors():
+        dump = Dump(dump_inputs) if dump_inputs is not None else None
+        load = partial(Scorer.load if dump is None else dump.load, bundle, engine=engine, threads=threads)
         if requests is not None:
             folder = Path() if str(requests) == "-" else requests.parent
             reading = replace(given, hosts=frozenset(hosts)).reading(folder, overflow, placeholders)
-            settings = FileScoring(reading, mode, orders)
-            _score_file(lambda: Scorer.load(bundle, engine=engine, threads=threads), requests, out, settings)
+            _score_file(load, requests, out, FileScoring(reading, mode, orders), dump)
             return
-        scorer = Scorer.load(bundle, engine=engine, threads=threads)
         request = Request(prompt or "", responses, images, video, fps, overflow=overflow, placeholders=placeholders)
-        judgement = scorer.score_batch([request], mode=mode, orders=orders)[0]
-    if as_json:
-        click.echo(json.dumps(judgement.to_dict()))
-        return
+        judgement = load().score_batch([request], mode=mode, orders=orders)[0]
+        if dump is not None:
+            dump.write(1)
+            _report_dump(dump)
+    click.echo(json.dumps(judgement.to_dict()) if as_json else _as_table(judgement, responses))
+
+
+def _as_table(judgement: Judgement, responses: tuple[str, ...]) -> str:
     phases = ", ".join(f"{name} {value:.1f} ms" for name, value in judgement.timings_ms.items())
-    click.echo(f"{judgement.table(responses)}\n{phases}")
+    return f"{judgement.table(responses)}\n{phases}"
 
 
-def _score_file(load: Callable[[], Scorer], requests: Path, out: Path | None, settings: FileScoring) -> None:
+def _score_file(
+    load: Callable[[], Scorer], requests: Path, out: Path | None, settings: FileScoring, dump: Dump | None
+) -> None:
+    if dump is not None:
+        settings = replace(settings, together=1)
     with ExitStack() as stack:
         standard = str(requests) == "-"
         source = sys.stdin.buffer if standard else stack.enter_context(requests.open("rb"))
         lines = read_lines(source, "standard input" if standard else str(requests))
     with _results(requests, out) as (stream, done):
+        if dump is not None and done:
+            raise RequestError(
+                f"An earlier run scored {len(done)} of the requests, which --dump-inputs cannot dump any more. Choose "
+                "another file for the results."
+            )
         scorer = load()
         begin = time.perf_counter()
 
         def write(text: bytes) -> None:
+            if dump is not None:
+                dump.write(read_results(text, "the line just scored")[0].line)
             stream.write(text)
             stream.flush()
 
         with click.progressbar(length=len(lines), label="scoring", file=sys.stderr) as bar:
             summary = score_lines(scorer, lines, done, settings, write, bar.update)
     _report(summary, len(lines), time.perf_counter() - begin)
+    if dump is not None:
+        _report_dump(dump)
     if summary.failed or summary.scored != len(lines):
         sys.exit(1)
 
@@ -279,6 +306,10 @@ def _report(summary: Summary, total: int, seconds: float) -> None:
         click.echo(f"fields that were passed over: {fields}", err=True)
     if summary.failed:
         click.echo(f"first error: {summary.first_error}", err=True)
+
+
+def _report_dump(dump: Dump) -> None:
+    click.echo(f"requests whose graph inputs and outputs are in {dump.folder}: {dump.written}", err=True)
 
 
 if __name__ == "__main__":
