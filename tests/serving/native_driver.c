@@ -157,16 +157,15 @@ static void command_numbers(const char *bundle, char **words) {
 static yoj_scorer shared;
 static const char *shared_request;
 static long shared_calls;
-static int stay_silent;
 
 static void *calls(void *unused) {
     (void)unused;
     for (long k = 0; k < shared_calls; ++k) {
         char *judgement = NULL;
         const int code = score(shared, shared_request, &judgement);
-        if (!stay_silent) told(code, judgement);
+        told(code, judgement);
         free_text(judgement);
-        if (code != YOJ_OK && !stay_silent) break;
+        if (code != YOJ_OK) break;
     }
     return NULL;
 }
@@ -205,24 +204,28 @@ static long resident_kib(void) {
     return pages * (sysconf(_SC_PAGESIZE) / 1024);
 }
 
-static void one_thread(const char *unused) {
-    (void)unused;
+static void *failing_load(void *bundle) {
+    yoj_scorer none;
+    if (load(YOJ_ABI, bundle, NULL, &none) != YOJ_ERROR_BUNDLE) exit(1);
+    return NULL;
+}
+
+static void one_thread(char *bundle) {
     pthread_t started;
-    pthread_create(&started, NULL, calls, NULL);
+    pthread_create(&started, NULL, failing_load, bundle);
     pthread_join(started, NULL);
 }
 
-static void one_bundle(const char *bundle) { free_scorer(must_load(bundle)); }
+static void one_bundle(char *bundle) { free_scorer(must_load(bundle)); }
 
-/* kept BUNDLE REQUEST threads|bundles ROUNDS: KiB that memory grows by over rounds of a thread that comes, calls and
-   goes, or of a bundle that is loaded and freed; after as many rounds before. */
-static void command_kept(const char *bundle, char **words) {
-    const int rounds = atoi(words[2]);
+/* kept BUNDLE threads|bundles ROUNDS: KiB that memory grows by over rounds of a thread that fails to load and ends, or of
+   a bundle that is loaded and freed; after as many rounds before. */
+static void command_kept(char *bundle, char **words) {
+    const int rounds = atoi(words[1]);
     long before = 0;
-    shared = must_load(bundle), shared_request = words[0], shared_calls = 1, stay_silent = 1;
     for (int k = 0; k < 2 * rounds; ++k) {
         if (k == rounds) before = resident_kib();
-        (strcmp(words[1], "threads") == 0 ? one_thread : one_bundle)(bundle);
+        (strcmp(words[0], "threads") == 0 ? one_thread : one_bundle)(bundle);
     }
     printf("%ld\n", resident_kib() - before);
 }

@@ -99,13 +99,28 @@ static int start_python(void) {
     return 0;
 }
 
-static int has_cffi(void) {
+/* Returns 0, or keeps the reason why cffi, with which C enters Python, cannot be imported. */
+static int import_cffi(const char *where) {
     PyGILState_STATE state = PyGILState_Ensure();
     PyObject *module = PyImport_ImportModule("_cffi_backend");
-    PyErr_Clear();
+    if (module == NULL) {
+        PyObject *type, *value, *trace;
+        PyErr_Fetch(&type, &value, &trace);
+        PyObject *said = value != NULL ? PyObject_Str(value) : NULL;
+        const char *why = said != NULL ? PyUnicode_AsUTF8(said) : NULL;
+        fail_start(YOJ_ERROR_PYTHON,
+                   "%s has no cffi for Python %d.%d: %s. Install it there with: pip install 'yoj[native,ort]==%s'",
+                   where, PY_MAJOR_VERSION, PY_MINOR_VERSION, why != NULL ? why : "unknown", BUILT_VERSION);
+        Py_XDECREF(said);
+        Py_XDECREF(type);
+        Py_XDECREF(value);
+        Py_XDECREF(trace);
+        PyErr_Clear();
+    }
+    const int missing = module == NULL;
     Py_XDECREF(module);
     PyGILState_Release(state);
-    return module != NULL;
+    return -missing;
 }
 
 static void start(void) {
@@ -121,10 +136,7 @@ static void start(void) {
     const int ours = !Py_IsInitialized();
     if (ours && start_python() != 0) return;
     const char *where = ours ? python() : "the Python that this process had started";
-    if (!has_cffi())
-        fail_start(YOJ_ERROR_PYTHON, "%s has no cffi for Python %d.%d. Install it there with: pip install 'yoj[native,ort]==%s'", where,
-                   PY_MAJOR_VERSION, PY_MINOR_VERSION, BUILT_VERSION);
-    else if (cffi_start_python() != 0 && start_code == YOJ_OK)
+    if (import_cffi(where) == 0 && cffi_start_python() != 0 && start_code == YOJ_OK)
         fail_start(YOJ_ERROR_INTERNAL, "cffi could not call into %s; standard error says why.", where);
 }
 
