@@ -11,6 +11,8 @@ from yoj.runtime.engines import ENGINES, GPU_ENGINES
 from yoj.runtime.options import readable_errors
 from yoj.runtime.version import __version__
 
+from .native._cli import native
+
 API_KEYS = "YOJ_API_KEYS"
 
 
@@ -18,6 +20,9 @@ API_KEYS = "YOJ_API_KEYS"
 @click.version_option(__version__, prog_name="yoj-serve")
 def main() -> None:
     """Serve a bundle to other programs."""
+
+
+main.add_command(native)
 
 
 @main.command()
