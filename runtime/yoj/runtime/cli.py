@@ -21,6 +21,7 @@ from ._dump import Dump
 from ._jsonl import Done, FileScoring, Summary, finished, read_results, score_lines
 from ._judgement import Judgement
 from ._scorer import Scorer
+from .codec import encode_judgement
 from .engines import ENGINES, GPU_ENGINES
 from .errors import RequestError
 from .lines import read_lines
@@ -198,7 +199,7 @@ def main(
         if dump is not None:
             dump.write(1)
             _report_dump(dump)
-    click.echo(json.dumps(judgement.to_dict()) if as_json else _as_table(judgement, responses))
+    click.echo(json.dumps(encode_judgement(judgement)) if as_json else _as_table(judgement, responses))
 
 
 def _as_table(judgement: Judgement, responses: tuple[str, ...]) -> str:
