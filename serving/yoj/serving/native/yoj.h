@@ -81,7 +81,7 @@ typedef struct {
 /* Version of yoj that built the library. Needs no Python. */
 YOJ_API const char *yoj_version(void);
 
-/* Loads a bundle, and starts Python at the first call.
+/* Loads a bundle. The first call of the process starts Python.
    abi: YOJ_ABI. bundle: its folder, or org/name@revision of the Hugging Face hub. options: NULL for the defaults.
    scorer: receives the number, 0 after an error. */
 YOJ_API int yoj_load(uint32_t abi, const char *bundle, const yoj_options *options, yoj_scorer *scorer);
