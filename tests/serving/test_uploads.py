@@ -48,7 +48,7 @@ def test_documents_of_a_reranker_may_be_files(served, scorer):
 @pytest.mark.parametrize(
     ("request_fields", "files", "words"),
     [
-        (REQUEST, {"foto": picture()}, "'photo', which was not sent with the request; sent were foto"),
+        (REQUEST, {"image": picture()}, "'photo', which was not sent with the request; sent were image"),
         (REQUEST, {"photo": picture(), "b": b"x"}, "No request names the uploads b"),
         (REQUEST, {"photo": b"no picture"}, "image"),
         (REQUEST, {}, "image is a path, 'cid:photo'"),
