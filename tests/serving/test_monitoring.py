@@ -138,8 +138,8 @@ def test_prometheus_finds_a_value_of_every_expression(served, exposed, tmp_path)
 
 def address_in(log: Path) -> str:
     """Address at which Prometheus listens, which its log names."""
-    wait_for(lambda: re.search(r'[Ll]istening on" address=(\S+)', log.read_text()))
-    return re.findall(r'[Ll]istening on" address=(\S+)', log.read_text())[-1]
+    wait_for(lambda: re.search(r'(?i:listening on)" address=(\S+)', log.read_text()))
+    return re.findall(r'(?i:listening on)" address=(\S+)', log.read_text())[-1]
 
 
 def values(client: httpx.Client, expression: str) -> list:
