@@ -176,7 +176,7 @@ def _item(value: Any, name: str) -> Any:
     if "type" in given:
         return [given]
     if given.keys() == {"content"} and isinstance(given["content"], list):
-        return given["content"]
+        return cast("list[Any]", given["content"])
     if given.keys() == {"text"}:
         return given["text"]
     if given.keys() == {"image"}:
