@@ -87,6 +87,7 @@ def test_the_form_of_tei(raw, served, scorer):
     order = sorted(range(3), key=lambda k: -expected["scores"][k])
     texts = [{"text": RESPONSES[k]} if raw else {} for k in order]
     assert found == [{"index": k, "score": values[k]} | text for k, text in zip(order, texts, strict=True)]
+    assert served.client.post("/rerank", json=body | {"top_n": 1}).json() == found[:1]
 
 
 @pytest.mark.parametrize(

@@ -73,6 +73,7 @@ def judge_schemas() -> dict[str, Any]:
                         "raw_scores": {"type": "boolean"},
                         "return_text": {"type": "boolean"},
                         "truncate": {"type": "boolean"},
+                        "top_n": {"type": "integer"},
                     },
                     "query",
                     "texts",

@@ -71,7 +71,8 @@ def _score_answer(results: Results, rules: Rules) -> dict[str, Any]:
         "created": now(),
         "model": rules.model,
         "data": [{"index": k, "object": "score", "score": score} for k, score in enumerate(scores)],
-        "usage": _usage(judgements),
+        "usage": _usage(judgements)
+        | {"completion_tokens": 0, "prompt_tokens_details": None, "completion_tokens_details": None},
     }
 
 
@@ -82,12 +83,9 @@ def read_rerank(body: bytes, rules: Rules) -> Work:
 
 
 def _read_documents(fields: Fields, rules: Rules) -> Work:
-    """``top_n`` 0 or null means all of them."""
     _check_fields(fields, ("query", "documents"), ("top_n", "return_documents"))
     documents = _items(fields["documents"], "documents")
-    top_n, shown = fields.get("top_n") or len(documents), fields.get("return_documents")
-    if type(top_n) is not int or top_n < 1:
-        raise RequestError(f"top_n is {top_n!r}; give a whole number from 1, or leave it out for all documents.")
+    top_n, shown = _top_n(fields, len(documents)), fields.get("return_documents")
     if shown not in (None, True, False):
         raise RequestError(f"return_documents is {shown!r}; give true or false.")
 
@@ -103,8 +101,18 @@ def _read_documents(fields: Fields, rules: Rules) -> Work:
     return Work([_request(_item(fields["query"], "query"), documents, rules)], answer)
 
 
+def _top_n(fields: Fields, count: int) -> int:
+    """Number of results; 0 or null means all of them."""
+    top_n = fields.get("top_n") or count
+    if type(top_n) is not int or top_n < 1:
+        raise RequestError(f"top_n is {top_n!r}; give a whole number from 1, or leave it out for all documents.")
+    return top_n
+
+
 def _read_tei(fields: Fields, rules: Rules) -> Work:
-    _check_fields(fields, ("query", "texts"), ("raw_scores", "return_text", "truncate", "truncation_direction"))
+    """TEI itself has no ``top_n``, but litellm's client of it sends one and cuts nothing itself."""
+    others = ("raw_scores", "return_text", "truncate", "truncation_direction", "top_n")
+    _check_fields(fields, ("query", "texts"), others)
     flags = {name: fields.get(name) or False for name in ("raw_scores", "return_text", "truncate")}
     for name, value in flags.items():
         if not isinstance(value, bool):
@@ -112,13 +120,14 @@ def _read_tei(fields: Fields, rules: Rules) -> Work:
     if str(fields.get("truncation_direction") or "right").lower() != "right":
         raise RequestError("truncation_direction is not Right; responses are cut at their end only.")
     texts = _items(fields["texts"], "texts")
+    top_n = _top_n(fields, len(texts))
 
     def answer(results: Results) -> list[dict[str, Any]]:
         judgement = only(results)
         values = judgement.scores if flags["raw_scores"] else judgement.probabilities
         return [
             {"index": k, "score": values[k]} | ({"text": texts[k]} if flags["return_text"] else {})
-            for k in best_first(judgement)
+            for k in best_first(judgement)[:top_n]
         ]
 
     overflow: Overflow = "truncate" if flags["truncate"] else "error"
@@ -167,7 +176,7 @@ def _item(value: Any, name: str) -> Any:
     if "type" in given:
         return [given]
     if given.keys() == {"content"} and isinstance(given["content"], list):
-        return given["content"]
+        return cast("list[Any]", given["content"])
     if given.keys() == {"text"}:
         return given["text"]
     if given.keys() == {"image"}:
@@ -186,7 +195,7 @@ def _request(query: Any, documents: Sequence[Any], rules: Rules, overflow: Overf
     return to_request(to_line(fields, Line, rules.reading.ignore), rules.reading)
 
 
-def _usage(judgements: Sequence[Judgement]) -> dict[str, int]:
+def _usage(judgements: Sequence[Judgement]) -> dict[str, Any]:
     """Tokens of the rows. All of them are read, and none is written."""
     tokens = sum(one.tokens.row for one in judgements if one.tokens is not None)
     return {"prompt_tokens": tokens, "total_tokens": tokens}
