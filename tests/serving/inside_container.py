@@ -1,4 +1,4 @@
-"""What a container engine does with the command of an image, for `test_container_files`. Run as root in own namespaces.
+"""What a container engine does with the command of an image, for `test_http_container`. Run as root in own namespaces.
 
 The file system is read-only, the network has a loopback device alone, the user is the one that the image names. Reads
 what to run as JSON from the standard input and prints what happened as JSON.
