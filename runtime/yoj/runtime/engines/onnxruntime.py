@@ -138,7 +138,7 @@ class OnnxRuntimeSession:
 
 
 def load_onnxruntime(extra: str) -> Any:
-    """Module ``onnxruntime``, whose telemetry is turned off: its wheels for Linux send events since 1.32.
+    """Module ``onnxruntime``, whose telemetry is turned off: its wheel for Linux has it (1.32.0).
 
     Args:
         extra: extra of yoj that installs the library.
