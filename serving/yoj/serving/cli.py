@@ -11,6 +11,9 @@ from yoj.runtime.engines import ENGINES, GPU_ENGINES
 from yoj.runtime.options import readable_errors
 from yoj.runtime.version import __version__
 
+from ._kserve_cli import kserve
+from .triton._cli import triton
+
 API_KEYS = "YOJ_API_KEYS"
 
 
@@ -18,6 +21,10 @@ API_KEYS = "YOJ_API_KEYS"
 @click.version_option(__version__, prog_name="yoj-serve")
 def main() -> None:
     """Serve a bundle to other programs."""
+
+
+main.add_command(kserve)
+main.add_command(triton)
 
 
 @main.command()

@@ -1,8 +1,8 @@
 """Triton's server from the wheel nvidia-pytriton, which has the stock program and its Python backend.
 
-    python -m venv .venv-triton
-    .venv-triton/bin/pip install --no-deps nvidia-pytriton==0.7.0
-    .venv-triton/bin/pip install 'yoj[ort]' 'numpy<2'
+python -m venv .venv-triton
+.venv-triton/bin/pip install --no-deps nvidia-pytriton==0.7.0
+.venv-triton/bin/pip install 'yoj[ort]' 'numpy<2'
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import sysconfig
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,23 +38,25 @@ def libpython() -> Path | None:
 
 
 @contextmanager
-def running(venv: Path, repository: Path, folder: Path) -> Iterator[Triton]:
+def running(venv: Path, repository: Path, folder: Path, models: Sequence[str] = ("*",)) -> Iterator[Triton]:
     """Run the server of a virtual environment, which also is the environment of the models.
 
     Args:
         venv: the environment, of the same Python version as this one.
         repository: the model repository.
         folder: folder for the server's files.
+        models: names of the models to load at the start; others can be loaded later.
 
     Yields:
         The server, when every model is ready.
     """
     backends, libraries = _lay_out(venv, folder)
-    http, grpc = _free_ports(2)
+    http, grpc = free_ports(2)
     server = venv_packages(venv) / "pytriton" / "tritonserver" / "bin" / "tritonserver"
     command = [server, "--model-repository", repository, "--backend-directory", backends]
     command += ["--http-address", "127.0.0.1", "--http-port", str(http), "--grpc-address", "127.0.0.1"]
     command += ["--grpc-port", str(grpc), "--allow-metrics", "false"]
+    command += ["--model-control-mode", "explicit", *(f"--load-model={name}" for name in models)]
     paths = {"PATH": f"{venv / 'bin'}{os.pathsep}{os.environ['PATH']}", "LD_LIBRARY_PATH": libraries}
     triton = Triton(f"127.0.0.1:{http}", f"127.0.0.1:{grpc}", folder / "triton.log")
     with triton.log.open("wb") as log:
@@ -85,7 +87,8 @@ def _lay_out(venv: Path, folder: Path) -> tuple[Path, str]:
     return python.parent, f"{packages / 'nvidia_pytriton.libs'}{os.pathsep}{library.parent}"
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
+    """Ports of this machine that nothing listens on."""
     sockets = [socket.socket() for _ in range(count)]
     for one in sockets:
         one.bind(("127.0.0.1", 0))

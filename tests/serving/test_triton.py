@@ -1,0 +1,145 @@
+"""The model repository in the stock server, from the wheel of nvidia-pytriton."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import queue
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from inference_v2 import (
+    CHECKS,
+    PROTOCOLS,
+    RESPONSES,
+    Server,
+    check_concurrent_clients,
+    check_plain_json,
+    encoded,
+    line,
+    picture,
+    refused,
+    same_tensors,
+    untimed,
+    values,
+)
+
+from examples.serving.triton_server import libpython, running, venv_packages
+from yoj.runtime import decode_request
+from yoj.serving.triton._repository import TritonSettings, write_repository
+
+ROOT = Path(__file__).parents[2]
+VENV = Path(os.environ.get("YOJ_TRITON_VENV") or ROOT / ".venv-triton")
+
+
+def missing() -> str | None:
+    if importlib.util.find_spec("tritonclient") is None:
+        return "tritonclient[grpc,http] is not installed"
+    if not (venv_packages(VENV) / "pytriton" / "tritonserver").is_dir():
+        return f"{VENV} does not hold nvidia-pytriton for this Python (make {VENV.name}/.ready, or YOJ_TRITON_VENV)"
+    return None if libpython() else "this Python has no shared library, which Triton's process for models links"
+
+
+pytestmark = [pytest.mark.export, pytest.mark.slow, pytest.mark.skipif(missing() is not None, reason=str(missing()))]
+
+
+@dataclass(frozen=True)
+class Triton(Server):
+    log: Path
+
+
+@pytest.fixture(scope="module")
+def triton(bundle, scorer, tmp_path_factory) -> Iterator[Triton]:
+    """The server with models in two environments: that of the wheel with NumPy 1, and this one with NumPy 2."""
+    folder = tmp_path_factory.mktemp("triton")
+    repository, judge = folder / "repository", bundle("qwen3_vl", "assistant")
+    write_repository(judge, repository, TritonSettings("judge", threads=1, max_delay=0.005, copy=True))
+    write_repository(judge, repository, TritonSettings("small", ("json",), threads=1, max_queue=1, max_batch=1))
+    here = f'parameters {{ key: "EXECUTION_ENV_PATH" value {{ string_value: "{sys.prefix}" }} }}\n'
+    for path in write_repository(judge, repository, TritonSettings("here", ("json", "utf8"), threads=1)):
+        with (path / "config.pbtxt").open("a") as config:
+            config.write(here)
+    with running(VENV, repository, folder, ["judge", "judge_tensors", "small", "here_utf8"]) as server:
+        yield Triton(server.http, server.grpc, scorer("qwen3_vl"), server.log)
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize("check", CHECKS)
+def test_it_answers_as_the_scorer_does(check, protocol, triton):
+    check(triton, protocol)
+
+
+def test_plain_json_is_answered(triton):
+    check_plain_json(triton)
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_pictures_may_be_raw_bytes(protocol, triton):
+    with triton.client(protocol) as client:
+        found = client.score("Which?", RESPONSES, [picture()])
+    same_tensors(found, triton.scorer.score("Which?", RESPONSES, images=[picture()]))
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_a_text_that_is_not_utf8_is_refused(protocol, triton):
+    given = {"PROMPT": values(b"Which?"), "RESPONSES": values(b"ok", b"\xff\xfe")}
+    refused(triton, protocol, "judge_tensors", given, "RESPONSES[1] is not UTF-8: byte 0 is 0xFF.")
+
+
+def test_requests_that_come_together_are_scored_together(triton):
+    check_concurrent_clients(triton, "grpc")
+    with triton.client("grpc") as client:
+        (stats,) = client.connection.get_inference_statistics("judge_tensors", as_json=True)["model_stats"]
+    assert int(stats["inference_count"]) > int(stats["execution_count"])
+
+
+def test_over_a_full_queue_requests_are_refused_at_once(triton):
+    """A burst: each request is answered once, rightly or as unavailable; the last answer is no refusal."""
+    sent, text, done = 60, line(responses=[f"Answer {k}." for k in range(32)]), queue.Queue()
+    with triton.client("grpc") as client:
+        given = client.module.InferInput("REQUEST", [1, 1], "BYTES")
+        given.set_data_from_numpy(values(text))
+        for k in range(sent):
+            client.connection.async_infer("small", [given], lambda result, error, k=k: done.put((k, result, error)))
+        answers = [done.get(timeout=60) for _ in range(sent)]
+        (stats,) = client.connection.get_inference_statistics("small", as_json=True)["model_stats"]
+    assert Counter(k for k, _, _ in answers) == Counter(range(sent))
+    judged = [json.loads(result.as_numpy("JUDGEMENT").item()) for _, result, error in answers if error is None]
+    errors = [error for _, _, error in answers if error is not None]
+    assert {one.status() for one in errors} == {"StatusCode.UNAVAILABLE"}
+    assert {one.message().partition("] ")[2] for one in errors} == {"Exceeds maximum queue size"}
+    (expected,) = triton.scorer.score_batch([decode_request(text)])
+    assert [untimed(one) for one in judged] == [untimed(encoded(expected))] * len(judged)
+    assert int(stats["inference_count"]) == len(judged) == sent - len(errors)
+    assert answers[-1][2] is None
+
+
+@pytest.mark.skipif(int(np.__version__[0]) < 2, reason="this environment has NumPy 1")
+class TestBackendOlderThanNumpy:
+    """What happens beside NumPy 2, which is newer than the Python backend of this server."""
+
+    def test_requests_are_read_from_uint8(self, triton):
+        text = line(metadata="é")
+        (expected,) = triton.scorer.score_batch([decode_request(text)])
+        with triton.client("http") as client:
+            found = client.infer("here_utf8", {"REQUEST": np.frombuffer(text, np.uint8)[None]})
+        assert untimed(json.loads(found["JUDGEMENT"].tobytes())) == untimed(encoded(expected))
+        assert "PyCapsule" not in triton.log.read_text("utf-8", "replace")
+
+    def test_two_requests_in_one_are_refused(self, triton):
+        two = np.frombuffer(line() * 2, np.uint8).reshape(2, -1)
+        refused(triton, "grpc", "here_utf8", {"REQUEST": two}, f"REQUEST has the shape [2, {len(line())}]; give [1,")
+
+    def test_a_model_that_would_die_of_bytes_is_not_loaded(self, triton):
+        from tritonclient.utils import InferenceServerException
+
+        with triton.client("http") as client:
+            with pytest.raises(InferenceServerException, match=f"is older than NumPy {np.__version__}, and dies of"):
+                client.connection.load_model("here")
+            assert client.connection.is_model_ready("judge")
