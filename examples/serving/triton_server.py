@@ -1,8 +1,10 @@
 """Triton's server from the wheel nvidia-pytriton, which has the stock program and its Python backend.
 
-python -m venv .venv-triton
-.venv-triton/bin/pip install --no-deps nvidia-pytriton==0.7.0
-.venv-triton/bin/pip install 'yoj[ort]' 'numpy<2'
+Its environment is made by::
+
+    python -m venv .venv-triton
+    .venv-triton/bin/pip install --no-deps nvidia-pytriton==0.7.0
+    .venv-triton/bin/pip install 'yoj[ort]' 'numpy<2'
 """
 
 from __future__ import annotations

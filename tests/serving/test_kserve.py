@@ -16,6 +16,7 @@ from inference_v2 import (
     PROTOCOLS,
     RESPONSES,
     Server,
+    check_plain_json,
     encoded,
     line,
     picture,

@@ -147,6 +147,7 @@ def check_plain_json(server: Server) -> None:
 def check_bad_input(server: Server, protocol: str) -> None:
     """Each has the text of the codec's error, and the next request is scored."""
     which, two = values(b"Which?"), values(b"A.", b"B.")
+    pair = {"PROMPT": which, "RESPONSES": two}
     bad = [
         ("judge", {"REQUEST": values(b'{"prompt": ')}, "The request is not JSON: Expecting value at character 11"),
         ("judge", {"REQUEST": values(line(temperature=1))}, "The field 'temperature' is not read."),
@@ -158,10 +159,10 @@ def check_bad_input(server: Server, protocol: str) -> None:
         ("judge_tensors", {"PROMPT": two.T, "RESPONSES": two.T}, "PROMPT has 2 values; give 1."),
         (
             "judge_tensors",
-            {"PROMPT": which, "RESPONSES": two, "IMAGES": values(cut(picture()))},
+            {**pair, "IMAGES": values(cut(picture()))},
             "truncated or damaged",
         ),
-        ("judge_tensors", {"PROMPT": which, "RESPONSES": two, "IMAGES": values(b"a.png")}, "IMAGES[0] is a path"),
+        ("judge_tensors", {**pair, "IMAGES": values(b"a.png")}, "IMAGES[0] is a path"),
     ]
     for model, inputs, text in bad:
         refused(server, protocol, model, inputs, text)

@@ -118,7 +118,7 @@ class JudgeModel(_QueuedModel):
         await self._queue.start()
 
     async def predict(self, payload: Any, headers: Mapping[str, str] | None = None) -> Any:  # noqa: ARG002
-        """Answer ``{"instances": [request, ...]}`` with ``{"predictions": [judgement, ...]}``, or REQUEST with JUDGEMENT.
+        """Answer REQUEST with JUDGEMENT, or ``{"instances": [request]}`` of v1 with ``{"predictions": [judgement]}``.
 
         Raises:
             InvalidInput: a request cannot be scored, for which all instances are refused.

@@ -72,7 +72,8 @@ class TritonPythonModel:
 
     def execute(self, requests: list[Any]) -> list[Any]:
         """Score the requests that Triton batched; each fails alone."""
-        ready = list(self._pool.map(self._prepare, requests))
+        each = map if len(requests) == 1 else self._pool.map  # another thread would only make one request wait
+        ready = list(each(self._prepare, requests))
         good = [one for one in ready if isinstance(one, Prepared)]
         judged = iter(self._scorer.score_prepared(good, on_error="return"))
         results = [next(judged) if isinstance(one, Prepared) else one for one in ready]
