@@ -1,6 +1,6 @@
 """Triton's server from the wheel nvidia-pytriton, which has the stock program and its Python backend.
 
-Its environment is made by::
+Its environment is made by ``make .venv-triton/.ready``, or by::
 
     python -m venv .venv-triton
     .venv-triton/bin/pip install --no-deps nvidia-pytriton==0.7.0

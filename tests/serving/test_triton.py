@@ -6,6 +6,9 @@ import importlib.util
 import json
 import os
 import queue
+import re
+import shutil
+import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -79,6 +82,30 @@ def test_plain_json_is_answered(triton):
     check_plain_json(triton)
 
 
+def page(kind: str, beginning: str) -> str:
+    """The block of the page on Triton that begins so."""
+    text = (ROOT / "docs" / "triton.md").read_text("utf-8")
+    blocks = re.findall(r"^```(\w*)\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    return next(block for of, block in blocks if of == kind and block.startswith(beginning))
+
+
+def test_the_python_of_the_page_runs(triton, tmp_path, monkeypatch, capsys):
+    (tmp_path / "photo.jpg").write_bytes(picture())
+    monkeypatch.chdir(tmp_path)
+    exec(page("python", "import numpy").replace("localhost:8001", triton.grpc), found := {})
+    found["client"].close()
+    expected = triton.scorer.score("What is shown?", ["A cat.", "A red bus."], images=[picture()])
+    assert capsys.readouterr().out.strip() == str(np.array([expected.scores], np.float32))
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
+def test_the_curl_of_the_page_runs(triton):
+    command = page("", "curl").replace("localhost:8000", triton.http)
+    done = subprocess.run(command, shell=True, capture_output=True, text=True, timeout=60)
+    outputs = {one["name"]: one["data"] for one in json.loads(done.stdout)["outputs"]}
+    assert np.float32(outputs["SCORES"]).tolist() == list(triton.scorer.score("Which?", ["This.", "That."]).scores)
+
+
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_pictures_may_be_raw_bytes(protocol, triton):
     with triton.client(protocol) as client:
@@ -96,7 +123,7 @@ def test_requests_that_come_together_are_scored_together(triton):
     check_concurrent_clients(triton, "grpc")
     with triton.client("grpc") as client:
         (stats,) = client.connection.get_inference_statistics("judge_tensors", as_json=True)["model_stats"]
-    assert int(stats["inference_count"]) > int(stats["execution_count"])
+    assert int(stats["inference_count"]) > int(stats["execution_count"]) > 0
 
 
 def test_over_a_full_queue_requests_are_refused_at_once(triton):
@@ -108,7 +135,6 @@ def test_over_a_full_queue_requests_are_refused_at_once(triton):
         for k in range(sent):
             client.connection.async_infer("small", [given], lambda result, error, k=k: done.put((k, result, error)))
         answers = [done.get(timeout=60) for _ in range(sent)]
-        (stats,) = client.connection.get_inference_statistics("small", as_json=True)["model_stats"]
     assert Counter(k for k, _, _ in answers) == Counter(range(sent))
     judged = [json.loads(result.as_numpy("JUDGEMENT").item()) for _, result, error in answers if error is None]
     errors = [error for _, _, error in answers if error is not None]
@@ -116,7 +142,7 @@ def test_over_a_full_queue_requests_are_refused_at_once(triton):
     assert {one.message().partition("] ")[2] for one in errors} == {"Exceeds maximum queue size"}
     (expected,) = triton.scorer.score_batch([decode_request(text)])
     assert [untimed(one) for one in judged] == [untimed(encoded(expected))] * len(judged)
-    assert int(stats["inference_count"]) == len(judged) == sent - len(errors)
+    assert len(judged) == sent - len(errors)
     assert answers[-1][2] is None
 
 

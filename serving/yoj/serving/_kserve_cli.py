@@ -73,8 +73,8 @@ def kserve(
         raise click.ClickException("kserve is not installed. Install it with pip install 'yoj[kserve]'.")
     from yoj.runtime import Scorer
 
+    from ._kserve import serve
     from ._settings import QueueSettings
-    from .kserve import serve
 
     queue = QueueSettings(
         max_queue=max_queue,

@@ -72,8 +72,8 @@ class TritonPythonModel:
 
     def execute(self, requests: list[Any]) -> list[Any]:
         """Score the requests that Triton batched; each fails alone."""
-        each = map if len(requests) == 1 else self._pool.map  # another thread would only make one request wait
-        ready = list(each(self._prepare, requests))
+        # Another thread would only make a lone request wait.
+        ready = [self._prepare(requests[0])] if len(requests) == 1 else list(self._pool.map(self._prepare, requests))
         good = [one for one in ready if isinstance(one, Prepared)]
         judged = iter(self._scorer.score_prepared(good, on_error="return"))
         results = [next(judged) if isinstance(one, Prepared) else one for one in ready]
