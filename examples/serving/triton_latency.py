@@ -20,7 +20,7 @@ import tritonclient.grpc
 import tritonclient.http
 
 from examples.serving.triton_server import running
-from yoj.runtime import Scorer, decode_request
+from yoj.runtime import Scorer, decode_request, encode_judgement
 from yoj.serving.triton._repository import TritonSettings, write_repository
 
 RESPONSES = ["A blue square.", "A red circle.", "Two circles.", "Nothing."]
@@ -44,7 +44,7 @@ def asking(module: Any, address: str, model: str, inputs: Mapping[str, list[byte
 @click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True)
 @click.option("--rounds", type=click.IntRange(min=1), default=200, show_default=True)
 def main(bundle: Path, venv: Path, image: Path, threads: int, rounds: int) -> None:
-    """Print what each form and protocol takes, and the median of what it takes beyond the scorer in the same round."""
+    """Print what each form and protocol takes, and what it takes beyond the scorer with the same form."""
     file = image.read_bytes()
     url = "data:image/png;base64," + base64.b64encode(file).decode()
     text = json.dumps({"prompt": "What is shown?", "responses": RESPONSES, "image": url}).encode()
@@ -54,7 +54,8 @@ def main(bundle: Path, venv: Path, image: Path, threads: int, rounds: int) -> No
         write_repository(bundle, repository, TritonSettings("judge", threads=threads))
         with running(venv.absolute(), repository, Path(folder)) as server:
             ways = {
-                "Scorer, JSON": lambda: scorer.score_batch([decode_request(text)]),
+                "scorer, JSON": lambda: json.dumps(encode_judgement(scorer.score_batch([decode_request(text)])[0])),
+                "scorer, tensors": lambda: scorer.score("What is shown?", RESPONSES, images=[file]),
                 "Triton, JSON, gRPC": asking(tritonclient.grpc, server.grpc, "judge", {"REQUEST": [text]}),
                 "Triton, JSON, HTTP": asking(tritonclient.http, server.http, "judge", {"REQUEST": [text]}),
                 "Triton, tensors, gRPC": asking(tritonclient.grpc, server.grpc, "judge_tensors", inputs),
@@ -62,8 +63,8 @@ def main(bundle: Path, venv: Path, image: Path, threads: int, rounds: int) -> No
             }
             times = in_turns(ways, rounds)
             ways.clear()  # closes the connections, for which the server would wait
-    direct = times["Scorer, JSON"]
     for way, taken in times.items():
+        direct = times["scorer, " + way.split(", ")[1]]
         added = statistics.median(a - b for a, b in zip(taken, direct, strict=True))
         click.echo(
             f"{way:22} minimum {min(taken):5.2f} ms, median {statistics.median(taken):5.2f} ms; beyond the scorer: "

@@ -16,6 +16,7 @@ from inference_v2 import (
     PROTOCOLS,
     RESPONSES,
     Server,
+    check_full_queue,
     check_plain_json,
     encoded,
     line,
@@ -39,7 +40,7 @@ def kserve(bundle, scorer, tmp_path_factory) -> Iterator[Server]:
     log = tmp_path_factory.mktemp("kserve") / "kserve.log"
     command = [sys.executable, "-m", "yoj.serving", "kserve", bundle("qwen3_vl", "assistant"), "--name", "judge"]
     with log.open("wb") as out:
-        options = ["--http-port", str(http), "--grpc-port", str(grpc), "--threads", "1"]
+        options = ["--http-port", str(http), "--grpc-port", str(grpc), "--threads", "1", "--max-queue", "8"]
         process = subprocess.Popen([*command, *options], stdout=out, stderr=out)
     try:
         while not is_ready(http):
@@ -87,6 +88,11 @@ def test_a_text_that_is_not_utf8_is_refused(kserve):
 def test_an_input_of_another_name_is_refused(kserve):
     given = {"PROMPT": values(b"Which?"), "ANSWERS": values(b"A.", b"B.")}
     refused(kserve, "grpc", "judge_tensors", given, "There is no input 'ANSWERS'; there are PROMPT, RESPONSES, IMAGES.")
+
+
+@needs_kserve
+def test_over_a_full_queue_requests_are_refused_at_once(kserve):
+    check_full_queue(kserve, "judge", "8 requests are in the server, which takes 8 at once")
 
 
 @needs_kserve

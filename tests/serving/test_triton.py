@@ -5,12 +5,10 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
-import queue
 import re
 import shutil
 import subprocess
 import sys
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +21,7 @@ from inference_v2 import (
     RESPONSES,
     Server,
     check_concurrent_clients,
+    check_full_queue,
     check_plain_json,
     encoded,
     line,
@@ -127,23 +126,7 @@ def test_requests_that_come_together_are_scored_together(triton):
 
 
 def test_over_a_full_queue_requests_are_refused_at_once(triton):
-    """A burst: each request is answered once, rightly or as unavailable; the last answer is no refusal."""
-    sent, text, done = 60, line(responses=[f"Answer {k}." for k in range(32)]), queue.Queue()
-    with triton.client("grpc") as client:
-        given = client.module.InferInput("REQUEST", [1, 1], "BYTES")
-        given.set_data_from_numpy(values(text))
-        for k in range(sent):
-            client.connection.async_infer("small", [given], lambda result, error, k=k: done.put((k, result, error)))
-        answers = [done.get(timeout=60) for _ in range(sent)]
-    assert Counter(k for k, _, _ in answers) == Counter(range(sent))
-    judged = [json.loads(result.as_numpy("JUDGEMENT").item()) for _, result, error in answers if error is None]
-    errors = [error for _, _, error in answers if error is not None]
-    assert {one.status() for one in errors} == {"StatusCode.UNAVAILABLE"}
-    assert {one.message().partition("] ")[2] for one in errors} == {"Exceeds maximum queue size"}
-    (expected,) = triton.scorer.score_batch([decode_request(text)])
-    assert [untimed(one) for one in judged] == [untimed(encoded(expected))] * len(judged)
-    assert len(judged) == sent - len(errors)
-    assert answers[-1][2] is None
+    check_full_queue(triton, "small", "Exceeds maximum queue size")
 
 
 @pytest.mark.skipif(int(np.__version__[0]) < 2, reason="this environment has NumPy 1")

@@ -6,7 +6,9 @@ import base64
 import importlib
 import io
 import json
+import queue
 import threading
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -17,7 +19,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from yoj.runtime import Judgement, Request, Scorer, encode_judgement
+from yoj.runtime import Judgement, Request, Scorer, decode_request, encode_judgement
 
 RESPONSES = ["A cat.", "Two dogs on a red sofa, asleep.", "Nothing.", "I cannot tell."]
 PROTOCOLS = ("http", "grpc")
@@ -198,6 +200,25 @@ def check_concurrent_clients(server: Server, protocol: str) -> None:
     for place, found in enumerate(answers):
         for k, one in enumerate(found):
             same_tensors(one, server.scorer.score(f"Which, {place}?", RESPONSES[: 2 + (place + k) % 3]))
+
+
+def check_full_queue(server: Server, model: str, refusal: str) -> None:
+    """A burst: each request is answered once, rightly or as unavailable, and the last answer is no refusal."""
+    sent, text, done = 60, line(responses=[f"Answer {k}." for k in range(32)]), queue.Queue()
+    with server.client("grpc") as client:
+        given = client.module.InferInput("REQUEST", [1, 1], "BYTES")
+        given.set_data_from_numpy(values(text))
+        for k in range(sent):
+            client.connection.async_infer(model, [given], lambda result, error, k=k: done.put((k, result, error)))
+        answers = [done.get(timeout=60) for _ in range(sent)]
+    assert Counter(k for k, _, _ in answers) == Counter(range(sent))
+    judged = [json.loads(result.as_numpy("JUDGEMENT").item()) for _, result, error in answers if error is None]
+    errors = [error for _, _, error in answers if error is not None]
+    assert {one.status() for one in errors} == {"StatusCode.UNAVAILABLE"}
+    assert all(refusal in one.message() for one in errors)
+    (expected,) = server.scorer.score_batch([decode_request(text)])
+    assert [untimed(one) for one in judged] == [untimed(encoded(expected))] * len(judged)
+    assert answers[-1][2] is None
 
 
 CHECKS = [check_json, check_tensors, check_bad_input, check_concurrent_clients]
