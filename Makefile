@@ -5,9 +5,11 @@ BIN := $(VENV)/bin
 NUMPY1 := .venv-numpy1
 GPU := .venv-gpu
 VLLM := .venv-vllm
+CLIENTS := .venv-clients
+TRITON := .venv-triton
 
 .PHONY: demo test test-all tests test-numpy1 quick quick-tests lint style types bench bench-wide bench-tables bench-products bench-sweeps bench-schemes bench-runtime bench-vllm \
-	gpu judges clean
+	gpu peers judges clean
 demo: $(VENV)/.ready
 	$(BIN)/python -m examples.demo
 
@@ -61,6 +63,9 @@ bench-wide: $(VENV)/.ready
 	for judge in $(JUDGES); do $(BIN)/yoj-bench make checkpoints/shapes-$$judge .bench/$$judge-wide --shape wide || exit 1; done
 	$(BIN)/yoj-bench run $(JUDGES:%=.bench/%-wide) --repeats 3 --part variants --part profiles --out 'bench/results/{kind}/wide.json'
 	$(MAKE) bench-tables
+
+# Servers and clients of others, which tests of serving drive or are driven by; without them those tests are skipped.
+peers: $(CLIENTS)/.ready $(TRITON)/.ready
 
 # Of every kind of CPU that there are results of.
 bench-tables: $(VENV)/.ready
@@ -135,5 +140,17 @@ $(VLLM)/.ready: bench/vllm-requirements.txt
 		sed -i 's/^Name: .*/Name: vllm/' vllm-0.dist-info/METADATA && rm vllm-0.dist-info/RECORD
 	touch $@
 
+$(CLIENTS)/.ready: tests/serving/clients/requirements.txt
+	$(PYTHON) -m venv $(CLIENTS)
+	$(CLIENTS)/bin/python -m pip install --quiet --requirement $<
+	touch $@
+
+# The server's Python backend is older than NumPy 2, whose builds begin with Python 3.13.
+$(TRITON)/.ready: pyproject.toml
+	$(PYTHON) -m venv $(TRITON)
+	$(TRITON)/bin/python -m pip install --quiet --no-deps 'nvidia-pytriton==0.7.0'
+	$(TRITON)/bin/python -m pip install --quiet --editable '.[ort]' 'numpy<2'
+	touch $@
+
 clean:
-	rm -rf $(VENV) $(NUMPY1) $(GPU) $(VLLM) .gpu .demo .bench .bench-schemes .bench-vllm .judges dist build
+	rm -rf $(VENV) $(NUMPY1) $(GPU) $(VLLM) $(CLIENTS) $(TRITON) .gpu .demo .bench .bench-schemes .bench-vllm .judges dist build

@@ -1,0 +1,115 @@
+"""``yoj-serve http``: a bundle behind HTTP."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import click
+
+from yoj.runtime.options import readable_errors
+
+from ._options import (
+    deadline_option,
+    engine_option,
+    max_delay_option,
+    max_queue_option,
+    model_name,
+    queue_settings,
+    threads_option,
+)
+
+API_KEYS = "YOJ_API_KEYS"
+
+
+@click.command()
+@click.argument("bundle", type=click.Path())
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; 0.0.0.0 for all.")
+@click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True)
+@click.option("--name", help="Name of the model in /v1/models.  [default: that of BUNDLE]")
+@engine_option
+@threads_option
+@max_queue_option
+@max_delay_option
+@deadline_option
+@click.option(
+    "--max-body",
+    type=click.IntRange(min=1),
+    default=32,
+    show_default=True,
+    help="Largest body of a request, in MiB.",
+)
+@click.option(
+    "--allow-host",
+    "hosts",
+    multiple=True,
+    metavar="HOST",
+    help="Fetch media of requests from this host; may be repeated.  [default: none]",
+)
+@click.option(
+    "--api-key-file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help=f"File with an API key on each line, one of which requests must bear.  [default: the keys in {API_KEYS}]",
+)
+@click.option(
+    "--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info", show_default=True
+)
+@click.option("--log-content", is_flag=True, help="Log error texts too, which quote requests.")
+@click.option(
+    "--otel",
+    is_flag=True,
+    help="Send spans of OpenTelemetry to the collector that OTEL_EXPORTER_OTLP_ENDPOINT names.",
+)
+def http(
+    bundle: str,
+    host: str,
+    port: int,
+    name: str | None,
+    engine: str | None,
+    threads: int | None,
+    max_queue: int,
+    max_delay: float,
+    deadline: float,
+    max_body: int,
+    hosts: tuple[str, ...],
+    api_key_file: Path | None,
+    log_level: str,
+    log_content: bool,
+    otel: bool,
+) -> None:
+    """Serve BUNDLE over HTTP: /v1/judge, and /rerank and /score as vLLM, TEI, Cohere and Jina have them.
+
+    \b
+    Example:
+      yoj-serve http judge.yoj --port 8000
+      curl localhost:8000/v1/judge -d '{"prompt": "Which?", "responses": ["This.", "That."]}'
+
+    BUNDLE is a folder or org/name@revision of the Hugging Face hub. /docs describes the routes, /metrics is for
+    Prometheus. The server ends on SIGTERM when it has answered what it has taken.
+    """
+    from yoj.runtime import Scorer
+
+    from ._http import Process, serve
+    from ._settings import HttpSettings
+
+    keys = _keys(api_key_file)
+    with readable_errors():
+        scorer = Scorer.load(bundle, engine=engine, threads=threads)
+        settings = HttpSettings(
+            name=name or model_name(bundle),
+            queue=queue_settings(scorer, threads, max_queue, max_delay),
+            max_body=max_body * 2**20,
+            deadline=deadline,
+            hosts=frozenset(hosts),
+            api_keys=keys,
+            log_content=log_content,
+        )
+        serve(scorer, settings, Process(host, port, log_level, otel))
+
+
+def _keys(file: Path | None) -> tuple[str, ...]:
+    text = os.environ.get(API_KEYS, "").replace(",", "\n") if file is None else file.read_text("utf-8")
+    keys = tuple(line.strip() for line in text.splitlines() if line.strip())
+    if file is not None and not keys:
+        raise click.UsageError(f"{file} holds no key. Write one on a line, or leave the option out for no keys.")
+    return keys
