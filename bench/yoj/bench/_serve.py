@@ -24,12 +24,12 @@ from yoj.runtime import Scorer
 
 from ._environment import describe
 from ._load import arrivals
-from ._server import Server, as_request, ask, made_requests
+from ._server import Connection, Server, as_request, made_requests
 
 OVERLOAD = 1.3
 """Rate of arrivals in parts of what the batch loop scores."""
 CONNECTIONS = 64
-LONGEST = 40
+LONGEST = 120
 """Words of the longest response."""
 PAUSE = 0.02
 """Seconds between two requests at low load, in which threads of the engine that wait for work stop doing so."""
@@ -86,12 +86,12 @@ def _round(scorer: Scorer, server: Server, made: list[dict[str, Any]]) -> dict[s
 
 def _alone(scorer: Scorer, server: Server, made: dict[str, Any]) -> tuple[float, float]:
     """Medians in milliseconds of one request by the scorer, and over HTTP."""
-    connection, body = server.connect(), json.dumps(made).encode()
+    connection, body = Connection(server.port), json.dumps(made).encode()
     times: dict[str, list[float]] = {"direct": [], "http": []}
     for k in range(ALONE + 4):
         for name, call in (
             ("direct", lambda: scorer.score_batch([as_request(made)])),
-            ("http", lambda: ask(connection, body)),
+            ("http", lambda: connection.ask(body)),
         ):
             time.sleep(PAUSE)
             begin = time.perf_counter()
@@ -113,11 +113,11 @@ def _overloaded(server: Server, made: list[dict[str, Any]], offline: float) -> d
     lock, begin = threading.Lock(), time.perf_counter()
 
     def work() -> None:
-        connection = server.connect()
+        connection = Connection(server.port)
         while (number := waiting.get()) is not None:
             body = json.dumps(made[number]).encode()
             time.sleep(max(0.0, begin + arrived[number] - time.perf_counter()))
-            status, _ = ask(connection, body)
+            status, _ = connection.ask(body)
             with lock:
                 statuses.append(status)
                 if status == 200:

@@ -9,7 +9,6 @@ in each of its lives, after a fifth of the life and at its end.
 
 from __future__ import annotations
 
-import http.client
 import json
 import os
 import random
@@ -30,7 +29,7 @@ from yoj.runtime import Scorer
 
 from ._environment import describe
 from ._errors import BenchError
-from ._server import Server, ask, made_requests, scored_alone
+from ._server import Connection, Server, made_requests, scored_alone
 
 FORMS = 64
 """Number of unlike requests, which are sent again and again with ids of their own."""
@@ -127,7 +126,7 @@ def _wait(soak: _Soak, count: int, sending: list[Future[None]]) -> None:
 
 
 def _client(soak: _Soak, seed: int) -> None:
-    rng, connection = random.Random(seed), soak.server.connect()
+    rng, connection = random.Random(seed), Connection(soak.server.port)
     while True:
         with soak.lock:
             number = next(soak.numbers, None)
@@ -140,31 +139,33 @@ def _client(soak: _Soak, seed: int) -> None:
     connection.close()
 
 
-def _send(soak: _Soak, connection: http.client.HTTPConnection, number: int) -> None:
-    """Send one request until it is answered."""
+def _send(soak: _Soak, connection: Connection, number: int) -> None:
+    """Send one request until it is answered, and check the answer."""
     form = number % FORMS
-    body = json.dumps(soak.bodies[form] | {"id": number}).encode()
-    end = time.monotonic() + GIVE_UP
-    while True:
-        try:
-            status, answer = ask(connection, body)
-            what = {200: "answered", 429: "refused", 503: "refused"}.get(status, f"status {status}")
-        except (OSError, http.client.HTTPException) as error:
-            connection.close()  # the next request opens it again
-            status, answer, what = 0, None, type(error).__name__
-        with soak.lock:
-            soak.counts[what] += 1
-        if status == 200:
-            break
-        if status not in (0, 429, 503) or time.monotonic() > end:
-            raise BenchError(f"Request {number} was not answered: {what}: {answer}")
-        time.sleep(0.1)
+    answer = _answer(soak, connection, json.dumps(soak.bodies[form] | {"id": number}).encode())
     scores, expected = answer["scores"], soak.expected[form]
     right = len(scores) == len(expected) and all(abs(a - b) <= TOLERANCE for a, b in zip(scores, expected, strict=True))
     with soak.lock:
         soak.answered[answer["id"]] += 1
         if answer["id"] != number or not right:
             soak.wrong.append(f"request {number} has the answer of {answer['id']}: {scores}, not {expected}")
+
+
+def _answer(soak: _Soak, connection: Connection, body: bytes) -> dict[str, Any]:
+    end = time.monotonic() + GIVE_UP
+    while True:
+        try:
+            status, answer = connection.ask(body)
+            what = {200: "answered", 429: "refused", 503: "refused"}.get(status, f"status {status}")
+        except OSError as error:
+            status, answer, what = 0, {}, type(error).__name__
+        with soak.lock:
+            soak.counts[what] += 1
+        if status == 200:
+            return answer
+        if status not in (0, 429, 503) or time.monotonic() > end:
+            raise BenchError(f"A request was not answered: {what}: {answer}")
+        time.sleep(0.1)
 
 
 def _abandon(soak: _Soak, rng: random.Random) -> None:

@@ -94,8 +94,15 @@ class Judgement:
 
     def to_dict(self) -> dict[str, Any]:
         """Judgement as plain Python values that JSON can hold."""
-        # The name that `sigma` had in the earlier version: readers of files cannot be warned.
-        return asdict(self) | {"spread": self.sigma}
+        # `asdict` of the whole would copy number by number, which takes 0.2 ms.
+        return vars(self) | {
+            "cuts": tuple(asdict(cut) for cut in self.cuts),
+            "tokens": None if self.tokens is None else asdict(self.tokens),
+            "timings_ms": dict(self.timings_ms),
+            "provenance": dict(self.provenance),
+            # The name that `sigma` had in the earlier version: readers of files cannot be warned.
+            "spread": self.sigma,
+        }
 
     @property
     def spread(self) -> tuple[float, ...] | None:

@@ -19,7 +19,7 @@ from yoj.runtime import Scorer, YojError, __version__
 from ._body import CallerGoneError
 from ._errors import OverloadedError, answer_of
 from ._guard import Guard
-from ._openapi import DESCRIPTION, judge_schemas, request_body
+from ._openapi import DESCRIPTION, judge_schemas, operation
 from ._ranking_forms import read_rerank, read_score
 from ._service import Service
 from ._settings import HttpSettings
@@ -88,14 +88,9 @@ def make_app(scorer: Scorer, settings: HttpSettings) -> FastAPI:
     app.state.service = service
     for route in ROUTES:
         for path in route.paths:
-            app.add_api_route(
-                path,
-                _endpoint(service, route),
-                methods=["POST"],
-                summary=route.summary,
-                openapi_extra=request_body(route.schema),
-                response_class=Response,
-            )
+            # Without FastAPI's reading of parameters, which there are none of, a request takes a tenth of a
+            # millisecond less.
+            app.add_route(path, _endpoint(service, route), methods=["POST"])
     _add_state_routes(app, service)
     app.add_exception_handler(HTTPException, _no_such_route)
     app.add_middleware(Guard, metrics=service.metrics, api_keys=settings.api_keys)
@@ -171,6 +166,9 @@ def _extend_schema(app: FastAPI) -> None:
     def openapi() -> dict[str, Any]:
         schema = made()
         schema.setdefault("components", {}).setdefault("schemas", {}).update(judge_schemas())
+        for route in ROUTES:
+            for path in route.paths:
+                schema["paths"][path] = {"post": operation(path, route.summary, route.schema)}
         return schema
 
     app.openapi = openapi

@@ -1,19 +1,22 @@
-"""Batcher: prepared requests in, judgements out, through one bounded queue. It lives in one event loop."""
+"""Batcher: prepared requests in, judgements out, through one bounded queue.
+
+Requests are decoded and packed by threads of the intake, which put them into the queue; a thread of the engine takes
+what waits there. The event loop only waits: what it adds to a request alone, two changes of threads, was measured.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import functools
 import math
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
-from yoj.runtime import Judgement, Prepared, Scorer
-from yoj.runtime.batch import batches_by_length
+from yoj.runtime import Judgement, Prepared, Scorer, YojError
 
 from ._errors import DeadlineError, DrainingError, OverloadedError
 from ._metrics import Metrics
@@ -21,6 +24,21 @@ from ._settings import QueueSettings
 from ._tracing import record
 
 T = TypeVar("T")
+PADDING = 0.1
+"""Most padding of a batch, in parts of its tokens. On a CPU a large batch gains less than this much padding costs."""
+Ready: TypeAlias = Sequence[Prepared | YojError]
+
+
+@dataclass(eq=False)
+class _Caller:
+    """Caller who waits for judgements."""
+
+    deadline: float
+    """Time of `time.monotonic` at which its requests are given up."""
+    places: int = 0
+    """Places that its requests took beyond the one that it has."""
+    gone: bool = False
+    """Whether it does not wait any more."""
 
 
 @dataclass(eq=False)
@@ -28,9 +46,8 @@ class _Waiting:
     """Request in the queue."""
 
     prepared: Prepared
-    deadline: float
-    """Time of `time.monotonic` at which the request is given up."""
-    result: asyncio.Future[Judgement]
+    caller: _Caller
+    result: Future[Judgement] = field(default_factory=Future[Judgement])
     since: float = field(default_factory=time.monotonic)
     times: list[int] = field(default_factory=lambda: [time.time_ns()])
     """Nanoseconds since 1970: in the queue, taken from it, scored."""
@@ -39,37 +56,41 @@ class _Waiting:
 
 
 class Batcher:
-    """Queue of requests and the tasks that score them. Every method is called in the event loop that started it."""
+    """Queue of requests, and the threads that fill and empty it."""
 
     def __init__(self, scorer: Scorer, settings: QueueSettings, metrics: Metrics):
         self._scorer = scorer
         self._settings = settings
         self._metrics = metrics
         self._intake = ThreadPoolExecutor(settings.intake_threads, "yoj-intake")
-        self._engine = ThreadPoolExecutor(settings.runs, "yoj-engine")
+        self._engines = [
+            threading.Thread(target=self._run, name=f"yoj-engine-{k}", daemon=True) for k in range(settings.runs)
+        ]
+        self._changed = threading.Condition()  # what follows is read and written under it
         self._queue: deque[_Waiting] = deque()
-        self._arrived = asyncio.Event()
         self._taken = 0
         self._preparing = 0
         self._seconds = 0.0  # a running mean of what one request takes of the engine
         self._open = False
-        self._tasks: list[asyncio.Task[None]] = []
+        self._ended = False
 
     def start(self) -> None:
         """Start to score, and accept requests."""
         self._open = True
-        self._tasks = [asyncio.create_task(self._run()) for _ in range(self._settings.runs)]
+        for thread in self._engines:
+            thread.start()
 
     async def stop(self) -> None:
         """Refuse new requests, answer those that are here, and end the threads."""
         self._open = False
         while self._taken:
             await asyncio.sleep(0.01)
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        with self._changed:
+            self._ended = True
+            self._changed.notify_all()
         self._intake.shutdown()
-        self._engine.shutdown()
+        for thread in self._engines:
+            await asyncio.to_thread(thread.join)
 
     @property
     def accepts(self) -> bool:
@@ -83,110 +104,125 @@ class Batcher:
             OverloadedError: there are not so many places.
             DrainingError: the server is shutting down.
         """
-        if not self._open:
-            raise DrainingError("The server is shutting down or not ready yet. Ask another one, or try again later.", 5)
-        if self._taken + count > self._settings.max_queue:
-            wait = self._taken * self._seconds / self._settings.runs
-            raise OverloadedError(
-                f"{self._taken} requests are in the server, which takes {self._settings.max_queue} at once; there is "
-                f"no place for {count} more. Try again later.",
-                max(1, min(60, math.ceil(wait))),
-            )
-        self._taken += count
-        self._metrics.in_server.set(self._taken)
+        with self._changed:
+            if not self._open:
+                raise DrainingError(
+                    "The server is shutting down or not ready yet. Ask another one, or try again later.", 5
+                )
+            if self._taken + count > self._settings.max_queue:
+                wait = self._taken * self._seconds / self._settings.runs
+                raise OverloadedError(
+                    f"{self._taken} requests are in the server, which takes {self._settings.max_queue} at once; there "
+                    f"is no place for {count} more. Try again later.",
+                    max(1, min(60, math.ceil(wait))),
+                )
+            self._taken += count
+            self._metrics.in_server.set(self._taken)
 
     def release(self, count: int = 1) -> None:
         """Give back places."""
-        self._taken -= count
-        self._metrics.in_server.set(self._taken)
+        with self._changed:
+            self._taken -= count
+            self._metrics.in_server.set(self._taken)
 
-    async def prepare(self, read: Callable[[], T]) -> T:
-        """Run a function that decodes and prepares requests in a thread; batches wait a moment for what it returns."""
-        self._preparing += 1
-        begin = time.time_ns()
-        try:
-            return await in_thread(self._intake, read)
-        finally:
-            self._preparing -= 1
-            self._arrived.set()  # whoever waits for what is being prepared looks again
-            record("prepare", begin, time.time_ns(), {})
-
-    async def score(self, prepared: Prepared, deadline: float) -> Judgement:
-        """Score one request. If the caller is cancelled the request leaves the queue.
+    async def judge(self, read: Callable[[], tuple[T, Ready]], deadline: float) -> tuple[T, list[Judgement | YojError]]:
+        """Prepare requests in a thread, and score them.
 
         Args:
-            prepared: the request.
-            deadline: time of `time.monotonic` at which it is given up.
+            read: function that decodes and prepares the requests of a caller who has one place. For more than one,
+                places are taken; each fails alone.
+            deadline: time of `time.monotonic` at which they are given up.
+
+        Returns:
+            What ``read`` returned beside the requests; a judgement or an error for each.
 
         Raises:
-            DeadlineError: it was not scored in time.
-            YojError: the engine failed.
+            OverloadedError: there are not so many places.
+            YojError: ``read`` failed.
         """
-        one = _Waiting(prepared, deadline, asyncio.get_running_loop().create_future())
-        self._queue.append(one)
-        self._arrived.set()
+        caller, begin = _Caller(deadline), time.time_ns()
+        with self._changed:
+            self._preparing += 1  # batches wait a moment for it
         try:
-            async with asyncio.timeout(max(0.0, deadline - time.monotonic())):
-                judgement = await one.result
-        except TimeoutError as error:
-            raise DeadlineError(
+            filled = self._intake.submit(self._fill, read, caller)
+            filled.add_done_callback(self._filled)
+            beside, entries = await asyncio.wrap_future(filled)
+            record("prepare", begin, time.time_ns(), {})
+            return beside, [one if isinstance(one, YojError) else await self._result(one) for one in entries]
+        finally:
+            with self._changed:
+                caller.gone = True
+                self.release(caller.places)
+
+    def _fill(self, read: Callable[[], tuple[T, Ready]], caller: _Caller) -> tuple[T, list[_Waiting | YojError]]:
+        """Put what is read into the queue, in a thread of the intake."""
+        beside, ready = read()
+        entries = [one if isinstance(one, YojError) else _Waiting(one, caller) for one in ready]
+        with self._changed:
+            if not caller.gone:
+                self.admit(len(ready) - 1)
+                caller.places = len(ready) - 1
+                self._queue.extend(one for one in entries if isinstance(one, _Waiting))
+        return beside, entries
+
+    def _filled(self, _: object) -> None:
+        with self._changed:
+            self._preparing -= 1
+            self._changed.notify_all()
+
+    async def _result(self, one: _Waiting) -> Judgement | YojError:
+        try:
+            async with asyncio.timeout(max(0.0, one.caller.deadline - time.monotonic())):
+                judgement = await asyncio.wrap_future(one.result)
+        except TimeoutError:
+            return DeadlineError(
                 f"The request was not scored within its time; {len(self._queue)} requests are waiting. Try again later."
-            ) from error
-        about = {"yoj.tokens": prepared.tokens, "yoj.responses": len(judgement.scores), "yoj.batch_rows": one.rows}
+            )
+        except YojError as error:
+            return error
+        about = {"yoj.tokens": one.prepared.tokens, "yoj.responses": len(judgement.scores), "yoj.batch_rows": one.rows}
         for name, begin, end in zip(("queue", "engine"), one.times, one.times[1:], strict=False):
             record(name, begin, end, about)
         return judgement
 
-    async def _run(self) -> None:
-        while True:
-            batch = await self._next_batch()
-            begin = time.monotonic()
-            rows = sum(len(one.prepared.packs) for one in batch)
+    def _run(self) -> None:
+        """Score what waits, in a thread of the engine, until the end."""
+        while batch := self._next_batch():
+            begin, rows = time.monotonic(), sum(len(one.prepared.packs) for one in batch)
+            self._metrics.batch([one.prepared for one in batch], [begin - one.since for one in batch])
             for one in batch:
                 one.times.append(time.time_ns())
                 one.rows = rows
-                self._metrics.phase.labels("queue").observe(begin - one.since)
-            self._metrics.batch([one.prepared for one in batch])
             try:
-                results = await in_thread(self._engine, functools.partial(self._score, batch))
-            except Exception as error:  # a fault of ours must not end this task, which serves everybody
+                results = self._scorer.score_prepared([one.prepared for one in batch], on_error="return")
+            except Exception as error:  # a fault of ours must not end this thread, which serves everybody
                 results = [error] * len(batch)
-            self._learn((time.monotonic() - begin) / len(batch))
             for one, result in zip(batch, results, strict=True):
                 one.times.append(time.time_ns())
-                if one.result.done():  # its caller has gone
-                    continue
                 if isinstance(result, Judgement):
                     one.result.set_result(result)
                 else:
                     one.result.set_exception(result)
-
-    def _score(self, batch: Sequence[_Waiting]) -> Sequence[Judgement | Exception]:
-        return self._scorer.score_prepared([one.prepared for one in batch], on_error="return")
+            self._learn((time.monotonic() - begin) / len(batch))
 
     def _learn(self, seconds: float) -> None:
         self._seconds = seconds if not self._seconds else 0.9 * self._seconds + 0.1 * seconds
 
-    async def _next_batch(self) -> list[_Waiting]:
-        """The oldest request, with others of its mode and of a length like its own."""
-        while True:
-            self._forget_gone()
-            if not self._queue:
-                await self._next_arrival(None)
-                continue
-            left = self._queue[0].since + self._settings.max_delay - time.monotonic()
-            if self._preparing and left > 0 and not self._is_full():
-                await self._next_arrival(left)
-                continue
-            return self._take()
-
-    async def _next_arrival(self, seconds: float | None) -> None:
-        self._arrived.clear()
-        try:
-            async with asyncio.timeout(seconds):
-                await self._arrived.wait()
-        except TimeoutError:
-            pass
+    def _next_batch(self) -> list[_Waiting]:
+        """The oldest request, with others of its mode and of a length like its own; none at the end."""
+        with self._changed:
+            while not self._ended:
+                self._forget_gone()
+                if not self._queue:
+                    self._changed.wait()
+                    continue
+                left = self._queue[0].since + self._settings.max_delay - time.monotonic()
+                if self._preparing and left > 0 and not self._is_full():
+                    self._changed.wait(left)
+                    continue
+                if batch := [one for one in self._take() if one.result.set_running_or_notify_cancel()]:
+                    return batch
+            return []
 
     def _is_full(self) -> bool:
         return sum(_size(one.prepared) for one in self._queue) >= self._settings.batch_tokens
@@ -194,12 +230,8 @@ class Batcher:
     def _take(self) -> list[_Waiting]:
         mode = self._queue[0].prepared.mode
         alike = [one for one in self._queue if one.prepared.mode == mode]
-        groups = batches_by_length(
-            [one.prepared.tokens for one in alike],
-            [len(one.prepared.packs) for one in alike],
-            self._settings.batch_tokens,
-        )
-        taken = [alike[k] for k in next(group for group in groups if 0 in group)]
+        rows = [(one.prepared.tokens, len(one.prepared.packs)) for one in alike]
+        taken = [alike[k] for k in like_the_first(rows, self._settings.batch_tokens)]
         for one in taken:
             self._queue.remove(one)
         self._metrics.queued.set(len(self._queue))
@@ -207,8 +239,31 @@ class Batcher:
 
     def _forget_gone(self) -> None:
         now = time.monotonic()
-        self._queue = deque(one for one in self._queue if not one.result.done() and one.deadline > now)
+        self._queue = deque(one for one in self._queue if not one.caller.gone and one.caller.deadline > now)
         self._metrics.queued.set(len(self._queue))
+
+
+def like_the_first(rows: Sequence[tuple[int, int]], tokens: int) -> list[int]:
+    """Indices of the first request and of those that are scored with it: as many of a like length as fit.
+
+    Args:
+        rows: tokens of the longest row, and number of rows, of each request.
+        tokens: most tokens of the batch, padding included; the first may have more.
+    """
+    order = sorted(range(len(rows)), key=lambda k: rows[k][0])
+    low = high = order.index(0)
+    used, count = rows[0][0] * rows[0][1], rows[0][1]
+    while neighbours := [place for place in (low - 1, high + 1) if 0 <= place < len(order)]:
+        # The nearer one in length adds less padding.
+        place = min(neighbours, key=lambda place: abs(rows[order[place]][0] - rows[0][0]))
+        length, number = rows[order[place]]
+        longest = rows[order[max(high, place)]][0]
+        padded = longest * (count + number)
+        if padded > tokens or used + length * number < (1 - PADDING) * padded:
+            break
+        low, high = min(low, place), max(high, place)
+        used, count = used + length * number, count + number
+    return [order[place] for place in range(low, high + 1)]
 
 
 def _size(prepared: Prepared) -> int:

@@ -102,16 +102,26 @@ async def unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:
     Raises:
         CallerGoneError: the caller went.
     """
-    task, gone = asyncio.ensure_future(work), asyncio.ensure_future(_gone(request))
+    gone = asyncio.ensure_future(_gone(request))
+    scope = asyncio.timeout(None)
+
+    def give_up(gone: asyncio.Future[None]) -> None:
+        if not gone.cancelled():
+            scope.reschedule(0.0)
+
     try:
-        await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
-        if task.done():
-            return task.result()
-        raise CallerGoneError("The caller went before it was answered.")
+        async with scope:
+            gone.add_done_callback(give_up)
+            try:
+                return await work
+            finally:
+                gone.remove_done_callback(give_up)
+    except TimeoutError as error:
+        if scope.expired():
+            raise CallerGoneError("The caller went before it was answered.") from error
+        raise
     finally:
         gone.cancel()
-        task.cancel()
-        await asyncio.gather(task, gone, return_exceptions=True)
 
 
 async def _gone(request: Request) -> None:

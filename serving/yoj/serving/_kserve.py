@@ -25,7 +25,7 @@ from yoj.runtime import Judgement, Policy, Reading, Request, RequestError, Score
 from yoj.runtime.codec import Line, to_line, to_request
 from yoj.runtime.errors import EngineMemoryError
 
-from ._batcher import Batcher
+from ._batcher import Batcher, Ready
 from ._errors import DeadlineError, OverloadedError
 from ._metrics import Metrics
 from ._settings import QueueSettings
@@ -49,7 +49,7 @@ class JudgeQueue:
     def __init__(self, scorer: Scorer, settings: QueueSettings, deadline: float):
         """``deadline``: seconds after which a request that was not scored is given up."""
         self.scorer = scorer
-        self.batcher = Batcher(scorer, settings, Metrics())
+        self.batcher = Batcher(scorer, settings, Metrics(scorer.cache))
         self._deadline = deadline
 
     async def start(self) -> None:
@@ -65,15 +65,16 @@ class JudgeQueue:
             Unavailable: there is no room, or no time.
         """
         until = time.monotonic() + self._deadline
+
+        def prepare() -> tuple[None, Ready]:
+            return None, [self.scorer.prepare(read()) for read in reads]
+
         try:
-            self.batcher.admit(len(reads))
+            self.batcher.admit()
             try:
-                ready = await self.batcher.prepare(lambda: [self.scorer.prepare(read()) for read in reads])
-                scored = await asyncio.gather(
-                    *(self.batcher.score(one, until) for one in ready), return_exceptions=True
-                )
+                _, scored = await self.batcher.judge(prepare, until)
             finally:
-                self.batcher.release(len(reads))
+                self.batcher.release()
             return [_judgement(one) for one in scored]
         except RequestError as error:
             raise InvalidInput(str(error)) from error

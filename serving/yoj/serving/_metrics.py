@@ -27,43 +27,45 @@ class Metrics:
     """Metrics of one server, in a registry of their own."""
 
     def __init__(self, cache: Cache) -> None:
-        self.registry = CollectorRegistry()
-        of = {"registry": self.registry}
+        own = self.registry = CollectorRegistry()
         self.requests = Histogram(
             "yoj_request_seconds",
             "Seconds from a request's arrival to its answer.",
             ["route", "status"],
             buckets=SECONDS,
-            **of,
+            registry=own,
         )
         self.phase = Histogram(
             "yoj_phase_seconds",
             "Seconds of each phase: queue is the wait for the engine; vision, gather and scorer are of the batch.",
             ["phase"],
             buckets=SECONDS,
-            **of,
+            registry=own,
         )
-        self.in_server = Gauge("yoj_requests_in_server", "Requests that are in the server, in any phase.", **of)
-        self.queued = Gauge("yoj_queue_requests", "Requests that wait for the engine.", **of)
-        self.rows = Histogram("yoj_batch_rows", "Rows that the engine scored together.", buckets=ROWS, **of)
+        self.in_server = Gauge("yoj_requests_in_server", "Requests that are in the server, in any phase.", registry=own)
+        self.queued = Gauge("yoj_queue_requests", "Requests that wait for the engine.", registry=own)
+        self.rows = Histogram("yoj_batch_rows", "Rows that the engine scored together.", buckets=ROWS, registry=own)
         self.padding = Histogram(
-            "yoj_batch_padding_share", "Share of the tokens of a batch that are padding.", buckets=SHARES, **of
+            "yoj_batch_padding_share", "Share of the tokens of a batch that are padding.", buckets=SHARES, registry=own
         )
-        self.responses = Counter("yoj_responses_total", "Responses that were scored.", **of)
+        self.responses = Counter("yoj_responses_total", "Responses that were scored.", registry=own)
         self.registry.register(_CacheUse(cache))
-        self.errors = Counter("yoj_errors_total", "Requests that were answered with an error.", ["kind"], **of)
+        self.errors = Counter("yoj_errors_total", "Requests that were answered with an error.", ["kind"], registry=own)
 
-    def batch(self, batch: Sequence[Prepared]) -> None:
-        """Record a batch that is about to be scored."""
+    def batch(self, batch: Sequence[Prepared], waits: Sequence[float]) -> None:
+        """Record a batch that is about to be scored, and the seconds for which each of its requests has waited."""
         lengths = [len(pack.input_ids_L) for prepared in batch for pack in prepared.packs]
         self.rows.observe(len(lengths))
         self.padding.observe(1 - sum(lengths) / (max(lengths) * len(lengths)))
+        for seconds in waits:
+            self.phase.labels("queue").observe(seconds)
 
-    def judged(self, judgement: Judgement) -> None:
-        """Record a judgement."""
-        self.responses.inc(len(judgement.scores))
-        for phase, milliseconds in judgement.timings_ms.items():
-            self.phase.labels(phase).observe(milliseconds / 1000)
+    def judged(self, judgements: Sequence[Judgement]) -> None:
+        """Record judgements."""
+        for one in judgements:
+            self.responses.inc(len(one.scores))
+            for phase, milliseconds in one.timings_ms.items():
+                self.phase.labels(phase).observe(milliseconds / 1000)
 
     def text(self) -> bytes:
         """All metrics in the text form of Prometheus."""

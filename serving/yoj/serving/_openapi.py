@@ -31,10 +31,23 @@ ITEM: dict[str, Any] = {
     ]
 }
 ITEMS: dict[str, Any] = {"anyOf": [ITEM, {"type": "array", "items": ITEM}]}
+ANSWERS: dict[str, Any] = {
+    "Request": {"$ref": "#/components/schemas/Judgement"},
+    "Requests": {"type": "object", "description": '{"results": [judgements, and {"error"} where one failed]}'},
+    "Rerank": {"description": '{"id", "model", "usage", "results"}; of TEI\'s form a list of {"index", "score"}'},
+    "Score": {"type": "object", "description": '{"id", "object", "created", "model", "data", "usage"}'},
+}
+"""Schema of a body -> schema of its answer."""
+ERROR: dict[str, Any] = {
+    "message": {"type": "string"},
+    "type": {"type": "string"},
+    "param": {"type": "null"},
+    "code": {"type": "integer"},
+}
 
 
-def request_body(name: str) -> dict[str, Any]:
-    """Extra of a route whose body has a schema of this name."""
+def operation(path: str, summary: str, name: str) -> dict[str, Any]:
+    """Description of a route whose body has a schema of this name."""
     schema = {"$ref": f"#/components/schemas/{name}"}
     form = {
         "type": "object",
@@ -43,7 +56,16 @@ def request_body(name: str) -> dict[str, Any]:
         "required": [REQUEST],
     }
     content = {"application/json": {"schema": schema}, "multipart/form-data": {"schema": form}}
-    return {"requestBody": {"required": True, "content": content}}
+    error = {"$ref": "#/components/schemas/Error"}
+    return {
+        "summary": summary,
+        "operationId": path.strip("/").replace("/", "_"),
+        "requestBody": {"required": True, "content": content},
+        "responses": {
+            "200": {"description": "The answer.", "content": {"application/json": {"schema": ANSWERS[name]}}},
+            "default": {"description": "An error.", "content": {"application/json": {"schema": error}}},
+        },
+    }
 
 
 def judge_schemas() -> dict[str, Any]:
@@ -52,6 +74,7 @@ def judge_schemas() -> dict[str, Any]:
     own = {"Request": components.pop("Line"), **components}
     one = {"$ref": "#/components/schemas/Request"}
     return own | {
+        "Error": _object({"error": _object(ERROR, *ERROR)}, "error"),
         "Requests": _object({"requests": {"type": "array", "items": one}}, "requests"),
         "Rerank": {
             "anyOf": [

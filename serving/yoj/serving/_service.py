@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeAlias
+from typing import Any
 
 from starlette.requests import Request
 
@@ -13,14 +13,13 @@ from yoj.runtime import Judgement, Policy, Prepared, Reading, Scorer, YojError
 from yoj.runtime import Request as ScoringRequest
 from yoj.runtime.errors import RequestError
 
-from ._batcher import Batcher, in_thread
+from ._batcher import Batcher, Ready, in_thread
 from ._body import Bodies, unless_gone
 from ._metrics import Metrics
 from ._settings import HttpSettings
 from ._uploads import with_uploads
 from ._work import Read, Rules, Work, encode
 
-Ready: TypeAlias = list[Prepared | YojError]
 TIMEOUT_HEADER = "x-request-timeout"
 """Header with the seconds after which a caller wants no answer any more."""
 
@@ -92,20 +91,14 @@ class Service:
     async def _work(self, body: bytes, read: Read, deadline: float) -> bytes:
         if self._fetchers is not None:
             fetched = await in_thread(self._fetchers, lambda: read(body, self.rules))
-            ready = await self.batcher.prepare(lambda: self._prepare(fetched))
-            work = fetched
+            work, results = await self.batcher.judge(lambda: (fetched, self._prepare(fetched)), deadline)
         else:
-            work, ready = await self.batcher.prepare(lambda: self._read_and_prepare(body, read))
-        more = len(ready) - 1
-        self.batcher.admit(more)
-        try:
-            results = await asyncio.gather(*(self._score(one, deadline) for one in ready))
-        finally:
-            self.batcher.release(more)
+            work, results = await self.batcher.judge(lambda: self._read_and_prepare(body, read), deadline)
         answer = encode(work.answer(results))
-        for one in results:
-            if isinstance(one, Judgement):
-                self.metrics.judged(one)
+        # After the answer is on its way.
+        asyncio.get_running_loop().call_soon(
+            self.metrics.judged, [one for one in results if isinstance(one, Judgement)]
+        )
         return answer
 
     def _read_and_prepare(self, body: bytes, read: Read) -> tuple[Work, Ready]:
@@ -113,21 +106,13 @@ class Service:
         return work, self._prepare(work)
 
     def _prepare(self, work: Work) -> Ready:
-        ready: Ready = []
+        ready: list[Prepared | YojError] = []
         for one in work.requests:
             try:
                 ready.append(one if isinstance(one, YojError) else self.scorer.prepare(one))
             except YojError as error:
                 ready.append(error)
         return ready
-
-    async def _score(self, one: Prepared | YojError, deadline: float) -> Judgement | YojError:
-        if isinstance(one, YojError):
-            return one
-        try:
-            return await self.batcher.score(one, deadline)
-        except YojError as error:
-            return error
 
     def models(self) -> dict[str, Any]:
         """Answer of ``/v1/models``."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import msgspec
 
@@ -54,14 +54,16 @@ def read_judge_batch(body: bytes, rules: Rules) -> Work:
     if fields or not isinstance(listed, list):
         wrong = f"has the fields {sorted(fields)}" if fields else "has no list of requests"
         raise RequestError(f'The body {wrong}; give {{"requests": [...]}} and nothing else.')
-    return Work([_one(line, k, rules) for k, line in enumerate(check_count(listed, rules))], _results)
+    return Work(
+        [_one(line, k, rules) for k, line in enumerate(check_count(cast("list[Any]", listed), rules))], _results
+    )
 
 
 def _one(line: Any, place: int, rules: Rules) -> Request | YojError:
     if not isinstance(line, dict):
         return RequestError(f"requests[{place}] is no object; give a request with prompt and responses.")
     try:
-        return to_request(to_line(line, Line, rules.reading.ignore), rules.reading)
+        return to_request(to_line(cast("Fields", line), Line, rules.reading.ignore), rules.reading)
     except YojError as error:
         return error
 
