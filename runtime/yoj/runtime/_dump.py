@@ -67,7 +67,7 @@ class RecordingScorer(Scorer):
         self.recorder = Recorder(session)
         self.judged: tuple[Prepared, Judgement] | None = None
         super().__init__(bundle, engine, self.recorder)
-        self._cache = FeatureCache(0)  # so that the vision graph runs for each request
+        self.cache = FeatureCache(0)  # so that the vision graph runs for each request
 
     def _judge(self, prepared: Prepared, rows: Arrays, timings: dict[str, float], batch: int) -> Judgement:
         judgement = super()._judge(prepared, rows, timings, batch)

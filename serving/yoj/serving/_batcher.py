@@ -37,6 +37,8 @@ class _Caller:
     """Time of `time.monotonic` at which its requests are given up."""
     places: int = 0
     """Places that its requests took beyond the one that it has."""
+    prepared: int = 0
+    """Nanoseconds since 1970 at which its requests were prepared."""
     gone: bool = False
     """Whether it does not wait any more."""
 
@@ -147,7 +149,7 @@ class Batcher:
             filled = self._intake.submit(self._fill, read, caller)
             filled.add_done_callback(self._filled)
             beside, entries = await asyncio.wrap_future(filled)
-            record("prepare", begin, time.time_ns(), {})
+            record("prepare", begin, caller.prepared, {})
             return beside, [one if isinstance(one, YojError) else await self._result(one) for one in entries]
         finally:
             with self._changed:
@@ -157,6 +159,7 @@ class Batcher:
     def _fill(self, read: Callable[[], tuple[T, Ready]], caller: _Caller) -> tuple[T, list[_Waiting | YojError]]:
         """Put what is read into the queue, in a thread of the intake."""
         beside, ready = read()
+        caller.prepared = time.time_ns()
         entries = [one if isinstance(one, YojError) else _Waiting(one, caller) for one in ready]
         with self._changed:
             if not caller.gone:
