@@ -8,6 +8,8 @@ from __future__ import annotations
 import base64
 import json
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
@@ -21,7 +23,6 @@ import tritonclient.http
 
 from examples.serving.triton_server import running
 from yoj.runtime import Scorer, decode_request, encode_judgement
-from yoj.serving.triton._repository import TritonSettings, write_repository
 
 RESPONSES = ["A blue square.", "A red circle.", "Two circles.", "Nothing."]
 
@@ -51,7 +52,8 @@ def main(bundle: Path, venv: Path, image: Path, threads: int, rounds: int) -> No
     inputs = {"PROMPT": [b"What is shown?"], "RESPONSES": [one.encode() for one in RESPONSES], "IMAGES": [file]}
     with tempfile.TemporaryDirectory() as folder, Scorer.load(bundle, threads=threads) as scorer:
         repository = Path(folder) / "repository"
-        write_repository(bundle, repository, TritonSettings("judge", threads=threads))
+        command = [sys.executable, "-m", "yoj.serving", "triton", str(bundle), "--out", str(repository)]
+        subprocess.run([*command, "--name", "judge", "--threads", str(threads)], check=True, stdout=subprocess.DEVNULL)
         with running(venv.absolute(), repository, Path(folder)) as server:
             ways = {
                 "scorer, JSON": lambda: json.dumps(encode_judgement(scorer.score_batch([decode_request(text)])[0])),

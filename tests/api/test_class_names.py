@@ -7,8 +7,9 @@ from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
 
+from parts import PARTS
+
 ROOT = Path(__file__).parents[2]
-PARTS = ("runtime", "export", "calibration", "training", "bench", "serving")
 
 
 def public_classes(source: str) -> list[str]:

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
+from parts import PARTS
 
 ROOT = Path(__file__).parents[2]
-PARTS = ("export", "runtime", "calibration", "bench", "training", "serving")
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +31,7 @@ def test_the_wheel_holds_every_part_and_nothing_else(wheel):
         str(path.relative_to(ROOT / part))
         for part in PARTS
         for path in (ROOT / part / "yoj").rglob("*")
-        if path.is_file() and path.suffix in (".py", ".typed", ".json", ".yaml", ".jinja", ".onnx")
+        if path.is_file() and path.suffix in (".py", ".typed", ".json", ".yaml", ".jinja", ".onnx", ".c", ".h", ".hpp")
     }
     assert packed == source
     assert {f"yoj/{part}/py.typed" for part in PARTS} <= packed

@@ -12,9 +12,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from parts import PARTS
 
 ROOT = Path(__file__).parents[2]
-PARTS = ("runtime", "export", "calibration", "bench", "training", "serving")
 PAGE = (ROOT / "docs" / "api.md").read_text("utf-8")
 PUBLIC = {*(f"yoj.{part}" for part in PARTS), "yoj.runtime.errors"}
 

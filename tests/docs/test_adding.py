@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
+from parts import PARTS
 
 from yoj.export.checkpoint.head import HEADS, READOUTS
 from yoj.export.families import FAMILIES as EXPORT_FAMILIES
@@ -23,7 +24,6 @@ from yoj.runtime.schemes import SCHEMES, Scheme
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
-PARTS = ("export", "runtime", "calibration", "bench", "training", "serving")
 
 
 def tables(names: Collection[str]) -> set[str]:

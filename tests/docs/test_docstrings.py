@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from parts import PARTS
 
 ROOT = Path(__file__).parents[2]
-PARTS = ("runtime", "export", "calibration", "training", "bench", "serving")
 FOLDERS = [*(ROOT / part / "yoj" / part for part in PARTS), ROOT / "experiments"]
 FILES = [file for folder in FOLDERS for file in sorted(folder.rglob("*.py"))]
 # "Whether" and "If" begin full phrases; these words begin what has lost its noun.

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from parts import PARTS
 
 ROOT = Path(__file__).parents[2]
-PARTS = ("runtime", "export", "calibration", "bench", "training", "serving")
 PACKAGES = {part: ROOT / part / "yoj" / part for part in PARTS}
 PACKAGES["experiments"] = ROOT / "experiments"
 TESTS = sorted(file for part in PACKAGES for file in (ROOT / "tests" / part).rglob("test_*.py"))

@@ -18,7 +18,7 @@ from yoj.runtime import RequestError
 from yoj.runtime._fields import CALLED, TOLD, nearest
 from yoj.runtime._judgement import Judgement
 from yoj.runtime._ranks import check_rankings
-from yoj.runtime.codec import GIVE, Ignore, Line, Reading, decode_request, encode_judgement, to_line
+from yoj.runtime.codec import GIVE, Ignore, Line, Reading, decode_request, decode_tensors, encode_judgement, to_line
 from yoj.runtime.request import Image, Message, Request, Video
 from yoj.runtime.sources import Policy
 from yoj.runtime.strict_json import MAX_DEPTH, MAX_VALUES, parse_object
@@ -77,6 +77,17 @@ def test_the_native_fields(tmp_path):
     )
     assert decode(everything, policy=Policy(tmp_path)) == expected
     assert set(everything) | {"timestamps"} == set(Line.__struct_fields__)
+
+
+def test_tensors_hold_texts_and_files_or_their_base64():
+    picture = png()
+    told = base64.b64encode(picture)
+    found = decode_tensors("Wächst es?".encode(), [b"a", b""], [picture, told, b"data:image/png;base64," + told])
+    assert found == Request("Wächst es?", ["a", ""], [picture] * 3)
+    with pytest.raises(RequestError, match=r"RESPONSES\[1\] is not UTF-8: byte 1 is 0xFF"):
+        decode_tensors(b"a", [b"a", b"b\xff"], [])
+    with pytest.raises(RequestError, match=r"IMAGES\[0\] is a path, .*files are not read here"):
+        decode_tensors(b"a", [b"a"], [b"/etc/passwd"])
 
 
 def test_null_is_as_good_as_left_out():

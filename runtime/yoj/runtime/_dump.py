@@ -37,7 +37,7 @@ from .schemes import SCHEMES
 RUNS_NAME = "runs.txt"
 
 
-class Recorder:
+class RecordingSession:
     """Session that remembers its runs; see `yoj.runtime.engines.Session`."""
 
     def __init__(self, session: Session):
@@ -64,7 +64,7 @@ class RecordingScorer(Scorer):
     """Scorer that remembers the runs of the request that it scored last. For one thread, one request at a time."""
 
     def __init__(self, bundle: Bundle, engine: EngineEntry, session: Session):
-        self.recorder = Recorder(session)
+        self.recorder = RecordingSession(session)
         self.judged: tuple[Prepared, Judgement] | None = None
         super().__init__(bundle, engine, self.recorder)
         self.cache = FeatureCache(0)  # so that the vision graph runs for each request

@@ -129,6 +129,44 @@ def decode_request(text: bytes, reading: Reading | None = None) -> Request:
     return to_request(to_line(parse_object(text), Line, reading.ignore), reading)
 
 
+def decode_tensors(prompt: bytes, responses: Sequence[bytes], images: Sequence[bytes]) -> Request:
+    """Decode one request from bytes, as the typed tensors of inference servers hold them.
+
+    Args:
+        prompt: text in UTF-8.
+        responses: texts in UTF-8.
+        images: files, or their base64 or data URLs in ASCII, which is what JSON can hold.
+
+    Raises:
+        RequestError: a text is not UTF-8, or an image is no base64; the text names the tensor.
+    """
+    policy = Policy()
+    return Request(
+        _utf8(prompt, "PROMPT"),
+        [_utf8(one, f"RESPONSES[{k}]") for k, one in enumerate(responses)],
+        [_file(one, f"IMAGES[{k}]", policy) for k, one in enumerate(images)],
+    )
+
+
+def _utf8(value: bytes, name: str) -> str:
+    try:
+        return value.decode()
+    except UnicodeDecodeError as error:
+        raise RequestError(
+            f"{name} is not UTF-8: byte {error.start} is 0x{value[error.start]:02X}. Send its text as UTF-8."
+        ) from error
+
+
+def _file(value: bytes, name: str, policy: Policy) -> bytes:
+    try:
+        source = value.decode("ascii")
+    except UnicodeDecodeError:
+        return value
+    found = policy.image(source, name)
+    assert isinstance(found, bytes)  # this policy reads no files
+    return found
+
+
 def encode_judgement(judgement: Judgement) -> dict[str, Any]:
     """Encode a judgement as values that JSON holds. ``id`` and ``metadata`` are left out where the request has none."""
     fields = judgement.to_dict()

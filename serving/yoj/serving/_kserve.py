@@ -21,8 +21,8 @@ import kserve
 import numpy as np
 from kserve.errors import InvalidInput, ModelNotReady
 
-from yoj.runtime import Judgement, Policy, Reading, Request, RequestError, Scorer, decode_request, encode_judgement
-from yoj.runtime.codec import Line, to_line, to_request
+from yoj.runtime import Judgement, Reading, Request, RequestError, Scorer, decode_request, encode_judgement
+from yoj.runtime.codec import Line, decode_tensors, to_line, to_request
 from yoj.runtime.errors import EngineMemoryError
 
 from ._batcher import Batcher, Ready
@@ -169,7 +169,7 @@ def serve(scorer: Scorer, name: str, settings: QueueSettings, deadline: float, p
         name: name of the JSON model; that of tensors has ``_tensors`` after it.
         settings: settings of the queue, which both share.
         deadline: seconds after which a request that was not scored is given up.
-        ports: of HTTP and of gRPC, on all addresses.
+        ports: ports of HTTP and of gRPC, on all addresses.
     """
     queue = JudgeQueue(scorer, settings, deadline)
     server = kserve.ModelServer(http_port=ports[0], grpc_port=ports[1], grace_period=round(deadline) + 5)
@@ -203,12 +203,7 @@ def _instance(place: int, fields: object) -> Callable[[], Request]:
 def _request(payload: Any) -> Request:
     names = ("PROMPT", "RESPONSES", "IMAGES")
     prompt, responses, images = (_values(payload, name, names, 1 if name == "PROMPT" else None) for name in names)
-    policy = Policy()
-    return Request(
-        _text(prompt[0], "PROMPT"),
-        [_text(one, f"RESPONSES[{k}]") for k, one in enumerate(responses)],
-        [_image(one, f"IMAGES[{k}]", policy) for k, one in enumerate(images)],
-    )
+    return decode_tensors(prompt[0], responses, images)
 
 
 def _values(payload: Any, name: str, names: Sequence[str], count: int | None) -> list[bytes]:
@@ -228,21 +223,3 @@ def _values(payload: Any, name: str, names: Sequence[str], count: int | None) ->
     if count is not None and len(values) != count:
         raise InvalidInput(f"{name} has {len(values)} values; give {count}.")
     return [one if isinstance(one, bytes) else str(one).encode() for one in values]
-
-
-def _text(value: bytes, name: str) -> str:
-    try:
-        return value.decode()
-    except UnicodeDecodeError as error:
-        raise RequestError(
-            f"{name} is not UTF-8: byte {error.start} is 0x{value[error.start]:02X}. Send its text as UTF-8."
-        ) from error
-
-
-def _image(value: bytes, name: str, policy: Policy) -> bytes:
-    try:
-        found = policy.image(value.decode("ascii"), name)
-    except UnicodeDecodeError:
-        return value
-    assert isinstance(found, bytes)  # this policy reads no files
-    return found

@@ -25,7 +25,6 @@ import triton_python_backend_utils as _utils  # pyright: ignore[reportMissingImp
 from yoj.runtime import (
     EngineMemoryError,
     Judgement,
-    Policy,
     Prepared,
     Request,
     RequestError,
@@ -33,6 +32,7 @@ from yoj.runtime import (
     decode_request,
     encode_judgement,
 )
+from yoj.runtime.codec import decode_tensors
 
 pb_utils: Any = _utils
 
@@ -43,8 +43,9 @@ class TritonPythonModel:
     def initialize(self, args: dict[str, str]) -> None:
         """Load the bundle and score once, so that a server that says it is ready has loaded everything.
 
+        A backend that cannot read the tensors of this form is refused by an exception of its own.
+
         Raises:
-            TritonModelException: the backend cannot read the tensors of this form.
             YojError: the bundle cannot be loaded.
         """
         parameters = json.loads(args["model_config"])["parameters"]
@@ -92,10 +93,7 @@ class TritonPythonModel:
 
     def _read_tensors(self, request: Any) -> Request:
         (prompt,) = _values(request, "PROMPT", 1)
-        policy = Policy()
-        images = [_image(one, f"IMAGES[{k}]", policy) for k, one in enumerate(_values(request, "IMAGES"))]
-        responses = [_text(one, f"RESPONSES[{k}]") for k, one in enumerate(_values(request, "RESPONSES"))]
-        return Request(_text(prompt, "PROMPT"), responses, images)
+        return decode_tensors(prompt, _values(request, "RESPONSES"), _values(request, "IMAGES"))
 
     def _read_utf8(self, request: Any) -> Request:
         tensor = pb_utils.get_input_tensor_by_name(request, "REQUEST")
@@ -143,26 +141,6 @@ def _triton_error(error: Exception) -> Any:
     if isinstance(error, EngineMemoryError):
         return kinds(str(error), kinds.UNAVAILABLE)
     return kinds("The model failed. The server's log says why.", kinds.INTERNAL)
-
-
-def _text(value: bytes, name: str) -> str:
-    try:
-        return value.decode()
-    except UnicodeDecodeError as error:
-        raise RequestError(
-            f"{name} is not UTF-8: byte {error.start} is 0x{value[error.start]:02X}. Send its text as UTF-8."
-        ) from error
-
-
-def _image(value: bytes, name: str, policy: Policy) -> bytes:
-    """A file as it is, or decoded from base64, which is what JSON can hold."""
-    try:
-        source = value.decode("ascii")
-    except UnicodeDecodeError:
-        return value
-    found = policy.image(source, name)
-    assert isinstance(found, bytes)  # this policy reads no files
-    return found
 
 
 def _arrays_work() -> bool:
