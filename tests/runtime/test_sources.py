@@ -220,7 +220,7 @@ def test_attachments_are_found_by_name():
     assert refused(policy, "cid:photos") == (
         "image is the file 'photos', which was not sent with the request; sent were photo, other."
     )
-    assert "files are not read here" in refused(Policy(), "cid:photo")
+    assert "which was not sent with the request; sent were none" in refused(Policy(), "cid:photo")
 
 
 @pytest.mark.slow

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import base64
 import io
+import re
+from pathlib import Path
 
 import pytest
 from PIL import Image
+from starlette.testclient import TestClient
 
 from yoj.runtime import Request, encode_judgement
 
@@ -128,6 +131,11 @@ def test_pictures_in_queries(served, scorer):
         ("/rerank", {"query": "a", "documents": []}, 400, "documents is an empty list"),
         ("/rerank", {"query": "a"}, 400, "no documents"),
         ("/rerank", {"query": "a", "documents": ["b"], "top_n": -1}, 400, "top_n is -1"),
+        ("/rerank", {"query": "a", "documents": ["b"], "top_n": False}, 400, "top_n is False"),
+        ("/rerank", {"query": "a", "documents": ["b"], "return_documents": 0}, 400, "return_documents is 0"),
+        ("/rerank", b'{"query": "a", "documents": ["b"], "\\ud800": 1}', 400, "lone surrogate"),
+        ("/score", b'{"queries": "a", "documents": [{"\\udc00": 1}]}', 400, "lone surrogate"),
+        ("/rerank/", {"query": "a", "documents": ["b"]}, 404, "/docs"),
         ("/rerank", {"query": "a", "documents": ["b"], "instruction": "x"}, 400, "instruction is not taken"),
         ("/rerank", {"query": "a", "documents": ["b"], "other": "x"}, 400, "other, which is not read"),
         ("/rerank", {"model": "gpt", "query": "a", "documents": ["b"]}, 404, "'gpt' is not served"),
@@ -168,6 +176,38 @@ def test_state_routes(served):
     schema = served.client.get("/openapi.json").json()
     assert {"Request", "Judgement", "Rerank", "Score"} <= schema["components"]["schemas"].keys()
     assert {"/v1/judge", "/v2/rerank", "/score"} <= schema["paths"].keys()
+
+
+def test_what_is_counted_names_its_route(served):
+    served.client.post("/rerank", json={"query": "a", "documents": ["b"]})
+    served.client.get("/nothing/here")
+    text = served.client.get("/metrics").text
+    assert 'yoj_request_seconds_count{route="/rerank",status="200"}' in text
+    assert 'yoj_request_seconds_count{route="none",status="404"}' in text
+    assert 'yoj_errors_total{kind="route"}' in text
+    assert "nothing/here" not in text
+
+
+def test_errors_do_not_echo_what_is_long(served):
+    found = served.client.post("/rerank", json={"model": "x" * 10**6, "query": "a", "documents": ["b"]})
+    assert found.status_code == 404
+    assert len(found.content) < 1000
+
+
+def test_in_another_application(scorer):
+    """The code of docs/serving.md, with the scorer of the tests."""
+    page = (Path(__file__).parents[2] / "docs" / "serving.md").read_text("utf-8")
+    (code,) = re.findall(r"^```python\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+    code = code.replace('Scorer.load("judge.yoj"), HttpSettings()', 'scorer, HttpSettings(api_keys=("key",))')
+    names = {"scorer": scorer("qwen3_vl")}
+    exec(compile(code, "serving.md", "exec"), names)
+    for _ in range(2):  # an application may be started again
+        with TestClient(names["app"]) as client:
+            assert client.get("/judge/health").status_code == 200
+            body = {"prompt": "Which?", "responses": RESPONSES}
+            assert client.post("/judge/v1/judge", json=body).status_code == 401
+            found = client.post("/judge/v1/judge", json=body, headers={"X-Api-Key": "key"})
+            assert untimed(found.json()) == untimed(right(scorer, "Which?", RESPONSES))
 
 
 def test_request_ids_are_echoed_where_they_are_ids(served):

@@ -54,8 +54,8 @@ async def batching(scorer, **settings) -> AsyncIterator[Batcher]:
     assert [one.name for one in threading.enumerate() if one.name.startswith("yoj-")] == []
 
 
-def ready(scorer, count: int = 1):
-    return "beside", [scorer.prepare(Request("Which?", ["One.", f"Two {k}."])) for k in range(count)]
+def ready(count: int = 1):
+    return "beside", [Request("Which?", ["One.", f"Two {k}."]) for k in range(count)]
 
 
 async def eventually(true) -> None:
@@ -79,7 +79,7 @@ def test_callers_who_leave_while_requests_are_prepared_leave_nothing_behind(scor
 
             def slow():
                 assert free.wait(60)
-                return ready(own, 3)
+                return ready(3)
 
             begun = asyncio.ensure_future(batcher.judge(slow, soon()))
             waiting = asyncio.ensure_future(batcher.judge(lambda: pytest.fail("it is never read"), soon()))
@@ -90,7 +90,7 @@ def test_callers_who_leave_while_requests_are_prepared_leave_nothing_behind(scor
             free.set()
             await eventually(lambda: batcher._preparing == 0)
             assert (batcher._taken, len(batcher._queue)) == (0, 0)
-            beside, (judgement,) = await batcher.judge(lambda: ready(own), soon())
+            beside, (judgement,) = await batcher.judge(lambda: ready(), soon())
             assert (beside, len(judgement.scores), judgement.batch) == ("beside", 2, 1)
 
     asyncio.run(run())
@@ -103,14 +103,14 @@ def test_more_requests_than_one_take_places_and_give_them_back(scorer):
     async def run() -> None:
         async with batching(own, max_queue=3) as batcher:
             batcher.admit()
-            _, judged = await batcher.judge(lambda: ready(own, 3), soon())
+            _, judged = await batcher.judge(lambda: ready(3), soon())
             assert [len(one.scores) for one in judged] == [2, 2, 2]
             assert batcher._taken == 1
             with pytest.raises(OverloadedError, match="no place for 3 more"):
-                await batcher.judge(lambda: ready(own, 4), soon())
+                await batcher.judge(lambda: ready(4), soon())
             assert batcher._taken == 1
-            _, (late,) = await batcher.judge(lambda: ready(own), time.monotonic())
-            assert isinstance(late, DeadlineError)
+            with pytest.raises(DeadlineError):
+                await batcher.judge(lambda: ready(), time.monotonic())
             with pytest.raises(ZeroDivisionError):
                 await batcher.judge(lambda: 1 / 0, soon())
             batcher.release()

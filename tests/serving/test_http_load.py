@@ -7,6 +7,7 @@ import signal
 import socket
 import threading
 import time
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -156,14 +157,105 @@ def test_slow_callers_do_not_stop_others(scorer, monkeypatch):
         assert server.judge().status_code == 200
 
 
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"GET /health HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\nx",
+        b"POST /none HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\nx",
+    ],
+)
+def test_bodies_that_no_route_reads_are_not_waited_for(sent, scorer, monkeypatch):
+    monkeypatch.setattr(protocol_module, "BODY_SECONDS", 0.3)
+    with running(scorer("qwen3_vl"), HttpSettings()) as server:
+        one = socket.create_connection(("127.0.0.1", server.port), 20)
+        one.sendall(sent)
+        while one.recv(65536):
+            pass  # until it is closed
+
+
+def closed_on(port: int, pieces: Iterable[bytes]) -> None:
+    """Send pieces until the server closes the connection."""
+    one = socket.create_connection(("127.0.0.1", port), 20)
+    for piece in pieces:
+        one.sendall(piece)
+        time.sleep(0.01)
+    assert one.recv(100) == b""
+    raise ConnectionResetError
+
+
+def test_trailers_without_end_are_cut_off(scorer):
+    head = b"POST /v1/judge HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n{\r\n0\r\nX: "
+    with running(scorer("qwen3_vl"), HttpSettings(max_body=100_000)) as server:
+        with pytest.raises(ConnectionError):
+            closed_on(server.port, [head, *[b"a" * 100_000] * 100])
+        assert server.judge().status_code == 200
+
+
+def test_a_head_of_half_a_mebibyte_is_too_long_however_it_comes(scorer):
+    with running(scorer("qwen3_vl"), HttpSettings()) as server:
+        with pytest.raises(ConnectionError):
+            closed_on(
+                server.port, [b"GET /health HTTP/1.1\r\nX: " + b"a" * 200_000, *[b"a" * 100_000] * 4, b"\r\n\r\n"]
+            )
+        assert server.judge().status_code == 200
+
+
+def test_callers_who_have_not_sent_their_bodies_hold_no_places(scorer):
+    head = b"POST /v1/judge HTTP/1.1\r\nHost: a\r\nContent-Length: 90000\r\n\r\n"
+    with running(scorer("qwen3_vl"), HttpSettings(queue=QueueSettings(max_queue=2), max_bytes=100_000)) as server:
+        waiting = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(10)]
+        for one in waiting:
+            one.sendall(head)
+        time.sleep(0.1)
+        assert server.judge().status_code == 200
+        for one in waiting:
+            one.close()
+
+
+def test_what_takes_long_to_decode_is_answered_in_time_and_stops_nobody(scorer, monkeypatch):
+    own, free = scorer("qwen3_vl"), threading.Event()
+    prepare = own.prepare
+
+    def slow(request, *arguments):
+        if request.id == "slow":
+            assert free.wait(60)
+        return prepare(request, *arguments)
+
+    with monkeypatch.context() as patch, running(own, HttpSettings(queue=QueueSettings(intake_threads=2))) as server:
+        patch.setattr(own, "prepare", slow)
+        line = {"prompt": "Which?", "responses": ["One.", "Two."]}
+        lines = [line | {"id": "slow"}, *[line] * 3]
+        headers = {"X-Request-Timeout": "0.5"}
+        late = server.client.post("/v1/judge/batch", json={"requests": lines}, headers=headers).json()["results"]
+        assert late[0]["error"]["type"] == "deadline"
+        assert [len(one["scores"]) for one in late[1:]] == [2, 2, 2]
+        assert server.judge().status_code == 200
+        free.set()
+
+
+def test_long_texts_are_refused_before_they_are_tokenised(scorer):
+    with running(scorer("qwen3_vl"), HttpSettings()) as server:
+        found = server.judge(responses=["a b " * 2_000_000, "b"])
+        assert (found.status_code, found.json()["error"]["type"]) == (400, "length")
+        assert "8,000,007 characters of text" in found.json()["error"]["message"]
+
+
+def test_compressed_bodies_are_refused(scorer):
+    with running(scorer("qwen3_vl"), HttpSettings()) as server:
+        found = server.client.post("/v1/judge", content=b"\x1f\x8b", headers={"Content-Encoding": "gzip"})
+        assert (found.status_code, found.json()["error"]["type"]) == (415, "encoding")
+        assert server.judge().status_code == 200
+
+
 def test_keys(scorer):
-    settings = HttpSettings(api_keys=("first", "second"))
+    settings = HttpSettings(api_keys=("first", "second", "schlüssel"))
     with running(scorer("qwen3_vl"), settings) as server:
         assert server.judge().status_code == 401
         body = {"prompt": "Which?", "responses": ["One."]}
         for headers, status in (
             ({"Authorization": "Bearer second"}, 200),
             ({"X-Api-Key": "first"}, 200),
+            ({"Authorization": "Bearer schlüssel".encode()}, 200),
             ({"Authorization": "Bearer third"}, 401),
             ({"Authorization": "Basic first"}, 401),
             ({"Authorization": "Bearer"}, 401),
@@ -171,6 +263,9 @@ def test_keys(scorer):
             assert server.client.post("/v1/judge", json=body, headers=headers).status_code == status
         assert server.client.get("/ready").status_code == 200
         assert server.client.get("/metrics").status_code == 401
+        metrics = server.client.get("/metrics", headers={"X-Api-Key": "first"}).text
+        assert 'yoj_errors_total{kind="access"} 5.0' in metrics
+        assert 'yoj_request_seconds_count{route="/v1/judge",status="401"} 4.0' in metrics
 
 
 def test_log_lines_hold_nothing_of_a_request_unless_they_are_asked_to(scorer, caplog):

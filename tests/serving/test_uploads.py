@@ -51,7 +51,7 @@ def test_documents_of_a_reranker_may_be_files(served, scorer):
         (REQUEST, {"image": picture()}, "'photo', which was not sent with the request; sent were image"),
         (REQUEST, {"photo": picture(), "b": b"x"}, "No request names the uploads b"),
         (REQUEST, {"photo": b"no picture"}, "image"),
-        (REQUEST, {}, "image is a path, 'cid:photo'"),
+        (REQUEST, {}, "'photo', which was not sent with the request; sent were none"),
     ],
 )
 def test_what_is_missing_unused_or_no_picture_is_an_error(request_fields, files, words, served):
@@ -71,6 +71,11 @@ def test_what_is_missing_unused_or_no_picture_is_an_error(request_fields, files,
             "multipart/form-data; boundary=b",
             b'--b\r\nContent-Disposition: form-data; name="a"\r\n\r\n1\r\n' * 2 + b"--b--\r\n",
             "two parts 'a'",
+        ),
+        (
+            "multipart/form-data; boundary=b",
+            b'--b\r\nContent-Disposition: form-data; name="request"\r\n\r\n{}\r\n--b\r\nContent-Disp',
+            "The form was cut off",
         ),
         ("multipart/form-data; boundary=b", b"--b\r\nX: y\r\n\r\n1\r\n--b--\r\n", "form"),
     ],

@@ -19,7 +19,7 @@ import uvicorn
 
 from yoj.runtime import Scorer
 from yoj.serving import HttpSettings, make_app
-from yoj.serving._protocol import BoundedProtocol
+from yoj.serving._protocol import bounded
 from yoj.serving._service import Service
 
 
@@ -38,7 +38,9 @@ class Served:
 @contextmanager
 def running(scorer: Scorer, settings: HttpSettings) -> Iterator[Served]:
     app = make_app(scorer, settings)
-    server = uvicorn.Server(uvicorn.Config(app, port=0, http=BoundedProtocol, access_log=False, log_config=None))
+    server = uvicorn.Server(
+        uvicorn.Config(app, port=0, http=bounded(settings.max_body), access_log=False, log_config=None)
+    )
     thread = threading.Thread(target=lambda: asyncio.run(server.serve()))
     thread.start()
     while not server.started:

@@ -97,9 +97,10 @@ class Packer:
         Raises:
             RequestError: the checkpoint's chat template does not show a turn.
             LengthError: the sequence is longer than the bundle allows, unless ``overflow`` is ``truncate`` and
-                shortening responses is enough.
+                shortening responses is enough; or its texts are so long that it must be, without being encoded.
         """
         reading = reading or PackingOptions()
+        self._check_characters(script)
         packs = self._rows(script, media, reading)
         longest = max(packs, key=_length)
         if _length(longest) <= self._max_tokens:
@@ -112,6 +113,21 @@ class Packer:
             f"Tokens by response: {spans}. Shorten or split the request, or ask for overflow='truncate'.",
             _length(longest),
         )
+
+    def _check_characters(self, script: Script) -> None:
+        """Refuse texts that no pack can hold before they are encoded, which takes a second for a million characters."""
+        texts = [part for turn in script.turns for part in turn.parts] + [
+            p for parts in script.responses for p in parts
+        ]
+        characters = sum(len(text) for text in texts if isinstance(text, str))
+        fewest = self.encoder.fewest_tokens(characters)
+        if fewest > self._max_tokens:
+            raise LengthError(
+                f"The request has {characters:,} characters of text, at least L={fewest:,} tokens; the limit of this "
+                f"bundle is {self._max_tokens:,}. That is too long to be read, even to cut it. Shorten or split the "
+                "request.",
+                fewest,
+            )
 
     def _rows(self, script: Script, media: Spans, reading: PackingOptions) -> tuple[Pack, ...]:
         n = len(script.responses)

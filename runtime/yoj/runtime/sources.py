@@ -73,7 +73,7 @@ class Policy:
             raise MediaError(f"{name} is an empty text; leave it out where there is none.")
         if source[:5].lower() == "data:":
             return self._data_url(source, name)
-        if source[:4].lower() == "cid:" and self.attachments:
+        if source[:4].lower() == "cid:":
             return self._attachment(source[4:], name)
         if scheme := SCHEME.match(source):
             return self._url(source, scheme[1].lower(), name)
@@ -125,7 +125,7 @@ class Policy:
 
     def _attachment(self, attachment: str, name: str) -> bytes:
         if attachment not in self.attachments:
-            there = shorten(", ".join(self.attachments), 120)
+            there = shorten(", ".join(self.attachments) or "none", 120)
             raise MediaError(
                 f"{name} is the file {attachment!r}, which was not sent with the request; sent were {there}."
             )

@@ -69,12 +69,19 @@ def check_values(fields: Fields) -> None:
     """Refuse values that no JSON text, tokenizer or result can hold.
 
     Raises:
-        RequestError: a value, whose field is named, is nested too deeply, no finite number, a whole number beyond 64
-            bits, or a text that is not Unicode.
+        RequestError: there are too many values; or one, whose field is named, is nested too deeply, no finite number,
+            a whole number beyond 64 bits, or a text that is not Unicode.
     """
     waiting: list[tuple[str, object, int]] = [("", fields, 1)]
+    seen = 0
     while waiting:
         name, value, depth = waiting.pop()
+        seen += 1
+        if seen > MAX_VALUES:
+            raise RequestError(
+                f"The request holds more than {MAX_VALUES:,} values, which are the limit. Leave out what is no text "
+                "and no medium."
+            )
         if isinstance(value, str):
             _check_text(value, name)
         elif isinstance(value, float) and not math.isfinite(value):

@@ -68,9 +68,11 @@ class TextEncoder:
         self._tokenizer.encode_special_tokens = True
         self._cuts = _cuts_at_spaces(self._tokenizer)
         self._special: dict[str, Ids] = {}
+        self._characters: int | None = None
         self._vocabulary: dict[str, int] = self._tokenizer.get_vocab(with_added_tokens=True)
         if problem := _unfaithful(self._tokenizer, self._vocabulary):
             raise BundleError(f"The tokenizer {problem}. Export with the tokenizer that the model was trained with.")
+        self._characters = _most_characters(self._tokenizer, self._vocabulary)
 
     @classmethod
     def open(cls, file: Path) -> TextEncoder:
@@ -99,6 +101,10 @@ class TextEncoder:
     def largest_id(self) -> int:
         """Largest id of any token."""
         return max(self._vocabulary.values(), default=0)
+
+    def fewest_tokens(self, characters: int) -> int:
+        """Number of tokens that a text of so many characters has at least; 0 where nothing is known."""
+        return -(-characters // self._characters) if self._characters else 0
 
     def token_id(self, token: str) -> int:
         """Id of a token that must exist, and that no text can become.
@@ -204,6 +210,18 @@ def _unfaithful(tokenizer: Any, vocabulary: Mapping[str, int]) -> str | None:
     if in_bytes and (missing := set(pre_tokenizers.ByteLevel.alphabet()) - vocabulary.keys()):
         return f"has no token for {len(missing)} of the 256 bytes, which it would leave out of every text"
     return None
+
+
+def _most_characters(tokenizer: Any, vocabulary: Mapping[str, int]) -> int | None:
+    """Most characters of a text that one token can stand for; None where that is not known.
+
+    In a vocabulary of bytes a token's characters are bytes. NFC, which may come before, joins up to four characters.
+    """
+    normalizer = None if tokenizer.normalizer is None else json.loads(tokenizer.normalizer.__getstate__())
+    words = tokenizer.pre_tokenizer
+    if normalizer not in (None, {"type": "NFC"}) or words is None or b"ByteLevel" not in bytes(words.__getstate__()):
+        return None
+    return max(map(len, vocabulary), default=1) * (1 if normalizer is None else 4)
 
 
 def _cuts_at_spaces(tokenizer: Any) -> bool:

@@ -12,7 +12,7 @@ from typing import Any
 from fastapi import FastAPI
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import PlainTextResponse, Response
 
 from yoj.runtime import Scorer, YojError, __version__
 
@@ -84,7 +84,14 @@ def make_app(scorer: Scorer, settings: HttpSettings) -> FastAPI:
         await service.stop()
         await asyncio.to_thread(flush)
 
-    app = FastAPI(title="yoj", version=__version__, description=DESCRIPTION, lifespan=life, telemetry=TELEMETRY)
+    app = FastAPI(
+        title="yoj",
+        version=__version__,
+        description=DESCRIPTION,
+        lifespan=life,
+        telemetry=TELEMETRY,
+        redirect_slashes=False,  # it would lead to whatever host the caller named
+    )
     app.state.service = service
     for route in ROUTES:
         for path in route.paths:
@@ -93,7 +100,8 @@ def make_app(scorer: Scorer, settings: HttpSettings) -> FastAPI:
             app.add_route(path, _endpoint(service, route), methods=["POST"])
     _add_state_routes(app, service)
     app.add_exception_handler(HTTPException, _no_such_route)
-    app.add_middleware(Guard, metrics=service.metrics, api_keys=settings.api_keys)
+    paths = frozenset(str(getattr(route, "path", "")) for route in app.routes)
+    app.add_middleware(Guard, metrics=service.metrics, api_keys=settings.api_keys, paths=paths)
     _extend_schema(app)
     return app
 
@@ -122,15 +130,17 @@ def _error(service: Service, request: Request, error: Exception) -> Response:
     headers: dict[str, str] = {}
     if answer.status in (429, 503):
         headers["retry-after"] = str(error.retry_after if isinstance(error, OverloadedError) else 1)
-    if answer.status == 413:
+    if answer.status in (413, 415):
         headers["connection"] = "close"  # the rest of the body is not read
     return Response(
         encode({"error": error_fields(error)}), answer.status, media_type="application/json", headers=headers
     )
 
 
-async def _no_such_route(_: Request, error: Exception) -> Response:
+async def _no_such_route(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
+    request.app.state.service.metrics.errors.labels("route").inc()
+    request.state.about["error"] = "route"
     fields = {"message": f"{error.detail}. /docs lists what there is.", "type": "route", "param": None}
     return Response(
         encode({"error": fields | {"code": error.status_code}}),
@@ -155,7 +165,7 @@ def _add_state_routes(app: FastAPI, service: Service) -> None:
     async def models() -> Response:  # pyright: ignore[reportUnusedFunction]
         return Response(encode(service.models()), media_type="application/json")
 
-    @app.get("/metrics", summary="Metrics for Prometheus.")
+    @app.get("/metrics", summary="Metrics for Prometheus.", response_class=PlainTextResponse)
     async def metrics() -> Response:  # pyright: ignore[reportUnusedFunction]
         return Response(service.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 

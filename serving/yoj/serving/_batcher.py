@@ -16,7 +16,7 @@ from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TypeAlias, TypeVar
 
-from yoj.runtime import Judgement, Prepared, Scorer, YojError
+from yoj.runtime import Judgement, Prepared, Request, Scorer, YojError
 
 from ._errors import DeadlineError, DrainingError, OverloadedError
 from ._metrics import Metrics
@@ -26,7 +26,7 @@ from ._tracing import record
 T = TypeVar("T")
 PADDING = 0.1
 """Most padding of a batch, in parts of its tokens. On a CPU a large batch gains less than this much padding costs."""
-Ready: TypeAlias = Sequence[Prepared | YojError]
+Given: TypeAlias = Sequence[Request | YojError]
 
 
 @dataclass(eq=False)
@@ -37,8 +37,6 @@ class _Caller:
     """Time of `time.monotonic` at which its requests are given up."""
     places: int = 0
     """Places that its requests took beyond the one that it has."""
-    prepared: int = 0
-    """Nanoseconds since 1970 at which its requests were prepared."""
     gone: bool = False
     """Whether it does not wait any more."""
 
@@ -51,10 +49,13 @@ class _Waiting:
     caller: _Caller
     result: Future[Judgement] = field(default_factory=Future[Judgement])
     since: float = field(default_factory=time.monotonic)
-    times: list[int] = field(default_factory=lambda: [time.time_ns()])
-    """Nanoseconds since 1970: in the queue, taken from it, scored."""
+    times: list[int] = field(default_factory=list[int])
+    """Nanoseconds since 1970: begun to be prepared, in the queue, taken from it, scored."""
     rows: int = 0
     """Rows of its batch."""
+
+
+Entry: TypeAlias = "_Waiting | YojError"
 
 
 class Batcher:
@@ -64,10 +65,8 @@ class Batcher:
         self._scorer = scorer
         self._settings = settings
         self._metrics = metrics
-        self._intake = ThreadPoolExecutor(settings.intake_threads, "yoj-intake")
-        self._engines = [
-            threading.Thread(target=self._run, name=f"yoj-engine-{k}", daemon=True) for k in range(settings.runs)
-        ]
+        self._intake: ThreadPoolExecutor
+        self._engines: list[threading.Thread]
         self._changed = threading.Condition()  # what follows is read and written under it
         self._queue: deque[_Waiting] = deque()
         self._taken = 0
@@ -78,7 +77,11 @@ class Batcher:
 
     def start(self) -> None:
         """Start to score, and accept requests."""
-        self._open = True
+        self._intake = ThreadPoolExecutor(self._settings.intake_threads, "yoj-intake")
+        self._engines = [
+            threading.Thread(target=self._run, name=f"yoj-engine-{k}", daemon=True) for k in range(self._settings.runs)
+        ]
+        self._ended, self._open = False, True
         for thread in self._engines:
             thread.start()
 
@@ -90,7 +93,8 @@ class Batcher:
         with self._changed:
             self._ended = True
             self._changed.notify_all()
-        self._intake.shutdown()
+        # What is still being prepared is for callers who have gone.
+        self._intake.shutdown(wait=False, cancel_futures=True)
         for thread in self._engines:
             await asyncio.to_thread(thread.join)
 
@@ -99,25 +103,27 @@ class Batcher:
         """Whether requests are accepted."""
         return self._open
 
-    def admit(self, count: int = 1) -> None:
-        """Take places for requests, which `release` gives back.
+    def check_room(self, count: int = 1) -> None:
+        """Refuse requests for which there are no places.
 
         Raises:
             OverloadedError: there are not so many places.
             DrainingError: the server is shutting down.
         """
+        if not self._open:
+            raise DrainingError("The server is shutting down or not ready yet. Ask another one, or try again later.", 5)
+        if self._taken + count > self._settings.max_queue:
+            wait = self._taken * self._seconds / self._settings.runs
+            raise OverloadedError(
+                f"{self._taken} requests are in the server, which takes {self._settings.max_queue} at once; there is "
+                f"no place for {count} more. Try again later.",
+                max(1, min(60, math.ceil(wait))),
+            )
+
+    def admit(self, count: int = 1) -> None:
+        """Take places for requests, which `release` gives back; see `check_room`."""
         with self._changed:
-            if not self._open:
-                raise DrainingError(
-                    "The server is shutting down or not ready yet. Ask another one, or try again later.", 5
-                )
-            if self._taken + count > self._settings.max_queue:
-                wait = self._taken * self._seconds / self._settings.runs
-                raise OverloadedError(
-                    f"{self._taken} requests are in the server, which takes {self._settings.max_queue} at once; there "
-                    f"is no place for {count} more. Try again later.",
-                    max(1, min(60, math.ceil(wait))),
-                )
+            self.check_room(count)
             self._taken += count
             self._metrics.in_server.set(self._taken)
 
@@ -127,12 +133,12 @@ class Batcher:
             self._taken -= count
             self._metrics.in_server.set(self._taken)
 
-    async def judge(self, read: Callable[[], tuple[T, Ready]], deadline: float) -> tuple[T, list[Judgement | YojError]]:
-        """Prepare requests in a thread, and score them.
+    async def judge(self, read: Callable[[], tuple[T, Given]], deadline: float) -> tuple[T, list[Judgement | YojError]]:
+        """Read, prepare and score requests.
 
         Args:
-            read: function that decodes and prepares the requests of a caller who has one place. For more than one,
-                places are taken; each fails alone.
+            read: function that decodes the requests of a caller who has one place, in a thread. For more than one,
+                places are taken; each is prepared for itself, so that others come in between, and fails alone.
             deadline: time of `time.monotonic` at which they are given up.
 
         Returns:
@@ -140,53 +146,88 @@ class Batcher:
 
         Raises:
             OverloadedError: there are not so many places.
+            DeadlineError: they were not even read in time.
             YojError: ``read`` failed.
         """
-        caller, begin = _Caller(deadline), time.time_ns()
-        with self._changed:
-            self._preparing += 1  # batches wait a moment for it
+        caller = _Caller(deadline)
         try:
-            filled = self._intake.submit(self._fill, read, caller)
-            filled.add_done_callback(self._filled)
-            beside, entries = await asyncio.wrap_future(filled)
-            record("prepare", begin, caller.prepared, {})
-            return beside, [one if isinstance(one, YojError) else await self._result(one) for one in entries]
+            beside, entries = await self._in_time(self._take_in(self._read, read, caller), caller)
+            return beside, [await self._result(one, caller) for one in entries]
         finally:
             with self._changed:
                 caller.gone = True
                 self.release(caller.places)
 
-    def _fill(self, read: Callable[[], tuple[T, Ready]], caller: _Caller) -> tuple[T, list[_Waiting | YojError]]:
-        """Put what is read into the queue, in a thread of the intake."""
-        beside, ready = read()
-        caller.prepared = time.time_ns()
-        entries = [one if isinstance(one, YojError) else _Waiting(one, caller) for one in ready]
+    def _take_in(self, function: Callable[..., T], *arguments: object) -> Future[T]:
+        """Call a function in a thread of the intake; batches wait a moment for what it puts into the queue."""
         with self._changed:
-            if not caller.gone:
-                self.admit(len(ready) - 1)
-                caller.places = len(ready) - 1
-                self._queue.extend(one for one in entries if isinstance(one, _Waiting))
-        return beside, entries
+            self._preparing += 1
+        future = self._intake.submit(function, *arguments)
+        future.add_done_callback(self._taken_in)
+        return future
 
-    def _filled(self, _: object) -> None:
+    def _taken_in(self, _: object) -> None:
         with self._changed:
             self._preparing -= 1
             self._changed.notify_all()
 
-    async def _result(self, one: _Waiting) -> Judgement | YojError:
+    def _read(self, read: Callable[[], tuple[T, Given]], caller: _Caller) -> tuple[T, list[Entry | Future[Entry]]]:
+        beside, requests = read()
+        with self._changed:
+            if not caller.gone:
+                self.admit(len(requests) - 1)
+                caller.places = len(requests) - 1
+        if len(requests) == 1:
+            return beside, [self._prepare(requests[0], caller)]
+        return beside, [self._take_in(self._prepare, one, caller) for one in requests]
+
+    def _prepare(self, request: Request | YojError, caller: _Caller) -> Entry:
+        """Put a request into the queue, or say why it is not there."""
+        if isinstance(request, YojError):
+            return request
+        if caller.gone or time.monotonic() > caller.deadline:
+            return self._late()
+        begin = time.time_ns()
         try:
-            async with asyncio.timeout(max(0.0, one.caller.deadline - time.monotonic())):
-                judgement = await asyncio.wrap_future(one.result)
-        except TimeoutError:
-            return DeadlineError(
-                f"The request was not scored within its time; {len(self._queue)} requests are waiting. Try again later."
-            )
+            one = _Waiting(self._scorer.prepare(request), caller)
+        except YojError as error:
+            return error
+        one.times += (begin, time.time_ns())
+        with self._changed:
+            self._queue.append(one)
+        return one
+
+    async def _result(self, entry: Entry | Future[Entry], caller: _Caller) -> Judgement | YojError:
+        try:
+            one = await self._in_time(entry, caller) if isinstance(entry, Future) else entry
+            if isinstance(one, YojError):
+                return one
+            judgement = await self._in_time(one.result, caller)
         except YojError as error:
             return error
         about = {"yoj.tokens": one.prepared.tokens, "yoj.responses": len(judgement.scores), "yoj.batch_rows": one.rows}
-        for name, begin, end in zip(("queue", "engine"), one.times, one.times[1:], strict=False):
+        for name, begin, end in zip(("prepare", "queue", "engine"), one.times, one.times[1:], strict=False):
             record(name, begin, end, about)
         return judgement
+
+    async def _in_time(self, future: Future[T], caller: _Caller) -> T:
+        """Wait for what a thread does, until the caller's time is over.
+
+        Raises:
+            DeadlineError: it is.
+        """
+        if future.done():  # of a batch one may have used all of the time, and the others are there
+            return future.result()
+        try:
+            async with asyncio.timeout(max(0.0, caller.deadline - time.monotonic())):
+                return await asyncio.wrap_future(future)
+        except TimeoutError as error:
+            raise self._late() from error
+
+    def _late(self) -> DeadlineError:
+        return DeadlineError(
+            f"The request was not scored within its time; {len(self._queue)} requests are waiting. Try again later."
+        )
 
     def _run(self) -> None:
         """Score what waits, in a thread of the engine, until the end."""

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Coroutine, Generator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from starlette.requests import ClientDisconnect, Request
 
-from ._errors import BodyError, OverloadedError
+from yoj.runtime.error_texts import shorten
+
+from ._errors import BodyError, EncodingError, OverloadedError
 from ._settings import HttpSettings
 
 T = TypeVar("T")
@@ -31,6 +34,19 @@ class Bodies:
         finally:
             self._held -= reader.held
 
+    def check_size(self, size: int) -> None:
+        """Refuse a body of so many bytes.
+
+        Raises:
+            BodyError: it is too large.
+        """
+        limit = self._settings.max_body
+        if size > limit:
+            raise BodyError(
+                f"The body has more than {limit:,} bytes, which are the limit. Send smaller media, or fewer requests "
+                "at once."
+            )
+
     def take(self, count: int, held: int) -> None:
         """Count bytes of a body that has ``held`` already.
 
@@ -38,13 +54,8 @@ class Bodies:
             BodyError: the body is too large.
             OverloadedError: all bodies together are.
         """
-        limits = self._settings
-        if held + count > limits.max_body:
-            raise BodyError(
-                f"The body has more than {limits.max_body:,} bytes, which are the limit. Send smaller media, or fewer "
-                "requests at once."
-            )
-        if self._held + count > limits.max_bytes:
+        self.check_size(held + count)
+        if self._held + count > self._settings.max_bytes:
             raise OverloadedError(f"The bodies that are in the server have {self._held:,} bytes. Try again later.")
         self._held += count
 
@@ -62,26 +73,33 @@ class BodyReader:
         self.held = 0
         """Bytes that were counted."""
 
-    async def read(self, request: Request) -> bytes:
+    async def read(self, request: Request, deadline: float) -> bytes:
         """Read the whole body.
+
+        Args:
+            request: the request.
+            deadline: time of `time.monotonic` at which it is given up.
 
         Raises:
             BodyError: it is too large, does not arrive in time, or its caller goes.
+            EncodingError: it is compressed.
             OverloadedError: there is no room for it.
         """
+        encoding = request.headers.get("content-encoding", "identity").lower()
+        if encoding != "identity":
+            raise EncodingError(f"The body has the encoding {shorten(encoding, 40)}. Send it as it is.")
         declared = request.headers.get("content-length", "")
         if declared.isdecimal():
-            self._take(int(declared))
-        content = bytearray()
+            self._bodies.check_size(int(declared))
+        content, begin = bytearray(), time.monotonic()
         try:
-            async with asyncio.timeout(self._bodies.seconds):
+            async with asyncio.timeout(min(self._bodies.seconds, max(0.0, deadline - begin))):
                 async for piece in request.stream():
+                    self._take(len(piece))
                     content += piece
-                    if len(content) > self.held:
-                        self._take(len(content) - self.held)
         except TimeoutError as error:
             raise BodyError(
-                f"The body did not arrive within {self._bodies.seconds:g} s; {len(content):,} bytes of it did."
+                f"The body did not arrive within {time.monotonic() - begin:.1f} s; {len(content):,} bytes of it did."
             ) from error
         except ClientDisconnect as error:
             raise CallerGoneError("The caller went before its body had arrived.") from error

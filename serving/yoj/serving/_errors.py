@@ -48,6 +48,10 @@ class BodyError(ServingError, ValueError):
     """Body of a request that is too large, or arrives too slowly."""
 
 
+class EncodingError(BodyError):
+    """Body of a request that is compressed."""
+
+
 @dataclass(frozen=True)
 class Answer:
     """HTTP answer to an error."""
@@ -63,6 +67,7 @@ ANSWERS: dict[type[Exception], Answer] = {
     DeadlineError: Answer(504, "deadline"),
     AccessError: Answer(401, "access"),
     UnknownModelError: Answer(404, "unknown_model"),
+    EncodingError: Answer(415, "encoding"),
     BodyError: Answer(413, "body"),
     LengthError: Answer(400, "length"),
     LimitError: Answer(400, "limit"),

@@ -7,7 +7,7 @@ import logging
 import re
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -27,10 +27,12 @@ log = logging.getLogger("yoj.serving")
 class Guard:
     """ASGI middleware."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics, api_keys: Sequence[str]):
+    def __init__(self, app: ASGIApp, metrics: Metrics, api_keys: Sequence[str], paths: Collection[str]):
+        """``paths``: those of all routes. Another one would make a time series for each misspelling."""
         self._app = app
         self._metrics = metrics
         self._keys = [key.encode() for key in api_keys]
+        self._paths = paths
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -41,6 +43,7 @@ class Guard:
         given = headers.get("x-request-id", "")
         own = given if REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
         about: dict[str, Any] = {}
+        path = scope["path"].removeprefix(scope.get("root_path", ""))  # which one that is mounted has
         scope.setdefault("state", {})["about"] = about
 
         async def answer(message: Message) -> None:
@@ -51,14 +54,13 @@ class Guard:
             await send(message)
 
         try:
-            if self._may_pass(scope["path"], headers):
+            if self._may_pass(path, headers):
                 await self._app(scope, receive, answer)
             else:
-                await _refuse(answer)
+                await self._refuse(answer, about)
         finally:
             seconds = time.perf_counter() - begin
-            # A path that is no route would make a time series for each misspelling.
-            route = getattr(scope.get("route"), "path", "none")
+            route = path if path in self._paths else "none"
             self._metrics.requests.labels(route, str(status)).observe(seconds)
             fields = {"request_id": own, "route": route, "status": status, "ms": round(1000 * seconds, 3)}
             if (trace := trace_id()) is not None:
@@ -69,13 +71,15 @@ class Guard:
         if not self._keys or path in OPEN_PATHS:
             return True
         scheme, _, key = headers.get("authorization", "").partition(" ")
-        given = key.strip().encode() if scheme.lower() == "bearer" else headers.get("x-api-key", "").encode()
+        # Headers are decoded byte by byte, whatever they mean.
+        given = (key.strip() if scheme.lower() == "bearer" else headers.get("x-api-key", "")).encode("latin-1")
         # All are compared, in constant time, so that the time says nothing of any.
         return True in [hmac.compare_digest(given, key) for key in self._keys]
 
-
-async def _refuse(send: Send) -> None:
-    body = encode({"error": error_fields(AccessError("No valid API key. Send it as Authorization: Bearer KEY."))})
-    headers = [(b"content-type", b"application/json"), (b"www-authenticate", b"Bearer")]
-    await send({"type": "http.response.start", "status": 401, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
+    async def _refuse(self, send: Send, about: dict[str, Any]) -> None:
+        fields = error_fields(AccessError("No valid API key. Send it as Authorization: Bearer KEY."))
+        self._metrics.errors.labels(fields["type"]).inc()
+        about["error"] = fields["type"]
+        headers = [(b"content-type", b"application/json"), (b"www-authenticate", b"Bearer")]
+        await send({"type": "http.response.start", "status": 401, "headers": headers})
+        await send({"type": "http.response.body", "body": encode({"error": fields})})

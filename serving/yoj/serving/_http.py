@@ -10,7 +10,7 @@ from yoj.runtime import Scorer
 
 from ._app import make_app
 from ._logging import log_json
-from ._protocol import BoundedProtocol
+from ._protocol import bounded
 from ._settings import HttpSettings
 from ._tracing import export_spans
 
@@ -36,7 +36,7 @@ def serve(scorer: Scorer, settings: HttpSettings, process: Process) -> None:
             make_app(scorer, settings),
             host=process.host,
             port=process.port,
-            http=BoundedProtocol,
+            http=bounded(settings.max_body),
             access_log=False,
             log_config=None,
             server_header=False,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import click
@@ -93,6 +94,10 @@ def http(
     from ._settings import HttpSettings
 
     keys = _keys(api_key_file)
+    if not host.strip():
+        raise click.UsageError("--host is empty, which would be all addresses. Give one; 0.0.0.0 for all.")
+    if wrong := [one for one in hosts if "/" in one or not one.strip()]:
+        raise click.UsageError(f"--allow-host {wrong[0]!r} is no host. Give its name alone, or name:port.")
     with readable_errors():
         scorer = Scorer.load(bundle, engine=engine, threads=threads)
         settings = HttpSettings(
@@ -108,8 +113,11 @@ def http(
 
 
 def _keys(file: Path | None) -> tuple[str, ...]:
-    text = os.environ.get(API_KEYS, "").replace(",", "\n") if file is None else file.read_text("utf-8")
-    keys = tuple(line.strip() for line in text.splitlines() if line.strip())
-    if file is not None and not keys:
-        raise click.UsageError(f"{file} holds no key. Write one on a line, or leave the option out for no keys.")
+    """Keys, none only where nothing was given: what was given and holds none must not open the server to all."""
+    text, told = (os.environ.get(API_KEYS, ""), API_KEYS) if file is None else (file.read_text("utf-8"), str(file))
+    keys = tuple(one.strip() for one in (text.replace(",", "\n") if file is None else text).splitlines() if one.strip())
+    if not keys and (file is not None or text):
+        raise click.UsageError(f"{told} holds no key. Write one on a line, or leave it out for no keys.")
+    if any(re.search(r"\s", key) for key in keys):
+        raise click.UsageError(f"{told} holds a key with a blank in it, or a remark. Write keys alone, one on a line.")
     return keys

@@ -25,7 +25,7 @@ from yoj.runtime import Judgement, Reading, Request, RequestError, Scorer, decod
 from yoj.runtime.codec import Line, decode_tensors, to_line, to_request
 from yoj.runtime.errors import EngineMemoryError
 
-from ._batcher import Batcher, Ready
+from ._batcher import Batcher
 from ._errors import DeadlineError, OverloadedError
 from ._metrics import Metrics
 from ._settings import QueueSettings
@@ -51,6 +51,7 @@ class JudgeQueue:
         self.scorer = scorer
         self.batcher = Batcher(scorer, settings, Metrics(scorer.cache))
         self._deadline = deadline
+        self._most = settings.max_queue
 
     async def start(self) -> None:
         """Score once, so that nothing is loaded at the first request, and accept requests."""
@@ -65,14 +66,13 @@ class JudgeQueue:
             Unavailable: there is no room, or no time.
         """
         until = time.monotonic() + self._deadline
-
-        def prepare() -> tuple[None, Ready]:
-            return None, [self.scorer.prepare(read()) for read in reads]
+        if len(reads) > self._most:
+            raise InvalidInput(f"The body holds {len(reads)} instances; give at most {self._most}.")
 
         try:
             self.batcher.admit()
             try:
-                _, scored = await self.batcher.judge(prepare, until)
+                _, scored = await self.batcher.judge(lambda: (None, [read() for read in reads]), until)
             finally:
                 self.batcher.release()
             return [_judgement(one) for one in scored]

@@ -25,11 +25,12 @@ class JsonLines(logging.Formatter):
 
 
 def log_json(level: str) -> None:
-    """Send the log lines of the server and of uvicorn to standard error, as JSON."""
+    """Send all log lines and warnings to standard error, as JSON; those of others from ``warning`` on."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines())
+    logging.captureWarnings(True)
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(logging.WARNING)
     for name in ("yoj.serving", "uvicorn"):
-        logger = logging.getLogger(name)
-        logger.handlers = [handler]
-        logger.propagate = False
-        logger.setLevel(level.upper())
+        logging.getLogger(name).setLevel(level.upper())

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import os
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -11,6 +13,18 @@ from yoj.runtime import Scorer
 from yoj.runtime.engines import ENGINES, GPU_ENGINES
 
 from ._settings import QueueSettings
+
+
+class Finite(click.FloatRange):
+    """Type of a number that is neither infinite nor nan."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Convert a value; see `click.ParamType.convert`."""
+        found = super().convert(value, param, ctx)
+        if not math.isfinite(found):
+            self.fail(f"{value} is no finite number.", param, ctx)
+        return found
+
 
 engine_option = click.option(
     "--engine",
@@ -31,14 +45,14 @@ max_queue_option = click.option(
 )
 max_delay_option = click.option(
     "--max-delay",
-    type=click.FloatRange(min=0),
+    type=Finite(min=0),
     default=2.0,
     show_default=True,
     help="Most milliseconds that a request waits for others which are being decoded, to be scored with them.",
 )
 deadline_option = click.option(
     "--deadline",
-    type=click.FloatRange(min=0, min_open=True),
+    type=Finite(min=0, min_open=True),
     default=60.0,
     show_default=True,
     help="Seconds after which a request that was not scored is answered with an error.",

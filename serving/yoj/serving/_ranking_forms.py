@@ -15,7 +15,7 @@ from yoj.runtime.codec import Line, to_line, to_request
 from yoj.runtime.error_texts import shorten
 from yoj.runtime.errors import RequestError
 from yoj.runtime.request import Overflow
-from yoj.runtime.strict_json import Fields, parse_object
+from yoj.runtime.strict_json import Fields, check_values, parse_object
 
 from ._work import Results, Rules, Work, check_count, check_model, now, object_id, only
 
@@ -85,15 +85,13 @@ def read_rerank(body: bytes, rules: Rules) -> Work:
 def _read_documents(fields: Fields, rules: Rules) -> Work:
     _check_fields(fields, ("query", "documents"), ("top_n", "return_documents"))
     documents = _items(fields["documents"], "documents")
-    top_n, shown = _top_n(fields, len(documents)), fields.get("return_documents")
-    if shown not in (None, True, False):
-        raise RequestError(f"return_documents is {shown!r}; give true or false.")
+    top_n, shown = _top_n(fields, len(documents)), _flag(fields, "return_documents", True)
 
     def answer(results: Results) -> dict[str, Any]:
         judgement = only(results)
         entries = [
             {"index": k, "relevance_score": judgement.probabilities[k]}
-            | ({} if shown is False else {"document": _document(documents[k])})
+            | ({} if not shown else {"document": _document(documents[k])})
             for k in best_first(judgement)[:top_n]
         ]
         return {"id": object_id("rerank"), "model": rules.model, "usage": _usage([judgement]), "results": entries}
@@ -103,20 +101,25 @@ def _read_documents(fields: Fields, rules: Rules) -> Work:
 
 def _top_n(fields: Fields, count: int) -> int:
     """Number of results; 0 or null means all of them."""
-    top_n = fields.get("top_n") or count
-    if type(top_n) is not int or top_n < 1:
-        raise RequestError(f"top_n is {top_n!r}; give a whole number from 1, or leave it out for all documents.")
-    return top_n
+    top_n = fields.get("top_n", 0)
+    if type(top_n) is not int or top_n < 0:
+        told = shorten(repr(top_n), 60)
+        raise RequestError(f"top_n is {told}; give a whole number from 1, or leave it out for all documents.")
+    return top_n or count
+
+
+def _flag(fields: Fields, name: str, default: bool = False) -> bool:
+    value = fields.get(name, default)
+    if not isinstance(value, bool):
+        raise RequestError(f"{name} is {shorten(repr(value), 60)}; give true or false.")
+    return value
 
 
 def _read_tei(fields: Fields, rules: Rules) -> Work:
     """TEI itself has no ``top_n``, but litellm's client of it sends one and cuts nothing itself."""
     others = ("raw_scores", "return_text", "truncate", "truncation_direction", "top_n")
     _check_fields(fields, ("query", "texts"), others)
-    flags = {name: fields.get(name) or False for name in ("raw_scores", "return_text", "truncate")}
-    for name, value in flags.items():
-        if not isinstance(value, bool):
-            raise RequestError(f"{name} is {value!r}; give true or false.")
+    raw, shown = _flag(fields, "raw_scores"), _flag(fields, "return_text")
     if str(fields.get("truncation_direction") or "right").lower() != "right":
         raise RequestError("truncation_direction is not Right; responses are cut at their end only.")
     texts = _items(fields["texts"], "texts")
@@ -124,13 +127,13 @@ def _read_tei(fields: Fields, rules: Rules) -> Work:
 
     def answer(results: Results) -> list[dict[str, Any]]:
         judgement = only(results)
-        values = judgement.scores if flags["raw_scores"] else judgement.probabilities
+        values = judgement.scores if raw else judgement.probabilities
         return [
-            {"index": k, "score": values[k]} | ({"text": texts[k]} if flags["return_text"] else {})
+            {"index": k, "score": values[k]} | ({"text": texts[k]} if shown else {})
             for k in best_first(judgement)[:top_n]
         ]
 
-    overflow: Overflow = "truncate" if flags["truncate"] else "error"
+    overflow: Overflow = "truncate" if _flag(fields, "truncate") else "error"
     return Work([_request(_item(fields["query"], "query"), texts, rules, overflow)], answer)
 
 
@@ -141,6 +144,7 @@ def best_first(judgement: Judgement) -> list[int]:
 
 def _known(body: bytes, rules: Rules) -> Fields:
     fields = {name: value for name, value in parse_object(body).items() if value is not None}
+    check_values(fields)
     check_model(fields, rules)
     for name in SAYS_NOTHING:
         fields.pop(name, None)

@@ -9,11 +9,11 @@ from typing import Any
 
 from starlette.requests import Request
 
-from yoj.runtime import Judgement, Policy, Prepared, Reading, Scorer, YojError
+from yoj.runtime import Judgement, Policy, Reading, Scorer
 from yoj.runtime import Request as ScoringRequest
 from yoj.runtime.errors import RequestError
 
-from ._batcher import Batcher, Ready, in_thread
+from ._batcher import Batcher, Given, in_thread
 from ._body import Bodies, unless_gone
 from ._metrics import Metrics
 from ._settings import HttpSettings
@@ -68,13 +68,14 @@ class Service:
         content_type = request.headers.get("content-type", "")
         if content_type.lower().startswith("multipart/"):
             read = with_uploads(read, content_type)
-        self.batcher.admit()
-        try:
-            with self._bodies.reading() as reader:
-                body = await reader.read(request)
+        self.batcher.check_room()  # before anything is read
+        with self._bodies.reading() as reader:
+            body = await reader.read(request, deadline)
+            self.batcher.admit()  # not before: a caller who sends slowly must not hold a place
+            try:
                 return await unless_gone(request, self._work(body, read, deadline))
-        finally:
-            self.batcher.release()
+            finally:
+                self.batcher.release()
 
     def _seconds(self, request: Request) -> float:
         given = request.headers.get(TIMEOUT_HEADER)
@@ -89,30 +90,19 @@ class Service:
         return min(seconds, self.settings.deadline)
 
     async def _work(self, body: bytes, read: Read, deadline: float) -> bytes:
+        def work() -> tuple[Work, Given]:
+            found = read(body, self.rules)
+            return found, found.requests
+
         if self._fetchers is not None:
-            fetched = await in_thread(self._fetchers, lambda: read(body, self.rules))
-            work, results = await self.batcher.judge(lambda: (fetched, self._prepare(fetched)), deadline)
+            fetched = await in_thread(self._fetchers, work)
+            found, results = await self.batcher.judge(lambda: fetched, deadline)
         else:
-            work, results = await self.batcher.judge(lambda: self._read_and_prepare(body, read), deadline)
-        answer = encode(work.answer(results))
-        # After the answer is on its way.
-        asyncio.get_running_loop().call_soon(
-            self.metrics.judged, [one for one in results if isinstance(one, Judgement)]
-        )
+            found, results = await self.batcher.judge(work, deadline)
+        answer = encode(found.answer(results))
+        good = [one for one in results if isinstance(one, Judgement)]
+        asyncio.get_running_loop().call_soon(self.metrics.judged, good)  # after the answer is on its way
         return answer
-
-    def _read_and_prepare(self, body: bytes, read: Read) -> tuple[Work, Ready]:
-        work = read(body, self.rules)
-        return work, self._prepare(work)
-
-    def _prepare(self, work: Work) -> Ready:
-        ready: list[Prepared | YojError] = []
-        for one in work.requests:
-            try:
-                ready.append(one if isinstance(one, YojError) else self.scorer.prepare(one))
-            except YojError as error:
-                ready.append(error)
-        return ready
 
     def models(self) -> dict[str, Any]:
         """Answer of ``/v1/models``."""

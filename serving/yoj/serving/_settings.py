@@ -33,7 +33,7 @@ class HttpSettings:
     max_body: int = 32 * 2**20
     """Largest body of a request in bytes."""
     max_bytes: int = 512 * 2**20
-    """Most bytes of all bodies that are in the server at once; more are refused with 503."""
+    """Most bytes of all bodies that are in the server at once; more are refused with 429."""
     body_seconds: float = 20.0
     """Seconds in which a body must have arrived."""
     deadline: float = 60.0

@@ -44,7 +44,7 @@ def flush() -> None:
     provider = trace.get_tracer_provider()
     force = getattr(provider, "force_flush", None)  # which providers of the SDK have
     if force is not None:
-        force(5000)
+        force(2000)
 
 
 def export_spans() -> None:

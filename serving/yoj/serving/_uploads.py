@@ -110,4 +110,6 @@ def _parts(body: bytes, content_type: str) -> dict[str, bytes]:
         parser.close()
     except FormParserError as error:
         raise RequestError(f"The body is no form of the type {shorten(content_type, 80)!r}: {error}.") from error
+    if not body.rstrip().endswith(b"--"):  # the parser is content with less, and drops the last part
+        raise RequestError(f"The form was cut off: it does not end with its boundary, after {len(body):,} bytes.")
     return parts

@@ -11,6 +11,7 @@ import msgspec
 
 from yoj.runtime import Judgement, Reading, Request, YojError, decode_request, encode_judgement
 from yoj.runtime.codec import Line, to_line, to_request
+from yoj.runtime.error_texts import shorten
 from yoj.runtime.errors import RequestError
 from yoj.runtime.strict_json import Fields, parse_object
 
@@ -103,7 +104,13 @@ def error_fields(error: BaseException) -> dict[str, Any]:
     """Fields of an error, as OpenAI's and vLLM's servers have them. What is no error of yoj's shows nothing."""
     answer = answer_of(error)
     shown = str(error) if isinstance(error, YojError) else "The server failed. Its log says why."
-    return {"message": shown, "type": answer.kind, "param": None, "code": answer.status}
+    # A text of the request that is no Unicode may stand in it.
+    return {
+        "message": shown.encode(errors="backslashreplace").decode(),
+        "type": answer.kind,
+        "param": None,
+        "code": answer.status,
+    }
 
 
 def check_model(fields: Fields, rules: Rules) -> None:
@@ -114,7 +121,9 @@ def check_model(fields: Fields, rules: Rules) -> None:
     """
     name = fields.pop("model", None)
     if name not in (None, rules.model):
-        raise UnknownModelError(f"The model {name!r} is not served here; the one that is has the name {rules.model!r}.")
+        raise UnknownModelError(
+            f"The model {shorten(repr(name), 80)} is not served here; the one that is has the name {rules.model!r}."
+        )
 
 
 def object_id(prefix: str) -> str:

@@ -8,7 +8,7 @@ import click
 
 from yoj.runtime.options import HubFolder, readable_errors
 
-from .._options import engine_option, model_name, threads_option
+from .._options import Finite, engine_option, model_name, threads_option
 
 FORMS = {
     "json": "one request of the codec as BYTES, as yoj-score reads it",
@@ -55,7 +55,7 @@ FORMS = {
 )
 @click.option(
     "--max-delay",
-    type=click.FloatRange(min=0),
+    type=Finite(min=0),
     default=0.0,
     show_default=True,
     help="Most milliseconds that a request waits for others, to be scored with them. Without it those are that came "
