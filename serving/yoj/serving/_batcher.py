@@ -24,7 +24,7 @@ from ._settings import QueueSettings
 from ._tracing import record
 
 T = TypeVar("T")
-PADDING = 0.1
+PADDING = 0.05
 """Most padding of a batch, in parts of its tokens. On a CPU a large batch gains less than this much padding costs."""
 Given: TypeAlias = Sequence[Request | YojError]
 
