@@ -50,7 +50,8 @@ async def batching(scorer, **settings) -> AsyncIterator[Batcher]:
     batcher = Batcher(scorer, QueueSettings(intake_threads=1, **settings), Metrics(scorer.cache))
     batcher.start()
     yield batcher
-    await batcher.stop()
+    if batcher.accepts:
+        await batcher.stop()
     assert [one.name for one in threading.enumerate() if one.name.startswith("yoj-")] == []
 
 
@@ -116,5 +117,31 @@ def test_more_requests_than_one_take_places_and_give_them_back(scorer):
             batcher.release()
         with pytest.raises(DrainingError):
             batcher.admit()
+
+    asyncio.run(run())
+
+
+@pytest.mark.export
+def test_what_was_taken_is_answered_while_the_server_ends(scorer):
+    own = scorer("qwen3_vl")
+
+    async def run() -> None:
+        async with batching(own) as batcher:
+            free = threading.Event()
+            batcher.admit()
+
+            def slow():
+                assert free.wait(60)
+                return ready(2)
+
+            taken = asyncio.ensure_future(batcher.judge(slow, soon()))
+            await asyncio.sleep(0.05)
+            ending = asyncio.ensure_future(batcher.stop())
+            await asyncio.sleep(0.05)
+            free.set()
+            _, judged = await taken
+            assert [len(one.scores) for one in judged] == [2, 2]
+            batcher.release()
+            await ending
 
     asyncio.run(run())

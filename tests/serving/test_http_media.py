@@ -95,6 +95,12 @@ def test_a_host_that_answers_slowly_stops_nobody(allowing, host):
     slow.join()
 
 
+def test_a_host_that_never_answers_is_given_up_in_time(allowing, host):
+    body = {"prompt": "Which?", "responses": RESPONSES, "image": f"http://{host}/never"}
+    found = allowing.client.post("/v1/judge", json=body, headers={"X-Request-Timeout": "0.3"})
+    assert (found.status_code, found.json()["error"]["type"]) == (504, "deadline")
+
+
 def bomb(width: int, height: int) -> bytes:
     """A PNG of a few bytes that says it is huge."""
 

@@ -12,7 +12,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TypeAlias, TypeVar
 
@@ -112,6 +112,9 @@ class Batcher:
         """
         if not self._open:
             raise DrainingError("The server is shutting down or not ready yet. Ask another one, or try again later.", 5)
+        self._check_places(count)
+
+    def _check_places(self, count: int) -> None:
         if self._taken + count > self._settings.max_queue:
             wait = self._taken * self._seconds / self._settings.runs
             raise OverloadedError(
@@ -124,14 +127,16 @@ class Batcher:
         """Take places for requests, which `release` gives back; see `check_room`."""
         with self._changed:
             self.check_room(count)
-            self._taken += count
-            self._metrics.in_server.set(self._taken)
+            self._take(count)
 
     def release(self, count: int = 1) -> None:
         """Give back places."""
         with self._changed:
-            self._taken -= count
-            self._metrics.in_server.set(self._taken)
+            self._take(-count)
+
+    def _take(self, count: int) -> None:
+        self._taken += count
+        self._metrics.in_server.set(self._taken)
 
     async def judge(self, read: Callable[[], tuple[T, Given]], deadline: float) -> tuple[T, list[Judgement | YojError]]:
         """Read, prepare and score requests.
@@ -151,7 +156,7 @@ class Batcher:
         """
         caller = _Caller(deadline)
         try:
-            beside, entries = await self._in_time(self._take_in(self._read, read, caller), caller)
+            beside, entries = await self.in_time(self._take_in(self._read, read, caller), deadline)
             return beside, [await self._result(one, caller) for one in entries]
         finally:
             with self._changed:
@@ -175,7 +180,9 @@ class Batcher:
         beside, requests = read()
         with self._changed:
             if not caller.gone:
-                self.admit(len(requests) - 1)
+                # Its caller was admitted, so that what it brings is answered while the server is shutting down too.
+                self._check_places(len(requests) - 1)
+                self._take(len(requests) - 1)
                 caller.places = len(requests) - 1
         if len(requests) == 1:
             return beside, [self._prepare(requests[0], caller)]
@@ -199,10 +206,10 @@ class Batcher:
 
     async def _result(self, entry: Entry | Future[Entry], caller: _Caller) -> Judgement | YojError:
         try:
-            one = await self._in_time(entry, caller) if isinstance(entry, Future) else entry
+            one = await self.in_time(entry, caller.deadline) if isinstance(entry, Future) else entry
             if isinstance(one, YojError):
                 return one
-            judgement = await self._in_time(one.result, caller)
+            judgement = await self.in_time(one.result, caller.deadline)
         except YojError as error:
             return error
         about = {"yoj.tokens": one.prepared.tokens, "yoj.responses": len(judgement.scores), "yoj.batch_rows": one.rows}
@@ -210,8 +217,12 @@ class Batcher:
             record(name, begin, end, about)
         return judgement
 
-    async def _in_time(self, future: Future[T], caller: _Caller) -> T:
+    async def in_time(self, future: Future[T], deadline: float) -> T:
         """Wait for what a thread does, until the caller's time is over.
+
+        Args:
+            future: what the thread returns; where its function has not begun by then, it never is.
+            deadline: time of `time.monotonic`.
 
         Raises:
             DeadlineError: it is.
@@ -219,7 +230,7 @@ class Batcher:
         if future.done():  # of a batch one may have used all of the time, and the others are there
             return future.result()
         try:
-            async with asyncio.timeout(max(0.0, caller.deadline - time.monotonic())):
+            async with asyncio.timeout(max(0.0, deadline - time.monotonic())):
                 return await asyncio.wrap_future(future)
         except TimeoutError as error:
             raise self._late() from error
@@ -264,14 +275,14 @@ class Batcher:
                 if self._preparing and left > 0 and not self._is_full():
                     self._changed.wait(left)
                     continue
-                if batch := [one for one in self._take() if one.result.set_running_or_notify_cancel()]:
+                if batch := [one for one in self._take_batch() if one.result.set_running_or_notify_cancel()]:
                     return batch
             return []
 
     def _is_full(self) -> bool:
         return sum(_size(one.prepared) for one in self._queue) >= self._settings.batch_tokens
 
-    def _take(self) -> list[_Waiting]:
+    def _take_batch(self) -> list[_Waiting]:
         mode = self._queue[0].prepared.mode
         alike = [one for one in self._queue if one.prepared.mode == mode]
         rows = [(one.prepared.tokens, len(one.prepared.packs)) for one in alike]
@@ -312,8 +323,3 @@ def like_the_first(rows: Sequence[tuple[int, int]], tokens: int) -> list[int]:
 
 def _size(prepared: Prepared) -> int:
     return prepared.tokens * len(prepared.packs)
-
-
-async def in_thread(pool: Executor, function: Callable[[], T]) -> T:
-    """Run a function in a thread of a pool. One that has not begun is never run when its caller is cancelled."""
-    return await asyncio.get_running_loop().run_in_executor(pool, function)

@@ -13,7 +13,7 @@ from yoj.runtime import Judgement, Policy, Reading, Scorer
 from yoj.runtime import Request as ScoringRequest
 from yoj.runtime.errors import RequestError
 
-from ._batcher import Batcher, Given, in_thread
+from ._batcher import Batcher, Given
 from ._body import Bodies, unless_gone
 from ._metrics import Metrics
 from ._settings import HttpSettings
@@ -95,7 +95,7 @@ class Service:
             return found, found.requests
 
         if self._fetchers is not None:
-            fetched = await in_thread(self._fetchers, work)
+            fetched = await self.batcher.in_time(self._fetchers.submit(work), deadline)
             found, results = await self.batcher.judge(lambda: fetched, deadline)
         else:
             found, results = await self.batcher.judge(work, deadline)
