@@ -221,7 +221,7 @@ class Batcher:
         """Wait for what a thread does, until the caller's time is over.
 
         Args:
-            future: what the thread returns; where its function has not begun by then, it never is.
+            future: result of the thread; where its function has not begun by then, it never is.
             deadline: time of `time.monotonic`.
 
         Raises:
