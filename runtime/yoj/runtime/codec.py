@@ -21,6 +21,7 @@ from typing import Any, Literal, TypeVar, cast
 
 import msgspec
 
+from ._convert import to_struct
 from ._fields import check_complete, check_names, ends_with_an_answer, nearest
 from ._judgement import Judgement
 from ._ranks import check_rankings
@@ -195,7 +196,7 @@ def to_line(fields: Fields, line: type[L], ignore: Ignore) -> L:
     check_complete(kept)
     check_names(kept, {*line.__struct_fields__, *OF_TRAINING}, line.__struct_fields__)
     try:
-        found = msgspec.convert(kept, line)
+        found = to_struct(kept, line)
     except msgspec.ValidationError as error:
         raise RequestError(_wrong_type(kept, str(error))) from error
     if found.rankings is not None:

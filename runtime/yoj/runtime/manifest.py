@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, cast
 
 import msgspec
 
+from ._convert import to_struct
 from ._manifest_old import Tree, canonical_1, upgrade
 from .errors import BundleError
 from .version import __version__, release
@@ -394,7 +395,7 @@ def decode(text: bytes, where: str) -> Manifest:
     _check_reader(tree, where)
     _check_digest(tree, where)
     try:
-        manifest = msgspec.convert(upgrade(tree), Manifest)
+        manifest = to_struct(upgrade(tree), Manifest)
     except (msgspec.ValidationError, KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
         raise _damaged(where, error) from error
     if problems := "; ".join(manifest.layout.problems()):

@@ -14,6 +14,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from .._convert import to_struct
 from .._resize import bilinear
 from ..errors import MediaError
 from ..packing import Pack
@@ -72,7 +73,7 @@ class Molmo2:
     """Molmo2's preprocessing; see `yoj.runtime.families.Family`."""
 
     def __init__(self, preprocessing: Mapping[str, Any], token_id: Callable[[str], int]) -> None:
-        self._settings = msgspec.convert(preprocessing, Molmo2Preprocessing, strict=False)
+        self._settings = to_struct(preprocessing, Molmo2Preprocessing, strict=False)
         self._token = {name: token_id(name) for name in IMAGE_TOKENS}
         self._image_tokens = np.array(list(self._token.values()), np.int64)
         self.visual_tokens = (self._token["<im_patch>"],)

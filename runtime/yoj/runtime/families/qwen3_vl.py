@@ -17,6 +17,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from .._convert import to_struct
 from .._resize import bicubic
 from ..errors import MediaError
 from ..packing import Pack
@@ -61,7 +62,7 @@ class Qwen3VL:
     """Qwen3-VL's preprocessing; see `yoj.runtime.families.Family`."""
 
     def __init__(self, preprocessing: Mapping[str, Any], token_id: Callable[[str], int]) -> None:
-        self._settings = msgspec.convert(preprocessing, Qwen3VLPreprocessing, strict=False)
+        self._settings = to_struct(preprocessing, Qwen3VLPreprocessing, strict=False)
         self._image, self._video = token_id("<|image_pad|>"), token_id("<|video_pad|>")
         self._start, self._end = token_id("<|vision_start|>"), token_id("<|vision_end|>")
         self.visual_tokens = (self._image, self._video)
