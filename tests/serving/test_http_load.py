@@ -25,14 +25,14 @@ pytestmark = pytest.mark.export
 
 @pytest.fixture
 def gate(scorer, monkeypatch):
-    """The engine waits until this event is set; the batches that it was given."""
+    """The engine waits until this event is set; the batches that it has begun with."""
     own, batches, event = scorer("qwen3_vl"), [], threading.Event()
     score = own.score_prepared
 
     def gated(batch, **settings):
         if threading.current_thread().name.startswith("yoj-engine"):
-            event.wait(60)
             batches.append([one.tokens for one in batch])
+            event.wait(60)
         return score(batch, **settings)
 
     monkeypatch.setattr(own, "score_prepared", gated)
@@ -77,7 +77,7 @@ def test_what_waits_is_scored_together_with_what_has_its_length(scorer, gate):
     settings = HttpSettings(queue=QueueSettings(batch_tokens=3 * tokens))
     with running(scorer("qwen3_vl"), settings) as server, ThreadPoolExecutor(8) as pool:
         first = pool.submit(server.judge)
-        eventually(lambda: in_server(server) == 1 and queued(server) == 0)
+        eventually(lambda: len(batches) == 1)
         others = [pool.submit(server.judge, responses=["One.", "Two." if k % 2 else long]) for k in range(6)]
         eventually(lambda: queued(server) == 6)
         event.set()
@@ -91,7 +91,7 @@ def test_callers_who_go_leave_the_queue(scorer, gate):
     event, batches = gate
     with running(scorer("qwen3_vl"), HttpSettings()) as server, ThreadPoolExecutor(1) as pool:
         first = pool.submit(server.judge)
-        eventually(lambda: in_server(server) == 1 and queued(server) == 0)
+        eventually(lambda: len(batches) == 1)
         body = json.dumps({"prompt": "Which?", "responses": ["One.", "Two."]}).encode()
         gone = socket.create_connection(("127.0.0.1", server.port))
         gone.sendall(b"POST /v1/judge HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
@@ -108,7 +108,7 @@ def test_a_request_whose_time_is_over_is_answered_and_not_scored(scorer, gate):
     event, batches = gate
     with running(scorer("qwen3_vl"), HttpSettings()) as server, ThreadPoolExecutor(1) as pool:
         first = pool.submit(server.judge)
-        eventually(lambda: in_server(server) == 1 and queued(server) == 0)
+        eventually(lambda: len(batches) == 1)
         body = {"prompt": "Which?", "responses": ["One.", "Two."]}
         late = server.client.post("/v1/judge", json=body, headers={"X-Request-Timeout": "0.05"})
         assert (late.status_code, late.json()["error"]["type"]) == (504, "deadline")
