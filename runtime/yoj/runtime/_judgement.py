@@ -105,6 +105,11 @@ class Judgement:
         }
 
     @property
+    def best_first(self) -> list[int]:
+        """Indices of the responses, best first; equal ones in the order in which they were given."""
+        return sorted(range(len(self.scores)), key=lambda index: (self.ranks[index], index))
+
+    @property
     def spread(self) -> tuple[float, ...] | None:
         """The old name of `sigma`."""
         warn_renamed("Judgement.spread", "Judgement.sigma")
@@ -120,7 +125,7 @@ class Judgement:
             labels: [N] a short text for each response, such as the response itself.
         """
         lines = [f"rank  response      score{'' if self.sigma is None else '      sigma'}   P(best)"]
-        for index in sorted(range(len(self.scores)), key=lambda i: (self.ranks[i], i)):
+        for index in self.best_first:
             label = f"  {_shorten(labels[index])}" if labels is not None else ""
             sigma = "" if self.sigma is None else f"  {self.sigma[index]:9.4f}"
             score, chance = f"{self.scores[index]:9.4f}", f"{self.probabilities[index]:8.3f}"

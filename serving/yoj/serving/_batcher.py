@@ -280,7 +280,7 @@ class Batcher:
             return []
 
     def _is_full(self) -> bool:
-        return sum(_size(one.prepared) for one in self._queue) >= self._settings.batch_tokens
+        return sum(one.prepared.tokens * len(one.prepared.packs) for one in self._queue) >= self._settings.batch_tokens
 
     def _take_batch(self) -> list[_Waiting]:
         mode = self._queue[0].prepared.mode
@@ -319,7 +319,3 @@ def like_the_first(rows: Sequence[tuple[int, int]], tokens: int) -> list[int]:
         low, high = min(low, place), max(high, place)
         used, count = used + length * number, count + number
     return [order[place] for place in range(low, high + 1)]
-
-
-def _size(prepared: Prepared) -> int:
-    return prepared.tokens * len(prepared.packs)

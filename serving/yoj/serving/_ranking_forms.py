@@ -92,7 +92,7 @@ def _read_documents(fields: Fields, rules: Rules) -> Work:
         entries = [
             {"index": k, "relevance_score": judgement.probabilities[k]}
             | ({} if not shown else {"document": _document(documents[k])})
-            for k in best_first(judgement)[:top_n]
+            for k in judgement.best_first[:top_n]
         ]
         return {"id": object_id("rerank"), "model": rules.model, "usage": _usage([judgement]), "results": entries}
 
@@ -130,16 +130,11 @@ def _read_tei(fields: Fields, rules: Rules) -> Work:
         values = judgement.scores if raw else judgement.probabilities
         return [
             {"index": k, "score": values[k]} | ({"text": texts[k]} if shown else {})
-            for k in best_first(judgement)[:top_n]
+            for k in judgement.best_first[:top_n]
         ]
 
     overflow: Overflow = "truncate" if _flag(fields, "truncate") else "error"
     return Work([_request(_item(fields["query"], "query"), texts, rules, overflow)], answer)
-
-
-def best_first(judgement: Judgement) -> list[int]:
-    """Indices of the responses, best first; equal ones in the order in which they were given."""
-    return sorted(range(len(judgement.scores)), key=lambda k: (judgement.ranks[k], k))
 
 
 def _known(body: bytes, rules: Rules) -> Fields:

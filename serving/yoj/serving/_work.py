@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias, cast
@@ -128,8 +129,6 @@ def check_model(fields: Fields, rules: Rules) -> None:
 
 def object_id(prefix: str) -> str:
     """A new id for an answer."""
-    import uuid
-
     return f"{prefix}-{uuid.uuid4().hex}"
 
 
