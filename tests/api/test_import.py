@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from parts import PARTS
+from parts import COMMANDS
 
 from yoj.bench._runtime_cost import measure_import
 
@@ -24,7 +24,7 @@ def test_import_is_small_and_loads_nothing_heavy():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("part", PARTS)
+@pytest.mark.parametrize("part", COMMANDS)
 def test_the_help_of_a_command_loads_no_pytorch(part):
     code = f"import sys, yoj.{part}.cli; print([name for name in ('torch', 'transformers') if name in sys.modules])"
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"

@@ -2,4 +2,6 @@
 
 from __future__ import annotations
 
-PARTS = ("runtime", "export", "calibration", "bench", "training", "serving")
+COMMANDS = ("runtime", "export", "calibration", "bench", "training", "serving")
+"""Parts that have a command."""
+PARTS = (*COMMANDS, "integrations")
