@@ -115,7 +115,7 @@ def measure(folder: Path, items: int, precision: str = "float32", vision: bool =
     family = open_family(checkpoint)
     with tempfile.TemporaryDirectory() as place:
         bundle = Path(place) / "judge.yoj"
-        config = _quantisation(checkpoint, precision, Path(place), vision) if precision in SCHEMES else None
+        config = quantisation_config(checkpoint, precision, Path(place), vision) if precision in SCHEMES else None
         # What eight bits do is measured here, on all items; an export's own comparison would stop the worst of them.
         export = ExportConfig(
             [folder], None, "assistant", bundle, precision=precision, quantisation=config, compare=config is None
@@ -148,8 +148,11 @@ def measure(folder: Path, items: int, precision: str = "float32", vision: bool =
     )
 
 
-def _quantisation(checkpoint: Checkpoint, scheme: Any, place: Path, vision: bool) -> Path:
-    """Quantisation config for all matrices; static ranges are the plain ones, without smoothing."""
+def quantisation_config(checkpoint: Checkpoint, scheme: Any, place: Path, vision: bool) -> Path:
+    """Quantisation config for all matrices of a small judge, from items of its task; `place` is a folder for both.
+
+    Static ranges are the plain ones, without smoothing.
+    """
     write_items(place, "calibration", ShapesConfig(CALIBRATION, CALIBRATION_SEED), lambda _: None)
     write_items(place, "choice", ShapesConfig(CHOICE, CALIBRATION_SEED + 1), lambda _: None)
     model = CalibratedModel.open(checkpoint, "assistant")
