@@ -174,6 +174,15 @@ def encode_judgement(judgement: Judgement) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if value is not None or name not in ("id", "metadata")}
 
 
+def decode_judgement(fields: Fields) -> Judgement:
+    """Decode a judgement from what `encode_judgement` made of it; fields that this version does not know are left out.
+
+    Raises:
+        msgspec.ValidationError: the fields are no judgement.
+    """
+    return to_struct(fields, Judgement)
+
+
 def split(fields: Fields, line: type[Line], ignore: Ignore) -> tuple[Fields, list[str]]:
     """Split an object into fields to be read or refused, and names of those to be ignored on request."""
     return ignore.split(fields, {*line.__struct_fields__, *OF_TRAINING, "messages"})
