@@ -6,7 +6,7 @@ import http.client
 import random
 import ssl
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, cast
 from urllib.parse import urlsplit
@@ -27,6 +27,7 @@ from yoj.runtime import (
 from yoj.runtime.codec import decode_judgement
 from yoj.runtime.error_texts import shorten
 
+from ._kinds import is_fields, is_list
 from ._wire import Form
 
 ERRORS: dict[str, type[YojError]] = {
@@ -168,25 +169,24 @@ class RemoteJudge:
             RemoteError: the address or the key is wrong.
         """
         try:
-            fields: Any = msgspec.json.decode(text)
+            found = msgspec.json.decode(text)
         except (msgspec.DecodeError, UnicodeDecodeError):
-            fields = None
-        if not isinstance(fields, dict):
-            fields = {}
+            found = None
+        fields: Mapping[str, Any] = found if is_fields(found) else {}
         if status != 200:
             error = self._error(fields.get("error") or {"message": f"status {status}", "code": status})
             if status in HOPELESS:
                 raise RemoteError(f"{self.url} answers {status}: {error}")
             return [error] * count
         results = fields.get("results")
-        if not isinstance(results, list) or len(results) != count:
-            given = f"{len(results)} results" if isinstance(results, list) else shorten(repr(text[:80]), 100)
+        if not is_list(results) or len(results) != count:
+            given = f"{len(results)} results" if is_list(results) else shorten(repr(text[:80]), 100)
             error = RemoteError(f"{self.url} answers {given} to {count} requests; is it a yoj-serve?")
             return [error] * count
         return [self._one(one) for one in results]
 
     def _one(self, fields: Any) -> Judgement | YojError:
-        if isinstance(fields, dict) and "error" in fields:
+        if is_fields(fields) and "error" in fields:
             return self._error(fields["error"])
         try:
             return decode_judgement(fields)
@@ -194,7 +194,7 @@ class RemoteJudge:
             return RemoteError(f"{self.url} answers what is no judgement: {error}. Use the same version of yoj there.")
 
     def _error(self, fields: Any) -> YojError:
-        told = fields if isinstance(fields, dict) else {"message": fields}
+        told: Mapping[str, Any] = fields if is_fields(fields) else {"message": fields}
         text, code = str(told.get("message")), told.get("code")
         kind = None if code in BUSY else ERRORS.get(str(told.get("type")))
         return RemoteError(f"{self.url}: {text}", code) if kind is None else kind(text)

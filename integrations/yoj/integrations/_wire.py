@@ -7,7 +7,7 @@ import io
 import os
 import secrets
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import numpy as np
@@ -16,6 +16,8 @@ from yoj.runtime import Image, MediaError, Request, Video
 from yoj.runtime.images import content_of
 from yoj.runtime.script import Parts, Script, script_of
 from yoj.runtime.video import frame_files
+
+from ._kinds import is_array, is_list
 
 PNG_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")
 """Modes of Pillow's images that a PNG file holds without a change."""
@@ -93,10 +95,10 @@ class Form:
 
     def _video(self, video: Video, name: str) -> Any:
         source: Any = video.source
-        if isinstance(source, np.ndarray | list | tuple):
+        if is_array(source) or is_list(source):
             return [self._file(image_bytes(one, f"{name}, frame {k}")) for k, one in enumerate(source)]
-        if isinstance(source, str | os.PathLike) and os.path.isdir(source):
-            return [self._file(image_bytes(one, name)) for one in frame_files(Path(source))]
+        if isinstance(source, str | os.PathLike) and (folder := Path(cast("str", source))).is_dir():
+            return [self._file(image_bytes(one, name)) for one in frame_files(folder)]
         return self._file(_file_bytes(source, name))
 
     def _file(self, content: bytes) -> str:
@@ -117,7 +119,7 @@ def image_bytes(source: Any, name: str) -> bytes:
     """
     from PIL import Image as Pillow
 
-    if isinstance(source, np.ndarray):
+    if is_array(source):
         if source.dtype != np.uint8 or source.ndim != 3 or source.shape[2] != 3 or 0 in source.shape:
             raise MediaError(f"{name} is an array of {source.dtype} {list(source.shape)}; give uint8 [H, W, 3], RGB.")
         source = Pillow.fromarray(source)
@@ -137,7 +139,7 @@ def image_bytes(source: Any, name: str) -> bytes:
 def _file_bytes(source: Any, name: str) -> bytes:
     if isinstance(source, str | os.PathLike):
         try:
-            return Path(source).read_bytes()
+            return Path(cast("str", source)).read_bytes()
         except (OSError, ValueError) as error:
             raise MediaError(f"{name}: {source} cannot be read: {error}. Give the path of a file.") from error
     content = content_of(source, name)

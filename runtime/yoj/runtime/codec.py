@@ -174,7 +174,7 @@ def encode_judgement(judgement: Judgement) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if value is not None or name not in ("id", "metadata")}
 
 
-def decode_judgement(fields: Fields) -> Judgement:
+def decode_judgement(fields: Mapping[str, Any]) -> Judgement:
     """Decode a judgement from what `encode_judgement` made of it; fields that this version does not know are left out.
 
     Raises:
