@@ -7,8 +7,9 @@ import threading
 from typing import Any, TypeVar
 
 T = TypeVar("T")
-_groups: dict[int, Any] = {}
 _lock = threading.Lock()
+_own: list[Any] = [None, None]
+"""Process group of the trainer, and the one beside it that was made for this module."""
 
 
 class Ranks:
@@ -29,12 +30,10 @@ class Ranks:
         if self.count == 1:
             return
         self._distributed = distributed
-        world = id(distributed.group.WORLD)
         with _lock:
-            if world not in _groups:
-                _groups.clear()
-                _groups[world] = distributed.new_group(backend="gloo")
-            self._group = _groups[world]
+            if _own[0] is not distributed.group.WORLD:
+                _own[:] = distributed.group.WORLD, distributed.new_group(backend="gloo")
+            self._group = _own[1]
 
     def gather(self, value: T) -> list[T]:
         """Values of all ranks, in their order. Every rank must call."""

@@ -224,7 +224,7 @@ class _Adapter:
             warnings.warn(
                 f"{len(failed)} of {len(own)} groups have no reward in call {call.key}. The first: {failed[0]}",
                 RuntimeWarning,
-                stacklevel=4,
+                stacklevel=3,
             )
         if (log_metric := given.get("log_metric")) is not None:
             for name, values in _metrics(own).items():
