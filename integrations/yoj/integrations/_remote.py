@@ -7,7 +7,7 @@ import random
 import ssl
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, cast
 from urllib.parse import urlsplit
 
@@ -115,7 +115,10 @@ class RemoteJudge:
                 form, places = Form(), list[int]()
         if places:
             results |= zip(places, self._answers(form, len(places), end), strict=True)
-        return [results[place] for place in range(len(requests))]
+        return [
+            replace(one, metadata=request.metadata) if isinstance(one := results[place], Judgement) else one
+            for place, request in enumerate(requests)
+        ]
 
     def _answers(self, form: Form, count: int, end: float) -> list[Judgement | YojError]:
         """Answers to a form, which is sent again as long as the server is busy or away."""

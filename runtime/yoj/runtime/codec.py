@@ -16,7 +16,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeVar, cast
 
 import msgspec
@@ -180,7 +180,8 @@ def decode_judgement(fields: Mapping[str, Any]) -> Judgement:
     Raises:
         msgspec.ValidationError: the fields are no judgement.
     """
-    return to_struct(fields, Judgement)
+    # msgspec sets no field that has its default, and `to_dict` shows those that are set.
+    return replace(to_struct(fields, Judgement))
 
 
 def split(fields: Fields, line: type[Line], ignore: Ignore) -> tuple[Fields, list[str]]:
