@@ -64,7 +64,7 @@ def both(judge: Scorer, url: str, request: Request) -> tuple[Judgement | YojErro
 
 
 def same(here: Judgement, there: Judgement) -> None:
-    """All but the times, with the types of the scorer's. A picture of the short form travels as a part of the prompt."""
+    """All but the times. A picture of the short form travels as a part of the prompt."""
 
     def told(judgement: Judgement) -> dict:
         notices = [notice.replace("images[0]", "prompt[0]") for notice in judgement.notices]
