@@ -272,6 +272,21 @@ def test_a_failing_group_stops_training_where_that_is_wanted():
         GroupReward(Faulty(), 2, on_error="raise")([*"aabb"], ["1", "", "1", "3"], **Log().given())
 
 
+def test_a_failing_group_stops_online_dpo_which_would_take_none_for_0():
+    with pytest.raises(ScoreError, match="The engine returned nan"):
+        GroupReward(Faulty(), 2)([*"abab"], ["1", "", "1", "3"], trainer_state=None)
+
+
+def test_two_judges_log_under_their_names():
+    log = Log()
+    for name in ("helpful", "harmless"):
+        reward = GroupReward(Told(), 2)
+        reward.__name__ = name
+        reward(["a"] * 2, ["1", "3"], **log.given())
+    assert log.metrics["helpful/spread"] == log.metrics["harmless/spread"] == [1]
+    assert log.extra["helpful_score"] == log.extra["harmless_score"] == [1, 3]
+
+
 def test_a_judge_that_cannot_be_opened_stops_training(tmp_path):
     with pytest.raises(YojError, match=r"gone\.yoj"):
         GroupReward(tmp_path / "gone.yoj", 2)([*"aa"], FOUR[:2])

@@ -49,6 +49,8 @@ class _Call:
     straddles: bool
     """Whether any rank has a part of a group."""
     key: str
+    stops: bool
+    """Whether a group that fails stops training."""
     begin: float
 
     def is_here(self, row: int) -> bool:
@@ -108,7 +110,7 @@ class _Adapter:
             num_generations_eval: those in evaluation; None for as many.
             settings: settings of the reward.
             on_error: ``"none"`` gives all of a group that fails None, with a warning that says why, so that training
-                goes on without it; ``"raise"`` stops training on all ranks.
+                goes on without it, but that of Online DPO, which takes None for 0; ``"raise"`` stops it on all ranks.
 
         Raises:
             RequestError: a number is below 2, or ``on_error`` is neither.
@@ -121,7 +123,7 @@ class _Adapter:
         self.num_generations = num_generations
         self.num_generations_eval = num_generations if num_generations_eval is None else num_generations_eval
         self.on_error = on_error
-        self.__name__ = "yoj"  # under which TRL logs the rewards; who has two judges may set another
+        self.__name__ = "yoj"  # under which rewards and metrics are logged; who has two judges names them himself
         self._reward = Reward(judge, settings)
         self._prepare_state()
 
@@ -164,7 +166,9 @@ class _Adapter:
         groups = groups_of([digests for digests, _, _ in told], told[0][1], halves="log_metric" not in given)
         bounds = [*itertools.accumulate(counts, initial=0)]
         straddles = any(bisect_right(bounds, group[0]) != bisect_right(bounds, group[-1]) for group in groups)
-        return _Call(ranks, rows, bounds[ranks.rank], groups, straddles, key, begin)
+        # Online DPO, which gives the one and not the other, takes None for 0 and would train on a pair of no reward.
+        stops = self.on_error == "raise" or ("trainer_state" in given and "log_metric" not in given)
+        return _Call(ranks, rows, bounds[ranks.rank], groups, straddles, key, stops, begin)
 
     def _sizes(self, log_metric: Any) -> tuple[int, ...]:
         """Possible sizes of a group.
@@ -197,7 +201,7 @@ class _Adapter:
         found, failure = Found(), None
         try:
             found = self._rewarded(call.requests(others))
-            if self.on_error == "raise":
+            if call.stops:
                 failure = next((one.error for one in found.values() if one.error is not None), None)
         except Exception as error:
             failure = error
@@ -229,8 +233,8 @@ class _Adapter:
         if (log_metric := given.get("log_metric")) is not None:
             for name, values in _metrics(own).items():
                 for value in values:
-                    log_metric(f"yoj/{name}", value)
-            log_metric("yoj/milliseconds", (time.perf_counter() - call.begin) * 1e3)
+                    log_metric(f"{self.__name__}/{name}", value)
+            log_metric(f"{self.__name__}/milliseconds", (time.perf_counter() - call.begin) * 1e3)
         columns: dict[str, list[Any]] = {name: [None] * len(call.rows) for name in ("reward", "score", "place")}
         for k in call.here:
             for place, row in enumerate(call.groups[k]):
@@ -241,7 +245,7 @@ class _Adapter:
                     columns["place"][row - call.first] = _place(found[k], first)
         if (log_extra := given.get("log_extra")) is not None:
             for name in ("score", "place"):
-                log_extra(f"yoj_{name}", columns[name])
+                log_extra(f"{self.__name__}_{name}", columns[name])
         return columns["reward"]
 
 
