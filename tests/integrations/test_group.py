@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import pickle
+import re
+import shutil
+import subprocess
+import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -339,6 +344,16 @@ def test_a_missing_bundle_is_told_when_it_is_first_used(tmp_path):
     reward = GroupReward(tmp_path / "gone.yoj")
     with pytest.raises(YojError, match=r"gone\.yoj"):
         reward.rewards([group()])
+
+
+@pytest.mark.slow
+def test_the_example_of_the_page(bundle, tmp_path):
+    page = Path(__file__).parents[2] / "docs" / "integrations.md"
+    code = re.search(r"```python\n(.*?)```", page.read_text("utf-8"), re.DOTALL)[1]
+    shutil.copytree(bundle("qwen3_vl", "assistant"), tmp_path / "judge.yoj")
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert re.fullmatch(r"\(.*\) -?[\d.]+ [\d.]+ \(\(.*\)\)\n", done.stdout)
 
 
 @pytest.mark.parametrize(

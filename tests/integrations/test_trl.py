@@ -391,6 +391,14 @@ def test_asynchronous_rewards_give_way_to_each_other():
     assert asyncio.run(ask()) == [[-1, 1], [-1, 1]]
 
 
+def test_the_call_of_asynchronous_grpo():
+    """As `_score_group` of TRL 1.16's async_rollout_worker.py makes it, with what it was pickled for."""
+    kwargs = {"completions": [said(text) for text in "1357"], "prompts": [asked("a")] * 4, "solution": ["x"] * 4}
+    reward = pickle.loads(pickle.dumps(GroupReward(Told(), 4, settings=EXACT)))
+    found = asyncio.run(asyncio.to_thread(reward, completion_ids=[[1]] * 4, **kwargs))
+    assert found == [-3, -1, 1, 3]
+
+
 def test_no_rows_are_no_rewards():
     assert GroupReward(Told(), 4)([], [], **Log().given()) == []
 

@@ -55,7 +55,7 @@ class RewardedGroup:
     cuts: tuple[Truncation, ...] = ()
     """Responses of which the judge saw the beginning alone."""
     notices: tuple[str, ...] = ()
-    """What the judge read otherwise than it may have been meant."""
+    """Notices of the judge about what it read otherwise than it may have been meant."""
     milliseconds: float = 0.0
     """Wall time of the call of the judge that scored the group, and perhaps others with it."""
 

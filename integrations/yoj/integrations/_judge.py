@@ -1,4 +1,4 @@
-"""What scores the groups of a trainer."""
+"""Judges that score the groups of a trainer."""
 
 from __future__ import annotations
 

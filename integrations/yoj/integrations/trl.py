@@ -107,7 +107,7 @@ class _Adapter:
         Args:
             judge: a bundle, the URL of a ``yoj-serve http``, or an open judge; see `yoj.integrations.GroupReward`.
             num_generations: completions of a prompt in training, as in the trainer's settings; 2 for Online DPO.
-            num_generations_eval: those in evaluation; None for as many.
+            num_generations_eval: completions of a prompt in evaluation; None for as many.
             settings: settings of the reward.
             on_error: ``"none"`` gives all of a group that fails None, with a warning that says why, so that training
                 goes on without it, but that of Online DPO, which takes None for 0; ``"raise"`` stops it on all ranks.
