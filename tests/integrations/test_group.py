@@ -54,11 +54,13 @@ class Told:
 
     def __init__(self, offset: float = 0.0, error: YojError | None = None):
         self.requests: list[Request] = []
+        self.calls = 0
         self.offset, self.error = offset, error
 
     def score_batch(self, requests, *, on_error):
         assert on_error == "return"
         self.requests += requests
+        self.calls += 1
         return [self._one(request) for request in requests]
 
     def _one(self, request):
@@ -93,6 +95,10 @@ def test_a_groups_rewards_do_not_depend_on_its_neighbours(judge):
     together = reward.rewards(alone)
     for request, answer in zip(alone, together, strict=True):
         assert reward.rewards([request])[0].scores == answer.scores
+    # Scores of these do not change in a batch, of others the last bit does.
+    counted = Told()
+    GroupReward(counted, RewardSettings(orders=2)).rewards([Request("Which?", [*"123"], id=k) for k in range(3)])
+    assert (counted.calls, len(counted.requests)) == (3, 6)
 
 
 def test_several_orders_are_rotations_of_the_drawn_one_and_averaged_after_centring(judge):

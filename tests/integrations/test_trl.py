@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import copy
 import pickle
+import subprocess
+import sys
 import threading
 import warnings
 from collections.abc import Sequence
@@ -136,6 +138,29 @@ def test_other_pictures_in_the_column_than_in_the_prompt_are_no_reward(judge):
     with pytest.warns(RuntimeWarning, match="1 of the 1 pictures in the row's column are other ones than the 1 in its"):
         rewards = GroupReward(judge, 2)([asked("Which?", PICTURE)] * 2, FOUR[:2], **Log().given(image=[OTHER] * 2))
     assert rewards == [None, None]
+
+
+def test_a_column_without_a_picture_is_none(judge):
+    log = Log()
+    columns = {"images": [[None], [], None, [{"bytes": None, "path": None}]]}
+    rewards = GroupReward(judge, 4, settings=EXACT)(["Which?"] * 4, FOUR, **log.given(**columns))
+    assert rewards == by_hand(judge, log, range(4), "Which?", FOUR)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "text"),
+    [
+        (None, "prompt is a NoneType"),
+        ([], "prompt is an empty list"),
+        ([{"role": "user", "content": None}], "is a NoneType; give a text"),
+        (said("So?"), "The conversation has the turns assistant; end it with the user's turn"),
+        ([{"role": "tool", "content": "x"}], "has the role 'tool'"),
+        ([{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}], "has the type 'image_url'"),
+    ],
+)
+def test_a_prompt_that_no_judge_reads_is_no_reward(prompt, text):
+    with pytest.warns(RuntimeWarning, match=text):
+        assert GroupReward(Told(), 2)([prompt] * 2, ["1", "3"], **Log().given()) == [None, None]
 
 
 def test_pictures_without_a_place_are_no_reward(judge):
@@ -420,3 +445,13 @@ def test_good_groups_warn_of_nothing():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         GroupReward(Told(), 2)(["a"] * 2, ["1", "3"], **Log().given())
+
+
+@pytest.mark.slow
+def test_importing_loads_nothing_heavy():
+    code = (
+        "import sys; import yoj.integrations.trl; "
+        "print(*sorted({'torch', 'trl', 'transformers', 'onnxruntime', 'PIL'} & {*sys.modules}))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.split() == [], done.stderr

@@ -45,10 +45,13 @@ def read_row(prompt: Any, completion: Any, pictures: Sequence[Any]) -> Row:
     """
     texts, placed = hashlib.sha256(), [_source(part) for part in _image_parts(prompt)]
     _hash_texts(texts, prompt)
-    column = [_unwrapped(picture) for picture in pictures]
-    shown = hashlib.sha256(b"".join(_digest(one) for one in [*(one for one in placed if one is not None), *column]))
+    column = [found for picture in pictures if (found := _unwrapped(picture)) is not None]
+    # Each object once: the column's pictures are mostly the very ones of the prompt, and large.
+    objects = {id(one): one for one in (*placed, *column) if one is not None}
+    digests = {key: _digest(one) for key, one in objects.items()}
+    shown = hashlib.sha256(b"".join(digests[id(one)] for one in (*placed, *column) if one is not None))
     try:
-        content, images = _content_of(prompt, placed, column)
+        content, images = _content_of(prompt, placed, column, digests)
     except YojError as error:
         content, images = error, ()
     try:
@@ -85,20 +88,22 @@ def read_completion(completion: Any) -> Any:
     return [_part(part, iter(())) for part in content]
 
 
-def _content_of(prompt: Any, placed: Sequence[Any], column: Sequence[Any]) -> tuple[Any, tuple[Any, ...]]:
+def _content_of(
+    prompt: Any, placed: Sequence[Any], column: Sequence[Any], digests: Mapping[int, bytes]
+) -> tuple[Any, tuple[Any, ...]]:
     """Prompt and short form of a request.
 
     Raises:
         RequestError: the column and the messages hold different pictures, or another number than there are places.
     """
-    if isinstance(prompt, str):
+    if not is_list(prompt):
         return prompt, tuple(column)
     places = sum(one is None for one in placed)
     if places and places != len(column):
         raise RequestError(f"The prompt has places for {places} pictures, and the row's column has {len(column)}.")
     if placed and not places:
-        there = {_digest(one) for one in placed}
-        if missing := sum(_digest(one) not in there for one in column):
+        there = {digests[id(one)] for one in placed}
+        if missing := sum(digests[id(one)] not in there for one in column):
             raise RequestError(
                 f"{missing} of the {len(column)} pictures in the row's column are other ones than the {len(placed)} in "
                 "its prompt. Give pictures in one of them, or the same in both."
