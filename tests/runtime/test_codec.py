@@ -7,6 +7,7 @@ import io
 import itertools
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,9 +17,20 @@ from PIL import Image as Pictures
 
 from yoj.runtime import RequestError
 from yoj.runtime._fields import CALLED, TOLD, nearest
-from yoj.runtime._judgement import Judgement
+from yoj.runtime._judgement import Judgement, TokenCounts
 from yoj.runtime._ranks import check_rankings
-from yoj.runtime.codec import GIVE, Ignore, Line, Reading, decode_request, decode_tensors, encode_judgement, to_line
+from yoj.runtime.codec import (
+    GIVE,
+    Ignore,
+    Line,
+    Reading,
+    decode_judgement,
+    decode_request,
+    decode_tensors,
+    encode_judgement,
+    to_line,
+)
+from yoj.runtime.packing import Truncation
 from yoj.runtime.request import Image, Message, Request, Video
 from yoj.runtime.sources import Policy
 from yoj.runtime.strict_json import MAX_DEPTH, MAX_VALUES, parse_object
@@ -469,3 +481,24 @@ def test_a_judgement_without_id_has_none_in_json():
 
 def test_fields_pass_as_they_are_read():
     assert parse_object(b'{"a": {"b": [1, 2.5, "x", null, true]}}') == {"a": {"b": [1, 2.5, "x", None, True]}}
+
+
+def test_a_judgement_survives_json():
+    """With every kind of value that one holds, and without what it leaves out."""
+    plain = Judgement((1.5, -0.1), (0.8, 0.2), (1, 2), 0, 1.6, 0.5, False)
+    full = replace(
+        plain,
+        order_spread=(0.1, 0.3),
+        cuts=(Truncation(1, 30, 8),),
+        duplicates=(0, 1),
+        notices=("a notice",),
+        tokens=TokenCounts(30, 12, (4, 5), 3),
+        timings_ms={"pack": 1.25},
+        provenance={"engine": "onnxruntime"},
+        id="7",
+    )
+    for judgement in (plain, full):
+        fields = json.loads(json.dumps(encode_judgement(judgement)))
+        decoded = decode_judgement(fields | {"of a later version": 1})
+        assert decoded == judgement
+        assert vars(decoded) == vars(judgement)

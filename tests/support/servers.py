@@ -36,10 +36,10 @@ class Served:
 
 
 @contextmanager
-def running(scorer: Scorer, settings: HttpSettings) -> Iterator[Served]:
+def running(scorer: Scorer, settings: HttpSettings, port: int = 0) -> Iterator[Served]:
     app = make_app(scorer, settings)
     server = uvicorn.Server(
-        uvicorn.Config(app, port=0, http=bounded(settings.max_body), access_log=False, log_config=None)
+        uvicorn.Config(app, port=port, http=bounded(settings.max_body), access_log=False, log_config=None)
     )
     thread = threading.Thread(target=lambda: asyncio.run(server.serve()))
     thread.start()

@@ -1,5 +1,30 @@
-"""Judges as the reward of trainers: the responses of one prompt in one pass."""
+"""Judges as the reward of trainers: the responses of one prompt in one pass.
+
+>>> from yoj.integrations import GroupReward
+>>> from yoj.runtime import Request
+>>> GroupReward("judge.yoj").rewards([Request("What is shown?", ["A cat.", "Two dogs."], images=["photo.jpg"])])
+"""
 
 from __future__ import annotations
 
-__all__: list[str] = []
+from typing import TYPE_CHECKING
+
+from yoj.runtime.lazy import lazily
+
+from ._settings import RewardSettings
+
+if TYPE_CHECKING:
+    from ._group import GroupReward, RewardedGroup
+    from ._remote import RemoteError, RemoteJudge
+
+__all__ = ["GroupReward", "RemoteError", "RemoteJudge", "RewardSettings", "RewardedGroup"]
+
+__getattr__ = lazily(
+    __name__,
+    {
+        "GroupReward": "._group",
+        "RemoteError": "._remote",
+        "RemoteJudge": "._remote",
+        "RewardedGroup": "._group",
+    },
+)

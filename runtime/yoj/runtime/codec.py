@@ -16,7 +16,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeVar, cast
 
 import msgspec
@@ -172,6 +172,16 @@ def encode_judgement(judgement: Judgement) -> dict[str, Any]:
     """Encode a judgement as values that JSON holds. ``id`` and ``metadata`` are left out where the request has none."""
     fields = judgement.to_dict()
     return {name: value for name, value in fields.items() if value is not None or name not in ("id", "metadata")}
+
+
+def decode_judgement(fields: Mapping[str, Any]) -> Judgement:
+    """Decode a judgement from what `encode_judgement` made of it; fields that this version does not know are left out.
+
+    Raises:
+        msgspec.ValidationError: the fields are no judgement.
+    """
+    # msgspec sets no field that has its default, and `to_dict` shows those that are set.
+    return replace(to_struct(fields, Judgement))
 
 
 def split(fields: Fields, line: type[Line], ignore: Ignore) -> tuple[Fields, list[str]]:

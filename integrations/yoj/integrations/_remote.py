@@ -1,0 +1,207 @@
+"""Judge behind HTTP: a `yoj-serve http` of any machine."""
+
+from __future__ import annotations
+
+import http.client
+import random
+import ssl
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, cast
+from urllib.parse import urlsplit
+
+import msgspec
+
+from yoj.runtime import (
+    EngineError,
+    EngineMemoryError,
+    Judgement,
+    LengthError,
+    LimitError,
+    MediaError,
+    Request,
+    RequestError,
+    YojError,
+)
+from yoj.runtime.codec import decode_judgement
+from yoj.runtime.error_texts import shorten
+
+from ._kinds import is_fields, is_list
+from ._wire import Form
+
+ERRORS: dict[str, type[YojError]] = {
+    "length": LengthError,
+    "limit": LimitError,
+    "media": MediaError,
+    "request": RequestError,
+    "engine": EngineError,
+    "memory": EngineMemoryError,
+}
+"""Type of an error of the server -> its class here; all others are `RemoteError`."""
+BUSY = (429, 503)
+"""Codes of what may succeed later."""
+HOPELESS = (401, 403, 404, 405)
+"""Statuses of a wrong address or key, which no request of this process will get past."""
+FORM_REQUESTS, FORM_BYTES = 16, 8 * 2**20
+"""Most requests of one call, and bytes of media beyond which it takes no more."""
+FIRST_WAIT, LONGEST_WAIT = 0.25, 8.0
+"""Seconds before the second try, which double with each, and their bound, unless the server names more."""
+
+
+class RemoteError(YojError, OSError):
+    """Server of a judge that did not answer, or not with judgements."""
+
+    # Errors are made again from their text alone where they cross processes.
+    def __init__(self, text: str, code: int | None = None):
+        super().__init__(text)
+        self.code = code
+        """Status that the server gave; None where it gave none."""
+
+
+@dataclass(frozen=True)
+class RemoteJudge:
+    """Judge that a `yoj-serve http` serves; see `Judge`. Safe to use from several threads; can be pickled.
+
+    >>> RemoteJudge("http://127.0.0.1:8000").score_batch([Request("Why?", ["So.", "No."])], on_error="return")
+    """
+
+    url: str
+    """Address of the server, without a route."""
+    timeout: float = 300.0
+    """Seconds in which the requests of one call must be scored, all tries together: a full queue and a server that
+    starts again are waited for as long."""
+    key: str | None = field(default=None, repr=False)
+    """API key of the server; None for none."""
+
+    def __post_init__(self) -> None:
+        """Check the address.
+
+        Raises:
+            RequestError: it is none, or the time is not above 0.
+        """
+        try:
+            parts = urlsplit(self.url)
+            wrong = parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0
+        except ValueError:
+            wrong = True
+        if wrong:
+            raise RequestError(f"{self.url!r} is no address of a server; give http://HOST:PORT.")
+        if not 0 < self.timeout < float("inf"):
+            raise RequestError(f"timeout is {self.timeout!r}; give seconds above 0.")
+
+    def score_batch(
+        self, requests: Sequence[Request], *, on_error: Literal["return"] = "return"
+    ) -> list[Judgement | YojError]:
+        """Score requests, in calls of a few; see `Judge.score_batch`.
+
+        Raises:
+            RemoteError: the address or the key is wrong.
+        """
+        if on_error != "return":
+            raise RequestError(f"on_error is {on_error!r}; a server returns errors: give 'return'.")
+        end = time.monotonic() + self.timeout
+        results: dict[int, Judgement | YojError] = {}
+        form, places = Form(), list[int]()
+        for place, request in enumerate(requests):
+            try:
+                form.add(request)
+            except YojError as error:
+                results[place] = error
+                continue
+            places.append(place)
+            if len(places) == FORM_REQUESTS or form.size >= FORM_BYTES:
+                results |= zip(places, self._answers(form, len(places), end), strict=True)
+                form, places = Form(), list[int]()
+        if places:
+            results |= zip(places, self._answers(form, len(places), end), strict=True)
+        return [
+            replace(one, metadata=request.metadata) if isinstance(one := results[place], Judgement) else one
+            for place, request in enumerate(requests)
+        ]
+
+    def _answers(self, form: Form, count: int, end: float) -> list[Judgement | YojError]:
+        """Answers to a form, which is sent again as long as the server is busy or away."""
+        body, content_type = form.encode()
+        wait, told = FIRST_WAIT, "no answer"
+        while (left := end - time.monotonic()) > 0:
+            pause = wait
+            try:
+                status, retry_after, text = self._post(body, content_type, left)
+            except ssl.SSLCertVerificationError as error:
+                raise RemoteError(
+                    f"{self.url}: {error}. Give a server whose certificate this machine trusts."
+                ) from error
+            except (OSError, http.client.HTTPException) as error:
+                told = f"{type(error).__name__}: {error}"
+            else:
+                results = self._read(status, text, count)
+                if not any(_is_busy(one) for one in results):
+                    return results
+                told = str(next(one for one in results if _is_busy(one)))
+                pause = max(wait, retry_after)
+            # Ranks that were turned away together must not come back together.
+            time.sleep(max(0.0, min(pause * random.uniform(1, 1.5), end - time.monotonic())))
+            wait = min(2 * wait, LONGEST_WAIT)
+        gone = RemoteError(
+            f"{self.url} did not score {count} requests within {self.timeout:g} s; the last try: {shorten(told, 300)}. "
+            "Look at the server's log, or give a longer timeout."
+        )
+        return [gone] * count
+
+    def _post(self, body: bytes, content_type: str, seconds: float) -> tuple[int, float, bytes]:
+        """Status, seconds after which to try again, and body of the answer."""
+        parts = urlsplit(self.url)
+        kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+        headers = {"Content-Type": content_type, "X-Request-Timeout": f"{seconds:.3f}"}
+        if self.key is not None:
+            headers["Authorization"] = f"Bearer {self.key}"
+        connection = kind(cast("str", parts.hostname), parts.port, timeout=seconds)
+        try:
+            connection.request("POST", f"{parts.path.rstrip('/')}/v1/judge/batch", body, headers)
+            answer = connection.getresponse()
+            after = answer.headers.get("retry-after") or ""
+            return answer.status, float(after) if after.isdecimal() else 0.0, answer.read()
+        finally:
+            connection.close()
+
+    def _read(self, status: int, text: bytes, count: int) -> list[Judgement | YojError]:
+        """Read an answer: one entry for each request.
+
+        Raises:
+            RemoteError: the address or the key is wrong.
+        """
+        try:
+            found = msgspec.json.decode(text)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            found = None
+        fields: Mapping[str, Any] = found if is_fields(found) else {}
+        if status != 200:
+            error = self._error(fields.get("error") or {"message": f"status {status}", "code": status})
+            if status in HOPELESS:
+                raise RemoteError(f"{self.url} answers {status}: {error}")
+            return [error] * count
+        results = fields.get("results")
+        if not is_list(results) or len(results) != count:
+            given = f"{len(results)} results" if is_list(results) else shorten(repr(text[:80]), 100)
+            error = RemoteError(f"{self.url} answers {given} to {count} requests; is it a yoj-serve?")
+            return [error] * count
+        return [self._one(one) for one in results]
+
+    def _one(self, fields: Any) -> Judgement | YojError:
+        if is_fields(fields) and "error" in fields:
+            return self._error(fields["error"])
+        try:
+            return decode_judgement(fields)
+        except msgspec.ValidationError as error:
+            return RemoteError(f"{self.url} answers what is no judgement: {error}. Use the same version of yoj there.")
+
+    def _error(self, fields: Any) -> YojError:
+        told: Mapping[str, Any] = fields if is_fields(fields) else {"message": fields}
+        text, code = str(told.get("message")), told.get("code")
+        kind = None if code in BUSY else ERRORS.get(str(told.get("type")))
+        return RemoteError(f"{self.url}: {text}", code) if kind is None else kind(text)
+
+
+def _is_busy(result: Judgement | YojError) -> bool:
+    return isinstance(result, RemoteError) and result.code in BUSY

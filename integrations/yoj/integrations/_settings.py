@@ -1,0 +1,57 @@
+"""Settings of the reward of a group."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal, TypeAlias, get_args
+
+from yoj.runtime import RequestError
+from yoj.runtime.request import Overflow
+
+Reward: TypeAlias = Literal["centred", "standardised", "log_probability", "rank", "raw"]
+
+
+@dataclass(frozen=True)
+class RewardSettings:
+    """Settings by which the scores of a group become rewards."""
+
+    reward: Reward = "centred"
+    """Kind of reward: ``centred``, score less the group's mean; ``standardised``, that over the group's standard
+    deviation; ``log_probability``, log P(best) in nats; ``rank``, from -1 for the last to 1 for the first; ``raw``, the
+    score."""
+    orders: int = 1
+    """Number of orders in which a group is read, and its scores averaged. The first is drawn, the others are its
+    rotations."""
+    seed: int = 0
+    """Seed from which, with the id of a group, its order is drawn."""
+    max_responses: int | None = None
+    """Most responses of one pack, from 2, such as the number that the judge was trained on; None for all of a group.
+    Larger groups are read in random packs of at most so many, whose scores are joined by least squares."""
+    spread_floor: float = 0.02
+    """Standard deviation of a group's scores, in units of the score, below which its responses count as equal and get
+    equal rewards (``standardised`` divides by it instead), so that trainers which divide by it amplify no noise."""
+    overflow: Overflow = "error"
+    """Treatment of a pack that is longer than the judge takes: ``error``, the group fails; ``truncate``, its longest
+    responses are cut, which `RewardedGroup.cuts` says."""
+    max_response_characters: int | None = None
+    """Most characters of a response that the judge sees; what is behind them is cut, which `RewardedGroup.cuts` says.
+    None for no limit."""
+
+    def __post_init__(self) -> None:
+        """Check the settings.
+
+        Raises:
+            RequestError: a setting has a value that it cannot have.
+        """
+        for name, kinds in (("reward", get_args(Reward)), ("overflow", get_args(Overflow))):
+            if (value := getattr(self, name)) not in kinds:
+                raise RequestError(f"{name} is {value!r}; give {' or '.join(map(repr, kinds))}.")
+        for name, least in (("orders", 1), ("max_responses", 2), ("max_response_characters", 1)):
+            value = getattr(self, name)
+            if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < least):
+                raise RequestError(f"{name} is {value!r}; give a whole number from {least}.")
+        if isinstance(self.seed, bool) or not isinstance(self.seed, int):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise RequestError(f"seed is {self.seed!r}; give a whole number.")
+        if not 0 <= self.spread_floor < math.inf:
+            raise RequestError(f"spread_floor is {self.spread_floor!r}; give a number from 0.")

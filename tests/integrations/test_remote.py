@@ -1,0 +1,267 @@
+"""A judge behind HTTP gives what the scorer gives, and waits for a server that is busy or away."""
+
+from __future__ import annotations
+
+import pickle
+import socket
+import threading
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+import numpy as np
+import pytest
+from PIL import Image
+from servers import running
+
+from yoj.integrations import GroupReward, RemoteError, RemoteJudge, RewardSettings
+from yoj.runtime import Image as Picture
+from yoj.runtime import Judgement, MediaError, Message, Request, RequestError, Scorer, Video, YojError
+from yoj.serving import HttpSettings
+
+pytestmark = [pytest.mark.export, pytest.mark.slow]
+
+KEY = "the-key-of-the-tests"
+RESPONSES = ["A cat.", "Two dogs on a red sofa.", "Nothing."]
+GREY = Image.radial_gradient("L").resize((41, 30))
+COLOURS = Image.merge("RGB", [GREY, GREY.rotate(90, expand=False), GREY.point(lambda v: 255 - v)])
+
+
+def turned() -> Image.Image:
+    """A picture with an orientation that is to be applied."""
+    image = COLOURS.copy()
+    image.getexif()[0x0112] = 6
+    return image
+
+
+PICTURES = {
+    "RGB": COLOURS,
+    "grey": GREY,
+    "bilevel": GREY.convert("1"),
+    "palette": COLOURS.quantize(16),
+    "transparent": Image.merge("RGBA", [*COLOURS.split(), GREY]),
+    "transparent grey": Image.merge("LA", [GREY, GREY.rotate(180)]),
+    "16 bits": Image.fromarray(np.asarray(GREY, np.uint16) * 200),
+    "turned": turned(),
+    "array": np.asarray(COLOURS)[:, ::-1],
+}
+
+
+@pytest.fixture(scope="module")
+def judge(scorer) -> Scorer:
+    return scorer("qwen3_vl")
+
+
+@pytest.fixture(scope="module")
+def url(judge):
+    with running(judge, HttpSettings(api_keys=(KEY,))) as server:
+        yield f"http://127.0.0.1:{server.port}"
+
+
+def both(judge: Scorer, url: str, request: Request) -> tuple[Judgement | YojError, Judgement | YojError]:
+    (here,) = judge.score_batch([request], on_error="return")
+    (there,) = RemoteJudge(url, key=KEY).score_batch([request])
+    return here, there
+
+
+def same(here: Judgement, there: Judgement) -> None:
+    """All but the times. A picture of the short form travels as a part of the prompt."""
+
+    def told(judgement: Judgement) -> dict:
+        notices = [notice.replace("images[0]", "prompt[0]") for notice in judgement.notices]
+        return vars(judgement) | {"timings_ms": {}, "batch": 1, "notices": notices}
+
+    assert told(here) == told(there)
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_a_picture_arrives_with_its_pixels(name, judge, url):
+    here, there = both(judge, url, Request("Which?", RESPONSES, images=[PICTURES[name]], id=name))
+    same(here, there)
+    assert here.scores != judge.score("Which?", RESPONSES).scores
+
+
+def test_all_forms_of_a_request_arrive(judge, url, tmp_path):
+    file, frames = tmp_path / "a.png", tmp_path / "frames"
+    COLOURS.save(file)
+    frames.mkdir()
+    for number in range(3):
+        COLOURS.rotate(30 * number).save(frames / f"{number}.png")
+    requests = [
+        Request("Which?", RESPONSES, images=[file, str(file), file.read_bytes()], id=7, metadata={1}),
+        Request(["Look: ", Picture(file), "Which?"], RESPONSES),
+        Request([Message("system", "Be strict."), {"role": "user", "content": "Which?"}], RESPONSES, orders=2),
+        Request("Which <image>?", RESPONSES, images=[file], placeholders="media"),
+        Request("Which <image>?", RESPONSES, placeholders="text", mode="isolated"),
+        Request("Which?", [[Picture(file), "A cat."], "A dog."]),
+        Request("Which?", ["A cat.", "A dog.", "A cat."], duplicates="score"),
+        Request("Which?", RESPONSES, video=frames, fps=3.0),
+        Request([Video(sorted(frames.iterdir()), timestamps=[0, 1.5, 7])], RESPONSES),
+    ]
+    for request in requests:
+        same(*both(judge, url, request))
+    together = RemoteJudge(url, key=KEY).score_batch(requests * 3)
+    for here, there in zip(judge.score_batch(requests) * 3, together, strict=True):
+        np.testing.assert_allclose(here.scores, there.scores, atol=1e-5)
+
+
+def test_an_error_has_the_scorers_class_and_text(judge, url):
+    requests = [
+        Request("Which?", ["word " * 30_000]),
+        Request("Which?", RESPONSES, images=[b"\x89PNG\r\n\x1a\n no picture"]),
+        Request("Which?", []),
+        Request("Which?", RESPONSES, orders=4),
+    ]
+    for request in requests:
+        here, there = both(judge, url, request)
+        assert type(here) is type(there)
+        if not isinstance(here, MediaError):  # which names the picture by its place in what was sent
+            assert str(here) == str(there)
+
+
+@pytest.mark.parametrize(
+    ("image", "text"),
+    [
+        ("gone.png", "gone.png cannot be read"),
+        (COLOURS.convert("CMYK"), "is an image of the mode CMYK, which no PNG file holds; convert it to RGB"),
+        (np.zeros((3, 3)), r"is an array of float64 \[3, 3\]; give uint8 \[H, W, 3\]"),
+        (7, "images\\[0\\] is a int; give a path, bytes"),
+    ],
+)
+def test_a_picture_that_cannot_be_sent_is_the_requests_error(image, text, url):
+    results = RemoteJudge(url, key=KEY).score_batch(
+        [Request("Which?", RESPONSES, images=[image]), Request("Which?", RESPONSES)]
+    )
+    with pytest.raises(MediaError, match=text):
+        raise results[0]
+    assert isinstance(results[1], Judgement)
+
+
+def test_the_reward_of_a_group_is_that_of_the_bundle(judge, url):
+    settings = RewardSettings(orders=2, spread_floor=0.0)
+    groups = [Request("Which?", RESPONSES, images=[COLOURS], id=f"3:{k}") for k in range(4)] + [Request("Which?", [])]
+    here = GroupReward(judge, settings).rewards(groups)
+    there = GroupReward(pickle.loads(pickle.dumps(RemoteJudge(url, key=KEY))), settings).rewards(groups)
+    for ours, theirs in zip(here, there, strict=True):
+        assert ours.orders == theirs.orders
+        if ours.rewards is not None:
+            np.testing.assert_allclose(ours.rewards, theirs.rewards, atol=1e-5)
+    assert str(here[-1].error) == str(there[-1].error)
+
+
+def test_a_wrong_key_or_address_is_told_at_once(url):
+    request = Request("Which?", RESPONSES)
+    with pytest.raises(RemoteError, match=r"answers 401: .*No valid API key"):
+        RemoteJudge(url, key="another").score_batch([request])
+    with pytest.raises(RemoteError, match="answers 404"):
+        RemoteJudge(f"{url}/elsewhere", key=KEY).score_batch([request])
+    assert KEY not in repr(RemoteJudge(url, key=KEY))
+
+
+@pytest.mark.parametrize("wrong", ["judge.yoj", "ftp://host", "http://", "http://host:port"])
+def test_what_is_no_address_is_refused(wrong):
+    with pytest.raises(RequestError, match="is no address of a server; give http://HOST:PORT"):
+        RemoteJudge(wrong)
+
+
+@contextmanager
+def answering(*answers: tuple[int, dict, bytes]):
+    """A server that gives these answers one after the other, and what it was asked."""
+    asked, left = [], list(answers)
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self):
+            asked.append((self.path, dict(self.headers), self.rfile.read(int(self.headers["Content-Length"]))))
+            status, headers, body = left.pop(0) if left else answers[-1]
+            if status == 0:
+                self.connection.close()
+                return
+            self.send_response(status)
+            for name, value in ({"Content-Length": str(len(body))} | headers).items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_):
+            pass
+
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}", asked
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def error(message: str, kind: str, code: int) -> bytes:
+    return b'{"message": "%b", "type": "%b", "param": null, "code": %d}' % (message.encode(), kind.encode(), code)
+
+
+FULL = (429, {"Retry-After": "0"}, b'{"error": ' + error("The server is full.", "overloaded", 429) + b"}")
+GOOD = (
+    b'{"scores": [1, 2.5], "probabilities": [0, 1], "ranks": [2, 1], "best": 1, "margin": 1.5, "entropy": 0, '
+    b'"calibrated": false}'
+)
+JUDGED = (200, {}, b'{"results": [' + GOOD + b"]}")
+NO_MEMORY = (200, {}, b'{"results": [{"error": ' + error("No memory.", "memory", 503) + b"}]}")
+TWO = Request("Which?", ["a", "b"])
+
+
+@pytest.mark.parametrize("first", [FULL, NO_MEMORY, (503, {}, b"<html>a proxy's</html>"), (0, {}, b"")])
+def test_a_server_that_is_busy_or_away_is_asked_again(first):
+    with answering(first, first, JUDGED) as (url, asked):
+        (judgement,) = RemoteJudge(url, timeout=60).score_batch([TWO])
+    assert judgement.scores == (1.0, 2.5)
+    assert len(asked) == 3
+    assert asked[0][2] == asked[2][2]
+
+
+def test_a_server_that_stays_away_is_given_up():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{free.getsockname()[1]}"
+    first, second = RemoteJudge(url, timeout=0.5).score_batch([TWO, TWO])
+    for one in (first, second):
+        assert isinstance(one, RemoteError)
+        assert f"{url} did not score 2 requests within 0.5 s; the last try: ConnectionRefusedError" in str(one)
+
+
+def test_a_server_that_stays_full_is_given_up():
+    with answering(FULL) as (url, asked):
+        (one,) = RemoteJudge(url, timeout=1.0).score_batch([TWO])
+    assert "the last try: " in str(one)
+    assert "The server is full." in str(one)
+    assert len(asked) > 1
+
+
+@pytest.mark.parametrize(
+    ("answer", "text"),
+    [
+        ((200, {}, b"hello"), "answers .*hello.* to 1 requests; is it a yoj-serve"),
+        ((200, {}, b'{"results": []}'), "answers 0 results to 1 requests"),
+        ((200, {}, b'{"results": [{"scores": "high"}]}'), "answers what is no judgement"),
+        ((500, {}, b'{"error": ' + error("The server failed.", "internal", 500) + b"}"), "The server failed."),
+    ],
+)
+def test_an_answer_that_is_none_is_an_error(answer, text):
+    with answering(answer) as (url, asked):
+        (one,) = RemoteJudge(url, timeout=60).score_batch([TWO])
+    with pytest.raises(RemoteError, match=text):
+        raise one
+    assert len(asked) == 1
+
+
+def test_a_restarted_server_is_waited_for(judge):
+    """It comes back at the same port while the judge asks."""
+    with running(judge, HttpSettings()) as server:
+        port = server.port
+    found: list = []
+    asking = threading.Thread(
+        target=lambda: found.extend(RemoteJudge(f"http://127.0.0.1:{port}", timeout=60).score_batch([TWO]))
+    )
+    asking.start()
+    with running(judge, HttpSettings(), port=port):
+        asking.join(60)
+    assert found[0].scores == judge.score("Which?", ["a", "b"]).scores
