@@ -1,4 +1,4 @@
-"""The trainers of TRL themselves, with a tiny policy, in an environment of their own."""
+"""The trainers of TRL themselves, with a tiny policy, in processes of their own."""
 
 from __future__ import annotations
 
@@ -6,30 +6,23 @@ import json
 import os
 import socket
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+pytest.importorskip("trl")
+
 SCRIPT = Path(__file__).parent / "trainers" / "with_trl.py"
 ROOT = Path(__file__).parents[2]
-MADE = ROOT / ".venv-trl"
-PYTHON = Path(os.environ.get("YOJ_TRL_VENV", MADE)) / "bin" / "python"
 
-pytestmark = [
-    pytest.mark.export,
-    pytest.mark.slow,
-    pytest.mark.thorough,
-    pytest.mark.skipif(
-        not PYTHON.exists() and "YOJ_TRL_VENV" not in os.environ,
-        reason=f"no TRL: neither {MADE.name}, which make {MADE.name}/.ready makes, nor YOJ_TRL_VENV",
-    ),
-]
+pytestmark = [pytest.mark.export, pytest.mark.slow]
 
 
 def start(bundle: Path, folder: Path, *names: str, **environment: str) -> subprocess.Popen:
     paths = os.pathsep.join(str(ROOT / part) for part in ("runtime", "integrations"))
     own = os.environ | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"} | environment
-    command = [str(PYTHON), str(SCRIPT), str(bundle), str(folder), *names]
+    command = [sys.executable, str(SCRIPT), str(bundle), str(folder), *names]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     return subprocess.Popen(command, text=True, env=own, **pipes)
 
