@@ -11,20 +11,18 @@ from typing import TYPE_CHECKING
 
 from yoj.runtime.lazy import lazily
 
-from ._settings import RewardSettings
-
 if TYPE_CHECKING:
-    from ._group import GroupReward, RewardedGroup
-    from ._remote import RemoteError, RemoteJudge
+    from ._meeting import MeetingPoint
+    from ._meeting_table import MeetingError, MeetingSettings, Sample
 
-__all__ = ["GroupReward", "RemoteError", "RemoteJudge", "RewardSettings", "RewardedGroup"]
+__all__ = ["MeetingError", "MeetingPoint", "MeetingSettings", "Sample"]
 
 __getattr__ = lazily(
     __name__,
     {
-        "GroupReward": "._group",
-        "RemoteError": "._remote",
-        "RemoteJudge": "._remote",
-        "RewardedGroup": "._group",
+        "MeetingError": "._meeting_table",
+        "MeetingPoint": "._meeting",
+        "MeetingSettings": "._meeting_table",
+        "Sample": "._meeting_table",
     },
 )

@@ -1,0 +1,101 @@
+"""Meeting point in a named actor of Ray, where the samples of a group that many workers hold come together."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ._meeting import MeetingPoint
+from ._meeting_table import MeetingError, MeetingSettings, Met, Sample
+
+if TYPE_CHECKING:
+    from ._judge import Judge
+    from ._settings import RewardSettings
+
+RESTARTS = 3
+"""Times that Ray starts an actor again whose process has died, and sends again what waited there. A group that kills
+the process, as one may for want of memory, must not do so for ever."""
+
+
+class MeetingActor:
+    """What runs in the actor: one meeting point, and the judge behind it."""
+
+    def __init__(self, judge: str | Path | Judge, settings: RewardSettings | None, meeting: MeetingSettings):
+        from ._group import GroupReward
+        from ._settings import RewardSettings
+
+        reward = GroupReward(judge, settings or RewardSettings())
+        self._about = _told(judge, settings, meeting)
+        self._meeting = MeetingPoint(reward.rewards, meeting)
+
+    async def reward(self, key: str, size: int, sample: Sample) -> Met:
+        """Reward of a sample, as soon as its group is whole; see `MeetingPoint.submit`."""
+        return await asyncio.wrap_future(await asyncio.to_thread(self._meeting.submit, key, size, sample))
+
+    async def about(self) -> tuple[str, str, str]:
+        """Judge, settings of the rewards and settings of the meeting point, as they were given."""
+        return self._about
+
+    async def waiting(self) -> int:
+        """Number of samples that wait; see `MeetingPoint.waiting`."""
+        return self._meeting.waiting
+
+
+def meeting_actor(
+    name: str,
+    judge: str | Path | Judge,
+    settings: RewardSettings | None = None,
+    meeting: MeetingSettings | None = None,
+    options: Mapping[str, Any] | None = None,
+) -> Any:
+    """Get the named actor, or start it where there is none.
+
+    >>> actor = meeting_actor("judge", "judge.yoj")
+    >>> met = await actor.reward.remote(uid, 8, Sample(k, "What is shown?", response, images=[picture]))
+    >>> met.reward
+
+    Args:
+        name: name of the actor in its namespace.
+        judge: a bundle's folder, the URL of a server, or a judge; see `GroupReward`.
+        settings: settings of the rewards; None for the default ones.
+        meeting: settings of the meeting point; None for the default ones.
+        options: Ray's options for the actor, such as ``num_gpus``.
+
+    Returns:
+        Handle of the actor. Its methods are those of `MeetingActor`.
+
+    Raises:
+        MeetingError: the actor is there already, with another judge or other settings.
+    """
+    ray: Any = importlib.import_module("ray")  # no part of yoj needs it
+    meeting = meeting or MeetingSettings()
+    actor = (
+        ray.remote(MeetingActor)
+        .options(
+            name=name,
+            get_if_exists=True,
+            # Samples that wait hold a place of these: with fewer the last ones of a group could not come in.
+            max_concurrency=meeting.max_samples + 100,
+            max_restarts=RESTARTS,
+            max_task_retries=RESTARTS,
+            **(options or {}),
+        )
+        .remote(judge, settings, meeting)
+    )
+    asked = _told(judge, settings, meeting)
+    if (found := ray.get(actor.about.remote())) != asked:
+        raise MeetingError(
+            f"The actor {name!r} is there with {', '.join(found)}; asked for was {', '.join(asked)}. Give it another "
+            "name, or the same settings."
+        )
+    return actor
+
+
+def _told(judge: object, settings: object, meeting: object) -> tuple[str, str, str]:
+    """Texts by which the judge and settings of two processes are compared."""
+    # Most objects are shown with their address, which says nothing in another process.
+    shown = repr(judge) if type(judge).__repr__ is not object.__repr__ else type(judge).__qualname__
+    return shown, repr(settings), repr(meeting)
