@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,13 +41,13 @@ def _pieces(value: object) -> Iterator[tuple[bytes, bytes]]:
     """Content in the order of its places, each with its kind, so that unlike values give unlike rows of bytes."""
     match value:
         case np.generic():
-            yield from _pieces(value.item())
+            yield from _pieces(cast("np.generic[object]", value).item())
         case None | bool() | int() | float():
             yield b"number", repr(value).encode()
         case str():
             yield b"text", value.encode(errors="surrogatepass")
         case bytes() | bytearray() | memoryview():
-            yield b"bytes", bytes(value)
+            yield b"bytes", bytes(cast("bytes", value))
         case os.PathLike():
             yield b"path", os.fsencode(cast("os.PathLike[str]", value))
         case np.ndarray():
@@ -63,7 +63,7 @@ def _pieces(value: object) -> Iterator[tuple[bytes, bytes]]:
                 {"type": "video", "video": value.source, "fps": value.fps, "timestamps": value.timestamps}
             )
         case Mapping():
-            yield from _mapping(cast("Mapping[object, object]", value))
+            yield from _mapping(cast("Mapping[Any, object]", value))
         case Sequence():
             sequence = cast("Sequence[object]", value)
             yield b"sequence", str(len(sequence)).encode()
@@ -73,7 +73,7 @@ def _pieces(value: object) -> Iterator[tuple[bytes, bytes]]:
             yield from _picture(value)
 
 
-def _mapping(fields: Mapping[object, object]) -> Iterator[tuple[bytes, bytes]]:
+def _mapping(fields: Mapping[Any, object]) -> Iterator[tuple[bytes, bytes]]:
     given = {str(name): value for name, value in fields.items() if value is not None}
     yield b"mapping", str(len(given)).encode()
     for name in sorted(given):

@@ -7,11 +7,12 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 from yoj.runtime import Request
 from yoj.runtime.error_texts import reason
 
+from ._group import RewardedGroup
 from ._meeting_table import (
     Answer,
     Failure,
@@ -23,9 +24,6 @@ from ._meeting_table import (
     Table,
     arrival,
 )
-
-if TYPE_CHECKING:
-    from ._group import RewardedGroup
 
 GROUPS_PER_CALL = 16
 """Most groups that are scored in one call: enough for full batches, and few enough that those who wait are answered

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Collection, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 from yoj.runtime import Request, YojError
 from yoj.runtime.error_texts import shorten
@@ -16,10 +16,8 @@ from yoj.runtime.images import ImageInput
 from yoj.runtime.request import Content, Conversation, Placeholders
 from yoj.runtime.video import VideoInput
 
+from ._group import RewardedGroup
 from ._identity import identity
-
-if TYPE_CHECKING:
-    from ._group import RewardedGroup
 
 SampleId: TypeAlias = str | int
 Reason = Literal["conflict", "time", "full", "closed", "judge"]

@@ -6,14 +6,13 @@ import asyncio
 import importlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from ._group import GroupReward
+from ._judge import Judge
 from ._meeting import MeetingPoint
 from ._meeting_table import MeetingError, MeetingSettings, Met, Sample
-
-if TYPE_CHECKING:
-    from ._judge import Judge
-    from ._settings import RewardSettings
+from ._settings import RewardSettings
 
 RESTARTS = 3
 """Times that Ray starts an actor again whose process has died, and sends again what waited there. A group that kills
@@ -24,10 +23,7 @@ class MeetingActor:
     """What runs in the actor: one meeting point, and the judge behind it."""
 
     def __init__(self, judge: str | Path | Judge, settings: RewardSettings | None, meeting: MeetingSettings):
-        from ._group import GroupReward
-        from ._settings import RewardSettings
-
-        reward = GroupReward(judge, settings or RewardSettings())
+        reward = GroupReward(judge, settings)
         self._about = _told(judge, settings, meeting)
         self._meeting = MeetingPoint(reward.rewards, meeting)
 
