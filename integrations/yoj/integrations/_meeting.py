@@ -155,6 +155,8 @@ class MeetingPoint:
 
 
 def _checked(group: Group, found: RewardedGroup) -> RewardedGroup | Failure:
+    if found.id != group.key:
+        return _failure(group, ValueError(f"the answer is that of group {found.id!r}"))
     if found.rewards is None:
         return _failure(group, found.error)
     if len(found.rewards) != len(group.seats):

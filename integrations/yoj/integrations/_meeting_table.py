@@ -190,9 +190,7 @@ class Group:
         return Failure(f"{text} {AMBIGUOUS}", "conflict")
 
 
-AMBIGUOUS = (
-    "Give each group a key that no other group has, in another step or epoch either, and each sample its own id."
-)
+AMBIGUOUS = "Give each group a key that no other has, in another step or epoch either, and each sample its own id."
 
 
 @dataclass(frozen=True)
