@@ -17,7 +17,7 @@ from yoj.integrations import MeetingError, MeetingPoint, MeetingSettings, Sample
 from yoj.runtime import EngineError
 
 KEYS, IDS, TIMEOUT, MOST = ("a", "b", "c", "poison"), (0, 1, 2, 10, "1", "x"), 100.0, 9
-SECONDS = 30
+SECONDS = 10
 keys, names, sizes = st.sampled_from(KEYS), st.sampled_from(IDS), st.sampled_from((2, 2, 3))
 texts = st.sampled_from(("", "", "", "other"))
 
@@ -168,7 +168,9 @@ class Meetings(RuleBasedStateMachine):
         self.expected = []
         # Groups of which nobody waits any more take their places until they are scored, too.
         here = sum(len(group.responses) for group in self.groups.values() if group.ends is None)
+        end = time.monotonic() + SECONDS
         while not self.held and self.meeting.waiting != here:
+            assert time.monotonic() < end
             time.sleep(0)
 
     @invariant()
