@@ -61,7 +61,8 @@ def meeting_actor(
         options: Ray's options for the actor, such as ``num_gpus``.
 
     Returns:
-        Handle of the actor. Its methods are those of `MeetingActor`.
+        Handle of the actor, which lives as long as the process that started it holds one. Its methods are those of
+        `MeetingActor`.
 
     Raises:
         MeetingError: the actor is there already, with another judge or other settings.
