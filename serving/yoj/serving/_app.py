@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from fastapi import FastAPI
@@ -18,6 +19,7 @@ from yoj.runtime import Scorer, YojError, __version__
 
 from ._body import CallerGoneError
 from ._errors import OverloadedError, answer_of
+from ._group_forms import ReadSample, read_openrlhf, read_sample
 from ._guard import Guard
 from ._openapi import DESCRIPTION, judge_schemas, operation
 from ._ranking_forms import read_rerank, read_score
@@ -65,6 +67,34 @@ ROUTES = (
 )
 
 
+@dataclass(frozen=True)
+class GroupRoute:
+    """Route that takes a body with one sample of a group."""
+
+    path: str
+    read: ReadSample
+    summary: str
+    schema: str
+    """Name of the schema of its body."""
+
+
+GROUP_ROUTES = (
+    GroupRoute(
+        "/v1/groups",
+        read_sample,
+        "Add one sample to its group. It is answered when all samples of the group have come and were scored in one "
+        "pass.",
+        "Sample",
+    ),
+    GroupRoute(
+        "/v1/groups/openrlhf",
+        read_openrlhf,
+        "The same in the form of OpenRLHF's --reward.remote_url.",
+        "OpenRLHF",
+    ),
+)
+
+
 def make_app(scorer: Scorer, settings: HttpSettings) -> FastAPI:
     """Make the application of one bundle.
 
@@ -97,22 +127,30 @@ def make_app(scorer: Scorer, settings: HttpSettings) -> FastAPI:
         for path in route.paths:
             # Without FastAPI's reading of parameters, which there are none of, a request takes a tenth of a
             # millisecond less.
-            app.add_route(path, _endpoint(service, route), methods=["POST"])
+            answer = partial(service.answer, read=route.read)
+            headers = {"x-yoj-meaning": MEANING} if route.meaning else {}
+            app.add_route(path, _endpoint(service, answer, headers), methods=["POST"])
+    if service.groups is not None:
+        for route in GROUP_ROUTES:
+            app.add_route(
+                route.path, _endpoint(service, partial(service.groups.answer, read=route.read), {}), methods=["POST"]
+            )
     _add_state_routes(app, service)
     app.add_exception_handler(HTTPException, _no_such_route)
     paths = frozenset(str(getattr(route, "path", "")) for route in app.routes)
     app.add_middleware(Guard, metrics=service.metrics, api_keys=settings.api_keys, paths=paths)
-    _extend_schema(app)
+    _extend_schema(app, GROUP_ROUTES if service.groups is not None else ())
     return app
 
 
-def _endpoint(service: Service, route: Route) -> Callable[[Request], Any]:
+def _endpoint(
+    service: Service, answer: Callable[[Request], Awaitable[bytes]], headers: dict[str, str]
+) -> Callable[[Request], Any]:
     async def endpoint(request: Request) -> Response:
         try:
-            body = await service.answer(request, route.read)
+            body = await answer(request)
         except Exception as error:
             return _error(service, request, error)
-        headers = {"x-yoj-meaning": MEANING} if route.meaning else {}
         return Response(body, media_type="application/json", headers=headers)
 
     return endpoint
@@ -170,7 +208,7 @@ def _add_state_routes(app: FastAPI, service: Service) -> None:
         return Response(service.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
 
-def _extend_schema(app: FastAPI) -> None:
+def _extend_schema(app: FastAPI, groups: Sequence[GroupRoute]) -> None:
     made = app.openapi
 
     def openapi() -> dict[str, Any]:
@@ -179,6 +217,8 @@ def _extend_schema(app: FastAPI) -> None:
         for route in ROUTES:
             for path in route.paths:
                 schema["paths"][path] = {"post": operation(path, route.summary, route.schema)}
+        for one in groups:
+            schema["paths"][one.path] = {"post": operation(one.path, one.summary, one.schema)}
         return schema
 
     app.openapi = openapi

@@ -163,6 +163,24 @@ class Batcher:
                 caller.gone = True
                 self.release(caller.places)
 
+    async def judge_promised(self, requests: Sequence[Request], deadline: float) -> list[Judgement | YojError]:
+        """Score requests whose callers were promised an answer: they take places, over the limit where there are none.
+
+        Args:
+            requests: the requests.
+            deadline: time of `time.monotonic` at which they are given up.
+        """
+        caller = _Caller(deadline, places=len(requests))
+        with self._changed:
+            self._take(caller.places)
+        try:
+            entries = [self._take_in(self._prepare, one, caller) for one in requests]
+            return [await self._result(one, caller) for one in entries]
+        finally:
+            with self._changed:
+                caller.gone = True
+                self.release(caller.places)
+
     def _take_in(self, function: Callable[..., T], *arguments: object) -> Future[T]:
         """Call a function in a thread of the intake; batches wait a moment for what it puts into the queue."""
         with self._changed:

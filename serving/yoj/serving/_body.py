@@ -11,11 +11,14 @@ from typing import Any, TypeVar
 from starlette.requests import ClientDisconnect, Request
 
 from yoj.runtime.error_texts import shorten
+from yoj.runtime.errors import RequestError
 
 from ._errors import BodyError, EncodingError, OverloadedError
 from ._settings import HttpSettings
 
 T = TypeVar("T")
+TIMEOUT_HEADER = "x-request-timeout"
+"""Header with the seconds after which a caller wants no answer any more."""
 
 
 class Bodies:
@@ -108,6 +111,24 @@ class BodyReader:
     def _take(self, count: int) -> None:
         self._bodies.take(count, self.held)
         self.held += count
+
+
+def seconds_of(request: Request, most: float) -> float:
+    """Seconds for which a caller waits, which are the most or what its header says.
+
+    Raises:
+        RequestError: the header holds something else.
+    """
+    given = request.headers.get(TIMEOUT_HEADER)
+    if given is None:
+        return most
+    try:
+        seconds = float(given)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < float("inf"):
+        raise RequestError(f"{TIMEOUT_HEADER} is {given!r}; give seconds above 0.")
+    return min(seconds, most)
 
 
 class CallerGoneError(BodyError):

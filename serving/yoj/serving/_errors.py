@@ -44,6 +44,10 @@ class UnknownModelError(ServingError, LookupError):
     """Request for a model that is not served here."""
 
 
+class GroupError(ServingError, ValueError):
+    """Sample that contradicts what came before of its group."""
+
+
 class BodyError(ServingError, ValueError):
     """Body of a request that is too large, or arrives too slowly."""
 
@@ -67,6 +71,7 @@ ANSWERS: dict[type[Exception], Answer] = {
     DeadlineError: Answer(504, "deadline"),
     AccessError: Answer(401, "access"),
     UnknownModelError: Answer(404, "unknown_model"),
+    GroupError: Answer(409, "group"),
     EncodingError: Answer(415, "encoding"),
     BodyError: Answer(413, "body"),
     LengthError: Answer(400, "length"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import socket
 from dataclasses import dataclass
 
 import uvicorn
@@ -9,6 +11,7 @@ import uvicorn
 from yoj.runtime import Scorer
 
 from ._app import make_app
+from ._groups import Groups
 from ._logging import log_json
 from ._protocol import bounded
 from ._settings import HttpSettings
@@ -26,14 +29,30 @@ class Process:
     """Whether spans of OpenTelemetry are sent."""
 
 
+class _Server(uvicorn.Server):
+    """Server that ends by answering the samples whose groups cannot be whole any more, and then all others."""
+
+    def __init__(self, config: uvicorn.Config, groups: Groups | None):
+        super().__init__(config)
+        self._groups = groups
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Answer what was taken, and close."""
+        closing = None if self._groups is None else asyncio.create_task(self._groups.close())
+        await super().shutdown(sockets)
+        if closing is not None:
+            await closing
+
+
 def serve(scorer: Scorer, settings: HttpSettings, process: Process) -> None:
     """Serve until SIGTERM or Ctrl-C, then answer what was taken, and return."""
     log_json(process.log_level)
     if process.otel:
         export_spans()
     with scorer:
+        app = make_app(scorer, settings)
         config = uvicorn.Config(
-            make_app(scorer, settings),
+            app,
             host=process.host,
             port=process.port,
             http=bounded(settings.max_body),
@@ -43,4 +62,4 @@ def serve(scorer: Scorer, settings: HttpSettings, process: Process) -> None:
             # What was taken is answered or given up by then.
             timeout_graceful_shutdown=round(settings.deadline) + 5,
         )
-        uvicorn.Server(config).run()
+        _Server(config, app.state.service.groups).run()

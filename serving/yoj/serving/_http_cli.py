@@ -5,14 +5,21 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
+from typing import Literal
 
 import click
 
 from yoj.runtime.options import readable_errors
 
 from ._options import (
+    check_group_options,
     deadline_option,
     engine_option,
+    group_orders_option,
+    group_partial_option,
+    group_reward_option,
+    group_settings,
+    group_timeout_option,
     max_delay_option,
     max_queue_option,
     model_name,
@@ -53,6 +60,15 @@ API_KEYS = "YOJ_API_KEYS"
     help=f"File with an API key on each line, one of which requests must bear.  [default: the keys in {API_KEYS}]",
 )
 @click.option(
+    "--groups",
+    is_flag=True,
+    help="Take samples of groups one by one too, at /v1/groups: each waits for the others, and all are scored at once.",
+)
+@group_timeout_option
+@group_partial_option
+@group_reward_option
+@group_orders_option
+@click.option(
     "--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info", show_default=True
 )
 @click.option("--log-content", is_flag=True, help="Log error texts too, which quote requests.")
@@ -74,6 +90,11 @@ def http(
     max_body: int,
     hosts: tuple[str, ...],
     api_key_file: Path | None,
+    groups: bool,
+    group_timeout: float,
+    group_partial: Literal["fail", "score"],
+    group_reward: Literal["centred", "standardised", "log_probability", "rank", "raw"],
+    group_orders: int,
     log_level: str,
     log_content: bool,
     otel: bool,
@@ -93,6 +114,7 @@ def http(
     from ._http import Process, serve
     from ._settings import HttpSettings
 
+    check_group_options(groups)
     keys = _keys(api_key_file)
     if not host.strip():
         raise click.UsageError("--host is empty, which would be all addresses. Give one; 0.0.0.0 for all.")
@@ -107,6 +129,7 @@ def http(
             deadline=deadline,
             hosts=frozenset(hosts),
             api_keys=keys,
+            groups=group_settings(group_timeout, group_partial, group_reward, group_orders) if groups else None,
             log_content=log_content,
         )
         serve(scorer, settings, Process(host, port, log_level, otel))

@@ -50,6 +50,10 @@ class Metrics:
         )
         self.responses = Counter("yoj_responses_total", "Responses that were scored.", registry=own)
         self.registry.register(_CacheUse(cache))
+        self.groups = Counter("yoj_groups_total", "Groups that were scored or failed.", ["outcome"], registry=own)
+        self.group_samples = Gauge(
+            "yoj_group_samples_waiting", "Samples that wait for their group or its scores.", registry=own
+        )
         self.errors = Counter("yoj_errors_total", "Requests that were answered with an error.", ["kind"], registry=own)
 
     def batch(self, batch: Sequence[Prepared], waits: Sequence[float]) -> None:

@@ -9,6 +9,7 @@ import msgspec
 from yoj.runtime import Judgement
 from yoj.runtime.codec import Line
 
+from ._group_forms import SHARED
 from ._uploads import REQUEST
 
 DESCRIPTION = """Multi-response reward model: one prompt, N responses, N scores in one forward pass.
@@ -36,6 +37,8 @@ ANSWERS: dict[str, Any] = {
     "Requests": {"type": "object", "description": '{"results": [judgements, and {"error"} where one failed]}'},
     "Rerank": {"description": '{"id", "model", "usage", "results"}; of TEI\'s form a list of {"index", "score"}'},
     "Score": {"type": "object", "description": '{"id", "object", "created", "model", "data", "usage"}'},
+    "Sample": {"type": "object", "description": '{"reward", "place", "group": {"rewards", "scores", ...}}'},
+    "OpenRLHF": {"type": "object", "description": '{"rewards", "scores", "extra_logs"}: numbers'},
 }
 """Schema of a body -> schema of its answer."""
 ERROR: dict[str, Any] = {
@@ -103,12 +106,33 @@ def judge_schemas() -> dict[str, Any]:
                 ),
             ]
         },
+        **_group_schemas(own["Request"]["properties"]),
         "Score": {
             "anyOf": [
                 _object({"model": {"type": "string"}, left: ITEMS, right: ITEMS}, left, right)
                 for left, right in (("queries", "documents"), ("data_1", "data_2"), ("text_1", "text_2"))
             ]
         },
+    }
+
+
+def _group_schemas(request: dict[str, Any]) -> dict[str, Any]:
+    """Schemas of the bodies that bring one sample, from the properties of a request."""
+    shared = {name: request[name] for name in SHARED if name in request}
+    own = {
+        "group": {"type": "string", "description": "Key that no other group has."},
+        "size": {"type": "integer", "minimum": 1},
+        "sample": {"anyOf": [{"type": "string"}, {"type": "integer"}]},
+        "response": request["responses"]["items"],
+    }
+    one = {"type": "array", "minItems": 1, "maxItems": 1}
+    texts = one | {"items": {"type": "string"}}
+    label = "JSON of group, size, prompt and media; sample where each has a name."
+    return {
+        "Sample": _object({**own, **shared}, *own, "prompt"),
+        "OpenRLHF": _object(
+            {"query": texts, "prompts": texts, "labels": one | {"description": label}}, "query", "prompts", "labels"
+        ),
     }
 
 

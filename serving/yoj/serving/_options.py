@@ -5,14 +5,15 @@ from __future__ import annotations
 import math
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import click
 
+from yoj.integrations import MeetingSettings, RewardSettings
 from yoj.runtime import Scorer
 from yoj.runtime.engines import ENGINES, GPU_ENGINES
 
-from ._settings import QueueSettings
+from ._settings import GroupSettings, QueueSettings
 
 
 class Finite(click.FloatRange):
@@ -57,6 +58,61 @@ deadline_option = click.option(
     show_default=True,
     help="Seconds after which a request that was not scored is answered with an error.",
 )
+
+group_timeout_option = click.option(
+    "--group-timeout",
+    type=Finite(min=0, min_open=True),
+    default=600.0,
+    show_default=True,
+    help="Seconds for which a group waits for its last sample.",
+)
+group_partial_option = click.option(
+    "--group-partial",
+    type=click.Choice(["fail", "score"]),
+    default="fail",
+    show_default=True,
+    help="What becomes of a group whose time is over: no rewards, or those of the samples that came.",
+)
+group_reward_option = click.option(
+    "--group-reward",
+    type=click.Choice(["centred", "standardised", "log_probability", "rank", "raw"]),
+    default="centred",
+    show_default=True,
+    help="What the reward of a sample is.",
+)
+group_orders_option = click.option(
+    "--group-orders",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Orders in which a group is read, and its scores averaged.",
+)
+
+
+def check_group_options(groups: bool) -> None:
+    """Refuse what is said of groups where they are not served.
+
+    Args:
+        groups: whether they are.
+
+    Raises:
+        UsageError: such an option was given.
+    """
+    context = click.get_current_context()
+    for name in context.params:
+        given = context.get_parameter_source(name) is not click.core.ParameterSource.DEFAULT
+        if name.startswith("group_") and given and not groups:
+            raise click.UsageError(f"--{name.replace('_', '-')} is for groups. Give --groups too, or leave it out.")
+
+
+def group_settings(
+    timeout: float,
+    partial: Literal["fail", "score"],
+    reward: Literal["centred", "standardised", "log_probability", "rank", "raw"],
+    orders: int,
+) -> GroupSettings:
+    """Settings of the routes for groups from the options; ``timeout`` is in seconds."""
+    return GroupSettings(MeetingSettings(timeout, partial), RewardSettings(reward, orders))
 
 
 def queue_settings(scorer: Scorer, threads: int | None, max_queue: int, max_delay: float) -> QueueSettings:

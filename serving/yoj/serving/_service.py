@@ -11,17 +11,14 @@ from starlette.requests import Request
 
 from yoj.runtime import Judgement, Policy, Reading, Scorer
 from yoj.runtime import Request as ScoringRequest
-from yoj.runtime.errors import RequestError
 
 from ._batcher import Batcher, Given
-from ._body import Bodies, unless_gone
+from ._body import Bodies, seconds_of, unless_gone
+from ._groups import Groups
 from ._metrics import Metrics
 from ._settings import HttpSettings
 from ._uploads import with_uploads
 from ._work import Read, Rules, Work, encode
-
-TIMEOUT_HEADER = "x-request-timeout"
-"""Header with the seconds after which a caller wants no answer any more."""
 
 
 class Service:
@@ -33,20 +30,26 @@ class Service:
         self.metrics = Metrics(scorer.cache)
         self.batcher = Batcher(scorer, settings.queue, self.metrics)
         self.started = int(time.time())
-        self._bodies = Bodies(settings)
+        self.bodies = Bodies(settings)
         policy = Policy(hosts=settings.hosts, max_bytes=settings.max_body)
         self.rules = Rules(Reading(policy), settings.name, settings.queue.max_queue)
         # A host that answers slowly takes a thread for as long; none of these is one that decodes.
         self._fetchers = ThreadPoolExecutor(settings.queue.max_queue, "yoj-fetch") if settings.hosts else None
+        own = settings.groups
+        self.groups = None if own is None else Groups(settings, own, self.batcher, self.bodies, self.rules)
 
     async def start(self) -> None:
         """Score once, so that nothing is loaded or compiled at the first request, and accept requests."""
         warm = ScoringRequest("Which is better?", ["One.", "Another one."])
         await asyncio.to_thread(self.scorer.score_batch, [warm])
         self.batcher.start()
+        if self.groups is not None:
+            self.groups.start(self.metrics)
 
     async def stop(self) -> None:
         """Answer what is here, and release everything but the scorer."""
+        if self.groups is not None:
+            await self.groups.stop()
         await self.batcher.stop()
         if self._fetchers is not None:
             self._fetchers.shutdown(wait=False, cancel_futures=True)
@@ -64,30 +67,18 @@ class Service:
         Raises:
             YojError: see `_errors.ANSWERS`.
         """
-        deadline = time.monotonic() + self._seconds(request)
+        deadline = time.monotonic() + seconds_of(request, self.settings.deadline)
         content_type = request.headers.get("content-type", "")
         if content_type.lower().startswith("multipart/"):
             read = with_uploads(read, content_type)
         self.batcher.check_room()  # before anything is read
-        with self._bodies.reading() as reader:
+        with self.bodies.reading() as reader:
             body = await reader.read(request, deadline)
             self.batcher.admit()  # not before: a caller who sends slowly must not hold a place
             try:
                 return await unless_gone(request, self._work(body, read, deadline))
             finally:
                 self.batcher.release()
-
-    def _seconds(self, request: Request) -> float:
-        given = request.headers.get(TIMEOUT_HEADER)
-        if given is None:
-            return self.settings.deadline
-        try:
-            seconds = float(given)
-        except ValueError:
-            seconds = 0.0
-        if not 0 < seconds < float("inf"):
-            raise RequestError(f"{TIMEOUT_HEADER} is {given!r}; give seconds above 0.")
-        return min(seconds, self.settings.deadline)
 
     async def _work(self, body: bytes, read: Read, deadline: float) -> bytes:
         def work() -> tuple[Work, Given]:

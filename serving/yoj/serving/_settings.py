@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from yoj.integrations import MeetingSettings, RewardSettings
 from yoj.runtime.batch import BATCH_TOKENS
 
 
@@ -21,6 +22,14 @@ class QueueSettings:
     """Threads that decode, resize and pack."""
     runs: int = 1
     """Batches that are scored at once: 1 on a CPU, where one batch takes all cores."""
+
+
+@dataclass(frozen=True)
+class GroupSettings:
+    """Settings of the routes that take the samples of groups one by one."""
+
+    meeting: MeetingSettings = field(default_factory=MeetingSettings)
+    reward: RewardSettings = field(default_factory=RewardSettings)
 
 
 @dataclass(frozen=True)
@@ -42,5 +51,7 @@ class HttpSettings:
     """Hosts from which media may be fetched; see `yoj.runtime.Policy`."""
     api_keys: tuple[str, ...] = ()
     """Keys, one of which a request must bear; empty for none."""
+    groups: GroupSettings | None = None
+    """Settings of the routes below ``/v1/groups``; None for no such routes."""
     log_content: bool = False
     """Whether log lines hold the texts of requests that failed."""

@@ -3,20 +3,32 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
-from yoj.runtime import YojError
+from yoj.runtime import Request, YojError
 from yoj.runtime.error_texts import shorten
 from yoj.runtime.errors import RequestError
 
-from ._work import Read, Rules, Work
+from ._work import Rules
 
 REQUEST = "request"
 """Name of the part that holds the JSON."""
 MAX_PARTS = 1024
 """Most parts of one form."""
+
+
+class WithRequests(Protocol):
+    """What was read of a body."""
+
+    @property
+    def requests(self) -> Sequence[Request | YojError]:
+        """Requests that the body holds."""
+        ...
+
+
+R = TypeVar("R", bound=WithRequests)
 
 
 class Uploads(Mapping[str, bytes]):
@@ -41,19 +53,19 @@ class Uploads(Mapping[str, bytes]):
         return len(self._files)
 
 
-def with_uploads(read: Read, content_type: str) -> Read:
+def with_uploads(read: Callable[[bytes, Rules], R], content_type: str) -> Callable[[bytes, Rules], R]:
     """Let a function that reads JSON read a form.
 
     Args:
-        read: function from JSON and rules to the work.
+        read: function from JSON and rules to what the body holds.
         content_type: value of the header Content-Type, which names the form's boundary.
 
     Returns:
-        Function from the form and rules to the work. It raises `RequestError` where the body is no such form, or holds
+        Function from the form and rules to the same. It raises `RequestError` where the body is no such form, or holds
         a file that no request names.
     """
 
-    def read_form(body: bytes, rules: Rules) -> Work:
+    def read_form(body: bytes, rules: Rules) -> R:
         parts = _parts(body, content_type)
         text = parts.pop(REQUEST, None)
         if text is None:
