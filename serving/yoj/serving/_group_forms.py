@@ -30,7 +30,7 @@ END = re.compile(r"(\s*(<\|(im_end|endoftext|eot_id|end_of_text)\|>|</s>|<end_of
 """Special tokens that end an answer."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class Arriving:
     """Sample of a body, and the group that it belongs to."""
 
@@ -38,8 +38,8 @@ class Arriving:
     size: int
     sample: SampleId | None
     """None where the form has no name for it."""
-    request: Request
-    """Request with the one response."""
+    request: Request | None
+    """Request with the one response; None once it was handed over."""
     answer: Callable[[float, int, RewardedGroup], dict[str, Any]]
     """Function from the reward, the place in the group, and the group to the body of the answer."""
     digest: str = ""
@@ -48,7 +48,13 @@ class Arriving:
     @property
     def requests(self) -> Sequence[Request]:
         """The request, for who reads bodies with several."""
-        return (self.request,)
+        return () if self.request is None else (self.request,)
+
+    def hand_over(self) -> Request:
+        """The request, which is forgotten here: media of thousands of callers who wait would fill the memory."""
+        assert self.request is not None
+        request, self.request = self.request, None
+        return request
 
 
 ReadSample: TypeAlias = Callable[[bytes, Rules], Arriving]
@@ -85,10 +91,12 @@ LABEL = 'give the JSON of {"group": ..., "size": ..., "prompt": ...} in the labe
 
 
 def _only(fields: Fields, name: str) -> object:
-    given = fields.get(name)
+    given: object = fields.get(name)
     listed = cast("list[object]", given) if isinstance(given, list) else []
     if len(listed) != 1:
-        raise RequestError(f"{name} is {shorten(repr(given))}; give a list with one entry, as OpenRLHF does.")
+        raise RequestError(
+            f"{name} is {shorten(repr(cast('object', given)))}; give a list with one entry, as OpenRLHF does."
+        )
     return listed[0]
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from typing import Literal
 
 from starlette.requests import Request
@@ -113,13 +114,14 @@ class Groups:
         content_type = request.headers.get("content-type", "")
         if content_type.lower().startswith("multipart/"):
             read = with_uploads(read, content_type)
-        with self._bodies.reading() as reader:
-            body = await reader.read(request, min(deadline, time.monotonic() + self._settings.deadline))
-            arriving = await unless_gone(request, self._in_thread(read, body))
+        arriving = await self._read(request, read, deadline)
         return await unless_gone(request, self._met(arriving, deadline))
 
-    async def _in_thread(self, read: ReadSample, body: bytes) -> Arriving:
-        return await asyncio.get_running_loop().run_in_executor(self._readers, read, body, self._rules)
+    async def _read(self, request: Request, read: ReadSample, deadline: float) -> Arriving:
+        with self._bodies.reading() as reader:
+            body = await reader.read(request, min(deadline, time.monotonic() + self._settings.deadline))
+            reading = asyncio.get_running_loop().run_in_executor(self._readers, read, body, self._rules)
+            return await unless_gone(request, _result(reading))
 
     async def _met(self, arriving: Arriving, deadline: float) -> bytes:
         try:
@@ -131,15 +133,11 @@ class Groups:
             raise _translated(error) from error
 
     async def _reward(self, arriving: Arriving, key: str, name: SampleId, deadline: float) -> bytes:
-        given = arriving.request
-        (response,) = given.responses
-        sample = Sample(
-            name, given.prompt, response, given.images, given.video, given.fps, given.timestamps, given.placeholders
-        )
+        submit = partial(self._meeting.submit, key, arriving.size)
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(max(0.0, deadline - time.monotonic())):
-                waiting = await loop.run_in_executor(self._readers, self._meeting.submit, key, arriving.size, sample)
+                waiting = await loop.run_in_executor(self._readers, submit, _sample(name, arriving.hand_over()))
                 met = await asyncio.wrap_future(waiting)
         except TimeoutError as error:
             raise DeadlineError(
@@ -147,6 +145,17 @@ class Groups:
                 "there: send it again to get its reward."
             ) from error
         return encode(arriving.answer(met.reward, met.place, met.group))
+
+
+async def _result(reading: Awaitable[Arriving]) -> Arriving:
+    return await reading
+
+
+def _sample(name: SampleId, given: ScoringRequest) -> Sample:
+    (response,) = given.responses
+    return Sample(
+        name, given.prompt, response, given.images, given.video, given.fps, given.timestamps, given.placeholders
+    )
 
 
 def _translated(error: MeetingError) -> Exception:

@@ -123,7 +123,7 @@ def _group_schemas(request: dict[str, Any]) -> dict[str, Any]:
         "group": {"type": "string", "description": "Key that no other group has."},
         "size": {"type": "integer", "minimum": 1},
         "sample": {"anyOf": [{"type": "string"}, {"type": "integer"}]},
-        "response": request["responses"]["items"],
+        "response": {"anyOf": [{"type": "string"}, {"type": "array", "description": "Texts and media."}]},
     }
     one = {"type": "array", "minItems": 1, "maxItems": 1}
     texts = one | {"items": {"type": "string"}}
