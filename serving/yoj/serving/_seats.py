@@ -91,7 +91,8 @@ class Seats:
             yield seat
             answered = True
         except MeetingError as error:
-            found.failed = answered = error.reason not in ("full", "closed")
+            answered = error.reason not in ("full", "closed")  # else the sample is not there
+            found.failed |= answered
             raise
         finally:
             seat.free = not answered
