@@ -136,6 +136,7 @@ def test_a_group_may_be_scored_with_those_who_came(meet, clock):
     assert [one.result(SECONDS).reward for one in pair] == [paper_reward("a", responses, k) for k in (1, 0)]
     assert error_of(alone).reason == "time"
     late = error_of(meeting.submit("a", 4, sample(2)))
+    assert late.reason == "time"
     assert str(late) == "Sample 2 of group 'a' came after the group was scored with 2 of its 4 samples, 1, 3."
     assert meeting.submit("a", 4, sample(1)).result(SECONDS).reward == pair[1].result().reward
 

@@ -74,7 +74,8 @@ class Meetings(RuleBasedStateMachine):
         if group.ends not in (None, "met"):
             self.expected.append((future, group.ends, None))
         elif not fits or (group.whole and name not in group.responses):
-            self.expected.append((future, "conflict", None))
+            late = group.ends == "met" and name not in group.responses and len(group.responses) < group.size
+            self.expected.append((future, "time" if late else "conflict", None))
             if not group.whole:
                 self.end(group, "conflict")
         else:

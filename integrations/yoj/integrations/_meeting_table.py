@@ -211,7 +211,8 @@ class _Finished:
                 f"{told} came after the group was scored with {len(self.places)} of its {self.size} samples, "
                 f"{_listed(_sorted(self.places))}."
             )
-            return Failure(f"{text} {AMBIGUOUS}" if len(self.places) == self.size else text, "conflict")
+            whole = len(self.places) == self.size
+            return Failure(f"{text} {AMBIGUOUS}" if whole else text, "conflict" if whole else "time")
         place, own = self.places[given.sample.id]
         if (size, given.common, given.own) != (self.size, self.common, own):
             return Failure(f"{told} came again, with other content than was scored. {AMBIGUOUS}", "conflict")

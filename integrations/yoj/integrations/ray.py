@@ -20,7 +20,7 @@ the process, as one may for want of memory, must not do so for ever."""
 
 
 class MeetingActor:
-    """What runs in the actor: one meeting point, and the judge behind it."""
+    """Meeting point in an actor, and the judge behind it."""
 
     def __init__(self, judge: str | Path | Judge, settings: RewardSettings | None, meeting: MeetingSettings):
         reward = GroupReward(judge, settings)

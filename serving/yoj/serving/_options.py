@@ -96,7 +96,7 @@ def check_group_options(groups: bool) -> None:
         groups: whether they are.
 
     Raises:
-        UsageError: such an option was given.
+        click.UsageError: such an option was given.
     """
     context = click.get_current_context()
     for name in context.params:

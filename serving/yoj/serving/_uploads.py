@@ -20,7 +20,7 @@ MAX_PARTS = 1024
 
 
 class WithRequests(Protocol):
-    """What was read of a body."""
+    """Content of a body, which holds requests."""
 
     @property
     def requests(self) -> Sequence[Request | YojError]:
