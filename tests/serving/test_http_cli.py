@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import pytest
 from click.testing import CliRunner
 
+from yoj.integrations import MeetingSettings, RewardSettings
+from yoj.integrations._meeting_table import Partial
+from yoj.integrations._settings import Reward
+from yoj.serving._groups import max_connections
 from yoj.serving.cli import main
 
 
@@ -42,3 +48,29 @@ def test_each_command_has_help_with_an_example(command):
     done = CliRunner().invoke(main, [command, "--help"])
     assert done.exit_code == 0
     assert f"yoj-serve {command}" in done.output
+
+
+def test_options_of_groups_are_for_groups():
+    found = CliRunner().invoke(main, ["http", "missing.yoj", "--group-orders", "2"])
+    assert found.exit_code == 2
+    assert "--group-orders is for groups. Give --groups too, or leave it out." in found.output
+
+
+def test_options_of_groups_have_the_choices_of_their_settings():
+    options = {one.name: one for one in main.commands["http"].params}
+    assert tuple(options["group_partial"].type.choices) == get_args(Partial)
+    assert tuple(options["group_reward"].type.choices) == get_args(Reward)
+    assert options["group_timeout"].default == MeetingSettings().timeout
+    assert (options["group_reward"].default, options["group_orders"].default) == ("centred", RewardSettings().orders)
+
+
+def test_the_limit_of_open_files_is_raised_for_connections_that_wait():
+    resource = pytest.importorskip("resource")
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(1024, before[0]), before[1]))
+        found = max_connections()
+        assert found == min(MeetingSettings().max_samples, resource.getrlimit(resource.RLIMIT_NOFILE)[0] - 256)
+        assert found >= min(before[0], 1024) - 256
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
