@@ -11,18 +11,36 @@ from typing import TYPE_CHECKING
 
 from yoj.runtime.lazy import lazily
 
+from ._settings import RewardSettings
+
 if TYPE_CHECKING:
+    from ._group import GroupReward, RewardedGroup
     from ._meeting import MeetingPoint
     from ._meeting_table import MeetingError, MeetingSettings, Sample
+    from ._remote import RemoteError, RemoteJudge
 
-__all__ = ["MeetingError", "MeetingPoint", "MeetingSettings", "Sample"]
+__all__ = [
+    "GroupReward",
+    "MeetingError",
+    "MeetingPoint",
+    "MeetingSettings",
+    "RemoteError",
+    "RemoteJudge",
+    "RewardSettings",
+    "RewardedGroup",
+    "Sample",
+]
 
 __getattr__ = lazily(
     __name__,
     {
+        "GroupReward": "._group",
         "MeetingError": "._meeting_table",
         "MeetingPoint": "._meeting",
         "MeetingSettings": "._meeting_table",
+        "RemoteError": "._remote",
+        "RemoteJudge": "._remote",
+        "RewardedGroup": "._group",
         "Sample": "._meeting_table",
     },
 )
