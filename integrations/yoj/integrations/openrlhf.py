@@ -120,7 +120,8 @@ class GroupExecutor(SingleTurnAgentExecutor):
         Who has the same objects later belongs to another group.
         """
         key = tuple(map(id, common))
-        group = self._open.setdefault(key, _Gathering(f"prompt {next(self._begun)}"))
+        if (group := self._open.get(key)) is None:
+            group = self._open[key] = _Gathering(f"prompt {next(self._begun)}")
         place, group.size = group.size, group.size + 1
         await asyncio.sleep(0)
         self._open.pop(key, None)

@@ -1,4 +1,4 @@
-"""OpenRLHF's executor with our groups, loaded and called as its rollout actor does, on an engine that returns given texts.
+"""OpenRLHF's executor with our groups, loaded and called as its rollout actor does, on an engine that gives known texts.
 
 Its actor itself imports vLLM, so that its two methods are written out here. Prints what each sample got.
 """
@@ -62,7 +62,9 @@ async def one(executor, group):
         prompt = tokenizer.apply_chat_template([turn], tokenize=False, add_generation_prompt=True)
     images = [group["picture"], None] if group["picture"].endswith(".png") else group["picture"]
     try:
-        outputs = await generate_responses(executor, Engine(group["responses"]), prompt, images, len(group["responses"]))
+        outputs = await generate_responses(
+            executor, Engine(group["responses"]), prompt, images, len(group["responses"])
+        )
     except Exception as error:
         return {"error": str(error)}
     return [{name: output[name] for name in ("reward", "scores", "extra_logs")} for output in outputs]

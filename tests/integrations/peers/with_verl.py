@@ -91,7 +91,7 @@ def output(prompt, response):
 
 
 async def streamed(workers, groups):
-    """Rewards of trajectories, which verl's agent loop sends one by one to any worker. Each has had another turn before."""
+    """Rewards of trajectories, which verl's agent loop sends one by one to any worker. Each had another turn before."""
     loop = types.SimpleNamespace(
         reward_loop_worker_handles=workers,
         _compute_multi_modal_inputs=lambda *_: {},
