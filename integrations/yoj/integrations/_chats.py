@@ -30,9 +30,7 @@ def turns(messages: Iterable[Any]) -> list[dict[str, Any]]:
     out: list[dict[str, Any]] = []
     for number, message in enumerate(messages):
         if not isinstance(message, Mapping):
-            raise RequestError(
-                f"Turn {number} of the prompt is a {type(message).__name__}; a turn has role and content."
-            )
+            raise RequestError(f"Turn {number} of the prompt is a {type(message).__name__}; give role and content.")
         turn = {str(name): value for name, value in cast("Mapping[object, Any]", message).items() if value is not None}
         out.append(turn | {"content": _content(turn.get("content", ""))})
     return out
@@ -60,9 +58,7 @@ def medium(value: Any) -> Any:
     try:
         return base64.b64decode(text if head.endswith(";base64") else "!", validate=True)
     except binascii.Error as error:
-        raise RequestError(
-            f"A medium is {shorten(value, 60)!r}; of data URLs those in base64 alone are read."
-        ) from error
+        raise RequestError(f"A medium is {shorten(value, 60)!r}; a data URL must be in base64.") from error
 
 
 def _content(content: Any) -> Any:

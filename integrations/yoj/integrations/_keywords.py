@@ -38,6 +38,4 @@ def check_names(given: Mapping[str, Any], known: list[str], where: str) -> None:
         RequestError: a name is unknown.
     """
     if unknown := sorted(given.keys() - set(known)):
-        raise RequestError(
-            f"{where} has {', '.join(map(repr, unknown))}, which is read by nothing; give {', '.join(known)}."
-        )
+        raise RequestError(f"{where} has {', '.join(unknown)}, which nothing reads; give {', '.join(known)}.")

@@ -1,4 +1,4 @@
-"""OpenRLHF's executor with our groups, loaded and called as its rollout actor does, on an engine that gives known texts.
+"""OpenRLHF's executor with our groups, loaded and called as its rollout actor does, on an engine with known texts.
 
 Its actor itself imports vLLM, so that its two methods are written out here. Prints what each sample got.
 """
