@@ -20,7 +20,7 @@ def settings_from(kind: type[Settings], given: Mapping[str, Any] | None, where: 
     Args:
         kind: class of the settings.
         given: names and values; None for the default ones.
-        where: what the framework calls the mapping, for errors.
+        where: name of the mapping in the framework, for errors.
 
     Raises:
         RequestError: a name is unknown, or a value cannot be.

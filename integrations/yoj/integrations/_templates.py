@@ -21,7 +21,7 @@ def question_in(prompt: str, tokenizer: Any, images: int, mend: str) -> str:
         prompt: prompt of the policy.
         tokenizer: tokenizer or processor of the policy, with its chat template.
         images: number of images of the prompt, which stand before the question.
-        mend: what to do where the question cannot be found, for the error.
+        mend: advice where the question cannot be found, for the error.
 
     Raises:
         RequestError: the prompt holds special tokens, and is not one user turn in the template.

@@ -47,7 +47,7 @@ async def reward(args: Any, samples: Sequence[Any]) -> list[float]:
         One reward for each sample, in their order.
 
     Raises:
-        RequestError: what came is no group of finished samples of one prompt, or no judge is named.
+        RequestError: there is no group of finished samples of one prompt, or no judge is named.
         YojError: the group has no rewards. slime takes numbers alone, so training ends with the reason.
     """
     request = await asyncio.to_thread(_request, args, samples)

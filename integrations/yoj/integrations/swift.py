@@ -74,8 +74,8 @@ class YojReward:
 
         Args:
             completions: the last message of each row.
-            columns: those of ms-swift, each of one value for a row: ``messages``, ``prompt_id``, ``request_id``,
-                ``images``, ``videos``, ``audios``.
+            columns: columns of ms-swift, each of one value for a row: ``messages``, ``prompt_id``, ``images``,
+                ``videos``, ``audios``; and ``trainer_state``.
 
         Raises:
             RequestError: rows that are no whole groups, or prompts that differ in a group.
