@@ -13,7 +13,7 @@ import pytest
 from recorded import MERGED
 
 ROOT = Path(__file__).parents[2]
-OPTIMUM = ROOT / ".optimum"
+OPTIMUM = ROOT / ".venv-optimum"
 PLUGIN = ROOT / "export" / "optimum" / "commands" / "register" / "register_yoj.py"
 real = pytest.mark.skipif(not OPTIMUM.exists(), reason=f"no {OPTIMUM.name}, which make {OPTIMUM.name}/.ready makes")
 

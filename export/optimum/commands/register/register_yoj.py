@@ -4,6 +4,8 @@ Tried with optimum 2.3.0, whose ``optimum-cli`` imports every file of this names
 optimum is imported before the command runs, and no folder on the way here may have an ``__init__.py``.
 """
 
+# pyright: reportMissingImports=false, reportUntypedBaseClass=false
+# pyright: reportUnknownVariableType=false, reportUnknownMemberType=false
 from __future__ import annotations
 
 import argparse
