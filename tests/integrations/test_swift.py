@@ -119,6 +119,13 @@ def test_rows_that_are_no_whole_groups_are_refused(pictures):
     assert "multiples of num_generations" in str(error.value)
 
 
+def test_parts_of_groups_with_one_text_and_other_pictures_are_not_joined(pictures):
+    reward = YojReward("judge.yoj", None, types.SimpleNamespace(num_generations=4))
+    with pytest.raises(RequestError) as error:
+        called(reward, [row(PROMPT, "A cat.", picture) for picture in [pictures[0]] * 2 + [pictures[1]] * 6])
+    assert "prompt_0 has 2 responses with the same media in this process" in str(error.value)
+
+
 def test_prompts_that_differ_in_a_group_are_refused(pictures):
     reward = YojReward("judge.yoj", None, types.SimpleNamespace(**ARGS))
     rows = [row(PROMPT if k else "<image>What?", response, pictures[0]) for k, response in enumerate(RESPONSES)]

@@ -11,19 +11,22 @@ import torch
 from yoj.integrations._trajectory import group_size, key_of, sample_of
 from yoj.runtime import RequestError
 
+END = 1
+"""A special token. 0, which verl pads with, is a token like any other."""
+
 
 class Characters:
-    """Tokenizer whose tokens are characters, and 0 a special token."""
+    """Tokenizer whose tokens are characters."""
 
     def decode(self, ids, skip_special_tokens):
         assert skip_special_tokens
-        return "".join(chr(one) for one in ids if one)
+        return "".join(chr(one) if one else "!" for one in ids if one != END)
 
 
 def item(rows, fields=None, **others):
     """Last row of a trajectory: prompt and response of each row, padded at the end of the whole row."""
-    whole = [[*map(ord, prompt), *map(ord, response), 0] for prompt, response in rows]
-    ends = [[*map(ord, response), 0] for _, response in rows]
+    whole = [[*map(ord, prompt), *map(ord, response), END] for prompt, response in rows]
+    ends = [[*map(ord, response), END] for _, response in rows]
     pad = torch.nn.utils.rnn.pad_sequence
     mask = pad([torch.ones(len(ids), dtype=torch.int64) for ids in whole], batch_first=True)
     batch = {"responses": pad([torch.tensor(ids) for ids in ends], batch_first=True)[-1], "attention_mask": mask[-1]}
