@@ -7,9 +7,12 @@ GPU := .venv-gpu
 VLLM := .venv-vllm
 CLIENTS := .venv-clients
 TRITON := .venv-triton
+OPTIMUM := .venv-optimum
+VERL := .venv-verl
+GYM := .venv-gym
 
 .PHONY: demo test test-all tests test-numpy1 quick quick-tests lint style types bench bench-wide bench-tables bench-products bench-sweeps bench-schemes bench-runtime bench-vllm \
-	gpu peers judges clean
+	gpu peers trainers grpo judges clean
 demo: $(VENV)/.ready
 	$(BIN)/python -m examples.demo
 
@@ -64,8 +67,16 @@ bench-wide: $(VENV)/.ready
 	$(BIN)/yoj-bench run $(JUDGES:%=.bench/%-wide) --repeats 3 --part variants --part profiles --out 'bench/results/{kind}/wide.json'
 	$(MAKE) bench-tables
 
-# Servers and clients of others, which tests of serving drive or are driven by; without them those tests are skipped.
-peers: $(CLIENTS)/.ready $(TRITON)/.ready
+# Servers, clients and a command of others, which tests drive or are driven by; without them those tests are skipped.
+peers: $(CLIENTS)/.ready $(TRITON)/.ready $(OPTIMUM)/.ready
+
+# verl, OpenRLHF, ms-swift and NeMo Gym, 3 GB; without them their tests are skipped.
+trainers: $(VERL)/.ready $(GYM)/.ready
+
+grpo: $(VENV)/.ready
+	$(BIN)/python -m experiments.grpo prepare .grpo
+	$(BIN)/python -m experiments.grpo run .grpo
+	$(BIN)/python -m experiments.grpo report --plot docs/images/grpo.svg
 
 # Of every kind of CPU that there are results of.
 bench-tables: $(VENV)/.ready
@@ -152,5 +163,24 @@ $(TRITON)/.ready: pyproject.toml
 	$(TRITON)/bin/python -m pip install --quiet --editable '.[ort]' 'numpy<2'
 	touch $@
 
+# The folder stands beside the packages of $(VENV), whose transformers and torch optimum uses.
+PEERS := tests/integrations/peers
+$(OPTIMUM)/.ready: $(PEERS)/optimum.txt | $(VENV)/.ready
+	$(BIN)/python -m pip install --quiet --upgrade --no-deps --target $(OPTIMUM) --requirement $<
+	touch $@
+
+$(VERL)/.ready: $(PEERS)/verl.txt $(PEERS)/verl-no-deps.txt
+	$(PYTHON) -m venv $(VERL)
+	$(VERL)/bin/python -m pip install --quiet --requirement $(PEERS)/verl.txt
+	$(VERL)/bin/python -m pip install --quiet --no-deps --requirement $(PEERS)/verl-no-deps.txt
+	touch $@
+
+$(GYM)/.ready: $(PEERS)/gym.txt $(PEERS)/gym-no-deps.txt
+	$(PYTHON) -m venv $(GYM)
+	$(GYM)/bin/python -m pip install --quiet --requirement $(PEERS)/gym.txt
+	$(GYM)/bin/python -m pip install --quiet --no-deps --ignore-requires-python --requirement $(PEERS)/gym-no-deps.txt
+	touch $@
+
 clean:
-	rm -rf $(VENV) $(NUMPY1) $(GPU) $(VLLM) $(CLIENTS) $(TRITON) .gpu .demo .bench .bench-schemes .bench-vllm .judges dist build
+	rm -rf $(VENV) $(NUMPY1) $(GPU) $(VLLM) $(CLIENTS) $(TRITON) $(OPTIMUM) $(VERL) $(GYM)
+	rm -rf .gpu .demo .bench .bench-schemes .bench-vllm .judges .grpo dist build

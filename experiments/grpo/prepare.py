@@ -1,4 +1,4 @@
-"""What the runs of the experiment start from: two judges of equal training as bundles, and a policy."""
+"""Starting points of the experiment: two judges of equal training as bundles, and a policy."""
 
 from __future__ import annotations
 

@@ -16,7 +16,12 @@ from parts import PARTS
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "api.md").read_text("utf-8")
-PUBLIC = {*(f"yoj.{part}" for part in PARTS), "yoj.runtime.errors"}
+FRAMEWORKS = ("nemo_gym", "openrlhf", "ray", "slime", "swift", "trl", "verl")
+PUBLIC = {
+    *(f"yoj.{part}" for part in PARTS),
+    "yoj.runtime.errors",
+    *(f"yoj.integrations.{name}" for name in FRAMEWORKS),
+}
 
 
 def modules() -> dict[str, Path]:
@@ -47,6 +52,12 @@ def targets(path: Path, name: str, known: dict[str, Path]) -> Iterator[str]:
 
 def names_of(module: str) -> set[str]:
     """Public names of a public module."""
+    if module.rpartition(".")[2] in FRAMEWORKS:  # cannot be imported where its framework is missing
+        body = ast.parse(modules()[module].read_text("utf-8")).body
+        (value,) = [
+            one.value for one in body if isinstance(one, ast.Assign) and ast.unparse(one.targets[0]) == "__all__"
+        ]
+        return set(ast.literal_eval(value))
     found = importlib.import_module(module)
     if hasattr(found, "__all__"):
         return set(found.__all__)
@@ -86,7 +97,10 @@ def test_the_page_lists_the_public_names(module):
     listed = [cells.split("|") for cells in re.findall(rf"^\| `{re.escape(module)}` \|(.*)\|$", PAGE, re.M)]
     named = [name for names, _ in listed for name in re.findall(r"`(\w+)`", names)]
     assert sorted(named) == sorted(names_of(module))
-    assert all(hasattr(importlib.import_module(module), name) for name in named)
+    tree = ast.parse(modules()[module].read_text("utf-8"))
+    made = {one.name for one in tree.body if isinstance(one, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)}
+    framework = module.rpartition(".")[2] in FRAMEWORKS
+    assert all(name in made if framework else hasattr(importlib.import_module(module), name) for name in named)
 
 
 @pytest.mark.slow

@@ -16,7 +16,7 @@ from ._settings import RewardSettings
 if TYPE_CHECKING:
     from ._group import GroupReward, RewardedGroup
     from ._meeting import MeetingPoint
-    from ._meeting_table import MeetingError, MeetingSettings, Sample
+    from ._meeting_table import MeetingError, MeetingSettings, Met, Sample
     from ._remote import RemoteError, RemoteJudge
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
     "MeetingError",
     "MeetingPoint",
     "MeetingSettings",
+    "Met",
     "RemoteError",
     "RemoteJudge",
     "RewardSettings",
@@ -38,6 +39,7 @@ __getattr__ = lazily(
         "MeetingError": "._meeting_table",
         "MeetingPoint": "._meeting",
         "MeetingSettings": "._meeting_table",
+        "Met": "._meeting_table",
         "RemoteError": "._remote",
         "RemoteJudge": "._remote",
         "RewardedGroup": "._group",

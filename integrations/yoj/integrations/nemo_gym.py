@@ -42,6 +42,8 @@ from ._meeting import MeetingPoint
 from ._meeting_table import MeetingError, MeetingSettings, Sample
 from ._settings import RewardSettings
 
+__all__ = ["YojConfig", "YojResourcesServer", "YojVerifyRequest", "YojVerifyResponse"]
+
 CONFLICT, UNREADABLE, UNAVAILABLE = 409, 422, 503
 ROLES = {"developer": "system"}
 """Role of the Responses API -> that of a conversation."""

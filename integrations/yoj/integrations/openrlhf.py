@@ -35,6 +35,8 @@ from ._meeting_table import MeetingSettings, Sample
 from ._settings import RewardSettings
 from ._templates import question_in
 
+__all__ = ["GroupExecutor"]
+
 MEND = "Override `question` of the executor: it gets the label, which may hold the question."
 
 

@@ -14,6 +14,8 @@ from ._meeting import MeetingPoint
 from ._meeting_table import MeetingError, MeetingSettings, Met, Sample
 from ._settings import RewardSettings
 
+__all__ = ["MeetingActor", "meeting_actor"]
+
 RESTARTS = 3
 """Times that Ray starts an actor again whose process has died, and sends again what waited there. A group that kills
 the process, as one may for want of memory, must not do so for ever."""

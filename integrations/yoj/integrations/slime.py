@@ -31,6 +31,8 @@ from ._kinds import is_list
 from ._settings import RewardSettings
 from ._templates import question_in, without_end
 
+__all__ = ["reward"]
+
 MEND = "Leave out --apply-chat-template, or give prompts of one user turn."
 UNFINISHED = ("pending", "aborted")
 """Values of a sample's status that has no response yet."""

@@ -25,6 +25,8 @@ from ._identity import identity
 from ._judge import Judge
 from ._settings import RewardSettings
 
+__all__ = ["YojReward", "register"]
+
 MEDIA = ("images", "videos", "audios")
 
 

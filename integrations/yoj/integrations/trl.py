@@ -31,6 +31,8 @@ from ._messages import Row, read_row
 from ._ranks import Ranks
 from ._settings import RewardSettings
 
+__all__ = ["AsyncGroupReward", "GroupReward"]
+
 OnError: TypeAlias = Literal["none", "raise"]
 Found: TypeAlias = dict[int, RewardedGroup]
 """Rewards of groups by their number."""

@@ -32,6 +32,8 @@ from ._settings import RewardSettings
 from ._trajectory import group_size, key_of, sample_of
 from .ray import meeting_actor
 
+__all__ = ["YojRewardManager"]
+
 ACTOR = "yoj-judge"
 WHERE = "reward.reward_kwargs"
 
