@@ -50,6 +50,16 @@ def test_python(code, folder):
     assert "P(best)" in done.stdout
 
 
+def test_rewards(folder):
+    (code,) = (text for kind, text in BLOCKS if kind == "py")
+    done = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    rewards = json.loads(done.stdout)
+    assert len(rewards) == 4
+    assert rewards[0] == rewards[2]
+    assert sum(rewards) == pytest.approx(0, abs=1e-6)
+
+
 @pytest.mark.parametrize(
     "line", [line for kind, text in BLOCKS if not kind for line in text.splitlines() if "yoj-" in line]
 )
