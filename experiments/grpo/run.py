@@ -21,12 +21,15 @@ from trl.trainer.grpo_trainer import GRPOTrainer
 from yoj.runtime.machine import instruction_sets
 
 from ..shapes import Item
+from ..shapes.words import ask
 from .arms import ARMS, Watched, open_reward
 from .policy import open_policy, open_processor
 from .tasks import LONGEST, answer, columns, draw_items, truths
 
 HELD_OUT = 250
 EVALUATE_EVERY = 20
+SHOWN = 25
+"""Held-out questions whose last answers are kept."""
 
 
 @dataclass(frozen=True)
@@ -57,11 +60,15 @@ class Examiner(TrainerCallback):
         self._policy, self._processor, self._note = policy, processor, note
         self._items = draw_items("grpo-held-out", HELD_OUT, 0)
         self.found: list[dict[str, float]] = []
+        self.shown: list[list[Any]] = []
         self.step_seconds: list[float] = []
 
     def examine(self, step: int) -> None:
         """Add a measurement."""
-        true = truths(self._items, answer(self._policy, self._processor, self._items, seed=0))
+        answers = answer(self._policy, self._processor, self._items, seed=0)
+        true = truths(self._items, answers)
+        shown = zip(self._items[:SHOWN], answers, true, strict=False)
+        self.shown = [[ask(item.question), text, round(value, 3)] for item, text, value in shown]
         exact = float(np.mean([one == 1 for one in true]))
         self.found.append({"step": step, "truth": float(np.mean(true)), "exact": exact})
         self._note(f"step {step}: truth {np.mean(true):.3f}, exact {exact:.3f}")
@@ -111,6 +118,7 @@ def run(config: RunConfig, folder: Path, note: Callable[[str], None]) -> dict[st
     return {
         "config": asdict(config),
         "held_out": examiner.found,
+        "answers": examiner.shown,
         "steps": {name: [round(value, 5) for value in values] for name, values in reward.kept.items()},
         "step_seconds": [round(value, 3) for value in examiner.step_seconds],
         "minutes": round((time.monotonic() - begin) / 60, 2),

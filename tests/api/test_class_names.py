@@ -26,10 +26,17 @@ def doubled(sources: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
     return {name: modules for name, modules in places.items() if len(modules) > 1}
 
 
+FOR_TRAINERS = {
+    "GroupReward": ["integrations/yoj/integrations/_group.py", "integrations/yoj/integrations/trl.py"],
+}
+"""Name of the one thing and of what a trainer is given of it, whose module says for which trainer."""
+
+
 def test_every_public_class_has_a_name_of_its_own():
     files = [file for part in PARTS for file in sorted((ROOT / part / "yoj" / part).rglob("*.py"))]
     assert len(files) > 100
     found = doubled((file.relative_to(ROOT).as_posix(), file.read_text("utf-8")) for file in files)
+    found = {name: modules for name, modules in found.items() if modules != FOR_TRAINERS.get(name)}
     assert not found, f"rename all but one of each, in the part that is less public: {found}"
 
 

@@ -13,7 +13,7 @@ from PIL import Image
 from servers import running
 from test_app import data_url, picture
 
-from yoj.integrations import GroupReward, MeetingPoint, RemoteJudge, Sample
+from yoj.integrations import GroupReward, GroupSample, MeetingPoint, RemoteJudge
 from yoj.integrations.trl import GroupReward as TrlReward
 from yoj.runtime import Request
 from yoj.serving import HttpSettings
@@ -43,7 +43,7 @@ def test_every_way_gives_the_rewards_of_the_scorer(scorer):
     assert TrlReward(judge, 4)(prompts=asked, completions=said, image=images, trainer_state=state) == expected
 
     with MeetingPoint(GroupReward(judge).rewards) as meeting:
-        futures = {k: meeting.submit(KEY, 4, Sample(k, "Which?", TEXTS[k], [shown])) for k in (2, 0, 3, 1)}
+        futures = {k: meeting.submit(KEY, 4, GroupSample(k, "Which?", TEXTS[k], [shown])) for k in (2, 0, 3, 1)}
         assert [futures[k].result(60).reward for k in range(4)] == expected
 
     with running(judge, HttpSettings(groups=GroupSettings())) as server, ThreadPoolExecutor(4) as pool:

@@ -11,7 +11,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 import pytest
 from meetings import Clock, PaperJudge, paper_reward
 
-from yoj.integrations import GroupReward, MeetingError, MeetingPoint, MeetingSettings, RewardedGroup, Sample
+from yoj.integrations import GroupReward, GroupSample, MeetingError, MeetingPoint, MeetingSettings, RewardedGroup
 from yoj.runtime import EngineError, Request
 
 SECONDS = 30
@@ -43,8 +43,8 @@ def meet(judge, clock):
         one.close()
 
 
-def sample(name: str | int, response: str = "", **fields) -> Sample:
-    return Sample(name, response=response or f"answer {name}", **({"prompt": "Which?"} | fields))
+def sample(name: str | int, response: str = "", **fields) -> GroupSample:
+    return GroupSample(name, response=response or f"answer {name}", **({"prompt": "Which?"} | fields))
 
 
 def error_of(future: Future) -> MeetingError:

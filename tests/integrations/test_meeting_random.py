@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from meetings import Clock, PaperJudge, paper_reward
 
-from yoj.integrations import MeetingError, MeetingPoint, MeetingSettings, Sample
+from yoj.integrations import GroupSample, MeetingError, MeetingPoint, MeetingSettings
 from yoj.runtime import EngineError
 
 KEYS, IDS, TIMEOUT, MOST = ("a", "b", "c", "poison"), (0, 1, 2, 10, "1", "x"), 100.0, 9
@@ -61,7 +61,7 @@ class Meetings(RuleBasedStateMachine):
 
     @rule(key=keys, size=sizes, name=names, text=texts, prompt=st.sampled_from(("p", "p", "p", "q")))
     def arrive(self, key, size, name, text, prompt):
-        future = self.meeting.submit(key, size, Sample(name, prompt, f"{name}{text}"))
+        future = self.meeting.submit(key, size, GroupSample(name, prompt, f"{name}{text}"))
         self.expire()
         group = self.groups.get(key)
         if group is None:
@@ -100,7 +100,9 @@ class Meetings(RuleBasedStateMachine):
     def pass_time(self, seconds):
         self.clock.now += seconds
         self.ticks += 1
-        self.tick = self.meeting.submit("tick", 2, Sample(self.ticks, "p", ""))  # so that the thread looks at the clock
+        self.tick = self.meeting.submit(
+            "tick", 2, GroupSample(self.ticks, "p", "")
+        )  # so that the thread looks at the clock
         self.tick.cancel()
         self.expire()
         self.count_tick()
@@ -214,7 +216,7 @@ def test_callers_who_lose_answers_and_try_again_get_the_rewards_of_a_quiet_run(s
                 if draw.random() < loss:
                     left.append(one)  # lost on its way
                     continue
-                pending.append((one, meeting.submit(one[0], size, Sample(one[1], "p", f"{one}"))))
+                pending.append((one, meeting.submit(one[0], size, GroupSample(one[1], "p", f"{one}"))))
                 continue
             one, future = pending.pop(draw.randrange(len(pending)))
             if not future.done() and (left or draw.random() < loss):

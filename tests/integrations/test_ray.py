@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from yoj.integrations import GroupReward, MeetingError, MeetingSettings, RewardSettings, Sample
+from yoj.integrations import GroupReward, GroupSample, MeetingError, MeetingSettings, RewardSettings
 from yoj.integrations.ray import meeting_actor
 from yoj.runtime import Request
 
@@ -40,12 +40,14 @@ def expected(judge: str, key: str, prompt: str) -> list[float]:
 
 def test_samples_of_several_workers_meet(cluster, bundle):
     judge, groups = str(bundle("qwen3_vl", "assistant")), 5
-    arrivals = [(f"g{g}", Sample(k, f"Which of {g}?", text)) for g in range(groups) for k, text in enumerate(TEXTS)]
+    arrivals = [
+        (f"g{g}", GroupSample(k, f"Which of {g}?", text)) for g in range(groups) for k, text in enumerate(TEXTS)
+    ]
     random.Random(1).shuffle(arrivals)
     shares = [arrivals[:7], arrivals[7:15], [*arrivals[15:], arrivals[0]]]  # the last as verl fills up a batch
 
     @ray.remote(num_cpus=0)
-    def work(share: list[tuple[str, Sample]]) -> list[float]:
+    def work(share: list[tuple[str, GroupSample]]) -> list[float]:
         actor = meeting_actor("meeting", judge)
         return [met.reward for met in ray.get([actor.reward.remote(key, len(TEXTS), one) for key, one in share])]
 
@@ -66,15 +68,15 @@ def test_an_actor_with_other_settings_is_no_such_actor(cluster, bundle):
 def test_the_reason_crosses_processes(cluster, bundle):
     actor = meeting_actor("short", str(bundle("qwen3_vl", "assistant")), meeting=MeetingSettings(timeout=0.1))
     with pytest.raises(MeetingError, match=r"had 1 of its 2 samples after 0\.1 s: 0") as caught:
-        ray.get(actor.reward.remote("a", 2, Sample(0, "Which?", "A cat.")), timeout=SECONDS)
+        ray.get(actor.reward.remote("a", 2, GroupSample(0, "Which?", "A cat.")), timeout=SECONDS)
     assert caught.value.reason == "time"
 
 
 def test_many_more_samples_may_wait_than_ray_takes_by_itself(cluster, bundle):
     judge = str(bundle("qwen3_vl", "assistant"))
     actor = meeting_actor("many", judge)
-    firsts = [actor.reward.remote(f"g{g}", 2, Sample(0, "Which?", TEXTS[0])) for g in range(2500)]
-    last = actor.reward.remote("g7", 2, Sample(1, "Which?", TEXTS[1]))
+    firsts = [actor.reward.remote(f"g{g}", 2, GroupSample(0, "Which?", TEXTS[0])) for g in range(2500)]
+    last = actor.reward.remote("g7", 2, GroupSample(1, "Which?", TEXTS[1]))
     reward, other = (met.reward for met in ray.get([firsts[7], last], timeout=SECONDS))
     (group,) = GroupReward(judge).rewards([Request("Which?", TEXTS[:2], id="g7")])
     assert (reward, other) == group.rewards
@@ -84,10 +86,10 @@ def test_many_more_samples_may_wait_than_ray_takes_by_itself(cluster, bundle):
 def test_what_waited_in_a_process_that_died_is_sent_again(cluster, bundle):
     judge = str(bundle("qwen3_vl", "assistant"))
     actor = meeting_actor("dying", judge)
-    first = [actor.reward.remote("a", 4, Sample(k, "Which?", TEXTS[k])) for k in (2, 0)]
+    first = [actor.reward.remote("a", 4, GroupSample(k, "Which?", TEXTS[k])) for k in (2, 0)]
     while ray.get(actor.waiting.remote(), timeout=SECONDS) < 2:
         pass
     ray.kill(actor, no_restart=False)
-    rest = [actor.reward.remote("a", 4, Sample(k, "Which?", TEXTS[k])) for k in (3, 1)]
+    rest = [actor.reward.remote("a", 4, GroupSample(k, "Which?", TEXTS[k])) for k in (3, 1)]
     rewards = {met.place: met.reward for met in ray.get([*first, *rest], timeout=SECONDS)}
     assert rewards == dict(enumerate(expected(judge, "a", "Which?")))

@@ -19,7 +19,7 @@ import uvicorn
 
 from yoj.runtime import Scorer
 from yoj.serving import HttpSettings, make_app
-from yoj.serving._http import Server
+from yoj.serving._http import DrainingServer
 from yoj.serving._protocol import bounded
 from yoj.serving._service import Service
 
@@ -40,7 +40,7 @@ class Served:
 def running(scorer: Scorer, settings: HttpSettings, port: int = 0) -> Iterator[Served]:
     app = make_app(scorer, settings)
     config = uvicorn.Config(app, port=port, http=bounded(settings.max_body), access_log=False, log_config=None)
-    server = Server(config, app.state.service.groups)
+    server = DrainingServer(config, app.state.service.groups)
     thread = threading.Thread(target=lambda: asyncio.run(server.serve()))
     thread.start()
     while not server.started:

@@ -16,11 +16,12 @@ from ._settings import RewardSettings
 if TYPE_CHECKING:
     from ._group import GroupReward, RewardedGroup
     from ._meeting import MeetingPoint
-    from ._meeting_table import MeetingError, MeetingSettings, Met, Sample
+    from ._meeting_table import GroupSample, MeetingError, MeetingSettings, Met
     from ._remote import RemoteError, RemoteJudge
 
 __all__ = [
     "GroupReward",
+    "GroupSample",
     "MeetingError",
     "MeetingPoint",
     "MeetingSettings",
@@ -29,7 +30,6 @@ __all__ = [
     "RemoteJudge",
     "RewardSettings",
     "RewardedGroup",
-    "Sample",
 ]
 
 __getattr__ = lazily(
@@ -43,6 +43,6 @@ __getattr__ = lazily(
         "RemoteError": "._remote",
         "RemoteJudge": "._remote",
         "RewardedGroup": "._group",
-        "Sample": "._meeting_table",
+        "GroupSample": "._meeting_table",
     },
 )

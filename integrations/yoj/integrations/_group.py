@@ -20,7 +20,7 @@ from yoj.runtime.orders import draw_orders
 from yoj.runtime.packs import ROUNDS, Members, draw_order, draw_packs, join
 from yoj.runtime.script import Parts, Script, script_of
 
-from ._judge import Judge
+from ._judge import JudgeLike
 from ._remote import RemoteJudge
 from ._rewards import reward_of
 from ._settings import RewardSettings
@@ -98,7 +98,7 @@ class GroupReward:
     >>> reward.rewards([Request("What is shown?", ["A cat.", "A bus."], images=["photo.jpg"], id="step 7: 0")])
     """
 
-    def __init__(self, judge: str | Path | Judge, settings: RewardSettings | None = None):
+    def __init__(self, judge: str | Path | JudgeLike, settings: RewardSettings | None = None):
         """Take a judge, which is opened when it is first used.
 
         Args:
@@ -111,7 +111,7 @@ class GroupReward:
         self._prepare_state()
 
     def _prepare_state(self) -> None:
-        self._judge: Judge | None = None
+        self._judge: JudgeLike | None = None
         self._calls = 0
         self._lock = threading.Lock()
 
@@ -126,7 +126,7 @@ class GroupReward:
         return f"GroupReward({self._source!r}, {self.settings!r})"
 
     @property
-    def judge(self) -> Judge:
+    def judge(self) -> JudgeLike:
         """The judge, opened.
 
         Raises:
@@ -180,7 +180,7 @@ class GroupReward:
         packs = tuple(tuple(distinct[k] for k in pack) for pack in _packs(len(distinct), self.settings, source))
         return _Plan(group, tuple(map(_plain, contents)), copies, packs, cuts)
 
-    def _judged(self, judge: Judge, plans: Sequence[_Plan]) -> list[RewardedGroup]:
+    def _judged(self, judge: JudgeLike, plans: Sequence[_Plan]) -> list[RewardedGroup]:
         requests = [request for plan in plans for request in plan.requests(self.settings)]
         begin = time.perf_counter()
         results = judge.score_batch(requests, on_error="return")
@@ -239,7 +239,7 @@ class GroupReward:
         return _on_one_scale(plan, judged)
 
 
-def _open(source: str | Path | Judge) -> Judge:
+def _open(source: str | Path | JudgeLike) -> JudgeLike:
     if isinstance(source, str) and source.lower().startswith(("http://", "https://")):
         return RemoteJudge(source)
     return Scorer.load(source) if isinstance(source, str | Path) else source

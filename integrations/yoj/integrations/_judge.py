@@ -8,7 +8,7 @@ from typing import Literal, Protocol
 from yoj.runtime import Judgement, Request, YojError
 
 
-class Judge(Protocol):
+class JudgeLike(Protocol):
     """Judge of several requests; `yoj.runtime.Scorer` and `RemoteJudge` are such."""
 
     def score_batch(

@@ -17,11 +17,11 @@ from ._meeting_table import (
     Answer,
     Failure,
     Group,
+    GroupSample,
     MeetingError,
     MeetingSettings,
+    MeetingTable,
     Met,
-    Sample,
-    Table,
     arrival,
 )
 
@@ -35,7 +35,8 @@ class MeetingPoint:
     """Groups that fill, the thread that scores them, and those who wait for their rewards.
 
     >>> meeting = MeetingPoint(GroupReward("judge.yoj").rewards)
-    >>> futures = [meeting.submit("step 1, prompt 7", 2, Sample(k, "Which?", text)) for k, text in enumerate(texts)]
+    >>> samples = [GroupSample(k, "What is shown?", text) for k, text in enumerate(["A cat.", "Two dogs."])]
+    >>> futures = [meeting.submit("step 1, prompt 7", 2, sample) for sample in samples]
     >>> futures[0].result().reward
 
     Every sample that is submitted is answered, with a reward or with a `MeetingError`: at the latest when its group's
@@ -58,10 +59,10 @@ class MeetingPoint:
         self._score = score
         self._clock = clock
         self._changed = threading.Condition()  # the table is read and written under it
-        self._table = Table(settings or MeetingSettings())
+        self._table = MeetingTable(settings or MeetingSettings())
         self._thread: threading.Thread | None = None
 
-    def submit(self, key: str, size: int, sample: Sample) -> Future[Met]:
+    def submit(self, key: str, size: int, sample: GroupSample) -> Future[Met]:
         """Add a sample to its group.
 
         The same sample may be submitted again, while its group waits and after it was scored, and gets the same

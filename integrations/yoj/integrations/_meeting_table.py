@@ -39,7 +39,7 @@ class MeetingError(YojError, RuntimeError):
 
 
 @dataclass(frozen=True)
-class Sample:
+class GroupSample:
     """One response of a group, and the prompt that it has in common with the others."""
 
     id: SampleId
@@ -113,7 +113,7 @@ Answer: TypeAlias = "tuple[Future[Met], Met | Failure]"
 class Arrival:
     """Sample with the identity of its content."""
 
-    sample: Sample
+    sample: GroupSample
     common: bytes
     """Digest of what all samples of a group have in common."""
     own: bytes
@@ -122,7 +122,7 @@ class Arrival:
     own_bytes: int
 
 
-def arrival(sample: Sample) -> Arrival:
+def arrival(sample: GroupSample) -> Arrival:
     """Arrival of a sample; see `identity` for what it raises."""
     common, common_bytes = identity(
         (sample.prompt, sample.images, sample.video, sample.fps, sample.timestamps, sample.placeholders)
@@ -225,7 +225,7 @@ class _Finished:
         return Met(self.outcome.rewards[place], place, self.outcome)
 
 
-class Table:
+class MeetingTable:
     """All groups of a meeting point. Whoever calls holds its lock, and gives the answers after releasing it."""
 
     def __init__(self, settings: MeetingSettings):

@@ -15,7 +15,7 @@ from ._kinds import is_array, is_fields, is_list
 
 
 @dataclass(frozen=True)
-class Row:
+class TrainerRow:
     """One completion of a trainer, and what it answers."""
 
     prompt: Any
@@ -35,7 +35,7 @@ class Row:
         return next((one for one in (self.prompt, self.response) if isinstance(one, YojError)), None)
 
 
-def read_row(prompt: Any, completion: Any, pictures: Sequence[Any]) -> Row:
+def read_row(prompt: Any, completion: Any, pictures: Sequence[Any]) -> TrainerRow:
     """Read one row.
 
     Args:
@@ -58,7 +58,7 @@ def read_row(prompt: Any, completion: Any, pictures: Sequence[Any]) -> Row:
         response = read_completion(completion)
     except YojError as error:
         response = error
-    return Row(content, images, response, texts.digest(), shown.digest())
+    return TrainerRow(content, images, response, texts.digest(), shown.digest())
 
 
 def read_completion(completion: Any) -> Any:

@@ -28,7 +28,7 @@ from yoj.runtime.codec import decode_judgement
 from yoj.runtime.error_texts import shorten
 
 from ._kinds import is_fields, is_list
-from ._wire import Form
+from ._wire import RequestForm
 
 ERRORS: dict[str, type[YojError]] = {
     "length": LengthError,
@@ -102,7 +102,7 @@ class RemoteJudge:
             raise RequestError(f"on_error is {on_error!r}; a server returns errors: give 'return'.")
         end = time.monotonic() + self.timeout
         results: dict[int, Judgement | YojError] = {}
-        form, places = Form(), list[int]()
+        form, places = RequestForm(), list[int]()
         for place, request in enumerate(requests):
             try:
                 form.add(request)
@@ -112,7 +112,7 @@ class RemoteJudge:
             places.append(place)
             if len(places) == FORM_REQUESTS or form.size >= FORM_BYTES:
                 results |= zip(places, self._answers(form, len(places), end), strict=True)
-                form, places = Form(), list[int]()
+                form, places = RequestForm(), list[int]()
         if places:
             results |= zip(places, self._answers(form, len(places), end), strict=True)
         return [
@@ -120,7 +120,7 @@ class RemoteJudge:
             for place, request in enumerate(requests)
         ]
 
-    def _answers(self, form: Form, count: int, end: float) -> list[Judgement | YojError]:
+    def _answers(self, form: RequestForm, count: int, end: float) -> list[Judgement | YojError]:
         """Answers to a form, which is sent again as long as the server is busy or away."""
         body, content_type = form.encode()
         wait, told = FIRST_WAIT, "no answer"

@@ -10,7 +10,7 @@ from typing import Any, cast
 from yoj.runtime import RequestError
 
 from ._chats import turns
-from ._meeting_table import Sample
+from ._meeting_table import GroupSample
 
 
 def group_size(fields: Mapping[str, Any], trained: int, validated: int) -> int:
@@ -53,7 +53,7 @@ def key_of(fields: Mapping[str, Any]) -> str:
     return str(uid)
 
 
-def sample_of(item: Any, tokenizer: Any) -> Sample:
+def sample_of(item: Any, tokenizer: Any) -> GroupSample:
     """Sample of a trajectory.
 
     Args:
@@ -69,7 +69,7 @@ def sample_of(item: Any, tokenizer: Any) -> Sample:
     session = fields.get("session_id")
     # The older trainer names no rollouts and sends each once. Responses stand in the order of these names.
     own = f"{hashlib.sha256(response.encode()).hexdigest()}-{uuid.uuid4().hex}" if session is None else int(session)
-    return Sample(own, turns(fields["raw_prompt"]), response)
+    return GroupSample(own, turns(fields["raw_prompt"]), response)
 
 
 def _tokens(item: Any) -> Any:

@@ -23,7 +23,7 @@ PNG_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")
 """Modes of Pillow's images that a PNG file holds without a change."""
 
 
-class Form:
+class RequestForm:
     """Form for one call: requests, and the files that they name."""
 
     def __init__(self):

@@ -39,7 +39,7 @@ from ._figures import figures
 from ._group import GroupReward
 from ._keywords import settings_from
 from ._meeting import MeetingPoint
-from ._meeting_table import MeetingError, MeetingSettings, Sample
+from ._meeting_table import GroupSample, MeetingError, MeetingSettings
 from ._settings import RewardSettings
 
 __all__ = ["YojConfig", "YojResourcesServer", "YojVerifyRequest", "YojVerifyResponse"]
@@ -126,7 +126,7 @@ class YojResourcesServer(SimpleResourcesServer):
             raise HTTPException(UNREADABLE, f"{ROLLOUT_INDEX_KEY_NAME} is {index!r}; give 0 to {size - 1}.")
         response = _answer(body.response)
         try:
-            sample = Sample(index, _prompt(body.responses_create_params), response)
+            sample = GroupSample(index, _prompt(body.responses_create_params), response)
         except RequestError as error:
             raise HTTPException(UNREADABLE, str(error)) from error
         name, run = self._run(body, index, response)

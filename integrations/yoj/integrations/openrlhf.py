@@ -28,10 +28,10 @@ from yoj.runtime.request import Content, Conversation
 from ._chats import medium
 from ._figures import figures
 from ._group import GroupReward
-from ._judge import Judge
+from ._judge import JudgeLike
 from ._kinds import is_list
 from ._meeting import MeetingPoint
-from ._meeting_table import MeetingSettings, Sample
+from ._meeting_table import GroupSample, MeetingSettings
 from ._settings import RewardSettings
 from ._templates import question_in
 
@@ -55,7 +55,7 @@ class GroupExecutor(SingleTurnAgentExecutor):
     by these before anything is generated. Its training cannot do without a reward: where a group has none, it stops.
     """
 
-    judge: ClassVar[str | Path | Judge]
+    judge: ClassVar[str | Path | JudgeLike]
     """Bundle's folder, URL of a server, or a judge; see `GroupReward`."""
     settings: ClassVar[RewardSettings] = RewardSettings()
     """Settings of the rewards."""
@@ -110,7 +110,7 @@ class GroupExecutor(SingleTurnAgentExecutor):
         )
         start, end = output["action_ranges"][-1]
         response = hf_tokenizer.decode(output["observation_tokens"][start:end], skip_special_tokens=True)
-        sample = Sample(place, question, response, shown)
+        sample = GroupSample(place, question, response, shown)
         met = await asyncio.wrap_future(self._meeting.submit(group.key, group.size, sample))
         logs = figures(met.group)
         return output | {"reward": met.reward, "scores": met.group.scores[met.place], "extra_logs": logs}

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from ._group import GroupReward
-from ._judge import Judge
+from ._judge import JudgeLike
 from ._meeting import MeetingPoint
-from ._meeting_table import MeetingError, MeetingSettings, Met, Sample
+from ._meeting_table import GroupSample, MeetingError, MeetingSettings, Met
 from ._settings import RewardSettings
 
 __all__ = ["MeetingActor", "meeting_actor"]
@@ -24,12 +24,12 @@ the process, as one may for want of memory, must not do so for ever."""
 class MeetingActor:
     """Meeting point in an actor, and the judge behind it."""
 
-    def __init__(self, judge: str | Path | Judge, settings: RewardSettings | None, meeting: MeetingSettings):
+    def __init__(self, judge: str | Path | JudgeLike, settings: RewardSettings | None, meeting: MeetingSettings):
         reward = GroupReward(judge, settings)
         self._about = _told(judge, settings, meeting)
         self._meeting = MeetingPoint(reward.rewards, meeting)
 
-    async def reward(self, key: str, size: int, sample: Sample) -> Met:
+    async def reward(self, key: str, size: int, sample: GroupSample) -> Met:
         """Reward of a sample, as soon as its group is whole; see `MeetingPoint.submit`."""
         return await asyncio.wrap_future(await asyncio.to_thread(self._meeting.submit, key, size, sample))
 
@@ -44,7 +44,7 @@ class MeetingActor:
 
 def meeting_actor(
     name: str,
-    judge: str | Path | Judge,
+    judge: str | Path | JudgeLike,
     settings: RewardSettings | None = None,
     meeting: MeetingSettings | None = None,
     options: Mapping[str, Any] | None = None,
@@ -52,7 +52,7 @@ def meeting_actor(
     """Get the named actor, or start it where there is none.
 
     >>> actor = meeting_actor("judge", "judge.yoj")
-    >>> met = await actor.reward.remote(uid, 8, Sample(k, "What is shown?", response, images=[picture]))
+    >>> met = await actor.reward.remote(uid, 8, GroupSample(k, "What is shown?", response, images=[picture]))
     >>> met.reward
 
     Args:

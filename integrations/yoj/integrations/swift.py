@@ -22,7 +22,7 @@ from ._chats import medium, turns
 from ._figures import report
 from ._group import GroupReward
 from ._identity import identity
-from ._judge import Judge
+from ._judge import JudgeLike
 from ._settings import RewardSettings
 
 __all__ = ["YojReward", "register"]
@@ -30,7 +30,7 @@ __all__ = ["YojReward", "register"]
 MEDIA = ("images", "videos", "audios")
 
 
-def register(judge: str | Path | Judge, settings: RewardSettings | None = None) -> None:
+def register(judge: str | Path | JudgeLike, settings: RewardSettings | None = None) -> None:
     """Register the reward as ``orms["yoj"]``.
 
     Args:
@@ -49,7 +49,7 @@ class YojReward:
     group here is what has the same id and the same media, and of its rows ``num_generations`` in a row.
     """
 
-    def __init__(self, judge: str | Path | Judge, settings: RewardSettings | None = None, args: Any = None):
+    def __init__(self, judge: str | Path | JudgeLike, settings: RewardSettings | None = None, args: Any = None):
         """Take a judge, which is opened when it is first used.
 
         Args:

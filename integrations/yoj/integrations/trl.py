@@ -24,10 +24,10 @@ from yoj.runtime import Request, RequestError, YojError
 
 from ._group import GroupReward as Reward
 from ._group import RewardedGroup
-from ._judge import Judge
+from ._judge import JudgeLike
 from ._kinds import is_list
 from ._layout import FIX, Groups, groups_of
-from ._messages import Row, read_row
+from ._messages import TrainerRow, read_row
 from ._ranks import Ranks
 from ._settings import RewardSettings
 
@@ -43,7 +43,7 @@ class _Call:
     """One call of a trainer."""
 
     ranks: Ranks
-    rows: Sequence[Row]
+    rows: Sequence[TrainerRow]
     """Rows of this rank."""
     first: int
     """Number of this rank's first row; rows and groups are counted over all ranks."""
@@ -98,7 +98,7 @@ class _Adapter:
 
     def __init__(
         self,
-        judge: str | Path | Judge,
+        judge: str | Path | JudgeLike,
         num_generations: int,
         num_generations_eval: int | None = None,
         settings: RewardSettings | None = None,
@@ -156,7 +156,7 @@ class _Adapter:
             RequestError: the rows of a rank cannot be read, or are no groups.
         """
         begin, key, ranks = time.perf_counter(), self._key(given.get("trainer_state")), Ranks()
-        rows, sizes, failure = list[Row](), (self.num_generations,), None
+        rows, sizes, failure = list[TrainerRow](), (self.num_generations,), None
         try:
             rows, sizes = _rows(prompts, completions, given), self._sizes(given.get("log_metric"))
         except Exception as error:
@@ -292,7 +292,7 @@ class AsyncGroupReward(_Adapter):
         return self._finish(call, found, given)
 
 
-def _rows(prompts: Sequence[Any], completions: Sequence[Any], given: Mapping[str, Any]) -> list[Row]:
+def _rows(prompts: Sequence[Any], completions: Sequence[Any], given: Mapping[str, Any]) -> list[TrainerRow]:
     if len(prompts) != len(completions):
         raise RequestError(f"There are {len(prompts)} prompts and {len(completions)} completions; give one for each.")
     pictures = _pictures(given, len(prompts))

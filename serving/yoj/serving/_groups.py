@@ -12,7 +12,7 @@ from typing import Literal
 
 from starlette.requests import Request
 
-from yoj.integrations import GroupReward, MeetingError, MeetingPoint, MeetingSettings, RewardedGroup, Sample
+from yoj.integrations import GroupReward, GroupSample, MeetingError, MeetingPoint, MeetingSettings, RewardedGroup
 from yoj.runtime import Judgement, YojError
 from yoj.runtime import Request as ScoringRequest
 
@@ -151,9 +151,9 @@ async def _result(reading: Awaitable[Arriving]) -> Arriving:
     return await reading
 
 
-def _sample(name: SampleId, given: ScoringRequest) -> Sample:
+def _sample(name: SampleId, given: ScoringRequest) -> GroupSample:
     (response,) = given.responses
-    return Sample(
+    return GroupSample(
         name, given.prompt, response, given.images, given.video, given.fps, given.timestamps, given.placeholders
     )
 

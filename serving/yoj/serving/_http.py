@@ -29,7 +29,7 @@ class Process:
     """Whether spans of OpenTelemetry are sent."""
 
 
-class Server(uvicorn.Server):
+class DrainingServer(uvicorn.Server):
     """Server that ends by answering the samples whose groups cannot be whole any more, and then all others."""
 
     def __init__(self, config: uvicorn.Config, groups: Groups | None):
@@ -62,4 +62,4 @@ def serve(scorer: Scorer, settings: HttpSettings, process: Process) -> None:
             # What was taken is answered or given up by then.
             timeout_graceful_shutdown=round(settings.deadline) + 5,
         )
-        Server(config, app.state.service.groups).run()
+        DrainingServer(config, app.state.service.groups).run()

@@ -6,7 +6,7 @@ import pytest
 
 from experiments.grpo.arms import SeparatePasses, Watched
 from experiments.grpo.tasks import draw_items
-from yoj.runtime import Request, RequestError, Scorer
+from yoj.runtime import MediaError, Request, Scorer
 
 ANSWERS = ["A red circle.", "Two large crosses.", "Nothing.", "It is in the top left, as far as one can see."]
 
@@ -21,9 +21,9 @@ def test_separate_passes_score_as_one_isolated_pass(bundle):
 
 def test_a_response_that_fails_fails_its_group(bundle):
     judge = SeparatePasses(bundle("merged", "assistant"))
-    good, bad = Request("Why?", ["So.", "No."]), Request("Why?", ["So.", "word " * 5000])
+    good, bad = Request("Why?", ["So.", "No."]), Request("Why?", ["So.", "No."], images=[b"no picture"])
     found = judge.score_batch([bad, good], on_error="return")
-    assert isinstance(found[0], RequestError)
+    assert isinstance(found[0], MediaError)
     assert len(found[1].scores) == 2
 
 
@@ -39,9 +39,9 @@ def test_the_truth_is_kept_beside_a_reward():
         return [float(len(one[0]["content"])) for one in completions]
 
     watched = Watched(longest, [item], 3)
-    texts = [right, "no answer at all, and a long one", "x"]
+    texts = [right, right + " and no answer", "x"]
     rewards = watched(["?"] * 3, completions(texts), item=[0] * 3, log_metric=lambda *_: None)
-    assert rewards == [len(right), 32, 1]
+    assert rewards == [len(right), len(right) + 14, 1]
     kept = watched.kept
     assert kept["distinct"] == [3]
     assert kept["agreement"] == [0.5]  # of the two pairs with `right`, the reward has one the other way round
