@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from yoj.integrations.trl import GroupReward
 
+from yoj.integrations.trl import GroupReward
 from yoj.runtime import Judgement, Request, Scorer
 from yoj.runtime.errors import YojError
 
@@ -50,7 +50,7 @@ class SeparatePasses:
         self._scorer = Scorer.load(bundle, threads=1)
 
     def score_batch(self, requests: Sequence[Request], *, on_error: str) -> list[Judgement | YojError]:
-        """Score requests, response by response; see `yoj.integrations.Judge`."""
+        """Score requests, response by response; see `yoj.runtime.Scorer.score_batch`."""
         assert on_error == "return"
         return [self._score(request) for request in requests]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
@@ -11,7 +12,6 @@ import numpy as np
 import pytest
 from PIL import Image
 from servers import running
-from test_app import data_url, picture
 
 from yoj.integrations import GroupReward, GroupSample, MeetingPoint, RemoteJudge
 from yoj.integrations.trl import GroupReward as TrlReward
@@ -27,7 +27,9 @@ KEY = "7:0:0"
 
 
 def test_every_way_gives_the_rewards_of_the_scorer(scorer):
-    judge, shown = scorer("qwen3_vl"), picture()
+    judge, out = scorer("qwen3_vl"), io.BytesIO()
+    Image.radial_gradient("L").resize((40, 40)).convert("RGB").save(out, "PNG")
+    shown = out.getvalue()
     (core,) = GroupReward(judge).rewards([Request("Which?", TEXTS, [shown], id=KEY)])
     (order,) = core.orders
     by_hand = np.empty(4)
@@ -48,7 +50,8 @@ def test_every_way_gives_the_rewards_of_the_scorer(scorer):
 
     with running(judge, HttpSettings(groups=GroupSettings())) as server, ThreadPoolExecutor(4) as pool:
         url = str(server.client.base_url)
-        body = {"group": KEY, "size": 4, "prompt": "Which?", "image": data_url(shown)}
+        url_of_picture = "data:image/png;base64," + base64.b64encode(shown).decode()
+        body = {"group": KEY, "size": 4, "prompt": "Which?", "image": url_of_picture}
 
         def reward(k: int) -> float:
             answer = httpx.post(f"{url}/v1/groups", json=body | {"sample": k, "response": TEXTS[k]}, timeout=60)

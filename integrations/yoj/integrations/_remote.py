@@ -61,7 +61,7 @@ class RemoteError(YojError, OSError):
 
 @dataclass(frozen=True)
 class RemoteJudge:
-    """Judge that a `yoj-serve http` serves; see `Judge`. Safe to use from several threads; can be pickled.
+    """Judge that a `yoj-serve http` serves; see `GroupReward`. Safe to use from several threads; can be pickled.
 
     >>> RemoteJudge("http://127.0.0.1:8000").score_batch([Request("Why?", ["So.", "No."])], on_error="return")
     """
