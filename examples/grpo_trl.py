@@ -22,6 +22,8 @@ from trl import GRPOConfig, GRPOTrainer
 from experiments.grpo.policy import open_policy, open_processor
 from experiments.grpo.tasks import LONGEST, answer, columns, draw_items, truths
 from yoj.integrations.trl import GroupReward
+from yoj.runtime import Scorer
+from yoj.runtime.options import readable_errors
 
 ROOT = Path(__file__).resolve().parent.parent
 BASE = ROOT / "checkpoints" / "shapes-qwen3_vl" / "base"
@@ -32,7 +34,7 @@ HELD_OUT = 250
 
 @click.command()
 @click.argument("judge", default=str(ROOT / ".demo" / "judge.yoj"))
-@click.option("--steps", default=40, show_default=True)
+@click.option("--steps", default=40, show_default=True, type=click.IntRange(min=1))
 @click.option("--seed", default=0, show_default=True)
 @click.option("--policy", default=str(BASE), help="Folder or hub id of another policy of Qwen3-VL.")
 @click.option("--data", type=click.Path(exists=True, dir_okay=False), help="JSON lines with prompt and image, a path.")
@@ -46,6 +48,8 @@ def main(judge: str, policy: str, data: str | None, out: str | None, **options: 
 
     Prints the truth of its answers before and after, where the questions are those of the small task.
     """
+    with readable_errors():  # before the policy is loaded
+        reward = GroupReward(judge if "://" in judge else Scorer.load(judge), num_generations=GROUP)
     if importlib.util.find_spec("torchvision"):
         from transformers import AutoProcessor
 
@@ -56,7 +60,7 @@ def main(judge: str, policy: str, data: str | None, out: str | None, **options: 
     with tempfile.TemporaryDirectory() as place:
         trainer = GRPOTrainer(
             model=model,
-            reward_funcs=GroupReward(judge, num_generations=GROUP),
+            reward_funcs=reward,
             args=settings(out or place, **options),
             train_dataset=questions(data, options["steps"], options["seed"]),
             processing_class=processor,

@@ -46,12 +46,22 @@ def prepare(folder: Path) -> None:
 @results_option
 @click.option("--arm", "arms", multiple=True, help="Reward to run, of all in the tables; may be repeated.")
 @click.option("--seed", "seeds", multiple=True, type=int, help="Seed to run; may be repeated.  [default: 0, 1, 2]")
-@click.option("--steps", default=100, show_default=True, help="Steps of each run; tables are of the default.")
+@click.option(
+    "--steps",
+    default=100,
+    show_default=True,
+    type=click.IntRange(min=1),
+    help="Steps of each run; tables are of the default.",
+)
 def run(folder: Path, results: Path, arms: tuple[str, ...], seeds: tuple[int, ...], steps: int) -> None:
     """Run what is missing of the tables: two to four minutes a run on one core. Needs `pip install 'yoj[trl]'`.
 
     Several processes may share the work, each with seeds of its own.
     """
+    if not (folder / "start").is_dir():
+        raise click.ClickException(
+            f"{folder} has no starting policy; run `python -m experiments.grpo prepare {folder}`."
+        )
     from .run import RunConfig, write
     from .run import run as train
 
