@@ -12,10 +12,10 @@ import click
 from yoj.runtime.options import readable_errors
 
 RESULTS = Path(__file__).parent / "results"
-SEEDS = 3
-COMPARED = [("multi", 8), ("single", 8), ("truth", 8), ("multi-int8", 8), ("passes", 8)]
-SIZES = [("multi", 4), ("multi", 16), ("single", 4), ("single", 16)]
-"""Runs of the tables: rewards and group sizes."""
+COMPARED = [("multi", 8), ("single", 8), ("truth", 8)]
+OTHERS = [("multi-int8", 8), ("passes", 8), ("multi", 4), ("multi", 16), ("single", 4), ("single", 16)]
+RUNS = [*((*run, 5) for run in COMPARED), *((*run, 3) for run in OTHERS)]
+"""Runs of the tables: reward, group size, and number of seeds."""
 
 folder_argument = click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
 results_option = click.option(
@@ -45,7 +45,7 @@ def prepare(folder: Path) -> None:
 @folder_argument
 @results_option
 @click.option("--arm", "arms", multiple=True, help="Reward to run, of all in the tables; may be repeated.")
-@click.option("--seed", "seeds", multiple=True, type=int, help="Seed to run; may be repeated.  [default: 0, 1, 2]")
+@click.option("--seed", "seeds", multiple=True, type=int, help="Seed to run, of 3 or 5; may be repeated.")
 @click.option(
     "--steps",
     default=100,
@@ -66,8 +66,8 @@ def run(folder: Path, results: Path, arms: tuple[str, ...], seeds: tuple[int, ..
     from .run import run as train
 
     with readable_errors():
-        for arm, group in [*COMPARED, *SIZES]:
-            for seed in seeds or range(SEEDS):
+        for arm, group, count in RUNS:
+            for seed in seeds or range(count):
                 config = RunConfig(arm, group, seed, steps)
                 file = results / f"{config.name}.json"
                 if file.is_file() or (arms and arm not in arms):
