@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import pickle
 import re
 import shutil
@@ -326,6 +327,26 @@ def test_a_judge_that_gives_too_few_scores_is_none():
 
     (answer,) = GroupReward(Short()).rewards([Request("Which?", ["1", "2", "3"])])
     assert "gave 2 scores for 3 responses" in str(answer.error)
+
+
+@pytest.mark.parametrize("kind", ["centred", "standardised", "log_probability", "rank", "raw"])
+@pytest.mark.parametrize("wrong", ["nan", "inf", "-inf"])
+def test_a_score_that_is_no_finite_number_is_the_groups_error(kind, wrong):
+    groups = [Request("Which?", ["1", wrong]), Request("Which?", ["1", "3"])]
+    for one in (RewardSettings(kind), RewardSettings(kind, orders=2, max_responses=2)):
+        failed, good = GroupReward(Told(), one).rewards(groups)
+        assert (failed.rewards, failed.scores, type(failed.error)) == (None, (), ScoreError)
+        assert re.search(rf"The judge gave the scores \(.*{wrong}.*\), not all of which are finite", str(failed.error))
+        assert good.rewards is not None
+
+
+def test_a_temperature_that_is_none_is_the_groups_error():
+    class Cold(Told):
+        def _one(self, request):
+            return dataclasses.replace(super()._one(request), temperature=0.0)
+
+    (failed,) = GroupReward(Cold(), RewardSettings("log_probability")).rewards([Request("Which?", ["1", "3"])])
+    assert "The judge gave the temperature 0.0; it must be above 0" in str(failed.error)
 
 
 def test_a_judge_that_gives_too_few_results_is_none():

@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from yoj.runtime import Image, Judgement, Request, RequestError, Scorer, Truncation, Video, YojError
+from yoj.runtime import Image, Judgement, Request, RequestError, ScoreError, Scorer, Truncation, Video, YojError
+from yoj.runtime.error_texts import shorten
 from yoj.runtime.orders import draw_orders
 from yoj.runtime.packs import ROUNDS, Members, draw_order, draw_packs, join
 from yoj.runtime.script import Parts, Script, script_of
@@ -225,12 +226,20 @@ class GroupReward:
         Raises:
             RequestError: the judge gave another number of scores than it was given responses, or reads in a mode in
                 which several orders are the same.
+            ScoreError: a score is no finite number, or the temperature is not above 0.
         """
         for pack, one in zip(plan.packs, judged, strict=True):
             if len(one.scores) != len(pack):
                 raise RequestError(
                     f"The judge gave {len(one.scores)} scores for {len(pack)} responses; it is no judge."
                 )
+            if not np.isfinite(one.scores).all():
+                raise ScoreError(
+                    f"The judge gave the scores {shorten(repr(tuple(one.scores)), 200)}, not all of which are finite "
+                    "numbers, so that the group has no reward. Look at what the judge computes for it."
+                )
+            if not 0 < one.temperature < np.inf:
+                raise ScoreError(f"The judge gave the temperature {one.temperature!r}; it must be above 0.")
         if self.settings.orders > 1 and judged[0].mode == "isolated":
             raise RequestError(
                 f"The judge reads responses in isolation, where their order says nothing, and orders is "
