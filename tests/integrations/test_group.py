@@ -389,6 +389,11 @@ def test_the_example_of_the_page(bundle, tmp_path):
         ({"reward": "best"}, "reward is 'best'; give 'centred' or"),
         ({"orders": 0}, "orders is 0; give a whole number from 1"),
         ({"orders": True}, "orders is True"),
+        ({"orders": None}, "orders is None; give a whole number from 1."),
+        ({"max_responses": 2.0}, "max_responses is 2.0; give a whole number from 2, or None."),
+        ({"spread_floor": "a"}, "spread_floor is 'a'; give a number from 0"),
+        ({"spread_floor": None}, "spread_floor is None; give a number from 0"),
+        ({"spread_floor": True}, "spread_floor is True; give a number from 0"),
         ({"max_responses": 1}, "max_responses is 1; give a whole number from 2"),
         ({"seed": "x"}, "seed is 'x'"),
         ({"spread_floor": -0.1}, "spread_floor is -0.1; give a number from 0"),
@@ -401,3 +406,30 @@ def test_settings_that_there_are_not(wrong, text):
     with pytest.raises(RequestError) as error:
         RewardSettings(**wrong)
     assert text in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("judge", "text"),
+    [
+        (None, "judge is None; give the path of a bundle, the URL of a yoj-serve http, or an open judge"),
+        (["judge.yoj"], "judge is ['judge.yoj']; give the path"),
+        ("localhost:8000", "'localhost:8000' is no bundle here, and no URL: that of a server begins with http:// or h"),
+        ("htp://host:8000", "'htp://host:8000' is no bundle here, and no URL"),
+        ("http://", "'http://' is no address of a server"),
+    ],
+)
+def test_what_is_no_judge_is_refused_at_once(judge, text):
+    with pytest.raises(RequestError, match=re.escape(text)):
+        GroupReward(judge)
+
+
+@pytest.mark.parametrize("wrong", [{}, {"orders": 2}, "centred"])
+def test_settings_of_another_type_are_refused_at_once(wrong):
+    with pytest.raises(RequestError, match=re.escape(f"settings is {wrong!r}; give RewardSettings(orders=2, ...)")):
+        GroupReward(Told(), wrong)
+
+
+def test_a_bundle_may_have_any_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "judge:8000").mkdir()
+    assert GroupReward("judge:8000").settings == RewardSettings()

@@ -159,10 +159,35 @@ def test_a_wrong_key_or_address_is_told_at_once(url):
     assert KEY not in repr(RemoteJudge(url, key=KEY))
 
 
-@pytest.mark.parametrize("wrong", ["judge.yoj", "ftp://host", "http://", "http://host:port"])
+@pytest.mark.parametrize(
+    "wrong",
+    ["judge.yoj", "ftp://host", "http://", "http://host:port", "localhost:8000", "http://a b", "http://a..b", None],
+)
 def test_what_is_no_address_is_refused(wrong):
     with pytest.raises(RequestError, match="is no address of a server; give http://HOST:PORT"):
         RemoteJudge(wrong)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "text"),
+    [
+        ({"url": "http://me:secret@host"}, "has a '@', as of a user or a password; give key=..."),
+        ({"url": "http://host/?token=secret"}, r"has a '\?', as of a query; give http://HOST:PORT alone"),
+        (
+            {"key": "secret\n"},
+            "The key has spaces around it, a line break, or what is no printable ASCII; give that of the server",
+        ),
+        ({"key": "secret\u00e9"}, "The key has spaces around it, a line break, or what is no printable ASCII"),
+        ({"key": ""}, "The key is empty"),
+        ({"key": b"secret"}, "The key is of the type bytes"),
+        ({"timeout": "secret"}, "timeout is 'secret'; give seconds above 0"),
+        ({"timeout": 0}, "timeout is 0; give seconds above 0"),
+    ],
+)
+def test_what_a_remote_judge_cannot_have_is_refused_without_a_secret(wrong, text):
+    with pytest.raises(RequestError, match=text) as error:
+        RemoteJudge(**({"url": "http://host"} | wrong))
+    assert "timeout" in wrong or "secret" not in str(error.value)
 
 
 @contextmanager

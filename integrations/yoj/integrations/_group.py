@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import random
+import re
 import threading
 import time
 from collections.abc import Sequence
@@ -105,8 +106,14 @@ class GroupReward:
         Args:
             judge: a bundle as `yoj.runtime.Scorer.load` takes it; the URL of a ``yoj-serve http``; or an open judge,
                 such as a `yoj.runtime.Scorer` that was loaded with settings of its own.
-            settings: settings of the reward.
+            settings: settings of the reward; None for the default ones.
+
+        Raises:
+            RequestError: they are of another type, or the judge is neither a path nor the URL of a server.
         """
+        _check_judge(judge)
+        if settings is not None and not isinstance(settings, RewardSettings):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise RequestError(f"settings is {shorten(repr(settings), 80)}; give RewardSettings(orders=2, ...).")
         self.settings = settings or RewardSettings()
         self._source = judge
         self._prepare_state()
@@ -248,8 +255,33 @@ class GroupReward:
         return _on_one_scale(plan, judged)
 
 
+def _check_judge(judge: object) -> None:
+    """Check what can be known of a judge before it is opened.
+
+    Raises:
+        RequestError: it is none.
+    """
+    if isinstance(judge, str):
+        if _is_url(judge):
+            RemoteJudge(judge)
+        elif re.match(r"[a-z][\w+.-]*://|[\w.-]+:\d+(/|$)", judge, re.IGNORECASE) and not Path(judge).exists():
+            raise RequestError(
+                f"{judge!r} is no bundle here, and no URL: that of a server begins with http:// or https://, such as "
+                "http://HOST:PORT."
+            )
+    elif not isinstance(judge, Path) and not callable(getattr(judge, "score_batch", None)):
+        raise RequestError(
+            f"judge is {shorten(repr(judge), 80)}; give the path of a bundle, the URL of a yoj-serve http, or an open "
+            "judge such as Scorer.load gives."
+        )
+
+
+def _is_url(source: str) -> bool:
+    return source.lower().startswith(("http://", "https://"))
+
+
 def _open(source: str | Path | JudgeLike) -> JudgeLike:
-    if isinstance(source, str) and source.lower().startswith(("http://", "https://")):
+    if isinstance(source, str) and _is_url(source):
         return RemoteJudge(source)
     return Scorer.load(source) if isinstance(source, str | Path) else source
 

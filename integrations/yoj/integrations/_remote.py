@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import logging
 import random
+import re
 import socket
 import ssl
 import time
@@ -91,20 +92,17 @@ class RemoteJudge:
     _contact: _Contact = field(default_factory=_Contact, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        """Check the address.
+        """Check the address, the time and the key.
 
         Raises:
-            RequestError: it is none, or the time is not above 0.
+            RequestError: one of them cannot be. The text has no key and no password.
         """
-        try:
-            parts = urlsplit(self.url)
-            wrong = parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0
-        except ValueError:
-            wrong = True
-        if wrong:
-            raise RequestError(f"{self.url!r} is no address of a server; give http://HOST:PORT.")
-        if not 0 < self.timeout < float("inf"):
-            raise RequestError(f"timeout is {self.timeout!r}; give seconds above 0.")
+        _check_address(self.url)
+        time_out: object = self.timeout
+        if isinstance(time_out, bool) or not isinstance(time_out, int | float) or not 0 < time_out < float("inf"):
+            raise RequestError(f"timeout is {time_out!r}; give seconds above 0.")
+        if self.key is not None:
+            _check_key(self.key)
 
     def score_batch(
         self, requests: Sequence[Request], *, on_error: Literal["return"] = "return"
@@ -264,6 +262,42 @@ class RemoteJudge:
         text, code = str(told.get("message")), told.get("code")
         kind = None if code in BUSY else ERRORS.get(str(told.get("type")))
         return RemoteError(f"{self.url}: {text}", code) if kind is None else kind(text)
+
+
+def _check_address(url: object) -> None:
+    """Check an address.
+
+    Raises:
+        RequestError: it is none, or has more than a scheme, a host, a port and a path; no secret is repeated.
+    """
+    text = url if isinstance(url, str) else ""
+    for sign, what in (("@", "a user or a password; give key=..."), ("?", "a query"), ("#", "a fragment")):
+        if sign in text:
+            raise RequestError(f"The address of a server has a {sign!r}, as of {what}; give http://HOST:PORT alone.")
+    try:
+        parts = urlsplit(text)
+        host = parts.hostname or ""
+        right = parts.scheme in ("http", "https") and host and host.encode("idna") and parts.port != 0
+    except ValueError:
+        right = False
+    if not right or not text.isprintable() or " " in text:
+        raise RequestError(
+            f"{shorten(repr(url), 200)} is no address of a server; give http://HOST:PORT or https://HOST:PORT."
+        )
+
+
+def _check_key(key: object) -> None:
+    """Check that a key can stand in a header.
+
+    Raises:
+        RequestError: it cannot; it is not repeated.
+    """
+    if isinstance(key, str) and re.fullmatch(r"[!-~]([ -~]*[!-~])?", key):
+        return
+    what = "has spaces around it, a line break, or what is no printable ASCII"
+    if not isinstance(key, str) or not key:
+        what = "is empty" if key == "" else f"is of the type {type(key).__name__}"
+    raise RequestError(f"The key {what}; give that of the server as text, such as Path(file).read_text().strip().")
 
 
 def _is_busy(result: Judgement | YojError) -> bool:
