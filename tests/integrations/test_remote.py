@@ -154,8 +154,9 @@ def test_a_wrong_key_or_address_is_told_at_once(url):
     request = Request("Which?", RESPONSES)
     with pytest.raises(RemoteError, match=r"answers 401: .*No valid API key"):
         RemoteJudge(url, key="another").score_batch([request])
-    with pytest.raises(RemoteError, match="answers 404"):
-        RemoteJudge(f"{url}/elsewhere", key=KEY).score_batch([request])
+    with pytest.raises(RemoteError, match=r"answers 404: .* Leave the route out, here '/v1', unless a proxy") as error:
+        RemoteJudge(f"{url}/v1/", key=KEY).score_batch([request])
+    assert str(error.value).count(url) == 1
     assert KEY not in repr(RemoteJudge(url, key=KEY))
 
 

@@ -11,7 +11,7 @@ import ssl
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, cast
+from typing import Any, Literal, NoReturn, cast
 from urllib.parse import urlsplit
 
 import msgspec
@@ -238,16 +238,24 @@ class RemoteJudge:
             found = None
         fields: Mapping[str, Any] = found if is_fields(found) else {}
         if status != 200:
-            error = self._error(fields.get("error") or {"message": f"status {status}", "code": status})
+            told = fields.get("error") or {"message": f"status {status}", "code": status}
             if status in HOPELESS:
-                raise RemoteError(f"{self.url} answers {status}: {error}")
-            return [error] * count
+                self._give_up(status, told)
+            return [self._error(told)] * count
         results = fields.get("results")
         if not is_list(results) or len(results) != count:
             given = f"{len(results)} results" if is_list(results) else shorten(repr(text[:80]), 100)
             error = RemoteError(f"{self.url} answers {given} to {count} requests; is it a yoj-serve?")
             return [error] * count
         return [self._one(one) for one in results]
+
+    def _give_up(self, status: int, told: Any) -> NoReturn:
+        text = shorten(str(told.get("message") if is_fields(told) else told), 300)
+        route = urlsplit(self.url).path.strip("/")
+        fix = "Give the server's key." if status in (401, 403) else ADDRESS
+        if route and status not in (401, 403):
+            fix = f"Leave the route out, here '/{route}', unless a proxy wants it: its routes are found without it."
+        raise RemoteError(f"{self.url} answers {status}: {text.rstrip('.')}. {fix}")
 
     def _one(self, fields: Any) -> Judgement | YojError:
         if is_fields(fields) and "error" in fields:
