@@ -320,6 +320,21 @@ def test_a_pack_that_is_too_long_is_cut_where_the_settings_say_so(judge):
     assert all(0 < cut.kept < cut.characters == len(responses[cut.response]) for cut in answer.cuts)
 
 
+def test_texts_that_are_too_long_even_to_be_cut_are_scored_with_a_cap(judge):
+    responses = ["x y " * 250_000, "x z " * 250_000]
+    (failed,) = GroupReward(judge, RewardSettings(overflow="truncate")).rewards([group(responses)])
+    assert "That is too long to be read, even to cut it." in str(failed.error)
+    (capped,) = GroupReward(judge, RewardSettings(max_response_characters=50)).rewards([group(responses)])
+    assert capped.rewards is not None
+    assert [cut.kept for cut in capped.cuts] == [50, 50]
+
+
+def test_processes_without_ids_draw_the_same_orders():
+    """As the page says, which tells them to give ids."""
+    one, other = (GroupReward(Told()).rewards([Request("Which?", [*"12345"])])[0] for _ in range(2))
+    assert one.orders == other.orders
+
+
 def test_a_judge_that_gives_too_few_scores_is_none():
     class Short(Told):
         def _one(self, request):

@@ -94,7 +94,8 @@ class GroupReward:
     """Reward of groups by one judge. Safe to use from several threads; can be pickled.
 
     A group is a `yoj.runtime.Request`, whose ``id`` is the group's key: the same seed, key and responses are read in
-    the same order everywhere. Groups without an id draw another order in each call.
+    the same order everywhere. Groups without an id draw another order in each call, by its number in this process: give
+    ids where several processes share a judge, which else all draw the same orders.
 
     >>> reward = GroupReward("judge.yoj", RewardSettings(orders=2))
     >>> reward.rewards([Request("What is shown?", ["A cat.", "A bus."], images=["photo.jpg"], id="step 7: 0")])

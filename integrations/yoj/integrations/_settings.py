@@ -34,10 +34,11 @@ class RewardSettings:
     equal rewards (``standardised`` divides by it instead), so that trainers which divide by it amplify no noise."""
     overflow: Overflow = "error"
     """Treatment of a pack that is longer than the judge takes: ``error``, the group fails; ``truncate``, its longest
-    responses are cut, which `RewardedGroup.cuts` says."""
+    responses are cut, which `RewardedGroup.cuts` says. Texts that no pack could hold however they are encoded fail in
+    both cases; `max_response_characters` cuts before."""
     max_response_characters: int | None = None
     """Most characters of a response that the judge sees; what is behind them is cut, which `RewardedGroup.cuts` says.
-    None for no limit."""
+    None for no limit. It comes before ``overflow``."""
 
     def __post_init__(self) -> None:
         """Check the settings.
