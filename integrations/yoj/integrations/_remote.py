@@ -99,7 +99,7 @@ class RemoteJudge:
         """
         _check_address(self.url)
         time_out: object = self.timeout
-        if isinstance(time_out, bool) or not isinstance(time_out, int | float) or not 0 < time_out < float("inf"):
+        if isinstance(time_out, bool) or not isinstance(time_out, int | float) or not 0 < time_out < float("inf"):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise RequestError(f"timeout is {time_out!r}; give seconds above 0.")
         if self.key is not None:
             _check_key(self.key)
