@@ -18,8 +18,8 @@ PLUGIN = ROOT / "export" / "optimum" / "commands" / "register" / "register_yoj.p
 real = pytest.mark.skipif(not OPTIMUM.exists(), reason=f"no {OPTIMUM.name}, which make {OPTIMUM.name}/.ready makes")
 
 
-def cli(*arguments: str) -> subprocess.CompletedProcess[str]:
-    paths = [str(ROOT / "runtime"), str(ROOT / "export"), str(OPTIMUM), os.environ.get("PYTHONPATH", "")]
+def cli(*arguments: str, first: str | Path = ROOT / "export") -> subprocess.CompletedProcess[str]:
+    paths = [str(first), str(ROOT / "runtime"), str(ROOT / "export"), str(OPTIMUM), os.environ.get("PYTHONPATH", "")]
     env = os.environ | {"PYTHONPATH": os.pathsep.join(paths), "COLUMNS": "100"}
     command = [sys.executable, "-m", "optimum.commands.optimum_cli", "export", *arguments]
     return subprocess.run(command, capture_output=True, text=True, env=env)
@@ -47,6 +47,17 @@ def test_the_help_of_optimum_lists_the_command():
     done = cli("--help")
     assert done.returncode == 0, done.stderr
     assert "Make a bundle from a multi-response reward model; arguments are" in done.stdout
+
+
+@real
+@pytest.mark.slow
+def test_two_installations_on_one_path_are_one_command(tmp_path):
+    other = tmp_path / PLUGIN.relative_to(ROOT / "export")
+    other.parent.mkdir(parents=True)
+    other.write_bytes(PLUGIN.read_bytes())
+    done = cli("--help", first=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("Make a bundle from a multi-response reward model; arguments are") == 1
 
 
 @real

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import pickle
 import re
 import shutil
@@ -319,6 +320,21 @@ def test_a_pack_that_is_too_long_is_cut_where_the_settings_say_so(judge):
     assert all(0 < cut.kept < cut.characters == len(responses[cut.response]) for cut in answer.cuts)
 
 
+def test_texts_that_are_too_long_even_to_be_cut_are_scored_with_a_cap(judge):
+    responses = ["x y " * 250_000, "x z " * 250_000]
+    (failed,) = GroupReward(judge, RewardSettings(overflow="truncate")).rewards([group(responses)])
+    assert "That is too long to be read, even to cut it." in str(failed.error)
+    (capped,) = GroupReward(judge, RewardSettings(max_response_characters=50)).rewards([group(responses)])
+    assert capped.rewards is not None
+    assert [cut.kept for cut in capped.cuts] == [50, 50]
+
+
+def test_processes_without_ids_draw_the_same_orders():
+    """As the page says, which tells them to give ids."""
+    one, other = (GroupReward(Told()).rewards([Request("Which?", [*"12345"])])[0] for _ in range(2))
+    assert one.orders == other.orders
+
+
 def test_a_judge_that_gives_too_few_scores_is_none():
     class Short(Told):
         def _one(self, request):
@@ -326,6 +342,26 @@ def test_a_judge_that_gives_too_few_scores_is_none():
 
     (answer,) = GroupReward(Short()).rewards([Request("Which?", ["1", "2", "3"])])
     assert "gave 2 scores for 3 responses" in str(answer.error)
+
+
+@pytest.mark.parametrize("kind", ["centred", "standardised", "log_probability", "rank", "raw"])
+@pytest.mark.parametrize("wrong", ["nan", "inf", "-inf"])
+def test_a_score_that_is_no_finite_number_is_the_groups_error(kind, wrong):
+    groups = [Request("Which?", ["1", wrong]), Request("Which?", ["1", "3"])]
+    for one in (RewardSettings(kind), RewardSettings(kind, orders=2, max_responses=2)):
+        failed, good = GroupReward(Told(), one).rewards(groups)
+        assert (failed.rewards, failed.scores, type(failed.error)) == (None, (), ScoreError)
+        assert re.search(rf"The judge gave the scores \(.*{wrong}.*\), not all of which are finite", str(failed.error))
+        assert good.rewards is not None
+
+
+def test_a_temperature_that_is_none_is_the_groups_error():
+    class Cold(Told):
+        def _one(self, request):
+            return dataclasses.replace(super()._one(request), temperature=0.0)
+
+    (failed,) = GroupReward(Cold(), RewardSettings("log_probability")).rewards([Request("Which?", ["1", "3"])])
+    assert "The judge gave the temperature 0.0; it must be above 0" in str(failed.error)
 
 
 def test_a_judge_that_gives_too_few_results_is_none():
@@ -368,6 +404,11 @@ def test_the_example_of_the_page(bundle, tmp_path):
         ({"reward": "best"}, "reward is 'best'; give 'centred' or"),
         ({"orders": 0}, "orders is 0; give a whole number from 1"),
         ({"orders": True}, "orders is True"),
+        ({"orders": None}, "orders is None; give a whole number from 1."),
+        ({"max_responses": 2.0}, "max_responses is 2.0; give a whole number from 2, or None."),
+        ({"spread_floor": "a"}, "spread_floor is 'a'; give a number from 0"),
+        ({"spread_floor": None}, "spread_floor is None; give a number from 0"),
+        ({"spread_floor": True}, "spread_floor is True; give a number from 0"),
         ({"max_responses": 1}, "max_responses is 1; give a whole number from 2"),
         ({"seed": "x"}, "seed is 'x'"),
         ({"spread_floor": -0.1}, "spread_floor is -0.1; give a number from 0"),
@@ -380,3 +421,30 @@ def test_settings_that_there_are_not(wrong, text):
     with pytest.raises(RequestError) as error:
         RewardSettings(**wrong)
     assert text in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("judge", "text"),
+    [
+        (None, "judge is None; give the path of a bundle, the URL of a yoj-serve http, or an open judge"),
+        (["judge.yoj"], "judge is ['judge.yoj']; give the path"),
+        ("localhost:8000", "'localhost:8000' is no bundle here, and no URL: that of a server begins with http:// or h"),
+        ("htp://host:8000", "'htp://host:8000' is no bundle here, and no URL"),
+        ("http://", "'http://' is no address of a server"),
+    ],
+)
+def test_what_is_no_judge_is_refused_at_once(judge, text):
+    with pytest.raises(RequestError, match=re.escape(text)):
+        GroupReward(judge)
+
+
+@pytest.mark.parametrize("wrong", [{}, {"orders": 2}, "centred"])
+def test_settings_of_another_type_are_refused_at_once(wrong):
+    with pytest.raises(RequestError, match=re.escape(f"settings is {wrong!r}; give RewardSettings(orders=2, ...)")):
+        GroupReward(Told(), wrong)
+
+
+def test_a_bundle_may_have_any_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "judge:8000").mkdir()
+    assert GroupReward("judge:8000").settings == RewardSettings()

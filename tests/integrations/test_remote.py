@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import pickle
+import re
 import socket
 import threading
+import time
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
@@ -13,7 +15,7 @@ import pytest
 from PIL import Image
 from servers import running
 
-from yoj.integrations import GroupReward, RemoteError, RemoteJudge, RewardSettings
+from yoj.integrations import GroupReward, RemoteError, RemoteJudge, RewardSettings, _remote, trl
 from yoj.runtime import Image as Picture
 from yoj.runtime import Judgement, MediaError, Message, Request, RequestError, Scorer, Video, YojError
 from yoj.serving import HttpSettings
@@ -152,15 +154,41 @@ def test_a_wrong_key_or_address_is_told_at_once(url):
     request = Request("Which?", RESPONSES)
     with pytest.raises(RemoteError, match=r"answers 401: .*No valid API key"):
         RemoteJudge(url, key="another").score_batch([request])
-    with pytest.raises(RemoteError, match="answers 404"):
-        RemoteJudge(f"{url}/elsewhere", key=KEY).score_batch([request])
+    with pytest.raises(RemoteError, match=r"answers 404: .* Leave the route out, here '/v1', unless a proxy") as error:
+        RemoteJudge(f"{url}/v1/", key=KEY).score_batch([request])
+    assert str(error.value).count(url) == 1
     assert KEY not in repr(RemoteJudge(url, key=KEY))
 
 
-@pytest.mark.parametrize("wrong", ["judge.yoj", "ftp://host", "http://", "http://host:port"])
+@pytest.mark.parametrize(
+    "wrong",
+    ["judge.yoj", "ftp://host", "http://", "http://host:port", "localhost:8000", "http://a b", "http://a..b", None],
+)
 def test_what_is_no_address_is_refused(wrong):
     with pytest.raises(RequestError, match="is no address of a server; give http://HOST:PORT"):
         RemoteJudge(wrong)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "text"),
+    [
+        ({"url": "http://me:secret@host"}, "has a '@', as of a user or a password; give key=..."),
+        ({"url": "http://host/?token=secret"}, r"has a '\?', as of a query; give http://HOST:PORT alone"),
+        (
+            {"key": "secret\n"},
+            "The key has spaces around it, a line break, or what is no printable ASCII; give that of the server",
+        ),
+        ({"key": "secret\u00e9"}, "The key has spaces around it, a line break, or what is no printable ASCII"),
+        ({"key": ""}, "The key is empty"),
+        ({"key": b"secret"}, "The key is of the type bytes"),
+        ({"timeout": "secret"}, "timeout is 'secret'; give seconds above 0"),
+        ({"timeout": 0}, "timeout is 0; give seconds above 0"),
+    ],
+)
+def test_what_a_remote_judge_cannot_have_is_refused_without_a_secret(wrong, text):
+    with pytest.raises(RequestError, match=text) as error:
+        RemoteJudge(**({"url": "http://host"} | wrong))
+    assert "timeout" in wrong or "secret" not in str(error.value)
 
 
 @contextmanager
@@ -218,14 +246,81 @@ def test_a_server_that_is_busy_or_away_is_asked_again(first):
     assert asked[0][2] == asked[2][2]
 
 
-def test_a_server_that_stays_away_is_given_up():
+def free_port() -> int:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        url = f"http://127.0.0.1:{free.getsockname()[1]}"
-    first, second = RemoteJudge(url, timeout=0.5).score_batch([TWO, TWO])
-    for one in (first, second):
-        assert isinstance(one, RemoteError)
-        assert f"{url} did not score 2 requests within 0.5 s; the last try: ConnectionRefusedError" in str(one)
+        return free.getsockname()[1]
+
+
+def waits(caplog) -> list[str]:
+    return [record.getMessage() for record in caplog.records if record.name == "yoj.integrations"]
+
+
+@pytest.mark.parametrize(("timeout", "first"), [(0.5, 30.0), (300.0, 0.5)])
+def test_a_server_that_was_never_reached_stops_all(timeout, first, monkeypatch, caplog):
+    monkeypatch.setattr(_remote, "FIRST_CONTACT", first)
+    url = f"http://127.0.0.1:{free_port()}"
+    text = rf"^{url} never answered; the last try: ConnectionRefusedError: .*Give the address of a running yoj-serve"
+    reward = GroupReward(RemoteJudge(url, timeout=timeout))
+    with pytest.raises(RemoteError, match=text):
+        reward.rewards([TWO])
+    (wait,) = waits(caplog)
+    assert re.match(rf"{url}: ConnectionRefusedError: .*\. It is asked again for up to 0\.\d s\.$", wait)
+    with pytest.raises(RemoteError, match=text):  # the adapter of TRL, which gives None for a group that fails
+        trl.GroupReward(RemoteJudge(url, timeout=0.5), 2, on_error="none")(["Which?"] * 2, ["a", "b"])
+
+
+def test_what_does_not_pass_stops_all_at_once(monkeypatch):
+    monkeypatch.setattr(time, "sleep", lambda seconds: pytest.fail("it was waited for"))
+    with pytest.raises(RemoteError, match=r"http://nowhere\.invalid:8000: the name of the host is not known here"):
+        RemoteJudge("http://nowhere.invalid:8000").score_batch([TWO])
+    with (
+        answering(JUDGED) as (url, asked),
+        pytest.raises(RemoteError, match=r"does not speak TLS .*Give http:// where the server has no certificate"),
+    ):
+        RemoteJudge(url.replace("http:", "https:")).score_batch([TWO])
+    assert not asked
+
+
+def test_a_server_of_something_else_stops_all():
+    """It takes connections and speaks no HTTP."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def greet() -> None:
+            while True:
+                try:
+                    connection = server.accept()[0]
+                except OSError:
+                    return
+                with connection:
+                    connection.sendall(b"SSH-2.0-a\r\n")
+
+        threading.Thread(target=greet, daemon=True).start()
+        url = f"http://127.0.0.1:{server.getsockname()[1]}"
+        with pytest.raises(RemoteError, match=f"{url} never answered; the last try: "):
+            RemoteJudge(url, timeout=0.7).score_batch([TWO])
+        server.shutdown(socket.SHUT_RDWR)
+
+
+def test_a_server_that_stays_away_is_given_up(monkeypatch, caplog):
+    """Once it was reached it is waited for, for the whole time, and what was not scored are errors."""
+    with answering(JUDGED) as (url, _):
+        judge = RemoteJudge(url, timeout=1.0)
+        judge.score_batch([TWO])
+    monkeypatch.setattr(_remote, "FIRST_CONTACT", 0.0)
+    for one in (judge, pickle.loads(pickle.dumps(judge))):
+        first, second = one.score_batch([TWO, TWO])
+        for found in (first, second):
+            assert isinstance(found, RemoteError)
+            assert f"{url} did not score 2 requests within 1 s; the last try: ConnectionRefusedError" in str(found)
+    assert len(waits(caplog)) == 2
+
+
+def test_a_server_that_takes_too_long_was_reached():
+    with socket.create_server(("127.0.0.1", 0)) as server:  # the system takes its connections
+        url = f"http://127.0.0.1:{server.getsockname()[1]}"
+        (one,) = RemoteJudge(url, timeout=0.5).score_batch([TWO])
+    assert f"{url} did not score 1 requests within 0.5 s; the last try: TimeoutError" in str(one)
 
 
 def test_a_server_that_stays_full_is_given_up():

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import io
 import pickle
+import re
 import subprocess
 import sys
 import threading
@@ -20,6 +22,7 @@ from test_group import RESPONSES, Told
 from yoj.integrations import GroupReward as Core
 from yoj.integrations import RewardSettings
 from yoj.integrations.trl import AsyncGroupReward, GroupReward
+from yoj.runtime import Image as Picture
 from yoj.runtime import Request, RequestError, ScoreError, Scorer, YojError
 
 pytestmark = pytest.mark.export
@@ -161,6 +164,45 @@ def test_a_column_without_a_picture_is_none(judge):
 def test_a_prompt_that_no_judge_reads_is_no_reward(prompt, text):
     with pytest.warns(RuntimeWarning, match=text):
         assert GroupReward(Told(), 2)([prompt] * 2, ["1", "3"], **Log().given()) == [None, None]
+
+
+def filmed(shade: int) -> list[dict]:
+    return [{"role": "user", "content": [{"type": "video", "video": [np.full((32, 32, 3), shade, np.uint8)] * 2}]}]
+
+
+@pytest.mark.parametrize("prompts", [[filmed(0), filmed(255)], [filmed(0), filmed(0)]], ids=["different", "equal"])
+def test_a_video_in_a_prompt_is_no_reward(prompts):
+    judge = Told()
+    with pytest.warns(RuntimeWarning, match="A part has the type 'video'. Videos are not read from the rows of a trai"):
+        assert GroupReward(judge, 2)(prompts, ["1", "3"], **Log().given()) == [None, None]
+    assert not judge.requests
+
+
+@pytest.mark.parametrize("name", ["video", "videos"])
+def test_a_column_of_videos_stops_training(name):
+    with pytest.raises(RequestError, match=f"There is a column {name}. Videos are not read from the rows of a trainer"):
+        GroupReward(Told(), 2)(["a"] * 2, ["1", "3"], **Log().given(**{name: ["a.mp4", "b.mp4"]}))
+    for empty in (None, [None, None], [[], []]):
+        assert GroupReward(Told(), 2)(["a"] * 2, ["1", "3"], **Log().given(**{name: empty})) == [-1, 1]
+
+
+@pytest.mark.parametrize(
+    ("part", "text"),
+    [
+        ({"type": "audio", "audio": np.zeros(9)}, "A part has the type 'audio'. Parts are texts, {'type': 'text'"),
+        ({"text": "a"}, "A part has the type None. Parts are texts"),
+        (Picture(PICTURE), "A part is a Image. Parts are texts"),
+        ({"type": "image", "image": io.BytesIO(b"")}, "A picture is a BytesIO, so that rows with others could not be"),
+    ],
+)
+def test_a_part_that_cannot_be_compared_is_no_reward(part, text):
+    prompts = [[{"role": "user", "content": [part, "Which?"]}]] * 2
+    with pytest.warns(RuntimeWarning, match=re.escape(text)):
+        assert GroupReward(Told(), 2)(prompts, ["1", "3"], **Log().given()) == [None, None]
+    if "image" not in str(part).lower():
+        answer = [{"role": "assistant", "content": [part]}]
+        with pytest.warns(RuntimeWarning, match=re.escape(text)):
+            GroupReward(Told(), 2)(["a"] * 2, ["1", answer], **Log().given())
 
 
 def test_pictures_without_a_place_are_no_reward(judge):

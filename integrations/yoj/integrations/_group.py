@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import random
+import re
 import threading
 import time
 from collections.abc import Sequence
@@ -15,7 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from yoj.runtime import Image, Judgement, Request, RequestError, Scorer, Truncation, Video, YojError
+from yoj.runtime import Image, Judgement, Request, RequestError, ScoreError, Scorer, Truncation, Video, YojError
+from yoj.runtime.error_texts import shorten
 from yoj.runtime.orders import draw_orders
 from yoj.runtime.packs import ROUNDS, Members, draw_order, draw_packs, join
 from yoj.runtime.script import Parts, Script, script_of
@@ -92,7 +94,8 @@ class GroupReward:
     """Reward of groups by one judge. Safe to use from several threads; can be pickled.
 
     A group is a `yoj.runtime.Request`, whose ``id`` is the group's key: the same seed, key and responses are read in
-    the same order everywhere. Groups without an id draw another order in each call.
+    the same order everywhere. Groups without an id draw another order in each call, by its number in this process: give
+    ids where several processes share a judge, which else all draw the same orders.
 
     >>> reward = GroupReward("judge.yoj", RewardSettings(orders=2))
     >>> reward.rewards([Request("What is shown?", ["A cat.", "A bus."], images=["photo.jpg"], id="step 7: 0")])
@@ -104,8 +107,14 @@ class GroupReward:
         Args:
             judge: a bundle as `yoj.runtime.Scorer.load` takes it; the URL of a ``yoj-serve http``; or an open judge,
                 such as a `yoj.runtime.Scorer` that was loaded with settings of its own.
-            settings: settings of the reward.
+            settings: settings of the reward; None for the default ones.
+
+        Raises:
+            RequestError: they are of another type, or the judge is neither a path nor the URL of a server.
         """
+        _check_judge(judge)
+        if settings is not None and not isinstance(settings, RewardSettings):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise RequestError(f"settings is {shorten(repr(settings), 80)}; give RewardSettings(orders=2, ...).")
         self.settings = settings or RewardSettings()
         self._source = judge
         self._prepare_state()
@@ -225,12 +234,20 @@ class GroupReward:
         Raises:
             RequestError: the judge gave another number of scores than it was given responses, or reads in a mode in
                 which several orders are the same.
+            ScoreError: a score is no finite number, or the temperature is not above 0.
         """
         for pack, one in zip(plan.packs, judged, strict=True):
             if len(one.scores) != len(pack):
                 raise RequestError(
                     f"The judge gave {len(one.scores)} scores for {len(pack)} responses; it is no judge."
                 )
+            if not np.isfinite(one.scores).all():
+                raise ScoreError(
+                    f"The judge gave the scores {shorten(repr(tuple(one.scores)), 200)}, not all of which are finite "
+                    "numbers, so that the group has no reward. Look at what the judge computes for it."
+                )
+            if not 0 < one.temperature < np.inf:
+                raise ScoreError(f"The judge gave the temperature {one.temperature!r}; it must be above 0.")
         if self.settings.orders > 1 and judged[0].mode == "isolated":
             raise RequestError(
                 f"The judge reads responses in isolation, where their order says nothing, and orders is "
@@ -239,8 +256,33 @@ class GroupReward:
         return _on_one_scale(plan, judged)
 
 
+def _check_judge(judge: object) -> None:
+    """Check what can be known of a judge before it is opened.
+
+    Raises:
+        RequestError: it is none.
+    """
+    if isinstance(judge, str):
+        if _is_url(judge):
+            RemoteJudge(judge)
+        elif re.match(r"[a-z][\w+.-]*://|[\w.-]+:\d+(/|$)", judge, re.IGNORECASE) and not Path(judge).exists():
+            raise RequestError(
+                f"{judge!r} is no bundle here, and no URL: that of a server begins with http:// or https://, such as "
+                "http://HOST:PORT."
+            )
+    elif not isinstance(judge, Path) and not callable(getattr(judge, "score_batch", None)):
+        raise RequestError(
+            f"judge is {shorten(repr(judge), 80)}; give the path of a bundle, the URL of a yoj-serve http, or an open "
+            "judge such as Scorer.load gives."
+        )
+
+
+def _is_url(source: str) -> bool:
+    return source.lower().startswith(("http://", "https://"))
+
+
 def _open(source: str | Path | JudgeLike) -> JudgeLike:
-    if isinstance(source, str) and source.lower().startswith(("http://", "https://")):
+    if isinstance(source, str) and _is_url(source):
         return RemoteJudge(source)
     return Scorer.load(source) if isinstance(source, str | Path) else source
 

@@ -13,6 +13,12 @@ from yoj.runtime.error_texts import shorten
 
 from ._kinds import is_array, is_fields, is_list
 
+NO_VIDEOS = (
+    "Videos are not read from the rows of a trainer, and a judge that is not shown them would reward blindly. Leave "
+    "them out, or write a reward function around yoj.integrations.GroupReward, whose requests may have a video."
+)
+NOT_READ = "Parts are texts, {'type': 'text', 'text': ...} or {'type': 'image', 'image': ...}; give one of these."
+
 
 @dataclass(frozen=True)
 class TrainerRow:
@@ -48,9 +54,10 @@ def read_row(prompt: Any, completion: Any, pictures: Sequence[Any]) -> TrainerRo
     column = [found for picture in pictures if (found := _unwrapped(picture)) is not None]
     # Each object once: the column's pictures are mostly the very ones of the prompt, and large.
     objects = {id(one): one for one in (*placed, *column) if one is not None}
-    digests = {key: _digest(one) for key, one in objects.items()}
-    shown = hashlib.sha256(b"".join(digests[id(one)] for one in (*placed, *column) if one is not None))
+    shown = hashlib.sha256()
     try:
+        digests = {key: _digest(one) for key, one in objects.items()}
+        shown.update(b"".join(digests[id(one)] for one in (*placed, *column) if one is not None))
         content, images = _content_of(prompt, placed, column, digests)
     except YojError as error:
         content, images = error, ()
@@ -94,7 +101,8 @@ def _content_of(
     """Prompt and short form of a request.
 
     Raises:
-        RequestError: the column and the messages hold different pictures, or another number than there are places.
+        RequestError: the column and the messages hold different pictures, or another number than there are places; or
+            the prompt holds what is neither text nor a picture.
     """
     if not is_list(prompt):
         return prompt, tuple(column)
@@ -112,7 +120,7 @@ def _content_of(
     turns: list[Any] = [
         {"role": message.get("role"), "content": _parts(message.get("content"), waiting)}
         if is_fields(message)
-        else message
+        else _text_part(message)
         for message in prompt
     ]
     return turns, () if placed else tuple(column)
@@ -123,16 +131,30 @@ def _parts(content: Any, waiting: Iterator[Any]) -> Any:
 
 
 def _part(part: Any, waiting: Iterator[Any]) -> Any:
-    """Part of a request; what is neither a text nor a picture is left to the runtime, which says what is wrong."""
+    """Part of a request.
+
+    Raises:
+        RequestError: it is neither a text nor a picture.
+    """
     if not is_fields(part):
-        return part
+        return _text_part(part)
     given = _given(part)
-    if given.get("type") == "text":
+    kind = given.get("type")
+    if kind == "text":
         return given.get("text")
-    if given.get("type") != "image":
-        return given
+    if kind == "video":
+        raise RequestError(f"A part has the type 'video'. {NO_VIDEOS}")
+    if kind != "image":
+        raise RequestError(f"A part has the type {kind!r}. {NOT_READ}")
     source = _source(given)
     return Image(next(waiting, None) if source is None else source)
+
+
+def _text_part(part: Any) -> str:
+    """Part that is a text by itself; of what is neither fields nor a text no two rows can be compared."""
+    if not isinstance(part, str):
+        raise RequestError(f"A part is a {type(part).__name__}. {NOT_READ}")
+    return part
 
 
 def _image_parts(prompt: Any) -> Iterator[Mapping[str, Any]]:
@@ -179,7 +201,11 @@ def _hash_texts(digest: Any, value: Any) -> None:
 
 
 def _digest(picture: Any) -> bytes:
-    """Hash of a picture's content, or of its path."""
+    """Hash of a picture's content, or of its path.
+
+    Raises:
+        RequestError: it is of a kind whose content is not known, such as an open file.
+    """
     from PIL import Image as Pillow
 
     if isinstance(picture, Pillow.Image):
@@ -189,8 +215,12 @@ def _digest(picture: Any) -> bytes:
         return hashlib.sha256(repr((picture.shape, picture.dtype)).encode() + picture.tobytes()).digest()
     if isinstance(picture, bytes):
         return hashlib.sha256(picture).digest()
-    told = str(picture) if isinstance(picture, str | Path) else type(picture).__qualname__
-    return hashlib.sha256(told.encode(errors="surrogatepass")).digest()
+    if isinstance(picture, str | Path):
+        return hashlib.sha256(str(picture).encode(errors="surrogatepass")).digest()
+    raise RequestError(
+        f"A picture is a {type(picture).__name__}, so that rows with others could not be told from it. Give a path, "
+        "bytes, a PIL image or a uint8 array [H, W, 3]."
+    )
 
 
 def _kind(content: Any) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from numbers import Real
 from typing import Literal, TypeAlias, get_args
 
 from yoj.runtime import RequestError
@@ -33,10 +34,11 @@ class RewardSettings:
     equal rewards (``standardised`` divides by it instead), so that trainers which divide by it amplify no noise."""
     overflow: Overflow = "error"
     """Treatment of a pack that is longer than the judge takes: ``error``, the group fails; ``truncate``, its longest
-    responses are cut, which `RewardedGroup.cuts` says."""
+    responses are cut, which `RewardedGroup.cuts` says. Texts that no pack could hold however they are encoded fail in
+    both cases; `max_response_characters` cuts before."""
     max_response_characters: int | None = None
     """Most characters of a response that the judge sees; what is behind them is cut, which `RewardedGroup.cuts` says.
-    None for no limit."""
+    None for no limit. It comes before ``overflow``."""
 
     def __post_init__(self) -> None:
         """Check the settings.
@@ -48,10 +50,15 @@ class RewardSettings:
             if (value := getattr(self, name)) not in kinds:
                 raise RequestError(f"{name} is {value!r}; give {' or '.join(map(repr, kinds))}.")
         for name, least in (("orders", 1), ("max_responses", 2), ("max_response_characters", 1)):
-            value = getattr(self, name)
-            if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < least):
-                raise RequestError(f"{name} is {value!r}; give a whole number from {least}.")
+            value, optional = getattr(self, name), name != "orders"
+            if value is None and optional:
+                continue
+            if isinstance(value, bool) or not isinstance(value, int) or value < least:
+                raise RequestError(
+                    f"{name} is {value!r}; give a whole number from {least}{', or None' if optional else ''}."
+                )
         if isinstance(self.seed, bool) or not isinstance(self.seed, int):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise RequestError(f"seed is {self.seed!r}; give a whole number.")
-        if not 0 <= self.spread_floor < math.inf:
-            raise RequestError(f"spread_floor is {self.spread_floor!r}; give a number from 0.")
+        floor: object = self.spread_floor
+        if isinstance(floor, bool) or not isinstance(floor, Real) or not 0 <= floor < math.inf:
+            raise RequestError(f"spread_floor is {floor!r}; give a number from 0.")

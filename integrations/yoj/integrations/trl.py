@@ -27,7 +27,7 @@ from ._group import RewardedGroup
 from ._judge import JudgeLike
 from ._kinds import is_list
 from ._layout import FIX, Groups, groups_of
-from ._messages import TrainerRow, read_row
+from ._messages import NO_VIDEOS, TrainerRow, read_row
 from ._ranks import Ranks
 from ._settings import RewardSettings
 
@@ -264,13 +264,13 @@ class GroupReward(_Adapter):
             prompts: prompt of each row, a text or messages.
             completions: completion of each row, a text or messages.
             **given: whatever else TRL gives; columns ``image`` and ``images``, ``trainer_state``, ``log_metric`` and
-                ``log_extra`` are used.
+                ``log_extra`` are used; columns ``video`` and ``videos`` are refused.
 
         Returns:
             Reward of each row; None for all rows of a group that failed.
 
         Raises:
-            RequestError: the rows are no groups, and how to mend it.
+            RequestError: the rows are no groups, and how to mend it; or there are videos.
             YojError: the judge cannot be opened, or a group failed and ``on_error`` is ``"raise"``.
         """
         call = self._begin(prompts, completions, given)
@@ -295,8 +295,18 @@ class AsyncGroupReward(_Adapter):
 def _rows(prompts: Sequence[Any], completions: Sequence[Any], given: Mapping[str, Any]) -> list[TrainerRow]:
     if len(prompts) != len(completions):
         raise RequestError(f"There are {len(prompts)} prompts and {len(completions)} completions; give one for each.")
+    for name in ("video", "videos"):
+        if _has_entries(given.get(name)):
+            raise RequestError(f"There is a column {name}. {NO_VIDEOS}")
     pictures = _pictures(given, len(prompts))
     return [read_row(*row) for row in zip(prompts, completions, pictures, strict=True)]
+
+
+def _has_entries(column: Any) -> bool:
+    """Whether a column has anything in a row; tables and processors have empty ones, too."""
+    if not is_list(column):
+        return column is not None
+    return any(one is not None and not (is_list(one) and not one) for one in column)
 
 
 def _pictures(given: Mapping[str, Any], count: int) -> list[list[Any]]:

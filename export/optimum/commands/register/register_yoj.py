@@ -38,4 +38,6 @@ class YojExportCommand(BaseOptimumCLICommand):
         main(self.args.arguments, prog_name="optimum-cli export yoj")
 
 
-REGISTER_COMMANDS = [(YojExportCommand, ExportCommand)]
+# Optimum reads this once for each folder that has the file, such as those of two installations of yoj on one path, but
+# imports it once. An iterator is then at its end, where a list would register the name twice, which argparse refuses.
+REGISTER_COMMANDS = iter([(YojExportCommand, ExportCommand)])
