@@ -199,12 +199,35 @@ def test_what_is_counted(served, pool):
     list(pool.map(lambda k: send(served, body("counted", k)), range(4)))
     lines = served.client.get("/metrics").text.splitlines()
     assert "yoj_group_samples_waiting 0.0" in lines
-    assert any(line.startswith('yoj_groups_total{outcome="scored"}') for line in lines)
     schema = served.client.get("/openapi.json").json()
     assert {"/v1/groups", "/v1/groups/openrlhf"} <= schema["paths"].keys()
     assert {"group", "size", "sample", "response", "prompt"} == set(
         schema["components"]["schemas"]["Sample"]["required"]
     )
+
+
+def test_each_group_is_counted_once_by_its_outcome(scorer, pool):
+    with running(scorer("qwen3_vl"), settings(timeout=1.0)) as server:
+        assert outcomes(server) == {"scored": 0, "failed": 0}
+        list(pool.map(lambda k: send(server, body("whole", k)), range(4)))
+        send(server, body("whole", 0))  # again
+        assert outcomes(server) == {"scored": 1, "failed": 0}
+        assert {one.status_code for one in pool.map(lambda k: send(server, body("late", k)), range(2))} == {504}
+        assert outcomes(server) == {"scored": 1, "failed": 1}
+        prompts = ["Which?", "Who?"]
+        found = pool.map(lambda k: send(server, body("two prompts", k, prompt=prompts[k])), range(2))
+        assert {one.status_code for one in found} == {409}
+        assert outcomes(server) == {"scored": 1, "failed": 2}
+        assert send(server, body("judge", 0, size=1, image=data_url(b"no picture"))).status_code == 400
+        assert outcomes(server) == {"scored": 1, "failed": 3}
+
+
+def outcomes(server: Served) -> dict[str, int]:
+    lines = server.client.get("/metrics").text.splitlines()
+    found = [
+        line.removeprefix('yoj_groups_total{outcome="').split('"} ') for line in lines if "yoj_groups_total{" in line
+    ]
+    return {outcome: int(float(count)) for outcome, count in found}
 
 
 def test_without_groups_there_is_no_such_route(scorer):

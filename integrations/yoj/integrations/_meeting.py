@@ -104,6 +104,12 @@ class MeetingPoint:
         with self._changed:
             return self._table.waiting
 
+    @property
+    def outcomes(self) -> dict[str, int]:
+        """Number of groups that were ``scored``, and that ``failed``, for whatever reason; each counts once."""
+        with self._changed:
+            return {"scored": self._table.scored, "failed": self._table.failed}
+
     def close(self) -> None:
         """Answer those whose group is not whole with a `MeetingError`, score the whole ones, and end the thread."""
         with self._changed:

@@ -236,6 +236,10 @@ class MeetingTable:
         self._finished: dict[str, _Finished] = {}
         self._places = self._bytes = 0
         self._closed: Failure | None = None
+        self.scored = 0
+        """Number of groups that got rewards."""
+        self.failed = 0
+        """Number of groups that got none, for whatever reason."""
 
     @property
     def closed(self) -> bool:
@@ -317,7 +321,11 @@ class MeetingTable:
         return [self._ready.popleft() for _ in range(min(count, len(self._ready)))]
 
     def finish(self, group: Group, outcome: RewardedGroup | Failure) -> list[Answer]:
-        """Forget a group's content, remember its outcome, and answer all who wait for it."""
+        """Forget a group's content, count and remember its outcome, and answer all who wait for it."""
+        if isinstance(outcome, Failure):
+            self.failed += 1
+        else:
+            self.scored += 1
         del self._here[group.key]
         self._open.pop(group.key, None)
         self._places -= group.size

@@ -12,7 +12,7 @@ from typing import Literal
 
 from starlette.requests import Request
 
-from yoj.integrations import GroupReward, GroupSample, MeetingError, MeetingPoint, MeetingSettings, RewardedGroup
+from yoj.integrations import GroupReward, GroupSample, MeetingError, MeetingPoint, MeetingSettings
 from yoj.runtime import Judgement, YojError
 from yoj.runtime import Request as ScoringRequest
 
@@ -70,16 +70,9 @@ class Groups:
     def start(self, metrics: Metrics) -> None:
         """Accept samples. Called in the event loop."""
         judge = QueueJudge(self._batcher, self._settings.deadline, metrics)
-        reward = GroupReward(judge, self._own.reward)
-
-        def score(groups: Sequence[ScoringRequest]) -> list[RewardedGroup]:
-            found = reward.rewards(groups)
-            for one in found:
-                metrics.groups.labels("failed" if one.rewards is None else "scored").inc()
-            return found
-
         meeting = replace(self._own.meeting, max_samples=min(self._own.meeting.max_samples, max_connections()))
-        self._meeting = MeetingPoint(score, meeting)
+        self._meeting = MeetingPoint(GroupReward(judge, self._own.reward).rewards, meeting)
+        metrics.count_groups(lambda: self._meeting.outcomes)
         metrics.group_samples.set_function(lambda: self._meeting.waiting)
         self._seats = Seats(meeting.timeout)
         # A host that answers slowly takes a thread for as long.

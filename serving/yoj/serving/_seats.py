@@ -2,8 +2,8 @@
 
 OpenRLHF sends a response and the dataset's label, and tries again when it has waited too long or the connection broke.
 Who comes with the same response is another sample as long as the first caller waits, and the same one when that caller
-has gone without an answer. That it has gone is seen a little after it went, when its next try may be here already. So of
-equal responses the first alone has a seat at once. The others get theirs when the group is whole with them, after a
+has gone without an answer. That it has gone is seen a little after it went, when its next try may be here already. So
+of equal responses the first alone has a seat at once. The others get theirs when the group is whole with them, after a
 moment in which those who have gone are found; until then each of them counts as long as its caller is there.
 """
 
