@@ -50,6 +50,8 @@ class Metrics:
         )
         self.responses = Counter("yoj_responses_total", "Responses that were scored.", registry=own)
         self.registry.register(_CacheUse(cache))
+        self._groups = _GroupOutcomes()
+        self.registry.register(self._groups)
         self.group_samples = Gauge(
             "yoj_group_samples_waiting", "Samples that wait for their group or its scores.", registry=own
         )
@@ -76,7 +78,7 @@ class Metrics:
         Args:
             outcomes: function that gives the number of groups of each outcome.
         """
-        self.registry.register(_GroupOutcomes(outcomes))
+        self._groups.outcomes = outcomes
 
     def text(self) -> bytes:
         """All metrics in the text form of Prometheus."""
@@ -102,12 +104,12 @@ class _CacheUse(Collector):
 class _GroupOutcomes(Collector):
     """Collector that asks the meeting point when the metrics are read: its groups also end without the judge."""
 
-    def __init__(self, outcomes: Callable[[], Mapping[str, int]]):
-        self._outcomes = outcomes
+    outcomes: Callable[[], Mapping[str, int]] = dict
+    """Function that gives the number of groups of each outcome."""
 
     def collect(self) -> Iterable[Metric]:
         """Collect the one metric of this collector."""
         family = CounterMetricFamily("yoj_groups", "Groups that were scored or failed.", labels=["outcome"])
-        for outcome, count in self._outcomes().items():
+        for outcome, count in self.outcomes().items():
             family.add_metric([outcome], count)
         yield family
