@@ -5,9 +5,11 @@ from __future__ import annotations
 import itertools
 import pickle
 import random
+import re
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 
+import numpy as np
 import pytest
 from meetings import Clock, PaperJudge, paper_reward
 
@@ -301,17 +303,47 @@ def test_from_many_threads_all_get_their_reward(meet):
 
 @pytest.mark.parametrize(
     ("size", "name", "words"),
-    [(0, 0, "size of group 'a' is 0"), (True, 0, "size of group 'a' is True"), (2, None, "group 'a' is None; give")],
+    [
+        (0, 0, "size of group 'a' is 0"),
+        (True, 0, "size of group 'a' is True"),
+        (2.0, 0, "size of group 'a' is 2.0"),
+        (2, None, "group 'a' is None; give"),
+    ],
 )
 def test_what_is_no_sample_is_refused_at_once(size, name, words, meet):
     with pytest.raises(MeetingError, match=words):
         meet().submit("a", size, sample(name))
 
 
-@pytest.mark.parametrize("fields", [{"timeout": 0}, {"timeout": float("nan")}, {"partial": "some"}])
-def test_settings_are_checked(fields):
-    with pytest.raises(MeetingError, match="give seconds above 0, and fail or score"):
-        MeetingSettings(**fields)
+def test_the_key_of_a_group_is_a_text(meet):
+    with pytest.raises(MeetingError, match="The key of a group is 7; give a text"):
+        meet().submit(7, 2, sample(0))
+
+
+def test_numbers_of_numpy_are_numbers(meet, judge):
+    meeting = meet()
+    futures = [meeting.submit("a", np.int64(2), sample(name, f"answer {name}")) for name in (np.int32(10), 9)]
+    futures.append(meeting.submit("a", 2, sample(10)))
+    assert [one.result(SECONDS).place for one in futures] == [1, 0, 1]
+    assert judge.requests[0].responses == ["answer 9", "answer 10"]
+
+
+@pytest.mark.parametrize("value", [0, -1, float("nan"), float("inf"), "600", None, True])
+def test_the_timeout_is_checked(value):
+    with pytest.raises(MeetingError, match=re.escape(f"timeout is {value!r}; give a number of seconds above 0.")):
+        MeetingSettings(timeout=value)
+
+
+@pytest.mark.parametrize("value", [0, -1, 2.0, "7", None, True])
+@pytest.mark.parametrize("name", ["remembered", "max_samples", "max_bytes"])
+def test_bounds_are_checked(name, value):
+    with pytest.raises(MeetingError, match=re.escape(f"{name} is {value!r}; give a whole number from 1.")):
+        MeetingSettings(**{name: value})
+
+
+def test_the_treatment_of_partial_groups_is_checked():
+    with pytest.raises(MeetingError, match="partial is 'some'; give 'fail' or 'score'"):
+        MeetingSettings(partial="some")
 
 
 def test_errors_cross_processes():

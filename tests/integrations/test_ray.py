@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -63,6 +64,19 @@ def test_an_actor_with_other_settings_is_no_such_actor(cluster, bundle):
     with pytest.raises(MeetingError, match=r"The actor 'other' is there with .*seed=1.*asked for was .*seed=2"):
         meeting_actor("other", judge, RewardSettings(seed=2))
     assert meeting_actor("other", judge, RewardSettings(seed=1)) == there
+
+
+def test_the_same_judge_and_settings_may_be_written_in_several_ways(cluster, bundle):
+    judge = bundle("qwen3_vl", "assistant")
+    there = meeting_actor("same", str(judge))
+    assert meeting_actor("same", Path(judge), RewardSettings(), MeetingSettings()) == there
+    assert meeting_actor("same", f"{judge}/", RewardSettings(spread_floor=0.02), MeetingSettings(timeout=600)) == there
+
+
+def test_a_judge_that_cannot_be_opened_is_told_to_who_starts_the_actor(cluster, bundle):
+    missing = f"{bundle('qwen3_vl', 'assistant')}/missing.yoj"
+    with pytest.raises(ray.exceptions.RayActorError, match=r"missing\.yoj"):
+        meeting_actor("wrong", missing)
 
 
 def test_the_reason_crosses_processes(cluster, bundle):

@@ -199,12 +199,35 @@ def test_what_is_counted(served, pool):
     list(pool.map(lambda k: send(served, body("counted", k)), range(4)))
     lines = served.client.get("/metrics").text.splitlines()
     assert "yoj_group_samples_waiting 0.0" in lines
-    assert any(line.startswith('yoj_groups_total{outcome="scored"}') for line in lines)
     schema = served.client.get("/openapi.json").json()
     assert {"/v1/groups", "/v1/groups/openrlhf"} <= schema["paths"].keys()
     assert {"group", "size", "sample", "response", "prompt"} == set(
         schema["components"]["schemas"]["Sample"]["required"]
     )
+
+
+def test_each_group_is_counted_once_by_its_outcome(scorer, pool):
+    with running(scorer("qwen3_vl"), settings(timeout=1.0)) as server:
+        assert outcomes(server) == {"scored": 0, "failed": 0}
+        list(pool.map(lambda k: send(server, body("whole", k)), range(4)))
+        send(server, body("whole", 0))  # again
+        assert outcomes(server) == {"scored": 1, "failed": 0}
+        assert {one.status_code for one in pool.map(lambda k: send(server, body("late", k)), range(2))} == {504}
+        assert outcomes(server) == {"scored": 1, "failed": 1}
+        prompts = ["Which?", "Who?"]
+        found = pool.map(lambda k: send(server, body("two prompts", k, prompt=prompts[k])), range(2))
+        assert {one.status_code for one in found} == {409}
+        assert outcomes(server) == {"scored": 1, "failed": 2}
+        assert send(server, body("judge", 0, size=1, image=data_url(b"no picture"))).status_code == 400
+        assert outcomes(server) == {"scored": 1, "failed": 3}
+
+
+def outcomes(server: Served) -> dict[str, int]:
+    lines = server.client.get("/metrics").text.splitlines()
+    found = [
+        line.removeprefix('yoj_groups_total{outcome="').split('"} ') for line in lines if "yoj_groups_total{" in line
+    ]
+    return {outcome: int(float(count)) for outcome, count in found}
 
 
 def test_without_groups_there_is_no_such_route(scorer):
@@ -261,6 +284,47 @@ def test_a_try_of_openrlhf_that_was_given_up_is_the_same_sample(served, pool):
         eventually(lambda: states() == [True])
     found = list(pool.map(lambda text: send(served, of_openrlhf("tries", text), "/openrlhf"), TEXTS))
     assert [one.status_code for one in found] == [200] * 4
+
+
+def begun(server: Served, fields: dict) -> socket.socket:
+    """Connection on which a request was sent."""
+    content = json.dumps(fields).encode()
+    made = socket.create_connection(("127.0.0.1", server.port), timeout=60)
+    head = b"POST /v1/groups/openrlhf HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: %d\r\n\r\n"
+    made.sendall(head % len(content) + content)
+    return made
+
+
+def answer_on(connection: socket.socket) -> tuple[int, float]:
+    """Status and reward that come on a connection."""
+    with connection, connection.makefile("rb") as file:
+        head, _, content = file.read().partition(b"\r\n\r\n")
+    return int(head.split()[1]), json.loads(content)["rewards"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("whole", [False, True])
+def test_tries_that_come_before_the_end_of_the_first_ones_is_seen_are_the_same_samples(whole, served, scorer):
+    texts, rounds = ["Same.", "Same.", "Other."], served.service.groups._seats._rounds
+    groups = [f"race {whole} {g}" for g in range(20)]
+    sent = {}
+    for group in groups:
+        sent[group] = [begun(served, of_openrlhf(group, text, size=3)) for text in texts[: 1 if whole else 2]]
+    if not whole:  # else the last sample and the try are here together, and the group seems to be whole
+        eventually(lambda: all(group in rounds and rounds[group].count == 2 for group in groups))
+    for group in groups:
+        for gone in sent[group]:
+            gone.close()
+        sent[group] = [begun(served, of_openrlhf(group, text, size=3)) for text in texts[: 1 if whole else 2]]
+        if whole:
+            sent[group].append(begun(served, of_openrlhf(group, texts[1], size=3)))
+    for group in groups:
+        sent[group].append(begun(served, of_openrlhf(group, texts[2], size=3)))
+    for group in groups:
+        names = sorted([f"{digest('Same.')}#0", f"{digest('Same.')}#1", f"{digest('Other.')}#0"])
+        order = ["Other." if name.startswith(digest("Other.")) else "Same." for name in names]
+        expected = dict(zip(order, right(scorer, f"{group}@0", order).rewards, strict=True))
+        assert [answer_on(one) for one in sent[group]] == [(200, expected[text]) for text in texts]
 
 
 @pytest.mark.parametrize(

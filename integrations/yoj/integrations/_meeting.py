@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import operator
 import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from dataclasses import replace
 from types import TracebackType
-from typing import Self
+from typing import Self, SupportsIndex, cast
 
 from yoj.runtime import Request
 from yoj.runtime.error_texts import reason
@@ -79,18 +81,23 @@ class MeetingPoint:
             cause is the judge's error where the judge failed.
 
         Raises:
-            MeetingError: the size is no number from 1, or the sample's id neither text nor whole number.
+            MeetingError: the key is no text, the size no whole number from 1, or the sample's id neither of both.
             MediaError: the sample holds what cannot be compared, such as an open file.
         """
-        if isinstance(size, bool) or not isinstance(size, int) or size < 1:  # pyright: ignore[reportUnnecessaryIsInstance]
+        if not isinstance(key, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise MeetingError(f"The key of a group is {key!r}; give a text.")
+        count, number = _whole(size), _whole(sample.id)
+        if count is None or count < 1:
             raise MeetingError(f"The size of group {key!r} is {size!r}; give the number of its samples.")
-        if isinstance(sample.id, bool) or not isinstance(sample.id, str | int):  # pyright: ignore[reportUnnecessaryIsInstance]
+        if number is None and not isinstance(sample.id, str):
             raise MeetingError(f"The id of a sample of group {key!r} is {sample.id!r}; give a text or a whole number.")
-        given = arrival(sample)  # before the lock is taken: pictures may be large
+        given = arrival(
+            sample if number is None else replace(sample, id=number)
+        )  # before the lock is taken: pictures may be large
         waiting: Future[Met] = Future()
         with self._changed:
             now = self._clock()
-            answers = [*self._table.expire(now), *self._table.arrive(key, size, given, waiting, now)]
+            answers = [*self._table.expire(now), *self._table.arrive(key, count, given, waiting, now)]
             if self._thread is None and not self._table.closed:
                 self._thread = threading.Thread(target=self._run, name="yoj-meeting", daemon=True)
                 self._thread.start()
@@ -103,6 +110,12 @@ class MeetingPoint:
         """Number of samples that wait for their group or for the judge."""
         with self._changed:
             return self._table.waiting
+
+    @property
+    def outcomes(self) -> dict[str, int]:
+        """Number of groups that were ``scored``, and that ``failed``, for whatever reason; each counts once."""
+        with self._changed:
+            return {"scored": self._table.scored, "failed": self._table.failed}
 
     def close(self) -> None:
         """Answer those whose group is not whole with a `MeetingError`, score the whole ones, and end the thread."""
@@ -153,6 +166,14 @@ class MeetingPoint:
             return [_checked(group, one) for group, one in zip(groups, found, strict=True)]
         except BaseException as error:  # even a panic of a library: who waits would wait for ever
             return [_failure(group, error) for group in groups]
+
+
+def _whole(value: object) -> int | None:
+    """Whole number, also one of NumPy; None where it is none."""
+    try:
+        return None if isinstance(value, bool) else operator.index(cast("SupportsIndex", value))
+    except TypeError:
+        return None
 
 
 def _checked(group: Group, found: RewardedGroup) -> RewardedGroup | Failure:

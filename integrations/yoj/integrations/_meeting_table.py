@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Collection, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, get_args
 
 from yoj.runtime import Request, YojError
 from yoj.runtime.error_texts import shorten
@@ -74,11 +74,21 @@ class MeetingSettings:
     max_bytes: int = 4 * 2**30
     """Most bytes of texts and media of the groups that wait. New groups over it are refused."""
 
-    def __post_init__(self):
-        if not 0 < self.timeout < math.inf or self.partial not in ("fail", "score"):
-            raise MeetingError(
-                f"timeout is {self.timeout!r} and partial {self.partial!r}; give seconds above 0, and fail or score."
-            )
+    def __post_init__(self) -> None:
+        """Check the settings.
+
+        Raises:
+            MeetingError: a setting has a value that it cannot have.
+        """
+        value = getattr(self, "timeout")  # noqa: B009  (whatever it is)
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
+            raise MeetingError(f"timeout is {value!r}; give a number of seconds above 0.")
+        if self.partial not in get_args(Partial):
+            raise MeetingError(f"partial is {self.partial!r}; give {' or '.join(map(repr, get_args(Partial)))}.")
+        for name in ("remembered", "max_samples", "max_bytes"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise MeetingError(f"{name} is {value!r}; give a whole number from 1.")
 
 
 @dataclass(frozen=True)
@@ -236,6 +246,10 @@ class MeetingTable:
         self._finished: dict[str, _Finished] = {}
         self._places = self._bytes = 0
         self._closed: Failure | None = None
+        self.scored = 0
+        """Number of groups that got rewards."""
+        self.failed = 0
+        """Number of groups that got none, for whatever reason."""
 
     @property
     def closed(self) -> bool:
@@ -317,7 +331,11 @@ class MeetingTable:
         return [self._ready.popleft() for _ in range(min(count, len(self._ready)))]
 
     def finish(self, group: Group, outcome: RewardedGroup | Failure) -> list[Answer]:
-        """Forget a group's content, remember its outcome, and answer all who wait for it."""
+        """Forget a group's content, count and remember its outcome, and answer all who wait for it."""
+        if isinstance(outcome, Failure):
+            self.failed += 1
+        else:
+            self.scored += 1
         del self._here[group.key]
         self._open.pop(group.key, None)
         self._places -= group.size

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -24,17 +25,18 @@ the process, as one may for want of memory, must not do so for ever."""
 class MeetingActor:
     """Meeting point in an actor, and the judge behind it."""
 
-    def __init__(self, judge: str | Path | JudgeLike, settings: RewardSettings | None, meeting: MeetingSettings):
+    def __init__(self, judge: str | Path | JudgeLike, settings: RewardSettings, meeting: MeetingSettings):
         reward = GroupReward(judge, settings)
-        self._about = _told(judge, settings, meeting)
+        _ = reward.judge  # opened now: one that cannot be is told to who starts the actor, not to the first group
+        self._about = (_name_of(judge), settings, meeting)
         self._meeting = MeetingPoint(reward.rewards, meeting)
 
     async def reward(self, key: str, size: int, sample: GroupSample) -> Met:
         """Reward of a sample, as soon as its group is whole; see `MeetingPoint.submit`."""
         return await asyncio.wrap_future(await asyncio.to_thread(self._meeting.submit, key, size, sample))
 
-    async def about(self) -> tuple[str, str, str]:
-        """Judge, settings of the rewards and settings of the meeting point, as they were given."""
+    async def about(self) -> tuple[str, RewardSettings, MeetingSettings]:
+        """Name of the judge, settings of the rewards and settings of the meeting point."""
         return self._about
 
     async def waiting(self) -> int:
@@ -68,9 +70,11 @@ def meeting_actor(
 
     Raises:
         MeetingError: the actor is there already, with another judge or other settings.
+        ray.exceptions.RayActorError: the actor did not start, such as for a judge that cannot be opened; its text ends
+            with the judge's error.
     """
     ray: Any = importlib.import_module("ray")  # no part of yoj needs it
-    meeting = meeting or MeetingSettings()
+    settings, meeting = settings or RewardSettings(), meeting or MeetingSettings()
     actor = (
         ray.remote(MeetingActor)
         .options(
@@ -84,17 +88,20 @@ def meeting_actor(
         )
         .remote(judge, settings, meeting)
     )
-    asked = _told(judge, settings, meeting)
+    asked = (_name_of(judge), settings, meeting)
     if (found := ray.get(actor.about.remote())) != asked:
         raise MeetingError(
-            f"The actor {name!r} is there with {', '.join(found)}; asked for was {', '.join(asked)}. Give it another "
-            "name, or the same settings."
+            f"The actor {name!r} is there with {', '.join(map(str, found))}; asked for was "
+            f"{', '.join(map(str, asked))}. Give it another name, or the same settings."
         )
     return actor
 
 
-def _told(judge: object, settings: object, meeting: object) -> tuple[str, str, str]:
-    """Texts by which the judge and settings of two processes are compared."""
+def _name_of(judge: str | Path | JudgeLike) -> str:
+    """Text by which the judges of two processes are compared."""
+    if isinstance(judge, str) and "://" in judge:
+        return judge.rstrip("/")
+    if isinstance(judge, str | Path):
+        return os.path.normpath(judge)
     # Most objects are shown with their address, which says nothing in another process.
-    shown = repr(judge) if type(judge).__repr__ is not object.__repr__ else type(judge).__qualname__
-    return shown, repr(settings), repr(meeting)
+    return repr(judge) if type(judge).__repr__ is not object.__repr__ else type(judge).__qualname__

@@ -12,7 +12,7 @@ from typing import Literal
 
 from starlette.requests import Request
 
-from yoj.integrations import GroupReward, GroupSample, MeetingError, MeetingPoint, MeetingSettings, RewardedGroup
+from yoj.integrations import GroupReward, GroupSample, MeetingError, MeetingPoint, MeetingSettings
 from yoj.runtime import Judgement, YojError
 from yoj.runtime import Request as ScoringRequest
 
@@ -70,16 +70,9 @@ class Groups:
     def start(self, metrics: Metrics) -> None:
         """Accept samples. Called in the event loop."""
         judge = QueueJudge(self._batcher, self._settings.deadline, metrics)
-        reward = GroupReward(judge, self._own.reward)
-
-        def score(groups: Sequence[ScoringRequest]) -> list[RewardedGroup]:
-            found = reward.rewards(groups)
-            for one in found:
-                metrics.groups.labels("failed" if one.rewards is None else "scored").inc()
-            return found
-
         meeting = replace(self._own.meeting, max_samples=min(self._own.meeting.max_samples, max_connections()))
-        self._meeting = MeetingPoint(score, meeting)
+        self._meeting = MeetingPoint(GroupReward(judge, self._own.reward).rewards, meeting)
+        metrics.count_groups(lambda: self._meeting.outcomes)
         metrics.group_samples.set_function(lambda: self._meeting.waiting)
         self._seats = Seats(meeting.timeout)
         # A host that answers slowly takes a thread for as long.
@@ -115,7 +108,7 @@ class Groups:
         if content_type.lower().startswith("multipart/"):
             read = with_uploads(read, content_type)
         arriving = await self._read(request, read, deadline)
-        return await unless_gone(request, self._met(arriving, deadline))
+        return await unless_gone(request, self._met(request, arriving, deadline))
 
     async def _read(self, request: Request, read: ReadSample, deadline: float) -> Arriving:
         with self._bodies.reading() as reader:
@@ -123,27 +116,27 @@ class Groups:
             reading = asyncio.get_running_loop().run_in_executor(self._readers, read, body, self._rules)
             return await unless_gone(request, _result(reading))
 
-    async def _met(self, arriving: Arriving, deadline: float) -> bytes:
-        try:
-            if arriving.sample is not None:
-                return await self._reward(arriving, arriving.group, arriving.sample, deadline)
-            with self._seats.taken(arriving.group, arriving.size, arriving.digest) as seat:
-                return await self._reward(arriving, seat.key, seat.sample, deadline)
-        except MeetingError as error:
-            raise _translated(error) from error
-
-    async def _reward(self, arriving: Arriving, key: str, name: SampleId, deadline: float) -> bytes:
-        submit = partial(self._meeting.submit, key, arriving.size)
-        loop = asyncio.get_running_loop()
+    async def _met(self, request: Request, arriving: Arriving, deadline: float) -> bytes:
         try:
             async with asyncio.timeout(max(0.0, deadline - time.monotonic())):
-                waiting = await loop.run_in_executor(self._readers, submit, _sample(name, arriving.hand_over()))
-                met = await asyncio.wrap_future(waiting)
+                if arriving.sample is not None:
+                    return await self._reward(arriving, arriving.group, arriving.sample)
+                taken = self._seats.taken(arriving.group, arriving.size, arriving.digest, request.is_disconnected)
+                async with taken as seat:
+                    return await self._reward(arriving, seat.key, seat.sample)
         except TimeoutError as error:
             raise DeadlineError(
                 f"Group {arriving.group!r} was not whole, or not scored, within the caller's time. The sample stays "
                 "there: send it again to get its reward."
             ) from error
+        except MeetingError as error:
+            raise _translated(error) from error
+
+    async def _reward(self, arriving: Arriving, key: str, name: SampleId) -> bytes:
+        submit = partial(self._meeting.submit, key, arriving.size)
+        loop = asyncio.get_running_loop()
+        waiting = await loop.run_in_executor(self._readers, submit, _sample(name, arriving.hand_over()))
+        met = await asyncio.wrap_future(waiting)
         return encode(arriving.answer(met.reward, met.place, met.group))
 
 

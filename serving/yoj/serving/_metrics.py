@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -50,7 +50,8 @@ class Metrics:
         )
         self.responses = Counter("yoj_responses_total", "Responses that were scored.", registry=own)
         self.registry.register(_CacheUse(cache))
-        self.groups = Counter("yoj_groups_total", "Groups that were scored or failed.", ["outcome"], registry=own)
+        self._groups = _GroupOutcomes()
+        self.registry.register(self._groups)
         self.group_samples = Gauge(
             "yoj_group_samples_waiting", "Samples that wait for their group or its scores.", registry=own
         )
@@ -71,6 +72,14 @@ class Metrics:
             for phase, milliseconds in one.timings_ms.items():
                 self.phase.labels(phase).observe(milliseconds / 1000)
 
+    def count_groups(self, outcomes: Callable[[], Mapping[str, int]]) -> None:
+        """Show the groups that were answered.
+
+        Args:
+            outcomes: function that gives the number of groups of each outcome.
+        """
+        self._groups.outcomes = outcomes
+
     def text(self) -> bytes:
         """All metrics in the text form of Prometheus."""
         return generate_latest(self.registry)
@@ -89,4 +98,18 @@ class _CacheUse(Collector):
         )
         family.add_metric(["yes"], self._cache.hits)
         family.add_metric(["no"], self._cache.misses)
+        yield family
+
+
+class _GroupOutcomes(Collector):
+    """Collector that asks the meeting point when the metrics are read: its groups also end without the judge."""
+
+    outcomes: Callable[[], Mapping[str, int]] = dict
+    """Function that gives the number of groups of each outcome."""
+
+    def collect(self) -> Iterable[Metric]:
+        """Collect the one metric of this collector."""
+        family = CounterMetricFamily("yoj_groups", "Groups that were scored or failed.", labels=["outcome"])
+        for outcome, count in self.outcomes().items():
+            family.add_metric([outcome], count)
         yield family
