@@ -53,6 +53,9 @@ def meeting_actor(
 ) -> Any:
     """Get the named actor, or start it where there is none.
 
+    Where it does not start, such as for a judge that cannot be opened, Ray raises its own ``RayActorError``, whose text
+    ends with the judge's.
+
     >>> actor = meeting_actor("judge", "judge.yoj")
     >>> met = await actor.reward.remote(uid, 8, GroupSample(k, "What is shown?", response, images=[picture]))
     >>> met.reward
@@ -70,8 +73,6 @@ def meeting_actor(
 
     Raises:
         MeetingError: the actor is there already, with another judge or other settings.
-        ray.exceptions.RayActorError: the actor did not start, such as for a judge that cannot be opened; its text ends
-            with the judge's error.
     """
     ray: Any = importlib.import_module("ray")  # no part of yoj needs it
     settings, meeting = settings or RewardSettings(), meeting or MeetingSettings()

@@ -41,7 +41,7 @@ class Seat:
     sample: str
     """Name of the sample."""
     caller: _Caller | None = None
-    """Who waits for the answer; None where that caller has gone without one."""
+    """Caller that waits for the answer; None where it has gone without one."""
     answered: bool = False
 
     @property
