@@ -107,7 +107,7 @@ class RemoteJudge:
     def score_batch(
         self, requests: Sequence[Request], *, on_error: Literal["return"] = "return"
     ) -> list[Judgement | YojError]:
-        """Score requests, in calls of a few; see `Judge.score_batch`.
+        """Score requests, in calls of a few; see `JudgeLike.score_batch`.
 
         Raises:
             RemoteError: the address or the key is wrong, or the server never answered.
