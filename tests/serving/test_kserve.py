@@ -28,6 +28,7 @@ from inference_v2 import (
 )
 
 from examples.serving.triton_server import free_ports
+from yoj.runtime import Scorer
 
 MISSING = [name for name in ("kserve", "tritonclient") if importlib.util.find_spec(name) is None]
 pytestmark = pytest.mark.slow
@@ -35,10 +36,11 @@ needs_kserve = pytest.mark.skipif(bool(MISSING), reason=f"not installed: {', '.j
 
 
 @pytest.fixture(scope="module")
-def kserve(bundle, scorer, tmp_path_factory) -> Iterator[Server]:
+def kserve(bundle, tmp_path_factory) -> Iterator[Server]:
     http, grpc = free_ports(2)
     log = tmp_path_factory.mktemp("kserve") / "kserve.log"
-    command = [sys.executable, "-m", "yoj.serving", "kserve", bundle("qwen3_vl", "assistant"), "--name", "judge"]
+    judge = bundle("qwen3_vl", "assistant")
+    command = [sys.executable, "-m", "yoj.serving", "kserve", judge, "--name", "judge"]
     with log.open("wb") as out:
         options = ["--http-port", str(http), "--grpc-port", str(grpc), "--threads", "1", "--max-queue", "8"]
         process = subprocess.Popen([*command, *options], stdout=out, stderr=out)
@@ -46,7 +48,8 @@ def kserve(bundle, scorer, tmp_path_factory) -> Iterator[Server]:
         while not is_ready(http):
             assert process.poll() is None, log.read_text("utf-8", "replace")[-4000:]
             time.sleep(0.1)
-        yield Server(f"127.0.0.1:{http}", f"127.0.0.1:{grpc}", scorer("qwen3_vl"))
+        # With as many threads: scores depend on their number, in the last bit.
+        yield Server(f"127.0.0.1:{http}", f"127.0.0.1:{grpc}", Scorer.load(judge, threads=1))
     finally:
         process.terminate()
         assert process.wait(60) == 0, log.read_text("utf-8", "replace")[-4000:]

@@ -33,7 +33,7 @@ from inference_v2 import (
 )
 
 from examples.serving.triton_server import libpython, running, venv_packages
-from yoj.runtime import decode_request
+from yoj.runtime import Scorer, decode_request
 from yoj.serving.triton._repository import TritonSettings, write_repository
 
 ROOT = Path(__file__).parents[2]
@@ -57,7 +57,7 @@ class Triton(Server):
 
 
 @pytest.fixture(scope="module")
-def triton(bundle, scorer, tmp_path_factory) -> Iterator[Triton]:
+def triton(bundle, tmp_path_factory) -> Iterator[Triton]:
     """The server with models in two environments: that of the wheel with NumPy 1, and this one with NumPy 2."""
     folder = tmp_path_factory.mktemp("triton")
     repository, judge = folder / "repository", bundle("qwen3_vl", "assistant")
@@ -68,7 +68,8 @@ def triton(bundle, scorer, tmp_path_factory) -> Iterator[Triton]:
         with (path / "config.pbtxt").open("a") as config:
             config.write(here)
     with running(VENV, repository, folder, ["judge", "judge_tensors", "small", "here_utf8"]) as server:
-        yield Triton(server.http, server.grpc, scorer("qwen3_vl"), server.log)
+        # With as many threads: scores depend on their number, in the last bit.
+        yield Triton(server.http, server.grpc, Scorer.load(judge, threads=1), server.log)
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
