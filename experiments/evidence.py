@@ -137,13 +137,17 @@ def tables(results: dict[str, Any]) -> str:
 
 
 def interval(shares: Sequence[float]) -> str:
-    """Mean over seeds and the half width of its 95 % interval (Student), in per cent."""
+    """Mean over seeds and the half width of its 95 % interval, in per cent."""
     if not shares:
         return "-"
-    mean = 100 * statistics.mean(shares)
-    if len(shares) not in T_95:
-        return f"{mean:.1f}"
-    return f"{mean:.1f} ± {100 * T_95[len(shares)] * statistics.stdev(shares) / math.sqrt(len(shares)):.1f}"
+    mean, half = 100 * statistics.mean(shares), half_width(shares)
+    return f"{mean:.1f}" if half is None else f"{mean:.1f} ± {100 * half:.1f}"
+
+
+def half_width(values: Sequence[float]) -> float | None:
+    """Half the width of the 95 % interval of a mean over seeds (Student); None for a number of seeds not in `T_95`."""
+    count = len(values)
+    return T_95[count] * statistics.stdev(values) / math.sqrt(count) if count in T_95 else None
 
 
 def _train(folder: Path, family: str, run: Run, steps: int, seed: int) -> Trainer:

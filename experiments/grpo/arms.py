@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from yoj.integrations import RewardSettings
 from yoj.integrations.trl import GroupReward
 from yoj.runtime import Judgement, Request, Scorer
 from yoj.runtime.errors import YojError
@@ -66,8 +67,6 @@ class SeparatePasses:
 
 def open_reward(arm: Arm, folder: Path, group: int, seed: int) -> Callable[..., list[float | None]]:
     """Reward function for TRL of an arm that has a bundle."""
-    from yoj.integrations import RewardSettings
-
     assert arm.bundle is not None
     bundle = folder / arm.bundle
     judge = SeparatePasses(bundle) if arm.separately else Scorer.load(bundle, threads=1)

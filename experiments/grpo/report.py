@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import statistics
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any, TypeAlias
 
 import click
 
-from ..evidence import T_95
+from ..evidence import half_width
 from .arms import ARMS
 
 Run: TypeAlias = dict[str, Any]
@@ -37,10 +36,8 @@ def mean_with_interval(values: Sequence[float], digits: int = 3, signed: bool = 
     """Mean over seeds, with half the width of its 95 % interval (Student) where there are several."""
     if not values:
         return "-"
-    text = f"{statistics.mean(values):{'+' if signed else ''}.{digits}f}"
-    if len(values) not in T_95:
-        return text
-    return f"{text} ± {T_95[len(values)] * statistics.stdev(values) / math.sqrt(len(values)):.{digits}f}"
+    text, half = f"{statistics.mean(values):{'+' if signed else ''}.{digits}f}", half_width(values)
+    return text if half is None else f"{text} ± {half:.{digits}f}"
 
 
 def first(one: Run, name: str) -> float:
@@ -82,7 +79,7 @@ def tables(runs: Sequence[Run]) -> str:
     cost = {
         "reward, ms a step": lambda one: 1000 * statistics.median(one["steps"]["seconds"]),
         "share of the step, %": share,
-        "passes a step": lambda one: passes(one),
+        "passes a step": passes,
     }
     return "\n\n".join(
         (
@@ -162,8 +159,6 @@ def _curve(axis: Any, found: list[Run], label: str) -> None:
     by_seed = [[one["truth"] for one in run["held_out"]] for run in found]
     mean = [statistics.mean(values) for values in zip(*by_seed, strict=True)]
     (line,) = axis.plot(steps, mean, label=label)
-    if len(found) in T_95:
-        factor = T_95[len(found)] / math.sqrt(len(found))
-        half = [factor * statistics.stdev(values) for values in zip(*by_seed, strict=True)]
-        low, high = zip(*((m - h, m + h) for m, h in zip(mean, half, strict=True)), strict=True)
-        axis.fill_between(steps, low, high, color=line.get_color(), alpha=0.12)
+    half = [half_width(values) or 0.0 for values in zip(*by_seed, strict=True)]
+    low, high = zip(*((m - h, m + h) for m, h in zip(mean, half, strict=True)), strict=True)
+    axis.fill_between(steps, low, high, color=line.get_color(), alpha=0.12)

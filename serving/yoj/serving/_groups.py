@@ -45,7 +45,7 @@ class QueueJudge:
     def score_batch(
         self, requests: Sequence[ScoringRequest], *, on_error: Literal["return"]
     ) -> list[Judgement | YojError]:
-        """Score requests; see `yoj.integrations.Judge`."""
+        """Score requests; see `yoj.runtime.Scorer.score_batch`."""
         assert on_error == "return"
         work = self._batcher.judge_promised(requests, time.monotonic() + self._deadline)
         found = asyncio.run_coroutine_threadsafe(work, self._loop).result()
@@ -104,9 +104,7 @@ class Groups:
         if not self._batcher.accepts:
             raise DrainingError("The server is shutting down or not ready yet. Ask another one, or try again later.", 5)
         deadline = time.monotonic() + seconds_of(request, self._own.meeting.timeout + self._settings.deadline)
-        content_type = request.headers.get("content-type", "")
-        if content_type.lower().startswith("multipart/"):
-            read = with_uploads(read, content_type)
+        read = with_uploads(read, request.headers.get("content-type", ""))
         arriving = await self._read(request, read, deadline)
         return await unless_gone(request, self._met(request, arriving, deadline))
 

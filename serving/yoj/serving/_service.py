@@ -68,9 +68,7 @@ class Service:
             YojError: see `_errors.ANSWERS`.
         """
         deadline = time.monotonic() + seconds_of(request, self.settings.deadline)
-        content_type = request.headers.get("content-type", "")
-        if content_type.lower().startswith("multipart/"):
-            read = with_uploads(read, content_type)
+        read = with_uploads(read, request.headers.get("content-type", ""))
         self.batcher.check_room()  # before anything is read
         with self.bodies.reading() as reader:
             body = await reader.read(request, deadline)

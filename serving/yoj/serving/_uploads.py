@@ -54,16 +54,18 @@ class Uploads(Mapping[str, bytes]):
 
 
 def with_uploads(read: Callable[[bytes, Rules], R], content_type: str) -> Callable[[bytes, Rules], R]:
-    """Let a function that reads JSON read a form.
+    """Let a function that reads JSON read a form, where the body is one.
 
     Args:
         read: function from JSON and rules to what the body holds.
-        content_type: value of the header Content-Type, which names the form's boundary.
+        content_type: value of the header Content-Type, which says whether the body is a form, and names its boundary.
 
     Returns:
         Function from the form and rules to the same. It raises `RequestError` where the body is no such form, or holds
-        a file that no request names.
+        a file that no request names. For all other bodies, ``read`` itself.
     """
+    if not content_type.lower().startswith("multipart/"):
+        return read
 
     def read_form(body: bytes, rules: Rules) -> R:
         parts = _parts(body, content_type)
