@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-COMMANDS = ("runtime", "export", "calibration", "bench", "training", "serving")
+COMMANDS = ("runtime", "export", "calibration", "bench", "training", "serving", "evaluation")
 """Parts that have a command."""
 PARTS = (*COMMANDS, "integrations")

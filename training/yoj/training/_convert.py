@@ -17,13 +17,13 @@ from yoj.runtime.codec import Ignore
 from yoj.runtime.error_texts import shorten
 from yoj.runtime.errors import RequestError
 from yoj.runtime.lines import Numbered as Text
+from yoj.runtime.rows import Row, read_rows
 from yoj.runtime.script import MARKERS
 from yoj.runtime.sources import SCHEME, is_base64, policy_of_files
 from yoj.runtime.strict_json import Fields
 
 from ._errors import DataError
 from ._forms import COMMON, FORMS, Form
-from ._rows import read_rows
 from .samples import Problem, read_sample
 
 MARKER = re.compile(MARKERS, re.IGNORECASE)
@@ -202,10 +202,17 @@ def _check_labels(made: Fields) -> None:
         raise DataError("two responses are equal, and one is ranked above the other")
 
 
+def _rows(source: Path) -> Iterator[Row]:
+    try:
+        yield from read_rows(source)
+    except RequestError as error:
+        raise DataError(str(error)) from error
+
+
 def _lines(wanted: ConversionJob, media: Media, counts: Counts) -> Iterator[str]:
     """Lines that can be trained on; the others are counted."""
     form, reading = FORMS[wanted.form], Reading(policy_of_files(media.out, media.root))
-    for row in read_rows(wanted.source):
+    for row in _rows(wanted.source):
         counts.read += 1
         try:
             if isinstance(row.fields, str):

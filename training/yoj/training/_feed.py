@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -68,25 +69,40 @@ class Feed:
         random.Random(f"{self.recipe.seed} {epoch}").shuffle(order)
         size, processes = self.recipe.batch_size, self.place.processes
         starts = range((begin * processes + self.place.rank) * size, self.batches * size * processes, size * processes)
-        source = _Batches(self, epoch, [order[start : start + size] for start in starts])
+        batches = [order[start : start + size] for start in starts]
+        # A step's batches, on all processes, show equally many responses, so that little of them is padding.
+        most = [
+            self._draw_n(epoch, number // self.recipe.accumulation) for number in range(begin, begin + len(batches))
+        ]
+        source = _Batches(self, epoch, list(zip(batches, most, strict=True)))
         yield from DataLoader(source, batch_size=None, num_workers=self.recipe.workers, worker_init_fn=leave_to_parent)
 
-    def collate(self, numbers: Sequence[int], epoch: int) -> Batch:
-        """One batch of these samples, responses in an order of this epoch."""
+    def collate(self, numbers: Sequence[int], epoch: int, most: int | None = None) -> Batch:
+        """One batch of these samples, at most so many responses of each, in an order of this epoch."""
         ranked = list[tuple[Prepared, Sequence[float]]]()
         texts = list[Prepared]()
         for number in numbers:
             draw = random.Random(f"{self.recipe.seed} {epoch} {number}")
             if self.recipe.objective != "language":
-                ranked.append(self._rank(self.samples[number], draw))
+                ranked.append(self._rank(self.samples[number], draw, most))
             if self.recipe.objective in ("joint", "language"):
                 texts.append(self._text(self.samples[number], draw))
         return collate(ranked, texts, self.preparer.family, [self.samples[number].line for number in numbers])
 
-    def _rank(self, numbered: NumberedSample, draw: random.Random) -> tuple[Prepared, list[float]]:
+    def _draw_n(self, epoch: int, step: int) -> int | None:
+        """Most responses of a sample that a step of an epoch shows."""
+        if self.recipe.n is None:
+            return None
+        least, most = self.recipe.n
+        share = random.Random(f"{self.recipe.seed} {epoch} n {step}").random()
+        return min(most, math.floor(least * ((most + 1) / least) ** share))
+
+    def _rank(self, numbered: NumberedSample, draw: random.Random, most: int | None) -> tuple[Prepared, list[float]]:
         sample = numbered.sample
         assert sample.rankings is not None
         order = draw.sample(range(len(sample.responses)), len(sample.responses))
+        if most is not None:
+            order = _shorten(order, sample.rankings, most)
         prepared = self.preparer.prepare(numbered.request([sample.responses[i] for i in order]))
         return prepared, [sample.rankings[i] for i in order]
 
@@ -95,11 +111,29 @@ class Feed:
 
 
 class _Batches(Dataset[Batch]):
-    def __init__(self, feed: Feed, epoch: int, numbers: Sequence[Sequence[int]]):
-        self.feed, self.epoch, self.numbers = feed, epoch, numbers
+    """Batches of an epoch: the samples of each, and how many responses of a sample it shows at most."""
+
+    def __init__(self, feed: Feed, epoch: int, batches: Sequence[tuple[Sequence[int], int | None]]):
+        self.feed, self.epoch, self.batches = feed, epoch, batches
 
     def __len__(self) -> int:
-        return len(self.numbers)
+        return len(self.batches)
 
     def __getitem__(self, index: int) -> Batch:
-        return self.feed.collate(self.numbers[index], self.epoch)
+        numbers, most = self.batches[index]
+        return self.feed.collate(numbers, self.epoch, most)
+
+
+def trained_n(samples: Sequence[NumberedSample], recipe: Recipe) -> tuple[int, int]:
+    """Fewest and most responses that the judge reads together in training."""
+    sizes = [len(numbered.sample.responses) for numbered in samples]
+    least, most = (min(sizes), max(sizes)) if recipe.n is None else recipe.n
+    return min(least, *sizes), min(most, max(sizes))
+
+
+def _shorten(order: Sequence[int], rankings: Sequence[float], most: int) -> list[int]:
+    """First responses of an order, with one of another rank for the last of them where all have the same."""
+    kept, rest = list(order[:most]), order[most:]
+    if len({rankings[i] for i in kept}) == 1:
+        kept[-1] = next((i for i in rest if rankings[i] != rankings[kept[0]]), kept[-1])
+    return kept

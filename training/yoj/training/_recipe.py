@@ -89,7 +89,12 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Folder for checkpoints."""
     held_out: str | None = None
     """Samples to evaluate on, JSON lines."""
+    init_from: str | None = None
+    """Checkpoint of another run, whose adapters and value head the training begins with; None for fresh ones."""
     objective: Objective = "n_way"
+    n: tuple[int, int] | None = None
+    """Fewest and most responses of a sample that are read together, drawn for each step, log N evenly; a sample that
+    has fewer shows all. None for all of each sample."""
     trainable: Literal["lora", "all"] = "lora"
     """Weights to train. ``lora``: adapters on the base. ``all``: every weight, vision tower included; saved in the
     base's own layout."""
@@ -161,7 +166,7 @@ def read_recipe(file: Path, changes: Sequence[str] = ()) -> Recipe:
     for change in changes:
         _change(settings, change)
     given = str(settings.get("base"))
-    for name in ("base", "data", "out", "held_out", "media_root"):
+    for name in ("base", "data", "out", "held_out", "init_from", "media_root"):
         if isinstance(settings.get(name), str):
             settings[name] = str(file.parent / settings[name])
     try:
@@ -190,6 +195,12 @@ def check(recipe: Recipe, name: str) -> None:
         problems.append("objective language trains a base model: set trainable to all")
     if recipe.objective != "language" and recipe.trainable == "all":
         problems.append("trainable all is for objective language; a judge is trained with lora")
+    if recipe.n is not None and not 2 <= recipe.n[0] <= recipe.n[1]:
+        problems.append(f"n is {list(recipe.n)}, expected the fewest and the most responses, from 2")
+    if recipe.n is not None and recipe.objective == "language":
+        problems.append("n is for objectives that rank; language learns from one response at a time")
+    if recipe.init_from is not None and recipe.trainable == "all":
+        problems.append("init_from is for trainable lora; give the trained model as base")
     if recipe.log == "tensorboard" and not any(map(importlib.util.find_spec, ("tensorboard", "tensorboardX"))):
         problems.append("log tensorboard needs the package tensorboard: pip install tensorboard, or log to stdout")
     if problems:

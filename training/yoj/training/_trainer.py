@@ -64,6 +64,9 @@ from .checkpoints import (
 from .evaluation import evaluate, evaluate_language
 from .samples import NumberedSample
 
+UNREADABLE = (OSError, ValueError, TypeError, KeyError, RuntimeError, SafetensorError, UnpicklingError)
+"""Errors of the libraries that read a checkpoint."""
+
 
 @dataclass(frozen=True)
 class Loss:
@@ -92,6 +95,8 @@ class Trainer:
         self.lines: list[int] = []  # of the step under way
         self.last = newest(self.out)
         optimizer_state = self._go_on(self.last) if self.last is not None else None
+        if self.last is None and recipe.init_from is not None:
+            _init(self.judge, recipe.init_from, recipe)
         agree(self.state.global_step, recipe.out)
         self.preparer = make_preparer(self.checkpoint, self.judge.family, recipe)
         self.feed = Feed(samples, self.preparer, recipe, here)
@@ -111,7 +116,7 @@ class Trainer:
             return torch.load(last / "optimizer.pt", weights_only=True)
         except TrainingError:
             raise
-        except (OSError, ValueError, TypeError, KeyError, RuntimeError, SafetensorError, UnpicklingError) as error:
+        except UNREADABLE as error:
             raise TrainingError(
                 f"{last} is not a whole checkpoint: {shorten(str(error), 200)} Move it away to go on from the one "
                 "before it, or train into another folder."
@@ -379,6 +384,18 @@ class Trainer:
         folder.rename(target)
         for old in by_step(self.out)[: -self.recipe.keep]:
             shutil.rmtree(old)
+
+
+def _init(judge: Judge, folder: str, recipe: Recipe) -> None:
+    try:
+        load_judge(Path(folder), judge, recipe)
+    except TrainingError:
+        raise
+    except UNREADABLE as error:
+        raise TrainingError(
+            f"init_from {folder} holds no adapters and value head of yoj-train: {shorten(str(error), 200)} Give a "
+            "checkpoint-N folder of a run over the same base."
+        ) from error
 
 
 def attention(device: torch.device) -> AbstractContextManager[Any]:

@@ -12,11 +12,9 @@ from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 
-from yoj.runtime.errors import RequestError
-from yoj.runtime.lines import GZIP, read_lines
-from yoj.runtime.strict_json import Fields, parse_object
-
-from ._errors import DataError
+from .errors import RequestError
+from .lines import GZIP, read_lines
+from .strict_json import Fields, parse_object
 
 PARQUET = b"PAR1"
 BLANK = " \t\r\n"
@@ -36,7 +34,7 @@ def read_rows(file: Path) -> Iterator[Row]:
     """Read the rows of a file. `parse_object` defines what a row of JSON may be.
 
     Raises:
-        DataError: the file cannot be read, has another form, or needs a package that is not there.
+        RequestError: the file cannot be read, has another form, or needs a package that is not there.
     """
     try:
         with file.open("rb") as stream:
@@ -52,11 +50,9 @@ def read_rows(file: Path) -> Iterator[Row]:
         else:
             yield from (_row(line.number, line.text) for line in read_lines(BytesIO(text), str(file)))
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise DataError(f"{file} is a damaged gzip file: {error}. Make it again.") from error
+        raise RequestError(f"{file} is a damaged gzip file: {error}. Make it again.") from error
     except OSError as error:
-        raise DataError(f"{file} cannot be read: {error.strerror or error}.") from error
-    except RequestError as error:
-        raise DataError(str(error)) from error
+        raise RequestError(f"{file} cannot be read: {error.strerror or error}.") from error
 
 
 def _of_array(text: bytes, file: Path) -> Iterator[Row]:
@@ -64,27 +60,29 @@ def _of_array(text: bytes, file: Path) -> Iterator[Row]:
     try:
         array = text.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise DataError(f"{file} is not UTF-8: byte {error.start} is 0x{text[error.start]:02X}. Convert it.") from error
+        raise RequestError(
+            f"{file} is not UTF-8: byte {error.start} is 0x{text[error.start]:02X}. Convert it."
+        ) from error
     decoder, place, number = json.JSONDecoder(), _skip(array, array.index("[") + 1), 0
     while array[place : place + 1] != "]":
         number += 1
         try:
             _, end = decoder.raw_decode(array, place)
         except (ValueError, RecursionError) as error:
-            raise DataError(f"{file} is a JSON array whose item {number} cannot be read: {error}.") from error
+            raise RequestError(f"{file} is a JSON array whose item {number} cannot be read: {error}.") from error
         yield _row(number, array[place:end].encode("utf-8", "surrogatepass"))
         place = _skip(array, end)
         if array[place : place + 1] == ",":
             place = _skip(array, place + 1)
         elif array[place : place + 1] != "]":
-            raise DataError(f"{file} is a JSON array that does not go on or end after item {number}.")
+            raise RequestError(f"{file} is a JSON array that does not go on or end after item {number}.")
     if rest := array[place + 1 :].strip():
-        raise DataError(f"{file} has something behind its JSON array: {rest[:40]!r}. Give one array, or JSON lines.")
+        raise RequestError(f"{file} has something behind its JSON array: {rest[:40]!r}. Give one array, or JSON lines.")
 
 
 def _of_table(file: Path) -> Iterator[Row]:
     if importlib.util.find_spec("pyarrow") is None:
-        raise DataError(
+        raise RequestError(
             f"{file} is a Parquet file, which needs the package pyarrow: pip install pyarrow, or write its rows as "
             "JSON lines."
         )
@@ -97,7 +95,7 @@ def _of_table(file: Path) -> Iterator[Row]:
                 number += 1
                 yield Row(number, fields)
     except arrow.ArrowException as error:
-        raise DataError(f"{file} cannot be read as Parquet: {error}.") from error
+        raise RequestError(f"{file} cannot be read as Parquet: {error}.") from error
 
 
 def _row(number: int, text: bytes) -> Row:

@@ -1,0 +1,12 @@
+"""How good a judge is: published benchmarks by their own rules, and rankings of N responses from votes.
+
+>>> from yoj.evaluation import BENCHMARKS
+"""
+
+from __future__ import annotations
+
+from ._errors import EvaluationError
+from .benchmarks.table import BENCHMARKS
+from .items import Item, Pass, Refusal, Scored
+
+__all__ = ["BENCHMARKS", "EvaluationError", "Item", "Pass", "Refusal", "Scored"]
