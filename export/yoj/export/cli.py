@@ -18,7 +18,7 @@ from yoj.runtime.schemes import SCHEMES
 from yoj.runtime.temperature import describe
 from yoj.runtime.version import __version__
 
-from .bundle._describe import describe_prompts, describe_quantisation
+from .bundle._describe import describe_prompts, describe_quantisation, describe_training
 from .options import checkpoint_options, prepare_libraries
 
 EPILOG = """\b
@@ -39,6 +39,15 @@ verify. The base model that an adapter names is not, unless --base names it too.
 
 MOST_GIB = 1024
 PRECISIONS = ["float32", "float16", "bfloat16", "auto", *SCHEMES]
+
+
+def _trained_n(ctx: click.Context, parameter: click.Parameter, value: str | None) -> tuple[int, int] | None:
+    least, _, most = (value or "").partition("-")
+    if value is None:
+        return None
+    if not least.isdecimal() or not (most or least).isdecimal() or not 1 <= int(least) <= int(most or least):
+        raise click.BadParameter("give the fewest and the most, such as 2-16, or one number.", ctx, parameter)
+    return int(least), int(most or least)
 
 
 class _BuildByDefault(click.Group):
@@ -94,6 +103,13 @@ def main() -> None:
     "the first 16 are run, and one at least must have an image or a video.  [default: made up ones, which seldom find "
     "the largest values]",
 )
+@click.option(
+    "--trained-n",
+    metavar="N-N",
+    callback=_trained_n,
+    help="Fewest and most responses that the model read together in training, such as 2-16, or one number. Judgements "
+    "outside it say so.  [default: what reward_model_config.json says, else not known]",
+)
 @reading_options
 @click.option(
     "--no-compare",
@@ -114,6 +130,7 @@ def build(
     quantisation: Path | None,
     base_precision: Any,
     samples: Path | None,
+    trained_n: tuple[int, int] | None,
     no_compare: bool,
     force: bool,
     given: Given,
@@ -128,7 +145,7 @@ def build(
         from .bundle._config import ExportConfig
         from .checkpoint.checkpoint import Training
 
-        training = Training(hidden_state, video_expansion)
+        training = Training(hidden_state, video_expansion, trained_n=trained_n)
         reading = None if samples is None else given.reading(samples.parent)
         config = ExportConfig(
             checkpoints,
@@ -289,9 +306,10 @@ def _files(manifest: Manifest) -> str:
 
 def _describe(manifest: Manifest, quantised: str | None) -> str:
     head, limits, layout = manifest.value_head, manifest.limits, manifest.layout
+    modes = "both modes" if layout.separator else "this mode alone"
     rows = {
         "family": manifest.family,
-        "trained": f"{manifest.trained_mode} (scores in {'both modes' if layout.separator else 'this mode alone'})",
+        "trained": f"{describe_training(manifest)} (scores in {modes})",
         "layout": f"responses in the {layout.name} turn",
         "prompts": describe_prompts(layout),
         "separator": f"{layout.separator} = {layout.separator_id}" if layout.separator else "none",

@@ -53,6 +53,8 @@ class RequestForm:
                 "duplicates": request.duplicates,
                 # `media` has been followed: what it marked are parts now.
                 "placeholders": "text" if request.placeholders == "text" else "error",
+                "method": request.method,
+                "passes": request.passes,
                 "id": request.id,
             }
         )

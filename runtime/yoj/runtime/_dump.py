@@ -117,6 +117,8 @@ class Dump:
         if judged is None:
             return
         prepared, judgement = judged
+        if judgement.method == "groups":
+            raise RequestError("A dump is of responses that are read in one pack. Leave method='groups' out.")
         folder = self.folder / str(number)
         folder.mkdir(parents=True)
         lines: list[str] = []

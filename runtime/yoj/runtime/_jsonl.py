@@ -10,14 +10,15 @@ import hashlib
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeAlias
 
 import msgspec
 
 from ._judgement import Judgement
 from ._scorer import Scorer
 from .codec import Reading, encode_judgement
-from .errors import RequestError
+from .errors import RequestError, YojError
+from .knockout import Knockout, knockout
 from .lines import Entry, Numbered, rankings_of, read_entry
 from .manifest import Mode
 from .orders import Orders
@@ -29,6 +30,9 @@ OURS = b'{"line":'
 """Beginning of every line of the results."""
 OF_THE_RUN = ("timings_ms", "batch", "provenance")
 """Fields of a judgement that another run of the same settings would not repeat, or that `Done.run` stands for."""
+
+
+Result: TypeAlias = "Judgement | Knockout | Exception"
 
 
 class Done(msgspec.Struct):
@@ -51,6 +55,8 @@ class FileScoring:
     """Mode of requests that name none."""
     orders: Orders = 1
     """Orders of requests that name none."""
+    knockout: bool = False
+    """Whether only the best response of each request is looked for; see `yoj.runtime.knockout`."""
     together: int = CHUNK
     """Number of requests that are scored together and written before the next are read."""
 
@@ -153,6 +159,8 @@ def _run_digest(scorer: Scorer, settings: FileScoring) -> str:
     of = (scorer.manifest.digest, scorer.engine.engine, scorer.engine.precision)
     of += (settings.mode or scorer.manifest.trained_mode, str(settings.orders), reading.overflow)
     of += (reading.placeholders,) if reading.placeholders != "error" else ()
+    of += ("knockout",) if settings.knockout else ()
+    of += (f"{reading.method} {reading.passes}",) if (reading.method, reading.passes) != (None, None) else ()
     return hashlib.sha256("\n".join(of).encode()).hexdigest()[:16]
 
 
@@ -165,17 +173,20 @@ def _check_same(lines: Sequence[Numbered], done: Sequence[Done], runs: set[str])
         )
     if any(entry.run not in runs for entry in done):
         raise RequestError(
-            "The results come from another bundle, or from another mode, number of orders, overflow or placeholders "
-            "setting; they would not compare. Choose another file for the results."
+            "The results come from another bundle, or from another mode, method, number of orders, overflow or "
+            "placeholders setting; they would not compare. Choose another file for the results."
         )
 
 
-def _score(scorer: Scorer, entries: Sequence[Entry], settings: FileScoring) -> list[Judgement | Exception]:
+def _score(scorer: Scorer, entries: Sequence[Entry], settings: FileScoring) -> list[Result]:
     """Judgement or error of each line. An error of one line does not touch the others."""
     good = [entry.request for entry in entries if isinstance(entry.request, Request)]
-    results: list[Judgement | Exception] = []
+    results: list[Result] = []
     try:
-        results += scorer.score_batch(good, mode=settings.mode, orders=settings.orders, on_error="return")
+        if settings.knockout:
+            results += [_knockout(scorer, request, settings.mode) for request in good]
+        else:
+            results += scorer.score_batch(good, mode=settings.mode, orders=settings.orders, on_error="return")
     except Exception as error:
         if len(entries) == 1:
             return [error]
@@ -184,13 +195,21 @@ def _score(scorer: Scorer, entries: Sequence[Entry], settings: FileScoring) -> l
     return [next(judgements) if isinstance(entry.request, Request) else entry.request for entry in entries]
 
 
-def _encode(entry: Entry, run: str, result: Judgement | Exception) -> bytes:
+def _knockout(scorer: Scorer, request: Request, mode: Mode | None) -> Knockout | YojError:
+    try:
+        return knockout(scorer, replace(request, mode=request.mode or mode))
+    except YojError as error:
+        return error
+
+
+def _encode(entry: Entry, run: str, result: Result) -> bytes:
     about: dict[str, Any] = {"line": entry.number, "request": entry.digest, "run": run}
     about |= {} if entry.id is None else {"id": entry.id}
     about |= {} if entry.metadata is None else {"metadata": entry.metadata}
-    if not isinstance(result, Judgement):
+    if isinstance(result, Exception):
         return msgspec.json.encode(about | {"error": {"type": type(result).__name__, "message": _told(result)}}) + b"\n"
-    fields = {name: value for name, value in encode_judgement(result).items() if name not in OF_THE_RUN}
+    told = encode_judgement(result) if isinstance(result, Judgement) else vars(result)
+    fields = {name: value for name, value in told.items() if name not in (*OF_THE_RUN, "id")}
     return msgspec.json.encode(about | fields) + b"\n"
 
 
@@ -199,8 +218,8 @@ def _told(error: Exception) -> str:
     return str(error).encode("utf-8", "backslashreplace").decode()
 
 
-def _done(entry: Entry, run: str, result: Judgement | Exception) -> Done:
-    if isinstance(result, Judgement):
+def _done(entry: Entry, run: str, result: Result) -> Done:
+    if not isinstance(result, Exception):
         return Done(entry.number, entry.digest, run, result.best, notices=result.notices)
     return Done(entry.number, entry.digest, run, error={"message": _told(result)})
 

@@ -14,6 +14,7 @@ from .deprecation import warn_renamed
 from .manifest import Manifest, Mode
 from .orders import average, by_response
 from .packing import Truncation
+from .request import Method
 from .temperature import ScoringConditions, temperature_for, why_uncalibrated
 
 
@@ -65,10 +66,16 @@ class Judgement:
     """Mode in which the model was trained; scores of the other mode are an extrapolation."""
     orders: int = 1
     """Number of orders in which the responses were read; with several, scores are centred in each and averaged."""
+    method: Method = "pack"
+    """Method of the reading: all responses in one pack, or in ``groups`` whose scores were joined on one scale. In
+    groups, ``orders`` is the number of packs that the first response stood in."""
+    passes: int = 1
+    """Number of packs that were read: one for each order, or all groups."""
     order_spread: tuple[float, ...] | None = None
-    """[N] standard deviation of the centred scores over the orders."""
+    """[N] standard deviation of the centred scores over the orders; in groups, root mean square of what the packs of a
+    response differ from its joined score."""
     order_agreement: float | None = None
-    """Share of the orders whose best response is the best on average."""
+    """Share of the packs whose best response is, of theirs, the best in the end."""
     frames_given: int | None = None
     """Number of frames of the request's video; None without one."""
     frames_read: int | None = None
@@ -80,7 +87,7 @@ class Judgement:
     notices: tuple[str, ...] = ()
     """Notices of what was read differently than it may have been meant, each a full phrase."""
     tokens: TokenCounts | None = None
-    """Lengths of the row and its parts."""
+    """Lengths of the first row, and of the responses."""
     batch: int = 1
     """Number of rows that the engine scored together."""
     timings_ms: dict[str, float] = field(default_factory=dict[str, float])
@@ -135,8 +142,9 @@ class Judgement:
         if self.sigma is not None:
             lines.append("sigma is the standard deviation of each score as the model states it, uncalibrated")
         if self.order_spread is not None:
+            read = f"{self.passes} packs of some, joined" if self.method == "groups" else f"{self.orders} orders"
             lines.append(
-                f"{self.orders} orders: same best response in {self.order_agreement:.0%} of them, "
+                f"{read}: same best response in {self.order_agreement:.0%} of them, "
                 f"scores moved by {max(self.order_spread):.4f} at most"
             )
         if self.mode != self.trained_mode:
@@ -202,7 +210,7 @@ def judge_request(
     """
     about, orders = prepared.about, prepared.orders
     averaged = average(rows["scores"], orders)
-    sigma_N = by_response(rows["spread"], orders).mean(axis=0) if "spread" in rows else None
+    sigma_N = np.nanmean(by_response(rows["spread"], orders), axis=0) if "spread" in rows else None
     n = len(averaged.scores_N)
     copies = np.array(about.copies or range(n))
     wrong = why_uncalibrated(manifest.probabilities, ScoringConditions(n, prepared.mode, len(orders), precision))
@@ -211,29 +219,49 @@ def judge_request(
     given, read = about.frames or (None, None)
     return judge(
         averaged.scores_N[copies],
-        temperature_for(manifest.probabilities, n),
+        temperature_for(manifest.probabilities, prepared.places),
         wrong is None,
         uncalibrated=wrong,
         sigma=_tuple(sigma_N, copies),
         mode=prepared.mode,
         trained_mode=manifest.trained_mode,
-        orders=len(orders),
+        orders=sum(0 in order for order in orders),
+        method="groups" if prepared.places < n else "pack",
+        passes=len(orders),
         order_spread=_tuple(averaged.spread_N, copies),
         order_agreement=averaged.agreement,
         frames_given=given,
         frames_read=read,
-        cuts=tuple(
-            replace(cut, response=k)
-            for k, copy in enumerate(copies.tolist())
-            for cut in prepared.packs[0].cuts
-            if cut.response == copy
-        ),
+        cuts=_cuts(prepared, copies),
         duplicates=tuple(about.copies.index(copy) for copy in about.copies),
-        notices=about.notices,
+        notices=(*about.notices, *_outside(prepared, manifest)),
         tokens=_counts(prepared, copies),
         id=about.id,
         metadata=about.metadata,
     )
+
+
+def _outside(prepared: Prepared, manifest: Manifest) -> tuple[str, ...]:
+    """Notice where a row holds fewer or more responses than those of the training did."""
+    if manifest.trained_n is None or prepared.mode == "isolated":
+        return ()
+    (least, most), sizes = manifest.trained_n, {len(order) for order in prepared.orders}
+    if least <= min(sizes) and max(sizes) <= most:
+        return ()
+    advice = ", and ranks of so many are less sure; method='groups' reads them in smaller packs" * (max(sizes) > most)
+    trained = f"N={least}" + (f" to {most}" if most > least else "")
+    read = "N=" + " and ".join(str(size) for size in sorted(sizes) if not least <= size <= most)
+    return (f"read {read} responses together; the model was trained on {trained}{advice}",)
+
+
+def _cuts(prepared: Prepared, copies: NDArray[np.int_]) -> tuple[Truncation, ...]:
+    """Cuts of the responses given; in several packs a response may have been cut to several lengths: the shortest."""
+    shortest: dict[int, Truncation] = {}
+    for pack in prepared.packs:
+        for cut in pack.cuts:
+            if cut.response not in shortest or cut.kept < shortest[cut.response].kept:
+                shortest[cut.response] = cut
+    return tuple(replace(shortest[copy], response=k) for k, copy in enumerate(copies.tolist()) if copy in shortest)
 
 
 def _tuple(values_N: NDArray[np.float32] | None, copies: NDArray[np.int_]) -> tuple[float, ...] | None:
@@ -241,9 +269,10 @@ def _tuple(values_N: NDArray[np.float32] | None, copies: NDArray[np.int_]) -> tu
 
 
 def _counts(prepared: Prepared, copies: NDArray[np.int_]) -> TokenCounts:
-    pack, order = prepared.packs[0], prepared.orders[0]
-    tokens_N = np.empty(len(order), np.int64)
-    tokens_N[list(order)] = pack.response_end_N - pack.response_start_N + 1
+    pack = prepared.packs[0]
+    tokens_N = np.empty(1 + max(map(max, prepared.orders)), np.int64)
+    for row, members in reversed(list(zip(prepared.packs, prepared.orders, strict=True))):
+        tokens_N[list(members)] = row.response_end_N - row.response_start_N + 1
     return TokenCounts(
         row=len(pack.input_ids_L),
         prompt=int(pack.response_start_N[0]) if prepared.mode == "joint" else int((pack.segment_L == 0).sum()),

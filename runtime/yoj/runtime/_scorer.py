@@ -5,29 +5,28 @@ from __future__ import annotations
 import copy
 import threading
 from collections.abc import Collection, Hashable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, Self, get_args, overload
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from ._cache import FeatureCache
 from ._judgement import Judgement, judge_request
+from ._source import Opened, Source, open_preparer, role_of
 from .batch import BATCH_TOKENS, Prepared, batches_by_length, scorer_inputs
-from .bundle import TOKENIZER_NAME, Bundle
-from .engines import Session, open_session, plan_engines
-from .errors import BundleError, EngineError, LimitError, RequestError, ScoreError, YojError
-from .families import FAMILIES, Arrays, Family, PreparedMedia
+from .bundle import Bundle
+from .engines import Session, plan_engines
+from .errors import EngineError, LimitError, RequestError, ScoreError, YojError
+from .families import Arrays, Family, PreparedMedia
 from .hub import local_folder, origin
 from .images import ImageInput
 from .manifest import EngineEntry, Manifest, Mode
 from .orders import Orders
-from .prepare import Preparer, packing_config, timed
-from .request import Content, Conversation, Duplicates, Overflow, Placeholders, Request
-from .roles import ROLES, VISION, scorer_role
-from .text import TextEncoder
+from .prepare import Preparer, timed
+from .request import Content, Conversation, Duplicates, Method, Overflow, Placeholders, Request
+from .roles import VISION
 from .video import VideoInput
 
 CACHE_BYTES = 256 * 2**20
@@ -35,47 +34,6 @@ CACHE_BYTES = 256 * 2**20
 
 
 OnError = Literal["raise", "return"]
-
-
-@dataclass(frozen=True)
-class Source:
-    """Arguments with which a scorer was loaded; enough to load it again."""
-
-    path: Path
-    engine: str | None = None
-    precision: str | None = None
-    threads: int | None = None
-    modes: tuple[Mode, ...] = ()
-    max_pixels: int | None = None
-    digest: str | None = None
-    """Digest of the manifest that was there when the scorer was loaded."""
-
-    def open(self) -> _Opened:
-        """Open the bundle and load its engine; see `Scorer.load`."""
-        from .engines.select import select
-
-        with Bundle.opening(self.path) as bundle:
-            if self.digest not in (None, bundle.manifest.digest):
-                raise BundleError(
-                    f"{self.path} is another bundle than when this scorer was loaded: its digest was {self.digest}, "
-                    f"and is {bundle.manifest.digest}. Load it again with Scorer.load."
-                )
-            engine = select(bundle, self.engine, self.precision)
-            preparer = _preparer(bundle, engine, self.max_pixels)
-            session = open_session(bundle, engine, self.threads)
-            for mode in self.modes:
-                session.open(_role(bundle, engine, mode))
-        return _Opened(bundle, engine, session, preparer)
-
-
-@dataclass(frozen=True)
-class _Opened:
-    """Resources that a scorer holds while it is open."""
-
-    bundle: Bundle
-    engine: EngineEntry
-    session: Session
-    preparer: Preparer
 
 
 class Scorer:
@@ -90,9 +48,9 @@ class Scorer:
 
     def __init__(self, bundle: Bundle, engine: EngineEntry, session: Session):
         """Take an open session. Use `load`, unless the session is not one of the runtime's own."""
-        self._prepare_state(None, _Opened(bundle, engine, session, _preparer(bundle, engine, None)))
+        self._prepare_state(None, Opened(bundle, engine, session, open_preparer(bundle, engine, None)))
 
-    def _prepare_state(self, source: Source | None, opened: _Opened | None) -> None:
+    def _prepare_state(self, source: Source | None, opened: Opened | None) -> None:
         self._source, self._opened = source, opened
         self._opening = threading.Lock()
         self.cache = FeatureCache(CACHE_BYTES)
@@ -139,7 +97,7 @@ class Scorer:
         return cls._from(replace(source, digest=opened.bundle.manifest.digest), opened)
 
     @classmethod
-    def _from(cls, source: Source, opened: _Opened | None = None) -> Scorer:
+    def _from(cls, source: Source, opened: Opened | None = None) -> Scorer:
         scorer = cls.__new__(cls)
         scorer._prepare_state(source, opened)
         return scorer
@@ -193,7 +151,7 @@ class Scorer:
     def _preparer(self) -> Preparer:
         return self._open().preparer
 
-    def _open(self) -> _Opened:
+    def _open(self) -> Opened:
         if self._opened is not None:
             return self._opened
         with self._opening:
@@ -216,6 +174,8 @@ class Scorer:
         orders: Orders = 1,
         duplicates: Duplicates = "share",
         placeholders: Placeholders = "error",
+        method: Method | None = None,
+        passes: int | None = None,
     ) -> Judgement:
         """Score N responses to one prompt in one forward pass.
 
@@ -233,14 +193,16 @@ class Scorer:
             orders: see `score_batch`.
             duplicates: ``"share"`` scores equal responses once and gives each that score; ``"score"`` reads every copy.
             placeholders: meaning of ``<image>`` and its kin in the prompt; see `yoj.runtime.Request`.
+            method: ``"groups"`` reads more responses than the model was trained on in several packs; see
+                `yoj.runtime.Request`.
+            passes: most packs of ``"groups"``.
 
         Raises:
             RequestError: the request is not one that can be scored; see its subclasses.
             EngineError: the engine failed, or returned something that is not a score.
         """
-        request = Request(
-            prompt, responses, images, video, fps, timestamps, overflow, mode, orders, duplicates, placeholders
-        )
+        of = (prompt, responses, images, video, fps, timestamps)
+        request = Request(*of, overflow, mode, orders, duplicates, placeholders, method, passes)
         return self.score_batch([request])[0]
 
     @overload
@@ -303,6 +265,10 @@ class Scorer:
             RequestError: the request cannot be scored; see its subclasses.
         """
         return self._preparer.prepare(request, mode, orders)
+
+    def group_size(self) -> int:
+        """Most responses of a pack of ``method="groups"``; see `yoj.runtime.prepare.Preparer.group_size`."""
+        return self._preparer.group_size()
 
     @overload
     def score_prepared(self, prepared: Sequence[Prepared]) -> list[Judgement]: ...
@@ -371,10 +337,10 @@ class Scorer:
         results: list[Judgement | YojError] = []
         begin, rows = 0, sum(len(prepared.packs) for prepared in batch)
         for prepared in batch:
-            own = slice(begin, begin + len(prepared.packs)), slice(len(prepared.orders[0]))
+            own = slice(begin, begin + len(prepared.packs)), slice(prepared.places)
             begin += len(prepared.packs)
             values = {name: values_BN[own] for name, values_BN in outputs.items()}
-            if all(np.isfinite(values_KN).all() for values_KN in values.values()):
+            if all(_finite(values_KN, prepared.orders) for values_KN in values.values()):
                 results.append(self._judge(prepared, values, timings, rows))
                 continue
             returned = ", ".join(f"{name} {values_KN.tolist()}" for name, values_KN in values.items())
@@ -389,7 +355,7 @@ class Scorer:
 
     def _run(self, batch: Sequence[Prepared]) -> tuple[Arrays, dict[str, float]]:
         timings: dict[str, float] = {}
-        role = _role(self._bundle, self.engine, batch[0].mode)
+        role = role_of(self._bundle, self.engine, batch[0].mode)
         wanted = {spec.name for spec in self.engine.graphs[role].inputs}
         if "token_types" in wanted and any(any(pack.owners) for prepared in batch for pack in prepared.packs):
             raise EngineError(
@@ -448,43 +414,14 @@ class Scorer:
         )
 
 
+def _finite(values_KN: NDArray[np.float32], orders: Sequence[Sequence[int]]) -> bool:
+    """Whether all values of responses are; a row may have fewer of them than others."""
+    return all(np.isfinite(values_N[: len(order)]).all() for values_N, order in zip(values_KN, orders, strict=True))
+
+
 def _check_on_error(on_error: OnError) -> None:
     if on_error not in get_args(OnError):
         raise RequestError(f"on_error is {on_error!r}; give 'raise' or 'return'.")
-
-
-def _preparer(bundle: Bundle, engine: EngineEntry, max_pixels: int | None) -> Preparer:
-    manifest = bundle.manifest
-    if missing := {name for name, role in ROLES.items() if role.required} - engine.graphs.keys():
-        raise BundleError(f"{bundle.path} has no graph {', '.join(sorted(missing))}. Export the bundle again.")
-    if manifest.family not in FAMILIES:
-        raise BundleError(
-            f"{bundle.path} is of family {manifest.family}; this yoj knows {', '.join(FAMILIES)}. Upgrade yoj."
-        )
-    rules = packing_config(manifest)
-    if max_pixels is not None:
-        pixels = min(max_pixels, rules.limits.pixels)
-        rules = replace(rules, limits=msgspec.structs.replace(rules.limits, pixels=pixels))
-    encoder = TextEncoder.decode(bundle.files[TOKENIZER_NAME].content, str(bundle.path / TOKENIZER_NAME))
-    if manifest.vocabulary is not None and encoder.largest_id >= manifest.vocabulary:
-        raise BundleError(
-            f"{bundle.path / TOKENIZER_NAME} has the id {encoder.largest_id}, the model's embedding table has "
-            f"{manifest.vocabulary} rows. Export the bundle again with the tokenizer of its checkpoint."
-        )
-    try:
-        return Preparer(rules, encoder)
-    except msgspec.ValidationError as error:
-        raise BundleError(f"{bundle.path}: preprocessing settings: {error}. Export the bundle again.") from error
-
-
-def _role(bundle: Bundle, engine: EngineEntry, mode: Mode) -> str:
-    role = scorer_role(mode)
-    if role not in engine.graphs:
-        raise EngineError(
-            f"{bundle.path} has no graph {role}, which {mode} mode needs; it has "
-            f"{', '.join(engine.graphs)}. Export it again with this version of yoj."
-        )
-    return role
 
 
 def _named(error: YojError, index: int, count: int) -> YojError:

@@ -29,7 +29,7 @@ class Prepared:
     packs: tuple[Pack, ...]
     """One packed row for each order in which the responses are read."""
     orders: tuple[tuple[int, ...], ...]
-    """Index of the distinct response that stands in each place, for each row."""
+    """Index of the distinct response that stands in each place, for each row, which holds all of them or some."""
     media: tuple[PreparedMedia, ...]
     keys: tuple[bytes, ...]
     """Content hash of each medium: equal keys have equal features."""
@@ -42,6 +42,11 @@ class Prepared:
     def tokens(self) -> int:
         """Number of tokens of the longest row."""
         return max(len(pack.input_ids_L) for pack in self.packs)
+
+    @property
+    def places(self) -> int:
+        """Number of responses of the row that has most."""
+        return max(map(len, self.orders))
 
     def check_bundle(self, digest: str, path: Path, name: str) -> None:
         """Refuse a request that was prepared for another bundle than the one at ``path``.

@@ -9,11 +9,11 @@ import sys
 import time
 from collections.abc import Callable, Generator
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from types import ModuleType
-from typing import BinaryIO
+from typing import BinaryIO, Literal
 
 import click
 
@@ -24,11 +24,12 @@ from ._scorer import Scorer
 from .codec import encode_judgement
 from .engines import ENGINES, GPU_ENGINES
 from .errors import RequestError
+from .knockout import Knockout, knockout
 from .lines import read_lines
 from .manifest import Mode
 from .options import Given, readable_errors, reading_options
 from .orders import Orders
-from .request import Overflow, Placeholders, Request
+from .request import Method, Overflow, Placeholders, Request
 from .version import __version__
 
 fcntl: ModuleType | None
@@ -55,7 +56,7 @@ also called messages; a response is a text or a list of parts. A part is a text,
 take it, {"type": "image_url", "image_url": {"url": X}}.
 May be left out: image (X or a list), video (X, a folder of frames or a list of
 frames, with seconds_between_frames or timestamps), rankings (1 = best), mode,
-orders, overflow, duplicates and placeholders of this request, id and metadata
+orders, overflow, duplicates, placeholders, method and passes of this request, id and metadata
 (passed through to the result). X is a path in the folder of the file or below
 it, a data URL, base64, {"bytes": base64}, or an http URL of an allowed host.
 Fields of other names are errors. Files may be compressed with gzip.
@@ -106,6 +107,19 @@ def _orders(ctx: click.Context, parameter: click.Parameter, value: str) -> Order
     show_default=True,
     callback=_orders,
     help="Average the scores over this many orders of the responses, or over all of up to 4 responses.",
+)
+@click.option(
+    "--n-method",
+    type=click.Choice(["pack", "groups", "knockout"]),
+    default="pack",
+    show_default=True,
+    help="More responses than the model was trained on: read them in one pack all the same; in overlapping packs of as "
+    "many, whose scores are joined on one scale; or find the best alone, in few passes.",
+)
+@click.option(
+    "--passes",
+    type=click.IntRange(min=1),
+    help="Most packs that groups reads of a request.  [default: four rounds of all responses]",
 )
 @click.option(
     "--out",
@@ -164,6 +178,8 @@ def main(
     fps: float | None,
     mode: Mode | None,
     orders: Orders,
+    n_method: Literal["pack", "groups", "knockout"],
+    passes: int | None,
     out: Path | None,
     overflow: Overflow,
     placeholders: Placeholders,
@@ -186,20 +202,36 @@ def main(
         raise click.UsageError("Give --prompt and at least one --response, or a file of requests.")
     if requests is None and (out is not None or hosts or given != Given()):
         raise click.UsageError("--out, --media-root, --allow-host and --ignore-... are for a file of requests.")
+    if passes is not None and n_method != "groups":
+        raise click.UsageError("--passes is for --n-method groups.")
+    if n_method == "knockout" and (orders != 1 or dump_inputs is not None):
+        raise click.UsageError("--orders and --dump-inputs are for the other methods than knockout.")
+    method: Method | None = "groups" if n_method == "groups" else None
     with readable_errors():
         dump = Dump(dump_inputs) if dump_inputs is not None else None
         load = partial(Scorer.load if dump is None else dump.load, bundle, engine=engine, threads=threads)
         if requests is not None:
             folder = Path() if str(requests) == "-" else requests.parent
             reading = replace(given, hosts=frozenset(hosts)).reading(folder, overflow, placeholders)
-            _score_file(load, requests, out, FileScoring(reading, mode, orders), dump)
+            reading = replace(reading, method=method, passes=passes)
+            _score_file(load, requests, out, FileScoring(reading, mode, orders, n_method == "knockout"), dump)
             return
         request = Request(prompt or "", responses, images, video, fps, overflow=overflow, placeholders=placeholders)
+        request = replace(request, method=method, passes=passes)
+        if n_method == "knockout":
+            found = knockout(load(), replace(request, mode=mode))
+            click.echo(json.dumps(asdict(found)) if as_json else _winner(found, responses))
+            return
         judgement = load().score_batch([request], mode=mode, orders=orders)[0]
         if dump is not None:
             dump.write(1)
             _report_dump(dump)
     click.echo(json.dumps(encode_judgement(judgement)) if as_json else _as_table(judgement, responses))
+
+
+def _winner(found: Knockout, responses: tuple[str, ...]) -> str:
+    lines = [f"best: response {found.best}, after {found.passes} packs: {responses[found.best]}"]
+    return "\n".join([*lines, *(f"note: {notice}" for notice in found.notices)])
 
 
 def _as_table(judgement: Judgement, responses: tuple[str, ...]) -> str:

@@ -28,7 +28,7 @@ from ._ranks import check_rankings
 from .error_texts import shorten
 from .errors import RequestError
 from .manifest import Mode
-from .request import Content, Duplicates, Image, Message, Overflow, Placeholders, Request, Role, Video
+from .request import Content, Duplicates, Image, Message, Method, Overflow, Placeholders, Request, Role, Video
 from .sources import Policy
 from .strict_json import Fields, check_values, parse_object
 
@@ -56,6 +56,8 @@ GIVE = {
     "overflow": "'error' or 'truncate'",
     "duplicates": "'share' or 'score'",
     "placeholders": "'error', 'media' or 'text'",
+    "method": "'pack' or 'groups'",
+    "passes": "a whole number",
     "id": "a text or a whole number",
 }
 """JSON type -> the words with which errors ask for it."""
@@ -82,6 +84,8 @@ class Line(msgspec.Struct, frozen=True):
     overflow: Overflow | None = None
     duplicates: Duplicates | None = None
     placeholders: Placeholders | None = None
+    method: Method | None = None
+    passes: int | None = None
     id: str | int | None = None
     metadata: Any = None
     """Any JSON value, passed through to the result."""
@@ -112,6 +116,10 @@ class Reading:
     """Overflow rule of requests that name none."""
     placeholders: Placeholders = "error"
     """Meaning of placeholders in requests that do not say it."""
+    method: Method | None = None
+    """Method of requests that name none."""
+    passes: int | None = None
+    """Most packs of requests that name neither method nor passes."""
 
 
 OF_TRAINING = ("language", "kind", "grades", "scene")
@@ -237,6 +245,8 @@ def to_request(line: Line, reading: Reading) -> Request:
         orders=line.orders,
         duplicates=line.duplicates or "share",
         placeholders=line.placeholders or reading.placeholders,
+        method=line.method or reading.method,
+        passes=reading.passes if (line.method, line.passes) == (None, None) else line.passes,
         id=line.id,
         metadata=line.metadata,
     )

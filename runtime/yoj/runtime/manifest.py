@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator
-from inspect import cleandoc
 from typing import Annotated, Any, Literal, cast
 
 import msgspec
@@ -357,6 +356,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     vocabulary: Size | None = None
     """Rows of the embedding table, which every id of the tokenizer is below; None where not known (bundles before
     0.2)."""
+    trained_n: tuple[Size, Size] | None = None
+    """Fewest and most responses that the model read together in training; None where that is not known."""
     transparency: Literal["white", "drop"] = "white"
     """Treatment of transparency in pictures: put on white, as today's processors do, or dropped."""
     digest: str
@@ -479,19 +480,3 @@ def _damaged(where: str, problem: object) -> BundleError:
 
 def _sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
-
-
-def schema() -> bytes:
-    """JSON schema of ``manifest.json``, the content of ``manifest.schema.json``.
-
-    The order of its fields depends on the version of msgspec.
-    """
-    return msgspec.json.format(msgspec.json.encode(_cleaned(msgspec.json.schema(Manifest))), indent=2) + b"\n"
-
-
-def _cleaned(value: Any) -> Any:
-    """Schema whose descriptions lack the indentation of docstrings, as msgspec writes them since 0.23."""
-    if isinstance(value, dict):
-        fields = cast("dict[str, Any]", value)
-        return {name: cleandoc(one) if name == "description" else _cleaned(one) for name, one in fields.items()}
-    return [_cleaned(one) for one in cast("list[Any]", value)] if isinstance(value, list) else value

@@ -16,6 +16,8 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from .errors import RequestError
+
 Members: TypeAlias = "tuple[int, ...]"
 """Indices of the responses of a pack, in the order in which they stand in it."""
 
@@ -62,16 +64,53 @@ def draw_packs(n: int, size: int, rounds: int, source: random.Random) -> tuple[M
     if size < 2 or rounds < 2 or n <= size:
         raise ValueError(f"n is {n}, size {size}, rounds {rounds}; give n above size, and size and rounds from 2.")
     while True:  # a few times at most: two rounds of pairs are connected in one of some draws, more rounds in most
-        packs = [pack for _ in range(rounds) for pack in _partition(draw_order(n, source), size)]
+        packs = [pack for _ in range(rounds) for pack in partition(draw_order(n, source), size) if len(pack) > 1]
         if is_connected(n, packs):
             return tuple(packs)
 
 
-def _partition(order: Members, size: int) -> list[Members]:
+def rounds_within(n: int, size: int, passes: int | None) -> int:
+    """Number of rounds of packs that a budget of passes allows, each of which reads one pack.
+
+    Args:
+        n: number of responses, above ``size``.
+        size: most responses of a pack, from 2.
+        passes: most packs; None for `ROUNDS` rounds.
+
+    Raises:
+        RequestError: the budget is below two rounds, with which packs cannot be connected.
+    """
+    of_a_round = -(-n // size)
+    if passes is None:
+        return ROUNDS
+    if isinstance(passes, bool) or not isinstance(passes, int) or passes < 2 * of_a_round:  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise RequestError(
+            f"passes is {passes!r}; N={n} responses in packs of {size} take {of_a_round} for each of at least two "
+            f"rounds: give a number from {2 * of_a_round}."
+        )
+    return passes // of_a_round
+
+
+def draw_groups(n: int, size: int, passes: int | None) -> tuple[Members, ...]:
+    """Draw packs of N responses that are the same for all requests of these numbers.
+
+    Args:
+        n: number of responses, above ``size``.
+        size: most responses of a pack, from 2.
+        passes: most packs; see `rounds_within`.
+
+    Raises:
+        RequestError: the budget of passes is too small.
+    """
+    return draw_packs(n, size, rounds_within(n, size, passes), random.Random(f"{n} {size}"))
+
+
+def partition(order: Members, size: int) -> list[Members]:
+    """Split responses into as few packs of at most ``size`` as possible, whose sizes differ by 1 at most."""
     n = len(order)
     count = -(-n // size)
     bounds = [n * k // count for k in range(count + 1)]
-    return [order[a:b] for a, b in itertools.pairwise(bounds) if b - a > 1]
+    return [order[a:b] for a, b in itertools.pairwise(bounds)]
 
 
 def is_connected(n: int, packs: Sequence[Members]) -> bool:

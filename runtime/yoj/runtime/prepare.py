@@ -20,9 +20,11 @@ from .families import FAMILIES, PreparedMedia
 from .images import ImageInput, ImageRules, Picture, Transparency, load_image
 from .manifest import Layout, Limits, Manifest, Mode
 from .orders import Orders, draw_orders
-from .packing import Packer, PackingOptions
-from .request import Image, Request, Video
+from .packing import Pack, Packer, PackingOptions
+from .packs import Members, draw_groups
+from .request import Image, Overflow, Request, Video
 from .script import UNKNOWN, Parts, Script, check_limits, script_of
+from .stretch import Spans
 from .text import TextEncoder
 from .video import Film, VideoInput, load_video
 
@@ -42,6 +44,8 @@ class PackingConfig:
     """Digest of the bundle's manifest; empty where there is no bundle."""
     budget: Budget = Budget()  # noqa: RUF009  (frozen)
     """Budget that the media of one request share."""
+    trained_n: tuple[int, int] | None = None
+    """Fewest and most responses that the model read together in training; None where that is not known."""
 
 
 def packing_config(manifest: Manifest) -> PackingConfig:
@@ -54,6 +58,7 @@ def packing_config(manifest: Manifest) -> PackingConfig:
         manifest.trained_mode,
         manifest.transparency,
         manifest.digest,
+        trained_n=manifest.trained_n,
     )
 
 
@@ -97,8 +102,7 @@ class Preparer:
         script = script_of(request)
         check_limits(script, self.rules.limits)
         mode, orders = self._reading(request, mode, orders)
-        n = len(script.responses)
-        plan = draw_orders(n, orders)
+        draw_orders(len(script.responses), orders)  # refused before media are read
         shown = self._media(script, timings)
         with timed(timings, "pack"):
             keys = tuple(one.key for one in shown)
@@ -107,11 +111,15 @@ class Preparer:
                 if request.duplicates == "share"
                 else (script, ())
             )
-            if copies:
-                distinct = len(script.responses)
-                plan = draw_orders(distinct, orders if orders == "all" else min(orders, distinct))
-            reading = PackingOptions(mode, None if mode == "isolated" else plan, request.overflow)
-            packs = self.packer.pack(script, [one.media.spans for one in shown], reading)
+            n = len(script.responses)
+            spans = [one.media.spans for one in shown]
+            if mode == "joint" and (size := self._group_size(request, n)) is not None:
+                plan = draw_groups(n, size, request.passes)
+                packs = self._groups(script, plan, spans, request.overflow)
+            else:
+                plan = draw_orders(n, orders if orders == "all" else min(orders, n))
+                reading = PackingOptions(mode, None if mode == "isolated" else plan, request.overflow)
+                packs = self.packer.pack(script, spans, reading)
         frames = [one.frames for one in shown if one.frames is not None]
         given_read = (sum(given for given, _ in frames), sum(read for _, read in frames)) if frames else None
         notices = (*script.notices, *self._notices(script), *(notice for one in shown for notice in one.notices))
@@ -128,6 +136,45 @@ class Preparer:
         if mode == "isolated" and orders != 1:
             raise RequestError("Isolated scores do not depend on the order of the responses; leave orders at 1.")
         return mode, orders
+
+    def _group_size(self, request: Request, n: int) -> int | None:
+        """Most responses of a group; None where all are read in one pack."""
+        if request.method not in (None, "pack", "groups"):
+            raise RequestError(f"method is {request.method!r}; give 'pack' or 'groups'.")
+        if request.method != "groups":
+            if request.passes is not None:
+                raise RequestError(f"passes is {request.passes!r}, which is for method='groups'. Leave it out.")
+            return None
+        most = self.group_size()
+        return most if n > most else None
+
+    def group_size(self) -> int:
+        """Most responses of a pack of ``method="groups"``: as many as in training.
+
+        Raises:
+            RequestError: the bundle does not say how many those were.
+        """
+        if self.rules.trained_n is None:
+            raise RequestError(
+                "Packs of as many responses as in training were asked for, and this bundle does not say how many those "
+                "were. Export it again with --trained-n."
+            )
+        return max(2, self.rules.trained_n[1])
+
+    def _groups(self, script: Script, plan: Sequence[Members], spans: Spans, overflow: Overflow) -> tuple[Pack, ...]:
+        """Pack some of the responses into each row."""
+        packs: list[Pack] = []
+        for members in plan:
+            # Media keep their numbers; those of responses that are not here have no owner in the row.
+            place = {0: 0} | {response + 1: number + 1 for number, response in enumerate(members)}
+            some = replace(
+                script,
+                responses=tuple(script.responses[response] for response in members),
+                owners=tuple(place.get(owner, -1) for owner in script.owners),
+            )
+            (pack,) = self.packer.pack(some, spans, PackingOptions("joint", None, overflow))
+            packs.append(replace(pack, cuts=tuple(replace(cut, response=members[cut.response]) for cut in pack.cuts)))
+        return tuple(packs)
 
     def _media(self, script: Script, timings: dict[str, float]) -> list[_Shown]:
         """Prepare each medium for the vision graph; equal ones are one object, and pixels are held one at a time."""

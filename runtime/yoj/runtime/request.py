@@ -14,6 +14,7 @@ from .video import VideoInput
 Overflow = Literal["error", "truncate"]
 Duplicates = Literal["share", "score"]
 Placeholders = Literal["error", "media", "text"]
+Method = Literal["pack", "groups"]
 Role = Literal["system", "user", "assistant"]
 
 
@@ -85,6 +86,11 @@ class Request:
     placeholders: Placeholders = "error"
     """Meaning of ``<image>`` and its kin in a prompt: refused; the places of ``images`` and ``video`` (``media``),
     whose number must fit; or plain text, which the judgement then says (``text``)."""
+    method: Method | None = None
+    """Method for N responses: ``pack`` reads them all together, as does None; ``groups`` reads more than the model was
+    trained on in several packs of as many as it was, each response in several of them, and joins the scores."""
+    passes: int | None = None
+    """Most packs that ``groups`` reads; None for four rounds, in each of which every response stands once."""
     id: str | int | None = None
     """Name of the request, passed through to the judgement."""
     metadata: Any = None

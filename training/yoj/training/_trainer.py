@@ -32,7 +32,7 @@ from . import _objectives as objectives
 from ._batch import Batch
 from ._errors import TrainingError
 from ._estimate import Estimate, RunSize
-from ._feed import Feed, steps_in_epoch
+from ._feed import Feed, steps_in_epoch, trained_n
 from ._judge import Judge, Outputs, open_base
 from ._optimisers import make_optimizers
 from ._precision import agree_on_precision, resolve, slowness, this_machine
@@ -99,6 +99,7 @@ class Trainer:
             _init(self.judge, recipe.init_from, recipe)
         agree(self.state.global_step, recipe.out)
         self.preparer = make_preparer(self.checkpoint, self.judge.family, recipe)
+        self.trained_n = trained_n(samples, recipe)
         self.feed = Feed(samples, self.preparer, recipe, here)
         self.steps = self._count_steps()
         optimizers = make_optimizers(self.judge, recipe.optimiser)
@@ -374,7 +375,7 @@ class Trainer:
             return
         folder = self.out / f".checkpoint-{self.state.global_step}.tmp"
         shutil.rmtree(folder, ignore_errors=True)
-        save_judge(folder, self.judge, weights, self.checkpoint, self.recipe)
+        save_judge(folder, self.judge, weights, self.checkpoint, self.recipe, self.trained_n)
         torch.save(optimizer, folder / "optimizer.pt")
         write_state(folder, self.state)
         write_recipe(folder, self.recipe)

@@ -63,7 +63,12 @@ class State:
 
 
 def save_judge(
-    folder: Path, judge: Judge, weights: Mapping[str, torch.Tensor], checkpoint: Checkpoint, recipe: Recipe
+    folder: Path,
+    judge: Judge,
+    weights: Mapping[str, torch.Tensor],
+    checkpoint: Checkpoint,
+    recipe: Recipe,
+    trained_n: tuple[int, int],
 ) -> None:
     """Write what the run trained into a new folder.
 
@@ -73,6 +78,7 @@ def save_judge(
         weights: state dict of the judge, whole and on the CPU.
         checkpoint: base that is trained.
         recipe: recipe of the run.
+        trained_n: fewest and most responses of its packs.
     """
     folder.mkdir(parents=True)
     checkpoint.tokenizer.save(str(folder / "tokenizer.json"))
@@ -93,7 +99,7 @@ def save_judge(
     head = transposed(_part(weights, "scorer.readout.value_head."))
     save_tensors(head, folder / HEAD)
     torch.save(head, folder / "value_head.pt")  # read by the YOJO code's merge script
-    _write(folder / SETTINGS, _settings(checkpoint.head, recipe))
+    _write(folder / SETTINGS, _settings(checkpoint.head, recipe, trained_n))
 
 
 def save_tensors(tensors: Mapping[str, torch.Tensor], file: Path) -> None:
@@ -203,11 +209,13 @@ def _adapter_key(spec: GraphSpec, name: str) -> str:
     return PREFIX + spec.sources[f"{module}.weight"].names[0].removesuffix(".weight") + lora + rest
 
 
-def _settings(head: TrainedHead, recipe: Recipe) -> dict[str, Any]:
+def _settings(head: TrainedHead, recipe: Recipe, trained_n: tuple[int, int]) -> dict[str, Any]:
     """Content of ``reward_model_config.json``: of the head, and of how the model was trained."""
     settings = head.settings() | {"hidden_state": recipe.hidden_state}
     if trained_mode(recipe) == "isolated":
         settings["trained_mode"] = "isolated"
+    else:
+        settings["trained_n"] = list(trained_n)
     if recipe.video_expansion is not None:
         settings["video_expansion"] = recipe.video_expansion
     return settings

@@ -83,6 +83,11 @@ def _open(config: ExportConfig, progress: Progress) -> _Opened:
     progress.stage("read checkpoint")
     training = replace(config.training, trained_mode=config.mode or config.training.trained_mode)
     checkpoint = Checkpoint.open(config.checkpoints, config.base, training)
+    if checkpoint.training.trained_n is not None and checkpoint.training.trained_mode == "isolated":
+        raise CheckpointError(
+            f"trained_n is {checkpoint.training.trained_n}, and the model was trained on one response at a time. Leave "
+            "--trained-n out, or give --mode joint."
+        )
     if named := own_code(checkpoint):
         progress.note(f"auto_map is ignored, no code of a checkpoint is ever run: {'; '.join(named)}")
     family = open_family(checkpoint)
@@ -219,6 +224,7 @@ def _describe(checkpoint: Checkpoint, family: ExportFamily, layout: m.Layout) ->
         min_reader=m.MIN_READER,
         family=checkpoint.family,
         trained_mode=checkpoint.training.trained_mode or "joint",
+        trained_n=checkpoint.training.trained_n,
         layout=layout,
         value_head=m.ValueHead(
             type=head.type,

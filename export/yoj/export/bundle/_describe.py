@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from yoj.runtime.manifest import Layout
+from yoj.runtime.manifest import Layout, Manifest
 
 from .names import QUANTISATION, VISION_PREFIX
 
@@ -30,6 +30,16 @@ def describe_prompts(layout: Layout) -> str:
     return ", ".join([*(name for name, there in shown.items() if there), media]) + (
         f"; the chat template does not show {' or '.join(missing)}" if missing else ""
     )
+
+
+def describe_training(manifest: Manifest) -> str:
+    """Mode and numbers of responses of the training."""
+    if manifest.trained_mode == "isolated":
+        return "isolated"
+    if manifest.trained_n is None:
+        return "joint, on how many responses together is not known"
+    least, most = manifest.trained_n
+    return f"joint, on N={least}" + (f" to {most}" if most > least else "")
 
 
 def describe_quantisation(bundle: Path) -> str | None:

@@ -6,7 +6,7 @@ from yoj.runtime.manifest import Manifest
 from yoj.runtime.temperature import describe
 
 from ..verification.fidelity import Fidelity, table
-from ._describe import describe_prompts
+from ._describe import describe_prompts, describe_training
 
 
 def model_card(manifest: Manifest, fidelity: Fidelity | None, quantised: str | None = None) -> str:
@@ -37,7 +37,7 @@ yoj-score . --image photo.jpg --prompt "What is shown?" --response "A cat." --re
 
 | | |
 |---|---|
-| trained | {manifest.trained_mode} |
+| trained | {describe_training(manifest)} |
 | layout | responses in the `{manifest.layout.name}` turn |
 | prompts | {describe_prompts(manifest.layout)} |
 | value head | {head.type}{activation}, read-out `{head.readout}`, {head.hidden_state}, \

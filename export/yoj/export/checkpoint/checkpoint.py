@@ -42,6 +42,8 @@ class Training:
     frames, which have markers of their own."""
     trained_mode: Mode | None = None
     """Mode in which the responses were read."""
+    trained_n: tuple[int, int] | None = None
+    """Fewest and most responses that it read together."""
     transparency: Transparency | None = None
     """Treatment of transparency in pictures; where it is not said, they are put on white, as stock processors do."""
 
@@ -312,9 +314,30 @@ def _read_settings(file: Path, given: Training) -> Training:
         if stated not in known:
             problems.append(f"{name} is {stated!r}; known are {', '.join(known)}")
         given = replace(given, **{name: stated})
+    if given.trained_n is None and (stated := settings.get("trained_n")) is not None:
+        try:
+            given = replace(given, trained_n=check_trained_n(stated))
+        except ValueError as error:
+            problems.append(str(error))
     if problems:
         raise CheckpointError(f"{file}: {'; '.join(problems)}. Correct it to what the model was trained with.")
     return given
+
+
+def check_trained_n(stated: object) -> tuple[int, int]:
+    """Check the numbers of responses of a training.
+
+    Args:
+        stated: fewest and most responses that were read together, [2, 16].
+
+    Raises:
+        ValueError: they are no such numbers.
+    """
+    if isinstance(stated, list | tuple) and len(stated) == 2 and all(type(one) is int for one in stated):
+        least, most = stated
+        if 1 <= least <= most:
+            return least, most
+    raise ValueError(f"trained_n is {stated!r}; give the fewest and the most responses of a pack, such as [2, 16]")
 
 
 def _table_rows(weights: Weights) -> int:
