@@ -20,7 +20,7 @@ from yoj.export.checkpoint.adapter_files import ADAPTER_CONFIG
 from yoj.export.checkpoint.head import SETTINGS
 from yoj.runtime.options import readable_errors
 from yoj.training import Recipe, Trainer, load_samples, read_recipe
-from yoj.training.checkpoints import ADAPTER, COPIED, HEAD, MODEL, copy_files, newest, save_tensors
+from yoj.training.checkpoints import ADAPTER, COPIED, EVALUATION, HEAD, MODEL, copy_files, newest, save_tensors
 
 from .shapes import ANSWERS, CAPTIONS, FRONTS, MARKED, MARKED_FRONTS, Mixture, ShapesConfig, write_captions, write_items
 from .small import write_base
@@ -102,7 +102,7 @@ def make(family: str, folder: Path, seed: int, note: Callable[[str], None]) -> N
     run = [f"base={base.name}", f"out=run-judge-{family}", f"max_steps={JUDGE_STEPS[family]}", f"seed={seed}"]
     judge = train("small-judge", folder, run, note)
     ship(judge, base, folder / f"shapes-{family}")
-    note(f"{folder / f'shapes-{family}'}: {(judge / 'evaluation.json').read_text('utf-8').strip()}")
+    note(f"{folder / f'shapes-{family}'}: {(judge / EVALUATION).read_text('utf-8').strip()}")
 
 
 def write_data(folder: Path, seed: int, note: Callable[[str], None]) -> None:

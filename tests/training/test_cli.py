@@ -10,6 +10,8 @@ import yaml
 from click.testing import CliRunner, Result
 from tiny_training import FAMILIES, Setup, fresh_process
 
+from yoj.export.cli import main as export
+from yoj.runtime import Scorer
 from yoj.training._precision import this_machine
 from yoj.training._recipe import Recipe
 from yoj.training.cli import PRESETS, main
@@ -188,3 +190,35 @@ def test_a_run_that_goes_on_in_another_precision_says_so(file):
     again = run("run", file, *settings, "--set", "precision=auto")
     assert again.exit_code == 0, again.output
     assert f"Changed since: max_steps 1 -> 2; precision {other} -> {fast}." in again.output
+
+
+@pytest.mark.export
+def test_a_checkpoint_and_its_bundle_are_evaluated_alike(file, setup, tmp_path):
+    assert run("run", file).exit_code == 0
+    last, samples = tmp_path / "run" / "checkpoint-2", setup.folder / "train.jsonl"
+    bundle = tmp_path / "judge.yoj"
+    made = CliRunner().invoke(export, [str(last), "--layout", "assistant", "--out", str(bundle), "--no-compare"])
+    assert made.exit_code == 0, made.output
+    found = []
+    for judge in (last, bundle):
+        result = run("evaluate", judge, samples, "--json", tmp_path / "figures.json")
+        assert result.exit_code == 0, result.output
+        found.append(json.loads((tmp_path / "figures.json").read_text("utf-8")))
+        assert "best of N" in result.output
+    assert set(found[0]) == {"all", "identify", "specific", "moves"}
+    assert found[0]["all"]["requests"] == 12
+    for kind, figures in found[0].items():
+        assert found[1][kind] == pytest.approx(figures, abs=1e-9)
+    assert Scorer.load(bundle).manifest.trained_n == (2, 4)
+    alone = run("evaluate", bundle, samples, "--text-alone", "--n-method", "groups", "--orders", "2")
+    assert alone.exit_code == 0, alone.output
+
+
+def test_what_cannot_be_evaluated(file, setup, tmp_path):
+    samples = setup.folder / "train.jsonl"
+    assert "is neither a bundle nor a checkpoint-N folder" in refused("evaluate", setup.folder / "qwen3_vl", samples)
+    empty = tmp_path / "empty.jsonl"
+    empty.write_text("\n")
+    assert "holds no samples" in refused("evaluate", setup.folder / "qwen3_vl", empty)
+    (tmp_path / "wrong.jsonl").write_text('{"prompt": "a", "responses": ["b"], "rankings": [1, 2]}\n')
+    assert "2 rankings for 1 responses" in refused("evaluate", setup.folder / "qwen3_vl", tmp_path / "wrong.jsonl")

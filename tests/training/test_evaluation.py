@@ -23,7 +23,7 @@ from yoj.training._feed import Feed, ProcessRank
 from yoj.training._judge import open_base
 from yoj.training._preparer import make_preparer
 from yoj.training._trainer import Trainer
-from yoj.training.evaluation import EvaluationMode, evaluate
+from yoj.training.evaluation import EvaluationMode, Report, evaluate, figures_by_kind, hit
 
 pytestmark = [pytest.mark.export, pytest.mark.parity]
 
@@ -233,3 +233,67 @@ def test_text_to_learn_is_the_target_or_one_of_the_best(feed, setup):
             assert torch.equal(batch.tokens["input_ids"].flatten()[batch.label_place_T + 1], batch.labels_T)
             assert set((batch.label_place_T // length).tolist()) == {1}
     assert learnt == {"It is red.", "It is blue."}
+
+
+def sizes(batch) -> list[int]:
+    return (batch.response_end_RN >= 0).sum(dim=1).tolist()
+
+
+def test_the_batches_of_a_step_show_equally_many_responses_and_never_ties_alone(feed, setup):
+    feed = feed(n=(2, 3), batch_size=2, accumulation=2)
+    seen = set()
+    for epoch in range(6):
+        batches = list(feed.epoch(epoch))
+        for first, second in zip(batches[::2], batches[1::2], strict=True):
+            given = [len(setup.samples[line - 1].sample.responses) for line in (*first.lines, *second.lines)]
+            shown = sizes(first) + sizes(second)
+            (most,) = [k for k in (2, 3) if shown == [min(k, n) for n in given]] or [0]
+            seen.add(most)
+        ranks = [row[~row.isnan()] for batch in batches for row in batch.rankings_RN]
+        assert all(len(set(row.tolist())) > 1 for row in ranks)
+    assert seen == {2, 3}
+
+
+def test_a_run_that_goes_on_draws_the_same_numbers(feed):
+    whole = [sizes(batch) for batch in feed(n=(2, 4), batch_size=2).epoch(3)]
+    assert [sizes(batch) for batch in feed(n=(2, 4), batch_size=2).epoch(3, begin=3)] == whole[3:]
+    parts = [[sizes(b) for b in feed(ProcessRank(rank, 2), n=(2, 4), batch_size=1).epoch(3)] for rank in range(2)]
+    assert [one + other for one, other in zip(*parts, strict=True)] == whole
+
+
+def test_small_numbers_of_responses_are_as_frequent_as_large_ones(feed):
+    feed = feed(n=(2, 15))
+    drawn = np.array([feed._draw_n(0, step) for step in range(4000)])
+    assert (drawn.min(), drawn.max()) == (2, 15)
+    # log N is even: 2-3, 4-7 and 8-15 are a third each, within 4 standard deviations.
+    for least, most in ((2, 3), (4, 7), (8, 15)):
+        assert abs(((drawn >= least) & (drawn <= most)).sum() - 4000 / 3) < 4 * np.sqrt(4000 * 2 / 9)
+
+
+@pytest.mark.parametrize(("n", "expected"), [(None, (2, 4)), ((2, 3), (2, 3)), ((3, 16), (2, 4))])
+def test_the_numbers_of_the_training_stand_in_the_checkpoint(n, expected, setup, tmp_path):
+    recipe = setup.recipe("qwen3_vl", str(tmp_path / "run"), n=n, max_steps=1)
+    Trainer(recipe, setup.samples, []).run(lambda _: None)
+    assert Checkpoint.open([Path(recipe.out)]).training.trained_n == expected
+
+
+def test_figures_are_counted_by_hand_for_each_kind(setup):
+    pictures = [numbered for numbered in setup.samples if numbered.sample.kind == "identify"][:1]
+    texts = [n for n in setup.samples if n.sample.kind is None][:3]  # ranks 2 1, 1 2 2, 3 1 2
+    best = pictures[0].sample.rankings.index(1)
+    scores = [[float(k == best) for k in range(4)], [0.0, 1.0], [0.0, 1.0, 1.0], [0.0, 2.0, 2.0]]
+    samples = [*pictures, *texts]
+    report = Report(scores, [hit(found, numbered) for found, numbered in zip(scores, samples, strict=True)])
+    figures = figures_by_kind(report, samples)
+    assert list(figures) == ["all", "identify"]
+    assert figures["identify"].best_of_n == 1.0
+    whole = figures["all"]
+    assert (whole.requests, whole.best_of_n) == (4, 0.5)
+    assert whole.chance == pytest.approx((1 / 4 + 1 / 2 + 1 / 3 + 1 / 3) / 4)
+    ranks = pictures[0].sample.rankings
+    apart = sum(a != b for k, a in enumerate(ranks) for b in ranks[:k])
+    better = sum(rank != 1 for rank in ranks)
+    # Two responses: right; one best of three last: none of 2; 3 1 2 with scores 0 2 2: two right, one half.
+    right = better + (apart - better) / 2 + 1 + 0 + 2.5
+    assert whole.pairs == apart + 1 + 2 + 3
+    assert whole.pairwise == pytest.approx(right / whole.pairs)

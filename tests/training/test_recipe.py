@@ -65,7 +65,7 @@ def test_a_change_that_is_none(file, change):
 def test_unknown_settings_are_named_with_those_that_there_are(file):
     message = refused(file, "learning_rate: 1.0\n")
     assert "`learning_rate`" in message
-    assert "Known settings: base, data, out, held_out, objective" in message
+    assert "Known settings: base, data, out, held_out, init_from, objective" in message
     assert "`ranks`" in refused(file, "lora: {ranks: 3}\n")
     assert "Known settings: rank, alpha, dropout." in refused(file, "lora: {ranks: 3}\n")
     assert "`ranks`" in refused(file, "", "lora.ranks=3")
@@ -128,6 +128,10 @@ def test_values_that_no_run_can_have(file, text):
         ("trainable: all\n", "trained with lora"),
         ("objective: joint\nhidden_state: pre_norm\n", "needs hidden_state post_norm"),
         ("objective: plackett_luce\nties: random\n", "ties random is for objective n_way"),
+        ("n: [1, 4]\n", "n is [1, 4], expected the fewest and the most responses, from 2"),
+        ("n: [8, 4]\n", "n is [8, 4]"),
+        ("n: [2, 4]\nobjective: language\ntrainable: all\n", "n is for objectives that rank"),
+        ("init_from: run/checkpoint-5\nobjective: language\ntrainable: all\n", "init_from is for trainable lora"),
     ],
 )
 def test_settings_that_do_not_fit_together(file, text, reason):

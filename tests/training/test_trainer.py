@@ -22,7 +22,7 @@ from tiny_training import FAMILIES, LONG, Lines, Setup, differing, open_run, sto
 from yoj.training._errors import TrainingError
 from yoj.training._recipe import Head, Lora, Optimiser, Recipe
 from yoj.training._trainer import right, schedule
-from yoj.training.checkpoints import by_step, newest, read_state
+from yoj.training.checkpoints import best, by_step, newest, read_state
 from yoj.training.evaluation import evaluate
 
 pytestmark = pytest.mark.slow
@@ -304,3 +304,46 @@ def test_a_short_run_learns_its_task(family, tmp_path):
     before = evaluate(trainer.judge, trainer.preparer, trainer.held_out)
     assert before.right / before.requests < 0.5
     assert trainer.run(lines)["best_of_n"] >= 0.8, lines.spec
+
+
+def test_the_best_checkpoint_stays(setup, tmp_path, monkeypatch):
+    """Whatever comes after it, and where it is no step to save at."""
+    from yoj.training import _trainer
+
+    shares, reals = iter([0.5, 0.9, 0.9, 0.2, 0.3]), _trainer.evaluate
+
+    def graded(*arguments):
+        report = reals(*arguments)
+        right = round(next(shares) * len(report.hits))
+        return type(report)(report.scores, [k < right for k in range(len(report.hits))])
+
+    monkeypatch.setattr(_trainer, "evaluate", graded)
+    settings = {"held_out": str(setup.folder / "train.jsonl"), "evaluate_every": 1, "save_every": 5, "keep": 1}
+    recipe, lines = setup.recipe("qwen3_vl", str(tmp_path), max_steps=5, **settings), Lines()
+    train(recipe, lines)
+    assert [path.name for path in by_step(tmp_path)] == ["checkpoint-3", "checkpoint-5"]
+    assert best(tmp_path) == tmp_path / "checkpoint-3"
+    assert lines.spec[-1] == f"best on the held-out samples: {tmp_path / 'checkpoint-3'}"
+
+
+def test_a_run_may_begin_with_another_judge(setup, tmp_path):
+    first = setup.recipe("qwen3_vl", str(tmp_path / "first"))
+    train(first)
+    last = newest(Path(first.out))
+    still = {"optimiser": Optimiser(learning_rate=1e-30), "max_steps": 1}
+    second = setup.recipe("qwen3_vl", str(tmp_path / "second"), init_from=str(last), seed=7, **still)
+    train(second)
+    assert differing(first, second) == []
+    # A run of its own goes on from its own checkpoint.
+    third = setup.recipe("qwen3_vl", str(tmp_path / "second"), init_from=str(tmp_path / "none"), max_steps=2)
+    train(third)
+
+
+@pytest.mark.parametrize("content", [None, "no tensors"])
+def test_a_judge_to_begin_with_that_is_none(content, setup, tmp_path):
+    folder = tmp_path / "other"
+    folder.mkdir()
+    if content is not None:
+        (folder / "adapter_model.safetensors").write_text(content)
+    with pytest.raises(TrainingError, match=r"init_from .* holds no adapters and value head"):
+        open_run(setup.recipe("qwen3_vl", str(tmp_path / "run"), init_from=str(folder)))

@@ -21,7 +21,7 @@ def pairs(scores_N: Sequence[float], ranks_N: Sequence[float]) -> tuple[float, i
     return (float(agree_NN.sum()) / 2 + count) / 2, count
 
 
-def kendall_tau(scores_N: Sequence[float], ranks_N: Sequence[float]) -> float:
+def kendall_tau_b(scores_N: Sequence[float], ranks_N: Sequence[float]) -> float:
     """Kendall's tau-b of scores and ranks: 1 where they order all pairs alike; NaN where one of them is constant."""
     agree_NN, differ_NN = _signs(scores_N, ranks_N)
     apart = np.count_nonzero(np.subtract.outer(scores_N, scores_N)), np.count_nonzero(differ_NN)

@@ -136,7 +136,7 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Number of steps from one evaluation to the next; the end is always evaluated."""
     save_every: int = 500
     keep: int = 3
-    """Number of checkpoints that stay; older ones are removed."""
+    """Number of checkpoints that stay, beside the one that did best on the held-out samples; older ones are removed."""
     log_every: int = 10
     log: Literal["stdout", "tensorboard"] = "stdout"
     media_root: str | None = None

@@ -51,12 +51,18 @@ from ._processes import (
 from ._recipe import Recipe
 from ._signals import Stopped, StopRequest
 from .checkpoints import (
+    BEST_OF_N,
+    EVALUATION,
+    LANGUAGE_LOSS,
     State,
+    best,
     by_step,
+    goodness,
     load_judge,
     newest,
     read_state,
     recipe_changes,
+    results_of,
     save_judge,
     write_recipe,
     write_state,
@@ -93,7 +99,8 @@ class Trainer:
         self.state = State(processes=here.processes)
         self.stop = StopRequest()
         self.lines: list[int] = []  # of the step under way
-        self.last = newest(self.out)
+        self.last, kept = newest(self.out), best(self.out)
+        self.goodness = None if kept is None else goodness(results_of(kept))
         optimizer_state = self._go_on(self.last) if self.last is not None else None
         if self.last is None and recipe.init_from is not None:
             _init(self.judge, recipe.init_from, recipe)
@@ -192,8 +199,13 @@ class Trainer:
             except Stopped:
                 note(f"The evaluation after step {step} is left out.")
                 self._stop_if_asked(self.state, True, note)
-        if step % recipe.save_every == 0 or step == self.steps:
+        found = goodness(results)
+        if improved := found is not None and (self.goodness is None or found >= self.goodness):
+            self.goodness = found
+        if improved or step % recipe.save_every == 0 or step == self.steps:
             self._save(results)
+        if step == self.steps and self.accelerator.is_main_process and (kept := best(self.out)) is not None:
+            note(f"best on the held-out samples: {kept}")
         return results
 
     def _stop_if_asked(self, whole: State, step_ended: bool, note: Callable[[str], None]) -> None:
@@ -359,9 +371,9 @@ class Trainer:
         sums = self.accelerator.reduce(torch.tensor(counts, dtype=torch.float32, device=self.accelerator.device), "sum")
         total, of = float(sums[0]), float(sums[1])
         if self.recipe.objective == "language":
-            results = {"language_loss": total / of}
+            results = {LANGUAGE_LOSS: total / of}
         else:
-            results = {"best_of_n": total / of, "requests": int(of)}
+            results = {BEST_OF_N: total / of, "requests": int(of)}
         if self.accelerator.is_main_process:
             note(f"held out after step {self.state.global_step}: {_shown(results)}")
         if self.recipe.log == "tensorboard":
@@ -369,7 +381,7 @@ class Trainer:
         return results
 
     def _save(self, results: dict[str, Any]) -> None:
-        """Write a checkpoint under another name and rename it; remove the oldest beyond ``keep``."""
+        """Write a checkpoint under another name and rename it; remove the oldest beyond ``keep``, but not the best."""
         weights, optimizer = whole_weights(self.model), whole_optimizer(self.model, self.optimizers)
         if not self.accelerator.is_main_process:
             return
@@ -379,12 +391,14 @@ class Trainer:
         torch.save(optimizer, folder / "optimizer.pt")
         write_state(folder, self.state)
         write_recipe(folder, self.recipe)
-        (folder / "evaluation.json").write_text(json.dumps(results) + "\n", "utf-8")
+        (folder / EVALUATION).write_text(json.dumps(results) + "\n", "utf-8")
         target = self.out / f"checkpoint-{self.state.global_step}"
         shutil.rmtree(target, ignore_errors=True)
         folder.rename(target)
+        kept = best(self.out)
         for old in by_step(self.out)[: -self.recipe.keep]:
-            shutil.rmtree(old)
+            if old != kept:
+                shutil.rmtree(old)
 
 
 def _init(judge: Judge, folder: str, recipe: Recipe) -> None:

@@ -21,13 +21,16 @@ from yoj.export.checkpoint.checkpoint import Checkpoint
 from yoj.export.checkpoint.head import SETTINGS, TrainedHead, transposed
 from yoj.export.checkpoint.weights import Weights, read_folder
 from yoj.export.families import GraphSpec
+from yoj.runtime.error_texts import shorten
 
 from ._errors import TrainingError
 from ._judge import LANGUAGE_HEAD, Judge, lora_config
 from ._recipe import Recipe, trained_mode
 
 ADAPTER, HEAD, MODEL = "adapter_model.safetensors", "value_head.safetensors", "model.safetensors"
-RECIPE = "recipe.json"
+RECIPE, EVALUATION = "recipe.json", "evaluation.json"
+BEST_OF_N, LANGUAGE_LOSS = "best_of_n", "language_loss"
+"""Figures of an evaluation."""
 NOT_LEARNT = (
     "base",
     "out",
@@ -143,6 +146,26 @@ def newest(out: Path) -> Path | None:
     return next(reversed(by_step(out)), None)
 
 
+def best(out: Path) -> Path | None:
+    """Checkpoint of a run that did best on the held-out samples, the last of equals; None where none was evaluated."""
+    return max(
+        (path for path in by_step(out) if goodness(results_of(path)) is not None),
+        key=lambda path: (goodness(results_of(path)), int(path.name.removeprefix("checkpoint-"))),
+        default=None,
+    )
+
+
+def goodness(results: Mapping[str, float]) -> float | None:
+    """Figure of an evaluation of which more is better; None where nothing was evaluated."""
+    return results[BEST_OF_N] if BEST_OF_N in results else -results[LANGUAGE_LOSS] if LANGUAGE_LOSS in results else None
+
+
+def results_of(checkpoint: Path) -> dict[str, float]:
+    """Evaluation of a checkpoint; empty where it was not evaluated."""
+    file = checkpoint / EVALUATION
+    return json.loads(file.read_text("utf-8")) if file.is_file() else {}
+
+
 def by_step(out: Path) -> list[Path]:
     """Whole checkpoints of a run, oldest first."""
     found = [path for path in out.glob("checkpoint-*") if re.fullmatch(r"checkpoint-\d+", path.name)]
@@ -162,6 +185,27 @@ def read_state(folder: Path) -> State:
 def write_recipe(folder: Path, recipe: Recipe) -> None:
     """Write the recipe of the run into a checkpoint."""
     _write(folder / RECIPE, msgspec.to_builtins(recipe))
+
+
+def read_recipe_of(folder: Path, base: Path | None) -> Recipe:
+    """Recipe that `write_recipe` wrote, with its base where it is now.
+
+    Args:
+        folder: folder of the checkpoint.
+        base: folder of the base model; None for the one that the adapter names.
+
+    Raises:
+        TrainingError: the folder is no checkpoint of a judge.
+    """
+    try:
+        recipe = msgspec.json.decode((folder / RECIPE).read_bytes(), type=Recipe)
+        named = json.loads((folder / ADAPTER_CONFIG).read_text("utf-8"))["base_model_name_or_path"]
+    except (OSError, ValueError, KeyError) as error:
+        raise TrainingError(
+            f"{folder} is neither a bundle nor a checkpoint-N folder of a judge of yoj-train: "
+            f"{shorten(str(error), 200)} Export what others trained with yoj-export, and give the bundle."
+        ) from error
+    return msgspec.structs.replace(recipe, base=str(base or folder / named))
 
 
 def recipe_changes(folder: Path, recipe: Recipe) -> list[str]:

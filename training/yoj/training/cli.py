@@ -15,6 +15,7 @@ from tqdm import tqdm
 from yoj.runtime.options import Given, readable_errors, reading_options
 from yoj.runtime.version import __version__
 
+from ._cli_evaluate import evaluate
 from ._forms import FORMS
 from ._recipe import PRESETS, Recipe, read_recipe
 
@@ -43,6 +44,7 @@ def main() -> None:
     yoj-train convert preference in.json out.jsonl   samples from a file of another form
     yoj-train check recipe.yaml                   read every sample, train nothing
     yoj-train run recipe.yaml                     train; goes on where it was killed
+    yoj-train evaluate OUT/checkpoint-N held_out.jsonl   how good it is, for each kind of sample
     accelerate launch --config_file fsdp.yaml -m yoj.training.cli run recipe.yaml
     yoj-export OUT/checkpoint-N --base BASE --layout assistant --out judge.yoj
     """
@@ -113,6 +115,9 @@ def convert(form: str, source: Path, out: Path, keep_unknown: bool, skip_invalid
 
     with readable_errors():
         write(ConversionJob(form, source, out, given.media_root, given.ignore, keep_unknown, skip_invalid), _note)
+
+
+main.add_command(evaluate)
 
 
 def _run(recipe: Recipe, skip_invalid: bool, trust_data: bool) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -9,6 +10,7 @@ import torch
 from torch import nn
 
 from yoj.runtime import Prepared
+from yoj.runtime.agreement import kendall_tau_b, pairs
 from yoj.runtime.batch import batches_by_length
 from yoj.runtime.manifest import Mode
 from yoj.runtime.orders import Orders, average
@@ -53,6 +55,22 @@ class Report:
         return len(self.hits)
 
 
+@dataclass(frozen=True)
+class RankingFigures:
+    """Figures of some requests."""
+
+    requests: int
+    best_of_n: float
+    """Share of the requests whose highest score is that of a best-ranked response, and of no worse one."""
+    chance: float
+    """Share that would be hit by chance."""
+    pairwise: float
+    """Share of the pairs of responses with different ranks that are ordered rightly; equal scores count half."""
+    pairs: int
+    tau: float
+    """Mean of Kendall's tau-b over the requests in which neither ranks nor scores are all equal."""
+
+
 @torch.inference_mode()
 def evaluate(
     judge: nn.Module,
@@ -78,6 +96,36 @@ def evaluate(
                 scores[begin + place] = found
     ordered = [scores[index] for index in range(len(samples))]
     return Report(ordered, [hit(found, numbered) for found, numbered in zip(ordered, samples, strict=True)])
+
+
+def figures_by_kind(report: Report, samples: Sequence[NumberedSample]) -> dict[str, RankingFigures]:
+    """Figures of all requests, as ``all``, and of each kind of sample.
+
+    Args:
+        report: results of the samples.
+        samples: the samples, in the same order.
+    """
+    places: dict[str, list[int]] = {"all": list(range(len(samples)))}
+    for place, numbered in enumerate(samples):
+        if numbered.sample.kind is not None:
+            places.setdefault(numbered.sample.kind, []).append(place)
+    return {kind: _figures(report, [samples[k] for k in own], own) for kind, own in sorted(places.items())}
+
+
+def _figures(report: Report, samples: Sequence[NumberedSample], places: Sequence[int]) -> RankingFigures:
+    ranks = [numbered.sample.rankings or [] for numbered in samples]
+    read = [(report.scores[k], own) for k, own in zip(places, ranks, strict=True)]
+    ordered = [pairs(scores, own) for scores, own in read]
+    taus = [tau for scores, own in read if not math.isnan(tau := kendall_tau_b(scores, own))]
+    count = sum(number for _, number in ordered)
+    return RankingFigures(
+        len(samples),
+        sum(report.hits[k] for k in places) / len(samples),
+        sum(own.count(min(own)) / len(own) for own in ranks) / len(samples),
+        sum(right for right, _ in ordered) / count,
+        count,
+        sum(taus) / len(taus) if taus else math.nan,
+    )
 
 
 @torch.inference_mode()

@@ -1,0 +1,28 @@
+"""Agreement of scores with ranks, against SciPy and counts by hand."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import kendalltau
+
+from yoj.runtime.agreement import kendall_tau_b, pairs
+
+VALUES = st.lists(st.tuples(st.integers(0, 4), st.integers(1, 4)), min_size=1, max_size=9)
+
+
+@given(VALUES)
+def test_tau_b_is_that_of_scipy(values):
+    scores, ranks = zip(*values, strict=True)
+    expected = kendalltau(scores, [-rank for rank in ranks], variant="b").statistic if len(values) > 1 else math.nan
+    assert kendall_tau_b(scores, ranks) == pytest.approx(expected, nan_ok=True)
+
+
+def test_pairs_are_counted_by_hand():
+    assert pairs([3.0, 2.0, 1.0], [1, 2, 3]) == (3, 3)
+    assert pairs([1.0, 2.0, 3.0], [1, 2, 3]) == (0, 3)
+    assert pairs([2.0, 2.0, 1.0], [1, 2, 2]) == (1.5, 2)  # equal scores are half right; equal ranks are no pair
+    assert pairs([2.0, 1.0], [1, 1]) == (0, 0)

@@ -1,0 +1,146 @@
+"""More responses than a model was trained on: said, read in groups, or knocked out."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from test_scorer_isolated import altered
+
+from yoj.runtime import Image, Request, RequestError, Scorer
+from yoj.runtime.knockout import knockout
+from yoj.runtime.packs import draw_groups, join, rounds_within
+
+IMAGES = Path(__file__).parents[1] / "golden" / "data" / "images"
+RESPONSES = [f"There are {k} red balls." for k in range(11)]
+SAME = 2e-5
+"""Rows of a batch are summed in another order than single rows, and joined."""
+
+
+@pytest.fixture(scope="module")
+def judge(bundle, tmp_path_factory) -> Scorer:
+    """A scorer of a bundle whose model was trained on 2 to 4 responses."""
+    path = tmp_path_factory.mktemp("groups") / "b.yoj"
+    return Scorer.load(altered(bundle("merged", "assistant"), path, trained_n=(2, 4)))
+
+
+def test_scores_are_those_of_the_packs_joined(judge):
+    found = judge.score("How many?", RESPONSES, images=[IMAGES / "odd_small.png"], method="groups")
+    packs = draw_groups(11, 4, None)
+    alone = [
+        judge.score("How many?", [RESPONSES[k] for k in pack], images=[IMAGES / "odd_small.png"]).scores
+        for pack in packs
+    ]
+    joined = join(11, packs, alone)
+    np.testing.assert_allclose(found.scores, joined.scores_N, atol=SAME)
+    assert found.order_spread is not None
+    np.testing.assert_allclose(found.order_spread, joined.spread_N, atol=SAME)
+    assert (found.method, found.passes, found.orders) == ("groups", 12, 4)
+    assert max(map(len, packs)) == 4
+    assert "12 packs of some, joined" in str(found)
+
+
+def test_each_medium_of_a_request_goes_through_the_tower_once(judge, monkeypatch):
+    runs: list[str] = []
+    real = judge._session.run
+    monkeypatch.setattr(judge._session, "run", lambda role, inputs: runs.append(role) or real(role, inputs))
+    judge.score("How many?", RESPONSES, images=[np.full((37, 51, 3), 9, np.uint8)], method="groups")
+    assert runs == ["vision", "scorer"]
+
+
+def test_media_in_responses_stay_with_them(judge):
+    """Packs hold some of the media of a request, under the same numbers as in a request of their own."""
+    noise = [np.random.default_rng(k).integers(0, 256, (30 + k, 40, 3), np.uint8) for k in range(6)]
+    responses = [[Image(picture), f"picture {k}"] for k, picture in enumerate(noise)]
+    request = Request(["Which is best? ", Image(noise[0][::-1])], responses)
+    (found,) = judge.score_batch([_groups(request)])
+    packs = draw_groups(6, 4, None)
+    alone = [judge.score_batch([Request(request.prompt, [responses[k] for k in pack])])[0].scores for pack in packs]
+    np.testing.assert_allclose(found.scores, join(6, packs, alone).scores_N, atol=SAME)
+
+
+def _groups(request: Request, **changes) -> Request:
+    return replace(request, method="groups", **changes)
+
+
+def test_up_to_the_trained_number_groups_are_one_pack(judge):
+    for responses in (RESPONSES[:4], [*RESPONSES[:3], *RESPONSES[:3]]):
+        plain, groups = (judge.score("How many?", responses, method=method) for method in (None, "groups"))
+        assert groups.scores == plain.scores
+        assert (groups.method, groups.passes) == ("pack", 1)
+
+
+def test_equal_responses_share_a_score_in_groups_too(judge):
+    found = judge.score("How many?", [*RESPONSES, RESPONSES[3]], method="groups")
+    assert found.scores[11] == found.scores[3]
+    np.testing.assert_allclose(
+        found.scores[:11], judge.score("How many?", RESPONSES, method="groups").scores, atol=SAME
+    )
+
+
+def test_isolated_reading_needs_no_groups(judge):
+    plain, groups = (judge.score("How many?", RESPONSES, mode="isolated", method=m) for m in (None, "groups"))
+    assert groups.scores == plain.scores
+    assert groups.method == "pack"
+
+
+def test_groups_of_a_batch_are_those_of_single_requests(judge):
+    requests = [_groups(Request("How many?", RESPONSES)), Request("Why?", RESPONSES[:3]),
+                _groups(Request("Where?", RESPONSES[:7]), passes=6)]  # fmt: skip
+    together = judge.score_batch(requests)
+    for request, found in zip(requests, together, strict=True):
+        np.testing.assert_allclose(found.scores, judge.score_batch([request])[0].scores, atol=SAME)
+    assert [found.passes for found in together] == [12, 1, 6]
+
+
+def test_a_budget_of_passes_is_kept():
+    assert rounds_within(11, 4, None) == 4
+    assert rounds_within(11, 4, 8) == 2  # three packs a round
+    assert len(draw_groups(11, 4, 8)) == 6
+    for passes in (5, 0, -1, True, 2.5):
+        with pytest.raises(RequestError, match="give a number from 6"):
+            rounds_within(11, 4, passes)
+
+
+def test_a_judgement_outside_the_trained_numbers_says_so(judge):
+    assert judge.score("How many?", RESPONSES[:4]).notices == ()
+    assert judge.score("How many?", RESPONSES, method="groups").notices == ()
+    (many,) = judge.score("How many?", RESPONSES).notices
+    assert many.startswith("read N=11 responses together; the model was trained on N=2 to 4")
+    assert "method='groups'" in many
+    (one,) = judge.score("How many?", RESPONSES[:1]).notices
+    assert one == "read N=1 responses together; the model was trained on N=2 to 4"
+    assert judge.score("How many?", RESPONSES, mode="isolated").notices == ()
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"method": "all"}, "give 'pack' or 'groups'"),
+        ({"passes": 9}, "is for method='groups'"),
+        ({"method": "groups", "passes": 3}, "give a number from 6"),
+    ],
+)
+def test_methods_that_there_are_not(settings, words, judge):
+    with pytest.raises(RequestError, match=words):
+        judge.score("How many?", RESPONSES, **settings)
+
+
+def test_a_bundle_that_does_not_say_on_how_many_it_was_trained(scorer):
+    with pytest.raises(RequestError, match="Export it again with --trained-n"):
+        scorer("merged", "assistant").score("How many?", RESPONSES, method="groups")
+    with pytest.raises(RequestError, match="Export it again with --trained-n"):
+        knockout(scorer("merged", "assistant"), Request("How many?", RESPONSES))
+
+
+def test_a_knockout_finds_who_wins_every_pack(judge):
+    found = knockout(judge, Request("How many?", RESPONSES, id="q"))
+    assert sum(found.won) == found.passes == 4  # three packs of at most 4, and the final
+    assert found.won[found.best] == 2
+    assert found.id == "q"
+    semi_finals = [k for k, count in enumerate(found.won) if count]
+    assert len(semi_finals) == 3
+    few = knockout(judge, Request("How many?", RESPONSES[:3]))
+    assert (few.passes, few.won.index(1)) == (1, few.best)

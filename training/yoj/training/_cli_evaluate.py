@@ -1,0 +1,162 @@
+"""``yoj-train evaluate``: how good a checkpoint or a bundle is on held-out samples."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import click
+import msgspec
+from tqdm import tqdm
+
+from yoj.runtime import Scorer
+from yoj.runtime.manifest import MANIFEST_NAME, Mode
+from yoj.runtime.options import Given, readable_errors, reading_options
+from yoj.runtime.request import Method
+
+from ._errors import DataError
+
+if TYPE_CHECKING:
+    from .evaluation import EvaluationMode, RankingFigures, Report
+    from .samples import NumberedSample
+
+CHUNK = 256
+"""Number of samples that are read between two steps of the bar."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """Conditions under which a judge is evaluated."""
+
+    mode: Mode | None
+    orders: int
+    text_alone: bool
+    method: Method | None
+
+
+Read: TypeAlias = "Callable[[Sequence[NumberedSample]], Report]"
+"""Function that scores samples."""
+
+
+@click.command()
+@click.argument("judge", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.argument("samples", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option(
+    "--base",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Base model of a checkpoint.  [default: the folder that its adapter names]",
+)
+@click.option("--mode", type=click.Choice(["joint", "isolated"]), help="Mode of reading.  [default: as trained]")
+@click.option(
+    "--orders",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Orders of the responses, over which centred scores are averaged.",
+)
+@click.option(
+    "--n-method",
+    type=click.Choice(["pack", "groups"]),
+    default="pack",
+    show_default=True,
+    help="For bundles: more responses than in training are read in one pack, or in groups of as many.",
+)
+@click.option("--text-alone", is_flag=True, help="Leave the media out: what is right then owes nothing to them.")
+@click.option("--json", "out", type=click.Path(dir_okay=False, path_type=Path), help="Write the figures here, too.")
+@reading_options
+def evaluate(
+    judge: Path, samples: Path, base: Path | None, mode: Any, orders: int, n_method: Any, text_alone: bool,
+    out: Path | None, given: Given
+) -> None:  # fmt: skip
+    """Measure JUDGE on SAMPLES with rankings: best of N, pairs and Kendall's tau, in all and for each kind.
+
+    JUDGE is a checkpoint-N folder of yoj-train, which is run in PyTorch, or a bundle, which is run as it will be
+    served. A sample that cannot be read ends the evaluation.
+
+    \b
+    yoj-train evaluate run/checkpoint-2000 held_out.jsonl
+    yoj-train evaluate judge.yoj held_out.jsonl --orders 2
+    """
+    with readable_errors():
+        from .evaluation import figures_by_kind
+        from .samples import read_samples, refuse
+
+        asked = Question(mode, orders, text_alone, "groups" if n_method == "groups" else None)
+        found, problems = read_samples(samples, media_root=given.media_root, ignored=sorted(given.ignore.fields))
+        refuse(problems, samples, False, click.echo)
+        if not found:
+            raise DataError(f"{samples} holds no samples. Give at least one.")
+        report = _in_chunks(_reader(judge, base, asked), found)
+        figures = figures_by_kind(report, found)
+        if out is not None:
+            out.write_text(json.dumps({kind: asdict(one) for kind, one in figures.items()}, indent=1) + "\n", "utf-8")
+        click.echo(table(figures))
+
+
+def table(figures: dict[str, RankingFigures]) -> str:
+    """Figures as a table of text, a line for each kind."""
+    lines = [f"{'kind':16} {'requests':>8} {'best of N':>10} {'by chance':>10} {'pairwise':>9} {'tau-b':>6}"]
+    for kind, one in figures.items():
+        tau = "-" if math.isnan(one.tau) else f"{one.tau:.3f}"
+        lines.append(
+            f"{kind:16} {one.requests:>8,} {one.best_of_n:>10.1%} {one.chance:>10.1%} {one.pairwise:>9.1%} {tau:>6}"
+        )
+    return "\n".join(lines)
+
+
+def _in_chunks(read: Read, samples: Sequence[NumberedSample]) -> Report:
+    from .evaluation import Report
+
+    reports: list[Report] = []
+    with tqdm(total=len(samples), desc="evaluate", leave=False) as bar:
+        for begin in range(0, len(samples), CHUNK):
+            reports.append(read(samples[begin : begin + CHUNK]))
+            bar.update(len(reports[-1].hits))
+    return Report([one for report in reports for one in report.scores], [one for r in reports for one in r.hits])
+
+
+def _reader(judge: Path, base: Path | None, asked: Question) -> Read:
+    """Function that scores samples with a bundle or a checkpoint."""
+    from .evaluation import EvaluationMode
+
+    if (judge / MANIFEST_NAME).is_file():
+        if base is not None:
+            raise DataError(f"--base is for checkpoints; {judge} is a bundle. Leave it out.")
+        return partial(_read_bundle, Scorer.load(judge), asked)
+    if asked.method is not None:
+        raise DataError(f"--n-method groups is for bundles; {judge} is none. Make one with yoj-export.")
+    return _of_checkpoint(judge, base, EvaluationMode(asked.mode, asked.orders, not asked.text_alone))
+
+
+def _read_bundle(scorer: Scorer, asked: Question, samples: Sequence[NumberedSample]) -> Report:
+    from .evaluation import Report, hit
+    from .samples import texts_alone
+
+    requests = [numbered.request() for numbered in samples]
+    requests = [texts_alone(request) if asked.text_alone else request for request in requests]
+    requests = [replace(request, method=asked.method) for request in requests]
+    scores = [list(one.scores) for one in scorer.score_batch(requests, mode=asked.mode, orders=asked.orders)]
+    return Report(scores, [hit(found, numbered) for found, numbered in zip(scores, samples, strict=True)])
+
+
+def _of_checkpoint(folder: Path, base: Path | None, reading: EvaluationMode) -> Read:
+    """Function that scores samples with a checkpoint of a run, in PyTorch float32."""
+    import torch
+
+    from ._judge import Judge, open_base
+    from ._preparer import make_preparer
+    from .checkpoints import load_judge, read_recipe_of
+    from .evaluation import evaluate
+
+    recipe = msgspec.structs.replace(read_recipe_of(folder, base), precision="float32", base_precision="float32")
+    checkpoint = open_base(recipe)
+    judge = Judge(checkpoint, recipe)
+    load_judge(folder, judge, recipe)
+    judge.to("cuda" if torch.cuda.is_available() else "cpu").eval()
+    preparer = make_preparer(checkpoint, judge.family, recipe)
+    return lambda samples: evaluate(judge, preparer, samples, reading)
