@@ -45,7 +45,7 @@ def _pair(row: NativeRow) -> Item:
     identifier, category = row.identifier("id"), row.text("dataset")
     if category not in SIZES:
         raise RowError("category", f"{row.named('dataset')} is {category!r}, which is none of {', '.join(SIZES)}")
-    compared = row.text("comparison_type")
+    compared = "AvsB" if category == "2pair" and row.value("comparison_type") is None else row.text("comparison_type")
     found = _COMPARED.fullmatch(compared)
     if not found or found[1] == found[2]:
         raise RowError("comparison_type", f"{row.named('comparison_type')} is {compared!r}; it is like 'AvsB'")
@@ -55,9 +55,12 @@ def _pair(row: NativeRow) -> Item:
         id=identifier,
         group=key if category == "2pair" else f"{category}/{_group_id(identifier)}",
         category=category,
-        request=_request(row.prompt("instruction"), row.image("source_image"), _candidates(row)),
+        request=_request(
+            row.prompt("instruction"), row.image("source_image"), [row.image("candidate_1"), row.image("candidate_2")]
+        ),
         ranks=_ranks(row.text("ranking"), found[1] + found[2], category),
-        native={name: row.value(name) for name in ("id", "dataset", "instruction", "ranking", "comparison_type")},
+        native={name: row.value(name) for name in ("id", "dataset", "instruction", "ranking")}
+        | {"comparison_type": compared},
     )
 
 
@@ -88,10 +91,6 @@ def _group(row: NativeRow) -> Item:
 def _group_id(identifier: str) -> str:
     """Group of an id, as the official script cuts it."""
     return identifier.split("_")[0] if "_" in identifier else identifier[:10]
-
-
-def _candidates(row: NativeRow) -> list[bytes | Path]:
-    return [row.image("candidate_1"), row.image("candidate_2")]
 
 
 def _request(instruction: str, source: bytes | Path, candidates: Sequence[bytes | Path]) -> Request:
