@@ -217,6 +217,8 @@ def test_what_has_the_form_of_an_id_is_one(name):
 def test_only_a_folder_of_the_cache_has_an_origin(tmp_path):
     commit = "0123456789abcdef" * 2 + "01234567"
     assert origin(tmp_path / "models--org--my--judge" / "snapshots" / commit) == f"org/my--judge@{commit}"
+    assert origin(tmp_path / "datasets--org--data" / "snapshots" / commit) == f"org/data@{commit}"
+    assert origin(tmp_path / "spaces--org--judge" / "snapshots" / commit) is None
     assert origin(tmp_path / "models--org--judge" / "snapshots" / "main") is None
     assert origin(tmp_path) is None
     assert origin(Path("/")) is None

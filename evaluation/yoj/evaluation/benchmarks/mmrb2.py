@@ -254,8 +254,8 @@ def _prediction(readings: Sequence[Pass]) -> dict[str, list[dict[str, Any]]]:
 BENCHMARK = Benchmark(
     name="mmrb2",
     title="Multimodal RewardBench 2 (MMRB2)",
-    told="4,000 pairs of four tasks: pictures from text, edited pictures, interleaved text and pictures, and reasoning; "
-    "each pair is judged in both orders, and the share of right judgements counts.",
+    told="4,000 pairs of four tasks: pictures from text, edited pictures, interleaved text and pictures, and "
+    "reasoning; each pair is judged in both orders, and the share of right judgements counts.",
     hub="rl-research/multimodal-rewardbench-2",
     patterns=("*/test-*.parquet",),
     fields=tuple(dict.fromkeys((*BUILT.required, *COLUMNS.required))),
