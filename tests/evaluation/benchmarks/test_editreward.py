@@ -215,12 +215,8 @@ def test_no_width_makes_more_pairs_right(cases):
 
 def triple(prefix: str, ranking: str) -> list[dict]:
     """Pairs of a group of three."""
-    return [
-        pair(
-            f"{prefix}_{a}{b}", "3pair", f"{a}>{b}" if ranking.index(a) < ranking.index(b) else f"{b}>{a}", f"{a}vs{b}"
-        )
-        for a, b in itertools.combinations("ABC", 2)
-    ]
+    said = {a + b: f"{a}>{b}" if ranking.index(a) < ranking.index(b) else f"{b}>{a}" for a, b in ("AB", "AC", "BC")}
+    return [pair(f"{prefix}_{two}", "3pair", one, f"{two[0]}vs{two[1]}") for two, one in said.items()]
 
 
 def test_a_group_is_right_where_all_its_pairs_are(tmp_path):
