@@ -252,9 +252,7 @@ def test_all_four_tasks_make_the_overall_figure(tmp_path):
 def test_one_order_is_not_enough(tmp_path):
     (item,) = read(tmp_path, t2i=[built()])
     for one in (scored(item, (1.0, 0.0)), scored(item, (1.0, 0.0), (1.0, 0.0), orders=(FORWARD, FORWARD))):
-        with pytest.raises(
-            EvaluationError, match="t2i/t1 was read in the orders .*in both orders. Read it in 2 orders"
-        ):
+        with pytest.raises(EvaluationError, match=r"t2i/t1 was read in the orders .*Read it in 2 orders"):
             BENCHMARK.measure([one], "wrong")
 
 

@@ -13,6 +13,7 @@ from .._errors import EvaluationError
 from ..items import Scored
 from ._base import Figures, TieRule
 from ._measures import figures_of
+from ._pairs import pair_credit
 
 SIZES = {"2pair": 2, "3pair": 3, "4pair": 4}
 """Category -> number of pictures of a group."""
@@ -122,12 +123,7 @@ def _pair_credits(scored: Scored, ties: TieRule) -> list[float]:
     credits: list[float] = []
     for i, j in itertools.combinations(range(len(ranks)), 2):
         better, worse = (i, j) if ranks[i] < ranks[j] else (j, i)
-        if scores is None:
-            credits.append(0.0)
-        elif scores[better] == scores[worse]:
-            credits.append({"wrong": 0.0, "right": 1.0, "share": 0.5}[ties])
-        else:
-            credits.append(float(scores[better] > scores[worse]))
+        credits.append(0.0 if scores is None else pair_credit(scores, better, worse, ties))
     return credits
 
 

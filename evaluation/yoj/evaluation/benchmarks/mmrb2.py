@@ -14,9 +14,10 @@ from yoj.runtime.rows import Row, read_rows
 
 from .._errors import EvaluationError
 from ..items import Item, Pass, Refusal, Scored
-from ._base import Benchmark, FieldMap, Figures, TieRule, credit_of
+from ._base import Benchmark, FieldMap, Figures, TieRule
 from ._fields import NativeRow, RowError, Schema, find_files, read_items, told
 from ._measures import figures_of
+from ._pairs import pair_credit
 
 TASKS = {"t2i": "task1_image", "edit": "task2_edit", "interleaved": "task3_interleaved", "reasoning": "task4_reasoning"}
 """Name of a task, as of its file or configuration -> its name in the official script."""
@@ -201,7 +202,8 @@ def _measure(scored: Sequence[Scored], ties: TieRule) -> Figures:
     credits: dict[str, list[float]] = {}
     both: list[float] = []
     for one in scored:
-        rights = [credit_of(reading.scores, one.item.ranks, ties) for reading in _both_orders(one)] or [0.0]
+        better, worse = (0, 1) if one.item.ranks[0] < one.item.ranks[1] else (1, 0)
+        rights = [pair_credit(reading.scores, better, worse, ties) for reading in _both_orders(one)] or [0.0]
         credits.setdefault(one.item.category, []).append(sum(rights) / len(rights))
         both.append(min(rights))
     tasks = [task for task in TASKS if task in credits]
