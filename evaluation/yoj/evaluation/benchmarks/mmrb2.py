@@ -62,7 +62,7 @@ BUILT = Schema(
     "MMRB2",
     tuple(f"{task}.json" for task in TASKS),
     ("id", "prompt_content", "response_a", "response_b", "chosen"),
-    advice="Its README names the keys pair_id and model; in built files they are id and model_name.",
+    advice="READMEs name the keys pair_id, model and human_preference; built files have id, model_name and chosen.",
     rows=_built_rows,
 )
 """Form of the files that the benchmark's scripts build, beside folders of pictures."""
