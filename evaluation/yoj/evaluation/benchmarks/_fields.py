@@ -39,6 +39,8 @@ class Schema:
     """Advice about other forms of the same benchmark, for the error about a missing field."""
     rows: Callable[[Path], Iterator[Row]] = read_rows
     """Function from a file to its rows."""
+    one_file: bool = False
+    """Whether of several files in a folder, which are no parts of one table, one must be named."""
 
 
 class RowError(Exception):
@@ -261,6 +263,9 @@ def find_files(given: Path, schema: Schema) -> list[Path]:
         )
     for file in found:
         _check_shards(file, found)
+    if schema.one_file and len(found) > 1 and not all(SHARD.fullmatch(file.name) for file in found):
+        names = shorten(", ".join(str(file.relative_to(given)) for file in found), 200)
+        raise EvaluationError(f"{given} has several files that may hold {schema.title}: {names}. Give one of them.")
     return found
 
 

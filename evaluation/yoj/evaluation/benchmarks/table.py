@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
+from . import mm_rlhf, mr2bench, multimodal_rewardbench, video_rewardbench, vl_rewardbench
 from ._base import Benchmark
 
-ALL: tuple[Benchmark, ...] = ()
+ALL: tuple[Benchmark, ...] = (
+    vl_rewardbench.BENCHMARK,
+    multimodal_rewardbench.BENCHMARK,
+    mm_rlhf.BENCHMARK,
+    video_rewardbench.BENCHMARK,
+    mr2bench.IMAGE,
+    mr2bench.VIDEO,
+)
 BENCHMARKS = {benchmark.name: benchmark for benchmark in ALL}
 """Benchmarks by name."""
