@@ -72,6 +72,10 @@ class NativeRow:
         there = self.renamed.get(name, name)
         return there if there == name else f"{there} (the {name})"
 
+    def plain(self) -> dict[str, Any]:
+        """Fields without those that hold media, which no JSON can."""
+        return {name: value for name, value in self.fields.items() if not isinstance(value, bytes | dict)}
+
     def text(self, name: str) -> str:
         """Text of a field.
 
@@ -224,7 +228,7 @@ def _item_of(
             raise RowError("missing field", f"the field {missing[0]!r} is absent")
         item = make(native)
         if item.key in seen:
-            raise RowError("duplicate", f"the row is the same as {seen[item.key]}")
+            raise RowError("duplicate", f"the row is the same item as {seen[item.key]}")
     except RowError as fault:
         identifier = native.value("id") or native.value("ID")
         named = str(identifier) if isinstance(identifier, str | int) else None

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -46,17 +45,16 @@ def _make(row: NativeRow) -> Item:
     identifier, prompt = row.identifier("id"), row.prompt("prompt")
     responses = [row.response("chosen"), row.response("rejected")]
     given = [name for name in ("image", "video") if row.value(name) is not None]
-    if len(given) != 1:
-        raise RowError("missing image" if not given else "two media", f"the row has {' and '.join(given) or 'neither'} "
-                       "of image and video; it has one of them")  # fmt: skip
+    if not given:
+        raise RowError("missing image", "the row has neither an image nor a video; it has one of them")
+    if len(given) == 2:
+        raise RowError("two media", "the row has an image and a video; it has one of them")
     path = _path(row, given[0])
-    native: dict[str, Any] = {name: value for name, value in row.fields.items() if not isinstance(value, bytes | dict)}
-    native[row.renamed.get(given[0], given[0])] = path
+    native = row.plain() | {row.renamed.get(given[0], given[0]): path}
     if given[0] == "image":
         request = Request(prompt, responses, images=[row.image("image")], placeholders="text")
     else:
-        request, chosen = _with_frames(row, prompt, responses)
-        native["frames"] = chosen
+        request, native["frames_shown"] = _with_frames(row, prompt, responses)
     return Item(
         key=key_of(identifier, path, prompt, responses),
         id=identifier,
@@ -135,7 +133,7 @@ BENCHMARK = Benchmark(
     told="170 pairs of 46 ids about images or videos; accuracy over pairs (Acc) and the share of ids whose pairs are "
     "all right (ACC+). Of a folder of frames those are shown that its own script chooses: 32, evenly, sorted by name.",
     hub="yifanzhang114/MM-RLHF-RewardBench",
-    patterns=("mm_reward_bench.jsonl", "*/**"),
+    patterns=("*",),
     fields=(*SCHEMA.required, *SCHEMA.optional),
     ties="wrong",
     read=read,

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 
 from yoj.runtime import Request, RequestError
-from yoj.runtime._ranks import check_rankings
+from yoj.runtime.codec import Ignore, Line, to_line
 from yoj.runtime.rows import Row, read_rows
 from yoj.runtime.strict_json import parse_object
 
@@ -61,10 +61,10 @@ def _lists(file: Path) -> Mapping[str, list[Any]] | None:
 
 
 def _schema(medium: Medium) -> Schema:
-    folded = "".join(f"[{letter}{letter.upper()}]" for letter in medium)
+    names = (medium, medium.title())
     return Schema(
         f"MR2Bench-{medium.title()}",
-        tuple(f"{folder}*{folded}*.{ending}" for folder in ("", "*/") for ending in ("jsonl", "json", "parquet")),
+        tuple(f"**/*{name}*.{ending}" for name in names for ending in ("jsonl", "json", "parquet")),
         ("prompt", "responses", "rankings", medium),
         ("id",),
         advice="The names of its fields are not known for certain: give a field map, such as rankings=ranks for a file "
@@ -80,33 +80,29 @@ def _make(row: NativeRow, medium: Medium) -> Item:
         raise RowError("number of responses", f"{row.named('responses')} holds {len(responses)}; at least 2 compare")
     if len(ranks) != len(responses):
         raise RowError("ranking length", f"{len(ranks)} ranks for {len(responses)} responses")
-    _check_ranks(ranks, row.named("rankings"))
-    source = row.image("image") if medium == "image" else row.video("video")
-    media = {"images": [source]} if medium == "image" else {"video": source}
+    _check_ranks(prompt, responses, ranks)
     about = row.value(medium)
     about = key_of(about) if isinstance(about, dict | bytes) else about
-    identifier = str(row.number) if row.value("id") is None else row.identifier("id")
     return Item(
-        key=key_of(prompt, responses, ranks, about),
-        id=identifier,
+        key=key_of(prompt, responses, about),
+        id=str(row.number) if row.value("id") is None else row.identifier("id"),
         group=key_of(prompt, about),
         category=f"{len(responses)} responses",
-        request=Request(prompt, responses, **media, placeholders="text"),
+        request=Request(prompt, responses, images=[row.image("image")], placeholders="text")
+        if medium == "image"
+        else Request(prompt, responses, video=row.video("video"), placeholders="text"),
         ranks=tuple(map(float, ranks)),
-        native={name: value for name, value in row.fields.items() if not isinstance(value, bytes | dict)},
+        native=row.plain(),
     )
 
 
-def _check_ranks(ranks: Sequence[Any], name: str) -> None:
-    wrong = [rank for rank in ranks if isinstance(rank, bool) or not isinstance(rank, int | float)]
-    if wrong:
-        raise RowError("wrong type", f"{name} holds {told(wrong[0])}; it holds ranks")
+def _check_ranks(prompt: str, responses: Sequence[str], ranks: Sequence[Any]) -> None:
     try:
-        check_rankings(ranks, len(ranks))
+        to_line({"prompt": prompt, "responses": responses, "rankings": ranks}, Line, Ignore())
     except RequestError as error:
         raise RowError("ranking values", str(error)) from error
     if len({*ranks}) == 1:
-        raise RowError("all tied", f"{name} are {told(ranks)}: no response is better than another")
+        raise RowError("all tied", f"the ranks are {told(ranks)}: no response is better than another")
 
 
 def _read(medium: Medium) -> Callable[[Path, FieldMap], Iterator[Item | Refusal]]:

@@ -33,7 +33,7 @@ def _make(row: NativeRow) -> Item:
         category=row.identifier("category"),
         request=Request(question, responses, video=video, placeholders="text"),
         ranks=(1.0, 2.0),
-        native={**row.fields, "frames": _frames(video)},
+        native=row.plain() | {"frames_of_folder": _frames(video)},
     )
 
 
