@@ -207,20 +207,16 @@ def read_items(
                 _check_schema(row, file, schema, renamed)
             first = False
             place = f"{file.name}, row {row.number}"
-            yield _item_of(row, NativeRow(row.number, _fields(row), folders, renamed), schema, make, (seen, place))
+            native = NativeRow(row.number, _fields(row), folders, renamed)
+            yield _item_of(row, native, schema, make, seen, place)
     if first:
         raise EvaluationError(f"{_listed(files)}: no rows of {schema.title}. Fetch the benchmark again.")
 
 
 def _item_of(
-    row: Row,
-    native: NativeRow,
-    schema: Schema,
-    make: Callable[[NativeRow], Item],
-    known: tuple[dict[str, str], str],
+    row: Row, native: NativeRow, schema: Schema, make: Callable[[NativeRow], Item], seen: dict[str, str], place: str
 ) -> Item | Refusal:
-    """Item of a row, or the reason for which there is none. ``known`` are places by key, and the row's own place."""
-    seen, place = known
+    """Item of a row, or the reason for which there is none. ``seen`` holds the places of the items so far, by key."""
     try:
         if isinstance(row.fields, str):
             raise RowError("unreadable", row.fields)
