@@ -74,14 +74,21 @@ def test_the_image_and_the_video_benchmark_need_their_medium(tmp_path):
     without = {name: value for name, value in row().items() if name != "image"}
     with pytest.raises(EvaluationError, match=r"has no file of MR2Bench-Video; looked for \*\*/\*video\*\.jsonl"):
         read_all(VIDEO, folder)
-    with pytest.raises(EvaluationError, match="'video' is missing"):
-        read_all(VIDEO, folder / "mr2bench_image.jsonl")
+    _, (refused,) = read_all(VIDEO, folder / "mr2bench_image.jsonl")
+    assert refused.kind == "other medium"
+    assert refused.text.endswith("the row has the field image alone, and belongs to mr2bench-image")
     file = write_jsonl(folder / "Video.jsonl", [without | {"video": "frames"}, without | {"video": "none.mp4"}])
     (item,), (refused,) = read_all(VIDEO, folder)
     assert item.request.video == folder / "frames"
     assert refused.kind == "missing video"
+    items, refused = read_all(IMAGE, file)
+    assert not items
+    assert [one.kind for one in refused] == ["other medium", "other medium"]
+    named = write_jsonl(folder / "named.jsonl", [without | {"picture": "a.png"}])
     with pytest.raises(EvaluationError, match=r"'image' is missing.*give a field map"):
-        read_all(IMAGE, file)
+        read_all(IMAGE, named)
+    (item,), _ = read_all(IMAGE, named, {"image": "picture"})
+    assert item.request.images == [folder / "a.png"]
 
 
 @pytest.mark.parametrize(
@@ -98,6 +105,8 @@ def test_the_image_and_the_video_benchmark_need_their_medium(tmp_path):
         ({"responses": "abcd"}, "wrong type"),
         ({"image": "b.png"}, "missing image"),
         ({"image": None}, "missing image"),
+        ({"video": "a.mp4"}, "two media"),
+        ({"image": None, "video": "a.mp4"}, "other medium"),
         ({"prompt": " "}, "empty prompt"),
     ],
 )
@@ -124,7 +133,7 @@ def test_figures_by_hand(tmp_path):
     assert figures.values["Kendall tau-b"] == pytest.approx((4 / 6 + 0 - 1 + 0) / 4)
     assert figures.values["Spearman"] == pytest.approx((0.8 + 0 - 1 + 0) / 4)
     assert figures.values["MRR"] == pytest.approx((1 + 1 + 0.5 + 0) / 4)
-    # A: gains 3, 1, 2 at 1, 0.63093, 0.5 of at best 3, 2, 1: 4.63093 / 4.76186. B: 1 + 0.5 of 1.63093. C: 0.63093. D: 0.
+    # A: gains 3, 1, 2 at 1, 0.63093, 0.5 of at best 3, 2, 1: 4.63093 / 4.76186. B: 1.5 / 1.63093. C: 0.63093. D: 0.
     assert figures.values["NDCG"] == pytest.approx((0.97250 + 0.91972 + 0.63093) / 4, abs=1e-5)
     assert figures.counts == {
         "accuracy": 4,

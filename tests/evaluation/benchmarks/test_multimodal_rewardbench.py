@@ -82,7 +82,7 @@ def test_a_row_without_the_key_of_its_picture_is_refused_and_equal_rows_are(tmp_
     del without["Image"]
     items, refused = read_all(BENCH, folder_of(tmp_path, [row("a"), without, row("a")]))
     assert len(items) == 1
-    assert [(one.row, one.id, one.kind) for one in refused] == [(2, "b", "missing field"), (3, "a", "duplicate")]
+    assert [(one.row, one.id, one.kind) for one in refused] == [(2, "b", "missing image"), (3, "a", "duplicate")]
 
 
 def test_the_release_without_prompts_is_refused_with_what_to_do(tmp_path):

@@ -41,6 +41,8 @@ class Schema:
     """Function from a file to its rows."""
     one_file: bool = False
     """Whether of several files in a folder, which are no parts of one table, one must be named."""
+    one_of: tuple[str, ...] = ()
+    """Optional fields of which the first row has one."""
 
 
 class RowError(Exception):
@@ -287,7 +289,11 @@ def _check_schema(row: Row, file: Path, schema: Schema, renamed: FieldMap) -> No
         raise EvaluationError(f"{file}, row {row.number}, is no row of {schema.title}: {row.fields} {schema.advice}")
     else:
         names = list(row.fields)
-    if missing := _missing(names, schema, renamed):
+    missing = _missing(names, schema, renamed)
+    others = [renamed.get(name, name) for name in schema.one_of]
+    if others and not any(name in names for name in others):
+        missing.append(others[0])
+    if missing:
         raise EvaluationError(
             f"{file} has another schema than {schema.title}: the field {missing[0]!r} is missing. It has "
             f"{shorten(', '.join(names), 300)}. {schema.advice}".rstrip()

@@ -23,6 +23,7 @@ from ._measures import figures_of, in_order, write_lines
 from ._orderings import Floats, agreements, pairs
 
 Medium = Literal["image", "video"]
+OTHER: dict[Medium, Medium] = {"image": "video", "video": "image"}
 LISTS = ("ranking_data", "pair_data", "single_data", "data")
 """Fields of a JSON object that hold rows."""
 ONE_BEST = "accuracy where one response is best"
@@ -65,12 +66,13 @@ def _schema(medium: Medium) -> Schema:
     return Schema(
         f"MR2Bench-{medium.title()}",
         tuple(f"**/*{name}*.{ending}" for name in names for ending in ("jsonl", "json", "parquet")),
-        ("prompt", "responses", "rankings", medium),
-        ("id",),
+        ("prompt", "responses", "rankings"),
+        ("image", "video", "id"),
         advice="The names of its fields are not known for certain: give a field map, such as rankings=ranks for a file "
         "whose ranks are called ranks.",
         rows=_rows,
         one_file=True,
+        one_of=(medium, OTHER[medium]),
     )
 
 
@@ -81,6 +83,7 @@ def _make(row: NativeRow, medium: Medium) -> Item:
     if len(ranks) != len(responses):
         raise RowError("ranking length", f"{len(ranks)} ranks for {len(responses)} responses")
     _check_ranks(prompt, responses, ranks)
+    _check_medium(row, medium)
     about = row.value(medium)
     about = key_of(about) if isinstance(about, dict | bytes) else about
     return Item(
@@ -94,6 +97,15 @@ def _make(row: NativeRow, medium: Medium) -> Item:
         ranks=tuple(map(float, ranks)),
         native=row.plain(),
     )
+
+
+def _check_medium(row: NativeRow, medium: Medium) -> None:
+    other = OTHER[medium]
+    if row.value(other) is None:
+        return
+    if row.value(medium) is None:
+        raise RowError("other medium", f"the row has the field {other} alone, and belongs to mr2bench-{other}")
+    raise RowError("two media", "the row has an image and a video; it has one of them")
 
 
 def _check_ranks(prompt: str, responses: Sequence[str], ranks: Sequence[Any]) -> None:

@@ -19,7 +19,8 @@ SPLIT = {"safety": ("pairs", "bias", "toxicity"), "reasoning": ("math", "math", 
 SCHEMA = Schema(
     "Multimodal RewardBench",
     ("data/all_data.json", "all_data.json"),
-    ("ID", "Text", "Output1", "Output2", "Better", "Category", "Image"),
+    ("ID", "Text", "Output1", "Output2", "Better", "Category"),
+    ("Image",),
     advice="Give all_data.json, which its script scripts/0_download_data.py writes from all_data_release.json: only "
     "then the prompts stand in Text and the images in the folder images beside it.",
 )
@@ -42,7 +43,7 @@ def _make(row: NativeRow) -> Item:
     return Item(
         key=key_of(identifier, text, responses),
         id=identifier,
-        group=key_of(text, image),
+        group=key_of(text, row.value("Image")),
         category=category_of(category, identifier),
         request=Request(text, responses, images=[image], placeholders="text"),
         ranks=(1.0, 2.0) if better == "Output1" else (2.0, 1.0),
@@ -89,7 +90,7 @@ BENCHMARK = Benchmark(
     "and by category.",
     hub=None,
     patterns=(),
-    fields=SCHEMA.required,
+    fields=(*SCHEMA.required, *SCHEMA.optional),
     ties="wrong",
     read=read,
     measure=measure,
