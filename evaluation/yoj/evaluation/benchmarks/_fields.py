@@ -39,6 +39,10 @@ class Schema:
     """Advice about other forms of the same benchmark, for the error about a missing field."""
     rows: Callable[[Path], Iterator[Row]] = read_rows
     """Function from a file to its rows."""
+    one_file: bool = False
+    """Whether of several files in a folder, which are no parts of one table, one must be named."""
+    one_of: tuple[str, ...] = ()
+    """Optional fields of which the first row has one."""
 
 
 class RowError(Exception):
@@ -69,6 +73,10 @@ class NativeRow:
         """Name of a field in errors."""
         there = self.renamed.get(name, name)
         return there if there == name else f"{there} (the {name})"
+
+    def plain(self) -> dict[str, Any]:
+        """Fields without those that hold media, which no JSON can."""
+        return {name: value for name, value in self.fields.items() if not isinstance(value, bytes | dict)}
 
     def text(self, name: str) -> str:
         """Text of a field.
@@ -201,20 +209,16 @@ def read_items(
                 _check_schema(row, file, schema, renamed)
             first = False
             place = f"{file.name}, row {row.number}"
-            yield _item_of(row, NativeRow(row.number, _fields(row), folders, renamed), schema, make, (seen, place))
+            native = NativeRow(row.number, _fields(row), folders, renamed)
+            yield _item_of(row, native, schema, make, seen, place)
     if first:
         raise EvaluationError(f"{_listed(files)}: no rows of {schema.title}. Fetch the benchmark again.")
 
 
 def _item_of(
-    row: Row,
-    native: NativeRow,
-    schema: Schema,
-    make: Callable[[NativeRow], Item],
-    known: tuple[dict[str, str], str],
+    row: Row, native: NativeRow, schema: Schema, make: Callable[[NativeRow], Item], seen: dict[str, str], place: str
 ) -> Item | Refusal:
-    """Item of a row, or the reason for which there is none. ``known`` are places by key, and the row's own place."""
-    seen, place = known
+    """Item of a row, or the reason for which there is none. ``seen`` holds the places of the items so far, by key."""
     try:
         if isinstance(row.fields, str):
             raise RowError("unreadable", row.fields)
@@ -222,7 +226,7 @@ def _item_of(
             raise RowError("missing field", f"the field {missing[0]!r} is absent")
         item = make(native)
         if item.key in seen:
-            raise RowError("duplicate", f"the row is the same as {seen[item.key]}")
+            raise RowError("duplicate", f"the row is the same item as {seen[item.key]}")
     except RowError as fault:
         identifier = native.value("id") or native.value("ID")
         named = str(identifier) if isinstance(identifier, str | int) else None
@@ -261,6 +265,9 @@ def find_files(given: Path, schema: Schema) -> list[Path]:
         )
     for file in found:
         _check_shards(file, found)
+    if schema.one_file and len(found) > 1 and not all(SHARD.fullmatch(file.name) for file in found):
+        names = shorten(", ".join(str(file.relative_to(given)) for file in found), 200)
+        raise EvaluationError(f"{given} has several files that may hold {schema.title}: {names}. Give one of them.")
     return found
 
 
@@ -282,7 +289,11 @@ def _check_schema(row: Row, file: Path, schema: Schema, renamed: FieldMap) -> No
         raise EvaluationError(f"{file}, row {row.number}, is no row of {schema.title}: {row.fields} {schema.advice}")
     else:
         names = list(row.fields)
-    if missing := _missing(names, schema, renamed):
+    missing = _missing(names, schema, renamed)
+    others = [renamed.get(name, name) for name in schema.one_of]
+    if others and not any(name in names for name in others):
+        missing.append(others[0])
+    if missing:
         raise EvaluationError(
             f"{file} has another schema than {schema.title}: the field {missing[0]!r} is missing. It has "
             f"{shorten(', '.join(names), 300)}. {schema.advice}".rstrip()

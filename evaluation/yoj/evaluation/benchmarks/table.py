@@ -2,10 +2,25 @@
 
 from __future__ import annotations
 
-from . import editreward, mmrb2, rewardbench2
+from . import (
+    editreward,
+    mm_rlhf,
+    mmrb2,
+    mr2bench,
+    multimodal_rewardbench,
+    rewardbench2,
+    video_rewardbench,
+    vl_rewardbench,
+)
 from ._base import Benchmark
 
 ALL: tuple[Benchmark, ...] = (
+    vl_rewardbench.BENCHMARK,
+    multimodal_rewardbench.BENCHMARK,
+    mm_rlhf.BENCHMARK,
+    video_rewardbench.BENCHMARK,
+    mr2bench.IMAGE,
+    mr2bench.VIDEO,
     rewardbench2.BENCHMARK,
     editreward.BENCHMARK,
     mmrb2.BENCHMARK,
