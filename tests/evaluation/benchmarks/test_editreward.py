@@ -2,31 +2,21 @@
 
 from __future__ import annotations
 
-import io
 import json
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
+from benchmark_files import png, scored, write_parquet, write_picture
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image as Pillow
 
 from yoj.evaluation._errors import EvaluationError
 from yoj.evaluation.benchmarks._editreward_figures import tie_width
 from yoj.evaluation.benchmarks.editreward import BENCHMARK
-from yoj.evaluation.items import Item, Pass, Refusal, Scored
+from yoj.evaluation.items import Item, Refusal, Scored
 from yoj.runtime import Image, Request
 
 EXACT = pytest.approx
 TUNED = "tie width tuned on the test set"
-
-
-def png(value: int) -> bytes:
-    stream = io.BytesIO()
-    Pillow.fromarray(np.full((4, 4, 3), value, np.uint8)).save(stream, "PNG")
-    return stream.getvalue()
 
 
 def pair(identifier="g1_0", dataset="2pair", ranking="A>B", compared="AvsB", **more) -> dict:
@@ -34,9 +24,9 @@ def pair(identifier="g1_0", dataset="2pair", ranking="A>B", compared="AvsB", **m
         "id": identifier,
         "dataset": dataset,
         "instruction": "Make it red.",
-        "source_image": {"bytes": png(0), "path": None},
-        "candidate_1": {"bytes": png(1), "path": "1.png"},
-        "candidate_2": {"bytes": png(2), "path": "2.png"},
+        "source_image": {"bytes": png("black"), "path": None},
+        "candidate_1": {"bytes": png("red"), "path": "1.png"},
+        "candidate_2": {"bytes": png("blue"), "path": "2.png"},
         "ranking": ranking,
         "comparison_type": compared,
         "score_1": 3.0,
@@ -47,20 +37,15 @@ def pair(identifier="g1_0", dataset="2pair", ranking="A>B", compared="AvsB", **m
 
 
 def read(folder, rows, name="2pair/train-00000-of-00001.parquet") -> list[Item | Refusal]:
-    (folder / name).parent.mkdir(parents=True, exist_ok=True)
-    pq.write_table(pa.Table.from_pylist(rows), folder / name)
+    write_parquet(folder / name, rows)
     return list(BENCHMARK.read(folder, {}))
-
-
-def scored(item: Item, *scores: float) -> Scored:
-    return Scored(item, (Pass(tuple(range(len(scores))), scores),) if scores else ())
 
 
 def test_a_pair_becomes_an_item_of_pictures(tmp_path):
     (item,) = read(tmp_path, [pair("g9_5", "3pair", "C>A", "AvsC")])
     assert (item.key, item.id, item.group, item.category) == ("3pair/g9_5/AvsC", "g9_5", "3pair/g9", "3pair")
-    assert item.request.prompt == [Image(png(0)), "Make it red."]
-    assert item.request.responses == [[Image(png(1))], [Image(png(2))]]
+    assert item.request.prompt == [Image(png("black")), "Make it red."]
+    assert item.request.responses == [[Image(png("red"))], [Image(png("blue"))]]
     assert item.ranks == (2, 1)
 
 
@@ -117,8 +102,7 @@ def local(folder, rankings: dict[str, list[str]]) -> list[Item | Refusal]:
         for number, ranking in enumerate(own):
             paths = [f"gen/{size}_{number}_{place}.png" for place in range(int(size[0]))]
             for path in ("src.png", *paths):
-                (folder / path).parent.mkdir(parents=True, exist_ok=True)
-                (folder / path).write_bytes(png(7))
+                write_picture(folder / path)
             vote = {"ranking": ranking}
             rows.append({"prompt": "Redder.", "path_src": "src.png", "paths_generated": paths, "human_vote": vote})
         (folder / f"EditReward_Bench_{size}.json").write_text(json.dumps(rows), "utf-8")

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import io
 import json
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
-from PIL import Image as Pillow
+from benchmark_files import png, write_parquet, write_picture
 
 from yoj.evaluation._errors import EvaluationError
 from yoj.evaluation.benchmarks.mmrb2 import BENCHMARK
@@ -18,12 +14,6 @@ from yoj.runtime import Image, Request
 
 EXACT = pytest.approx
 FORWARD, REVERSE = (0, 1), (1, 0)
-
-
-def png(value: int) -> bytes:
-    stream = io.BytesIO()
-    Pillow.fromarray(np.full((4, 4, 3), value, np.uint8)).save(stream, "PNG")
-    return stream.getvalue()
 
 
 def built(identifier="t1", chosen="A", **more) -> dict:
@@ -42,8 +32,7 @@ def built(identifier="t1", chosen="A", **more) -> dict:
 def folder_of(folder, **tasks: list[dict]):
     """A folder as the benchmark's scripts build it."""
     for name in ("input_images/x.png", "images/a.png", "images/b.png"):
-        (folder / name).parent.mkdir(exist_ok=True, parents=True)
-        (folder / name).write_bytes(png(1))
+        write_picture(folder / name)
     for task, pairs in tasks.items():
         (folder / f"{task}.json").write_text(json.dumps({"pairs": pairs}, indent=2), "utf-8")
     return folder
@@ -81,9 +70,7 @@ def test_one_built_file_may_be_given_alone(tmp_path):
 
 def test_the_keys_of_the_readme_are_refused_with_the_right_ones(tmp_path):
     readme = {("pair_id" if name == "id" else name): value for name, value in built().items()}
-    with pytest.raises(
-        EvaluationError, match=r"'id' is missing.*README names the keys pair_id and model; .* model_name"
-    ):
+    with pytest.raises(EvaluationError, match=r"'id' is missing.*READMEs name the keys pair_id, .*built files have id"):
         read(tmp_path, t2i=[readme])
     (refusal,) = read(tmp_path, t2i=[built(response_b={"model": "n", "response_content": [["text", "x"]]})])
     assert (refusal.kind, "response_b has no 'model_name'; it has model" in refusal.text) == ("missing field", True)
@@ -142,9 +129,9 @@ def columns(identifier="t1", chosen="a", **more) -> dict:
         "prompt_text": "Draw a cat.",
         "prompt_images": [],
         "response_a_text": "",
-        "response_a_images": [{"bytes": png(1), "path": None}],
+        "response_a_images": [{"bytes": png("red"), "path": None}],
         "response_b_text": "First <image_1> then <image_2> done",
-        "response_b_images": [{"bytes": png(2), "path": None}, {"bytes": png(3), "path": "c.png"}],
+        "response_b_images": [{"bytes": png("blue"), "path": None}, {"bytes": png("green"), "path": "c.png"}],
         "response_a_model": "m",
         "response_b_model": "n",
         "chosen": chosen,
@@ -155,8 +142,7 @@ def columns(identifier="t1", chosen="a", **more) -> dict:
 
 
 def read_columns(folder, *rows: dict, task="t2i") -> list[Item | Refusal]:
-    (folder / task).mkdir(exist_ok=True)
-    pq.write_table(pa.Table.from_pylist(list(rows)), folder / task / "test-00000-of-00001.parquet")
+    write_parquet(folder / task / "test-00000-of-00001.parquet", rows)
     return list(BENCHMARK.read(folder, {}))
 
 
@@ -166,8 +152,8 @@ def test_columns_of_the_hub_become_items(tmp_path):
     assert (edit.key, item.key, item.ranks) == ("edit/e1", "t2i/t1", (1, 2))
     assert item.request.prompt == ["Draw a cat."]
     assert item.request.responses == [
-        [Image(png(1))],
-        ["First", Image(png(2)), "then", Image(png(3)), "done"],
+        [Image(png("red"))],
+        ["First", Image(png("blue")), "then", Image(png("green")), "done"],
     ]
     assert item.native["human_annotations"] == [1, 2, 3]
     assert [one.key for one in BENCHMARK.read(tmp_path / "edit", {})] == ["edit/e1"]
@@ -176,7 +162,7 @@ def test_columns_of_the_hub_become_items(tmp_path):
 def test_pictures_without_places_stand_behind_the_text(tmp_path):
     row = columns(response_b_text=" Both. ", response_a_text=None, human_annotations="")
     (item,) = read_columns(tmp_path, row)
-    assert item.request.responses[1] == ["Both.", Image(png(2)), Image(png(3))]
+    assert item.request.responses[1] == ["Both.", Image(png("blue")), Image(png("green"))]
     assert item.native["human_annotations"] is None
 
 

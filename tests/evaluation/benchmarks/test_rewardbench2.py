@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 import math
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
+from benchmark_files import scored, write_parquet
 
 from yoj.evaluation._errors import EvaluationError
 from yoj.evaluation.benchmarks.rewardbench2 import BENCHMARK, SUBSETS
@@ -33,13 +32,8 @@ def row(identifier="7", subset="Math", chosen=("4",), rejected=("3", "5", "22"),
 
 
 def read(folder, rows) -> list[Item | Refusal]:
-    (folder / "data").mkdir(exist_ok=True)
-    pq.write_table(pa.Table.from_pylist(rows), folder / "data" / "test-00000-of-00001.parquet")
+    write_parquet(folder / "data" / "test-00000-of-00001.parquet", rows)
     return list(BENCHMARK.read(folder, {}))
-
-
-def scored(item: Item, *scores: float) -> Scored:
-    return Scored(item, (Pass(tuple(range(len(scores))), scores),) if scores else (), None if scores else "failed")
 
 
 def test_a_row_becomes_an_item(tmp_path):
