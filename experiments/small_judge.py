@@ -61,6 +61,10 @@ STAGES = {
 """Stages of a base by family. Molmo2's pooled patches take longer to show forms and places, and longest what lies in
 front of what: that has a stage of its own, and marks at half the speed, which forget less of it."""
 JUDGE_STEPS = {"qwen3_vl": 2500, "molmo2": 2000}
+MIXED_STEPS, MIXED_N, MIXED_RATE = 3000, (2, 16), 1e-3
+MIXED = {"train": (ITEMS, 4), "train-8": (8_000, 8), "train-16": (16_000, 16)}
+"""File of items for a judge -> its number of items, and of answers of each; kinds that cannot have so many are left
+out. All judges learn from the first, and then from all of them."""
 SHIPPED = (ADAPTER, HEAD, SETTINGS, "tokenizer.json", *COPIED[2:])
 
 
@@ -101,21 +105,41 @@ def make(family: str, folder: Path, seed: int, note: Callable[[str], None]) -> N
         _as_released(last, base)
     run = [f"base={base.name}", f"out=run-judge-{family}", f"max_steps={JUDGE_STEPS[family]}", f"seed={seed}"]
     judge = train("small-judge", folder, run, note)
+    judge = train_mixed(folder, family, seed, judge, note)
     ship(judge, base, folder / f"shapes-{family}")
     note(f"{folder / f'shapes-{family}'}: {(judge / EVALUATION).read_text('utf-8').strip()}")
 
 
 def write_data(folder: Path, seed: int, note: Callable[[str], None]) -> None:
     """Write the task: texts for each stage of a base, items for a judge, and held-out ones of all."""
-    files = [("held_out", write_items, HELD_OUT), ("train", write_items, ITEMS)]
+    files = [("held_out", write_items, HELD_OUT, 4)]
+    files += [(name, write_items, count, answers) for name, (count, answers) in MIXED.items()]
     mixtures = {stage.texts: stage.mixture for stages in STAGES.values() for stage in stages}
     for name, mixture in mixtures.items():
         write = partial(write_captions, mixture=mixture)
-        files += [(f"{name}_held_out", write, HELD_OUT), (name, write, TEXTS)]
-    for name, write, count in files:
+        files += [(f"{name}_held_out", write, HELD_OUT, 1), (name, write, TEXTS, 1)]
+    for name, write, count, answers in files:
         if not (folder / f"{name}.jsonl").is_file():
             note(f"{folder / name}.jsonl: {count} lines")
-            write(folder, name, ShapesConfig(count, seed), lambda _: None)
+            write(folder, name, ShapesConfig(count, seed, answers), lambda _: None)
+
+
+def train_mixed(folder: Path, family: str, seed: int, judge: Path, note: Callable[[str], None]) -> Path:
+    """Train a judge of four answers further, on 2 to 16 of them, another number in each step.
+
+    Args:
+        folder: folder of the data, from `write_data`, and of the base.
+        family: name of the backbone family.
+        seed: seed of the training.
+        judge: checkpoint that it begins with.
+        note: function that takes lines for a person.
+    """
+    lines = [(folder / f"{name}.jsonl").read_text("utf-8") for name in MIXED]
+    (folder / "mixed.jsonl").write_text("".join(lines), "utf-8")
+    n = f"n=[{MIXED_N[0]},{MIXED_N[1]}]"
+    run = [f"base=base-{family}", f"out=run-mixed-{family}", f"seed={seed}", "data=mixed.jsonl", n]
+    run += [f"init_from={judge.absolute()}", f"max_steps={MIXED_STEPS}", f"optimiser.learning_rate={MIXED_RATE}"]
+    return train("small-judge", folder, run, note)
 
 
 def train(name: str, folder: Path, changes: list[str], note: Callable[[str], None]) -> Path:

@@ -24,27 +24,26 @@ a third of its answers are right and say all."""
 def prepare(folder: Path, note: Callable[[str], None]) -> None:
     """Make what is missing in a folder.
 
-    The multi-response judge is the one that ships. The single-response judge is trained as it was: the same recipe,
-    base, items and steps, with the objective Bradley-Terry.
+    Both judges have the base of the shipped one, and are trained alike on four answers: the same recipe, items and
+    steps, with the objectives n_way and Bradley-Terry.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    multi = JUDGES / f"shapes-{FAMILY}"
     base = folder / f"base-{FAMILY}"
     if not (base / MODEL).is_file():
-        shutil.copytree(multi / "base", base)
+        shutil.copytree(JUDGES / f"shapes-{FAMILY}" / "base", base)
     for name, count in (("train", ITEMS), ("held_out", HELD_OUT)):
         if not (folder / f"{name}.jsonl").is_file():
             note(f"{folder / name}.jsonl: {count} lines")
             write_items(folder, name, ShapesConfig(count, 0), lambda _: None)
-    single = folder / "single"
-    if not single.is_dir():
-        steps = [f"max_steps={JUDGE_STEPS[FAMILY]}", "objective=bradley_terry", "out=run-single"]
-        ship(train("small-judge", folder, [f"base={base.name}", *steps], note), base, single)
+    for name, objective in (("multi", "n_way"), ("single", "bradley_terry")):
+        if not (folder / name).is_dir():
+            steps = [f"max_steps={JUDGE_STEPS[FAMILY]}", f"objective={objective}", f"out=run-{name}"]
+            ship(train("small-judge", folder, [f"base={base.name}", *steps], note), base, folder / name)
     _start(folder, base, note)
     for name, checkpoint, precision in (
-        ("multi", multi, "float32"), ("single", single, "float32"), ("multi-int8", multi, "int8"),
+        ("multi", "multi", "float32"), ("single", "single", "float32"), ("multi-int8", "multi", "int8"),
     ):  # fmt: skip
-        _bundle(folder, name, checkpoint, precision, note)
+        _bundle(folder, name, folder / checkpoint, precision, note)
 
 
 def _start(folder: Path, base: Path, note: Callable[[str], None]) -> None:

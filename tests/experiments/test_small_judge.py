@@ -28,7 +28,9 @@ def brief(monkeypatch, tmp_path):
         recipe = yaml.safe_load((small_judge.RECIPES / name).read_text("utf-8"))
         (recipes / name).write_text(yaml.safe_dump(recipe | {"batch_size": 4, "max_steps": 2}), "utf-8")
     monkeypatch.setattr(small_judge, "RECIPES", recipes)
-    for name, value in {"TEXTS": 64, "ITEMS": 24, "HELD_OUT": 8, "TOKENIZED": 64}.items():
+    mixed = {"train": (24, 4), "train-8": (4, 8), "train-16": (4, 16)}
+    few = {"TEXTS": 64, "HELD_OUT": 8, "TOKENIZED": 64, "MIXED": mixed, "MIXED_STEPS": 2}
+    for name, value in few.items():
         monkeypatch.setattr(small_judge, name, value)
     brief = {name: tuple(replace(stage, steps=2) for stage in of) for name, of in small_judge.STAGES.items()}
     monkeypatch.setattr(small_judge, "STAGES", brief)
@@ -53,6 +55,7 @@ def test_a_judge_is_made_from_nothing_and_exports(family, brief, tmp_path):
     assert fidelity.passed
     assert fidelity.token_ids_equal
     assert fidelity.reference.startswith(("Molmo2Model", "Qwen3VLModel"))
+    assert Scorer.load(out).manifest.trained_n == (2, 16)
     judgement = Scorer.load(out).score("Where is the red shape?", ["In the top left.", "In the top right."])
     assert len(judgement.scores) == 2
 
