@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 from test_scorer_isolated import altered
 
-from yoj.runtime import Image, Request, RequestError, Scorer
-from yoj.runtime.knockout import knockout
+from yoj.runtime import Image, Request, RequestError, Scorer, knockout
 from yoj.runtime.packs import draw_groups, join, rounds_within
 
 IMAGES = Path(__file__).parents[1] / "golden" / "data" / "images"

@@ -30,6 +30,7 @@ from .request import Image, Message, Request, Video
 from .version import __version__
 
 if TYPE_CHECKING:
+    from ._knockout import Knockout, knockout
     from .codec import Reading, decode_request, encode_judgement
     from .sources import Policy
 
@@ -40,6 +41,7 @@ __all__ = [
     "HubError",
     "Image",
     "Judgement",
+    "Knockout",
     "LengthError",
     "LimitError",
     "MediaError",
@@ -58,6 +60,7 @@ __all__ = [
     "__version__",
     "decode_request",
     "encode_judgement",
+    "knockout",
 ]
 
 
@@ -65,10 +68,12 @@ __all__ = [
 _lazy = lazily(
     __name__,
     {
+        "Knockout": "._knockout",
         "Policy": ".sources",
         "Reading": ".codec",
         "decode_request": ".codec",
         "encode_judgement": ".codec",
+        "knockout": "._knockout",
     },
 )
 

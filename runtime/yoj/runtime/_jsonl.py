@@ -15,10 +15,10 @@ from typing import Any, TypeAlias
 import msgspec
 
 from ._judgement import Judgement
+from ._knockout import Knockout, knockout
 from ._scorer import Scorer
 from .codec import Reading, encode_judgement
 from .errors import RequestError, YojError
-from .knockout import Knockout, knockout
 from .lines import Entry, Numbered, rankings_of, read_entry
 from .manifest import Mode
 from .orders import Orders

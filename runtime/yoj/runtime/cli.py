@@ -20,11 +20,11 @@ import click
 from ._dump import Dump
 from ._jsonl import Done, FileScoring, Summary, finished, read_results, score_lines
 from ._judgement import Judgement
+from ._knockout import Knockout, knockout
 from ._scorer import Scorer
 from .codec import encode_judgement
 from .engines import ENGINES, GPU_ENGINES
 from .errors import RequestError
-from .knockout import Knockout, knockout
 from .lines import read_lines
 from .manifest import Mode
 from .options import Given, readable_errors, reading_options
