@@ -18,11 +18,12 @@ VALUES = st.lists(st.tuples(st.integers(0, 4), st.integers(1, 4)), min_size=1, m
 def test_tau_b_is_that_of_scipy(values):
     scores, ranks = zip(*values, strict=True)
     expected = kendalltau(scores, [-rank for rank in ranks], variant="b").statistic if len(values) > 1 else math.nan
-    assert kendall_tau_b(scores, ranks) == pytest.approx(expected, nan_ok=True)
+    assert kendall_tau_b([scores], [ranks])[0] == pytest.approx(expected, nan_ok=True)
 
 
 def test_pairs_are_counted_by_hand():
-    assert pairs([3.0, 2.0, 1.0], [1, 2, 3]) == (3, 3)
-    assert pairs([1.0, 2.0, 3.0], [1, 2, 3]) == (0, 3)
-    assert pairs([2.0, 2.0, 1.0], [1, 2, 2]) == (1.5, 2)  # equal scores are half right; equal ranks are no pair
-    assert pairs([2.0, 1.0], [1, 1]) == (0, 0)
+    scores = [[3.0, 2.0, 1.0], [1.0, 2.0, 3.0], [2.0, 2.0, 1.0], [1.0, 2.0, 1.0]]
+    ranks = [[1, 2, 3], [1, 2, 3], [1, 2, 2], [1, 1, 1]]
+    # Equal scores are half right; equal ranks are no pair.
+    assert [one.tolist() for one in pairs(scores, ranks)] == [[3, 0, 1.5, 0], [3, 3, 2, 0]]
+    assert pairs(scores, ranks, tied=0)[0].tolist() == [3, 0, 1, 0]

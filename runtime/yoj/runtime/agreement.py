@@ -1,37 +1,40 @@
-"""Agreement of scores with ranks."""
+"""Agreement of scores with ranks, for many requests of one number of responses at once."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
-
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
+
+Floats = NDArray[np.float64]
 
 
-def pairs(scores_N: Sequence[float], ranks_N: Sequence[float]) -> tuple[float, int]:
-    """Pairs of responses with different ranks that scores order rightly, equal scores half, and number of such pairs.
+def pairs(scores_BN: ArrayLike, ranks_BN: ArrayLike, tied: float = 0.5) -> tuple[Floats, Floats]:
+    """Credit for the pairs of responses with different ranks, [B], and number of such pairs, [B].
 
     Args:
-        scores_N: scores, the higher the better.
-        ranks_N: ranks, 1 = best; equal ones are ties.
+        scores_BN: scores, the higher the better.
+        ranks_BN: ranks, 1 = best; equal ones are ties.
+        tied: credit for a pair of equal scores; a pair that is ordered rightly has 1.
     """
-    agree_NN, differ_NN = _signs(scores_N, ranks_N)
-    count = int(np.count_nonzero(differ_NN)) // 2
-    return (float(agree_NN.sum()) / 2 + count) / 2, count
+    scores_BNN, better_BNN = _differences(scores_BN), (_differences(ranks_BN) < 0).astype(np.float64)
+    right_BNN = (scores_BNN > 0) + tied * (scores_BNN == 0)
+    return (better_BNN * right_BNN).sum((1, 2)), better_BNN.sum((1, 2))
 
 
-def kendall_tau_b(scores_N: Sequence[float], ranks_N: Sequence[float]) -> float:
-    """Kendall's tau-b of scores and ranks: 1 where they order all pairs alike; NaN where one of them is constant."""
-    agree_NN, differ_NN = _signs(scores_N, ranks_N)
-    apart = np.count_nonzero(np.subtract.outer(scores_N, scores_N)), np.count_nonzero(differ_NN)
-    return float(agree_NN.sum()) / math.sqrt(apart[0] * apart[1]) if all(apart) else math.nan
+def kendall_tau_b(scores_BN: ArrayLike, ranks_BN: ArrayLike) -> Floats:
+    """Kendall's tau-b of scores and ranks, [B]: 1 where they order all pairs alike; NaN where one of them is constant.
 
-
-def _signs(scores_N: Sequence[float], ranks_N: Sequence[float]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """For each pair 1 where scores and ranks agree, -1 where they do not, 0 where one of them is equal.
-
-    The second is 0 where the ranks are equal.
+    Args:
+        scores_BN: scores, the higher the better.
+        ranks_BN: ranks, 1 = best; equal ones are ties.
     """
-    differ_NN = np.sign(np.subtract.outer(ranks_N, ranks_N).astype(np.float64))
-    return -np.sign(np.subtract.outer(scores_N, scores_N)) * differ_NN, differ_NN
+    judged_BNN, ranked_BNN = np.sign(_differences(scores_BN)), -np.sign(_differences(ranks_BN))
+    apart_B = np.sqrt((judged_BNN**2).sum((1, 2)) * (ranked_BNN**2).sum((1, 2)))
+    with np.errstate(invalid="ignore"):
+        tau_B: Floats = (judged_BNN * ranked_BNN).sum((1, 2)) / apart_B
+    return tau_B
+
+
+def _differences(values_BN: ArrayLike) -> Floats:
+    values = np.asarray(values_BN, np.float64)
+    return values[:, :, None] - values[:, None, :]

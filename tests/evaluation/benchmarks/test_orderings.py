@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from yoj.evaluation.benchmarks._orderings import agreements, pairs
+from yoj.evaluation.benchmarks._orderings import TIED_PAIR, agreements
+from yoj.runtime.agreement import pairs
 
 ITEMS = st.integers(2, 6).flatmap(
     lambda n: st.lists(
@@ -45,9 +46,9 @@ def test_correlations_are_those_of_scipy(items):
 @given(ITEMS)
 def test_ties_lie_between_wrong_and_right(items):
     scores_BN, ranks_BN = arrays(items)
-    right_B, all_B = pairs(scores_BN, ranks_BN, "right")
-    wrong_B, _ = pairs(scores_BN, ranks_BN, "wrong")
-    share_B, _ = pairs(scores_BN, ranks_BN, "share")
+    right_B, all_B = pairs(scores_BN, ranks_BN, TIED_PAIR["right"])
+    wrong_B, _ = pairs(scores_BN, ranks_BN, TIED_PAIR["wrong"])
+    share_B, _ = pairs(scores_BN, ranks_BN, TIED_PAIR["share"])
     assert (2 * share_B == right_B + wrong_B).all()
     assert (right_B <= all_B).all()
     places = [agreements(scores_BN, ranks_BN, ties)["MRR"] for ties in ("wrong", "share", "right")]
@@ -64,7 +65,7 @@ def test_four_responses_by_hand():
     assert found["MRR"][0] == 0.5
     # Gains 3, 2, 1, 0 at 1, 1/log2(3) = 0.63093 and 0.5: (2 + 1.89279 + 0.5) / (3 + 1.26186 + 0.5)
     assert found["NDCG"][0] == pytest.approx(0.9225, abs=1e-4)
-    assert [values[0] for values in pairs(scores_BN, ranks_BN, "wrong")] == [5, 6]
+    assert [values[0] for values in pairs(scores_BN, ranks_BN, TIED_PAIR["wrong"])] == [5, 6]
 
 
 def test_equal_scores_share_their_places():
@@ -76,7 +77,7 @@ def test_equal_scores_share_their_places():
     assert found["MRR"][0] == 0.5  # two worse ones, on average one before it
     assert agreements(scores_BN, ranks_BN, "wrong")["MRR"][0] == pytest.approx(1 / 3)
     assert agreements(scores_BN, ranks_BN, "right")["MRR"][0] == 1
-    assert [values[0] for values in pairs(scores_BN, ranks_BN, "share")] == [1, 2]
+    assert [values[0] for values in pairs(scores_BN, ranks_BN, TIED_PAIR["share"])] == [1, 2]
 
 
 def test_the_first_of_two_best_counts():

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -114,17 +115,16 @@ def figures_by_kind(report: Report, samples: Sequence[NumberedSample]) -> dict[s
 
 def _figures(report: Report, samples: Sequence[NumberedSample], places: Sequence[int]) -> RankingFigures:
     ranks = [numbered.sample.rankings or [] for numbered in samples]
-    read = [(report.scores[k], own) for k, own in zip(places, ranks, strict=True)]
-    ordered = [pairs(scores, own) for scores, own in read]
-    taus = [tau for scores, own in read if not math.isnan(tau := kendall_tau_b(scores, own))]
-    count = sum(number for _, number in ordered)
+    read = [([report.scores[k]], [own]) for k, own in zip(places, ranks, strict=True)]
+    right, count = np.array([pairs(*one) for one in read])[:, :, 0].sum(axis=0)
+    tau_R = np.concatenate([kendall_tau_b(*one) for one in read])
     return RankingFigures(
         len(samples),
         sum(report.hits[k] for k in places) / len(samples),
         sum(own.count(min(own)) / len(own) for own in ranks) / len(samples),
-        sum(right for right, _ in ordered) / count,
-        count,
-        sum(taus) / len(taus) if taus else math.nan,
+        float(right / count),
+        int(count),
+        math.nan if np.isnan(tau_R).all() else float(np.nanmean(tau_R)),
     )
 
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from yoj.runtime.agreement import kendall_tau_b
+
 from ._base import TieRule
 
 Floats = NDArray[np.float64]
 TIED_PAIR = {"wrong": 0.0, "right": 1.0, "share": 0.5}
+"""Rule for ties -> credit for a pair of equal scores."""
 
 
 def agreements(scores_BN: Floats, ranks_BN: Floats, ties: TieRule) -> dict[str, Floats]:
@@ -33,22 +36,11 @@ def agreements(scores_BN: Floats, ranks_BN: Floats, ties: TieRule) -> dict[str, 
     # Sums of signs are places in the order, apart from a factor and an offset, with the mean 0.
     judged_BN, ranked_BN = judged_BNN.sum(2), ranked_BNN.sum(2)
     return {
-        "Kendall tau-b": _cosine(judged_BNN.reshape(len(scores_BN), -1), ranked_BNN.reshape(len(scores_BN), -1)),
+        "Kendall tau-b": np.nan_to_num(kendall_tau_b(scores_BN, ranks_BN)),
         "Spearman": _cosine(judged_BN, ranked_BN),
         "NDCG": _ndcg(above_BNN, better_BNN.sum(2)),
         "MRR": 1 / _place(scores_BN, ranks_BN, ties),
     }
-
-
-def pairs(scores_BN: Floats, ranks_BN: Floats, ties: TieRule) -> tuple[Floats, Floats]:
-    """Credit for the pairs of unequal ranks of each item [B], and their number [B].
-
-    A pair is right where the better response has the higher score; of equal scores ``ties`` decides.
-    """
-    better_BNN = _more(-ranks_BN)
-    right_B = (better_BNN * _more(scores_BN)).sum((1, 2))
-    tied_B = (better_BNN * (scores_BN[:, :, None] == scores_BN[:, None, :])).sum((1, 2))
-    return right_B + TIED_PAIR[ties] * tied_B, better_BNN.sum((1, 2))
 
 
 def _more(values_BN: Floats) -> Floats:

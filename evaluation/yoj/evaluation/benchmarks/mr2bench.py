@@ -11,6 +11,7 @@ from typing import Any, Literal
 import numpy as np
 
 from yoj.runtime import Request, RequestError
+from yoj.runtime.agreement import pairs
 from yoj.runtime.codec import Ignore, Line, to_line
 from yoj.runtime.rows import Row, read_rows
 from yoj.runtime.strict_json import parse_object
@@ -20,7 +21,7 @@ from ..items import Item, Refusal, Scored
 from ._base import Benchmark, FieldMap, Figures, TieRule, credit
 from ._fields import NativeRow, RowError, Schema, key_of, read_items, told
 from ._measures import figures_of, in_order, write_lines
-from ._orderings import Floats, agreements, pairs
+from ._orderings import TIED_PAIR, Floats, agreements
 
 Medium = Literal["image", "video"]
 OTHER: dict[Medium, Medium] = {"image": "video", "video": "image"}
@@ -159,7 +160,7 @@ def _agreements(scored: Sequence[Scored], ties: TieRule) -> tuple[Floats, Floats
     ranks_BN = np.array([one.item.ranks for one in scored], np.float64)
     failed_B = np.array([one.scores is None for one in scored])
     scores_BN = np.array([one.scores or one.item.ranks for one in scored], np.float64)
-    right_B, all_B = pairs(scores_BN, ranks_BN, ties)
+    right_B, all_B = pairs(scores_BN, ranks_BN, TIED_PAIR[ties])
     values = {name: np.where(failed_B, 0, values_B) for name, values_B in agreements(scores_BN, ranks_BN, ties).items()}
     return np.where(failed_B, 0, right_B), all_B, values
 
