@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from ._file import read_votes
+from ._votes_file import read_votes
 from ._sample import RankedPrompt, SampleSettings, read_prompts, sample_items
 from ._summary import encode_ranking, summarise
 from .comparisons import Comparisons, Vote, count_votes

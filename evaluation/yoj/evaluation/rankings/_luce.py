@@ -17,7 +17,9 @@ from .comparisons import Counts, Floats, ListCells, pair_wins
 
 ALPHA = 0.05
 """Strength of the regularisation where nothing else is said."""
-MOST_STEPS = 500
+LEAST_ALPHA = 1e-6
+"""Least strength that counts beside the rounding of as many votes as can be."""
+MOST_STEPS = 200
 CLOSE = 1e-9
 """Largest step after which the scores have converged."""
 
@@ -80,14 +82,14 @@ def fit(stages: Stages, alpha: float, start_N: Floats | None = None) -> Floats:
 
     Args:
         stages: stages of R sets of votes.
-        alpha: strength of the regularisation, above 0.
+        alpha: strength of the regularisation, from `LEAST_ALPHA`.
         start_N: scores to start from, which must have the mean 0.
 
     Returns:
         Scores float64 [R, N].
 
     Raises:
-        EvaluationError: the scores do not converge, which an alpha that is too small can bring about.
+        EvaluationError: the scores do not converge.
     """
     count, n = stages.won_RN.shape
     scores_RN = np.zeros((count, n)) if start_N is None else np.tile(start_N, (count, 1))

@@ -16,7 +16,7 @@ from yoj.runtime.packs import draw_order
 from yoj.runtime.rows import read_rows
 
 from .._errors import EvaluationError
-from ._file import fields_of, item_of, listed
+from ._votes_file import fields_of, item_of, listed
 from .comparisons import Name
 
 OWN = ("id", "rankings", "metadata")

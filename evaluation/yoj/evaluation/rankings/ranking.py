@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from .._errors import EvaluationError
 from ._graph import Denoised, components, denoise, net_arcs
-from ._luce import ALPHA, Stages, fit, list_stages, pair_stages
+from ._luce import ALPHA, LEAST_ALPHA, Stages, fit, list_stages, pair_stages
 from .comparisons import Comparisons, Counts, Floats, pair_wins, redraw
 
 Method = Literal["bt", "pl", "ged"]
@@ -47,10 +47,10 @@ class RankingSettings:
         """
         if self.method not in METHODS:
             raise EvaluationError(f"method is {self.method!r}; give one of {', '.join(METHODS)}.")
-        if not 0 < self.alpha < float("inf"):
+        if not LEAST_ALPHA <= self.alpha < float("inf"):
             raise EvaluationError(
-                f"alpha is {self.alpha}; give a number above 0: without it, scores of candidates that never lost have "
-                "no limit."
+                f"alpha is {self.alpha:g}; give a number from {LEAST_ALPHA:g}: without it, scores of candidates that "
+                "never lost have no limit."
             )
         if self.resamples < 0 or self.resamples == 1:
             raise EvaluationError(f"resamples is {self.resamples}; give 2 or more, or 0 for no intervals.")
