@@ -6,9 +6,9 @@
 
 from __future__ import annotations
 
-from ._votes_file import read_votes
 from ._sample import RankedPrompt, SampleSettings, read_prompts, sample_items
 from ._summary import encode_ranking, summarise
+from ._votes_file import read_votes
 from .comparisons import Comparisons, Vote, count_votes
 from .ranking import METHODS, Method, Ranking, RankingSettings, rank
 

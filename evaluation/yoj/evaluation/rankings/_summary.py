@@ -77,29 +77,32 @@ def table(rankings: Sequence[Ranking], settings: RankingSettings, summary: dict[
     fewest, most = summary["candidates"]
     size = f"{fewest}" if fewest == most else f"{fewest} to {most}"
     lines += [
-        f"{summary['items']} items of {size} candidates, {summary['votes']} votes: {summary['ties']} ties, "
-        f"{summary['lists']} rankings of three and more",
-        f"written: {TITLES[settings.method]}" + _intervals_told(summary),
-        "ties: half a win for both in bt and pl, nothing in ged",
-        f"preference graphs with cycles: {summary['cyclic']} of {summary['items']}; removed from them: "
-        f"{summary['removed_arcs']} arcs, {summary['removed_weight']:.1%} of the weight of a graph on average",
+        f"rankings: {summary['items']}, of {size} candidates, written by {TITLES[settings.method]}",
+        f"intervals: {_intervals_told(summary)}",
+        f"votes: {summary['votes']}, of which {summary['ties']} ties (half a win for both in bt and pl, none in ged) "
+        f"and {summary['lists']} on three and more",
+        f"preference graphs with cycles: {summary['cyclic']} of {summary['items']}; removed to break them: "
+        f"{summary['removed_arcs']} arcs, {summary['removed_weight']:.1%} of a graph's weight on average",
     ]
     if summary["lists"]:
-        lines.append("bt and ged count a ranking as votes on all its pairs, pl as one ranking")
+        lines.append("bt and ged count a vote on three and more as votes on all its pairs, pl as one ranking")
     else:
-        lines.append("pl is bt here: they differ in rankings of three and more alone")
+        lines.append("pl is bt here: they differ in votes on three and more alone")
     for pair, agreement in summary["agreement"].items():
-        left = (
-            f", {agreement['undefined']} items left out that one of them ties whole" if agreement["undefined"] else ""
-        )
-        told = "none" if agreement["tau_b"] is None else f"{agreement['tau_b']:.3f}"
-        lines.append(f"Kendall's tau-b of {pair.replace(' ', ' and ')}: {told} on average{left}")
-    split = summary["disconnected"]
-    if split:
-        lines.append(f"disconnected: {len(split)} items, between whose parts no vote decides; alpha alone ranks them:")
-        lines += [f"  {one['item'] or 'all'}: {' | '.join(map(', '.join, one['components']))}" for one in split[:SHOWN]]
-        lines += [f"  and {len(split) - SHOWN} more"] if len(split) > SHOWN else []
-    return "\n".join(lines)
+        told = "none" if agreement["tau_b"] is None else f"{agreement['tau_b']:.3f} on average"
+        left = f", without {agreement['undefined']} rankings that are one tie" if agreement["undefined"] else ""
+        lines.append(f"Kendall's tau-b of {pair.replace(' ', ' and ')}: {told}{left}")
+    return "\n".join([*lines, *_disconnected(summary["disconnected"])])
+
+
+def _disconnected(items: Sequence[dict[str, Any]]) -> list[str]:
+    if not items:
+        return []
+    lines = [f"warning: {len(items)} rankings have parts that no vote links; how they compare is a guess of alpha:"]
+    for one in items[:SHOWN]:
+        name = "all" if one["item"] is None else one["item"]
+        lines.append(f"  {name}: {' | '.join(map(', '.join, one['components']))}")
+    return [*lines, *([f"  and {len(items) - SHOWN} more"] if len(items) > SHOWN else [])]
 
 
 def _candidates(ranking: Ranking, settings: RankingSettings) -> list[str]:
@@ -123,11 +126,11 @@ def _candidates(ranking: Ranking, settings: RankingSettings) -> list[str]:
 
 def _intervals_told(summary: dict[str, Any]) -> str:
     if summary["method"] == "ged":
-        return ", which has no intervals; scores are numbers of descendants"
-    alpha = f", alpha={summary['alpha']:g}"
+        return "none; ged has no model of votes, and its scores are numbers of descendants"
+    alpha = f"alpha={summary['alpha']:g}"
     if not summary["resamples"]:
-        return f"{alpha}, without intervals"
-    return f"{alpha}, intervals of 95 % from {summary['resamples']} resamples of the votes, seed {summary['seed']}"
+        return f"none; {alpha}"
+    return f"95 %, from {summary['resamples']} resamples of the votes; {alpha}, seed {summary['seed']}"
 
 
 def _components(ranking: Ranking) -> list[list[str]]:
