@@ -27,8 +27,9 @@ from yoj.evaluation.rankings.ranking import ranks_of, tau_b
 from .evidence import half_width
 
 MODELS = 19
-WITH_INTERVALS = 20
-"""Rankings of each kind whose intervals are computed."""
+ALPHAS = (0.0001, 0.001, 0.01, 0.1, 1.0)
+WITH_ALPHAS = 100
+"""Rankings of a world and seed that are fitted with each of these."""
 PAIRS_OF_4 = 6
 
 
@@ -73,9 +74,11 @@ class Layout:
     rankings: int
     votes: int
     """Votes of each ranking."""
+    with_intervals: int
+    """Rankings whose intervals are computed."""
 
 
-LAYOUTS = (Layout("94,000 votes on one item", 20, 94_000), Layout("125 votes on each of 752 items", 752, 125))
+LAYOUTS = (Layout("94,000 votes on one item", 20, 94_000, 5), Layout("125 votes on each of 752 items", 752, 125, 50))
 
 
 @dataclass(frozen=True)
@@ -93,6 +96,8 @@ class Recovered:
     removed_weight: float
     covered: float
     """Share of true ranks within the 95 % interval of the rank, by pl."""
+    by_alpha: dict[str, float]
+    """Kendall's tau-b of bt with the truth by the strength of the regularisation."""
     unseen: float
     """Number of models without a vote, which are no part of a ranking, nor of the truth that it is compared with."""
     seconds: float
@@ -135,7 +140,8 @@ def recover(world: World, layout: Layout, source: np.random.Generator) -> Recove
         sum(one.ties for one in drawn) / sum(one.votes for one in drawn),
         statistics.mean(one.graph.cyclic for one in found),
         statistics.mean(one.graph.removed_weight for one in found),
-        _covered(drawn[:WITH_INTERVALS], true),
+        _covered(drawn[: layout.with_intervals], true),
+        {f"{alpha:g}": _with_alpha(alpha, drawn[:WITH_ALPHAS], true) for alpha in ALPHAS},
         MODELS - statistics.mean(len(one.candidates) for one in drawn),
         seconds,
     )
@@ -164,9 +170,8 @@ def vote(world: World, scores_N: Floats, votes: int, source: np.random.Generator
     counts = count_pairs(n, np.where(seen_V > 0, a_V, b_V), np.where(seen_V > 0, b_V, a_V), _tied(world, seen_V))
     met_NN = (counts.wins_RNN + counts.ties_RNN)[0]
     there_M = np.flatnonzero(met_NN.sum(axis=0) + met_NN.sum(axis=1))
-    square = np.ix_([0], there_M, there_M)
-    seen = Counts(counts.wins_RNN[square], counts.ties_RNN[square], counts.lists_RB)
-    return Comparisons(None, tuple(_name(index) for index in there_M), seen)
+    wins_RMM, ties_RMM = (of_all[:, there_M[:, None], there_M] for of_all in (counts.wins_RNN, counts.ties_RNN))
+    return Comparisons(None, tuple(map(_name, there_M.tolist())), Counts(wins_RMM, ties_RMM, counts.lists_RB))
 
 
 def _true_ranks(comparisons: Comparisons, scores_N: Floats) -> NDArray[np.int64]:
@@ -215,23 +220,41 @@ def _covered(drawn: Sequence[Comparisons], true: Sequence[NDArray[np.int64]]) ->
     return statistics.mean(inside)
 
 
+def _with_alpha(alpha: float, drawn: Sequence[Comparisons], true: Sequence[NDArray[np.int64]]) -> float:
+    values: list[float] = []
+    for comparisons, true_N in zip(drawn, true, strict=False):
+        ranks_N = rank(comparisons, RankingSettings(alpha=alpha, resamples=0)).ranks_N["bt"]
+        values.append(tau_b(ranks_N, true_N) or 0.0)
+    return statistics.mean(values)
+
+
 def tables(results: dict[str, Any]) -> str:
     """Tables as Markdown: means over seeds with intervals of 95 %."""
     lines: list[str] = []
     for layout in LAYOUTS:
-        lines += [f"{layout.name}:", ""]
         lines += [
-            "| world | tau-b of bt | pl | ged | ged less bt | pl less bt | best model found by bt | pl | ged | cyclic "
+            f"{layout.name}:",
+            "",
+            "| how people vote | tau-b of bt | pl | ged | ged less bt | pl less bt | best model found by bt | pl | ged | cyclic "
             "| weight removed | true ranks in 95 % intervals | seconds |",
             "|---|---|---|---|---|---|---|---|---|---|---|---|---|",
         ]
         for world in WORLDS:
-            prefix = f"{layout.name} / {world.name} / "
-            found = [value for key, value in results.items() if key.startswith(prefix)]
-            if found:
+            if found := _of(results, layout, world):
                 lines.append(f"| {world.name} | {' | '.join(_cells(found))} |")
         lines.append("")
+    lines += [f"tau-b of bt, {LAYOUTS[1].name} (the first {WITH_ALPHAS}), by alpha:", ""]
+    lines += [f"| how people vote | {' | '.join(f'{alpha:g}' for alpha in ALPHAS)} |", "|---|" + "---|" * len(ALPHAS)]
+    for world in WORLDS:
+        if found := _of(results, LAYOUTS[1], world):
+            cells = [_mean([one["by_alpha"][f"{alpha:g}"] for one in found]) for alpha in ALPHAS]
+            lines.append(f"| {world.name} | {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def _of(results: dict[str, Any], layout: Layout, world: World) -> list[dict[str, Any]]:
+    prefix = f"{layout.name} / {world.name} / "
+    return [value for key, value in results.items() if key.startswith(prefix)]
 
 
 def _cells(found: Sequence[dict[str, Any]]) -> list[str]:

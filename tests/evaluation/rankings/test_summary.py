@@ -55,7 +55,7 @@ def test_the_summary_counts_over_items_and_names_what_is_disconnected():
     found = ranked(settings, q=CIRCLE, p=APART)
     assert summarise(found, settings) == {
         "method": "bt",
-        "alpha": 0.05,
+        "alpha": 0.01,
         "resamples": 0,
         "seed": 3,
         "items": 2,
@@ -111,7 +111,7 @@ def test_the_table_of_one_ranking():
 def test_the_table_of_several_rankings_with_parts_that_no_vote_links():
     lines = shown(RankingSettings(resamples=20), q=CIRCLE, p=APART, o=[Vote(("a", "b", "c"))])
     assert lines[0] == "rankings: 3, of 3 to 4 candidates, written by Bradley-Terry"
-    assert lines[1] == "intervals: 95 %, from 20 resamples of the votes; alpha=0.05, seed 0"
+    assert lines[1] == "intervals: 95 %, from 20 resamples of the votes; alpha=0.01, seed 0"
     assert "bt and ged count a vote on three and more as votes on all its pairs, pl as one ranking" in lines
     assert lines[-2:] == [
         "warning: 1 rankings have parts that no vote links; how they compare is a guess of alpha:",

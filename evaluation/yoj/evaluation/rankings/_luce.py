@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from .._errors import EvaluationError
 from .comparisons import Counts, Floats, ListCells, pair_wins
 
-ALPHA = 0.05
+ALPHA = 0.01
 """Strength of the regularisation where nothing else is said."""
 LEAST_ALPHA = 1e-6
 """Least strength that counts beside the rounding of as many votes as can be."""
@@ -93,9 +93,10 @@ def fit(stages: Stages, alpha: float, start_N: Floats | None = None) -> Floats:
     """
     count, n = stages.won_RN.shape
     scores_RN = np.zeros((count, n)) if start_N is None else np.tile(start_N, (count, 1))
+    size_R = np.full(count, np.inf)
     for _ in range(MOST_STEPS):
         slope_RN, curve_RNN = _derivatives(stages, scores_RN, alpha * n)
-        step_RN: Floats = np.linalg.solve(curve_RNN, slope_RN[:, :, None])[:, :, 0]
+        step_RN = np.linalg.solve(curve_RNN, slope_RN[:, :, None])[:, :, 0].astype(np.float64)
         # The third derivative is at most this times the second, so that steps up to 1 cannot overshoot.
         size_R = np.maximum(np.abs(step_RN).max(axis=1), np.ptp(step_RN, axis=1))
         scores_RN = scores_RN + step_RN / np.maximum(1, size_R)[:, None]

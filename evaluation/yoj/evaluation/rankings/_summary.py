@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from .ranking import METHODS, Ranking, RankingSettings
+from .ranking import METHODS, Method, Ranking, RankingSettings
 
 TITLES = {"bt": "Bradley-Terry", "pl": "Plackett-Luce", "ged": "preference graphs"}
 SHOWN = 40
@@ -109,7 +109,8 @@ def _candidates(ranking: Ranking, settings: RankingSettings) -> list[str]:
     fields = encode_ranking(ranking, settings)
     names = fields["candidates"][:SHOWN]
     width = max(map(len, [*names, "candidate"]))
-    others = [method for method in METHODS if method != settings.method]
+    ranks_N = ranking.ranks_N
+    others: list[Method] = [method for method in METHODS if method != settings.method]
     place = {name: index for index, name in enumerate(ranking.comparisons.candidates)}
     head = f"{settings.method:>4}  {'candidate':{width}}  {'score':>7}"
     head += f"  {'95 % interval':>16}  {'ranks':>7}" if fields["low"] else ""
@@ -119,7 +120,7 @@ def _candidates(ranking: Ranking, settings: RankingSettings) -> list[str]:
         if fields["low"]:
             line += f"  {fields['low'][k]:7.3f}, {fields['high'][k]:7.3f}"
             line += f"  {fields['rank_low'][k]:3}-{fields['rank_high'][k]:<3}"
-        lines.append(line + "".join(f"  {ranking.ranks_N[method][place[name]]:4}" for method in others))
+        lines.append(line + "".join(f"  {ranks_N[method][place[name]]:4}" for method in others))
     left = len(fields["candidates"]) - len(names)
     return [*lines, *([f"      and {left} more"] if left else []), ""]
 

@@ -175,7 +175,7 @@ class ListCells:
         """Votes in each cell, float64 [R, size], of lists that were given so many times."""
         if not self.cells:
             return np.zeros((len(lists_RB), size))
-        return np.stack([np.bincount(self.cells, row_B[self.owners], size) for row_B in lists_RB])
+        return np.stack([np.bincount(self.cells, row_B[self.owners], size).astype(np.float64) for row_B in lists_RB])
 
 
 def list_pairs(lists: Sequence[tuple[int, ...]]) -> Iterator[tuple[int, int, int]]:
