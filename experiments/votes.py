@@ -1,4 +1,4 @@
-"""Which method recovers the truth best from votes, on simulated ones.
+"""Simulated votes, and how well each method recovers the truth from them.
 
     python -m experiments.votes --out experiments/votes.json
 
@@ -83,7 +83,7 @@ LAYOUTS = (Layout("94,000 votes on one item", 20, 94_000, 5), Layout("125 votes 
 
 @dataclass(frozen=True)
 class Recovered:
-    """What the methods recovered, means over rankings."""
+    """Agreement of the methods with the truth, means over rankings."""
 
     tau_b: dict[Method, float]
     """Kendall's tau-b with the truth."""
@@ -235,8 +235,8 @@ def tables(results: dict[str, Any]) -> str:
         lines += [
             f"{layout.name}:",
             "",
-            "| how people vote | tau-b of bt | pl | ged | ged less bt | pl less bt | best model found by bt | pl | ged | cyclic "
-            "| weight removed | true ranks in 95 % intervals | seconds |",
+            "| how people vote | tau-b of bt | pl | ged | ged less bt | pl less bt | best model found by bt | pl | ged "
+            "| cyclic | weight removed | true ranks in 95 % intervals | seconds |",
             "|---|---|---|---|---|---|---|---|---|---|---|---|---|",
         ]
         for world in WORLDS:

@@ -114,7 +114,7 @@ def test_parts_without_a_vote_between_them():
 def test_intervals_hold_the_scores_and_shrink_with_more_votes(method):
     votes = [Vote(("a", "b"))] * 6 + [Vote(("b", "a"))] * 4 + [Vote(("a", "b", "c"))] * 5 + [Vote(("c", "a"))] * 2
     wanted = RankingSettings(method, resamples=300)
-    few, many = ranked(votes, wanted), ranked(votes * 25, wanted)
+    few, many = ranked(votes * 4, wanted), ranked(votes * 100, wanted)
     for found in (few, many):
         assert found.intervals is not None
         scores_N, ranks_N = found.scores_N[method], found.ranks_N[method]
@@ -155,7 +155,7 @@ def test_scores_that_differ_by_rounding_share_a_rank():
     assert ranks_of(np.array([[0.5, 0.5 + 1e-9, 2.0, -1.0]])).tolist() == [[2, 2, 1, 4]]
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=40)
 @given(st.lists(st.tuples(st.integers(1, 4), st.integers(1, 4)), min_size=2, max_size=8))
 def test_tau_b_is_that_of_scipy(pairs):
     one_N, other_N = np.array(pairs).T

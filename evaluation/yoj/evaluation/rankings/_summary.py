@@ -1,4 +1,4 @@
-"""What is written and shown of rankings."""
+"""Lines, summary and table of rankings."""
 
 from __future__ import annotations
 
