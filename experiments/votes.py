@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from yoj.evaluation.rankings import METHODS, Comparisons, Method, RankingSettings, Vote, count_votes, rank
-from yoj.evaluation.rankings.comparisons import Counts, Floats, count_pairs
+from yoj.evaluation.rankings.comparisons import Floats, VoteCounts, count_pairs
 from yoj.evaluation.rankings.ranking import ranks_of, tau_b
 
 from .evidence import half_width
@@ -171,7 +171,7 @@ def vote(world: World, scores_N: Floats, votes: int, source: np.random.Generator
     met_NN = (counts.wins_RNN + counts.ties_RNN)[0]
     there_M = np.flatnonzero(met_NN.sum(axis=0) + met_NN.sum(axis=1))
     wins_RMM, ties_RMM = (of_all[:, there_M[:, None], there_M] for of_all in (counts.wins_RNN, counts.ties_RNN))
-    return Comparisons(None, tuple(map(_name, there_M.tolist())), Counts(wins_RMM, ties_RMM, counts.lists_RB))
+    return Comparisons(None, tuple(map(_name, there_M.tolist())), VoteCounts(wins_RMM, ties_RMM, counts.lists_RB))
 
 
 def _true_ranks(comparisons: Comparisons, scores_N: Floats) -> NDArray[np.int64]:

@@ -44,8 +44,8 @@ def test_public_names():
     import yoj.runtime
 
     assert sorted(yoj.runtime.__all__) == [
-        "BundleError", "EngineError", "EngineMemoryError", "HubError", "Image", "Judgement", "LengthError",
+        "BundleError", "EngineError", "EngineMemoryError", "HubError", "Image", "Judgement", "Knockout", "LengthError",
         "LimitError", "MediaError", "Message", "Policy", "Prepared", "Reading", "Request", "RequestError", "ScoreError",
-        "Scorer", "TokenCounts", "Truncation", "Video", "YojError", "__version__", "decode_request", "encode_judgement",
+        "Scorer", "TokenCounts", "Truncation", "Video", "YojError", "__version__", "decode_request", "encode_judgement", "knockout",
     ]  # fmt: skip
     assert all(hasattr(yoj.runtime, name) for name in yoj.runtime.__all__)

@@ -14,9 +14,9 @@ import pytest
 
 from yoj.runtime import Scorer
 from yoj.runtime import manifest as m
+from yoj.runtime._manifest_schema import schema
 from yoj.runtime.bundle import WEIGHTS, Bundle, sha256
 from yoj.runtime.errors import BundleError, EngineError
-from yoj.runtime.manifest_schema import schema
 from yoj.runtime.version import __version__, release
 
 

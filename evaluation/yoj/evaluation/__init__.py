@@ -1,4 +1,4 @@
-"""How good a judge is: published benchmarks by their own rules, and rankings of N responses from votes.
+"""Evaluation of judges: published benchmarks by their own rules, and rankings of N responses from votes.
 
 >>> from yoj.evaluation import BENCHMARKS
 """

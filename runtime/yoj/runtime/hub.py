@@ -121,7 +121,7 @@ class _Asked:
 
 
 def _asked(given: str | Path, repo_type: Literal["model", "dataset"] = "model") -> _Asked | None:
-    """What a hub id asks for; None for a path."""
+    """Repository and revision that a hub id asks for; None for a path."""
     if not is_hub_id(given) or (found := _ID.fullmatch(_text(given))) is None:
         return None
     repo, revision = found["repo"], found["revision"]

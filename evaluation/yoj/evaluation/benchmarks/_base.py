@@ -37,7 +37,7 @@ class Benchmark:
     """Name on the command line."""
     title: str
     told: str
-    """What it holds and how it counts, in a sentence."""
+    """Content and rules in a sentence."""
     hub: str | None
     """Repository of its data set on the Hugging Face hub; None where there is none."""
     patterns: tuple[str, ...]
@@ -58,7 +58,7 @@ class Benchmark:
     orders: int = 1
     """Number of orders that the official figure needs; 2: each pair is read in both."""
     unsure: str = ""
-    """What of its schema or rules could not be confirmed, as a phrase that every report shows; empty where all was."""
+    """Parts of its schema or rules that could not be confirmed, as a phrase that every report shows; empty where all was."""
 
 
 def credit(scored: Scored, ties: TieRule) -> float:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._errors import EvaluationError
-from .comparisons import Counts, Floats, ListCells, pair_wins
+from .comparisons import Floats, ListCells, VoteCounts, pair_wins
 
 ALPHA = 0.01
 """Strength of the regularisation where nothing else is said."""
@@ -25,26 +25,26 @@ CLOSE = 1e-9
 
 
 @dataclass(frozen=True)
-class Stages:
-    """Stages of R sets of votes on the same N candidates."""
+class VoteStages:
+    """VoteStages of R sets of votes on the same N candidates."""
 
     won_RN: Floats
-    """Stages that each candidate won."""
+    """VoteStages that each candidate won."""
     met_RNN: Floats
-    """Stages of two candidates, symmetric."""
+    """VoteStages of two candidates, symmetric."""
     sets_SN: NDArray[np.bool_]
     """Members of each other set of candidates."""
     drawn_RS: Floats
-    """Stages of each of these sets."""
+    """VoteStages of each of these sets."""
 
 
-def pair_stages(counts: Counts, lists: Sequence[tuple[int, ...]]) -> Stages:
-    """Stages where a list counts as votes on its pairs."""
+def pair_stages(counts: VoteCounts, lists: Sequence[tuple[int, ...]]) -> VoteStages:
+    """VoteStages where a list counts as votes on its pairs."""
     return _of_pairs(pair_wins(counts, lists))
 
 
-def list_stages(counts: Counts, lists: Sequence[tuple[int, ...]]) -> Stages:
-    """Stages where a list is a ranking of Plackett and Luce."""
+def list_stages(counts: VoteCounts, lists: Sequence[tuple[int, ...]]) -> VoteStages:
+    """VoteStages where a list is a ranking of Plackett and Luce."""
     pairs = _of_pairs(pair_wins(counts, ()))
     n = pairs.won_RN.shape[1]
     won, last, drawn = ListCells(), ListCells(), ListCells()
@@ -58,7 +58,7 @@ def list_stages(counts: Counts, lists: Sequence[tuple[int, ...]]) -> Stages:
     for members, index in sets.items():
         sets_SN[index, list(members)] = True
     lasts = _of_pairs(last.total(counts.lists_RB, n * n).reshape(pairs.met_RNN.shape))
-    return Stages(
+    return VoteStages(
         pairs.won_RN + lasts.won_RN + won.total(counts.lists_RB, n),
         pairs.met_RNN + lasts.met_RNN,
         sets_SN,
@@ -66,13 +66,13 @@ def list_stages(counts: Counts, lists: Sequence[tuple[int, ...]]) -> Stages:
     )
 
 
-def _of_pairs(wins_RNN: Floats) -> Stages:
+def _of_pairs(wins_RNN: Floats) -> VoteStages:
     n = wins_RNN.shape[1]
     met_RNN = wins_RNN + wins_RNN.transpose(0, 2, 1)
-    return Stages(wins_RNN.sum(axis=2), met_RNN, np.zeros((0, n), np.bool_), np.zeros((len(wins_RNN), 0)))
+    return VoteStages(wins_RNN.sum(axis=2), met_RNN, np.zeros((0, n), np.bool_), np.zeros((len(wins_RNN), 0)))
 
 
-def fit(stages: Stages, alpha: float, start_N: Floats | None = None) -> Floats:
+def fit(stages: VoteStages, alpha: float, start_N: Floats | None = None) -> Floats:
     """Scores that fit the votes best, natural logarithms with the mean 0.
 
     The regularisation is that of I-LSR in the package choix, whose chain goes from each candidate to each other at
@@ -108,7 +108,7 @@ def fit(stages: Stages, alpha: float, start_N: Floats | None = None) -> Floats:
     )
 
 
-def _derivatives(stages: Stages, scores_RN: Floats, prior: float) -> tuple[Floats, Floats]:
+def _derivatives(stages: VoteStages, scores_RN: Floats, prior: float) -> tuple[Floats, Floats]:
     """First derivatives of the logarithm of the posterior, [R, N], and second ones with the sign changed, [R, N, N]."""
     n = scores_RN.shape[1]
     weights_RN = np.exp(scores_RN)

@@ -40,7 +40,7 @@ class Vote:
 
 
 @dataclass(frozen=True)
-class Counts:
+class VoteCounts:
     """Numbers of equal votes, of R sets of votes on the same N candidates."""
 
     wins_RNN: Floats
@@ -59,7 +59,7 @@ class Comparisons:
     """Name of the item; None where the votes on all items count together."""
     candidates: tuple[str, ...]
     """[N] names in alphabetical order: those that any vote compares."""
-    counts: Counts
+    counts: VoteCounts
     """Numbers of votes, with R = 1."""
     lists: tuple[tuple[int, ...], ...] = ()
     """[B] different rankings of three and more candidates, indices with the best first."""
@@ -110,14 +110,16 @@ def count_votes(item: Name | None, votes: Iterable[Vote]) -> Comparisons:
     return Comparisons(
         item,
         candidates,
-        Counts(counted.wins_RNN, counted.ties_RNN, lists_RB),
+        VoteCounts(counted.wins_RNN, counted.ties_RNN, lists_RB),
         tuple(ordered),
         len({*names} - {None}),
         names.count(None),
     )
 
 
-def count_pairs(n: int, better_V: NDArray[np.int64], worse_V: NDArray[np.int64], tied_V: NDArray[np.bool_]) -> Counts:
+def count_pairs(
+    n: int, better_V: NDArray[np.int64], worse_V: NDArray[np.int64], tied_V: NDArray[np.bool_]
+) -> VoteCounts:
     """Count V votes on two of N candidates.
 
     Args:
@@ -130,10 +132,10 @@ def count_pairs(n: int, better_V: NDArray[np.int64], worse_V: NDArray[np.int64],
     np.add.at(wins_NN, (better_V[~tied_V], worse_V[~tied_V]), 1)
     low_V, high_V = np.minimum(better_V, worse_V), np.maximum(better_V, worse_V)
     np.add.at(ties_NN, (low_V[tied_V], high_V[tied_V]), 1)
-    return Counts(wins_NN[None], ties_NN[None], np.zeros((1, 0)))
+    return VoteCounts(wins_NN[None], ties_NN[None], np.zeros((1, 0)))
 
 
-def redraw(comparisons: Comparisons, resamples: int, source: np.random.Generator) -> Counts:
+def redraw(comparisons: Comparisons, resamples: int, source: np.random.Generator) -> VoteCounts:
     """Draw as many votes as there are with replacement, R times.
 
     Args:
@@ -150,7 +152,7 @@ def redraw(comparisons: Comparisons, resamples: int, source: np.random.Generator
     drawn_RC[:, there_C] = source.multinomial(round(float(votes)), cells_C[there_C] / votes, size=resamples)
     n = len(comparisons.candidates)
     square = (resamples, n, n)
-    return Counts(
+    return VoteCounts(
         drawn_RC[:, : n * n].reshape(square),
         drawn_RC[:, n * n : 2 * n * n].reshape(square),
         drawn_RC[:, 2 * n * n :],
@@ -185,7 +187,7 @@ def list_pairs(lists: Sequence[tuple[int, ...]]) -> Iterator[tuple[int, int, int
             yield from ((owner, better, worse) for worse in ranked[place + 1 :])
 
 
-def pair_wins(counts: Counts, lists: Sequence[tuple[int, ...]]) -> Floats:
+def pair_wins(counts: VoteCounts, lists: Sequence[tuple[int, ...]]) -> Floats:
     """Wins of the row over the column, float64 [R, N, N].
 
     A tie is half a win for both, a list of M one vote on each of its M (M - 1) / 2 pairs.

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from .._errors import EvaluationError
 from ._graph import Denoised, components, denoise, net_arcs
-from ._luce import ALPHA, LEAST_ALPHA, Stages, fit, list_stages, pair_stages
-from .comparisons import Comparisons, Counts, Floats, pair_wins, redraw
+from ._luce import ALPHA, LEAST_ALPHA, VoteStages, fit, list_stages, pair_stages
+from .comparisons import Comparisons, Floats, VoteCounts, pair_wins, redraw
 
 Method = Literal["bt", "pl", "ged"]
 METHODS: tuple[Method, ...] = ("bt", "pl", "ged")
@@ -119,7 +119,7 @@ def _intervals(comparisons: Comparisons, settings: RankingSettings, scores_N: Fl
     source = np.random.default_rng([settings.seed, int.from_bytes(name[:8], "little")])
     n = len(scores_N)
 
-    def stages(counts: Counts) -> Stages:
+    def stages(counts: VoteCounts) -> VoteStages:
         return STAGES[settings.method](counts, comparisons.lists)
 
     sets = len(stages(comparisons.counts).sets_SN) if comparisons.lists else 0
