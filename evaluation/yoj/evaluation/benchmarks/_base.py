@@ -58,7 +58,7 @@ class Benchmark:
     orders: int = 1
     """Number of orders that the official figure needs; 2: each pair is read in both."""
     unsure: str = ""
-    """Parts of its schema or rules that could not be confirmed, as a phrase that every report shows; empty where all was."""
+    """Parts of its schema or rules that could not be confirmed, as a phrase that every report shows; or empty."""
 
 
 def credit(scored: Scored, ties: TieRule) -> float:
