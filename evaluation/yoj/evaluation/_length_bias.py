@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ._bootstrap import mean
 from .benchmarks._base import TieRule, credit_of
 from .items import Item, Scored
 
@@ -64,8 +65,8 @@ def length_figures(scored: Sequence[Scored], ties: TieRule) -> LengthFigures:
         best_longer=_share(credits[1]),
         best_shorter=_share(credits[-1]),
         best_equal=_share(credits[0]),
-        score_correlation=_mean(scores),
-        rank_correlation=_mean(preferences),
+        score_correlation=mean(scores),
+        rank_correlation=mean(preferences),
     )
 
 
@@ -83,8 +84,4 @@ def _correlation(one_N: NDArray[np.float64], other_N: NDArray[np.float64]) -> fl
 
 
 def _share(credits: Sequence[float]) -> Share:
-    return Share(_mean(credits), len(credits))
-
-
-def _mean(values: Sequence[float]) -> float | None:
-    return float(np.mean(values)) if values else None
+    return Share(mean(credits), len(credits))

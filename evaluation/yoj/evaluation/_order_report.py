@@ -9,6 +9,7 @@ from itertools import combinations
 
 import numpy as np
 
+from ._bootstrap import mean
 from .benchmarks._base import TieRule, credit_of
 from .items import Pass, Scored
 
@@ -84,8 +85,8 @@ def order_figures(scored: Sequence[Scored], ties: TieRule) -> OrderFigures:
         items=len(scored),
         passes=dict(sorted(counts.items())),
         several=len(several),
-        flips=_mean([len({_top(p.scores) for p in one.passes}) > 1 for one in several]),
-        tau=_mean(taus),
+        flips=mean([len({top(p.scores) for p in one.passes}) > 1 for one in several]),
+        tau=mean(taus),
         tau_items=len(taus),
         first_right=first / total,
         every_right=every / total,
@@ -101,14 +102,14 @@ def _slots(n: int, read: Sequence[Scored], ties: TieRule) -> SlotFigures:
         if len(best) == 1:
             for p in one.passes:
                 credits[p.order.index(best[0])].append(credit_of(p.scores, one.item.ranks, ties))
-    tops = [(one.passes[0], _top(one.passes[0].scores)) for one in read]
+    tops = [(one.passes[0], top(one.passes[0].scores)) for one in read]
     chosen = [p.order.index(next(iter(top))) for p, top in tops if len(top) == 1]
     chosen_N = np.bincount(chosen, minlength=n)
     chi_square, p = _chi_square(chosen_N.tolist())
     return SlotFigures(
         n=n,
         best_count=tuple(map(len, credits)),
-        best_right=tuple(map(_mean, credits)),
+        best_right=tuple(map(mean, credits)),
         chosen_count=tuple(chosen_N.tolist()),
         tied=len(tops) - len(chosen),
         chi_square=chi_square,
@@ -131,14 +132,10 @@ def _tau(passes: Sequence[Pass]) -> float | None:
         return None
     from scipy.stats import kendalltau
 
-    return _mean([float(kendalltau(a.scores, b.scores).statistic) for a, b in combinations(passes, 2)])
+    return mean([float(kendalltau(a.scores, b.scores).statistic) for a, b in combinations(passes, 2)])
 
 
-def _top(scores: Sequence[float]) -> frozenset[int]:
+def top(scores: Sequence[float]) -> frozenset[int]:
     """Indices of the responses with the highest score."""
     highest = max(scores)
     return frozenset(index for index, score in enumerate(scores) if score == highest)
-
-
-def _mean(values: Sequence[float]) -> float | None:
-    return float(np.mean(values)) if values else None

@@ -6,12 +6,30 @@ import click
 
 from yoj.runtime.version import __version__
 
+from ._cli_compare import compare
+from ._cli_run import list_benchmarks, run
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+EPILOG = """\b
+Examples:
+  yoj-eval list
+  yoj-eval run vl-rewardbench MMInstruction/VL-RewardBench@main \\
+      --bundle judge.yoj --out runs/judge
+  yoj-eval compare runs/judge runs/other
+
+\b
+Each command says more with --help.
+"""
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]}, epilog=EPILOG)
 @click.version_option(__version__, prog_name="yoj-eval")
 def main() -> None:
     """Measure how good a judge is."""
 
+
+main.add_command(run)
+main.add_command(compare)
+main.add_command(list_benchmarks)
 
 if __name__ == "__main__":
     main()

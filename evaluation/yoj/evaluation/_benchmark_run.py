@@ -110,25 +110,33 @@ def identity(benchmark: Benchmark, source: Mapping[str, Any], judge: Judge, sett
     return decoded
 
 
-def begin(folder: Path, facts: Mapping[str, Any], notes: Mapping[str, Any]) -> None:
+def begin(
+    folder: Path,
+    facts: Mapping[str, Any],
+    notes: Mapping[str, Any],
+    check_source: Callable[[Mapping[str, Any]], None],
+) -> None:
     """Write ``run.json``, or check that the one there is of the same run.
 
     Args:
         folder: folder of the run, made where there is none.
         facts: facts that scores depend on, from `identity`.
         notes: what else the file says.
+        check_source: function that raises where the record of an earlier run's source is of another one.
 
     Raises:
         EvaluationError: another run left its results in the folder; the text names the differences.
     """
     file = folder / RUN
     if file.exists():
-        differing = differences(read_run(folder), facts)
-        if differing and (folder / PREDICTIONS).exists():
+        earlier = read_run(folder)
+        # The source compares by its own rules: files of the hub are the same as a copy of them here.
+        if differing := differences(earlier, {name: fact for name, fact in facts.items() if name != "source"}):
             raise EvaluationError(
                 f"{folder} holds another run, whose results do not mix with this one: {'; '.join(differing)}. Choose "
                 "another --out, or repeat the earlier command to go on with it."
             )
+        check_source(earlier.get("source", {}))
     elif folder.is_dir() and any(folder.iterdir()):
         raise EvaluationError(f"{folder} holds files and no {RUN}, so it is no run. Choose another --out.")
     folder.mkdir(parents=True, exist_ok=True)
