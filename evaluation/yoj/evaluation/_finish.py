@@ -8,8 +8,8 @@ from pathlib import Path
 import msgspec
 
 from ._benchmark_run import RunSettings, Sheet, judged, read_run
-from ._page import write_page
 from ._predictions import Prediction
+from ._report_page import write_page
 from ._results import RESULTS, Results, results_of
 from .benchmarks._base import Benchmark, TieRule
 

@@ -8,9 +8,9 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from ._pictures import shown_request
 from ._plots import inline, plots
 from ._results import Results
+from ._shown_request import shown_request
 from ._table import Table, number, tables
 from .benchmarks._base import TieRule, credit
 from .items import Scored
