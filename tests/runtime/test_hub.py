@@ -18,7 +18,7 @@ from yoj.bench.cli import main as bench
 from yoj.calibration.cli import main as calibrate
 from yoj.export.cli import main as export
 from yoj.runtime.errors import HubError
-from yoj.runtime.hub import is_hub_id, local_folder, origin
+from yoj.runtime.hub import dataset_folder, is_hub_id, local_folder, origin
 from yoj.runtime.manifest import decode
 from yoj.runtime.options import HubFolder
 
@@ -188,11 +188,37 @@ def test_the_base_of_a_recipe_may_be_a_hub_id(hub, cache, tmp_path):
     assert (base / "config.json").read_bytes() == (ADAPTER / "base" / "config.json").read_bytes()
 
 
+DATA_SETS = """
+import sys
+from yoj.runtime.hub import dataset_folder
+try:
+    dataset_folder("org/votes@main", ["*.parquet"])
+except Exception as error:
+    print(error)
+print(dataset_folder("org/votes@main", ["data/*.jsonl"]))
+"""
+
+
+@pytest.mark.slow
+def test_of_a_data_set_the_files_that_match_are_downloaded(cache, tmp_path):
+    (tmp_path / "votes" / "data").mkdir(parents=True)
+    for name in ("data/votes.jsonl", "data/notes.txt"):
+        (tmp_path / "votes" / name).write_text("{}", "utf-8")
+    with serve(Hub({"datasets/org/votes": {"main": tmp_path / "votes"}})) as hub:
+        done = python(hub, cache, DATA_SETS)
+        assert done.returncode == 0, done.stderr
+        error, folder = done.stdout.splitlines()
+        assert [file.name for file in Path(folder).rglob("*") if file.is_file()] == ["votes.jsonl"]
+        assert origin(Path(folder)) == f"org/votes@{hub.commit('datasets/org/votes', 'main')}"
+        assert f"org/votes@main holds no file that matches *.parquet. Check the name: {hub.url}/datasets/org" in error
+
+
 def test_what_exists_as_a_path_is_that_path(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "org" / "judge@v1").mkdir(parents=True)
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     assert local_folder("org/judge@v1", "bundle") == Path("org/judge@v1")
+    assert dataset_folder("org/judge@v1", ["*"]) == Path("org/judge@v1")
 
 
 def test_without_the_library_the_extra_is_named(monkeypatch):
@@ -217,6 +243,8 @@ def test_what_has_the_form_of_an_id_is_one(name):
 def test_only_a_folder_of_the_cache_has_an_origin(tmp_path):
     commit = "0123456789abcdef" * 2 + "01234567"
     assert origin(tmp_path / "models--org--my--judge" / "snapshots" / commit) == f"org/my--judge@{commit}"
+    assert origin(tmp_path / "datasets--org--data" / "snapshots" / commit) == f"org/data@{commit}"
+    assert origin(tmp_path / "spaces--org--judge" / "snapshots" / commit) is None
     assert origin(tmp_path / "models--org--judge" / "snapshots" / "main") is None
     assert origin(tmp_path) is None
     assert origin(Path("/")) is None

@@ -18,7 +18,7 @@ class Hub:
     """Repositories and what was asked of them."""
 
     repos: dict[str, dict[str, Path]] = field(default_factory=dict)
-    """``org/name`` -> revision -> folder."""
+    """``org/name``, or ``datasets/org/name`` -> revision -> folder."""
     gated: set[str] = field(default_factory=set)
     asked: list[str] = field(default_factory=list)
     url: str = ""
@@ -60,8 +60,11 @@ def serve(hub: Hub) -> Iterator[Hub]:
             path = unquote(urlsplit(self.path).path)
             hub.asked.append(path)
             parts = path.strip("/").split("/")
-            api = parts[:2] == ["api", "models"]
-            repo, rest = "/".join(parts[2:4] if api else parts[:2]), parts[4:] if api else parts[2:]
+            for prefix in ("api", "models"):  # the path of a model's file has neither
+                if parts[0] == prefix:
+                    del parts[0]
+            words = 3 if parts[0] == "datasets" else 2
+            repo, rest = "/".join(parts[:words]), parts[words:]
             if repo not in hub.repos:
                 return self._send(404, b"", body, {"X-Error-Code": "RepoNotFound"})
             if repo in hub.gated:

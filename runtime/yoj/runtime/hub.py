@@ -1,4 +1,4 @@
-"""Checkpoints and bundles from a repository on the Hugging Face hub: ``org/name@revision``.
+"""Checkpoints, bundles and data sets from a repository on the Hugging Face hub: ``org/name@revision``.
 
 Files go through the cache of huggingface_hub, which its environment variables move, take offline or give a token to.
 Only what yoj reads is downloaded, and never a file that holds code.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import glob
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal, TypeAlias
@@ -55,30 +56,35 @@ def local_folder(given: str | Path, kind: Kind, plans: bool = False) -> Path:
             such repository or revision, or no access to it, or no network and nothing in the cache.
         BundleError: its manifest cannot be read.
     """
-    if not is_hub_id(given) or (found := _ID.fullmatch(_text(given))) is None:
+    if (asked := _asked(given)) is None:
         return Path(given)
-    repo, revision = found["repo"], found["revision"]
-    if revision is None:  # a path that is spelt wrongly looks like this, and must not fetch what a stranger named so
-        raise HubError(
-            f"{given} is no folder here. If you mean the repository of that name on the Hugging Face hub, say which "
-            f"revision: {repo}@main, or a tag or commit."
-        )
     patterns: Sequence[str] = _CHECKPOINT_FILES
     if kind == "bundle":
-        manifest = _fetch(repo, revision, lambda hub: hub.hf_hub_download(repo, MANIFEST_NAME, revision=revision))
-        names = decode(manifest.read_bytes(), f"{MANIFEST_NAME} of {repo}@{revision}").files
+        repo, revision = asked.repo, asked.revision
+        manifest = _fetch(asked, lambda hub: hub.hf_hub_download(repo, MANIFEST_NAME, revision=revision))
+        names = decode(manifest.read_bytes(), f"{MANIFEST_NAME} of {asked.name}").files
         patterns = [MANIFEST_NAME, *(glob.escape(name) for name in names if plans or not name.startswith(PLANS))]
-        revision = manifest.parent.name  # so that all files are of one commit
-    folder = _fetch(
-        repo,
-        revision,
-        lambda hub: hub.snapshot_download(
-            repo, revision=revision, allow_patterns=list(patterns), ignore_patterns=list(_NEVER)
-        ),
-    )
-    if not folder.is_dir():
-        raise HubError(f"{repo}@{revision} holds no file of a {kind}. Check the name: {_page(repo)}")
-    return folder
+        asked = replace(asked, revision=manifest.parent.name)  # so that all files are of one commit
+    return _snapshot(asked, patterns, f"file of a {kind}")
+
+
+def dataset_folder(given: str | Path, patterns: Sequence[str]) -> Path:
+    """Find the file or folder of a data set; where no such path exists and the name is a hub id, download it.
+
+    Args:
+        given: a path, or ``org/name@revision``; see `local_folder`.
+        patterns: patterns of the files that are wanted.
+
+    Returns:
+        A folder of huggingface_hub's cache, named after the commit; or the path as it was given, whether or not there
+        is anything.
+
+    Raises:
+        HubError: see `local_folder`.
+    """
+    if (asked := _asked(given, "dataset")) is None:
+        return Path(given)
+    return _snapshot(asked, patterns, f"file that matches {', '.join(patterns)}")
 
 
 def is_hub_id(given: str | Path) -> bool:
@@ -89,9 +95,59 @@ def is_hub_id(given: str | Path) -> bool:
 def origin(folder: Path) -> str | None:
     """``org/name@commit`` of a folder in huggingface_hub's cache; None for any other."""
     repo, snapshots, commit = ("", "", *folder.absolute().parts)[-3:]
-    if snapshots != "snapshots" or not repo.startswith("models--") or not _COMMIT.fullmatch(commit):
+    kind, dashes, name = repo.partition("--")
+    if snapshots != "snapshots" or kind not in ("models", "datasets") or not dashes or not _COMMIT.fullmatch(commit):
         return None
-    return f"{repo.removeprefix('models--').replace('--', '/', 1)}@{commit}"
+    return f"{name.replace('--', '/', 1)}@{commit}"
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """Repository and revision that a hub id names."""
+
+    repo: str
+    revision: str
+    type: Literal["model", "dataset"]
+
+    @property
+    def name(self) -> str:
+        return f"{self.repo}@{self.revision}"
+
+    @property
+    def page(self) -> str:
+        from huggingface_hub import constants
+
+        return f"{constants.ENDPOINT}/{'datasets/' if self.type == 'dataset' else ''}{self.repo}"
+
+
+def _asked(given: str | Path, repo_type: Literal["model", "dataset"] = "model") -> _Asked | None:
+    """What a hub id asks for; None for a path."""
+    if not is_hub_id(given) or (found := _ID.fullmatch(_text(given))) is None:
+        return None
+    repo, revision = found["repo"], found["revision"]
+    if revision is None:  # a path that is spelt wrongly looks like this, and must not fetch what a stranger named so
+        raise HubError(
+            f"{given} is no folder here. If you mean the repository of that name on the Hugging Face hub, say which "
+            f"revision: {repo}@main, or a tag or commit."
+        )
+    return _Asked(repo, revision, repo_type)
+
+
+def _snapshot(asked: _Asked, patterns: Sequence[str], told: str) -> Path:
+    """Folder of the cache with the files that match."""
+    folder = _fetch(
+        asked,
+        lambda hub: hub.snapshot_download(
+            asked.repo,
+            repo_type=asked.type,
+            revision=asked.revision,
+            allow_patterns=list(patterns),
+            ignore_patterns=list(_NEVER),
+        ),
+    )
+    if not folder.is_dir():
+        raise HubError(f"{asked.name} holds no {told}. Check the name: {asked.page}")
+    return folder
 
 
 _REFUSALS = (
@@ -109,7 +165,7 @@ _REFUSALS = (
     (
         ("LocalEntryNotFoundError", "OfflineModeIsEnabled"),
         "{name} is no folder here and not whole in the cache, and {unreachable}. Download it where there is a network, "
-        "with hf download {repo} --revision {revision} --local-dir FOLDER, and give the folder.",
+        "with hf download {repo}{type} --revision {revision} --local-dir FOLDER, and give the folder.",
     ),
     (
         ("EntryNotFoundError",),
@@ -122,9 +178,9 @@ _REFUSALS = (
 the network, the disk and the server."""
 
 
-def _fetch(repo: str, revision: str, download: Callable[[Any], str]) -> Path:
+def _fetch(asked: _Asked, download: Callable[[Any], str]) -> Path:
     """Path that a function of huggingface_hub returns."""
-    hub = _library(f"{repo}@{revision}")
+    hub = _library(asked.name)
     try:
         return Path(download(hub))
     except Exception as error:
@@ -132,11 +188,12 @@ def _fetch(repo: str, revision: str, download: Callable[[Any], str]) -> Path:
         text = next(text for names, text in _REFUSALS if bases & set(names))
         offline = "offline mode is on (HF_HUB_OFFLINE)"
         said = {
-            "name": f"{repo}@{revision}",
-            "repo": repo,
-            "revision": revision,
+            "name": asked.name,
+            "repo": asked.repo,
+            "revision": asked.revision,
+            "type": " --repo-type dataset" if asked.type == "dataset" else "",
             "endpoint": hub.constants.ENDPOINT,
-            "page": _page(repo),
+            "page": asked.page,
             "manifest": MANIFEST_NAME,
             "unreachable": offline if hub.constants.HF_HUB_OFFLINE else "the hub cannot be reached",
             "error": str(error).strip().partition("\n")[0].rstrip(".") or type(error).__name__,
@@ -157,9 +214,3 @@ def _library(name: str) -> ModuleType:
 def _text(given: str | Path) -> str:
     """Name as it was given, so that a leading ``./``, which marks a path, is kept."""
     return given if isinstance(given, str) else given.as_posix()
-
-
-def _page(repo: str) -> str:
-    from huggingface_hub import constants
-
-    return f"{constants.ENDPOINT}/{repo}"
