@@ -77,8 +77,11 @@ class Comparison:
     """Largest difference between two scores of one response, both centred in their item, in the first order."""
     resamples: int
     seed: int
+    judges: tuple[str, str]
+    """Judges as they were given."""
     unlike: tuple[str, ...]
-    """What else differs between the runs, such as the judge or the seed of the orders."""
+    """What else differs between the runs, such as the precision or the seed of the orders; of the judges what is known
+    of both."""
 
     def to_dict(self) -> dict[str, Any]:
         """Comparison as plain Python values that JSON can hold."""
@@ -130,7 +133,6 @@ def compare(first: Run, second: Run) -> Comparison:
     both = [(a.scores, b.scores) for a, b in pairs if a.scores is not None and b.scores is not None]
     gaps = [float(np.abs(_centred(a) - _centred(b)).max()) for a, b in both]
     rights = [[credit(one, run.ties) == 1 for one in run.scored] for run in (first, second)]
-    compared = ("yoj", "judge", "settings")
     return Comparison(
         benchmark=first.benchmark.name,
         headline=first.figures.headline,
@@ -144,9 +146,8 @@ def compare(first: Run, second: Run) -> Comparison:
         score_difference=max(gaps, default=None),
         resamples=RESAMPLES if spread else 0,
         seed=seed,
-        unlike=tuple(
-            differences({k: first.facts.get(k) for k in compared}, {k: second.facts.get(k) for k in compared})
-        ),
+        judges=(_judge(first), _judge(second)),
+        unlike=_unlike(first.facts, second.facts),
     )
 
 
@@ -211,6 +212,24 @@ def _difference(name: str, first: Run, second: Run, spread: Mapping[str, Interva
     return Difference(a, b, b - a, low, high, first.figures.counts[name])
 
 
+def _judge(run: Run) -> str:
+    return str(run.facts.get("notes", {}).get("judge", "not recorded"))
+
+
+def _unlike(first: Mapping[str, Any], second: Mapping[str, Any]) -> tuple[str, ...]:
+    judges: list[Mapping[str, Any]] = [first.get("judge", {}), second.get("judge", {})]
+    shared = judges[0].keys() & judges[1].keys()
+    records = [
+        {
+            "yoj": facts.get("yoj"),
+            "judge": {k: v for k, v in judge.items() if k in shared},
+            "settings": facts["settings"],
+        }
+        for facts, judge in zip((first, second), judges, strict=True)
+    ]
+    return tuple(differences(*records))
+
+
 def _centred(scores: Sequence[float]) -> NDArray[np.float64]:
     scores_N = np.asarray(scores, np.float64)
     return scores_N - scores_N.mean()
@@ -231,6 +250,8 @@ def comparison_table(found: Comparison) -> Table:
     )
     test = found.mcnemar
     notes = [
+        f"First: {found.judges[0]}.",
+        f"Second: {found.judges[1]}.",
         f"McNemar, exact, of {found.items} items: {test.only_first} right in the first alone, {test.only_second} in "
         f"the second alone, p = {test.p:.3g}.",
         f"First answers differ in {found.answers_differ} of the {found.both_scored} items that both scored.",
