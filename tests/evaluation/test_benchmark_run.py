@@ -81,6 +81,14 @@ def test_refused_rows_are_counted_and_named(tmp_path):
     assert "row 10 (r0)" in text
 
 
+def test_half_a_character_is_found_before_anything_is_scored(tmp_path):
+    found = [row | {"kind": "a\ud800"} if number == 1 else row for number, row in enumerate(rows(3))]
+    read = read_items(TINY, write_rows(tmp_path / "tiny.jsonl", [*found, rows(1)[0] | {"id": "\udfff"}]), RunSettings())
+    assert read.kinds == {"unwritable value": 2}
+    assert [item.key for item in read.items] == ["r0", "r2"]
+    assert "\\udfff" in told_refusals(read)
+
+
 def test_a_file_without_rows_is_refused(tmp_path):
     with pytest.raises(EvaluationError, match="holds no row of tiny"):
         read_items(TINY, write_rows(tmp_path / "tiny.jsonl", []), RunSettings())

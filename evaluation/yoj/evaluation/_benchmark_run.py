@@ -19,7 +19,7 @@ from yoj.runtime.version import __version__
 
 from ._errors import EvaluationError
 from ._passes import draw_passes, in_order
-from ._predictions import PREDICTIONS, PassLine, Prediction, encode, read_predictions, write_predictions
+from ._predictions import PREDICTIONS, PassLine, Prediction, encode, read_predictions, why_unwritable, write_predictions
 from .benchmarks._base import Benchmark
 from .items import Item, Refusal, Scored
 from .judges import Answer, Judge
@@ -60,7 +60,7 @@ class Sheet:
 
 
 def read_items(benchmark: Benchmark, path: Path, settings: RunSettings) -> Sheet:
-    """Read a benchmark whole. An item whose key an earlier one has is refused.
+    """Read a benchmark whole. An item is refused whose key an earlier one has, or whose fields no JSON can hold.
 
     Raises:
         EvaluationError: the schema is another one, or there is no item at all.
@@ -77,6 +77,8 @@ def read_items(benchmark: Benchmark, path: Path, settings: RunSettings) -> Sheet
             refused.append(found)
         elif found.key in items:
             refused.append(Refusal(row, found.id, "duplicate key", f"an earlier row has the key {found.key!r} too"))
+        elif fault := why_unwritable(found):
+            refused.append(Refusal(row, found.id, "unwritable value", f"its fields cannot be written as JSON: {fault}"))
         else:
             items[found.key] = found
     if not items and not refused:
@@ -91,10 +93,15 @@ def told_refusals(sheet: Sheet) -> str:
     for kind, count in sheet.kinds.items():
         lines.append(f"  {kind}: {count}")
         for one in islice((one for one in sheet.refused if one.kind == kind), SHOWN):
-            named = "" if one.id is None else f" ({one.id})"
-            lines.append(f"    row {one.row}{named}: {shorten(one.text, 300)}")
+            named = "" if one.id is None else f" ({_printable(one.id)})"
+            lines.append(f"    row {one.row}{named}: {_printable(shorten(one.text, 300))}")
         lines += [f"    ... and {count - SHOWN} more"] if count > SHOWN else []
     return "\n".join(lines)
+
+
+def _printable(text: str) -> str:
+    """Text without half characters, which no terminal and no JSON can hold."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def identity(benchmark: Benchmark, source: Mapping[str, Any], judge: Judge, settings: RunSettings) -> dict[str, Any]:
@@ -175,7 +182,7 @@ def differences(one: Mapping[str, Any], other: Mapping[str, Any], name: str = ""
 
 
 def score(
-    sheet: Sheet, judge: Judge, settings: RunSettings, folder: Path, advance: Callable[[int], None]
+    sheet: Sheet, judge: Judge, settings: RunSettings, folder: Path, advance: Callable[[int], object]
 ) -> list[Prediction]:
     """Score every item that has no prediction in the folder yet; those that failed are tried again.
 
@@ -255,8 +262,8 @@ def _prediction(
         passes=()
         if failed is not None
         else tuple(PassLine(order, _of_file(order, one.scores)) for order, one in zip(plan, good, strict=True)),
-        # Names of files that are not UTF-8 have surrogates, which no JSON can hold.
-        error=None if failed is None else str(failed).encode("utf-8", "backslashreplace").decode(),
+        # Names of files that are not UTF-8 have surrogates.
+        error=None if failed is None else _printable(str(failed)),
         temperature=good[0].temperature if good else 1.0,
         calibrated=bool(good) and all(one.calibrated for one in good),
         notices=tuple(dict.fromkeys(notice for one in good for notice in one.notices)),

@@ -219,15 +219,12 @@ def _judge(run: Run) -> str:
 def _unlike(first: Mapping[str, Any], second: Mapping[str, Any]) -> tuple[str, ...]:
     judges: list[Mapping[str, Any]] = [first.get("judge", {}), second.get("judge", {})]
     shared = judges[0].keys() & judges[1].keys()
-    records = [
-        {
-            "yoj": facts.get("yoj"),
-            "judge": {k: v for k, v in judge.items() if k in shared},
-            "settings": facts["settings"],
-        }
+    before, after = (
+        {"yoj": facts.get("yoj"), "judge": {name: judge[name] for name in judge if name in shared}}
         for facts, judge in zip((first, second), judges, strict=True)
-    ]
-    return tuple(differences(*records))
+    )
+    settings = {"settings": first["settings"]}, {"settings": second["settings"]}
+    return tuple(differences(before | settings[0], after | settings[1]))
 
 
 def _centred(scores: Sequence[float]) -> NDArray[np.float64]:

@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 
@@ -132,7 +133,8 @@ def _tau(passes: Sequence[Pass]) -> float | None:
         return None
     from scipy.stats import kendalltau
 
-    return mean([float(kendalltau(a.scores, b.scores).statistic) for a, b in combinations(passes, 2)])
+    found: list[Any] = [kendalltau(a.scores, b.scores) for a, b in combinations(passes, 2)]
+    return mean([float(one.statistic) for one in found])
 
 
 def top(scores: Sequence[float]) -> frozenset[int]:

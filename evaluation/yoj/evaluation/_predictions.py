@@ -62,6 +62,18 @@ def encode(prediction: Prediction) -> bytes:
     return msgspec.json.encode(prediction, enc_hook=_encoded) + b"\n"
 
 
+def why_unwritable(item: Item) -> str | None:
+    """Reason why no line can hold an item's names and native fields, such as half of a character; None where one can.
+
+    A run that met it between two items would stop there.
+    """
+    try:
+        msgspec.json.encode([item.key, item.id, item.group, item.category, item.native], enc_hook=_encoded)
+    except (UnicodeEncodeError, TypeError, NotImplementedError, msgspec.MsgspecError) as error:
+        return str(error)
+    return None
+
+
 def _encoded(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {**value}
