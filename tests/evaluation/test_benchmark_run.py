@@ -22,8 +22,8 @@ from yoj.evaluation._benchmark_run import (
     score,
     told_refusals,
 )
+from yoj.evaluation._judges import Answer
 from yoj.evaluation._predictions import read_predictions
-from yoj.evaluation.judges import Answer
 from yoj.integrations import RemoteError
 from yoj.runtime import Request, YojError
 

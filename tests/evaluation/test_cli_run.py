@@ -13,7 +13,7 @@ from recorded import MERGED
 from servers import running
 from tiny_benchmark import TINY, rows, write_rows
 
-from yoj.evaluation.benchmarks.table import BENCHMARKS
+from yoj.evaluation.benchmarks._table import BENCHMARKS
 from yoj.evaluation.cli import main
 from yoj.serving import HttpSettings
 

@@ -17,11 +17,11 @@ from yoj.evaluation import EvaluationError
 from yoj.evaluation._benchmark_run import RunSettings, begin, identity, read_items, score
 from yoj.evaluation._comparison import compare, comparison_table, open_run
 from yoj.evaluation._finish import finish
+from yoj.evaluation._judges import Answer
 from yoj.evaluation._source import open_source
 from yoj.evaluation.benchmarks._base import TieRule
-from yoj.evaluation.benchmarks.table import BENCHMARKS
+from yoj.evaluation.benchmarks._table import BENCHMARKS
 from yoj.evaluation.cli import main
-from yoj.evaluation.judges import Answer
 from yoj.runtime import Request, RequestError, YojError
 
 

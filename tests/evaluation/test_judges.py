@@ -9,7 +9,7 @@ import pytest
 from recorded import MERGED
 
 from yoj.evaluation import EvaluationError
-from yoj.evaluation.judges import CheckpointSource, JudgementsOf, open_checkpoint
+from yoj.evaluation._judges import CheckpointSource, JudgementsOf, open_checkpoint
 from yoj.export.checkpoint.checkpoint import Training
 from yoj.runtime import LengthError, Request
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tiny_benchmark import scored
 
-from yoj.evaluation._passes import draw_passes, in_order
+from yoj.evaluation._passes import HowRead, draw_passes, in_order
 
 
 @given(st.integers(1, 9), st.integers(1, 20), st.text(max_size=5), st.integers(0, 99))
@@ -38,6 +38,6 @@ def test_the_response_that_the_file_puts_first_stands_in_every_place():
 
 def test_a_request_has_its_responses_in_the_order_and_one_reading():
     item = scored([1, 2, 3], responses=["a", "b", "c"]).item
-    request = in_order(item, (2, 0, 1), "isolated")
+    request = in_order(item, (2, 0, 1), HowRead("isolated"))
     assert (list(request.responses), request.mode, request.orders) == (["c", "a", "b"], "isolated", 1)
     assert list(item.request.responses) == ["a", "b", "c"]

@@ -13,8 +13,8 @@ import pytest
 from hub_server import Hub, serve
 
 from yoj.evaluation._errors import EvaluationError
-from yoj.evaluation._source import FileRecord, Source, open_source
-from yoj.evaluation.benchmarks.rewardbench2 import BENCHMARK
+from yoj.evaluation._source import BenchmarkFiles, FileRecord, open_source
+from yoj.evaluation.benchmarks._rewardbench2 import BENCHMARK
 from yoj.runtime.errors import HubError
 
 ABC = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
@@ -72,9 +72,9 @@ def test_what_cannot_be_opened_is_refused(tmp_path):
         open_source(str(tmp_path), BENCHMARK)
 
 
-def source_of(commit: str | None = None, **digests: str) -> Source:
+def source_of(commit: str | None = None, **digests: str) -> BenchmarkFiles:
     files = {name: FileRecord(digest, 1) for name, digest in digests.items()}
-    return Source(Path("given"), "org/data" if commit else None, commit, files)
+    return BenchmarkFiles(Path("given"), "org/data" if commit else None, commit, files)
 
 
 def test_the_same_files_are_the_same_source():
@@ -107,7 +107,7 @@ def test_what_is_no_record_is_refused(earlier):
 CODE = """
 import json, sys
 from yoj.evaluation._source import open_source
-from yoj.evaluation.benchmarks.rewardbench2 import BENCHMARK
+from yoj.evaluation.benchmarks._rewardbench2 import BENCHMARK
 said = []
 for name in sys.argv[1:]:
     try:

@@ -76,7 +76,15 @@ class CalibratedModel:
         rendered = render_layout(checkpoint, layout, family.markup())
         mode = checkpoint.training.trained_mode or "joint"
         transparency = checkpoint.training.transparency or "white"
-        rules = PackingConfig(checkpoint.family, rendered, family.limits, family.preprocessing(), mode, transparency)
+        rules = PackingConfig(
+            checkpoint.family,
+            rendered,
+            family.limits,
+            family.preprocessing(),
+            mode,
+            transparency,
+            trained_n=checkpoint.training.trained_n,
+        )
         return cls(checkpoint, family, Preparer(rules, encoder_of(checkpoint)))
 
     def about(self) -> StatisticsHeader:

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from ._errors import EvaluationError
-from .benchmarks.table import BENCHMARKS
-from .items import Item, Pass, Refusal, Scored
+from ._items import Item, Pass, Refusal, Scored
+from .benchmarks._table import BENCHMARKS
 
 __all__ = ["BENCHMARKS", "EvaluationError", "Item", "Pass", "Refusal", "Scored"]

@@ -6,7 +6,7 @@ import json
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -14,15 +14,14 @@ from typing import Any
 from yoj.integrations import RemoteError
 from yoj.runtime import YojError
 from yoj.runtime.error_texts import shorten
-from yoj.runtime.manifest import Mode
 from yoj.runtime.version import __version__
 
 from ._errors import EvaluationError
-from ._passes import draw_passes, in_order
+from ._items import Item, Refusal, Scored
+from ._judges import Answer, Judge
+from ._passes import HowRead, draw_passes, in_order
 from ._predictions import PREDICTIONS, PassLine, Prediction, encode, read_predictions, why_unwritable, write_predictions
 from .benchmarks._base import Benchmark
-from .items import Item, Refusal, Scored
-from .judges import Answer, Judge
 
 RUN = "run.json"
 TOGETHER = 16
@@ -38,8 +37,7 @@ class RunSettings:
     orders: int = 2
     """Number of orders in which each item is read; items of few responses have fewer."""
     seed: int = 0
-    mode: Mode | None = None
-    """Mode of reading; None for the one that the judge was trained in."""
+    how: HowRead = HowRead()  # noqa: RUF009  (frozen)
     limit: int | None = None
     """Number of rows from the first that are read; None for all."""
     fields: Mapping[str, str] = field(default_factory=dict[str, str])
@@ -111,7 +109,7 @@ def identity(benchmark: Benchmark, source: Mapping[str, Any], judge: Judge, sett
         "benchmark": benchmark.name,
         "source": source,
         "judge": judge.about,
-        "settings": vars(settings),
+        "settings": asdict(settings),
     }
     decoded: dict[str, Any] = json.loads(json.dumps(facts, default=dict))
     return decoded
@@ -123,12 +121,12 @@ def begin(
     notes: Mapping[str, Any],
     check_source: Callable[[Mapping[str, Any]], None],
 ) -> None:
-    """Write ``run.json``, or check that the one there is of the same run.
+    """Write ``run.json``, or check that the one in the folder is of the same run.
 
     Args:
         folder: folder of the run, made where there is none.
         facts: facts that scores depend on, from `identity`.
-        notes: what else the file says.
+        notes: other content of the file.
         check_source: function that raises where the record of an earlier run's source is of another one.
 
     Raises:
@@ -232,7 +230,7 @@ def _chunks(items: Sequence[Item], settings: RunSettings) -> Iterator[Sequence[I
 
 def _score_chunk(items: Sequence[Item], judge: Judge, settings: RunSettings) -> list[Prediction]:
     plans = [draw_passes(len(item.ranks), settings.orders, item.key, settings.seed) for item in items]
-    requests = [in_order(item, order, settings.mode) for item, plan in zip(items, plans, strict=True) for order in plan]
+    requests = [in_order(item, order, settings.how) for item, plan in zip(items, plans, strict=True) for order in plan]
     start = time.perf_counter()
     answers = judge.read(requests)
     milliseconds = 1000 * (time.perf_counter() - start) / len(items)

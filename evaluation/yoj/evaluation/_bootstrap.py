@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from .items import Scored
+from ._items import Scored
 
 RESAMPLES = 1000
 INTERVAL = (2.5, 97.5)

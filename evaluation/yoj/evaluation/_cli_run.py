@@ -12,10 +12,11 @@ import click
 
 from yoj.runtime.manifest import Mode
 from yoj.runtime.options import readable_errors
+from yoj.runtime.request import Method
 
 from ._judge_options import JudgeOptions, judge_options
 from .benchmarks._base import Benchmark, TieRule
-from .benchmarks.table import BENCHMARKS
+from .benchmarks._table import BENCHMARKS
 
 EPILOG = """\b
 Examples:
@@ -80,6 +81,17 @@ def _fields(ctx: click.Context, parameter: click.Parameter, values: tuple[str, .
     help="joint: each response sees those before it. isolated: each is scored as if alone.  [default: as trained]",
 )
 @click.option(
+    "--n-method",
+    type=click.Choice(list(get_args(Method))),
+    default="pack",
+    show_default=True,
+    help="More responses than the judge was trained on: in one pack all the same, or in overlapping packs of as many, "
+    "whose scores are joined.",
+)
+@click.option(
+    "--passes", type=click.IntRange(min=1), help="Most packs of groups.  [default: four rounds of all responses]"
+)
+@click.option(
     "--field",
     "fields",
     multiple=True,
@@ -110,6 +122,8 @@ def run(
     out: Path,
     judge: JudgeOptions,
     mode: Mode | None,
+    n_method: Method,
+    passes: int | None,
     fields: dict[str, str],
     ties: TieRule | None,
     orders: int,
@@ -119,10 +133,14 @@ def run(
 ) -> None:
     """Measure a judge on BENCHMARK, whose files are at PATH, by the benchmark's own rules."""
     from ._benchmark_run import RunSettings
+    from ._passes import HowRead
 
     if orders < benchmark.orders:
         raise click.UsageError(f"The figures of {benchmark.name} need --orders {benchmark.orders} or more.")
-    settings = RunSettings(orders, seed, mode, limit, fields)
+    if passes is not None and n_method != "groups":
+        raise click.UsageError("--passes is for --n-method groups.")
+    how = HowRead(mode, "groups" if n_method == "groups" else None, passes)
+    settings = RunSettings(orders, seed, how, limit, fields)
     with readable_errors():
         failed = _evaluate(Job(benchmark, path, out, judge, settings, ties or benchmark.ties, skip_invalid))
     if failed:

@@ -15,14 +15,14 @@ from numpy.typing import NDArray
 from ._benchmark_run import differences, read_run
 from ._bootstrap import RESAMPLES, Groups, Interval, intervals, resamples
 from ._errors import EvaluationError
+from ._items import Scored
 from ._order_report import top
 from ._paired_test import McNemar, mcnemar
 from ._predictions import PREDICTIONS, Prediction, read_predictions
 from ._results import RESULTS
 from ._table import Table, number
 from .benchmarks._base import Benchmark, Figures, TieRule, credit
-from .benchmarks.table import BENCHMARKS
-from .items import Scored
+from .benchmarks._table import BENCHMARKS
 
 CLOSE = 1e-9
 """Difference up to which a figure that is computed again is the one that the run wrote."""
@@ -80,8 +80,8 @@ class Comparison:
     judges: tuple[str, str]
     """Judges as they were given."""
     unlike: tuple[str, ...]
-    """What else differs between the runs, such as the precision or the seed of the orders; of the judges what is known
-    of both."""
+    """Other differences between the runs, such as the precision or the seed of the orders; of the judges those of what
+    is known of both."""
 
     def to_dict(self) -> dict[str, Any]:
         """Comparison as plain Python values that JSON can hold."""

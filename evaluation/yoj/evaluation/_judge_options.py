@@ -15,7 +15,7 @@ from yoj.runtime.engines import ENGINES
 from yoj.runtime.manifest import LayoutName
 from yoj.runtime.options import HubFolder
 
-from .judges import CheckpointSource, Judge, TorchPrecision, open_bundle, open_checkpoint, open_server
+from ._judges import CheckpointSource, Judge, TorchPrecision, open_bundle, open_checkpoint, open_server
 
 KEY = "YOJ_API_KEY"
 """Environment variable with the API key of a server, which no list of processes shows."""

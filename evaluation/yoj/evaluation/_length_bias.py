@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ._bootstrap import mean
+from ._items import Item, Scored
 from .benchmarks._base import TieRule, credit_of
-from .items import Item, Scored
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from ._bootstrap import mean
+from ._items import Pass, Scored
 from .benchmarks._base import TieRule, credit_of
-from .items import Pass, Scored
 
 ENOUGH = 5
 """Passes for each place from which chi-square is computed; below, its distribution is another."""

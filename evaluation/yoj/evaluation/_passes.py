@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import random
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from yoj.runtime import Request
 from yoj.runtime.manifest import Mode
 from yoj.runtime.packs import draw_order
+from yoj.runtime.request import Method
 
-from .items import Item
+from ._items import Item
 
 
 def draw_passes(n: int, count: int, key: str, seed: int) -> tuple[tuple[int, ...], ...]:
@@ -32,13 +33,25 @@ def draw_passes(n: int, count: int, key: str, seed: int) -> tuple[tuple[int, ...
     return tuple(dict.fromkeys(order for one in turned for order in (one, one[::-1])))[:count]
 
 
-def in_order(item: Item, order: tuple[int, ...], mode: Mode | None) -> Request:
+@dataclass(frozen=True)
+class HowRead:
+    """Settings with which a judge reads a request."""
+
+    mode: Mode | None = None
+    """Mode of reading; None for the one that the judge was trained in."""
+    method: Method | None = None
+    """Method for more responses than the judge was trained on; None reads them in one pack."""
+    passes: int | None = None
+    """Most packs of the method ``groups``; see `yoj.runtime.Request.passes`."""
+
+
+def in_order(item: Item, order: tuple[int, ...], how: HowRead) -> Request:
     """Request of an item with its responses in an order, and one reading.
 
     Args:
         item: the item.
         order: index of the response that stands in each place.
-        mode: mode of the reading; None for the one that the judge was trained in.
+        how: settings of the reading.
     """
     responses = [item.request.responses[index] for index in order]
-    return replace(item.request, responses=responses, mode=mode, orders=1)
+    return replace(item.request, responses=responses, orders=1, **vars(how))

@@ -11,7 +11,7 @@ import msgspec
 from yoj.runtime import Request
 
 from ._errors import EvaluationError
-from .items import Item, Pass, Scored
+from ._items import Item, Pass, Scored
 
 PREDICTIONS = "predictions.jsonl"
 

@@ -8,12 +8,12 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from ._items import Scored
 from ._plots import inline, plots
 from ._results import Results
 from ._shown_request import shown_request
 from ._table import Table, number, tables
 from .benchmarks._base import TieRule, credit
-from .items import Scored
 
 FAILURES = 12
 """Most wrong items that are shown, those of the widest margin first."""

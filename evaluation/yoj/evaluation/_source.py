@@ -1,4 +1,4 @@
-"""Source of a benchmark: a file or folder here, or a data set of the Hugging Face hub, and the digests of its files."""
+"""Files of a benchmark: a file or folder here, or a data set of the Hugging Face hub, and the digests of its files."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class FileRecord:
 
 
 @dataclass(frozen=True)
-class Source:
+class BenchmarkFiles:
     """Files of a benchmark, as they were when it was opened."""
 
     path: Path
@@ -84,7 +84,7 @@ class Source:
             )
 
 
-def open_source(given: str, benchmark: Benchmark) -> Source:
+def open_source(given: str, benchmark: Benchmark) -> BenchmarkFiles:
     """Find the files of a benchmark, download them where a hub id is given, and compute their digests.
 
     Where one file is given only its digest is computed, not those of pictures that it names; give the folder for
@@ -112,7 +112,7 @@ def open_source(given: str, benchmark: Benchmark) -> Source:
         raise EvaluationError(f"The folder {path} holds no file. Give the file or folder of {benchmark.title}.")
     repository, _, commit = (origin(path) or "").partition("@")
     files = {name: _record(file) for file, name in sorted(names.items(), key=lambda item: item[1])}
-    return Source(path, repository or None, commit or None, files)
+    return BenchmarkFiles(path, repository or None, commit or None, files)
 
 
 def _walk(folder: Path) -> Iterator[Path]:

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from yoj.evaluation._errors import EvaluationError
+from yoj.evaluation._items import Item, Refusal, Scored
+from yoj.evaluation.benchmarks._editreward import BENCHMARK
 from yoj.evaluation.benchmarks._editreward_figures import tie_width
-from yoj.evaluation.benchmarks.editreward import BENCHMARK
-from yoj.evaluation.items import Item, Refusal, Scored
 from yoj.runtime import Image, Request
 
 EXACT = pytest.approx

@@ -6,8 +6,8 @@ import pytest
 from benchmark_files import lines_of, png, read_all, scored, write_jsonl, write_parquet, write_picture
 
 from yoj.evaluation import EvaluationError
-from yoj.evaluation.benchmarks.mm_rlhf import category_of, sample
-from yoj.evaluation.benchmarks.table import BENCHMARKS
+from yoj.evaluation.benchmarks._mm_rlhf import category_of, sample
+from yoj.evaluation.benchmarks._table import BENCHMARKS
 from yoj.runtime._clip import VideoRules
 from yoj.runtime.images import ImageRules
 from yoj.runtime.video import Film, load_video

@@ -8,8 +8,8 @@ import pytest
 from benchmark_files import png, write_parquet, write_picture
 
 from yoj.evaluation._errors import EvaluationError
-from yoj.evaluation.benchmarks.mmrb2 import BENCHMARK
-from yoj.evaluation.items import Item, Pass, Refusal, Scored
+from yoj.evaluation._items import Item, Pass, Refusal, Scored
+from yoj.evaluation.benchmarks._mmrb2 import BENCHMARK
 from yoj.runtime import Image, Request
 
 EXACT = pytest.approx

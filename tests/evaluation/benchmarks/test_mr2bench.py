@@ -8,7 +8,7 @@ import pytest
 from benchmark_files import lines_of, png, read_all, scored, write_jsonl, write_parquet, write_picture
 
 from yoj.evaluation import EvaluationError
-from yoj.evaluation.benchmarks.table import BENCHMARKS
+from yoj.evaluation.benchmarks._table import BENCHMARKS
 
 IMAGE, VIDEO = BENCHMARKS["mr2bench-image"], BENCHMARKS["mr2bench-video"]
 

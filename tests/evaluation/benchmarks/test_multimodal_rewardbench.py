@@ -8,8 +8,8 @@ import pytest
 from benchmark_files import lines_of, read_all, scored, write_picture
 
 from yoj.evaluation import EvaluationError
-from yoj.evaluation.benchmarks.multimodal_rewardbench import category_of
-from yoj.evaluation.benchmarks.table import BENCHMARKS
+from yoj.evaluation.benchmarks._multimodal_rewardbench import category_of
+from yoj.evaluation.benchmarks._table import BENCHMARKS
 
 BENCH = BENCHMARKS["multimodal-rewardbench"]
 

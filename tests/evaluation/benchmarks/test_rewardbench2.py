@@ -9,8 +9,8 @@ import pytest
 from benchmark_files import scored, write_parquet
 
 from yoj.evaluation._errors import EvaluationError
-from yoj.evaluation.benchmarks.rewardbench2 import BENCHMARK, SUBSETS
-from yoj.evaluation.items import Item, Pass, Refusal, Scored
+from yoj.evaluation._items import Item, Pass, Refusal, Scored
+from yoj.evaluation.benchmarks._rewardbench2 import BENCHMARK, SUBSETS
 
 EXACT = pytest.approx
 THREE = ("Safety", "Focus", "Precise IF")

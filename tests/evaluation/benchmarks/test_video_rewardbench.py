@@ -8,7 +8,7 @@ import pytest
 from benchmark_files import lines_of, read_all, scored, write_jsonl, write_picture
 
 from yoj.evaluation import EvaluationError
-from yoj.evaluation.benchmarks.table import BENCHMARKS
+from yoj.evaluation.benchmarks._table import BENCHMARKS
 
 BENCH = BENCHMARKS["video-rewardbench"]
 

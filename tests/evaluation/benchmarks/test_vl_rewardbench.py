@@ -6,8 +6,8 @@ import pytest
 from benchmark_files import lines_of, png, read_all, scored, write_jsonl, write_parquet
 
 from yoj.evaluation import EvaluationError
-from yoj.evaluation.benchmarks.table import BENCHMARKS
-from yoj.evaluation.benchmarks.vl_rewardbench import group_of
+from yoj.evaluation.benchmarks._table import BENCHMARKS
+from yoj.evaluation.benchmarks._vl_rewardbench import group_of
 
 BENCH = BENCHMARKS["vl-rewardbench"]
 

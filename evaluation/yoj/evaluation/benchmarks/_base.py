@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from ..items import Item, Refusal, Scored
+from .._items import Item, Refusal, Scored
 
 TieRule = Literal["wrong", "right", "share"]
 """Credit of an item where a worse response has the highest score too: none, all of it, or 1 over the number of

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._errors import EvaluationError
-from ..items import Scored
+from .._items import Scored
 from ._base import Figures, TieRule
 from ._measures import figures_of
 from ._pairs import pair_credit

@@ -15,7 +15,7 @@ from yoj.runtime.images import is_file
 from yoj.runtime.rows import Row, read_rows
 
 from .._errors import EvaluationError
-from ..items import Item, Refusal
+from .._items import Item, Refusal
 from ._base import FieldMap
 
 SHARD = re.compile(r"(.*-)(\d{5})-of-(\d{5})(\..*)")

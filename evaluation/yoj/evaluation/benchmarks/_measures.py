@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from .._errors import EvaluationError
-from ..items import Item, Scored
+from .._items import Item, Scored
 from ._base import Figures, TieRule, credit
 
 

@@ -17,7 +17,7 @@ from yoj.runtime.rows import Row, read_rows
 from yoj.runtime.strict_json import parse_object
 
 from .._errors import EvaluationError
-from ..items import Item, Refusal, Scored
+from .._items import Item, Refusal, Scored
 from ._base import Benchmark, FieldMap, Figures, TieRule, credit
 from ._fields import NativeRow, RowError, Schema, key_of, read_items, told
 from ._measures import figures_of, in_order, write_lines

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from yoj.runtime import Request
 
 from .._errors import EvaluationError
-from ..items import Item, Refusal, Scored
+from .._items import Item, Refusal, Scored
 from ._base import Benchmark, FieldMap, Figures, TieRule, credit
 from ._fields import NativeRow, RowError, Schema, read_items
 from ._measures import write_lines

@@ -8,7 +8,7 @@ from typing import Any
 
 from yoj.runtime import Request
 
-from ..items import Item, Refusal, Scored
+from .._items import Item, Refusal, Scored
 from ._base import Benchmark, FieldMap, Figures, TieRule
 from ._fields import NativeRow, RowError, Schema, key_of, read_items, told
 from ._measures import accuracy, pick, write_lines

@@ -10,7 +10,7 @@ from typing import Any
 
 from yoj.runtime import Request
 
-from ..items import Item, Refusal, Scored
+from .._items import Item, Refusal, Scored
 from ._base import Benchmark, FieldMap, Figures, TieRule
 from ._fields import NativeRow, RowError, Schema, key_of, read_items, told
 from ._measures import accuracy, mean_of, pick, write_lines

@@ -11,7 +11,7 @@ import numpy as np
 from yoj.runtime import MediaError, Request
 from yoj.runtime.video import SECONDS_BETWEEN_FRAMES, frame_files
 
-from ..items import Item, Refusal, Scored
+from .._items import Item, Refusal, Scored
 from ._base import Benchmark, FieldMap, Figures, TieRule, credit
 from ._fields import NativeRow, RowError, Schema, key_of, read_items, told
 from ._measures import figures_of, write_rewards

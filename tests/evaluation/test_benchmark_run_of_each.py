@@ -12,7 +12,7 @@ from benchmark_files import png, write_jsonl, write_parquet, write_picture
 from click.testing import CliRunner
 
 from yoj.evaluation._comparison import compare, open_run
-from yoj.evaluation.benchmarks.table import BENCHMARKS
+from yoj.evaluation.benchmarks._table import BENCHMARKS
 from yoj.evaluation.cli import main
 
 pytestmark = [pytest.mark.export, pytest.mark.slow]

@@ -12,7 +12,7 @@ from typing import Any
 from yoj.runtime import Image, Request
 from yoj.runtime.rows import read_rows
 
-from ..items import Item, Refusal, Scored
+from .._items import Item, Refusal, Scored
 from ._base import Benchmark, FieldMap
 from ._editreward_figures import SIZES, measure, tie_width, winner
 from ._fields import NativeRow, RowError, Schema, find_files, key_of, read_items, told

@@ -8,7 +8,7 @@ from pathlib import Path
 from yoj.runtime import MediaError, Request
 from yoj.runtime.video import frame_files
 
-from ..items import Item, Refusal, Scored
+from .._items import Item, Refusal, Scored
 from ._base import Benchmark, FieldMap, Figures, TieRule
 from ._fields import NativeRow, RowError, Schema, key_of, read_items
 from ._measures import accuracy, write_rewards

@@ -13,7 +13,7 @@ from yoj.runtime import Image, Request
 from yoj.runtime.rows import Row, read_rows
 
 from .._errors import EvaluationError
-from ..items import Item, Pass, Refusal, Scored
+from .._items import Item, Pass, Refusal, Scored
 from ._base import Benchmark, FieldMap, Figures, TieRule
 from ._fields import NativeRow, RowError, Schema, find_files, read_items, told
 from ._measures import figures_of

@@ -140,10 +140,14 @@ class CheckpointJudge:
 
     def _scored(self, batch: Sequence[Any]) -> list[Answer | YojError]:
         scores_BN = self.session.score(batch, self.model.preparer.family)["scores"]
-        return [self._answer(prepared, row) for prepared, row in zip(batch, scores_BN, strict=True)]
+        ends = np.cumsum([len(prepared.packs) for prepared in batch])
+        rows = np.split(scores_BN, ends[:-1])
+        return [self._answer(prepared, own) for prepared, own in zip(batch, rows, strict=True)]
 
-    def _answer(self, prepared: Any, row: Any) -> Answer | YojError:
-        scores_M = np.asarray(row[: len(prepared.orders[0])], np.float32)
+    def _answer(self, prepared: Any, rows_KN: Any) -> Answer | YojError:
+        from yoj.runtime.orders import average
+
+        scores_M = average(rows_KN[:, : prepared.places], prepared.orders).scores_N
         if not np.isfinite(scores_M).all():
             return ScoreError(
                 f"PyTorch {self.precision} returned {scores_M.tolist()} for a request of {prepared.tokens} tokens. Try "
