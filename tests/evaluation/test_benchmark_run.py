@@ -22,7 +22,7 @@ from yoj.evaluation._benchmark_run import (
     score,
     told_refusals,
 )
-from yoj.evaluation._judges import Answer
+from yoj.evaluation._judges import JudgeAnswer
 from yoj.evaluation._predictions import read_predictions
 from yoj.integrations import RemoteError
 from yoj.runtime import Request, YojError
@@ -36,11 +36,11 @@ class Away:
     sizes: list[int] = field(default_factory=list)
     about = {"name": "away"}  # noqa: RUF012
 
-    def read(self, requests: Sequence[Request]) -> list[Answer | YojError]:
+    def read(self, requests: Sequence[Request]) -> list[JudgeAnswer | YojError]:
         self.sizes.append(len(requests))
         if len(self.sizes) > self.calls:
             return [RemoteError("http://here: nobody is there.") for _ in requests]
-        return [Answer(tuple(float(len(str(text))) for text in request.responses)) for request in requests]
+        return [JudgeAnswer(tuple(float(len(str(text))) for text in request.responses)) for request in requests]
 
 
 def sheet(tmp_path, count: int = 20) -> Sheet:

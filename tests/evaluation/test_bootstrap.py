@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from tiny_benchmark import measure, scored
 
-from yoj.evaluation._bootstrap import RESAMPLES, Groups, Interval, bootstrap, intervals, mean, resamples
+from yoj.evaluation._bootstrap import RESAMPLES, Interval, ItemGroups, bootstrap, intervals, mean, resamples
 
 
 def items(rights: list[bool], of_group: int = 1) -> list:
@@ -18,7 +18,7 @@ def items(rights: list[bool], of_group: int = 1) -> list:
 
 
 def test_a_group_that_is_drawn_twice_counts_as_two():
-    groups = Groups(items([True, True, False, True], of_group=2))
+    groups = ItemGroups(items([True, True, False, True], of_group=2))
     assert groups.names == ("g0", "g1")
     taken = groups.take(np.array([3, 1]))
     assert len({one.item.key for one in taken}) == len(taken) == 8

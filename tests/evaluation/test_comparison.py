@@ -17,7 +17,7 @@ from yoj.evaluation import EvaluationError
 from yoj.evaluation._benchmark_run import RunSettings, begin, identity, read_items, score
 from yoj.evaluation._comparison import compare, comparison_table, open_run
 from yoj.evaluation._finish import finish
-from yoj.evaluation._judges import Answer
+from yoj.evaluation._judges import JudgeAnswer
 from yoj.evaluation._source import open_source
 from yoj.evaluation.benchmarks._base import TieRule
 from yoj.evaluation.benchmarks._table import BENCHMARKS
@@ -36,13 +36,13 @@ class ByText:
     def about(self) -> dict[str, str]:
         return {"name": self.name}
 
-    def read(self, requests: Sequence[Request]) -> list[Answer | YojError]:
+    def read(self, requests: Sequence[Request]) -> list[JudgeAnswer | YojError]:
         return [self._answer(request) for request in requests]
 
-    def _answer(self, request: Request) -> Answer | YojError:
+    def _answer(self, request: Request) -> JudgeAnswer | YojError:
         number = int(re.findall(r"\d+", str(request.prompt))[0])
         scores = tuple(self.of(number, str(text)) for text in request.responses)
-        return RequestError("too much") if scores[0] != scores[0] else Answer(scores)
+        return RequestError("too much") if scores[0] != scores[0] else JudgeAnswer(scores)
 
 
 def large(number: int, text: str) -> float:

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image as Pillow
 from tiny_benchmark import scored
 
-from yoj.evaluation._length_bias import Share, length_figures, text_lengths
+from yoj.evaluation._length_bias import CreditShare, length_figures, text_lengths
 from yoj.runtime import Image
 
 LONG, SHORT = "a long response", "short"
@@ -29,8 +29,8 @@ def test_accuracy_by_the_length_of_the_best():
     ]
     found = length_figures(items, "wrong")
     assert (found.items, found.left_out) == (5, 3)
-    assert (found.best_longer, found.best_shorter) == (Share(1.0, 2), Share(pytest.approx(1 / 3), 3))
-    assert found.best_equal == Share(None, 0)
+    assert (found.best_longer, found.best_shorter) == (CreditShare(1.0, 2), CreditShare(pytest.approx(1 / 3), 3))
+    assert found.best_equal == CreditShare(None, 0)
     assert found.score_correlation == pytest.approx((4 - 1) / 5)  # the longer has the higher score in four
     assert found.rank_correlation == pytest.approx((2 - 3) / 5)
 
@@ -38,7 +38,7 @@ def test_accuracy_by_the_length_of_the_best():
 def test_the_others_count_by_their_mean():
     texts = ["12345", "1", "123456789"]
     found = length_figures([scored([1, 2, 3], ((0, 1, 2), (3.0, 2.0, 2.0)), responses=texts)], "wrong")
-    assert found.best_equal == Share(1.0, 1)
+    assert found.best_equal == CreditShare(1.0, 1)
     assert found.score_correlation == pytest.approx(0.0, abs=1e-12)
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from yoj.evaluation._table import Table, number
+from yoj.evaluation._table import TextTable, number
 
 
 def test_columns_line_up():
-    table = Table("Title", ("figure", "value"), (("a", "1.0"), ("longer name", "10.25")), ("A note.",))
+    table = TextTable("Title", ("figure", "value"), (("a", "1.0"), ("longer name", "10.25")), ("A note.",))
     assert table.text() == "Title\nfigure       value\na              1.0\nlonger name  10.25\nA note."
 
 

@@ -18,7 +18,7 @@ from yoj.runtime.version import __version__
 
 from ._errors import EvaluationError
 from ._items import Item, Refusal, Scored
-from ._judges import Answer, Judge
+from ._judges import BenchmarkJudge, JudgeAnswer
 from ._passes import HowRead, draw_passes, in_order
 from ._predictions import PREDICTIONS, PassLine, Prediction, encode, read_predictions, why_unwritable, write_predictions
 from .benchmarks._base import Benchmark
@@ -102,7 +102,9 @@ def _printable(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode()
 
 
-def identity(benchmark: Benchmark, source: Mapping[str, Any], judge: Judge, settings: RunSettings) -> dict[str, Any]:
+def identity(
+    benchmark: Benchmark, source: Mapping[str, Any], judge: BenchmarkJudge, settings: RunSettings
+) -> dict[str, Any]:
     """Everything that the scores of a run depend on, as JSON has it."""
     facts = {
         "yoj": __version__,
@@ -180,7 +182,7 @@ def differences(one: Mapping[str, Any], other: Mapping[str, Any], name: str = ""
 
 
 def score(
-    sheet: Sheet, judge: Judge, settings: RunSettings, folder: Path, advance: Callable[[int], object]
+    sheet: Sheet, judge: BenchmarkJudge, settings: RunSettings, folder: Path, advance: Callable[[int], object]
 ) -> list[Prediction]:
     """Score every item that has no prediction in the folder yet; those that failed are tried again.
 
@@ -228,7 +230,7 @@ def _chunks(items: Sequence[Item], settings: RunSettings) -> Iterator[Sequence[I
     return (items[begin : begin + size] for begin in range(0, len(items), size))
 
 
-def _score_chunk(items: Sequence[Item], judge: Judge, settings: RunSettings) -> list[Prediction]:
+def _score_chunk(items: Sequence[Item], judge: BenchmarkJudge, settings: RunSettings) -> list[Prediction]:
     plans = [draw_passes(len(item.ranks), settings.orders, item.key, settings.seed) for item in items]
     requests = [in_order(item, order, settings.how) for item, plan in zip(items, plans, strict=True) for order in plan]
     start = time.perf_counter()
@@ -247,10 +249,10 @@ def _score_chunk(items: Sequence[Item], judge: Judge, settings: RunSettings) -> 
 
 
 def _prediction(
-    item: Item, plan: Sequence[tuple[int, ...]], answers: Sequence[Answer | YojError], milliseconds: float
+    item: Item, plan: Sequence[tuple[int, ...]], answers: Sequence[JudgeAnswer | YojError], milliseconds: float
 ) -> Prediction:
-    good = [answer for answer in answers if isinstance(answer, Answer)]
-    failed = next((answer for answer in answers if not isinstance(answer, Answer)), None)
+    good = [answer for answer in answers if isinstance(answer, JudgeAnswer)]
+    failed = next((answer for answer in answers if not isinstance(answer, JudgeAnswer)), None)
     return Prediction(
         key=item.key,
         id=item.id,

@@ -25,7 +25,7 @@ class Interval:
     high: float
 
 
-class Groups:
+class ItemGroups:
     """Items by groups, of which samples with replacement are drawn.
 
     A group that is drawn twice counts as two: in its copies the items have other keys and groups, so that figures of
@@ -71,7 +71,7 @@ def bootstrap(
     A figure that a resample does not have, as that of a category which was not drawn, is taken over the others. With
     one group there are none.
     """
-    groups = Groups(scored)
+    groups = ItemGroups(scored)
     if len(groups.names) < 2:
         return {}
     return intervals([measure(groups.take(counts_G)) for counts_G in resamples(len(groups.names), seed)])

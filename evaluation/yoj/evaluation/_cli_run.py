@@ -142,13 +142,13 @@ def run(
     how = HowRead(mode, "groups" if n_method == "groups" else None, passes)
     settings = RunSettings(orders, seed, how, limit, fields)
     with readable_errors():
-        failed = _evaluate(Job(benchmark, path, out, judge, settings, ties or benchmark.ties, skip_invalid))
+        failed = _evaluate(EvaluationJob(benchmark, path, out, judge, settings, ties or benchmark.ties, skip_invalid))
     if failed:
         sys.exit(1)
 
 
 @dataclass(frozen=True)
-class Job:
+class EvaluationJob:
     """Judge and benchmark of one command."""
 
     benchmark: Benchmark
@@ -161,7 +161,7 @@ class Job:
     skip_invalid: bool
 
 
-def _evaluate(job: Job) -> int:
+def _evaluate(job: EvaluationJob) -> int:
     """Score, write and show; returns the number of items that the judge failed on."""
     from tqdm import tqdm
 

@@ -13,14 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ._benchmark_run import differences, read_run
-from ._bootstrap import RESAMPLES, Groups, Interval, intervals, resamples
+from ._bootstrap import RESAMPLES, Interval, ItemGroups, intervals, resamples
 from ._errors import EvaluationError
 from ._items import Scored
 from ._order_report import top
 from ._paired_test import McNemar, mcnemar
 from ._predictions import PREDICTIONS, Prediction, read_predictions
 from ._results import RESULTS
-from ._table import Table, number
+from ._table import TextTable, number
 from .benchmarks._base import Benchmark, Figures, TieRule, credit
 from .benchmarks._table import BENCHMARKS
 
@@ -58,7 +58,7 @@ class Difference:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class RunComparison:
     """Two runs on the same items."""
 
     benchmark: str
@@ -120,7 +120,7 @@ def open_run(folder: Path) -> Run:
     return Run(folder, facts, benchmark, ties, predictions, scored, figures)
 
 
-def compare(first: Run, second: Run) -> Comparison:
+def compare(first: Run, second: Run) -> RunComparison:
     """Compare two runs.
 
     Raises:
@@ -133,7 +133,7 @@ def compare(first: Run, second: Run) -> Comparison:
     both = [(a.scores, b.scores) for a, b in pairs if a.scores is not None and b.scores is not None]
     gaps = [float(np.abs(_centred(a) - _centred(b)).max()) for a, b in both]
     rights = [[credit(one, run.ties) == 1 for one in run.scored] for run in (first, second)]
-    return Comparison(
+    return RunComparison(
         benchmark=first.benchmark.name,
         headline=first.figures.headline,
         ties=first.ties,
@@ -195,7 +195,7 @@ def _digests(run: Run) -> dict[str, str]:
 
 def _bootstrap(first: Run, second: Run, seed: int) -> dict[str, Interval]:
     """Intervals of the differences of all figures, from resamples of the same groups of both."""
-    groups = Groups(first.scored), Groups(second.scored)
+    groups = ItemGroups(first.scored), ItemGroups(second.scored)
     size = len(groups[0].names)
     if size < 2:
         return {}
@@ -232,7 +232,7 @@ def _centred(scores: Sequence[float]) -> NDArray[np.float64]:
     return scores_N - scores_N.mean()
 
 
-def comparison_table(found: Comparison) -> Table:
+def comparison_table(found: RunComparison) -> TextTable:
     """Table of a comparison."""
     rows = tuple(
         (
@@ -260,7 +260,7 @@ def comparison_table(found: Comparison) -> Table:
     if any(found.failed):
         notes.append(f"The judges failed on {found.failed[0]} and {found.failed[1]} items, which count as wrong.")
     notes += [f"Unlike: {told}." for told in found.unlike]
-    return Table(
+    return TextTable(
         f"Comparison on {found.benchmark}",
         ("figure", "first", "second", "difference", "95% interval", "of"),
         rows,

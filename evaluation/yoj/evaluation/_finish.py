@@ -10,7 +10,7 @@ import msgspec
 from ._benchmark_run import RunSettings, Sheet, judged, read_run
 from ._predictions import Prediction
 from ._report_page import write_page
-from ._results import RESULTS, Results, results_of
+from ._results import RESULTS, RunResults, results_of
 from .benchmarks._base import Benchmark, TieRule
 
 REPORT, OFFICIAL = "report.html", "official"
@@ -23,7 +23,7 @@ def finish(
     predictions: Sequence[Prediction],
     settings: RunSettings,
     ties: TieRule,
-) -> Results:
+) -> RunResults:
     """Compute the results of a run and write them into its folder, in the place of earlier ones.
 
     Args:

@@ -15,7 +15,7 @@ from yoj.runtime.engines import ENGINES
 from yoj.runtime.manifest import LayoutName
 from yoj.runtime.options import HubFolder
 
-from ._judges import CheckpointSource, Judge, TorchPrecision, open_bundle, open_checkpoint, open_server
+from ._judges import BenchmarkJudge, CheckpointSource, TorchPrecision, open_bundle, open_checkpoint, open_server
 
 KEY = "YOJ_API_KEY"
 """Environment variable with the API key of a server, which no list of processes shows."""
@@ -70,7 +70,7 @@ class JudgeOptions:
         """Judge as it was given."""
         return self.bundle or self.url or " ".join(map(str, self.checkpoints))
 
-    def open(self) -> Judge:
+    def open(self) -> BenchmarkJudge:
         """Open the judge.
 
         Raises:

@@ -25,7 +25,7 @@ TorchPrecision = Literal["float32", "float16", "bfloat16"]
 
 
 @dataclass(frozen=True)
-class Answer:
+class JudgeAnswer:
     """Scores of one request, with what the judge says of them."""
 
     scores: tuple[float, ...]
@@ -36,7 +36,7 @@ class Answer:
     notices: tuple[str, ...] = ()
 
 
-class Judge(Protocol):
+class BenchmarkJudge(Protocol):
     """Judge of several requests."""
 
     @property
@@ -44,7 +44,7 @@ class Judge(Protocol):
         """Facts by which one judge is told from another, such as hashes, engine and precision."""
         ...
 
-    def read(self, requests: Sequence[Request]) -> list[Answer | YojError]:
+    def read(self, requests: Sequence[Request]) -> list[JudgeAnswer | YojError]:
         """Read requests; one entry for each, in the given order."""
         ...
 
@@ -57,8 +57,8 @@ class JudgementsOf:
     about: Mapping[str, Any]
     """Provenance that each of its judgements has."""
 
-    def read(self, requests: Sequence[Request]) -> list[Answer | YojError]:
-        """Read requests; see `Judge.read`.
+    def read(self, requests: Sequence[Request]) -> list[JudgeAnswer | YojError]:
+        """Read requests; see `BenchmarkJudge.read`.
 
         Raises:
             EvaluationError: the server has another bundle or engine than at the start.
@@ -66,7 +66,7 @@ class JudgementsOf:
         """
         return [self._answer(one) for one in self.source.score_batch(requests, on_error="return")]
 
-    def _answer(self, found: Judgement | YojError) -> Answer | YojError:
+    def _answer(self, found: Judgement | YojError) -> JudgeAnswer | YojError:
         if not isinstance(found, Judgement):
             return found
         if found.provenance != self.about:
@@ -74,7 +74,7 @@ class JudgementsOf:
                 f"The server answers with another judge than at the start: {found.provenance}, which was "
                 f"{dict(self.about)}. Give it the first one again, or begin a run in another folder."
             )
-        return Answer(found.scores, found.temperature, found.calibrated, found.notices)
+        return JudgeAnswer(found.scores, found.temperature, found.calibrated, found.notices)
 
 
 def open_bundle(path: str, engine: str | None, precision: str | None, threads: int | None) -> JudgementsOf:
@@ -119,11 +119,11 @@ class CheckpointJudge:
     precision: TorchPrecision
     about: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
-    def read(self, requests: Sequence[Request]) -> list[Answer | YojError]:
-        """Read requests; see `Judge.read`."""
+    def read(self, requests: Sequence[Request]) -> list[JudgeAnswer | YojError]:
+        """Read requests; see `BenchmarkJudge.read`."""
         from yoj.runtime.batch import BATCH_TOKENS, Prepared, batches_by_length
 
-        results: dict[int, Answer | YojError] = {}
+        results: dict[int, JudgeAnswer | YojError] = {}
         ready: dict[int, Prepared] = {}
         for place, request in enumerate(requests):
             try:
@@ -138,13 +138,13 @@ class CheckpointJudge:
                 results |= zip(together, self._scored([ready[k] for k in together]), strict=True)
         return [results[place] for place in range(len(requests))]
 
-    def _scored(self, batch: Sequence[Any]) -> list[Answer | YojError]:
+    def _scored(self, batch: Sequence[Any]) -> list[JudgeAnswer | YojError]:
         scores_BN = self.session.score(batch, self.model.preparer.family)["scores"]
         ends = np.cumsum([len(prepared.packs) for prepared in batch])
         rows = np.split(scores_BN, ends[:-1])
         return [self._answer(prepared, own) for prepared, own in zip(batch, rows, strict=True)]
 
-    def _answer(self, prepared: Any, rows_KN: Any) -> Answer | YojError:
+    def _answer(self, prepared: Any, rows_KN: Any) -> JudgeAnswer | YojError:
         from yoj.runtime.orders import average
 
         scores_M = average(rows_KN[:, : prepared.places], prepared.orders).scores_N
@@ -155,7 +155,7 @@ class CheckpointJudge:
             )
         # Equal responses were read once.
         copies = prepared.about.copies or range(len(scores_M))
-        return Answer(tuple(float(scores_M[copy]) for copy in copies), notices=prepared.about.notices)
+        return JudgeAnswer(tuple(float(scores_M[copy]) for copy in copies), notices=prepared.about.notices)
 
 
 @dataclass(frozen=True)

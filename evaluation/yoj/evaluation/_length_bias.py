@@ -14,7 +14,7 @@ from .benchmarks._base import TieRule, credit_of
 
 
 @dataclass(frozen=True)
-class Share:
+class CreditShare:
     """Share of some items."""
 
     right: float | None
@@ -30,10 +30,10 @@ class LengthFigures:
     left_out: int
     """Number of items that are not among them: the judge failed, a response is no plain text, all are of one length, or
     several are best."""
-    best_longer: Share
+    best_longer: CreditShare
     """Items whose best response is longer than the mean of the others."""
-    best_shorter: Share
-    best_equal: Share
+    best_shorter: CreditShare
+    best_equal: CreditShare
     score_correlation: float | None
     """Mean over items of Pearson's correlation of score with length; 0 for an item whose scores are equal."""
     rank_correlation: float | None
@@ -83,5 +83,5 @@ def _correlation(one_N: NDArray[np.float64], other_N: NDArray[np.float64]) -> fl
     return float((a_N * b_N).sum()) / scale if scale else 0.0
 
 
-def _share(credits: Sequence[float]) -> Share:
-    return Share(mean(credits), len(credits))
+def _share(credits: Sequence[float]) -> CreditShare:
+    return CreditShare(mean(credits), len(credits))

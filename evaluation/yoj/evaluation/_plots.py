@@ -11,7 +11,7 @@ from typing import Any
 
 from ._order_report import SlotFigures
 from ._probability_report import ProbabilityFigures
-from ._results import Results
+from ._results import RunResults
 
 INK = "#1a2b3c"
 """Placeholder for the colour of the page's text: it becomes ``currentColor``, and is used for nothing else."""
@@ -36,7 +36,7 @@ SETTINGS: dict[Any, Any] = {
 
 
 @dataclass(frozen=True)
-class Plot:
+class ReportPlot:
     """Plot that is still to be drawn."""
 
     title: str
@@ -46,7 +46,7 @@ class Plot:
     """Function that draws into a matplotlib figure."""
 
 
-def inline(plot: Plot) -> str:
+def inline(plot: ReportPlot) -> str:
     """Draw the plot as an SVG element, which says what it shows to those who cannot see it.
 
     The same figures and release of matplotlib give the same text.
@@ -69,7 +69,7 @@ def inline(plot: Plot) -> str:
     return text.replace("<svg ", f'<svg role="img" aria-label="{escape(plot.title)}" ', 1)
 
 
-def plots(results: Results) -> list[Plot]:
+def plots(results: RunResults) -> list[ReportPlot]:
     """All plots of a run."""
     return [
         _figures(results),
@@ -78,7 +78,7 @@ def plots(results: Results) -> list[Plot]:
     ]
 
 
-def _figures(results: Results) -> Plot:
+def _figures(results: RunResults) -> ReportPlot:
     shown = list(results.figures.items())[:SHOWN]
 
     def draw(figure: Any) -> None:
@@ -94,10 +94,10 @@ def _figures(results: Results) -> Plot:
         axis.set(xlabel="figure with its 95% interval", ylim=(len(shown) - 0.4, -0.6))
         axis.grid(axis="x", color=INK, alpha=0.15)
 
-    return Plot(f"Figures of {results.title}", 1.0 + 0.3 * len(shown), draw)
+    return ReportPlot(f"Figures of {results.title}", 1.0 + 0.3 * len(shown), draw)
 
 
-def _places(slots: SlotFigures) -> Plot:
+def _places(slots: SlotFigures) -> ReportPlot:
     def draw(figure: Any) -> None:
         left, right = figure.subplots(1, 2)
         places = list(range(1, slots.n + 1))
@@ -112,10 +112,10 @@ def _places(slots: SlotFigures) -> Plot:
             if slots.n <= 16:
                 axis.set_xticks(places)
 
-    return Plot(f"Places of {slots.n} responses", 3.2, draw)
+    return ReportPlot(f"Places of {slots.n} responses", 3.2, draw)
 
 
-def _reliability(one: ProbabilityFigures) -> Plot:
+def _reliability(one: ProbabilityFigures) -> ReportPlot:
     def draw(figure: Any) -> None:
         axis = figure.subplots()
         axis.plot([0, 1], [0, 1], color=INK, alpha=0.4, lw=1)
@@ -123,4 +123,4 @@ def _reliability(one: ProbabilityFigures) -> Plot:
         axis.set(xlabel="probability of the chosen response", ylabel="share right", xlim=(0, 1.02), ylim=(0, 1.02))
         axis.grid(color=INK, alpha=0.15)
 
-    return Plot(f"Probabilities of {one.n} responses, bins of equally many items", 3.6, draw)
+    return ReportPlot(f"Probabilities of {one.n} responses, bins of equally many items", 3.6, draw)

@@ -40,7 +40,7 @@ class Prediction(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     calibrated: bool
     """Whether it was fitted."""
     notices: tuple[str, ...]
-    """What the judge says it read otherwise than it may have been meant, in any of the readings."""
+    """Notices of what the judge read otherwise than it may have been meant, in any of the readings."""
     milliseconds: float
     """Time of all readings: that of the items that were scored together, shared equally."""
     native: Any

@@ -10,9 +10,9 @@ from typing import Any
 
 from ._items import Scored
 from ._plots import inline, plots
-from ._results import Results
+from ._results import RunResults
 from ._shown_request import shown_request
-from ._table import Table, number, tables
+from ._table import TextTable, number, tables
 from .benchmarks._base import TieRule, credit
 
 FAILURES = 12
@@ -39,7 +39,7 @@ pre { overflow-x: auto; font-size: 12px; }
 """
 
 
-def write_page(file: Path, results: Results, scored: Sequence[Scored], run: Mapping[str, Any]) -> None:
+def write_page(file: Path, results: RunResults, scored: Sequence[Scored], run: Mapping[str, Any]) -> None:
     """Write the report.
 
     Args:
@@ -83,7 +83,7 @@ def _document(title: str, told: str, body: str) -> str:
 """
 
 
-def _table(table: Table) -> str:
+def _table(table: TextTable) -> str:
     heads = "".join(f"<th{_kind(place)}>{escape(head)}</th>" for place, head in enumerate(table.heads))
     rows = "\n".join(
         f"<tr>{''.join(f'<td{_kind(place)}>{escape(cell)}</td>' for place, cell in enumerate(row))}</tr>"

@@ -33,13 +33,13 @@ class Figure:
 
 
 @dataclass(frozen=True)
-class Results:
+class RunResults:
     """Figures of a run."""
 
     benchmark: str
     title: str
     unsure: str
-    """What of the benchmark's schema or rules could not be confirmed; empty where all was."""
+    """Parts of the benchmark's schema or rules that could not be confirmed; empty where all was."""
     headline: str
     """Name of the figure that the benchmark is known by."""
     figures: dict[str, Figure]
@@ -75,7 +75,7 @@ class Results:
 
 def results_of(
     benchmark: Benchmark, sheet: Sheet, predictions: Sequence[Prediction], settings: RunSettings, ties: TieRule
-) -> Results:
+) -> RunResults:
     """Compute the results of a run.
 
     Args:
@@ -96,7 +96,7 @@ def results_of(
     }
     errors = [one.error for one in predictions if one.error is not None]
     notices = Counter(notice for one in predictions for notice in one.notices)
-    return Results(
+    return RunResults(
         benchmark=benchmark.name,
         title=benchmark.title,
         unsure=benchmark.unsure,

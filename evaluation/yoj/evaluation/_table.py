@@ -6,16 +6,16 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from ._length_bias import Share
+from ._length_bias import CreditShare
 from ._order_report import SlotFigures
-from ._results import Figure, Results
+from ._results import Figure, RunResults
 
 MANY = 32
 """Most categories that the terminal shows."""
 
 
 @dataclass(frozen=True)
-class Table:
+class TextTable:
     """Table with a title, and notes under it."""
 
     title: str
@@ -42,7 +42,7 @@ def number(value: float | None, places: int = 4) -> str:
     return "-" if value is None or not math.isfinite(value) else f"{value:.{places}f}"
 
 
-def tables(results: Results) -> list[Table]:
+def tables(results: RunResults) -> list[TextTable]:
     """All tables of a run; those without rows are left out."""
     found = [
         figure_table(results),
@@ -54,21 +54,21 @@ def tables(results: Results) -> list[Table]:
     return [one for one in found if one.rows]
 
 
-def figure_table(results: Results) -> Table:
+def figure_table(results: RunResults) -> TextTable:
     """Table of the benchmark's figures."""
     rows = tuple(_figure_row(name, one, results) for name, one in results.figures.items())
-    return Table(
+    return TextTable(
         f"{results.title} ({results.benchmark})", ("figure", "value", "95% interval", "of"), rows, _notes(results)
     )
 
 
-def _figure_row(name: str, figure: Figure, results: Results) -> tuple[str, ...]:
+def _figure_row(name: str, figure: Figure, results: RunResults) -> tuple[str, ...]:
     shown = f"{name} (headline)" if name == results.headline else name
     interval = "-" if figure.low is None else f"{number(figure.low)} to {number(figure.high)}"
     return shown, number(figure.value), interval, str(figure.count)
 
 
-def _notes(results: Results) -> tuple[str, ...]:
+def _notes(results: RunResults) -> tuple[str, ...]:
     official = (
         "as in the official script"
         if results.ties == results.official_ties
@@ -98,7 +98,7 @@ def _notes(results: Results) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def _order_table(results: Results) -> Table:
+def _order_table(results: RunResults) -> TextTable:
     order = results.order
     rows = (
         ("accuracy in the first order", number(order.first_right), str(order.items)),
@@ -109,10 +109,10 @@ def _order_table(results: Results) -> Table:
     )
     read = ", ".join(f"{count} items in {passes}" for passes, count in order.passes.items() if passes)
     note = f"Orders: {read or 'none'}; the first is random for each item, seed {results.seed}."
-    return Table("Order of the responses", ("figure", "value", "of"), rows, (note,))
+    return TextTable("Order of the responses", ("figure", "value", "of"), rows, (note,))
 
 
-def _slot_table(slots: SlotFigures) -> Table:
+def _slot_table(slots: SlotFigures) -> TextTable:
     rows = tuple(
         (str(place + 1), number(slots.best_right[place]), str(slots.best_count[place]), str(slots.chosen_count[place]))
         for place in range(slots.n)
@@ -124,13 +124,13 @@ def _slot_table(slots: SlotFigures) -> Table:
         found = f"{number(slots.chi_square, 2)}, p = {slots.p:.3g}"
         note = f"Chi-square of the chosen places against equal counts: {found}{tied}."
     heads = ("place", "accuracy where the best stands there", "of readings", "chosen in the first order")
-    return Table(f"Places of {slots.n} responses", heads, rows, (note,))
+    return TextTable(f"Places of {slots.n} responses", heads, rows, (note,))
 
 
-def _length_table(results: Results) -> Table:
+def _length_table(results: RunResults) -> TextTable:
     length = results.length
     if not length.items:
-        return Table("", (), ())
+        return TextTable("", (), ())
     rows = (
         _share_row("accuracy where the best response is longer than the others' mean", length.best_longer),
         _share_row("accuracy where it is shorter", length.best_shorter),
@@ -139,14 +139,14 @@ def _length_table(results: Results) -> Table:
         ("correlation of people's preference with length", number(length.rank_correlation), str(length.items)),
     )
     note = f"Lengths are characters; {length.left_out} items are not among these."
-    return Table("Length of the responses", ("figure", "value", "of"), rows, (note,))
+    return TextTable("Length of the responses", ("figure", "value", "of"), rows, (note,))
 
 
-def _share_row(name: str, share: Share) -> tuple[str, ...]:
+def _share_row(name: str, share: CreditShare) -> tuple[str, ...]:
     return name, number(share.right), str(share.count)
 
 
-def _probability_table(results: Results) -> Table:
+def _probability_table(results: RunResults) -> TextTable:
     rows = tuple(
         (
             str(one.n),
@@ -160,23 +160,23 @@ def _probability_table(results: Results) -> Table:
         for one in results.probabilities
     )
     heads = ("N", "items", "NLL (nats)", "Brier", "ECE (15 bins)", "temperature", "calibrated")
-    return Table("Probabilities by number of responses, in the first order", heads, rows)
+    return TextTable("Probabilities by number of responses, in the first order", heads, rows)
 
 
 def _temperatures(values: Sequence[float]) -> str:
     return f"{values[0]:.4g}" if len(values) == 1 else f"{values[0]:.4g} to {values[-1]:.4g}"
 
 
-def summary(results: Results) -> str:
+def summary(results: RunResults) -> str:
     """Text for the terminal: figures and notes, then the other tables."""
     return "\n\n".join(one.text() for one in _cut(tables(results)))
 
 
-def _cut(found: Iterable[Table]) -> list[Table]:
+def _cut(found: Iterable[TextTable]) -> list[TextTable]:
     return [
         one
         if len(one.rows) <= MANY
-        else Table(
+        else TextTable(
             one.title, one.heads, one.rows[:MANY], (f"... and {len(one.rows) - MANY} more, in report.html", *one.notes)
         )
         for one in found
