@@ -80,7 +80,13 @@ def test_a_run_writes_its_folder(finished):
         "official",
     }
     run, results = (json.loads((out / name).read_text("utf-8")) for name in ("run.json", "results.json"))
-    assert run["settings"] == {"orders": 2, "seed": 0, "mode": None, "limit": None, "fields": {}}
+    assert run["settings"] == {
+        "orders": 2,
+        "seed": 0,
+        "how": {"mode": None, "method": None, "passes": None},
+        "limit": None,
+        "fields": {},
+    }
     assert {*run["judge"]} >= {"engine", "precision", "layout", "manifest_sha256"}
     assert run["source"]["files"]["tiny.jsonl"]["sha256"]
     written = lines(out)
@@ -133,7 +139,7 @@ def test_a_killed_run_goes_on_to_the_same_end(finished, again):
     [
         (("--seed", "1"), "settings.seed was 0 and is 1"),
         (("--orders", "3"), "settings.orders was 2 and is 3"),
-        (("--mode", "isolated"), 'settings.mode was null and is "isolated"'),
+        (("--mode", "isolated"), 'settings.how.mode was null and is "isolated"'),
         (("--limit", "5"), "settings.limit was null and is 5"),
     ],
 )

@@ -46,7 +46,7 @@ def test_each_medium_of_a_request_goes_through_the_tower_once(judge, monkeypatch
     real = judge._session.run
     monkeypatch.setattr(judge._session, "run", lambda role, inputs: runs.append(role) or real(role, inputs))
     judge.score("How many?", RESPONSES, images=[np.full((37, 51, 3), 9, np.uint8)], method="groups")
-    assert runs == ["vision", "scorer"]
+    assert runs == ["vision", "scorer.joint"]
 
 
 def test_media_in_responses_stay_with_them(judge):

@@ -38,7 +38,7 @@ def write_parquet(file: Path, rows: Sequence[Mapping[str, Any]]) -> Path:
     import pyarrow.parquet
 
     file.parent.mkdir(parents=True, exist_ok=True)
-    pyarrow.parquet.write_table(pyarrow.TextTable.from_pylist(list(rows)), file)
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(list(rows)), file)
     return file
 
 
