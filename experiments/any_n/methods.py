@@ -47,6 +47,8 @@ class Reading:
     packs: int
     tokens: int
     milliseconds: float
+    cpu_milliseconds: float
+    """Time of the processor, which other work on the machine hardly changes."""
 
 
 def methods_for(trained_mode: Mode, n: int) -> list[Method]:
@@ -69,13 +71,14 @@ def read(judge: Judge, request: Request, method: Method) -> Reading:
     """Read one request as if no other had been read before."""
     scorer = judge.scorer(method.size)
     scorer.forget()
-    begin = time.perf_counter()
+    begin, cpu_begin = time.perf_counter(), time.process_time()
     if method.knocks_out:
         scores, best = None, knockout(scorer, request).best
     else:
         (judgement,) = scorer.score_batch([replace(request, **method.fields)])
         scores, best = judgement.scores, judgement.best
-    return Reading(scores, best, scorer.packs, scorer.tokens, 1e3 * (time.perf_counter() - begin))
+    seconds, cpu_seconds = time.perf_counter() - begin, time.process_time() - cpu_begin
+    return Reading(scores, best, scorer.packs, scorer.tokens, 1e3 * seconds, 1e3 * cpu_seconds)
 
 
 def measure(judge: Judge, items: Sequence[StudyItem], method: Method, n: int) -> dict[str, Any]:
@@ -95,6 +98,7 @@ def measure(judge: Judge, items: Sequence[StudyItem], method: Method, n: int) ->
         "passes": statistics.mean(one.packs for one in readings),
         "tokens": statistics.mean(one.tokens for one in readings),
         "milliseconds": statistics.median(one.milliseconds for one in readings),
+        "cpu_milliseconds": statistics.median(one.cpu_milliseconds for one in readings),
     }
 
 
