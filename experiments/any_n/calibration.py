@@ -8,11 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from yoj.calibration._reliability import quality
-from yoj.calibration._temperature import Samples, fit, probabilities, samples_of
+from yoj.calibration._temperature import Samples, fit, likelihoods, probabilities, samples_of
 
 from .data import StudyItem
-from .figures import figure
+from .figures import figure, mean
 from .judges import Judge
 
 BINS = 15
@@ -63,18 +62,14 @@ def first_error(samples: Samples, temperature_S: NDArray[np.float64]) -> float:
 
 
 def _figures(samples: Samples, temperature_S: NDArray[np.float64]) -> dict[str, Any]:
-    """Figures at a temperature of each request.
+    """Figures at a temperature of each request; see `yoj.calibration._reliability.quality` for the first two.
 
     The calibration error of a resample is larger than that of all, since bins of repeated items scatter more: its
     interval lies too high.
     """
-
-    def nll_or_brier(name: str) -> Any:
-        return lambda own: getattr(quality(samples.of(own), temperature_S[own]), name)
-
-    count = len(samples)
+    apart_SN = probabilities(samples.scores_SN, temperature_S) - samples.shares_SN
     return {
-        "nll": figure(nll_or_brier("nll"), count),
-        "brier": figure(nll_or_brier("brier"), count),
-        "ece": figure(lambda own: first_error(samples.of(own), temperature_S[own]), count),
+        "nll": mean(likelihoods(samples, temperature_S).tolist()),
+        "brier": mean((apart_SN**2).sum(axis=1).tolist()),
+        "ece": figure(lambda own: first_error(samples.of(own), temperature_S[own]), len(samples)),
     }

@@ -19,7 +19,9 @@ from .judges import Judge
 from .methods import above, hit_by_scores
 
 PROBED = (2, 4, 8, 16)
-EMPTY, PARTLY = "empty talk", "partly right"
+PARTLY = "partly right"
+SOUND = ("empty talk", PARTLY)
+"""Labels of the answers that rank above false ones."""
 
 
 def position(judge: Judge, items: Sequence[StudyItem], n: int) -> dict[str, Any]:
@@ -134,23 +136,24 @@ def false_fluent(judge: Judge, items: Sequence[StudyItem], n: int) -> dict[str, 
     """Read descriptions that are false altogether, fluent and then terse, beside terse ones that are better.
 
     Of each pair of a false answer and a better one it counts whether the false one has the higher score; equal ones
-    count half. The items are others than those given, of the kind "specific", and as many.
+    count half. Pairs are those of which the false answer is the worse one in either style. The items are others than
+    those given, of the kind "specific", and as many.
     """
-    counted: dict[tuple[str, str], tuple[list[float], list[float]]] = {}
+    counted = {(style, label): (list[float](), list[float]()) for style in ("fluent", "terse") for label in SOUND}
     for index in range(len(items)):
         item = make_item(f"{NAME}-specific-{n}", ShapesConfig(len(items), SEED, n, ("specific",)), index)
-        graded = [(answer, grade(item.scene, item.question, answer)) for answer in item.answers]
-        # Nothing of it is true: a description without a hit, or "nothing" where there is a shape.
-        false = [found.quality < 0 and found.label != PARTLY for _, found in graded]
+        terse = [Answer(answer.claim, "terse") for answer in item.answers]
+        grades = [grade(item.scene, item.question, answer) for answer in terse]
+        false = [k for k, found in enumerate(grades) if found.quality < 0 and found.label != PARTLY]
         for style in ("fluent", "terse"):
-            answers = [Answer(a.claim, style if f else "terse") for (a, _), f in zip(graded, false, strict=True)]
+            answers = [Answer(one.claim, style if k in false else "terse") for k, one in enumerate(terse)]
             (scores_N,) = judge.scores([request_of(item, answers)])
-            for label in (EMPTY, PARTLY):
-                better = [place for place, (_, found) in enumerate(graded) if found.label == label]
-                signs = [float(np.sign(scores_N[k] - scores_N[b])) for k in np.flatnonzero(false) for b in better]
-                outranked, pairs = counted.setdefault((style, label), ([], []))
-                outranked.append(sum((1 + sign) / 2 for sign in signs))
-                pairs.append(len(signs))
+            for label in SOUND:
+                better = [k for k, found in enumerate(grades) if found.label == label]
+                compared = [(k, b) for k in false for b in better if grades[k].quality < grades[b].quality]
+                outranked, pairs = counted[style, label]
+                outranked.append(sum((1 + float(np.sign(scores_N[k] - scores_N[b]))) / 2 for k, b in compared))
+                pairs.append(len(compared))
     found = {f"{style} above {label}": figures.share(*both) for (style, label), both in counted.items()}
     return {"items": len(items), **found}
 
