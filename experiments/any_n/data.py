@@ -9,12 +9,11 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 
 from yoj.runtime import Request
 
 from ..shapes import Item, ShapesConfig, make_item
-from ..shapes.answers import STYLES, Answer, Claim
+from ..shapes.answers import STYLES, Answer, Claim, grade
 from ..shapes.dataset import SECONDS_BETWEEN_FRAMES
 from ..shapes.scene import Description
 from ..shapes.words import ask, say
@@ -70,10 +69,9 @@ class StudyItem:
         """Ranks of some answers by the scene, 1 = best; equally good ones share a rank."""
         return replace(self.shapes, answers=[*answers]).rankings()
 
-    @cached_property
-    def kind(self) -> str:
-        """Kind of the question."""
-        return self.shapes.question.kind
+    def label(self, answer: Answer) -> str:
+        """Label of an answer's grade, "right" where all of it is true."""
+        return grade(self.shapes.scene, self.shapes.question, answer).label
 
 
 def request_of(item: Item, answers: Sequence[Answer]) -> Request:

@@ -93,6 +93,7 @@ def measure(judge: Judge, items: Sequence[StudyItem], method: Method, n: int) ->
         "n": n,
         "items": len(items),
         "top1": figures.mean(hits),
+        "first_is_true": figures.mean([_true(r, i, p) for r, i, p in zip(readings, items, packs, strict=True)]),
         "thirds": _by_third(hits, packs),
         **_orderings(readings, items, packs),
         "passes": statistics.mean(one.packs for one in readings),
@@ -123,6 +124,14 @@ def above(scores: Sequence[float], pack: Pack) -> float:
 def third(place: int, n: int) -> str:
     """Part of the pack in which the middle of a place lies."""
     return THIRDS[(6 * place + 3) // (2 * n)]
+
+
+def _true(reading: Reading, item: StudyItem, pack: Pack) -> float:
+    """Whether all of the first answer is true: it is the best, or leaves an attribute out.
+
+    Answers that leave one out never stood beside full ones in the training of the small judges.
+    """
+    return float(item.label(pack.answers[reading.best]) == "right")
 
 
 def _by_third(hits: Sequence[float], packs: Sequence[Pack]) -> dict[str, Any]:

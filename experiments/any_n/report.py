@@ -34,6 +34,7 @@ def counted(found: Figure | None) -> str:
 
 BY_N: dict[str, Cell] = {
     "Best answer first, %": lambda one: percent(one["top1"]),
+    "First answer is true: the best, or one that leaves an attribute out, %": lambda one: percent(one["first_is_true"]),
     "Best answer above its rival, %": lambda one: percent(one["above_rival"]),
     "Kendall's tau-b with the ranks by the scene": lambda one: number(one["tau_b"]),
     "Best answer first where it stands in the first, middle and last third, %": lambda one: " / ".join(

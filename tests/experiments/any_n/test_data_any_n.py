@@ -44,12 +44,14 @@ def test_half_of_the_answers_leave_one_attribute_out(index):
     assert sum(a != b for a, b in zip(gold, rival, strict=True)) == 1
     # Three attributes that are true: 2 each and 1 for an answer that is right.
     assert grade(one.shapes.scene, one.shapes.question, one.answers[0]) == (7, "right")
+    # Each of the three attributes may be left out.
+    assert [one.label(answer) for answer in one.answers].count("right") == 4
     assert len({say(one.shapes.question, answer) for answer in one.answers}) == 64
 
 
 def test_kinds_take_turns_and_draws_repeat():
     items = draw_items(6)
-    assert [one.kind for one in items] == ["identify", "front", "moves"] * 2
+    assert [one.shapes.question.kind for one in items] == ["identify", "front", "moves"] * 2
     assert [one.answers for one in items] == [one.answers for one in draw_items(6)]
     assert items[0].shapes.scene != items[3].shapes.scene
     assert [one.answers for one in draw_items(3, seed=23)] != [one.answers for one in items[:3]]

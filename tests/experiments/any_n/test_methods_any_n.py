@@ -76,6 +76,7 @@ def test_a_record_has_all_figures(judge, items):
     record = measure(judge, items, named(4, "one pack"), 4)
     assert (record["method"], record["n"], record["items"], record["passes"]) == ("one pack", 4, 2, 1)
     assert record["top1"]["count"] == record["tau_b"]["count"] == record["above_rival"]["count"] == 2
+    assert record["first_is_true"]["value"] >= record["top1"]["value"]
     # The best answer stands at the places 0 and 1 of 4.
     assert [record["thirds"][name] and record["thirds"][name]["count"] for name in ("first", "middle", "last")] == [
         1, 1, None,

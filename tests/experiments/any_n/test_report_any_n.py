@@ -14,7 +14,8 @@ def figure(value: float, half: float = 0.1, count: int = 10) -> dict:
 def record(method: str, n: int, top1: float, passes: float = 1) -> dict:
     rival = None if method.startswith("knockout") else figure(0.9)
     return {
-        "method": method, "n": n, "items": 10, "top1": figure(top1), "above_rival": rival, "tau_b": rival,
+        "method": method, "n": n, "items": 10, "top1": figure(top1), "first_is_true": figure(0.95, 0.05),
+        "above_rival": rival, "tau_b": rival,
         "thirds": {"first": figure(1.0), "middle": None, "last": figure(0.25)},
         "passes": passes, "tokens": 120.4, "milliseconds": 40.0, "cpu_milliseconds": 12.25,
     }  # fmt: skip
@@ -46,7 +47,7 @@ RESULTS = {
 def test_tables_hold_what_the_records_hold():
     text = tables(RESULTS)
     assert "| multi | joint | [2, 16] | float32 | 10 | abababababababab |" in text
-    accuracy, rival = text.split("**Best answer first, %**")[1].split("**Best answer above its rival, %**")[:2]
+    accuracy, rival = text.split("**Best answer first, %**")[1].split("**First answer is true", 1)
     expected = """
         | judge | method | N=2 | N=4 | N=8 | N=16 | N=32 | N=64 | |---|---|---|---|---|---|---|---|
         | multi | one pack | 80.0 [70.0, 90.0] | | | | 50.0 [40.0, 60.0] | |
@@ -57,6 +58,7 @@ def test_tables_hold_what_the_records_hold():
     """
     assert accuracy.split() == expected.split()
     assert "| multi | knockout of 4 |  |  |  |  | - |  |" in rival
+    assert "| multi | one pack | 95.0 [90.0, 100.0] |" in rival
     assert "| multi | one pack | 0.900 [0.800, 1.000] |" in text
     assert "| multi | one pack | 100.0 / - / 25.0 |" in text
 
