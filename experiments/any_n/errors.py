@@ -29,7 +29,7 @@ def position(judge: Judge, items: Sequence[StudyItem], n: int) -> dict[str, Any]
 
     A judge that minds no place puts every place first equally often, the right answer or not. Chi-square takes the
     readings for independent; those of an item are not, and without any bias of place they are more even than
-    independent ones, so that p is too large rather than too small.
+    independent ones, so that p is too large rather than too small. The widest gap is above 0 by chance alone.
     """
     from scipy.stats import chisquare
 

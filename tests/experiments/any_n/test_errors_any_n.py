@@ -32,6 +32,7 @@ LONGEST = Rule(lambda texts: [len(text) for text in texts])
 BY_TEXT = Rule(lambda texts: [zlib.crc32(text.encode()) for text in texts])
 
 
+@pytest.mark.slow
 def test_a_judge_that_prefers_the_first_place_is_found_out():
     found = position(FIRST, ITEMS, 4)
     assert [one["value"] for one in found["accuracy_by_place"]] == [1, 0, 0, 0]
@@ -42,6 +43,7 @@ def test_a_judge_that_prefers_the_first_place_is_found_out():
     assert found["p"] < 1e-10
 
 
+@pytest.mark.slow
 def test_a_judge_of_texts_alone_minds_no_place():
     found = position(BY_TEXT, ITEMS, 4)
     assert found["wins_by_place"] == [6, 6, 6, 6]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from experiments.any_n.errors import PROBES as MADE
 from experiments.any_n.plot import draw
 from experiments.any_n.report import PROBES, tables
@@ -85,6 +87,7 @@ def test_probes_have_a_table_each():
     assert PROBES.keys() == MADE.keys()
 
 
+@pytest.mark.slow
 def test_the_picture_has_a_line_for_each_method(tmp_path):
     draw(RESULTS, tmp_path / "any-n.svg")
     text = (tmp_path / "any-n.svg").read_text("utf-8")
