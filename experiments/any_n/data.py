@@ -51,7 +51,8 @@ class StudyItem:
     shapes: Item
     """Item of the task that it was made of, with its scene, question and frames."""
     answers: tuple[Answer, ...]
-    """[64] answers: the best, its rival, then the others in random order."""
+    """[64] answers: the best, its rival, the others that name all attributes, then those that name two, both in random
+    order. The latter are read at N=64 alone: no judge of the task saw them beside full ones in training."""
 
     def pack(self, n: int) -> Pack:
         """Set of the first N answers, the best of them at a place that goes round with the items."""
@@ -104,9 +105,10 @@ def draw_item(index: int, count: int, seed: int) -> StudyItem:
     gold = item.answers[item.rankings().index(1)]
     rival = rng.choice([answer for answer in item.answers if _unlike(answer.claim.look, gold.claim.look) == 1])
     others = [answer for answer in item.answers if answer not in (gold, rival)]
-    others += [Answer(claim, rng.choice(STYLES)) for claim in _partial([answer.claim for answer in item.answers])]
+    partial = [Answer(claim, rng.choice(STYLES)) for claim in _partial([answer.claim for answer in item.answers])]
     rng.shuffle(others)
-    drawn = StudyItem(index, item, (gold, rival, *others))
+    rng.shuffle(partial)
+    drawn = StudyItem(index, item, (gold, rival, *others, *partial))
     ranks = drawn.ranks(drawn.answers)
     if len(set(drawn.answers)) != 2 * FULL or ranks[0] != 1 or ranks.count(1) != 1:
         raise ValueError(f"item {index} has {len(set(drawn.answers))} answers, {ranks.count(1)} of them best")

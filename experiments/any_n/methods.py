@@ -10,9 +10,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from yoj.evaluation.benchmarks._base import credit_of
-from yoj.runtime import Request
+from yoj.runtime import Request, knockout
 from yoj.runtime.agreement import kendall_tau_b
-from yoj.runtime.knockout import knockout
 from yoj.runtime.manifest import Mode
 
 from . import figures
@@ -20,7 +19,7 @@ from .data import Pack, StudyItem
 from .judges import Judge
 
 GROUPS = (4, 8, 16)
-ROUNDS = (2, 4, 8)
+ROUNDS = (2, 4)
 ORDERS = 4
 THIRDS = ("first", "middle", "last")
 
@@ -144,7 +143,7 @@ def _orderings(readings: Sequence[Reading], items: Sequence[StudyItem], packs: S
     scored = [(one.scores, item, pack) for one, item, pack in zip(readings, items, packs, strict=True) if one.scores]
     if not scored:
         return {"above_rival": None, "tau_b": None}
-    taus = [kendall_tau_b(scores, item.ranks(pack.answers)) for scores, item, pack in scored]
+    taus = [float(kendall_tau_b([scores], [item.ranks(pack.answers)])[0]) for scores, item, pack in scored]
     defined = [not math.isnan(tau) for tau in taus]
     return {
         "above_rival": figures.mean([above(scores, pack) for scores, _, pack in scored]),
