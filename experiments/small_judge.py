@@ -45,6 +45,16 @@ class Stage:
     """Settings that differ from those of the recipe ``small-base``."""
 
 
+@dataclass(frozen=True)
+class JudgeStage:
+    """Stage in the training of a judge, after the one on four answers."""
+
+    name: str
+    steps: int
+    changes: tuple[str, ...]
+    """Settings that differ from those of the recipe ``small-judge``."""
+
+
 STAGES = {
     "qwen3_vl": (
         Stage("captions", CAPTIONS, 3000),
@@ -61,7 +71,17 @@ STAGES = {
 """Stages of a base by family. Molmo2's pooled patches take longer to show forms and places, and longest what lies in
 front of what: that has a stage of its own, and marks at half the speed, which forget less of it."""
 JUDGE_STEPS = {"qwen3_vl": 2500, "molmo2": 2000}
-MIXED_STEPS, MIXED_N, MIXED_RATE = 3000, (2, 16), 1e-3
+"""Steps of a judge on four answers, by family."""
+MANY = ("data=mixed.jsonl", "n=[2,16]")
+LATER = {
+    "qwen3_vl": (JudgeStage("mixed", 3000, (*MANY, "optimiser.learning_rate=1.0e-3")),),
+    "molmo2": (
+        JudgeStage("mixed", 3000, (*MANY, "optimiser.learning_rate=1.0e-3")),
+        JudgeStage("settled", 300, (*MANY, "optimiser.learning_rate=3.0e-4", "optimiser.weight_decay=3.0")),
+    ),
+}
+"""Stages of a judge after that, each of which begins with the one before: 2 to 16 answers, another number in each step.
+Molmo2's weights end with decay: without it float32 rounded scores of made-up requests by 1.5e-5, against float64."""
 MIXED = {"train": (ITEMS, 4), "train-8": (8_000, 8), "train-16": (16_000, 16)}
 """File of items for a judge -> its number of items, and of answers of each; kinds that cannot have so many are left
 out. All judges learn from the first, and then from all of them."""
@@ -105,7 +125,11 @@ def make(family: str, folder: Path, seed: int, note: Callable[[str], None]) -> N
         _as_released(last, base)
     run = [f"base={base.name}", f"out=run-judge-{family}", f"max_steps={JUDGE_STEPS[family]}", f"seed={seed}"]
     judge = train("small-judge", folder, run, note)
-    judge = train_mixed(folder, family, seed, judge, note)
+    lines = [(folder / f"{name}.jsonl").read_text("utf-8") for name in MIXED]
+    (folder / "mixed.jsonl").write_text("".join(lines), "utf-8")
+    for stage in LATER[family]:
+        run = [f"base={base.name}", f"out=run-{stage.name}-{family}", f"max_steps={stage.steps}", f"seed={seed}"]
+        judge = train("small-judge", folder, [*run, f"init_from={judge.absolute()}", *stage.changes], note)
     ship(judge, base, folder / f"shapes-{family}")
     note(f"{folder / f'shapes-{family}'}: {(judge / EVALUATION).read_text('utf-8').strip()}")
 
@@ -122,24 +146,6 @@ def write_data(folder: Path, seed: int, note: Callable[[str], None]) -> None:
         if not (folder / f"{name}.jsonl").is_file():
             note(f"{folder / name}.jsonl: {count} lines")
             write(folder, name, ShapesConfig(count, seed, answers), lambda _: None)
-
-
-def train_mixed(folder: Path, family: str, seed: int, judge: Path, note: Callable[[str], None]) -> Path:
-    """Train a judge of four answers further, on 2 to 16 of them, another number in each step.
-
-    Args:
-        folder: folder of the data, from `write_data`, and of the base.
-        family: name of the backbone family.
-        seed: seed of the training.
-        judge: checkpoint that it begins with.
-        note: function that takes lines for a person.
-    """
-    lines = [(folder / f"{name}.jsonl").read_text("utf-8") for name in MIXED]
-    (folder / "mixed.jsonl").write_text("".join(lines), "utf-8")
-    n = f"n=[{MIXED_N[0]},{MIXED_N[1]}]"
-    run = [f"base=base-{family}", f"out=run-mixed-{family}", f"seed={seed}", "data=mixed.jsonl", n]
-    run += [f"init_from={judge.absolute()}", f"max_steps={MIXED_STEPS}", f"optimiser.learning_rate={MIXED_RATE}"]
-    return train("small-judge", folder, run, note)
 
 
 def train(name: str, folder: Path, changes: list[str], note: Callable[[str], None]) -> Path:

@@ -29,12 +29,14 @@ def brief(monkeypatch, tmp_path):
         (recipes / name).write_text(yaml.safe_dump(recipe | {"batch_size": 4, "max_steps": 2}), "utf-8")
     monkeypatch.setattr(small_judge, "RECIPES", recipes)
     mixed = {"train": (24, 4), "train-8": (4, 8), "train-16": (4, 16)}
-    few = {"TEXTS": 64, "HELD_OUT": 8, "TOKENIZED": 64, "MIXED": mixed, "MIXED_STEPS": 2}
+    few = {"TEXTS": 64, "HELD_OUT": 8, "TOKENIZED": 64, "MIXED": mixed}
     for name, value in few.items():
         monkeypatch.setattr(small_judge, name, value)
     brief = {name: tuple(replace(stage, steps=2) for stage in of) for name, of in small_judge.STAGES.items()}
     monkeypatch.setattr(small_judge, "STAGES", brief)
     monkeypatch.setattr(small_judge, "JUDGE_STEPS", dict.fromkeys(brief, 2))
+    later = {name: tuple(replace(stage, steps=2) for stage in of) for name, of in small_judge.LATER.items()}
+    monkeypatch.setattr(small_judge, "LATER", later)
 
 
 @pytest.mark.thorough
