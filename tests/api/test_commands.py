@@ -38,7 +38,7 @@ def test_the_options_are_these():
     assert options_of(score) == {
         "--prompt", "--response", "--image", "--video", "--fps", "--mode", "--orders", "--out", "--overflow",
         "--placeholders", "--media-root", "--ignore-field", "--ignore-unknown", "--allow-host",
-        "--engine", "--threads", "--json", "--dump-inputs", "--version",
+        "--engine", "--threads", "--json", "--dump-inputs", "--n-method", "--passes", "--version",
     }  # fmt: skip
     assert {name: options_of(command) for name, command in export.commands.items()} == {
         "build": {
@@ -49,6 +49,7 @@ def test_the_options_are_these():
             "--quantisation",
             "--base-precision",
             "--samples",
+            "--trained-n",
             "--media-root",
             "--ignore-field",
             "--ignore-unknown",

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner, Result
 from test_scorer_isolated import altered
 
 from yoj.runtime import Image, Request, RequestError, Scorer, knockout
+from yoj.runtime.cli import main
 from yoj.runtime.packs import draw_groups, join, rounds_within
 
 IMAGES = Path(__file__).parents[1] / "golden" / "data" / "images"
@@ -132,6 +135,61 @@ def test_a_bundle_that_does_not_say_on_how_many_it_was_trained(scorer):
         scorer("merged", "assistant").score("How many?", RESPONSES, method="groups")
     with pytest.raises(RequestError, match="Export it again with --trained-n"):
         knockout(scorer("merged", "assistant"), Request("How many?", RESPONSES))
+
+
+@pytest.fixture(scope="module")
+def path(judge) -> Path:
+    return judge._source.path
+
+
+def scored(path: Path, *options: object) -> Result:
+    return CliRunner().invoke(main, [str(path), *map(str, options)])
+
+
+@pytest.mark.parametrize("method", ["pack", "groups"])
+def test_the_command_reads_files_by_a_method(method, path, judge, tmp_path):
+    lines = [{"prompt": "How many?", "responses": RESPONSES}, {"prompt": "Why?", "responses": RESPONSES[:3]},
+             {"prompt": "How many?", "responses": RESPONSES, "method": "pack"}]  # fmt: skip
+    requests, out = tmp_path / "r.jsonl", tmp_path / "s.jsonl"
+    requests.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    passes = ["--passes", 7] if method == "groups" else []
+    assert scored(path, requests, "--out", out, "--n-method", method, *passes).exit_code == 0
+    found = [json.loads(line) for line in out.read_text().splitlines()]
+    assert [one["method"] for one in found] == [method, "pack", "pack"]
+    assert [one["passes"] for one in found] == [6 if method == "groups" else 1, 1, 1]
+    asked = {"method": "groups", "passes": 7} if method == "groups" else {}
+    np.testing.assert_allclose(found[0]["scores"], judge.score("How many?", RESPONSES, **asked).scores, atol=SAME)
+    # What was scored by another method is not gone on with.
+    again = scored(path, requests, "--out", out, "--n-method", "knockout")
+    assert again.exit_code == 1
+    assert "another mode, method" in again.stderr
+
+
+def test_the_command_looks_for_the_best_alone(path, judge, tmp_path):
+    requests, out = tmp_path / "r.jsonl", tmp_path / "s.jsonl"
+    ranks = [2] * 11
+    ranks[knockout(judge, Request("How many?", RESPONSES)).best] = 1
+    bad = {"prompt": "How many?", "responses": RESPONSES, "method": "groups"}
+    lines = [{"prompt": "How many?", "responses": RESPONSES, "rankings": ranks, "id": "q"}, bad]
+    requests.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    done = scored(path, requests, "--out", out, "--n-method", "knockout")
+    assert done.exit_code == 1
+    first, second = (json.loads(line) for line in out.read_text().splitlines())
+    assert (first["id"], first["best"], first["passes"]) == ("q", ranks.index(1), 4)
+    assert "scores" not in first
+    assert "leave method, passes and orders out" in second["error"]["message"]
+    assert "right in 100.0% of 1" in done.stderr
+    words = [part for text in RESPONSES for part in ("--response", text)]
+    one = scored(path, "--prompt", "How many?", *words, "--n-method", "knockout")
+    assert f"best: response {first['best']}, after 4 packs: {RESPONSES[first['best']]}" in one.output
+    told = scored(path, "--prompt", "How many?", *words, "--n-method", "knockout", "--json")
+    assert json.loads(told.output)["won"] == first["won"]
+
+
+@pytest.mark.parametrize("options", [["--passes", "4"], ["--n-method", "knockout", "--orders", "2"]])
+def test_options_of_another_method(options, path):
+    done = scored(path, "--prompt", "a", "--response", "b", *options)
+    assert done.exit_code == 2
 
 
 def test_a_knockout_finds_who_wins_every_pack(judge):

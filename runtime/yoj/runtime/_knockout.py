@@ -6,6 +6,7 @@ import random
 from dataclasses import dataclass, replace
 
 from ._scorer import Scorer
+from .errors import RequestError
 from .packs import Members, draw_order, partition
 from .request import Request
 from .script import script_of
@@ -42,6 +43,11 @@ def knockout(scorer: Scorer, request: Request) -> Knockout:
         RequestError: the request cannot be scored, or asks for a method, or for several orders.
         EngineError: the engine failed.
     """
+    if request.method is not None or request.passes is not None or request.orders not in (None, 1):
+        raise RequestError(
+            f"The request has method={request.method!r}, passes={request.passes!r} and orders={request.orders!r}, "
+            "which a knockout has none of: leave method, passes and orders out."
+        )
     n = len(script_of(request).responses)
     size = scorer.group_size()
     packs, notices, won = 0, dict[str, None](), [0] * n
