@@ -39,7 +39,7 @@ def test_scores_are_those_of_the_packs_joined(judge):
     np.testing.assert_allclose(found.scores, joined.scores_N, atol=SAME)
     assert found.order_spread is not None
     np.testing.assert_allclose(found.order_spread, joined.spread_N, atol=SAME)
-    assert (found.method, found.passes, found.orders) == ("groups", 12, 4)
+    assert (found.method, found.passes, found.orders) == ("groups", 12, 1)
     assert max(map(len, packs)) == 4
     assert "12 packs of some, joined" in str(found)
 
@@ -86,6 +86,7 @@ def test_isolated_reading_needs_no_groups(judge):
     plain, groups = (judge.score("How many?", RESPONSES, mode="isolated", method=m) for m in (None, "groups"))
     assert groups.scores == plain.scores
     assert groups.method == "pack"
+    assert "method='groups' changes nothing" in groups.notices[0]
 
 
 def test_groups_of_a_batch_are_those_of_single_requests(judge):
@@ -121,6 +122,7 @@ def test_a_judgement_outside_the_trained_numbers_says_so(judge):
     ("settings", "words"),
     [
         ({"method": "all"}, "give 'pack' or 'groups'"),
+        ({"method": "groups", "orders": 2}, "Leave orders at 1"),
         ({"passes": 9}, "is for method='groups'"),
         ({"method": "groups", "passes": 3}, "give a number from 6"),
     ],
@@ -201,3 +203,26 @@ def test_a_knockout_finds_who_wins_every_pack(judge):
     assert len(semi_finals) == 3
     few = knockout(judge, Request("How many?", RESPONSES[:3]))
     assert (few.passes, few.won.index(1)) == (1, few.best)
+
+
+def test_equal_responses_are_one_in_a_knockout(judge):
+    found = knockout(judge, Request("How many?", RESPONSES))
+    twice = knockout(judge, Request("How many?", [*RESPONSES, *RESPONSES]))
+    assert (twice.best, twice.passes) == (found.best, found.passes)
+    assert twice.won == found.won * 2
+    assert twice.duplicates == (*range(11), *range(11))
+    same = judge.score("How many?", ["a", "a"])
+    assert same.notices == ("all responses are equal, so that one was read and there is nothing to compare",)
+
+
+def test_a_knockout_of_pictures(judge):
+    noise = [np.random.default_rng(k).integers(0, 256, (30 + k, 40, 3), np.uint8) for k in range(5)]
+    responses = [[Image(picture), f"picture {k}"] for k, picture in enumerate(noise)]
+    found = knockout(judge, Request("Which is best?", [*responses, responses[2]]))
+    assert found.duplicates == (0, 1, 2, 3, 4, 2)
+
+
+@pytest.mark.parametrize("fields", [{"method": "groups"}, {"passes": 9}, {"orders": 2}])
+def test_a_knockout_is_asked_for_nothing_else(fields, judge):
+    with pytest.raises(RequestError, match="leave method, passes and orders out"):
+        knockout(judge, Request("How many?", RESPONSES, **fields))

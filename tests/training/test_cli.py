@@ -212,6 +212,10 @@ def test_a_checkpoint_and_its_bundle_are_evaluated_alike(file, setup, tmp_path):
     assert Scorer.load(bundle).manifest.trained_n == (2, 4)
     alone = run("evaluate", bundle, samples, "--text-alone", "--n-method", "groups", "--orders", "2")
     assert alone.exit_code == 0, alone.output
+    settings = last / "reward_model_config.json"
+    settings.write_text(json.dumps(json.loads(settings.read_text()) | {"trained_n": [2, 3]}))
+    told = run("evaluate", last, samples).output
+    assert "of 12 samples: read N=4 responses together; the model was trained on N=2 to 3" in told
 
 
 def test_what_cannot_be_evaluated(file, setup, tmp_path):

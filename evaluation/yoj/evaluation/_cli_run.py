@@ -89,7 +89,9 @@ def _fields(ctx: click.Context, parameter: click.Parameter, values: tuple[str, .
     "whose scores are joined.",
 )
 @click.option(
-    "--passes", type=click.IntRange(min=1), help="Most packs of groups.  [default: four rounds of all responses]"
+    "--passes",
+    type=click.IntRange(min=1),
+    help="Most packs of groups, two rounds at least.  [default: four rounds of all responses]",
 )
 @click.option(
     "--field",

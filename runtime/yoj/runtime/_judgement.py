@@ -67,10 +67,9 @@ class Judgement:
     orders: int = 1
     """Number of orders in which the responses were read; with several, scores are centred in each and averaged."""
     method: Method = "pack"
-    """Method of the reading: all responses in one pack, or in ``groups`` whose scores were joined on one scale. In
-    groups, ``orders`` is the number of packs that the first response stood in."""
+    """Method of the reading: all responses in one pack, or in ``groups`` whose scores were joined on one scale."""
     passes: int = 1
-    """Number of packs that were read: one for each order, or all groups."""
+    """Number of packs that were read: one for each order, or all groups. A request's ``passes`` are the most."""
     order_spread: tuple[float, ...] | None = None
     """[N] standard deviation of the centred scores over the orders; in groups, root mean square of what the packs of a
     response differ from its joined score."""
@@ -213,7 +212,8 @@ def judge_request(
     sigma_N = np.nanmean(by_response(rows["spread"], orders), axis=0) if "spread" in rows else None
     n = len(averaged.scores_N)
     copies = np.array(about.copies or range(n))
-    wrong = why_uncalibrated(manifest.probabilities, ScoringConditions(n, prepared.mode, len(orders), precision))
+    conditions = ScoringConditions(prepared.places, prepared.mode, len(orders), precision)
+    wrong = why_uncalibrated(manifest.probabilities, conditions)
     if wrong is None and about.copies:
         wrong = "fitted on responses that differ, here some are equal"
     given, read = about.frames or (None, None)
@@ -225,7 +225,7 @@ def judge_request(
         sigma=_tuple(sigma_N, copies),
         mode=prepared.mode,
         trained_mode=manifest.trained_mode,
-        orders=sum(0 in order for order in orders),
+        orders=1 if prepared.places < n else len(orders),
         method="groups" if prepared.places < n else "pack",
         passes=len(orders),
         order_spread=_tuple(averaged.spread_N, copies),
@@ -248,6 +248,8 @@ def _outside(prepared: Prepared, manifest: Manifest) -> tuple[str, ...]:
     (least, most), sizes = manifest.trained_n, {len(order) for order in prepared.orders}
     if least <= min(sizes) and max(sizes) <= most:
         return ()
+    if sizes == {1} and prepared.about.copies:
+        return ("all responses are equal, so that one was read and there is nothing to compare",)
     advice = ", and ranks of so many are less sure; method='groups' reads them in smaller packs" * (max(sizes) > most)
     trained = f"N={least}" + (f" to {most}" if most > least else "")
     read = "N=" + " and ".join(str(size) for size in sorted(sizes) if not least <= size <= most)

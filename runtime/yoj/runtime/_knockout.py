@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from ._scorer import Scorer
 from .errors import RequestError
 from .packs import Members, draw_order, partition
-from .request import Request
-from .script import script_of
+from .request import Image, Request, Video
+from .script import Script, script_of
 
 
 @dataclass(frozen=True)
@@ -19,9 +20,11 @@ class Knockout:
     best: int
     """Index of the response that won every pack that it stood in."""
     won: tuple[int, ...]
-    """[N] number of packs that each response won."""
+    """[N] number of packs that each response won; equal responses are one."""
     passes: int
     """Number of packs that were read."""
+    duplicates: tuple[int, ...] = ()
+    """[N] index of the first response equal to each, which was read for it; empty where all differ."""
     notices: tuple[str, ...] = ()
     """Notices of the judgements of the packs, each a full phrase."""
     id: str | int | None = None
@@ -48,10 +51,11 @@ def knockout(scorer: Scorer, request: Request) -> Knockout:
             f"The request has method={request.method!r}, passes={request.passes!r} and orders={request.orders!r}, "
             "which a knockout has none of: leave method, passes and orders out."
         )
-    n = len(script_of(request).responses)
-    size = scorer.group_size()
-    packs, notices, won = 0, dict[str, None](), [0] * n
-    left: Members = draw_order(n, random.Random(f"{n} {size}"))
+    copies = _copies(script_of(request))
+    distinct, size = sorted(set(copies)), scorer.group_size()
+    packs, notices, won = 0, dict[str, None](), dict.fromkeys(distinct, 0)
+    order = draw_order(len(distinct), random.Random(f"{len(distinct)} {size}"))
+    left: Members = tuple(distinct[place] for place in order)
     while True:
         round_ = partition(left, size)
         requests = [replace(request, responses=[request.responses[k] for k in pack]) for pack in round_]
@@ -62,5 +66,19 @@ def knockout(scorer: Scorer, request: Request) -> Knockout:
             won[winner] += 1
         notices |= dict.fromkeys(notice for judgement in judged for notice in judgement.notices)
         if len(winners) == 1:
-            return Knockout(winners[0], tuple(won), packs, tuple(notices), request.id)
+            shared = () if len(distinct) == len(copies) else copies
+            counts = tuple(won[copy] for copy in copies)
+            return Knockout(winners[0], counts, packs, shared, tuple(notices), request.id)
         left = tuple(winners)
+
+
+def _copies(script: Script) -> tuple[int, ...]:
+    """Index of the first response equal to each. Media are equal where they are one path, text or object."""
+    keys = [tuple(part if isinstance(part, str) else _key(script.media[part]) for part in r) for r in script.responses]
+    return tuple(keys.index(key) for key in keys)
+
+
+def _key(medium: Image | Video) -> object:
+    source = medium.source
+    named = (type(medium), source) if isinstance(source, str | bytes | Path) else (type(medium), id(source))
+    return named if isinstance(medium, Image) else (*named, medium.fps, id(medium.timestamps))

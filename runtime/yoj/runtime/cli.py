@@ -119,7 +119,7 @@ def _orders(ctx: click.Context, parameter: click.Parameter, value: str) -> Order
 @click.option(
     "--passes",
     type=click.IntRange(min=1),
-    help="Most packs that groups reads of a request.  [default: four rounds of all responses]",
+    help="Most packs that groups reads of a request, two rounds at least.  [default: four rounds of all responses]",
 )
 @click.option(
     "--out",

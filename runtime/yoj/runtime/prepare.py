@@ -113,7 +113,13 @@ class Preparer:
             )
             n = len(script.responses)
             spans = [one.media.spans for one in shown]
-            if mode == "joint" and (size := self._group_size(request, n)) is not None:
+            size = self._group_size(request, n)
+            if mode == "joint" and size is not None:
+                if orders != 1:
+                    raise RequestError(
+                        f"orders is {orders!r}, and N={n} responses are read in groups, each in several packs already. "
+                        "Leave orders at 1; passes says how often."
+                    )
                 plan = draw_groups(n, size, request.passes)
                 packs = self._groups(script, plan, spans, request.overflow)
             else:
@@ -123,6 +129,8 @@ class Preparer:
         frames = [one.frames for one in shown if one.frames is not None]
         given_read = (sum(given for given, _ in frames), sum(read for _, read in frames)) if frames else None
         notices = (*script.notices, *self._notices(script), *(notice for one in shown for notice in one.notices))
+        if mode == "isolated" and size is not None:
+            notices += ("isolated reading is the same for any number of responses: method='groups' changes nothing",)
         about = About(copies, given_read, notices, timings, request.id, request.metadata)
         return Prepared(packs, plan, tuple(one.media for one in shown), keys, mode, about, self.rules.bundle)
 
@@ -140,7 +148,10 @@ class Preparer:
     def _group_size(self, request: Request, n: int) -> int | None:
         """Most responses of a group; None where all are read in one pack."""
         if request.method not in (None, "pack", "groups"):
-            raise RequestError(f"method is {request.method!r}; give 'pack' or 'groups'.")
+            raise RequestError(
+                f"method is {request.method!r}; give 'pack' or 'groups'. A knockout is the function "
+                "yoj.runtime.knockout, or yoj-score --n-method knockout."
+            )
         if request.method != "groups":
             if request.passes is not None:
                 raise RequestError(f"passes is {request.passes!r}, which is for method='groups'. Leave it out.")

@@ -16,6 +16,7 @@ class ScoringConditions:
     n: int
     mode: Mode
     orders: int
+    """Number of packs that were read: orders of all responses, or groups of some."""
     precision: str
 
 

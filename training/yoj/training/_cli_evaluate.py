@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from .evaluation import EvaluationMode, RankingFigures, Report
     from .samples import NumberedSample
 
+SHOWN = 5
+"""Most kinds of notices that are shown."""
 CHUNK = 256
 """Number of samples that are read between two steps of the bar."""
 
@@ -91,11 +94,14 @@ def evaluate(
         refuse(problems, samples, False, click.echo)
         if not found:
             raise DataError(f"{samples} holds no samples. Give at least one.")
-        report = _in_chunks(_reader(judge, base, asked), found)
+        notices = Counter[str]()
+        report = _in_chunks(_reader(judge, base, asked, notices), found)
         figures = figures_by_kind(report, found)
         if out is not None:
             out.write_text(json.dumps({kind: asdict(one) for kind, one in figures.items()}, indent=1) + "\n", "utf-8")
         click.echo(table(figures))
+        for notice, count in notices.most_common(SHOWN):
+            click.echo(f"{count} of {len(found)} samples: {notice}")
 
 
 def table(figures: dict[str, RankingFigures]) -> str:
@@ -120,33 +126,37 @@ def _in_chunks(read: Read, samples: Sequence[NumberedSample]) -> Report:
     return Report([one for report in reports for one in report.scores], [one for r in reports for one in r.hits])
 
 
-def _reader(judge: Path, base: Path | None, asked: Question) -> Read:
-    """Function that scores samples with a bundle or a checkpoint."""
+def _reader(judge: Path, base: Path | None, asked: Question, notices: Counter[str]) -> Read:
+    """Function that scores samples with a bundle or a checkpoint, and counts the notices of a bundle's judgements."""
     from .evaluation import EvaluationMode
 
     if (judge / MANIFEST_NAME).is_file():
         if base is not None:
             raise DataError(f"--base is for checkpoints; {judge} is a bundle. Leave it out.")
-        return partial(_read_bundle, Scorer.load(judge), asked)
+        return partial(_read_bundle, Scorer.load(judge), asked, notices)
     if asked.method is not None:
         raise DataError(f"--n-method groups is for bundles; {judge} is none. Make one with yoj-export.")
-    return _of_checkpoint(judge, base, EvaluationMode(asked.mode, asked.orders, not asked.text_alone))
+    return _of_checkpoint(judge, base, EvaluationMode(asked.mode, asked.orders, not asked.text_alone), notices)
 
 
-def _read_bundle(scorer: Scorer, asked: Question, samples: Sequence[NumberedSample]) -> Report:
+def _read_bundle(scorer: Scorer, asked: Question, notices: Counter[str], samples: Sequence[NumberedSample]) -> Report:
     from .evaluation import Report, hit
     from .samples import texts_alone
 
     requests = [numbered.request() for numbered in samples]
     requests = [texts_alone(request) if asked.text_alone else request for request in requests]
     requests = [replace(request, method=asked.method) for request in requests]
-    scores = [list(one.scores) for one in scorer.score_batch(requests, mode=asked.mode, orders=asked.orders)]
+    judged = scorer.score_batch(requests, mode=asked.mode, orders=asked.orders)
+    notices.update(notice for one in judged for notice in one.notices)
+    scores = [list(one.scores) for one in judged]
     return Report(scores, [hit(found, numbered) for found, numbered in zip(scores, samples, strict=True)])
 
 
-def _of_checkpoint(folder: Path, base: Path | None, reading: EvaluationMode) -> Read:
-    """Function that scores samples with a checkpoint of a run, in PyTorch float32."""
+def _of_checkpoint(folder: Path, base: Path | None, reading: EvaluationMode, notices: Counter[str]) -> Read:
+    """Function that scores samples with a checkpoint of a run, in PyTorch float32, and counts those of other N."""
     import torch
+
+    from yoj.export.checkpoint.head import SETTINGS
 
     from ._judge import Judge, open_base
     from ._preparer import make_preparer
@@ -159,4 +169,13 @@ def _of_checkpoint(folder: Path, base: Path | None, reading: EvaluationMode) -> 
     load_judge(folder, judge, recipe)
     judge.to("cuda" if torch.cuda.is_available() else "cpu").eval()
     preparer = make_preparer(checkpoint, judge.family, recipe)
-    return lambda samples: evaluate(judge, preparer, samples, reading)
+    settings: dict[str, Any] = json.loads((folder / SETTINGS).read_text("utf-8"))
+    least, most = settings.get("trained_n", (1, math.inf))
+
+    def read(samples: Sequence[NumberedSample]) -> Report:
+        sizes = [len(numbered.sample.responses) for numbered in samples]
+        trained = f"the model was trained on N={least} to {most}"
+        notices.update(f"read N={n} responses together; {trained}" for n in sizes if not least <= n <= most)
+        return evaluate(judge, preparer, samples, reading)
+
+    return read
