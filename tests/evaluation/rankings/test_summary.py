@@ -65,6 +65,7 @@ def test_the_summary_counts_over_items_and_names_what_is_disconnected():
         "votes": 10,
         "ties": 2,
         "lists": 0,
+        "annotators": 1,
         "votes_without_annotator": 9,
         "cyclic": 1,
         "removed_arcs": 1,
@@ -137,6 +138,14 @@ def test_a_ranking_that_resampling_says_nothing_of_has_no_interval():
         "   1  a            1.966                 -        -     1     1",
         "   2  b           -1.966                 -        -     2     2",
     ]
+
+
+def test_an_annotator_of_two_items_counts_once():
+    one, other = (Vote(("a", "b"), annotator=name) for name in ("w1", "w2"))
+    settings = RankingSettings(resamples=0)
+    assert "annotators: 2" in shown(settings, q=[one, other], p=[one])
+    assert "annotators: 2; 1 votes name none" in shown(settings, q=[one, other], p=[Vote(("a", "b"))])
+    assert not any("annotators" in line for line in shown(settings, q=[Vote(("a", "b"))]))
 
 
 def test_a_long_table_says_what_it_leaves_out():

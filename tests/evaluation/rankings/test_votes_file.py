@@ -32,14 +32,14 @@ def test_votes_of_two_and_of_more(tmp_path):
     first, second = read_votes(file)
     assert (first.item, first.candidates, first.votes, first.lists) == ("q1", ("x", "y", "z"), 3, ((2, 0, 1),))
     assert first.counts.wins_RNN[0].tolist() == [[0, 1, 0], [1, 0, 0], [0, 0, 0]]
-    assert (first.annotators, first.unnamed) == (2, 1)
+    assert (first.annotators, first.unnamed) == ({"w1", "w2"}, 1)
     assert (second.item, second.votes, second.ties, second.listed) == ("q2", 2, 1, 0)
     assert second.counts.wins_RNN[0].tolist() == [[0, 0], [1, 0]]
 
 
 def test_all_items_together(tmp_path):
     (found,) = read_votes(written(tmp_path, A_B, A_B | {"item": "q2"}, A_B | {"item": None}), together=True)
-    assert (found.item, found.votes, found.annotators) == (None, 3, 1)
+    assert (found.item, found.votes, found.annotators) == (None, 3, {"w1"})
 
 
 def test_votes_without_items_are_one(tmp_path):

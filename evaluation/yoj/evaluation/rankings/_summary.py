@@ -66,6 +66,7 @@ def summarise(rankings: Sequence[Ranking], settings: RankingSettings) -> dict[st
         "votes": sum(one.votes for one in every),
         "ties": sum(one.ties for one in every),
         "lists": sum(one.listed for one in every),
+        "annotators": len({name for one in every for name in one.annotators}),
         "votes_without_annotator": sum(one.unnamed for one in every),
         "cyclic": sum(ranking.graph.cyclic for ranking in rankings),
         "removed_arcs": sum(ranking.graph.removed for ranking in rankings),
@@ -80,11 +81,13 @@ def table(rankings: Sequence[Ranking], settings: RankingSettings, summary: dict[
     lines = _candidates(rankings[0], settings) if len(rankings) == 1 else []
     fewest, most = summary["candidates"]
     size = f"{fewest}" if fewest == most else f"{fewest} to {most}"
+    unnamed = f"; {summary['votes_without_annotator']} votes name none" if summary["votes_without_annotator"] else ""
     lines += [
         f"rankings: {summary['items']}, of {size} candidates, written by {TITLES[settings.method]}",
         f"intervals: {_intervals_told(summary)}",
         f"votes: {summary['votes']}, of which {summary['ties']} ties (half a win for both in bt and pl, none in ged) "
         f"and {summary['lists']} on three and more",
+        *([f"annotators: {summary['annotators']}{unnamed}"] if summary["annotators"] else []),
         f"preference graphs with cycles: {summary['cyclic']} of {summary['items']}; removed to break them: "
         f"{summary['removed_arcs']} arcs, {summary['removed_weight']:.1%} of a graph's weight on average",
     ]
