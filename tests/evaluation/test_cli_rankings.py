@@ -104,3 +104,31 @@ def test_ties_equal_responses_and_other_folders_are_said(tmp_path):
         "items with equal responses of different ranks: 1; a judge gives them the same score",
         f"paths of media begin at {tmp_path / 'data'}: yoj-score --media-root {tmp_path / 'data'}",
     ]
+
+
+def test_prompts_of_which_no_item_can_be_made_are_left_out_when_asked(tmp_path):
+    names = {"big": list("xyz"), "small": list("xy"), "whole": list("zyx")}
+    rows = [{"item": item, "candidates": own, "ranks": [*range(1, len(own) + 1)]} for item, own in names.items()]
+    prompts = [{"item": item, "prompt": "?", "responses": {one: one for one in own}} for item, own in names.items()]
+    rankings, responses = written(tmp_path / "rankings.jsonl", rows), written(tmp_path / "responses.jsonl", prompts)
+    out = tmp_path / "items.jsonl"
+    refused = run("items", rankings, responses, "--n", 3, "--out", out)
+    assert refused.exit_code == 1
+    assert "1 of 3 prompts have too few samples of 3 responses:\nitem 'small' has 2 candidates" in refused.output
+    assert "leave out the 1 prompts without any sample by --skip-invalid." in refused.output
+    assert not out.exists()
+
+    skipped = run("items", rankings, responses, "--n", 3, "--skip-invalid", "--out", out)
+    assert skipped.exit_code == 0, skipped.output
+    assert skipped.output.splitlines()[:2] == [
+        f"2 items of 3 responses to 2 prompts, seed 0, in {out}",
+        "prompts left out, of which no item can be made: 1 of 3: small",
+    ]
+    assert sorted(json.loads(line)["id"] for line in out.read_text("utf-8").splitlines()) == ["big-0", "whole-0"]
+
+    nothing = run("items", rankings, responses, "--n", 4, "--skip-invalid", "--out", tmp_path / "none.jsonl")
+    assert "All 3 prompts would be left out: none has an item of 4." in nothing.output
+    too_many = run(
+        "items", rankings, responses, "--n", 3, "--count", 4, "--skip-invalid", "--out", tmp_path / "n.jsonl"
+    )
+    assert "2 of 2 prompts have too few samples of 3 responses:" in too_many.output

@@ -17,6 +17,7 @@ from .rankings import (
     RankingSettings,
     SampleSettings,
     encode_ranking,
+    has_item,
     rank,
     read_prompts,
     read_votes,
@@ -24,6 +25,7 @@ from .rankings import (
     summarise,
 )
 from .rankings._summary import table
+from .rankings._votes_file import SHOWN
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 OUT = click.Path(dir_okay=False, path_type=Path)
@@ -83,21 +85,31 @@ def rankings(votes: Path, method: Method, out: Path, by: str, alpha: float, resa
 @click.option("--n", required=True, type=int, help="Responses of an item.")
 @click.option("--count", type=int, help="Items in all, spread evenly over the prompts.  [default: one of each prompt]")
 @click.option("--strict-best", is_flag=True, help="One response of each item is better than all others.")
+@click.option("--skip-invalid", is_flag=True, help="Leave out prompts of which no item can be made, and say so.")
 @click.option("--seed", default=0, show_default=True, help="Seed of the sample.")
 @click.option("--out", required=True, type=OUT, help="Items, JSON lines that yoj-score reads.")
-def items(rankings: Path, responses: Path, n: int, count: int | None, strict_best: bool, seed: int, out: Path) -> None:
+def items(rankings: Path, responses: Path, out: Path, skip_invalid: bool, **sample: Any) -> None:
     """Sample items of N responses from full rankings, in random order.
 
     RANKINGS is what `yoj-eval rankings` writes. RESPONSES has {"item", "prompt", "responses": {candidate: response}} in
     each line, and image or video where there are any.
     """
     with readable_errors():
-        settings = SampleSettings(n, count, strict_best, seed)
+        settings = SampleSettings(**sample)
         _check_free(out)
-        prompts = read_prompts(rankings, responses)
+        ranked = read_prompts(rankings, responses)
+        prompts = [prompt for prompt in ranked if has_item(prompt, settings)] if skip_invalid else ranked
+        if not prompts:
+            raise EvaluationError(f"All {len(ranked)} prompts would be left out: none has an item of {settings.n}.")
         sampled = sample_items(prompts, settings)
         _write_lines(out, sampled)
-    click.echo(f"{len(sampled)} items of {n} responses to {len(prompts)} prompts, seed {seed}, in {out}")
+    number = f"{len(sampled)} items of {settings.n} responses to {len(prompts)} prompts"
+    click.echo(f"{number}, seed {settings.seed}, in {out}")
+    kept = {prompt.item for prompt in prompts}
+    if left := [prompt.item for prompt in ranked if prompt.item not in kept]:
+        more = f" and {len(left) - SHOWN} more" if len(left) > SHOWN else ""
+        named = ", ".join(str(item) for item in left[:SHOWN])
+        click.echo(f"prompts left out, of which no item can be made: {len(left)} of {len(ranked)}: {named}{more}")
     tied = sum(item["rankings"].count(1) > 1 for item in sampled)
     click.echo(f"items whose best response is tied: {tied}")
     equal = sum(_has_equal(item) for item in sampled)

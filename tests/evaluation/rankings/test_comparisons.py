@@ -23,7 +23,7 @@ def test_votes_are_counted():
     counted = count_votes("q", VOTES)
     assert counted.candidates == ("a", "b", "c")
     assert (counted.votes, counted.ties, counted.listed) == (6, 1, 2)
-    assert (counted.annotators, counted.unnamed) == (3, 1)
+    assert (len(counted.annotators), counted.unnamed) == (3, 1)
     assert counted.lists == ((2, 1, 0),)
     assert counted.counts.wins_RNN.tolist() == [[[0, 1, 0], [2, 0, 0], [0, 0, 0]]]
     assert counted.counts.ties_RNN.tolist() == [[[0, 0, 1], [0, 0, 0], [0, 0, 0]]]

@@ -136,6 +136,39 @@ def test_the_interval_of_one_pair_is_that_of_its_odds():
     assert found.intervals.high_N[0] == pytest.approx((1.0986 + 1.96 * 0.1155) / 2, abs=0.015)
 
 
+@pytest.mark.parametrize(
+    ("votes", "reason"),
+    [
+        ([("a", "b")], "fewer votes than candidates"),
+        ([("a", "b"), ("b", "a"), ("b", "c")] * 2 + [("c", "d", "e", "f", "g", "h")], "fewer votes than candidates"),
+        ([("a", "b")] * 1000, "no vote contradicts another"),
+        ([("a", "b"), ("b", "c"), ("a", "c")] * 20, "no vote contradicts another"),
+        ([("a", "b", "c"), ("a", "c"), ("b", "c")], "no vote contradicts another"),
+    ],
+)
+@pytest.mark.parametrize("method", ["bt", "pl"])
+def test_votes_whose_resamples_agree_have_no_intervals(votes, reason, method):
+    found = ranked([Vote(one) for one in votes], RankingSettings(method, resamples=20))
+    assert (found.intervals, found.no_interval) == (None, reason)
+
+
+def test_ties_alone_have_no_intervals():
+    votes = [Vote(one, tied=True) for one in (("a", "b"), ("b", "c"))] * 20
+    found = ranked(votes, RankingSettings(resamples=20))
+    assert (found.intervals, found.no_interval) == (None, "a candidate has the same score in all resamples")
+
+
+@pytest.mark.parametrize("last", [Vote(("b", "a")), Vote(("a", "b"), tied=True)])
+def test_one_vote_against_the_others_is_enough_for_intervals(last):
+    found = ranked([*[Vote(("a", "b"))] * 5, last], RankingSettings(resamples=50))
+    assert found.no_interval is None
+    assert (found.intervals.low_N < found.intervals.high_N).all()
+
+
+def test_without_resamples_no_reason_is_given():
+    assert ranked([Vote(("a", "b"))]).no_interval is None
+
+
 def test_draws_depend_on_the_seed_and_the_item_alone():
     votes = [Vote(("a", "b"))] * 6 + [Vote(("b", "a"))] * 4
     ends = [

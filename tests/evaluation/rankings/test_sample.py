@@ -8,7 +8,7 @@ from collections import Counter
 import pytest
 
 from yoj.evaluation import EvaluationError
-from yoj.evaluation.rankings import SampleSettings, read_prompts, sample_items
+from yoj.evaluation.rankings import SampleSettings, has_item, read_prompts, sample_items
 from yoj.runtime.lines import read_entries, read_requests
 
 RANKING = {"item": "q1", "method": "bt", "candidates": ["a", "b", "c", "d", "e"], "ranks": [1, 2, 2, 4, 5]}
@@ -96,14 +96,44 @@ def test_items_are_spread_over_the_prompts_and_mixed(tmp_path):
 @pytest.mark.parametrize(
     ("wanted", "told"),
     [
-        (SampleSettings(6), "has 5 candidates, of which 0 different samples of 6 can be drawn; 1 are wanted"),
-        (SampleSettings(4, 6), "has 5 candidates, of which 5 different samples of 4 can be drawn; 6 are wanted"),
-        (SampleSettings(4, 5, strict_best=True), "of which 4 different samples of 4 with one best response"),
+        (SampleSettings(6), "responses:\nitem 'q1' has 5 candidates and 0 different samples; 1 are wanted"),
+        (SampleSettings(4, 6), "item 'q1' has 5 candidates and 5 different samples; 6 are wanted"),
+        (
+            SampleSettings(4, 5, strict_best=True),
+            "1 of 1 prompts have too few samples of 4 responses with one best response:",
+        ),
     ],
 )
 def test_more_than_there_are_is_refused(tmp_path, wanted, told):
     with pytest.raises(EvaluationError, match=told):
         sample_items(read(tmp_path), wanted)
+
+
+def test_all_prompts_with_too_few_candidates_are_counted_and_ten_named(tmp_path):
+    rankings = [RANKING | {"item": k} for k in range(3)]
+    rankings += [RANKING | {"item": k, "candidates": ["a", "b"], "ranks": [1, 2]} for k in range(3, 15)]
+    prompts = read(tmp_path, rankings, [PROMPT | {"item": k} for k in range(15)])
+    with pytest.raises(EvaluationError) as caught:
+        sample_items(prompts, SampleSettings(3, strict_best=True))
+    assert str(caught.value).splitlines() == [
+        "12 of 15 prompts have too few samples of 3 responses with one best response:",
+        *(f"item {k} has 2 candidates and 0 different samples; 1 are wanted" for k in range(3, 13)),
+        "... and 2 more",
+        "Lower --n or --count, or leave --strict-best out, or leave out the 12 prompts without any sample by "
+        "--skip-invalid.",
+    ]
+
+
+def test_a_prompt_whose_best_responses_are_tied_has_no_item_with_one_best(tmp_path):
+    (prompt,) = read(tmp_path, [RANKING | {"ranks": [1, 1, 1, 1, 1]}])
+    assert has_item(prompt, SampleSettings(2))
+    assert not has_item(prompt, SampleSettings(2, strict_best=True))
+    assert not has_item(prompt, SampleSettings(6))
+
+
+def test_no_prompts_are_refused():
+    with pytest.raises(EvaluationError, match="There are no prompts"):
+        sample_items([], SampleSettings(2))
 
 
 @pytest.mark.parametrize(("values", "told"), [((1,), "n is 1"), ((2, 0), "count is 0")])

@@ -30,6 +30,7 @@ def test_a_ranking_by_ged_has_its_best_candidate_first():
         "high": None,
         "rank_low": None,
         "rank_high": None,
+        "no_interval": None,
         "component": [0, 0, 0],
         "votes": 7,
         "ties": 1,
@@ -58,11 +59,13 @@ def test_the_summary_counts_over_items_and_names_what_is_disconnected():
         "alpha": 0.01,
         "resamples": 0,
         "seed": 3,
+        "without_intervals": [],
         "items": 2,
         "candidates": [3, 4],
         "votes": 10,
         "ties": 2,
         "lists": 0,
+        "annotators": 1,
         "votes_without_annotator": 9,
         "cyclic": 1,
         "removed_arcs": 1,
@@ -111,12 +114,38 @@ def test_the_table_of_one_ranking():
 def test_the_table_of_several_rankings_with_parts_that_no_vote_links():
     lines = shown(RankingSettings(resamples=20), q=CIRCLE, p=APART, o=[Vote(("a", "b", "c"))])
     assert lines[0] == "rankings: 3, of 3 to 4 candidates, written by Bradley-Terry"
-    assert lines[1] == "intervals: 95 %, from 20 resamples of the votes; alpha=0.01, seed 0"
+    assert lines[1] == "intervals: 95 %, from 20 resamples of the votes, none for 2 of 3 rankings; alpha=0.01, seed 0"
     assert "bt and ged count a vote on three and more as votes on all its pairs, pl as one ranking" in lines
-    assert lines[-2:] == [
+    assert lines[-5:] == [
+        "warning: 2 rankings have no intervals, as resampling their votes says nothing:",
+        "  p: fewer votes than candidates",
+        "  o: fewer votes than candidates",
         "warning: 1 rankings have parts that no vote links; how they compare is a guess of alpha:",
         "  p: v, w | x, y",
     ]
+
+
+def test_a_ranking_that_resampling_says_nothing_of_has_no_interval():
+    settings = RankingSettings(resamples=20)
+    found = ranked(settings, q=[Vote(("a", "b"))])
+    fields = encode_ranking(found[0], settings)
+    assert [fields[name] for name in ("low", "high", "rank_low", "rank_high")] == [None] * 4
+    assert fields["no_interval"] == "fewer votes than candidates"
+    summary = summarise(found, settings)
+    assert summary["without_intervals"] == [{"item": "q", "reason": "fewer votes than candidates"}]
+    assert table(found, settings, summary).splitlines()[:3] == [
+        "  bt  candidate    score     95 % interval    ranks    pl   ged",
+        "   1  a            1.966                 -        -     1     1",
+        "   2  b           -1.966                 -        -     2     2",
+    ]
+
+
+def test_an_annotator_of_two_items_counts_once():
+    one, other = (Vote(("a", "b"), annotator=name) for name in ("w1", "w2"))
+    settings = RankingSettings(resamples=0)
+    assert "annotators: 2" in shown(settings, q=[one, other], p=[one])
+    assert "annotators: 2; 1 votes name none" in shown(settings, q=[one, other], p=[Vote(("a", "b"))])
+    assert not any("annotators" in line for line in shown(settings, q=[Vote(("a", "b"))]))
 
 
 def test_a_long_table_says_what_it_leaves_out():

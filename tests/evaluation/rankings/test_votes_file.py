@@ -32,14 +32,14 @@ def test_votes_of_two_and_of_more(tmp_path):
     first, second = read_votes(file)
     assert (first.item, first.candidates, first.votes, first.lists) == ("q1", ("x", "y", "z"), 3, ((2, 0, 1),))
     assert first.counts.wins_RNN[0].tolist() == [[0, 1, 0], [1, 0, 0], [0, 0, 0]]
-    assert (first.annotators, first.unnamed) == (2, 1)
+    assert (first.annotators, first.unnamed) == ({"w1", "w2"}, 1)
     assert (second.item, second.votes, second.ties, second.listed) == ("q2", 2, 1, 0)
     assert second.counts.wins_RNN[0].tolist() == [[0, 0], [1, 0]]
 
 
 def test_all_items_together(tmp_path):
     (found,) = read_votes(written(tmp_path, A_B, A_B | {"item": "q2"}, A_B | {"item": None}), together=True)
-    assert (found.item, found.votes, found.annotators) == (None, 3, 1)
+    assert (found.item, found.votes, found.annotators) == (None, 3, {"w1"})
 
 
 def test_votes_without_items_are_one(tmp_path):
@@ -87,13 +87,25 @@ def test_a_line_that_is_no_vote_is_named(tmp_path, row, told):
 
 
 def test_many_wrong_lines_are_counted(tmp_path):
-    with pytest.raises(EvaluationError, match=r"30 of 31 lines are no votes:(\nline \d+: .*){5}\n\.\.\. and 25 more"):
+    with pytest.raises(EvaluationError, match=r"30 of 31 lines are no votes:(\nline \d+: .*){10}\n\.\.\. and 20 more"):
         read_votes(written(tmp_path, A_B, *[{"a": "x"}] * 30))
 
 
 def test_some_items_without_a_name_are_refused(tmp_path):
     with pytest.raises(EvaluationError, match="1 of 3 votes name no item, the others do"):
         read_votes(written(tmp_path, A_B, A_B, {"a": "x", "b": "y", "winner": "a"}))
+
+
+def test_a_number_and_the_same_text_are_no_two_items(tmp_path):
+    file = written(tmp_path, A_B, A_B | {"item": 3}, A_B | {"item": "3"}, A_B | {"item": 3}, A_B | {"item": "03"})
+    with pytest.raises(EvaluationError) as caught:
+        read_votes(file)
+    assert str(caught.value) == (
+        f'{file}: 1 items are named both by a number and by a text:\nitem 3 in line 2, item "3" in line 3\n'
+        "Write each name the same way in all lines, or other names where they are different items."
+    )
+    (found,) = read_votes(file, together=True)
+    assert found.votes == 5
 
 
 def test_an_empty_file_is_refused(tmp_path):

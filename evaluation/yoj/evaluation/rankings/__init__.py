@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from ._sample import RankedPrompt, SampleSettings, read_prompts, sample_items
+from ._sample import RankedPrompt, SampleSettings, has_item, read_prompts, sample_items
 from ._summary import encode_ranking, summarise
 from ._votes_file import read_votes
 from .comparisons import Comparisons, Vote, count_votes
@@ -23,6 +23,7 @@ __all__ = [
     "Vote",
     "count_votes",
     "encode_ranking",
+    "has_item",
     "rank",
     "read_prompts",
     "read_votes",

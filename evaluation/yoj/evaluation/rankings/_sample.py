@@ -97,6 +97,11 @@ def read_prompts(rankings: Path, responses: Path) -> list[RankedPrompt]:
     ]
 
 
+def has_item(prompt: RankedPrompt, settings: SampleSettings) -> bool:
+    """Whether a prompt has enough candidates for one item, with one that is better than all others if it must be so."""
+    return _samples(prompt, settings) > 0
+
+
 def sample_items(prompts: Sequence[RankedPrompt], settings: SampleSettings) -> list[dict[str, Any]]:
     """Sample items, in random order and with their responses in random order. No two of a prompt have the same ones.
 
@@ -109,13 +114,16 @@ def sample_items(prompts: Sequence[RankedPrompt], settings: SampleSettings) -> l
         prompt and the candidate of each response.
 
     Raises:
-        EvaluationError: a prompt has too few candidates, or too few samples that are different.
+        EvaluationError: prompts have too few candidates, or too few samples that are different.
     """
+    if not prompts:
+        raise EvaluationError("There are no prompts to sample items from.")
     source = random.Random(settings.seed)
     count = len(prompts) if settings.count is None else settings.count
     times = [count // len(prompts)] * len(prompts)
     for index in draw_order(len(prompts), source)[: count % len(prompts)]:
         times[index] += 1
+    _check_samples(prompts, times, settings)
     items = [
         one
         for prompt, wanted in zip(prompts, times, strict=True)
@@ -124,19 +132,42 @@ def sample_items(prompts: Sequence[RankedPrompt], settings: SampleSettings) -> l
     return [items[index] for index in draw_order(len(items), source)]
 
 
+def _check_samples(prompts: Sequence[RankedPrompt], times: Sequence[int], settings: SampleSettings) -> None:
+    problems: list[str] = []
+    none = 0
+    for prompt, wanted in zip(prompts, times, strict=True):
+        there = _samples(prompt, settings)
+        if there < wanted:
+            none += there == 0
+            problems.append(
+                f"item {prompt.item!r} has {len(prompt.ranks)} candidates and {there} different samples; {wanted} are "
+                "wanted"
+            )
+    if problems:
+        best = " with one best response" if settings.strict_best else ""
+        fixes = ["Lower --n or --count"]
+        fixes += ["leave --strict-best out"] if settings.strict_best else []
+        fixes += [f"leave out the {none} prompts without any sample by --skip-invalid"] if none else []
+        what = f"{len(problems)} of {len(prompts)} prompts have too few samples of {settings.n} responses{best}"
+        raise EvaluationError(listed(what, problems, f"{', or '.join(fixes)}."))
+
+
+def _samples(prompt: RankedPrompt, settings: SampleSettings) -> int:
+    """Number of different sets of N candidates that an item can have."""
+    ranks = list(prompt.ranks.values())
+    return sum(_weights(ranks, settings.n)) if settings.strict_best else math.comb(len(ranks), settings.n)
+
+
+def _weights(ranks: Sequence[float], n: int) -> list[int]:
+    """Number of sets of N of which each candidate is the one best."""
+    return [math.comb(sum(other > rank for other in ranks), n - 1) for rank in ranks]
+
+
 def _of_prompt(
     prompt: RankedPrompt, wanted: int, settings: SampleSettings, source: random.Random
 ) -> list[dict[str, Any]]:
     ranks, n = list(prompt.ranks.values()), settings.n
-    weights = [math.comb(sum(other > rank for other in ranks), n - 1) for rank in ranks]
-    there = sum(weights) if settings.strict_best else math.comb(len(ranks), n)
-    if there < wanted:
-        best = " with one best response" if settings.strict_best else ""
-        raise EvaluationError(
-            f"Item {prompt.item!r} has {len(ranks)} candidates, of which {there} different samples of {n}{best} can be "
-            f"drawn; {wanted} are wanted. Lower --n or --count"
-            + (", or leave --strict-best out." if settings.strict_best else ".")
-        )
+    weights = _weights(ranks, n)
     drawn: set[frozenset[int]] = set()
     items: list[dict[str, Any]] = []
     while len(items) < wanted:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,8 +22,8 @@ FORM = (
     'A vote is {"item": ..., "a": NAME, "b": NAME, "winner": "a", "b" or "tie", "annotator": NAME}, or {"item": ..., '
     '"ranking": [NAME, ...], "annotator": NAME} with the best first; item and annotator may be left out.'
 )
-SHOWN = 5
-"""Most wrong lines that an error shows."""
+SHOWN = 10
+"""Most wrong lines, items or fields that an error shows."""
 
 
 def read_votes(file: Path, together: bool = False) -> list[Comparisons]:
@@ -36,10 +37,12 @@ def read_votes(file: Path, together: bool = False) -> list[Comparisons]:
         Votes of each item, in the order in which the items come in the file.
 
     Raises:
-        EvaluationError: there are no votes, lines are no votes, or some name an item and others do not.
+        EvaluationError: there are no votes, lines are no votes, some name an item and others do not, or an item is
+            named both by a number and by a text.
         RequestError: the file cannot be read.
     """
     items: dict[Name | None, list[Vote]] = {}
+    first: dict[Name | None, int] = {}
     problems: list[str] = []
     lines = 0
     for row in read_rows(file):
@@ -50,6 +53,7 @@ def read_votes(file: Path, together: bool = False) -> list[Comparisons]:
             problems.append(f"line {row.number}: {error}")
             continue
         items.setdefault(item, []).append(vote)
+        first.setdefault(item, row.number)
     if problems:
         raise EvaluationError(listed(f"{file}: {len(problems)} of {lines} lines are no votes", problems, FORM))
     if not items:
@@ -61,7 +65,26 @@ def read_votes(file: Path, together: bool = False) -> list[Comparisons]:
             f"{file}: {len(items[None])} of {lines} votes name no item, the others do. Name it in each, or rank all "
             "together with --by all."
         )
+    _check_names(file, first)
     return [count_votes(item, votes) for item, votes in items.items()]
+
+
+def _check_names(file: Path, first: Mapping[Name | None, int]) -> None:
+    """Refuse 3 beside "3": they would be two items whose names are the same in ids and tables.
+
+    Args:
+        file: file that the items are of.
+        first: line of the first vote on each item.
+    """
+    problems = [
+        f"item {item} in line {number}, item {json.dumps(str(item))} in line {first[str(item)]}"
+        for item, number in first.items()
+        if isinstance(item, int) and str(item) in first
+    ]
+    if problems:
+        what = f"{file}: {len(problems)} items are named both by a number and by a text"
+        fix = "Write each name the same way in all lines, or other names where they are different items."
+        raise EvaluationError(listed(what, problems, fix))
 
 
 def listed(what: str, problems: list[str], fix: str) -> str:

@@ -63,8 +63,8 @@ class Comparisons:
     """Numbers of votes, with R = 1."""
     lists: tuple[tuple[int, ...], ...] = ()
     """[B] different rankings of three and more candidates, indices with the best first."""
-    annotators: int = 0
-    """Number of different annotators."""
+    annotators: frozenset[str] = frozenset()
+    """Names of the annotators."""
     unnamed: int = 0
     """Number of votes without an annotator."""
 
@@ -112,7 +112,7 @@ def count_votes(item: Name | None, votes: Iterable[Vote]) -> Comparisons:
         candidates,
         VoteCounts(counted.wins_RNN, counted.ties_RNN, lists_RB),
         tuple(ordered),
-        len({*names} - {None}),
+        frozenset(name for name in names if name is not None),
         names.count(None),
     )
 

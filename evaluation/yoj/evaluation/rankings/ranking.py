@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._errors import EvaluationError
-from ._graph import Denoised, components, denoise, net_arcs
+from ._graph import Denoised, components, denoise, net_arcs, reachable
 from ._luce import ALPHA, LEAST_ALPHA, VoteStages, fit, list_stages, pair_stages
 from .comparisons import Comparisons, Floats, VoteCounts, pair_wins, redraw
 
@@ -22,6 +22,9 @@ METHODS: tuple[Method, ...] = ("bt", "pl", "ged")
 STAGES = {"bt": pair_stages, "pl": list_stages}
 EQUAL = 1e-6
 """Largest difference of scores that share a rank; they are computed with errors far below it."""
+FEWER = "fewer votes than candidates"
+UNANIMOUS = "no vote contradicts another"
+SAME = "a candidate has the same score in all resamples"
 INTERVAL = (0.025, 0.975)
 AT_ONCE = 4_000_000
 """Numbers of one table of resamples that are held at once."""
@@ -77,7 +80,10 @@ class Ranking:
     scores_N: Mapping[Method, Floats]
     """Scores by method: natural logarithms with the mean 0 of bt and pl, numbers of descendants of ged."""
     intervals: Intervals | None = None
-    """Intervals of the method that was asked for; None for ged, and where none were asked for."""
+    """Intervals of the method that was asked for; None for ged, where none were asked for, and where resampling the
+    votes says nothing."""
+    no_interval: str | None = None
+    """Why resampling the votes says nothing; None where there are intervals, for ged, and where none were asked for."""
 
     @property
     def ranks_N(self) -> dict[Method, NDArray[np.int64]]:
@@ -108,13 +114,25 @@ def rank(comparisons: Comparisons, settings: RankingSettings | None = None) -> R
     bt_N = fit(pair_stages(counts, lists), settings.alpha)[0]
     pl_N = fit(list_stages(counts, lists), settings.alpha)[0] if lists else bt_N  # the same model of votes on two
     scores: dict[Method, Floats] = {"bt": bt_N, "pl": pl_N, "ged": graph.below_N.astype(np.float64)}
-    intervals = None
+    found, reason = None, None
     if settings.resamples and settings.method != "ged":
-        intervals = _intervals(comparisons, settings, scores[settings.method])
-    return Ranking(comparisons, graph, components(wins_NN > 0), scores, intervals)
+        reason = _too_few(comparisons, wins_NN)
+        if reason is None:
+            found = _intervals(comparisons, settings, scores[settings.method])
+            reason = None if found else SAME
+    return Ranking(comparisons, graph, components(wins_NN > 0), scores, found, reason)
 
 
-def _intervals(comparisons: Comparisons, settings: RankingSettings, scores_N: Floats) -> Intervals:
+def _too_few(comparisons: Comparisons, wins_NN: Floats) -> str | None:
+    """Reason why resamples cannot differ from the votes by as much as other votes would; None where there is none."""
+    if comparisons.votes < len(comparisons.candidates):
+        return FEWER
+    # Resamples of votes that all fit one order fit it too, and how far apart scores are is then up to alpha alone.
+    return None if reachable(wins_NN > 0).diagonal().any() else UNANIMOUS
+
+
+def _intervals(comparisons: Comparisons, settings: RankingSettings, scores_N: Floats) -> Intervals | None:
+    """Intervals by the bootstrap; None where a candidate has the same score in all resamples."""
     name = hashlib.sha256(repr(comparisons.item).encode()).digest()
     source = np.random.default_rng([settings.seed, int.from_bytes(name[:8], "little")])
     n = len(scores_N)
@@ -129,6 +147,8 @@ def _intervals(comparisons: Comparisons, settings: RankingSettings, scores_N: Fl
         drawn = redraw(comparisons, min(together, settings.resamples - begin), source)
         parts.append(fit(stages(drawn), settings.alpha, scores_N))
     scores_RN = np.concatenate(parts)
+    if np.ptp(scores_RN, axis=0).min() <= EQUAL:
+        return None
     low_N, high_N = np.quantile(scores_RN, INTERVAL, axis=0)
     ranks_RN = np.concatenate([ranks_of(part) for part in parts])
     rank_low_N, rank_high_N = np.quantile(ranks_RN, INTERVAL, axis=0, method="inverted_cdf")
