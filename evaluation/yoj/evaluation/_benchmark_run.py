@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from yoj.integrations import RemoteError
-from yoj.runtime import YojError
+from yoj.runtime import MediaError, YojError
 from yoj.runtime.error_texts import shorten
 from yoj.runtime.version import __version__
 
 from ._errors import EvaluationError
 from ._items import Item, Refusal, Scored
 from ._judges import BenchmarkJudge, JudgeAnswer
+from ._media import PictureCheck
 from ._passes import HowRead, draw_passes, in_order
 from ._predictions import PREDICTIONS, PassLine, Prediction, encode, read_predictions, why_unwritable, write_predictions
 from .benchmarks._base import Benchmark
@@ -58,7 +59,9 @@ class Sheet:
 
 
 def read_items(benchmark: Benchmark, path: Path, settings: RunSettings) -> Sheet:
-    """Read a benchmark whole. An item is refused whose key an earlier one has, or whose fields no JSON can hold.
+    """Read a benchmark whole.
+
+    An item is refused whose key an earlier one has, whose fields no JSON can hold, or whose pictures are none.
 
     Raises:
         EvaluationError: the schema is another one, or there is no item at all.
@@ -70,6 +73,7 @@ def read_items(benchmark: Benchmark, path: Path, settings: RunSettings) -> Sheet
         )
     items: dict[str, Item] = {}
     refused: list[Refusal] = []
+    pictures = PictureCheck()
     for row, found in enumerate(islice(benchmark.read(path, settings.fields), settings.limit), 1):
         if isinstance(found, Refusal):
             refused.append(found)
@@ -77,11 +81,23 @@ def read_items(benchmark: Benchmark, path: Path, settings: RunSettings) -> Sheet
             refused.append(Refusal(row, found.id, "duplicate key", f"an earlier row has the key {found.key!r} too"))
         elif fault := why_unwritable(found):
             refused.append(Refusal(row, found.id, "unwritable value", f"its fields cannot be written as JSON: {fault}"))
+        elif refusal := _media_fault(row, found, pictures):
+            refused.append(refusal)
         else:
             items[found.key] = found
     if not items and not refused:
         raise EvaluationError(f"{path} holds no row of {benchmark.name}. Check the path.")
     return Sheet(tuple(items.values()), tuple(refused))
+
+
+def _media_fault(row: int, item: Item, pictures: PictureCheck) -> Refusal | None:
+    try:
+        fault = pictures.fault(item.request)
+    except MediaError as error:
+        return Refusal(row, item.id, "unreadable video", str(error))
+    except YojError as error:
+        return Refusal(row, item.id, "unusable request", str(error))
+    return Refusal(row, item.id, "unreadable image", fault) if fault else None
 
 
 def told_refusals(sheet: Sheet) -> str:

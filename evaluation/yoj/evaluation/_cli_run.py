@@ -180,6 +180,7 @@ def _evaluate(job: EvaluationJob) -> int:
             )
         if not sheet.items:
             raise click.ClickException("Nothing was scored: no row is left.")
+    source = source.with_media(sheet.items)
     judge = job.judge.open()
     facts = identity(job.benchmark, source.record, judge, job.settings)
     begin(job.out, facts, {"path": job.path, "judge": job.judge.told}, source.check_same)
