@@ -115,11 +115,14 @@ def test_differences_are_named():
 def test_a_folder_of_something_else_is_left_alone(tmp_path):
     def accept(earlier: object) -> None: ...
 
-    facts = identity(TINY, {"files": {}}, Away(0), RunSettings())
+    facts = identity(TINY, {"files": {}}, {"given_by": "bundle"}, RunSettings())
     begin(tmp_path / "run", facts, {"path": "x"}, accept)
     assert read_run(tmp_path / "run") == facts | {"notes": {"path": "x"}}
     begin(tmp_path / "run", facts, {"path": "y"}, accept)
-    assert read_run(tmp_path / "run")["notes"] == {"path": "y"}
+    assert read_run(tmp_path / "run")["notes"] == {"path": "x"}  # that of the first scores
+    served = identity(TINY, {"files": {}}, {"given_by": "url"}, RunSettings())
+    with pytest.raises(EvaluationError, match='given_by was "bundle" and is "url"'):
+        begin(tmp_path / "run", served, {"path": "x"}, accept)
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "thesis.tex").write_text("")
     with pytest.raises(EvaluationError, match=r"holds files and no run\.json"):

@@ -156,6 +156,7 @@ def test_another_judge_or_file_does_not_mix(finished, again, tmp_path):
     assert other.exit_code == 1
     assert "judge.engine was" in other.output
     assert "judge.layout was" in other.output
+    assert 'judge.given_by was "bundle" and is "checkpoint"' in other.output
     changed = write_rows(tmp_path / "tiny.jsonl", rows(11))
     mixed = yoj_eval(*again[:2], changed, *again[3:])
     assert mixed.exit_code == 1

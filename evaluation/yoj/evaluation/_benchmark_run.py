@@ -119,14 +119,21 @@ def _printable(text: str) -> str:
 
 
 def identity(
-    benchmark: Benchmark, source: Mapping[str, Any], judge: BenchmarkJudge, settings: RunSettings
+    benchmark: Benchmark, source: Mapping[str, Any], judge: Mapping[str, Any], settings: RunSettings
 ) -> dict[str, Any]:
-    """Everything that the scores of a run depend on, as JSON has it."""
+    """Everything that the scores of a run depend on, as JSON has it.
+
+    Args:
+        benchmark: record of the benchmark.
+        source: record of its files.
+        judge: facts by which the judge is told from another, with the kind of option that it was given by.
+        settings: settings of the run.
+    """
     facts = {
         "yoj": __version__,
         "benchmark": benchmark.name,
         "source": source,
-        "judge": judge.about,
+        "judge": judge,
         "settings": asdict(settings),
     }
     decoded: dict[str, Any] = json.loads(json.dumps(facts, default=dict))
@@ -139,12 +146,12 @@ def begin(
     notes: Mapping[str, Any],
     check_source: Callable[[Mapping[str, Any]], None],
 ) -> None:
-    """Write ``run.json``, or check that the one in the folder is of the same run.
+    """Write ``run.json``, or check that the one in the folder is of the same run, and leave that as it is.
 
     Args:
         folder: folder of the run, made where there is none.
         facts: facts that scores depend on, from `identity`.
-        notes: other content of the file.
+        notes: other content of the file, which may differ in a run that goes on: those of the first stay.
         check_source: function that raises where the record of an earlier run's source is of another one.
 
     Raises:
@@ -160,7 +167,8 @@ def begin(
                 "another --out, or repeat the earlier command to go on with it."
             )
         check_source(earlier.get("source", {}))
-    elif folder.is_dir() and any(folder.iterdir()):
+        return
+    if folder.is_dir() and any(folder.iterdir()):
         raise EvaluationError(f"{folder} holds files and no {RUN}, so it is no run. Choose another --out.")
     folder.mkdir(parents=True, exist_ok=True)
     spare = file.with_name(f".{RUN}.tmp")

@@ -182,7 +182,7 @@ def _evaluate(job: EvaluationJob) -> int:
             raise click.ClickException("Nothing was scored: no row is left.")
     source = source.with_media(sheet.items)
     judge = job.judge.open()
-    facts = identity(job.benchmark, source.record, judge, job.settings)
+    facts = identity(job.benchmark, source.record, {"given_by": job.judge.kind, **judge.about}, job.settings)
     begin(job.out, facts, {"path": job.path, "judge": job.judge.told}, source.check_same)
     with tqdm(total=len(sheet.items), desc="scoring", unit="item", file=sys.stderr, disable=None) as bar:
         predictions = score(sheet, judge, job.settings, job.out, bar.update)
