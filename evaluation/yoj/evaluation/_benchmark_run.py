@@ -291,6 +291,7 @@ def _prediction(
         temperature=good[0].temperature if good else 1.0,
         calibrated=bool(good) and all(one.calibrated for one in good),
         notices=tuple(dict.fromkeys(notice for one in good for notice in one.notices)),
+        frames=good[0].frames if good else None,
         milliseconds=round(milliseconds, 3),
         native=item.native,
     )
