@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from tiny_benchmark import TINY, rows, write_rows
 
@@ -60,3 +62,16 @@ def test_one_item_is_told_as_one(frames, tmp_path):
     assert "Orders: 1 item in 1;" in text
     assert "1 items" not in text
     assert "frames" not in text
+
+
+@pytest.mark.parametrize(
+    ("official", "told"),
+    [
+        ("wrong", "as in the official script"),
+        ("share", "the official script counts them as: share"),
+        (None, "the benchmark publishes no rule for them"),
+    ],
+)
+def test_the_rule_for_ties_is_told_beside_the_official_one(official, told, tmp_path):
+    found = replace(results(tmp_path, [None]), official_ties=official)
+    assert figure_table(found).notes[0] == f"Equal highest scores count as: wrong ({told})."

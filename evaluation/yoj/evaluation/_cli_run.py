@@ -102,8 +102,8 @@ def _fields(ctx: click.Context, parameter: click.Parameter, values: tuple[str, .
 @click.option(
     "--ties",
     type=click.Choice(list(get_args(TieRule))),
-    help="Credit of an item where a worse response has the highest score too: none, all, or a share.  [default: as in "
-    "the official script]",
+    help="Credit of an item where a worse response has the highest score too: none, all, or a share.  [default: as "
+    "yoj-eval list says]",
 )
 @click.option(
     "--orders",
@@ -202,6 +202,7 @@ def list_benchmarks() -> None:
         click.echo(f"  Data set: {benchmark.hub or 'none on the hub; give its files'}")
         if benchmark.fields:
             click.echo(f"  Fields for --field: {', '.join(benchmark.fields)}")
-        click.echo(f"  Equal highest scores count as: {benchmark.ties}")
+        published = "" if benchmark.ties_published else " (it publishes no rule for them)"
+        click.echo(f"  Equal highest scores count as: {benchmark.ties}{published}")
         if benchmark.unsure:
             click.echo(f"  Not confirmed: {benchmark.unsure}")

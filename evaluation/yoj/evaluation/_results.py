@@ -45,8 +45,8 @@ class RunResults:
     figures: dict[str, Figure]
     ties: TieRule
     """Rule for ties of these figures."""
-    official_ties: TieRule
-    """Rule for ties of the benchmark's own script."""
+    official_ties: TieRule | None
+    """Rule for ties of the benchmark's own script; None where it publishes none."""
     resamples: int
     seed: int
     rows: int
@@ -108,7 +108,7 @@ def results_of(
         headline=found.headline,
         figures=figures,
         ties=ties,
-        official_ties=benchmark.ties,
+        official_ties=benchmark.ties if benchmark.ties_published else None,
         resamples=RESAMPLES if spread else 0,
         seed=settings.seed,
         rows=len(sheet.items) + len(sheet.refused),

@@ -73,11 +73,12 @@ def _figure_row(name: str, figure: Figure, results: RunResults) -> tuple[str, ..
 
 
 def _notes(results: RunResults) -> tuple[str, ...]:
-    official = (
-        "as in the official script"
-        if results.ties == results.official_ties
-        else (f"the official script counts them as: {results.official_ties}")
-    )
+    if results.official_ties is None:
+        official = "the benchmark publishes no rule for them"
+    elif results.ties == results.official_ties:
+        official = "as in the official script"
+    else:
+        official = f"the official script counts them as: {results.official_ties}"
     notes = [f"Equal highest scores count as: {results.ties} ({official})."]
     if results.resamples:
         notes.append(
@@ -103,8 +104,8 @@ def _notes(results: RunResults) -> tuple[str, ...]:
         counted = "; ".join(f"{_items(count)}: {frames} frames read" for frames, count in results.frames.items())
         more = results.fewer_frames - sum(results.frames.values())
         notes.append(
-            f"Of {_items(results.fewer_frames)} the judge read fewer frames than it was given, so figures of judges that "
-            f"read all do not compare: {counted}{f'; and {_items(more)} more' if more else ''}."
+            f"Of {_items(results.fewer_frames)} the judge read fewer frames than it was given, so figures of judges "
+            f"that read all do not compare: {counted}{f'; and {_items(more)} more' if more else ''}."
         )
     notes += [f"Not confirmed: {results.unsure}"] if results.unsure else []
     return tuple(notes)
