@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -22,8 +23,7 @@ def media_files(request: Request) -> list[Path]:
         MediaError: a folder holds no frames.
         RequestError: the request cannot be one.
     """
-    sources = [source for _, source, _ in _sources(request)]
-    return [Path(source) for source in sources if isinstance(source, str | os.PathLike)]
+    return [one.source for one in _sources(request) if isinstance(one.source, Path)]
 
 
 class PictureCheck:
@@ -43,44 +43,57 @@ class PictureCheck:
             MediaError: a folder holds no frames.
             RequestError: the request cannot be one.
         """
-        for name, source, still in _sources(request):
-            if not still:
-                continue
-            if isinstance(source, bytes):
-                if fault := _fault(source):
-                    return f"{name} ({len(source)} bytes) {fault}"
-            elif isinstance(source, str | os.PathLike):
-                path = Path(source)
-                if path not in self._faults:
-                    self._faults[path] = _fault(path)
-                if fault := self._faults[path]:
-                    return f"{name} ({path}) {fault}"
+        for one in _sources(request):
+            if one.still and (fault := self._fault(one.source)):
+                told = one.source if isinstance(one.source, Path) else f"{len(one.source)} bytes"
+                return f"{one.name} ({told}) is no picture that can be read: {fault}"
         return None
 
+    def _fault(self, source: Path | bytes) -> str | None:
+        if isinstance(source, bytes):
+            return _why_unreadable(source)
+        if source not in self._faults:
+            self._faults[source] = _why_unreadable(source)
+        return self._faults[source]
 
-def _sources(request: Request) -> Iterator[tuple[str, Any, bool]]:
-    """Name and source of each file or content that a request reads, and whether it is a picture."""
+
+@dataclass(frozen=True)
+class _Source:
+    """File, or content of one, that a request reads."""
+
+    name: str
+    """Name in errors."""
+    source: Path | bytes
+    still: bool
+    """Whether it is a picture; otherwise it is the file of a video."""
+
+
+def _sources(request: Request) -> Iterator[_Source]:
+    """Files and contents that a request reads; arrays and pictures in memory are none."""
     script = script_of(request)
     for name, medium in zip(script.names, script.media, strict=True):
         source: Any = medium.source
         if isinstance(medium, Image):
-            yield name, source, True
+            yield from _source(name, source, still=True)
             continue
         if isinstance(source, str | os.PathLike):
             folder = Path(cast("str", source))
-            if not folder.is_dir():
-                yield name, source, False
-                continue
-            source = frame_files(folder)
+            source = frame_files(folder) if folder.is_dir() else folder
         if isinstance(source, list | tuple):
-            yield from (
-                (f"{name}, frame {number}", frame, True) for number, frame in enumerate(cast("list[Any]", source), 1)
-            )
+            for number, frame in enumerate(cast("list[Any]", source), 1):
+                yield from _source(f"{name}, frame {number}", frame, still=True)
         else:
-            yield name, source, False
+            yield from _source(name, source, still=False)
 
 
-def _fault(picture: bytes | Path) -> str | None:
+def _source(name: str, source: Any, still: bool) -> Iterator[_Source]:
+    if isinstance(source, str | os.PathLike):
+        yield _Source(name, Path(cast("str", source)), still)
+    elif isinstance(source, bytes):
+        yield _Source(name, source, still)
+
+
+def _why_unreadable(picture: bytes | Path) -> str | None:
     from PIL import Image as Pillow
 
     try:
@@ -92,6 +105,5 @@ def _fault(picture: bytes | Path) -> str | None:
             with Pillow.open(stream) as opened:
                 opened.verify()
     except Exception as error:  # on damaged files Pillow's readers raise whatever their parsing runs into
-        told = "its format is not known" if isinstance(error, Pillow.UnidentifiedImageError) else reason(error)
-        return f"is no picture that can be read: {told}"
+        return "its format is not known" if isinstance(error, Pillow.UnidentifiedImageError) else reason(error)
     return None
