@@ -89,6 +89,14 @@ def test_half_a_character_is_found_before_anything_is_scored(tmp_path):
     assert "\\udfff" in told_refusals(read)
 
 
+def test_pictures_that_are_none_are_found_before_anything_is_scored(tmp_path):
+    (tmp_path / "a.png").write_bytes(b"no picture")
+    found = [row | {"image": "a.png"} if number == 1 else row for number, row in enumerate(rows(3))]
+    read = read_items(TINY, write_rows(tmp_path / "tiny.jsonl", found), RunSettings())
+    assert read.kinds == {"unreadable image": 1}
+    assert "a.png) is no picture that can be read: its format is not known" in told_refusals(read)
+
+
 def test_a_file_without_rows_is_refused(tmp_path):
     with pytest.raises(EvaluationError, match="holds no row of tiny"):
         read_items(TINY, write_rows(tmp_path / "tiny.jsonl", []), RunSettings())
@@ -107,11 +115,14 @@ def test_differences_are_named():
 def test_a_folder_of_something_else_is_left_alone(tmp_path):
     def accept(earlier: object) -> None: ...
 
-    facts = identity(TINY, {"files": {}}, Away(0), RunSettings())
+    facts = identity(TINY, {"files": {}}, {"given_by": "bundle"}, RunSettings())
     begin(tmp_path / "run", facts, {"path": "x"}, accept)
     assert read_run(tmp_path / "run") == facts | {"notes": {"path": "x"}}
     begin(tmp_path / "run", facts, {"path": "y"}, accept)
-    assert read_run(tmp_path / "run")["notes"] == {"path": "y"}
+    assert read_run(tmp_path / "run")["notes"] == {"path": "x"}  # that of the first scores
+    served = identity(TINY, {"files": {}}, {"given_by": "url"}, RunSettings())
+    with pytest.raises(EvaluationError, match='given_by was "bundle" and is "url"'):
+        begin(tmp_path / "run", served, {"path": "x"}, accept)
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "thesis.tex").write_text("")
     with pytest.raises(EvaluationError, match=r"holds files and no run\.json"):

@@ -118,6 +118,10 @@ FILES: dict[str, tuple[str, Callable, Callable[[Path, int], dict]]] = {
 """Benchmark -> file, its writer, and a function that makes a row and its pictures."""
 
 
+FRAMES = {"mm-rlhf-rewardbench": 3, "video-rewardbench": 2, "mr2bench-video": 1}
+"""Frames of the first item's video."""
+
+
 def test_every_benchmark_has_a_file_here():
     assert FILES.keys() == BENCHMARKS.keys()
 
@@ -135,6 +139,10 @@ def test_from_files_to_a_report(name, bundle, tmp_path):
     results = json.loads((out / "results.json").read_text("utf-8"))
     assert (results["items"], results["failed"], results["refused"]) == (COUNT, 0, {})
     assert results["headline"] in results["figures"]
+    first = json.loads((out / "predictions.jsonl").read_text("utf-8").splitlines()[0])
+    assert (first["frames"] or [None])[0] == FRAMES.get(name)
+    named = json.loads((out / "run.json").read_text("utf-8"))["source"]["files"]
+    assert named.keys() == {path.relative_to(data).as_posix() for path in data.rglob("*") if path.is_file()}
     assert any((out / "official").iterdir())
     assert "</html>" in (out / "report.html").read_text("utf-8")
     run = open_run(out)  # the predictions alone give the same figures

@@ -156,11 +156,22 @@ def test_another_judge_or_file_does_not_mix(finished, again, tmp_path):
     assert other.exit_code == 1
     assert "judge.engine was" in other.output
     assert "judge.layout was" in other.output
+    assert 'judge.given_by was "bundle" and is "checkpoint"' in other.output
     changed = write_rows(tmp_path / "tiny.jsonl", rows(11))
     mixed = yoj_eval(*again[:2], changed, *again[3:])
     assert mixed.exit_code == 1
     assert "tiny.jsonl had the SHA-256" in mixed.output
     assert len(lines(again[-1])) == 12
+
+
+def test_a_picture_that_was_changed_does_not_mix(bundle, file, tmp_path):
+    command = ("run", "tiny", file, "--bundle", bundle("merged", "assistant"), "--limit", 4, "--out", tmp_path / "run")
+    yoj_eval(*command)
+    assert {*json.loads((tmp_path / "run" / "run.json").read_text())["source"]["files"]} == {"tiny.jsonl", "grey.png"}
+    Image.new("L", (40, 30)).save(file.parent / "grey.png")
+    refused = yoj_eval(*command)
+    assert refused.exit_code == 1
+    assert "grey.png had the SHA-256" in refused.output
 
 
 def test_another_rule_for_ties_computes_figures_again(again):
@@ -227,6 +238,11 @@ def test_a_checkpoint_and_a_server_give_what_the_bundle_gives(bundle, file, scor
         for name, options in judges.items():
             result = yoj_eval("run", "tiny", file, *options, "--out", tmp_path / name)
             assert result.exit_code == 0, result.output
+        noted = (tmp_path / "bundle" / "run.json").read_bytes()
+        served = yoj_eval("run", "tiny", file, *judges["server"], "--out", tmp_path / "bundle")
+        assert served.exit_code == 1
+        assert 'judge.given_by was "bundle" and is "url"' in served.output
+        assert (tmp_path / "bundle" / "run.json").read_bytes() == noted
     for name in ("checkpoint", "server"):
         for one, other in zip(lines(tmp_path / name), lines(tmp_path / "bundle"), strict=True):
             for a, b in zip(one["passes"], other["passes"], strict=True):

@@ -69,7 +69,7 @@ def file(tmp_path_factory) -> Path:
 def run(out: Path, file: Path, judge: ByText, settings: RunSettings | None = None, ties: TieRule = "wrong") -> Path:
     settings, source = settings or RunSettings(), open_source(str(file), TINY)
     sheet = read_items(TINY, source.path, settings)
-    begin(out, identity(TINY, source.record, judge, settings), {}, source.check_same)
+    begin(out, identity(TINY, source.record, judge.about, settings), {}, source.check_same)
     finish(out, TINY, sheet, score(sheet, judge, settings, out, lambda count: None), settings, ties)
     return out
 

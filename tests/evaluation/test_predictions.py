@@ -11,7 +11,7 @@ from yoj.evaluation._predictions import PassLine, Prediction, encode, read_predi
 def prediction(key: str, **fields) -> Prediction:
     about = {"key": key, "id": key, "group": "g", "category": "c", "ranks": (1.0, 2.0), "native": {"a": [1, None]}}
     scores = {"passes": (PassLine((1, 0), (0.1, -2.5e-9)),), "error": None, "temperature": 1.5, "calibrated": True}
-    return Prediction(**about | scores | {"notices": ("n",), "milliseconds": 1.25} | fields)
+    return Prediction(**about | scores | {"notices": ("n",), "milliseconds": 1.25, "frames": (32, 16)} | fields)
 
 
 @pytest.mark.parametrize("key", ["a", "ä\u2028\x85\r\n\t", "x" * 1000])

@@ -12,7 +12,9 @@ from yoj.evaluation._probability_report import probability_figures
 
 def prediction(scores, ranks, temperature=1.0, calibrated=False):
     passes = (PassLine(tuple(range(len(ranks))), tuple(scores)),) if scores else ()
-    about = {"key": "k", "id": "k", "group": "k", "category": "c", "notices": (), "milliseconds": 1.0, "native": {}}
+    about = {"key": "k", "id": "k", "group": "k", "category": "c", "notices": (), "milliseconds": 1.0, "native": {}} | {
+        "frames": None
+    }
     error = None if scores else "it failed"
     return Prediction(
         **about, ranks=tuple(ranks), passes=passes, error=error, temperature=temperature, calibrated=calibrated

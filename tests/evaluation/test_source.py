@@ -13,8 +13,10 @@ import pytest
 from hub_server import Hub, serve
 
 from yoj.evaluation._errors import EvaluationError
+from yoj.evaluation._items import Item
 from yoj.evaluation._source import BenchmarkFiles, FileRecord, open_source
 from yoj.evaluation.benchmarks._rewardbench2 import BENCHMARK
+from yoj.runtime import Request
 from yoj.runtime.errors import HubError
 
 ABC = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
@@ -46,6 +48,25 @@ def test_every_file_of_a_folder_is_recorded(folder):
 def test_a_file_is_recorded_alone_by_its_name(folder):
     source = open_source(str(folder / "images" / "a.png"), BENCHMARK)
     assert (source.path, dict(source.files)) == (folder / "images" / "a.png", {"a.png": FileRecord(ABC, 3)})
+
+
+def test_pictures_that_items_of_one_file_name_are_recorded(folder, tmp_path):
+    def items(*images: Path | bytes) -> list[Item]:
+        return [Item("k", "k", "g", "c", Request("Which?", ["a", "b"], [one]), (1, 2)) for one in images]
+
+    (tmp_path / "b.png").write_bytes(b"abc")
+    source = open_source(str(folder / "data" / "test-00000-of-00001.parquet"), BENCHMARK)
+    shown = items(folder / "data" / "c.png", tmp_path / "b.png", b"in the file")
+    (folder / "data" / "c.png").write_bytes(b"abc")
+    names = ["../../b.png", "c.png", "test-00000-of-00001.parquet"]
+    before = source.with_media(shown)
+    assert list(before.files) == names
+    assert before.files["c.png"] == FileRecord(ABC, 3)
+    (folder / "data" / "c.png").write_bytes(b"abcd")
+    with pytest.raises(EvaluationError, match=f"c.png had the SHA-256 {ABC} in the earlier run and has "):
+        source.with_media(shown).check_same(before.record)
+    whole = open_source(str(folder), BENCHMARK)
+    assert whole.with_media(items(folder / "images" / "a.png")) == whole
 
 
 def test_what_a_link_leads_to_is_recorded_once(folder, tmp_path):

@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from yoj.integrations import RemoteError
-from yoj.runtime import YojError
+from yoj.runtime import MediaError, YojError
 from yoj.runtime.error_texts import shorten
 from yoj.runtime.version import __version__
 
 from ._errors import EvaluationError
 from ._items import Item, Refusal, Scored
 from ._judges import BenchmarkJudge, JudgeAnswer
+from ._media import PictureCheck
 from ._passes import HowRead, draw_passes, in_order
 from ._predictions import PREDICTIONS, PassLine, Prediction, encode, read_predictions, why_unwritable, write_predictions
 from .benchmarks._base import Benchmark
@@ -58,7 +59,9 @@ class Sheet:
 
 
 def read_items(benchmark: Benchmark, path: Path, settings: RunSettings) -> Sheet:
-    """Read a benchmark whole. An item is refused whose key an earlier one has, or whose fields no JSON can hold.
+    """Read a benchmark whole.
+
+    An item is refused whose key an earlier one has, whose fields no JSON can hold, or whose pictures are none.
 
     Raises:
         EvaluationError: the schema is another one, or there is no item at all.
@@ -70,6 +73,7 @@ def read_items(benchmark: Benchmark, path: Path, settings: RunSettings) -> Sheet
         )
     items: dict[str, Item] = {}
     refused: list[Refusal] = []
+    pictures = PictureCheck()
     for row, found in enumerate(islice(benchmark.read(path, settings.fields), settings.limit), 1):
         if isinstance(found, Refusal):
             refused.append(found)
@@ -77,11 +81,23 @@ def read_items(benchmark: Benchmark, path: Path, settings: RunSettings) -> Sheet
             refused.append(Refusal(row, found.id, "duplicate key", f"an earlier row has the key {found.key!r} too"))
         elif fault := why_unwritable(found):
             refused.append(Refusal(row, found.id, "unwritable value", f"its fields cannot be written as JSON: {fault}"))
+        elif refusal := _media_fault(row, found, pictures):
+            refused.append(refusal)
         else:
             items[found.key] = found
     if not items and not refused:
         raise EvaluationError(f"{path} holds no row of {benchmark.name}. Check the path.")
     return Sheet(tuple(items.values()), tuple(refused))
+
+
+def _media_fault(row: int, item: Item, pictures: PictureCheck) -> Refusal | None:
+    try:
+        fault = pictures.fault(item.request)
+    except MediaError as error:
+        return Refusal(row, item.id, "unreadable video", str(error))
+    except YojError as error:
+        return Refusal(row, item.id, "unusable request", str(error))
+    return Refusal(row, item.id, "unreadable image", fault) if fault else None
 
 
 def told_refusals(sheet: Sheet) -> str:
@@ -103,14 +119,21 @@ def _printable(text: str) -> str:
 
 
 def identity(
-    benchmark: Benchmark, source: Mapping[str, Any], judge: BenchmarkJudge, settings: RunSettings
+    benchmark: Benchmark, source: Mapping[str, Any], judge: Mapping[str, Any], settings: RunSettings
 ) -> dict[str, Any]:
-    """Everything that the scores of a run depend on, as JSON has it."""
+    """Everything that the scores of a run depend on, as JSON has it.
+
+    Args:
+        benchmark: record of the benchmark.
+        source: record of its files.
+        judge: facts by which the judge is told from another, with the kind of option that it was given by.
+        settings: settings of the run.
+    """
     facts = {
         "yoj": __version__,
         "benchmark": benchmark.name,
         "source": source,
-        "judge": judge.about,
+        "judge": judge,
         "settings": asdict(settings),
     }
     decoded: dict[str, Any] = json.loads(json.dumps(facts, default=dict))
@@ -123,12 +146,12 @@ def begin(
     notes: Mapping[str, Any],
     check_source: Callable[[Mapping[str, Any]], None],
 ) -> None:
-    """Write ``run.json``, or check that the one in the folder is of the same run.
+    """Write ``run.json``, or check that the one in the folder is of the same run, and leave that as it is.
 
     Args:
         folder: folder of the run, made where there is none.
         facts: facts that scores depend on, from `identity`.
-        notes: other content of the file.
+        notes: other content of the file, which may differ in a run that goes on: those of the first stay.
         check_source: function that raises where the record of an earlier run's source is of another one.
 
     Raises:
@@ -144,7 +167,8 @@ def begin(
                 "another --out, or repeat the earlier command to go on with it."
             )
         check_source(earlier.get("source", {}))
-    elif folder.is_dir() and any(folder.iterdir()):
+        return
+    if folder.is_dir() and any(folder.iterdir()):
         raise EvaluationError(f"{folder} holds files and no {RUN}, so it is no run. Choose another --out.")
     folder.mkdir(parents=True, exist_ok=True)
     spare = file.with_name(f".{RUN}.tmp")
@@ -267,6 +291,7 @@ def _prediction(
         temperature=good[0].temperature if good else 1.0,
         calibrated=bool(good) and all(one.calibrated for one in good),
         notices=tuple(dict.fromkeys(notice for one in good for notice in one.notices)),
+        frames=good[0].frames if good else None,
         milliseconds=round(milliseconds, 3),
         native=item.native,
     )

@@ -104,8 +104,8 @@ def _fields(ctx: click.Context, parameter: click.Parameter, values: tuple[str, .
 @click.option(
     "--ties",
     type=click.Choice(list(get_args(TieRule))),
-    help="Credit of an item where a worse response has the highest score too: none, all, or a share.  [default: as in "
-    "the official script]",
+    help="Credit of an item where a worse response has the highest score too: none, all, or a share.  [default: as "
+    "yoj-eval list says]",
 )
 @click.option(
     "--orders",
@@ -182,8 +182,9 @@ def _evaluate(job: EvaluationJob) -> int:
             )
         if not sheet.items:
             raise click.ClickException("Nothing was scored: no row is left.")
+    source = source.with_media(sheet.items)
     judge = job.judge.open()
-    facts = identity(job.benchmark, source.record, judge, job.settings)
+    facts = identity(job.benchmark, source.record, {"given_by": job.judge.kind, **judge.about}, job.settings)
     begin(job.out, facts, {"path": job.path, "judge": job.judge.told}, source.check_same)
     with tqdm(total=len(sheet.items), desc="scoring", unit="item", file=sys.stderr, disable=None) as bar:
         predictions = score(sheet, judge, job.settings, job.out, bar.update)
@@ -203,6 +204,7 @@ def list_benchmarks() -> None:
         click.echo(f"  Data set: {benchmark.hub or 'none on the hub; give its files'}")
         if benchmark.fields:
             click.echo(f"  Fields for --field: {', '.join(benchmark.fields)}")
-        click.echo(f"  Equal highest scores count as: {benchmark.ties}")
+        published = "" if benchmark.ties_published else " (it publishes no rule for them)"
+        click.echo(f"  Equal highest scores count as: {benchmark.ties}{published}")
         if benchmark.unsure:
             click.echo(f"  Not confirmed: {benchmark.unsure}")

@@ -66,6 +66,11 @@ class JudgeOptions:
             raise click.UsageError(f"--precision of a checkpoint is one of {', '.join(get_args(TorchPrecision))}.")
 
     @property
+    def kind(self) -> str:
+        """Kind of the judge: bundle, checkpoint or url."""
+        return "bundle" if self.bundle else "url" if self.url else "checkpoint"
+
+    @property
     def told(self) -> str:
         """Judge as it was given."""
         return self.bundle or self.url or " ".join(map(str, self.checkpoints))

@@ -34,6 +34,8 @@ class JudgeAnswer:
     """Temperature of the probabilities; 1 where none was fitted."""
     calibrated: bool = False
     notices: tuple[str, ...] = ()
+    frames: tuple[int, int] | None = None
+    """Frames of the request's videos: given, and read; None without a video."""
 
 
 class BenchmarkJudge(Protocol):
@@ -74,7 +76,9 @@ class JudgementsOf:
                 f"The server answers with another judge than at the start: {found.provenance}, which was "
                 f"{dict(self.about)}. Give it the first one again, or begin a run in another folder."
             )
-        return JudgeAnswer(found.scores, found.temperature, found.calibrated, found.notices)
+        given, read = found.frames_given, found.frames_read
+        frames = None if given is None or read is None else (given, read)
+        return JudgeAnswer(found.scores, found.temperature, found.calibrated, found.notices, frames)
 
 
 def open_bundle(path: str, engine: str | None, precision: str | None, threads: int | None) -> JudgementsOf:
@@ -155,7 +159,8 @@ class CheckpointJudge:
             )
         # Equal responses were read once.
         copies = prepared.about.copies or range(len(scores_M))
-        return JudgeAnswer(tuple(float(scores_M[copy]) for copy in copies), notices=prepared.about.notices)
+        about = prepared.about
+        return JudgeAnswer(tuple(float(scores_M[copy]) for copy in copies), notices=about.notices, frames=about.frames)
 
 
 @dataclass(frozen=True)

@@ -43,6 +43,8 @@ class Prediction(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """Notices of what the judge read otherwise than it may have been meant, in any of the readings."""
     milliseconds: float
     """Time of all readings: that of the items that were scored together, shared equally."""
+    frames: tuple[int, int] | None
+    """Frames of the item's videos: given to the judge, and read by it; None without a video."""
     native: Any
     """Fields of the file that the figures need."""
 

@@ -17,7 +17,7 @@ from .benchmarks._base import Benchmark, TieRule
 
 RESULTS = "results.json"
 COMMONEST = 10
-"""Most notices that are counted by their texts."""
+"""Most notices, and most numbers of frames, that are counted each."""
 
 
 @dataclass(frozen=True)
@@ -45,8 +45,8 @@ class RunResults:
     figures: dict[str, Figure]
     ties: TieRule
     """Rule for ties of these figures."""
-    official_ties: TieRule
-    """Rule for ties of the benchmark's own script."""
+    official_ties: TieRule | None
+    """Rule for ties of the benchmark's own script; None where it publishes none."""
     resamples: int
     seed: int
     rows: int
@@ -64,6 +64,10 @@ class RunResults:
     """Items of which the judge says that it read something otherwise than it may have been meant."""
     notices: dict[str, int]
     """Most frequent of what it says -> items."""
+    fewer_frames: int
+    """Items with videos of which the judge read fewer frames than it was given."""
+    frames: dict[str, int]
+    """Most frequent numbers of frames of these, such as ``16 of 32`` -> items."""
     order: OrderFigures
     length: LengthFigures
     probabilities: tuple[ProbabilityFigures, ...]
@@ -95,6 +99,7 @@ def results_of(
         for name, value in found.values.items()
     }
     errors = [one.error for one in predictions if one.error is not None]
+    frames = Counter(one.frames for one in predictions if one.frames and one.frames[1] < one.frames[0])
     notices = Counter(notice for one in predictions for notice in one.notices)
     return RunResults(
         benchmark=benchmark.name,
@@ -103,7 +108,7 @@ def results_of(
         headline=found.headline,
         figures=figures,
         ties=ties,
-        official_ties=benchmark.ties,
+        official_ties=benchmark.ties if benchmark.ties_published else None,
         resamples=RESAMPLES if spread else 0,
         seed=settings.seed,
         rows=len(sheet.items) + len(sheet.refused),
@@ -114,6 +119,8 @@ def results_of(
         first_error=errors[0] if errors else None,
         noticed=sum(bool(one.notices) for one in predictions),
         notices=dict(notices.most_common(COMMONEST)),
+        fewer_frames=frames.total(),
+        frames={f"{read} of {given}": count for (given, read), count in frames.most_common(COMMONEST)},
         order=order_figures(scored, ties),
         length=length_figures(scored, ties),
         probabilities=probability_figures(predictions),

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,8 @@ from yoj.runtime.held import is_there
 from yoj.runtime.hub import dataset_folder, is_hub_id, origin
 
 from ._errors import EvaluationError
+from ._items import Item
+from ._media import media_files
 from .benchmarks._base import Benchmark
 
 LFS = b"version https://git-lfs.github.com/spec/"
@@ -47,6 +49,22 @@ class BenchmarkFiles:
         """Values of JSON that results record, and `check_same` compares."""
         files = {name: {"sha256": file.sha256, "bytes": file.size} for name, file in self.files.items()}
         return {"repository": self.repository, "commit": self.commit, "files": files}
+
+    def with_media(self, items: Iterable[Item]) -> BenchmarkFiles:
+        """These files, and those of the pictures and videos that items read, by their names beside the first.
+
+        Raises:
+            EvaluationError: a file cannot be read or was not downloaded.
+            YojError: a request cannot be one, or a folder holds no frames.
+        """
+        folder = self.path if self.path.is_dir() else self.path.parent
+        files = dict(self.files)
+        for path in dict.fromkeys(path for item in items for path in media_files(item.request)):
+            # A name that is not UTF-8 has half characters, which no JSON can hold.
+            name = Path(os.path.relpath(path, folder)).as_posix().encode("utf-8", "backslashreplace").decode()
+            if name not in files:
+                files[name] = _record(path)
+        return replace(self, files=dict(sorted(files.items())))
 
     def check_same(self, earlier: Mapping[str, Any]) -> None:
         """Refuse to go on where an earlier run read another revision, or other files.
@@ -87,8 +105,8 @@ class BenchmarkFiles:
 def open_source(given: str, benchmark: Benchmark) -> BenchmarkFiles:
     """Find the files of a benchmark, download them where a hub id is given, and compute their digests.
 
-    Where one file is given only its digest is computed, not those of pictures that it names; give the folder for
-    those. Hidden files and ``*.md`` are left out.
+    Where one file is given only its digest is computed; `BenchmarkFiles.with_media` adds the pictures that it names.
+    Hidden files and ``*.md`` are left out.
 
     Args:
         given: a file, a folder, or ``org/name@revision`` of a data set; what exists as a path is that path.

@@ -62,6 +62,10 @@ def figure_table(results: RunResults) -> TextTable:
     )
 
 
+def _items(count: int) -> str:
+    return f"{count} item{'' if count == 1 else 's'}"
+
+
 def _figure_row(name: str, figure: Figure, results: RunResults) -> tuple[str, ...]:
     shown = f"{name} (headline)" if name == results.headline else name
     interval = "-" if figure.low is None else f"{number(figure.low)} to {number(figure.high)}"
@@ -69,11 +73,12 @@ def _figure_row(name: str, figure: Figure, results: RunResults) -> tuple[str, ..
 
 
 def _notes(results: RunResults) -> tuple[str, ...]:
-    official = (
-        "as in the official script"
-        if results.ties == results.official_ties
-        else (f"the official script counts them as: {results.official_ties}")
-    )
+    if results.official_ties is None:
+        official = "the benchmark publishes no rule for them"
+    elif results.ties == results.official_ties:
+        official = "as in the official script"
+    else:
+        official = f"the official script counts them as: {results.official_ties}"
     notes = [f"Equal highest scores count as: {results.ties} ({official})."]
     if results.resamples:
         notes.append(
@@ -93,7 +98,15 @@ def _notes(results: RunResults) -> tuple[str, ...]:
         )
     if results.noticed:
         text, count = next(iter(results.notices.items()))
-        notes.append(f"{results.noticed} items have notices; the most frequent, of {count}: {text}")
+        have = "has" if results.noticed == 1 else "have"
+        notes.append(f"{_items(results.noticed)} {have} notices; the most frequent, of {count}: {text}")
+    if results.fewer_frames:
+        counted = "; ".join(f"{_items(count)}: {frames} frames read" for frames, count in results.frames.items())
+        more = results.fewer_frames - sum(results.frames.values())
+        notes.append(
+            f"Of {_items(results.fewer_frames)} the judge read fewer frames than it was given, so figures of judges "
+            f"that read all do not compare: {counted}{f'; and {_items(more)} more' if more else ''}."
+        )
     notes += [f"Not confirmed: {results.unsure}"] if results.unsure else []
     return tuple(notes)
 
@@ -107,7 +120,7 @@ def _order_table(results: RunResults) -> TextTable:
         ("highest score is another response's in some order", number(order.flips), str(order.several)),
         ("Kendall's tau-b between orders, mean", number(order.tau), str(order.tau_items)),
     )
-    read = ", ".join(f"{count} items in {passes}" for passes, count in order.passes.items() if passes)
+    read = ", ".join(f"{_items(count)} in {passes}" for passes, count in order.passes.items() if passes)
     note = f"Orders: {read or 'none'}; the first is random for each item, seed {results.seed}."
     return TextTable("Order of the responses", ("figure", "value", "of"), rows, (note,))
 
@@ -117,7 +130,7 @@ def _slot_table(slots: SlotFigures) -> TextTable:
         (str(place + 1), number(slots.best_right[place]), str(slots.best_count[place]), str(slots.chosen_count[place]))
         for place in range(slots.n)
     )
-    tied = f"; {slots.tied} items with equal highest scores are not counted" if slots.tied else ""
+    tied = f"; not counted: {_items(slots.tied)} with equal highest scores" if slots.tied else ""
     if slots.p is None:
         note = f"Too few items for chi-square{tied}."
     else:
@@ -138,7 +151,7 @@ def _length_table(results: RunResults) -> TextTable:
         ("correlation of score with length, mean over items", number(length.score_correlation), str(length.items)),
         ("correlation of people's preference with length", number(length.rank_correlation), str(length.items)),
     )
-    note = f"Lengths are characters; {length.left_out} items are not among these."
+    note = f"Lengths are characters; not among these: {_items(length.left_out)}."
     return TextTable("Length of the responses", ("figure", "value", "of"), rows, (note,))
 
 

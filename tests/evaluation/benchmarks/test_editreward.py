@@ -90,6 +90,10 @@ def test_a_faulty_pair_is_a_refusal(tmp_path, fields, kind, told):
 def test_another_schema_is_an_error(tmp_path):
     with pytest.raises(EvaluationError, match=r"'comparison_type' is missing.*EditScore is another benchmark"):
         read(tmp_path, [{name: value for name, value in pair().items() if name != "comparison_type"}])
+    (tmp_path / "copy" / "data").mkdir(parents=True)
+    write_parquet(tmp_path / "copy" / "data" / "train-00000-of-00001.parquet", [pair()])
+    (item,) = BENCHMARK.read(tmp_path / "copy", {})
+    assert isinstance(item, Item)
     (tmp_path / "empty").mkdir()
     with pytest.raises(EvaluationError, match=r"\*pair/train-\*.parquet.*EditReward_Bench_\*pair.json"):
         list(BENCHMARK.read(tmp_path / "empty", {}))

@@ -79,9 +79,13 @@ def test_another_schema_is_refused_by_its_missing_field(tmp_path):
         read(file)
     (item,) = read(file, {"question": "prompt"})
     assert item.request.prompt == "Q"
-    with pytest.raises(EvaluationError, match=r"'ask' is missing\. It has id, prompt\."):
+    with pytest.raises(
+        EvaluationError, match=r"'ask', which --field question=ask names, is missing\. It has id, prompt\."
+    ):
         read(file, {"question": "ask"})
-    with pytest.raises(EvaluationError, match="renames 'Question', which is none of its fields: id, question, image"):
+    with pytest.raises(
+        EvaluationError, match="renames 'Question', which is none of the fields of Toy: id, question, image"
+    ):
         read(file, {"Question": "prompt"})
 
 

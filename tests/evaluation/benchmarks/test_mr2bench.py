@@ -85,7 +85,7 @@ def test_the_image_and_the_video_benchmark_need_their_medium(tmp_path):
     assert not items
     assert [one.kind for one in refused] == ["other medium", "other medium"]
     named = write_jsonl(folder / "named.jsonl", [without | {"picture": "a.png"}])
-    with pytest.raises(EvaluationError, match=r"'image' is missing.*give a field map"):
+    with pytest.raises(EvaluationError, match=r"'image' is missing.*give --field"):
         read_all(IMAGE, named)
     (item,), _ = read_all(IMAGE, named, {"image": "picture"})
     assert item.request.images == [folder / "a.png"]
@@ -114,6 +114,12 @@ def test_a_faulty_row_is_refused_by_its_kind(tmp_path, changed, kind):
     items, (refused,) = read_all(IMAGE, folder_of(tmp_path, [row("good"), row() | changed]))
     assert len(items) == 1
     assert (refused.row, refused.kind) == (2, kind)
+
+
+def test_ranks_that_are_all_tied_are_told_as_they_stand(tmp_path):
+    _, (refused,) = read_all(IMAGE, folder_of(tmp_path, [row("good"), row() | {"rankings": [1, 1, 1, 1]}]))
+    assert "the ranks are [1, 1, 1, 1]: no response is better than another" in refused.text
+    assert "log2(place + 1)" in IMAGE.told
 
 
 def test_figures_by_hand(tmp_path):

@@ -47,11 +47,11 @@ def test_other_names_of_fields_need_a_map(tmp_path):
     named = {"id": "qid", "question": "prompt", "category": "dimension"}
     rows = [{named.get(name, name): value for name, value in row("a").items()}]
     folder = folder_of(tmp_path, rows)
-    with pytest.raises(EvaluationError, match=r"'id' is missing.* qid, prompt, chosen.*give a field map"):
+    with pytest.raises(EvaluationError, match=r"'id' is missing.* qid, prompt, chosen.*give --field"):
         read_all(BENCH, folder)
     with pytest.raises(EvaluationError, match="'question' is missing"):
         read_all(BENCH, folder, {"id": "qid"})
-    with pytest.raises(EvaluationError, match="renames 'dimension', which is none of its fields"):
+    with pytest.raises(EvaluationError, match="renames 'dimension', which is none of the fields of VideoRewardBench"):
         read_all(BENCH, folder, {"dimension": "category"})
     (item,), refused = read_all(BENCH, folder, named)
     assert not refused

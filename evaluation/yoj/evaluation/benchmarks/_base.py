@@ -45,7 +45,7 @@ class Benchmark:
     fields: tuple[str, ...]
     """Fields that a field map may rename, by the names that the published file has, or that are supposed."""
     ties: TieRule
-    """Rule for ties of its official script."""
+    """Rule for ties of its official script, or the one that is taken where it publishes none."""
     read: Callable[[Path, FieldMap], Iterator[Item | Refusal]]
     """Function from its file or folder, and renamed fields, to items.
 
@@ -57,6 +57,8 @@ class Benchmark:
     Items without scores are left out, as the scripts expect."""
     orders: int = 1
     """Number of orders that the official figure needs; 2: each pair is read in both."""
+    ties_published: bool = True
+    """Whether it publishes a rule for ties."""
     unsure: str = ""
     """Parts of its schema or rules that could not be confirmed, as a phrase that every report shows; or empty."""
 

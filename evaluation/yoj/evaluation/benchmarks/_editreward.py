@@ -19,7 +19,7 @@ from ._fields import NativeRow, RowError, Schema, find_files, key_of, read_items
 
 PAIRS = Schema(
     "EditReward-Bench",
-    ("*pair/train-*.parquet", "train-*.parquet"),
+    ("*pair/train-*.parquet", "data/train-*.parquet", "train-*.parquet"),
     ("id", "dataset", "instruction", "source_image", "candidate_1", "candidate_2", "ranking", "comparison_type"),
     advice="The set of the same name by EditScore is another benchmark.",
 )

@@ -223,7 +223,7 @@ def _item_of(
         if isinstance(row.fields, str):
             raise RowError("unreadable", row.fields)
         if missing := _missing(row.fields, schema, native.renamed):
-            raise RowError("missing field", f"the field {missing[0]!r} is absent")
+            raise RowError("missing field", f"the field {_quoted(missing[0], native.renamed)} is absent")
         item = make(native)
         if item.key in seen:
             raise RowError("duplicate", f"the row is the same item as {seen[item.key]}")
@@ -243,7 +243,7 @@ def check_field_map(renamed: FieldMap, known: Sequence[str], title: str) -> None
     """
     if unknown := sorted(set(renamed) - set(known)):
         raise EvaluationError(
-            f"The field map of {title} renames {unknown[0]!r}, which is none of its fields: {', '.join(known)}."
+            f"--field renames {unknown[0]!r}, which is none of the fields of {title}: {', '.join(known)}."
         )
 
 
@@ -295,8 +295,8 @@ def _check_schema(row: Row, file: Path, schema: Schema, renamed: FieldMap) -> No
         missing.append(others[0])
     if missing:
         raise EvaluationError(
-            f"{file} has another schema than {schema.title}: the field {missing[0]!r} is missing. It has "
-            f"{shorten(', '.join(names), 300)}. {schema.advice}".rstrip()
+            f"{file} has another schema than {schema.title}: the field {_quoted(missing[0], renamed)} is missing. It "
+            f"has {shorten(', '.join(names), 300)}. {schema.advice}".rstrip()
         )
     if separator:
         raise EvaluationError(f"{file} is a table of text, which is not read. Give JSON lines or Parquet.")
@@ -304,6 +304,12 @@ def _check_schema(row: Row, file: Path, schema: Schema, renamed: FieldMap) -> No
 
 def _missing(names: Mapping[str, Any] | Sequence[str], schema: Schema, renamed: FieldMap) -> list[str]:
     return [there for name in schema.required if (there := renamed.get(name, name)) not in names]
+
+
+def _quoted(there: str, renamed: FieldMap) -> str:
+    """Name of a field of a file in errors, with the option that it came from."""
+    given = next((f"--field {name}={own}" for name, own in renamed.items() if own == there), "")
+    return f"{there!r}, which {given} names," if given else repr(there)
 
 
 def _fields(row: Row) -> Mapping[str, Any]:

@@ -131,7 +131,8 @@ BENCHMARK = Benchmark(
     name="mm-rlhf-rewardbench",
     title="MM-RLHF RewardBench",
     told="170 pairs of 46 ids about images or videos; accuracy over pairs (Acc) and the share of ids whose pairs are "
-    "all right (ACC+). Of a folder of frames those are shown that its own script chooses: 32, evenly, sorted by name.",
+    "all right (ACC+). Of a folder of frames those are given that its own script shows, 32, evenly, sorted by name; "
+    "the results say of how many items the judge read fewer.",
     hub="yifanzhang114/MM-RLHF-RewardBench",
     patterns=("*",),
     fields=(*SCHEMA.required, *SCHEMA.optional),

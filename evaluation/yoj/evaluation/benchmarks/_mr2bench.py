@@ -13,6 +13,7 @@ import numpy as np
 from yoj.runtime import Request, RequestError
 from yoj.runtime.agreement import pairs
 from yoj.runtime.codec import Ignore, Line, to_line
+from yoj.runtime.error_texts import shorten
 from yoj.runtime.rows import Row, read_rows
 from yoj.runtime.strict_json import parse_object
 
@@ -29,9 +30,9 @@ LISTS = ("ranking_data", "pair_data", "single_data", "data")
 """Fields of a JSON object that hold rows."""
 ONE_BEST = "accuracy where one response is best"
 UNSURE = (
-    "the names of its files and fields were not seen: they are those of the YOJO code's training data, which a field "
-    "map replaces; its rule for responses that share the best rank is not published: any of them counts as right, and "
-    "rows whose responses all share one rank are refused"
+    "the names of its files and fields were not seen: they are those of the YOJO code's training data, which "
+    "--field replaces; its rule for responses that share the best rank is not published: any of them counts as right, "
+    "and rows whose responses all share one rank are refused"
 )
 
 
@@ -69,8 +70,8 @@ def _schema(medium: Medium) -> Schema:
         tuple(f"**/*{name}*.{ending}" for name in names for ending in ("jsonl", "json", "parquet")),
         ("prompt", "responses", "rankings"),
         ("image", "video", "id"),
-        advice="The names of its fields are not known for certain: give a field map, such as rankings=ranks for a file "
-        "whose ranks are called ranks.",
+        advice="The names of its fields are not known for certain: give --field rankings=ranks, say, for a file whose "
+        "ranks are called ranks.",
         rows=_rows,
         one_file=True,
         one_of=(medium, OTHER[medium]),
@@ -115,7 +116,7 @@ def _check_ranks(prompt: str, responses: Sequence[str], ranks: Sequence[Any]) ->
     except RequestError as error:
         raise RowError("ranking values", str(error)) from error
     if len({*ranks}) == 1:
-        raise RowError("all tied", f"the ranks are {told(ranks)}: no response is better than another")
+        raise RowError("all tied", f"the ranks are {shorten(repr(ranks), 40)}: no response is better than another")
 
 
 def _read(medium: Medium) -> Callable[[Path, FieldMap], Iterator[Item | Refusal]]:
@@ -182,11 +183,13 @@ def _benchmark(medium: Medium, told_of: str) -> Benchmark:
         name=f"mr2bench-{medium}",
         title=schema.title,
         told=f"{told_of}; how often the highest score is that of a best-ranked response, and how far the scores agree "
-        "with the whole ranking.",
+        "with the whole ranking. The gain of NDCG is the number of responses that are ranked worse, and its discount "
+        "1 / log2(place + 1).",
         hub="yinuoy/MR2Bench",
         patterns=("*",),
         fields=(*schema.required, *schema.optional),
         ties="wrong",
+        ties_published=False,
         read=_read(medium),
         measure=measure,
         write_official=write_official,

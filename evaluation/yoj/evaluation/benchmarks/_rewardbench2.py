@@ -38,7 +38,7 @@ def _item(row: NativeRow) -> Item:
     if subset not in SUBSETS:
         raise EvaluationError(
             f"Row {row.number} of RewardBench 2 is of the subset {subset!r}, which is none of {', '.join(SUBSETS)}. "
-            "This is another version of the benchmark, or a field map is needed."
+            "This is another version of the benchmark, or --field is needed."
         )
     chosen, rejected = row.responses("chosen"), row.responses("rejected")
     _check_numbers(row, len(chosen), len(rejected))

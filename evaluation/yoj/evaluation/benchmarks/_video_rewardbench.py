@@ -17,8 +17,8 @@ SCHEMA = Schema(
     "VideoRewardBench",
     ("*.jsonl", "*.json", "*.parquet", "data/*.parquet"),
     ("id", "question", "chosen", "rejected", "video", "category"),
-    advice="The names of its fields are not known for certain: give a field map, such as question=prompt for a file "
-    "whose questions are called prompt.",
+    advice="The names of its fields are not known for certain: give --field question=prompt, say, for a file whose "
+    "questions are called prompt.",
     one_file=True,
 )
 
@@ -74,9 +74,10 @@ BENCHMARK = Benchmark(
     patterns=("*",),
     fields=(*SCHEMA.required, *SCHEMA.optional),
     ties="wrong",
+    ties_published=False,
     read=read,
     measure=measure,
     write_official=write_official,
     unsure="the names of its files and fields and its own script were not seen; the names of fields are a guess, which "
-    "a field map replaces, and equal scores count as wrong unless another rule is asked for",
+    "--field replaces",
 )

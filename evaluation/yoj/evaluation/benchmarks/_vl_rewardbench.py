@@ -86,9 +86,10 @@ def measure(scored: Sequence[Scored], ties: TieRule) -> Figures:
 def write_official(scored: Sequence[Scored], folder: Path) -> Sequence[Path]:
     """Write what the official ``cal.py`` reads as the outputs of a judge, one line for each pair.
 
-    The format was read in that script and in ``inference_hf.py``. Each line says in the words that the script looks for
-    which answer is better, in the order of the file (``random_number`` 0). Of equal scores the rejected one is named,
-    which counts as wrong.
+    The format was read in that script and in ``inference_hf.py``, in the version that takes the group of a pair from
+    its id; this file is not for an older one, which reads a field ``image_path`` that the published data set has not.
+    Each line says in the words that the script looks for which answer is better, in the order of the file
+    (``random_number`` 0). Of equal scores the rejected one is named, which counts as wrong.
     """
     return write_lines(folder / "vl-rewardbench.jsonl", (_judged(one) for one in scored if one.scores is not None))
 
@@ -111,13 +112,14 @@ BENCHMARK = Benchmark(
     title="VL-RewardBench",
     told="1,250 pairs of answers about one image (1,247 in later revisions); accuracy over all pairs, beside the mean "
     "of the accuracies of its groups general, hallucination and reasoning. '<image>' and a line end are taken out of "
-    "prompts, as its own script does.",
+    "prompts, as its own script does. The file in official/ is for the cal.py that takes the group from the id, "
+    "not for the older one that reads image_path.",
     hub="MMInstruction/VL-RewardBench",
     patterns=("data/test-*.parquet",),
     fields=(*SCHEMA.required, *SCHEMA.optional),
     ties="wrong",
+    ties_published=False,
     read=read,
     measure=measure,
     write_official=write_official,
-    unsure="its own script knows no equal scores, which count as wrong here unless another rule is asked for",
 )
