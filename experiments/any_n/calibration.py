@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from yoj.calibration._temperature import Samples, fit, likelihoods, probabilities, samples_of
+from yoj.calibration.temperature import Samples, fit, likelihoods, probabilities, samples_of
 
 from .data import StudyItem
 from .figures import figure, mean

@@ -12,14 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from yoj.runtime import Request, Scorer
-from yoj.runtime._cache import FeatureCache
-from yoj.runtime._scorer import CACHE_BYTES
 from yoj.runtime.batch import Prepared
 from yoj.runtime.bundle import Bundle
 from yoj.runtime.engines import open_session
 from yoj.runtime.engines.select import select
 from yoj.runtime.manifest import Mode
 from yoj.runtime.orders import Orders
+
+CACHE_BYTES = 2**28
+"""Bytes of visual features that one request may keep."""
 
 
 class CountingScorer(Scorer):
@@ -31,7 +32,7 @@ class CountingScorer(Scorer):
     def forget(self) -> None:
         """Begin a new request: count from 0, and read its picture again."""
         self.packs = self.tokens = 0
-        self.cache = FeatureCache(CACHE_BYTES)
+        self.cache = type(self.cache)(CACHE_BYTES)
 
     def prepare(self, request: Request, mode: Mode | None = None, orders: Orders | None = None) -> Prepared:
         """Prepare a request; see `yoj.runtime.Scorer.prepare`."""

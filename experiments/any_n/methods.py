@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from yoj.evaluation.benchmarks._base import credit_of
 from yoj.runtime import Request, knockout
 from yoj.runtime.agreement import kendall_tau_b
 from yoj.runtime.manifest import Mode
@@ -111,7 +110,8 @@ def hit(reading: Reading, pack: Pack) -> float:
 
 def hit_by_scores(scores: Sequence[float], gold: int) -> float:
     """Credit for the answer at a place by the scores [N] of all; see `hit`."""
-    return credit_of(scores, [place != gold for place in range(len(scores))], "share")
+    highest = [score == max(scores) for score in scores]
+    return highest[gold] / sum(highest)
 
 
 def above(scores: Sequence[float], pack: Pack) -> float:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from yoj.evaluation._errors import EvaluationError
+from yoj.evaluation import EvaluationError
 
 Record: TypeAlias = "dict[str, Any]"
 """Figures of one way to read, or of one probe, at one N."""

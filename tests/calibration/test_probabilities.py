@@ -16,8 +16,8 @@ from click.testing import CliRunner
 from tiers import with_variants
 
 from yoj.calibration._probabilities import DIAGRAM, REPORT, CalibrationJob, calibrate
-from yoj.calibration._temperature import MIN_SAMPLES
 from yoj.calibration.cli import main
+from yoj.calibration.temperature import MIN_SAMPLES
 from yoj.export._errors import OutputError
 from yoj.runtime import Request, Scorer
 from yoj.runtime import manifest as m

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from yoj.calibration._by_n import fit_by_n
 from yoj.calibration._errors import CalibrationError
 from yoj.calibration._reliability import bins, draw, quality
-from yoj.calibration._temperature import FLATTEST, MIN_SAMPLES, Samples, fit, likelihoods, probabilities, samples_of
+from yoj.calibration.temperature import FLATTEST, MIN_SAMPLES, Samples, fit, likelihoods, probabilities, samples_of
 from yoj.runtime import manifest as m
 from yoj.runtime.temperature import ScoringConditions, describe, temperature_for, why_uncalibrated
 

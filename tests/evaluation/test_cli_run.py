@@ -160,7 +160,8 @@ def test_another_judge_or_file_does_not_mix(finished, again, tmp_path):
     changed = write_rows(tmp_path / "tiny.jsonl", rows(11))
     mixed = yoj_eval(*again[:2], changed, *again[3:])
     assert mixed.exit_code == 1
-    assert "tiny.jsonl had the SHA-256" in mixed.output
+    assert "had the SHA-256" in mixed.output
+    assert "Give the same files, or run into another folder" in mixed.output
     assert len(lines(again[-1])) == 12
 
 

@@ -11,7 +11,7 @@ from yoj.runtime.manifest import Quality
 
 from ._errors import CalibrationError
 from ._reliability import quality
-from ._temperature import CHI_SQUARE_95, MIN_SAMPLES, Fit, Samples, fit, gain
+from .temperature import CHI_SQUARE_95, MIN_SAMPLES, Fit, Samples, fit, gain
 
 
 @dataclass(frozen=True)

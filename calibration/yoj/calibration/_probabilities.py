@@ -22,7 +22,7 @@ from yoj.runtime.lines import read_entries
 from ._by_n import TemperatureRow, Temperatures, fit_by_n
 from ._errors import CalibrationError
 from ._reliability import BINS, bins, draw
-from ._temperature import MIN_SAMPLES, Samples, samples_of
+from .temperature import MIN_SAMPLES, Samples, samples_of
 
 REPORT = "calibration/probabilities.json"
 DIAGRAM = "calibration/reliability.svg"

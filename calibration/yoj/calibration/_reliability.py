@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from yoj.runtime.manifest import Quality
 
-from ._temperature import Samples, likelihoods, probabilities
+from .temperature import Samples, likelihoods, probabilities
 
 BINS = 15
 """Number of bins, of equal width as in Guo et al. 2017."""

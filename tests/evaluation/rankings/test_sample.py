@@ -66,7 +66,7 @@ def test_the_best_response_stands_in_every_place_as_often(tmp_path):
 
 @pytest.mark.parametrize("strict", [True, False])
 def test_every_set_is_drawn_as_often(tmp_path, strict):
-    """Of ranks 1 2 2 4 5 sets of two with one best: all ten but b c."""
+    """Sets of two with one best, of the ranks 1 2 2 4 5: all ten but b c."""
     prompts, sets = read(tmp_path), Counter()
     for seed in range(400):
         (item,) = sample_items(prompts, SampleSettings(2, strict_best=strict, seed=seed))

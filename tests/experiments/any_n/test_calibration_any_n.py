@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from experiments.any_n.calibration import cross_fitted, first_error
-from yoj.calibration._temperature import fit, samples_of
+from yoj.calibration.temperature import fit, samples_of
 
 
 def two_answers(sure: list[float], right: list[bool]):

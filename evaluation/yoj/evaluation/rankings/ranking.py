@@ -83,7 +83,7 @@ class Ranking:
     """Intervals of the method that was asked for; None for ged, where none were asked for, and where resampling the
     votes says nothing."""
     no_interval: str | None = None
-    """Why resampling the votes says nothing; None where there are intervals, for ged, and where none were asked for."""
+    """Reason why resampling the votes says nothing; None where there are intervals, for ged, or none were asked for."""
 
     @property
     def ranks_N(self) -> dict[Method, NDArray[np.int64]]:
