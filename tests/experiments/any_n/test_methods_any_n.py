@@ -34,7 +34,7 @@ def test_methods_are_those_that_n_allows():
         "one pack", "4 orders", "groups of 4, 2 rounds", "groups of 4, 4 rounds",
         "knockout of 4", "isolated",
     ]  # fmt: skip
-    assert len(methods_for("joint", 64)) == 2 + 9 + 3 + 1
+    assert len(methods_for("joint", 64)) == 2 + 6 + 3 + 1
     assert [method.name for method in methods_for("isolated", 64)] == ["isolated"]
 
 
