@@ -13,7 +13,7 @@ pytestmark = pytest.mark.export
 
 CHECKPOINTS = Path(__file__).parents[2] / "checkpoints"
 ITEMS = 200
-BEST_OF_4 = {"shapes-qwen3_vl": 0.95, "shapes-molmo2": 0.85}
+BEST_OF_4 = {"shapes-qwen3_vl": 0.969, "shapes-molmo2": 0.87}
 """At least, on all held-out items."""
 AGREEMENT = {"float32": 1.0, "float16": 0.995, "bfloat16": 0.995}
 """At least, of the first answers with those of the stock model in float32."""
@@ -65,7 +65,8 @@ def test_what_was_measured_is_what_was_asked_for(name, precision):
 
 @pytest.mark.parametrize("name", BEST_OF_4)
 def test_eight_bits_rank_on_a_cpu_without_vnni_as_with_it(name):
-    float32, int8 = RECORDED[f"{name} float32"], RECORDED[f"{name} int8, no VNNI"]
+    """Of the judges that were trained on four answers: those of today have not been measured on such a CPU."""
+    float32, int8 = (RECORDED[f"{name} {kind}"] for kind in ("float32 of four answers", "int8 of four answers, no VNNI"))
     assert not [found for found in int8["instruction_sets"] if "vnni" in found]
     assert int8["items"] == float32["items"] == 2000
     assert abs(int8["best_of_4"] - float32["best_of_4"]) <= 0.01
