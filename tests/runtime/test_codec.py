@@ -70,6 +70,8 @@ def test_the_native_fields(tmp_path):
         "overflow": "truncate",
         "duplicates": "score",
         "placeholders": "text",
+        "method": "groups",
+        "passes": 9,
         "id": 7,
         "metadata": {"a": [1, None, True]},
     }
@@ -84,6 +86,8 @@ def test_the_native_fields(tmp_path):
         orders="all",
         duplicates="score",
         placeholders="text",
+        method="groups",
+        passes=9,
         id=7,
         metadata={"a": [1, None, True]},
     )

@@ -225,7 +225,7 @@ def test_any_head_is_read_back(head, family, setup):
     trainer = train(setup.recipe(family, out, head=head, hidden_state="pre_norm", max_steps=1))
     checkpoint = Checkpoint.open([Path(trainer.recipe.out)])
     assert (checkpoint.head.type, checkpoint.head.readout) == (head.type, head.readout)
-    assert checkpoint.training == Training("pre_norm", None)
+    assert checkpoint.training == Training("pre_norm", None, trained_n=(2, 4))
     resumed = open_run(msgspec.structs.replace(trainer.recipe))
     assert all(torch.equal(value, weights(trainer)[name]) for name, value in weights(resumed).items())
 
