@@ -89,6 +89,13 @@ def test_isolated_reading_needs_no_groups(judge):
     assert "method='groups' changes nothing" in groups.notices[0]
 
 
+def test_a_model_of_single_responses_needs_no_numbers_for_groups(bundle, tmp_path):
+    path = altered(bundle("merged", "assistant"), tmp_path / "b.yoj", trained_mode="isolated")
+    found = Scorer.load(path).score("How many?", RESPONSES, method="groups")
+    assert found.method == "pack"
+    assert "method='groups' changes nothing" in found.notices[0]
+
+
 def test_groups_of_a_batch_are_those_of_single_requests(judge):
     requests = [_groups(Request("How many?", RESPONSES)), Request("Why?", RESPONSES[:3]),
                 _groups(Request("Where?", RESPONSES[:7]), passes=6)]  # fmt: skip

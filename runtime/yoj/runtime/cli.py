@@ -20,7 +20,7 @@ import click
 from ._dump import Dump
 from ._jsonl import Done, FileScoring, Summary, finished, read_results, score_lines
 from ._judgement import Judgement
-from ._knockout import Knockout, knockout
+from ._knockout import knockout
 from ._scorer import Scorer
 from .codec import encode_judgement
 from .engines import ENGINES, GPU_ENGINES
@@ -202,10 +202,7 @@ def main(
         raise click.UsageError("Give --prompt and at least one --response, or a file of requests.")
     if requests is None and (out is not None or hosts or given != Given()):
         raise click.UsageError("--out, --media-root, --allow-host and --ignore-... are for a file of requests.")
-    if passes is not None and n_method != "groups":
-        raise click.UsageError("--passes is for --n-method groups.")
-    if n_method == "knockout" and (orders != 1 or dump_inputs is not None):
-        raise click.UsageError("--orders and --dump-inputs are for the other methods than knockout.")
+    _check_method(n_method, passes, orders != 1 or dump_inputs is not None)
     method: Method | None = "groups" if n_method == "groups" else None
     with readable_errors():
         dump = Dump(dump_inputs) if dump_inputs is not None else None
@@ -217,20 +214,31 @@ def main(
             _score_file(load, requests, out, FileScoring(reading, mode, orders, n_method == "knockout"), dump)
             return
         request = Request(prompt or "", responses, images, video, fps, overflow=overflow, placeholders=placeholders)
-        request = replace(request, method=method, passes=passes)
+        request = replace(request, method=method, passes=passes, mode=mode, orders=orders)
         if n_method == "knockout":
-            found = knockout(load(), replace(request, mode=mode))
-            click.echo(json.dumps(asdict(found)) if as_json else _winner(found, responses))
-            return
-        judgement = load().score_batch([request], mode=mode, orders=orders)[0]
+            told = _find_best(load(), request, as_json)
+        else:
+            judgement = load().score_batch([request])[0]
+            told = json.dumps(encode_judgement(judgement)) if as_json else _as_table(judgement, responses)
         if dump is not None:
             dump.write(1)
             _report_dump(dump)
-    click.echo(json.dumps(encode_judgement(judgement)) if as_json else _as_table(judgement, responses))
+    click.echo(told)
 
 
-def _winner(found: Knockout, responses: tuple[str, ...]) -> str:
-    lines = [f"best: response {found.best}, after {found.passes} packs: {responses[found.best]}"]
+def _check_method(n_method: str, passes: int | None, of_others: bool) -> None:
+    """Refuse options that a method does not have; ``of_others``: whether there are some that a knockout has not."""
+    if passes is not None and n_method != "groups":
+        raise click.UsageError("--passes is for --n-method groups.")
+    if n_method == "knockout" and of_others:
+        raise click.UsageError("--orders and --dump-inputs are for the other methods than knockout.")
+
+
+def _find_best(scorer: Scorer, request: Request, as_json: bool) -> str:
+    found = knockout(scorer, request)
+    if as_json:
+        return json.dumps(asdict(found))
+    lines = [f"best: response {found.best}, after {found.passes} packs: {request.responses[found.best]}"]
     return "\n".join([*lines, *(f"note: {notice}" for notice in found.notices)])
 
 

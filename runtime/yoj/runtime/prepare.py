@@ -111,25 +111,20 @@ class Preparer:
                 if request.duplicates == "share"
                 else (script, ())
             )
-            n = len(script.responses)
             spans = [one.media.spans for one in shown]
-            size = self._group_size(request, n)
-            if mode == "joint" and size is not None:
-                if orders != 1:
-                    raise RequestError(
-                        f"orders is {orders!r}, and N={n} responses are read in groups, each in several packs already. "
-                        "Leave orders at 1; passes says how often."
-                    )
-                plan = draw_groups(n, size, request.passes)
-                packs = self._groups(script, plan, spans, request.overflow)
-            else:
+            n = len(script.responses)
+            size = self._group_size(request, mode, n)
+            if size is None:
                 plan = draw_orders(n, orders if orders == "all" else min(orders, n))
                 reading = PackingOptions(mode, None if mode == "isolated" else plan, request.overflow)
                 packs = self.packer.pack(script, spans, reading)
+            else:
+                plan = _draw_groups(n, size, orders, request.passes)
+                packs = self._groups(script, plan, spans, request.overflow)
         frames = [one.frames for one in shown if one.frames is not None]
         given_read = (sum(given for given, _ in frames), sum(read for _, read in frames)) if frames else None
         notices = (*script.notices, *self._notices(script), *(notice for one in shown for notice in one.notices))
-        if mode == "isolated" and size is not None:
+        if mode == "isolated" and request.method == "groups":
             notices += ("isolated reading is the same for any number of responses: method='groups' changes nothing",)
         about = About(copies, given_read, notices, timings, request.id, request.metadata)
         return Prepared(packs, plan, tuple(one.media for one in shown), keys, mode, about, self.rules.bundle)
@@ -145,7 +140,7 @@ class Preparer:
             raise RequestError("Isolated scores do not depend on the order of the responses; leave orders at 1.")
         return mode, orders
 
-    def _group_size(self, request: Request, n: int) -> int | None:
+    def _group_size(self, request: Request, mode: Mode, n: int) -> int | None:
         """Most responses of a group; None where all are read in one pack."""
         if request.method not in (None, "pack", "groups"):
             raise RequestError(
@@ -155,6 +150,8 @@ class Preparer:
         if request.method != "groups":
             if request.passes is not None:
                 raise RequestError(f"passes is {request.passes!r}, which is for method='groups'. Leave it out.")
+            return None
+        if mode == "isolated":
             return None
         most = self.group_size()
         return most if n > most else None
@@ -236,6 +233,15 @@ class Preparer:
                 else f"media stand behind a text of the prompt, {UNKNOWN}"
             )
         return notices
+
+
+def _draw_groups(n: int, size: int, orders: Orders, passes: int | None) -> tuple[Members, ...]:
+    if orders != 1:
+        raise RequestError(
+            f"orders is {orders!r}, and N={n} responses are read in groups, each in several packs already. Leave "
+            "orders at 1; passes says how often."
+        )
+    return draw_groups(n, size, passes)
 
 
 def _distinct(script: Script, keys: Sequence[bytes], text_glue: str) -> tuple[Script, tuple[int, ...]]:
