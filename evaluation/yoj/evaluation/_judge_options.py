@@ -112,9 +112,7 @@ def judge_options(command: Callable[..., None]) -> Callable[..., None]:
         ),
         click.option("--url", help=f"Judge: the address of a yoj-serve http. Its API key is read from {KEY}."),
         click.option("--engine", type=click.Choice(list(ENGINES)), help="Engine of the bundle.  [default: its first]"),
-        click.option(
-            "--threads", type=click.IntRange(min=1), help="CPU threads of the bundle's engine.  [default: all cores]"
-        ),
+        click.option("--threads", type=click.IntRange(min=1), help="CPU threads of the bundle.  [default: all cores]"),
         click.option(
             "--precision",
             help="Precision: one that the bundle holds, or float32, float16 or bfloat16 of the checkpoint.  [default: "

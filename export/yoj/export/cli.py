@@ -145,7 +145,6 @@ def build(
         from .bundle._config import ExportConfig
         from .checkpoint.checkpoint import Training
 
-        training = Training(hidden_state, video_expansion, trained_n=trained_n)
         reading = None if samples is None else given.reading(samples.parent)
         config = ExportConfig(
             checkpoints,
@@ -154,7 +153,7 @@ def build(
             out,
             mode,
             force,
-            training,
+            Training(hidden_state, video_expansion, trained_n=trained_n),
             precision=precision,
             samples=samples,
             reading=reading,

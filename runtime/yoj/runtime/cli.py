@@ -7,13 +7,13 @@ import os
 import stat
 import sys
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from types import ModuleType
-from typing import BinaryIO, Literal
+from typing import Any, BinaryIO, Literal
 
 import click
 
@@ -193,7 +193,6 @@ def main(
     """Score N responses to a prompt, in one forward pass of the model in BUNDLE.
 
     BUNDLE is a folder or, where none is there, org/name@revision of the Hugging Face hub (pip install 'yoj[hub]').
-
     Either give one request with --prompt and --response, or a file of REQUESTS in JSON lines (- for standard input).
     """
     if requests is not None and (prompt is not None or responses or images or video or fps or as_json):
@@ -202,8 +201,7 @@ def main(
         raise click.UsageError("Give --prompt and at least one --response, or a file of requests.")
     if requests is None and (out is not None or hosts or given != Given()):
         raise click.UsageError("--out, --media-root, --allow-host and --ignore-... are for a file of requests.")
-    _check_method(n_method, passes, orders != 1 or dump_inputs is not None)
-    method: Method | None = "groups" if n_method == "groups" else None
+    method = _method(n_method, passes, orders != 1 or dump_inputs is not None)
     with readable_errors():
         dump = Dump(dump_inputs) if dump_inputs is not None else None
         load = partial(Scorer.load if dump is None else dump.load, bundle, engine=engine, threads=threads)
@@ -215,23 +213,25 @@ def main(
             return
         request = Request(prompt or "", responses, images, video, fps, overflow=overflow, placeholders=placeholders)
         request = replace(request, method=method, passes=passes, mode=mode, orders=orders)
-        if n_method == "knockout":
-            told = _find_best(load(), request, as_json)
-        else:
-            judgement = load().score_batch([request])[0]
-            told = json.dumps(encode_judgement(judgement)) if as_json else _as_table(judgement, responses)
+        told = (_find_best if n_method == "knockout" else _judge)(load(), request, as_json)
         if dump is not None:
             dump.write(1)
             _report_dump(dump)
     click.echo(told)
 
 
-def _check_method(n_method: str, passes: int | None, of_others: bool) -> None:
-    """Refuse options that a method does not have; ``of_others``: whether there are some that a knockout has not."""
+def _method(n_method: str, passes: int | None, of_others: bool) -> Method | None:
+    """Method of requests; ``of_others``: whether there are options that a knockout has not."""
     if passes is not None and n_method != "groups":
         raise click.UsageError("--passes is for --n-method groups.")
     if n_method == "knockout" and of_others:
         raise click.UsageError("--orders and --dump-inputs are for the other methods than knockout.")
+    return "groups" if n_method == "groups" else None
+
+
+def _judge(scorer: Scorer, request: Request, as_json: bool) -> str:
+    judgement = scorer.score_batch([request])[0]
+    return json.dumps(encode_judgement(judgement)) if as_json else _as_table(judgement, request.responses)
 
 
 def _find_best(scorer: Scorer, request: Request, as_json: bool) -> str:
@@ -242,7 +242,7 @@ def _find_best(scorer: Scorer, request: Request, as_json: bool) -> str:
     return "\n".join([*lines, *(f"note: {notice}" for notice in found.notices)])
 
 
-def _as_table(judgement: Judgement, responses: tuple[str, ...]) -> str:
+def _as_table(judgement: Judgement, responses: Sequence[Any]) -> str:
     phases = ", ".join(f"{name} {value:.1f} ms" for name, value in judgement.timings_ms.items())
     return f"{judgement.table(responses)}\n{phases}"
 
