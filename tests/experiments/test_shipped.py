@@ -65,7 +65,7 @@ def test_what_was_measured_is_what_was_asked_for(name, precision):
 
 @pytest.mark.parametrize("name", BEST_OF_4)
 def test_eight_bits_rank_on_a_cpu_without_vnni_as_with_it(name):
-    """Of the judges that were trained on four answers: those of today have not been measured on such a CPU."""
+    """Judges that were trained on four answers: those of today have not been measured on such a CPU."""
     float32 = RECORDED[f"{name} float32 of four answers"]
     int8 = RECORDED[f"{name} int8 of four answers, no VNNI"]
     assert not [found for found in int8["instruction_sets"] if "vnni" in found]

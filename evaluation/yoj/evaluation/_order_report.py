@@ -6,9 +6,10 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Any
 
 import numpy as np
+
+from yoj.runtime.agreement import kendall_tau_b
 
 from ._bootstrap import mean
 from ._items import Pass, Scored
@@ -131,10 +132,9 @@ def _tau(passes: Sequence[Pass]) -> float | None:
     """Mean of tau-b over pairs of readings; None where one of them gives all responses the same score."""
     if any(len({*p.scores}) == 1 for p in passes):
         return None
-    from scipy.stats import kendalltau
-
-    found: list[Any] = [kendalltau(a.scores, b.scores) for a, b in combinations(passes, 2)]
-    return mean([float(one.statistic) for one in found])
+    # The one of two readings stands for ranks, of which less is better.
+    read = [(a.scores, [-score for score in b.scores]) for a, b in combinations(passes, 2)]
+    return mean([float(kendall_tau_b([scores], [ranks])[0]) for scores, ranks in read])
 
 
 def top(scores: Sequence[float]) -> frozenset[int]:

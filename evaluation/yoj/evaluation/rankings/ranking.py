@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+
+from yoj.runtime.agreement import kendall_tau_b
 
 from .._errors import EvaluationError
 from ._graph import Denoised, components, denoise, net_arcs, reachable
@@ -162,6 +165,5 @@ def ranks_of(scores_RN: Floats) -> NDArray[np.int64]:
 
 def tau_b(one_N: NDArray[np.int64], other_N: NDArray[np.int64]) -> float | None:
     """Kendall's tau-b of two rankings [N]; None where one of them is constant."""
-    one_NN, other_NN = (np.sign(ranks_N[:, None] - ranks_N[None, :]) for ranks_N in (one_N, other_N))
-    untied = np.sqrt(float((one_NN**2).sum()) * float((other_NN**2).sum()))
-    return float((one_NN * other_NN).sum() / untied) if untied else None
+    tau = float(kendall_tau_b([-one_N], [other_N])[0])
+    return None if math.isnan(tau) else tau
