@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from yoj.evaluation.benchmarks._orderings import TIED_PAIR, agreements
+from yoj.evaluation.benchmarks._orderings import agreements
+from yoj.evaluation.benchmarks._pairs import TIED_PAIR
 from yoj.runtime.agreement import pairs
 
 ITEMS = st.integers(2, 6).flatmap(

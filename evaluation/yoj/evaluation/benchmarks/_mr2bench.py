@@ -22,7 +22,8 @@ from .._items import Item, Refusal, Scored
 from ._base import Benchmark, FieldMap, Figures, TieRule, credit
 from ._fields import NativeRow, RowError, Schema, key_of, read_items, told
 from ._measures import figures_of, in_order, write_lines
-from ._orderings import TIED_PAIR, Floats, agreements
+from ._orderings import Floats, agreements
+from ._pairs import TIED_PAIR
 
 Medium = Literal["image", "video"]
 OTHER: dict[Medium, Medium] = {"image": "video", "video": "image"}

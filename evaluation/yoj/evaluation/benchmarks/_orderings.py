@@ -10,8 +10,6 @@ from yoj.runtime.agreement import kendall_tau_b
 from ._base import TieRule
 
 Floats = NDArray[np.float64]
-TIED_PAIR = {"wrong": 0.0, "right": 1.0, "share": 0.5}
-"""Rule for ties -> credit for a pair of equal scores."""
 
 
 def agreements(scores_BN: Floats, ranks_BN: Floats, ties: TieRule) -> dict[str, Floats]:

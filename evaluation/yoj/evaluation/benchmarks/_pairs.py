@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from ._base import TieRule
 
-_OF_TIES: dict[TieRule, float] = {"wrong": 0.0, "right": 1.0, "share": 0.5}
+TIED_PAIR: dict[TieRule, float] = {"wrong": 0.0, "right": 1.0, "share": 0.5}
+"""Rule for ties -> credit for a pair of equal scores."""
 
 
 def pair_credit(scores: Sequence[float], better: int, worse: int, ties: TieRule) -> float:
@@ -19,5 +20,5 @@ def pair_credit(scores: Sequence[float], better: int, worse: int, ties: TieRule)
         ties: rule for equal scores.
     """
     if scores[better] == scores[worse]:
-        return _OF_TIES[ties]
+        return TIED_PAIR[ties]
     return float(scores[better] > scores[worse])
