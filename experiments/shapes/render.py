@@ -69,7 +69,7 @@ def coverage(look: Look, spot: Spot) -> np.ndarray:
     return mask[16:-16, 16:-16]
 
 
-def _draw_spot(rng: random.Random, look: Look, place: int, most: int) -> Spot:
+def draw_spot(rng: random.Random, look: Look, place: int, most: int) -> Spot:
     """Centre at which the shape stays inside its place, at most `most` half pixels off the place's centre."""
     reach = min(most, 2 * (HALF // 2 - RADII[look.size]) - 1)
     left, top = place % 2 * SIDE, place // 2 * SIDE
@@ -89,11 +89,11 @@ def _legible(front: Look, behind: Look, offset: Spot) -> bool:
 def draw_spots(rng: random.Random, looks: tuple[Look, ...], place: int) -> list[Spot]:
     """Centres for the shapes of one place, in half pixels of the picture."""
     if len(looks) < 2:
-        return [_draw_spot(rng, look, place, WANDER) for look in looks]
+        return [draw_spot(rng, look, place, WANDER) for look in looks]
     # The colours do not matter to the overlap: without them far fewer cases are told apart.
     front, behind = (look._replace(colour="") for look in looks)
     for _ in range(10_000):
-        (x0, y0), (x1, y1) = spots = [_draw_spot(rng, look, place, HALF) for look in looks]
+        (x0, y0), (x1, y1) = spots = [draw_spot(rng, look, place, HALF) for look in looks]
         if _legible(front, behind, (x1 - x0, y1 - y0)):
             return spots
     raise ValueError(f"found no way to lay {front} legibly over {behind}")
@@ -116,17 +116,17 @@ def render(scene: Scene, rng: random.Random) -> list[np.ndarray]:
     if scene.move is not None and mover is not None:
         # Drawn last, the moving shape passes in front of those that stand still.
         look, spot, tint = drawn.pop(mover)
-        origin = _draw_spot(rng, look, scene.move.origin, WANDER)
+        origin = draw_spot(rng, look, scene.move.origin, WANDER)
         shares = [step / (scene.frames - 1) for step in range(scene.frames)]
         ways = [tuple(round(a + (b - a) * share) for a, b in zip(origin, spot, strict=True)) for share in shares]
         stages = [[*drawn, (look, (way[0], way[1]), tint)] for way in ways]
     else:
         stages = [drawn] * scene.frames
     grey, noise = rng.uniform(25, 60), np.random.default_rng(rng.getrandbits(64))
-    return [_paint(stage, grey, noise) for stage in stages]
+    return [paint(stage, grey, noise) for stage in stages]
 
 
-def _paint(stage: list[tuple[Look, Spot, np.ndarray]], grey: float, noise: np.random.Generator) -> np.ndarray:
+def paint(stage: list[tuple[Look, Spot, np.ndarray]], grey: float, noise: np.random.Generator) -> np.ndarray:
     picture = np.full((SIDE, SIDE, 3), grey, np.float32)
     for look, spot, tint in stage:
         share = coverage(look, spot)[:, :, None]
