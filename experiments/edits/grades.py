@@ -59,7 +59,7 @@ def asked_places(parts: Sequence[Part]) -> set[int]:
 
 
 def rationale(source: Drawing, parts: Sequence[Part], result: Drawing) -> str:
-    """Explanation of a grade: what changed where, what was asked for, what else was spoiled, and the bands."""
+    """Explanation of a grade: what changed where, how much of the instruction is right, what else is false, both bands."""
     found, of = changes(source, result), grade(source, parts, result)
     told = [f"{PLACES[place]}: {_thing(source.look(place))} to {_thing(result.look(place))}" for place in sorted(found)]
     lines = [sentence(text) for text in told] or ["Nothing changed."]
@@ -67,8 +67,8 @@ def rationale(source: Drawing, parts: Sequence[Part], result: Drawing) -> str:
     if result.flaw is not None:
         spoiled.append(f"{result.flaw.strength} specks in the {PLACES[result.flaw.place]}")
     asked = {BANDS: "all", 3: "half", 2: "wrong", 1: "no"}[of.instruction]
-    lines.append(f"Asked: {asked}. Spoiled: {' and '.join(spoiled) or 'nothing'}.")
-    return " ".join([*lines, f"Instruction {NUMBERS[of.instruction]}, quality {NUMBERS[of.quality]}."])
+    lines.append(f"Right: {asked}. False: {' and '.join(spoiled) or 'nothing'}.")
+    return " ".join([*lines, sentence(f"{NUMBERS[of.instruction]} and {NUMBERS[of.quality]}")])
 
 
 def _thing(look: Look | None) -> str:
