@@ -18,7 +18,7 @@ from PIL import Image as Pictures
 from yoj.runtime import RequestError
 from yoj.runtime._fields import CALLED, TOLD, nearest
 from yoj.runtime._judgement import Judgement, TokenCounts
-from yoj.runtime._ranks import check_rankings
+from yoj.runtime.ranks import check_rankings
 from yoj.runtime.codec import (
     GIVE,
     Ignore,
