@@ -24,10 +24,10 @@ import msgspec
 from ._convert import to_struct
 from ._fields import check_complete, check_names, ends_with_an_answer, nearest
 from ._judgement import Judgement
-from .ranks import check_rankings
 from .error_texts import shorten
 from .errors import RequestError
 from .manifest import Mode
+from .ranks import check_rankings
 from .request import Content, Duplicates, Image, Message, Method, Overflow, Placeholders, Request, Role, Video
 from .sources import Policy
 from .strict_json import Fields, check_values, parse_object

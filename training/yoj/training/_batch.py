@@ -76,7 +76,9 @@ def collate(
     rankings_JRN = torch.full((max(map(len, turned), default=1), *end.shape), torch.nan)
     for row, ranks in enumerate(turned):
         for dimension, own in enumerate(ranks):
-            rankings_JRN[dimension, row, : len(own)] = torch.tensor([torch.nan if rank is None else rank for rank in own])
+            rankings_JRN[dimension, row, : len(own)] = torch.tensor(
+                [torch.nan if rank is None else rank for rank in own]
+            )
     spans = [(pack.response_start_N[0], pack.response_end_N[0] + 1) for text in texts for pack in text.packs]
     places = [np.arange(*span) + (len(turned) + k) * length for k, span in enumerate(spans)]
     place_T = torch.from_numpy(np.concatenate([np.zeros(0, np.int64), *places]))

@@ -127,13 +127,6 @@ class _Batches(Dataset[Batch]):
         return self.feed.collate(numbers, self.epoch, most)
 
 
-def trained_n(samples: Sequence[NumberedSample], recipe: Recipe) -> tuple[int, int]:
-    """Fewest and most responses that the judge reads together in training."""
-    sizes = [len(numbered.sample.responses) for numbered in samples]
-    least, most = (min(sizes), max(sizes)) if recipe.n is None else recipe.n
-    return min(least, *sizes), min(most, max(sizes))
-
-
 def _shorten(order: Sequence[int], rankings: Sequence[Ranks], most: int) -> list[int]:
     """First responses of an order, with two of different ranks among them where there are such in any ranking [N]."""
     kept = list(order[:most])
@@ -143,6 +136,8 @@ def _shorten(order: Sequence[int], rankings: Sequence[Ranks], most: int) -> list
 
     if tell(kept):
         return kept
-    pair = next((pair for pair in itertools.combinations(order, 2) if tell(pair)), kept)
-    kept = [i for i in kept if i not in pair][: most - len(pair)] + list(pair)
-    return [i for i in order if i in kept]
+    pair = next((pair for pair in itertools.combinations(order, 2) if tell(pair)), None)
+    if pair is None:
+        return kept
+    others = [i for i in kept if i not in pair][: most - 2]
+    return [i for i in order if i in pair or i in others]

@@ -31,6 +31,17 @@ def informs(ranks: Ranks, of: Collection[int] | None = None) -> bool:
     return len({rank for rank in chosen if rank is not None}) > 1
 
 
+def judged(ranks: Ranks) -> dict[int, float]:
+    """Ranks of the responses that were judged, by their indices."""
+    return {k: rank for k, rank in enumerate(ranks) if rank is not None}
+
+
+def best_of(ranks: Ranks) -> list[int]:
+    """Indices of the responses that share the best rank."""
+    best = min(judged(ranks).values())
+    return [k for k, rank in enumerate(ranks) if rank == best]
+
+
 def ranks_by_dimension(rankings: Mapping[str, Ranks] | None, dimensions: Sequence[str], n: int) -> list[Ranks]:
     """Ranks [N] in each of the dimensions; in one that a sample does not name, no response was judged."""
     return [(rankings or {}).get(name, [None] * n) for name in dimensions]
@@ -40,10 +51,13 @@ def wrong_rankings(rankings: Mapping[str, Ranks], n: int) -> tuple[str, str] | N
     """Kind of an error in the rankings of dimensions, in a word or two, and a sentence on it; None for none."""
     for name, ranks in rankings.items():
         if len(ranks) != n:
-            return "lengths", f"dimension_rankings.{name} has {len(ranks)} ranks for {n} responses; null is no judgement"
-        judged = [rank for rank in ranks if rank is not None]
+            return (
+                "lengths",
+                f"dimension_rankings.{name} has {len(ranks)} ranks for {n} responses; null is no judgement",
+            )
+        own = list(judged(ranks).values())
         try:
-            check_rankings(judged, len(judged))
+            check_rankings(own, len(own))
         except RequestError as error:
             return "no ranks", f"dimension_rankings.{name}, without nulls: {error}"
     return None

@@ -17,7 +17,6 @@ from typing import Any, Literal, TypeAlias
 import msgspec
 import yaml
 
-from yoj.export.checkpoint.head import DIMENSION_NAME
 from yoj.runtime.hub import is_hub_id, local_folder
 from yoj.runtime.manifest import HeadType, LayoutName, Mode, Pooling, Readout
 
@@ -229,13 +228,9 @@ def _wrong_dimensions(recipe: Recipe) -> Iterator[str]:
         return
     if recipe.objective == "language":
         yield "head.dimensions is for objectives that rank; language trains no value head"
-    if wrong := [name for name in head.dimensions if not is_dimension_name(name)]:
-        yield (
-            f"head.dimensions has {', '.join(map(repr, wrong))}; a name begins with a letter, goes on with letters, "
-            "digits, - and _, and is none that every PyTorch module has"
-        )
-    if len(set(head.dimensions)) < len(head.dimensions):
-        yield f"head.dimensions is {list(head.dimensions)}, which names one twice"
+    from yoj.export.checkpoint.head import wrong_names  # which imports PyTorch
+
+    yield from wrong_names(head.dimensions, "head.dimensions")
 
 
 def ranks(recipe: Recipe) -> bool:

@@ -23,7 +23,7 @@ from yoj.runtime.strict_json import Fields, parse_object
 
 from ._errors import DataError, VisionBudgetError
 from ._preparer import BudgetedPreparer
-from ._rankings import Needs, Ranks, informs, ranks_by_dimension, unlearnable, wrong_rankings
+from ._rankings import Needs, Ranks, best_of, informs, ranks_by_dimension, unlearnable, wrong_rankings
 from ._recipe import Recipe, learns_language, ranks
 
 SHOWN = 10
@@ -83,13 +83,13 @@ class NumberedSample:
         if sample.rankings is not None and informs(sample.rankings):
             return [sample.rankings]
         found = [own for own in (sample.dimension_rankings or {}).values() if informs(own)]
-        return found or [sample.rankings or []]
+        return found or [sample.rankings or [1.0] * len(sample.responses)]
 
     def lessons(self, ask: str) -> list[Request]:
         """Texts that the language path may learn, one at a time.
 
         They are the rationales of the responses and the text meant for the path; where the sample has neither field,
-        the best responses.
+        the best responses, of each dimension where there is no overall ranking.
 
         Args:
             ask: text with which a rationale is asked for.
@@ -100,7 +100,8 @@ class NumberedSample:
         given = self.sample.rationales
         if given is None:
             return self._texts()
-        explained = [explanation(self.request(), k, ask, text) for k, text in enumerate(given) if text is not None]
+        request = self.request()
+        explained = [explanation(request, k, ask, text) for k, text in enumerate(given) if text is not None]
         return explained + (self._texts() if self.sample.language is not None else [])
 
     def _texts(self) -> list[Request]:
@@ -112,14 +113,12 @@ class NumberedSample:
             )
         if sample.language is None and any(not isinstance(response, str) for response in sample.responses):
             raise DataError(
-                "the language path learns texts; give responses as texts, language with a target, or "
-                "rationales"
+                "the language path learns texts; give rationales, responses as texts, or language with a target"
             )
         if sample.language is not None:
             return [self.request([sample.language.target], sample.language.prompt)]
-        given = sample.rankings or [0.0] * len(sample.responses)
-        best = min(given)
-        return [self.request([text]) for text, rank in zip(sample.responses, given, strict=True) if rank == best]
+        best = [k for own in self.compared() for k in best_of(own)]
+        return [self.request([sample.responses[k]]) for k in best]
 
     def request(self, responses: Sequence[Any] | None = None, prompt: str | None = None) -> Request:
         """Request that the runtime packs; responses, as the line has them, or the prompt can be replaced.

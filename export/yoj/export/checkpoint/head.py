@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
@@ -277,13 +277,18 @@ def _dimension_problems(settings: Mapping[str, Any]) -> Iterator[str]:
     if not isinstance(stated, list) or not stated or not all(isinstance(name, str) for name in stated):
         yield f"value_head_dimensions is {stated!r}, expected a list of names"
         return
-    if wrong := [name for name in stated if not DIMENSION_NAME.fullmatch(name) or hasattr(nn.Module(), name)]:
+    yield from wrong_names(stated, "value_head_dimensions")
+
+
+def wrong_names(names: Sequence[str], setting: str) -> Iterator[str]:
+    """Faults of the names of dimensions, as a setting has them: such that cannot be parts of keys, and equal ones."""
+    if wrong := [name for name in names if not DIMENSION_NAME.fullmatch(name) or hasattr(nn.Module(), name)]:
         yield (
-            f"value_head_dimensions has {', '.join(map(repr, wrong))}; a name begins with a letter, goes on with "
-            "letters, digits, - and _, and is none that every PyTorch module has"
+            f"{setting} has {', '.join(map(repr, wrong))}; a name begins with a letter, goes on with letters, digits, "
+            "- and _, and is none that every PyTorch module has"
         )
-    if len(set(stated)) < len(stated):
-        yield f"value_head_dimensions is {stated!r}, which names one twice"
+    if len(set(names)) < len(names):
+        yield f"{setting} is {list(names)!r}, which names one twice"
 
 
 def divisor(hidden_size: int) -> float:
