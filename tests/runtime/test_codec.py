@@ -18,7 +18,6 @@ from PIL import Image as Pictures
 from yoj.runtime import RequestError
 from yoj.runtime._fields import CALLED, TOLD, nearest
 from yoj.runtime._judgement import Judgement, TokenCounts
-from yoj.runtime._ranks import check_rankings
 from yoj.runtime.codec import (
     GIVE,
     Ignore,
@@ -31,6 +30,7 @@ from yoj.runtime.codec import (
     to_line,
 )
 from yoj.runtime.packing import Truncation
+from yoj.runtime.ranks import check_rankings
 from yoj.runtime.request import Image, Message, Request, Video
 from yoj.runtime.sources import Policy
 from yoj.runtime.strict_json import MAX_DEPTH, MAX_VALUES, parse_object

@@ -56,7 +56,17 @@ def write_data(folder: Path) -> None:
 
 def texts_of(file: Path) -> list[str]:
     lines = [json.loads(line) for line in file.read_text("utf-8").splitlines()]
-    return [text for line in lines for text in (line["prompt"], *line["responses"])]
+    asked = [text for line in lines for text in _texts(line["prompt"])]
+    return (
+        asked
+        + [text for line in lines for one in line["responses"] for text in _texts(one)]
+        + [text for line in lines for text in line.get("rationales") or () if text is not None]
+    )
+
+
+def _texts(content: str | list[Any]) -> list[str]:
+    parts = [content] if isinstance(content, str) else content
+    return [part for part in parts if isinstance(part, str)]
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from yoj.training._convert import ConversionJob, Counts, convert
 from yoj.training._errors import DataError
 from yoj.training._forms import FORMS
 from yoj.training.cli import main
+from yoj.training._rankings import Needs
 from yoj.training.samples import read_samples
 
 USER = {"role": "user", "content": "Hi"}
@@ -132,7 +133,7 @@ def test_conversations_with_and_without_a_worse_answer(folder):
     ]
     assert "1 have no rankings: they serve the objective language alone." in folder.spec[0]
     assert [problem.kind for problem in read_samples(folder.out)[1]] == ["no rankings"]
-    assert read_samples(folder.out, ranked=False)[1] == []
+    assert read_samples(folder.out, Needs(ranked=False))[1] == []
 
 
 def test_every_way_to_keep_rows_in_a_file_gives_the_same_lines(folder):

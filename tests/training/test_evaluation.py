@@ -104,7 +104,7 @@ def test_rows_of_a_batch_are_those_of_the_runtime(family, served, setup):
         n = len(numbered.sample.responses)
         order = draw.sample(range(n), n)
         prepared.append(scorer.prepare(numbered.request([numbered.sample.responses[i] for i in order])))
-        assert batch.rankings_RN[row, :n].tolist() == [numbered.sample.rankings[i] for i in order]
+        assert batch.rankings_JRN[0][row, :n].tolist() == [numbered.sample.rankings[i] for i in order]
     rows = scorer_inputs(prepared, scorer.family, {})
     length = rows["input_ids"].shape[1]
     ours = batch.tokens | {"response_start": batch.response_start_RN, "response_end": batch.response_end_RN}
@@ -140,7 +140,7 @@ def read(feed: Feed, batch) -> list[list[tuple[float, str]]]:
     tokenizer = feed.preparer.levels[0].packer.encoder._tokenizer
     rows = []
     for ids, starts, ends, ranks in zip(
-        batch.tokens["input_ids"], batch.response_start_RN, batch.response_end_RN, batch.rankings_RN, strict=True
+        batch.tokens["input_ids"], batch.response_start_RN, batch.response_end_RN, batch.rankings_JRN[0], strict=True
     ):
         spans = [
             (rank, tokenizer.decode(ids[start : end + 1].tolist()).strip())
@@ -159,7 +159,7 @@ def test_ranks_follow_their_responses(objective, feed, setup):
         sample = numbered.sample
         assert sorted(found) == sorted(zip(sample.rankings, sample.responses, strict=True))
     assert batch.isolated == (objective == "bradley_terry")
-    assert torch.equal(batch.rankings_RN.isnan(), batch.response_end_RN < 0)
+    assert torch.equal(batch.rankings_JRN[0].isnan(), batch.response_end_RN < 0)
 
 
 def test_the_order_of_responses_depends_on_seed_and_epoch(feed):
@@ -249,7 +249,7 @@ def test_the_batches_of_a_step_show_equally_many_responses_and_never_ties_alone(
             shown = sizes(first) + sizes(second)
             (most,) = [k for k in (2, 3) if shown == [min(k, n) for n in given]] or [0]
             seen.add(most)
-        ranks = [row[~row.isnan()] for batch in batches for row in batch.rankings_RN]
+        ranks = [row[~row.isnan()] for batch in batches for row in batch.rankings_JRN[0]]
         assert all(len(set(row.tolist())) > 1 for row in ranks)
     assert seen == {2, 3}
 

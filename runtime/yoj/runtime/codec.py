@@ -24,10 +24,10 @@ import msgspec
 from ._convert import to_struct
 from ._fields import check_complete, check_names, ends_with_an_answer, nearest
 from ._judgement import Judgement
-from ._ranks import check_rankings
 from .error_texts import shorten
 from .errors import RequestError
 from .manifest import Mode
+from .ranks import check_rankings
 from .request import Content, Duplicates, Image, Message, Method, Overflow, Placeholders, Request, Role, Video
 from .sources import Policy
 from .strict_json import Fields, check_values, parse_object
@@ -122,7 +122,7 @@ class Reading:
     """Most packs of requests that name neither method nor passes."""
 
 
-OF_TRAINING = ("language", "kind", "grades", "scene")
+OF_TRAINING = ("language", "dimension_rankings", "rationales", "kind", "grades", "scene")
 """Fields of training data beside those of a request, which scoring does not need."""
 
 L = TypeVar("L", bound=Line)

@@ -12,6 +12,8 @@ from yoj.runtime import Prepared
 from yoj.runtime.batch import scorer_inputs
 from yoj.runtime.families import Family, PreparedMedia
 
+from ._rankings import Ranks
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -28,8 +30,9 @@ class Batch:
     response_start_RN: torch.Tensor
     response_end_RN: torch.Tensor
     """Positions of the R rows to rank, int64; -1 where a response is absent."""
-    rankings_RN: torch.Tensor
-    """Ranks in the order of the row, float32, 1 = best; NaN where a response is absent."""
+    rankings_JRN: torch.Tensor
+    """Ranks in each dimension, or overall, in the order of the row, float32, 1 = best; NaN where a response is absent
+    or was not judged."""
     label_place_T: torch.Tensor
     """Place row * L + position from which a token is predicted, int64."""
     labels_T: torch.Tensor
@@ -55,12 +58,12 @@ class Batch:
 
 
 def collate(
-    ranked: Sequence[tuple[Prepared, Sequence[float]]], texts: Sequence[Prepared], family: Family, lines: Sequence[int]
+    ranked: Sequence[tuple[Prepared, Sequence[Ranks]]], texts: Sequence[Prepared], family: Family, lines: Sequence[int]
 ) -> Batch:
     """Put samples into one batch.
 
     Args:
-        ranked: requests, with a row for each of their orders, and the ranks [N] of their responses.
+        ranked: requests, with a row for each of their orders, and the ranks [J][N] of their responses.
         texts: requests of one response each, whose tokens are learnt.
         family: backbone family of the runtime.
         lines: line of each sample in its file.
@@ -68,11 +71,14 @@ def collate(
     rows = [prepared for prepared, _ in ranked] + list(texts)
     tokens = {name: torch.from_numpy(array) for name, array in scorer_inputs(rows, family, {}).items()}
     length = tokens["input_ids"].shape[1]
-    turned = [[ranks[i] for i in order] for prepared, ranks in ranked for order in prepared.orders]
+    turned = [[[own[i] for i in order] for own in ranks] for prepared, ranks in ranked for order in prepared.orders]
     start, end = tokens.pop("response_start")[: len(turned)], tokens.pop("response_end")[: len(turned)]
-    rankings = torch.full(end.shape, torch.nan)
-    for row, ranks in zip(rankings, turned, strict=True):
-        row[: len(ranks)] = torch.tensor(ranks)
+    rankings_JRN = torch.full((max(map(len, turned), default=1), *end.shape), torch.nan)
+    for row, ranks in enumerate(turned):
+        for dimension, own in enumerate(ranks):
+            rankings_JRN[dimension, row, : len(own)] = torch.tensor(
+                [torch.nan if rank is None else rank for rank in own]
+            )
     spans = [(pack.response_start_N[0], pack.response_end_N[0] + 1) for text in texts for pack in text.packs]
     places = [np.arange(*span) + (len(turned) + k) * length for k, span in enumerate(spans)]
     place_T = torch.from_numpy(np.concatenate([np.zeros(0, np.int64), *places]))
@@ -84,7 +90,7 @@ def collate(
         feature_order_V=order_V,
         response_start_RN=start,
         response_end_RN=end,
-        rankings_RN=rankings,
+        rankings_JRN=rankings_JRN,
         label_place_T=place_T - 1,
         labels_T=tokens["input_ids"].flatten()[place_T],
         lines=tuple(lines),

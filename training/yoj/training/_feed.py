@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import random
 from collections.abc import Iterator, Sequence
@@ -14,7 +15,8 @@ from yoj.runtime import Prepared
 from ._batch import Batch, collate
 from ._errors import DataError
 from ._preparer import BudgetedPreparer
-from ._recipe import Recipe
+from ._rankings import Ranks, informs
+from ._recipe import Recipe, learns_language, ranks
 from ._signals import leave_to_parent
 from .samples import NumberedSample
 
@@ -79,14 +81,14 @@ class Feed:
 
     def collate(self, numbers: Sequence[int], epoch: int, most: int | None = None) -> Batch:
         """One batch of these samples, at most so many responses of each, in an order of this epoch."""
-        ranked = list[tuple[Prepared, Sequence[float]]]()
+        ranked = list[tuple[Prepared, Sequence[Ranks]]]()
         texts = list[Prepared]()
         for number in numbers:
             draw = random.Random(f"{self.recipe.seed} {epoch} {number}")
-            if self.recipe.objective != "language":
+            if ranks(self.recipe):
                 ranked.append(self._rank(self.samples[number], draw, most))
-            if self.recipe.objective in ("joint", "language"):
-                texts.append(self._text(self.samples[number], draw))
+            if learns_language(self.recipe):
+                texts += self._text(self.samples[number], draw)
         return collate(ranked, texts, self.preparer.family, [self.samples[number].line for number in numbers])
 
     def _draw_n(self, epoch: int, step: int) -> int | None:
@@ -97,17 +99,18 @@ class Feed:
         share = random.Random(f"{self.recipe.seed} {epoch} n {step}").random()
         return min(most, math.floor(least * ((most + 1) / least) ** share))
 
-    def _rank(self, numbered: NumberedSample, draw: random.Random, most: int | None) -> tuple[Prepared, list[float]]:
-        sample = numbered.sample
-        assert sample.rankings is not None
-        order = draw.sample(range(len(sample.responses)), len(sample.responses))
+    def _rank(self, numbered: NumberedSample, draw: random.Random, most: int | None) -> tuple[Prepared, list[Ranks]]:
+        responses, given = numbered.sample.responses, numbered.ranks(self.recipe.head.dimensions)
+        order = draw.sample(range(len(responses)), len(responses))
         if most is not None:
-            order = _shorten(order, sample.rankings, most)
-        prepared = self.preparer.prepare(numbered.request([sample.responses[i] for i in order]))
-        return prepared, [sample.rankings[i] for i in order]
+            order = _shorten(order, given, most)
+        prepared = self.preparer.prepare(numbered.request([responses[i] for i in order]))
+        return prepared, [[own[i] for i in order] for own in given]
 
-    def _text(self, numbered: NumberedSample, draw: random.Random) -> Prepared:
-        return self.preparer.prepare(draw.choice(numbered.lessons()), "joint")
+    def _text(self, numbered: NumberedSample, draw: random.Random) -> list[Prepared]:
+        """One of the texts that the sample teaches; none where it teaches none."""
+        lessons = numbered.lessons(self.recipe.rationale_prompt)
+        return [self.preparer.prepare(draw.choice(lessons), "joint")] if lessons else []
 
 
 class _Batches(Dataset[Batch]):
@@ -124,16 +127,17 @@ class _Batches(Dataset[Batch]):
         return self.feed.collate(numbers, self.epoch, most)
 
 
-def trained_n(samples: Sequence[NumberedSample], recipe: Recipe) -> tuple[int, int]:
-    """Fewest and most responses that the judge reads together in training."""
-    sizes = [len(numbered.sample.responses) for numbered in samples]
-    least, most = (min(sizes), max(sizes)) if recipe.n is None else recipe.n
-    return min(least, *sizes), min(most, max(sizes))
+def _shorten(order: Sequence[int], rankings: Sequence[Ranks], most: int) -> list[int]:
+    """First responses of an order, with two of different ranks among them where there are such in any ranking [N]."""
+    kept = list(order[:most])
 
+    def tell(chosen: Sequence[int]) -> bool:
+        return any(informs(own, chosen) for own in rankings)
 
-def _shorten(order: Sequence[int], rankings: Sequence[float], most: int) -> list[int]:
-    """First responses of an order, with one of another rank for the last of them where all have the same."""
-    kept, rest = list(order[:most]), order[most:]
-    if len({rankings[i] for i in kept}) == 1:
-        kept[-1] = next((i for i in rest if rankings[i] != rankings[kept[0]]), kept[-1])
-    return kept
+    if tell(kept):
+        return kept
+    pair = next((pair for pair in itertools.combinations(order, 2) if tell(pair)), None)
+    if pair is None:
+        return kept
+    others = [i for i in kept if i not in pair][: most - 2]
+    return [i for i in order if i in pair or i in others]

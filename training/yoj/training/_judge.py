@@ -27,7 +27,7 @@ from yoj.export.graph.traced import materialise
 from yoj.runtime.roles import JOINT, VISION
 
 from ._batch import Batch
-from ._recipe import Head, Recipe
+from ._recipe import Head, Recipe, learns_language, ranks
 
 LANGUAGE_HEAD = "lm_head.weight"
 
@@ -36,9 +36,9 @@ LANGUAGE_HEAD = "lm_head.weight"
 class Outputs:
     """Outputs of one forward pass."""
 
-    heads_RNK: torch.Tensor | None
-    """Outputs of the value head, float32: K values for each response, divided by sqrt(D): the score, and log sigma of a
-    Gaussian head."""
+    heads_RNJK: torch.Tensor | None
+    """Outputs of the value head, float32: K values for each of J dimensions, or of one score, of each response, divided
+    by sqrt(D): the score, and log sigma of a Gaussian head."""
     logits_TW: torch.Tensor | None
     """Logits of the next token, over W tokens."""
 
@@ -57,7 +57,7 @@ class Judge(nn.Module):
         self.scorer: Any = materialise(self.scorer_spec, checkpoint, dtype)  # the family's own module
         self.hidden_size = int(checkpoint.config["text_config"]["hidden_size"])
         self.language_head: nn.Parameter | None = None
-        if recipe.objective in ("joint", "language") and LANGUAGE_HEAD in checkpoint.weights:
+        if learns_language(recipe) and LANGUAGE_HEAD in checkpoint.weights:
             weight = checkpoint.weights.read(LANGUAGE_HEAD).to(dtype)
             self.language_head = nn.Parameter(weight, requires_grad=recipe.trainable == "all")
         if recipe.trainable == "all":
@@ -66,7 +66,7 @@ class Judge(nn.Module):
             self.scorer.rotary.inv_freq.requires_grad_(False)
         else:
             self._add_adapters(recipe, self.family.adapter_targets)
-        self.scorer.readout.value_head.requires_grad_(recipe.objective != "language")
+        self.scorer.readout.value_head.requires_grad_(ranks(recipe))
         if recipe.gradient_checkpointing:
             for block in self.blocks:
                 block.forward = functools.partial(recompute, block.forward, use_reentrant=False)
@@ -89,17 +89,19 @@ class Judge(nn.Module):
     def forward(self, batch: Batch) -> Outputs:
         """Value head's outputs for the rows to rank, and logits of the tokens to learn."""
         hidden_BLD = self.scorer.trunk(**self._inputs(batch))
-        heads_RNK = logits_TW = None
+        heads_RNJK = logits_TW = None
         rows = len(batch.response_end_RN)
         if rows:
             readout, ends = self.scorer.readout, batch.response_end_RN
             starts = batch.response_start_RN if self._needs_start else None
-            heads_RNK = readout.outputs(gather_rows(hidden_BLD[:rows], readout.rows(ends, starts)), ends, starts)
-        if len(batch.labels_T) or not rows:
+            heads = readout.outputs(gather_rows(hidden_BLD[:rows], readout.rows(ends, starts)), ends, starts)
+            heads_RNJK = heads if readout.named else heads.unsqueeze(2)
+        # A language head that is trained gets gradients of zero where this process has no text: others may have some.
+        if len(batch.labels_T) or not rows or (self.language_head is not None and self.language_head.requires_grad):
             chosen_TD = hidden_BLD.flatten(0, 1)[batch.label_place_T]
             weight = self.scorer.embedding.weight if self.language_head is None else self.language_head
             logits_TW = F.linear(self.scorer.readout.norm[0](chosen_TD).to(weight.dtype), weight)
-        return Outputs(heads_RNK, logits_TW)
+        return Outputs(heads_RNJK, logits_TW)
 
     @property
     def _needs_start(self) -> bool:
@@ -156,9 +158,12 @@ def open_base(recipe: Recipe) -> Checkpoint:
 
 def fresh_head(head: Head, hidden_size: int, outputs: int, seed: int) -> TrainedHead:
     """Value head before training; see `yoj.export.checkpoint.head.HeadShape.fresh`."""
-    shape = HeadShape(head.type, hidden_size * READOUTS[head.readout].width, head.hidden, outputs)
+    width, dimensions = hidden_size * READOUTS[head.readout].width, head.dimensions
+    tensors = HeadShape(head.type, width, head.hidden, outputs, dimensions).fresh(head.init_std, seed)
     activation = head.activation if len(HEADS[head.type]) > 1 else None
-    return TrainedHead(head.type, activation, head.readout, shape.fresh(head.init_std, seed), outputs)
+    return TrainedHead(
+        head.type, activation, head.readout, tensors, outputs, dimensions=dimensions, pooling=head.pooling
+    )
 
 
 def _linear(projection: Projection) -> nn.Linear:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import copy
+import json
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -17,10 +20,13 @@ from yoj.runtime.families import FAMILIES
 from yoj.runtime.manifest import Layout, Mode
 from yoj.runtime.orders import Orders
 from yoj.runtime.prepare import PackingConfig, Preparer
+from yoj.runtime.script import script_of
 
-from ._errors import VisionBudgetError
+from ._errors import RecipeError, VisionBudgetError
 from ._recipe import Recipe, trained_mode
 
+MIN_PIXELS, MAX_PIXELS = "image_min_pixels", "image_max_pixels"
+"""Settings of the preprocessing of families that bound pictures by their pixels."""
 HALVINGS = 3
 """Number of times that sizes are halved: crops are tried at 8, 4, 2 and 1, as in the YOJO code's collation of
 samples."""
@@ -52,7 +58,7 @@ class BudgetedPreparer:
     ) -> tuple[Prepared, int]:
         """Result of `prepare`, and the number of times that pictures and frames were halved for it."""
         error: LengthError | VisionBudgetError | None = None
-        for times, level in enumerate(self.levels if request.images or request.video is not None else self.levels[:1]):
+        for times, level in enumerate(self.levels if script_of(request).media else self.levels[:1]):
             try:
                 prepared = level.prepare(request, mode, orders)
             except LengthError as too_long:
@@ -72,8 +78,41 @@ def make_preparer(checkpoint: Checkpoint, family: ExportFamily, recipe: Recipe) 
     layout: Layout = render_layout(checkpoint, recipe.layout, family.markup())
     limits = msgspec.structs.replace(family.limits, L=min(family.limits.L, recipe.max_length))
     transparency = checkpoint.training.transparency or "white"
-    rules = PackingConfig(checkpoint.family, layout, limits, family.preprocessing(), trained_mode(recipe), transparency)
+    rules = PackingConfig(
+        checkpoint.family, layout, limits, _preprocessing(family, recipe), trained_mode(recipe), transparency
+    )
     return BudgetedPreparer(Preparer(rules, encoder_of(checkpoint)), recipe.max_vision_tokens)
+
+
+def _preprocessing(family: ExportFamily, recipe: Recipe) -> dict[str, Any]:
+    """Settings of the family's preprocessing, with the recipe's limit of pixels."""
+    settings, most = family.preprocessing(), recipe.max_pixels
+    if most is None:
+        return settings
+    if MAX_PIXELS not in settings:
+        raise RecipeError(
+            f"max_pixels is {most:,}, but the pictures of {recipe.base} are not bounded by their pixels. Leave it out, "
+            f"and set {' and '.join(family.size_settings)} in the base's processor file."
+        )
+    if most < (least := settings[MIN_PIXELS]):
+        raise RecipeError(
+            f"max_pixels is {most:,}, but the processor of {recipe.base} shows no picture with fewer than {least:,}. "
+            "Give more."
+        )
+    return settings | {MAX_PIXELS: most}
+
+
+def write_max_pixels(folder: Path, family: ExportFamily, pixels: int) -> None:
+    """Write a limit of pixels into the processor file of a checkpoint, a copy of its base's.
+
+    The setting is the one that the image processor alone reads: a video processor without a file of its own takes what
+    else stands there.
+    """
+    part = family.processor_parts()[0]
+    file = folder / part.file.name
+    values = json.loads(file.read_text("utf-8"))
+    (values[part.section] if part.nested else values)["max_pixels"] = pixels
+    file.write_text(json.dumps(values, indent=2) + "\n", "utf-8")
 
 
 def _halve(preparer: Preparer, times: int) -> Preparer:

@@ -18,7 +18,7 @@ import msgspec
 import yaml
 
 from yoj.runtime.hub import is_hub_id, local_folder
-from yoj.runtime.manifest import HeadType, LayoutName, Mode, Readout
+from yoj.runtime.manifest import HeadType, LayoutName, Mode, Pooling, Readout
 
 from ._errors import RecipeError
 
@@ -29,7 +29,7 @@ RANGES: dict[str, tuple[Callable[[float], bool], tuple[str, ...]]] = {
     "at least 1": (
         lambda value: value >= 1,
         ("epochs", "max_steps", "batch_size", "accumulation", "max_length", "evaluate_every", "save_every", "keep",
-         "log_every", "lora.rank", "head.hidden"),
+         "log_every", "lora.rank", "head.hidden", "max_pixels"),
     ),
     "finite and at least 0": (
         lambda value: 0 <= value < math.inf,
@@ -62,6 +62,10 @@ class Head(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     readout: Readout = "last"
     init_std: float = 0.01
     """Standard deviation of the normal distribution that the weights start from; biases start at 0."""
+    dimensions: tuple[str, ...] = ()
+    """Names of the dimensions that are judged apart, each with a head of its own; empty for one score."""
+    pooling: Pooling = "mean"
+    """Rule by which the scores of the dimensions become one."""
 
 
 class Optimiser(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -90,19 +94,22 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     held_out: str | None = None
     """Samples to evaluate on, JSON lines."""
     init_from: str | None = None
-    """Checkpoint of another run, whose adapters and value head the training begins with; None for fresh ones."""
+    """Checkpoint of another run, whose trained weights and value head the training begins with; None for fresh ones."""
     objective: Objective = "n_way"
     n: tuple[int, int] | None = None
     """Fewest and most responses of a sample that are read together, drawn for each step, log N evenly; a sample that
     has fewer shows all. None for all of each sample."""
     trainable: Literal["lora", "all"] = "lora"
     """Weights to train. ``lora``: adapters on the base. ``all``: every weight, vision tower included; saved in the
-    base's own layout."""
+    base's own layout, with the value head beside it."""
     ties: Literal["share", "random"] = "share"
     """Treatment of several best responses: each takes an equal share of the probability, or one is drawn, as in the
     YOJO code."""
     language_share: float = 0.7
-    """Share a in the loss (1 - a) ranking + a language modelling, where the objective is ``joint``."""
+    """Share a in the loss (1 - a) ranking + a language modelling, where the objective is ``joint``; with 0 the language
+    path costs nothing."""
+    rationale_prompt: str = "Explain the grade."
+    """Text that asks for the rationale of a response, behind prompt and response in the user's turn."""
     layout: LayoutName = "assistant"
     hidden_state: Literal["post_norm", "pre_norm"] = "post_norm"
     """Hidden state that the head reads: after or before the trunk's final norm."""
@@ -129,6 +136,9 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Most tokens of a packed sequence."""
     max_vision_tokens: int = 16_384
     """Most visual tokens among them."""
+    max_pixels: int | None = None
+    """Most pixels of a picture; larger ones are shown smaller, also where the judge serves. None for what the base's
+    processor says. For Qwen3-VL; Molmo2 counts crops."""
     workers: int = 2
     """Number of processes that read and pack samples, for each device."""
     seed: int = 0
@@ -193,18 +203,44 @@ def check(recipe: Recipe, name: str) -> None:
         problems.append(f"objective {recipe.objective} needs hidden_state post_norm: the language head reads that")
     if recipe.objective == "language" and recipe.trainable == "lora":
         problems.append("objective language trains a base model: set trainable to all")
-    if recipe.objective != "language" and recipe.trainable == "all":
-        problems.append("trainable all is for objective language; a judge is trained with lora")
     if recipe.n is not None and not 2 <= recipe.n[0] <= recipe.n[1]:
         problems.append(f"n is {list(recipe.n)}, expected the fewest and the most responses, from 2")
     if recipe.n is not None and recipe.objective == "language":
         problems.append("n is for objectives that rank; language learns from one response at a time")
-    if recipe.init_from is not None and recipe.trainable == "all":
-        problems.append("init_from is for trainable lora; give the trained model as base")
+    if recipe.init_from is not None and recipe.objective == "language":
+        problems.append("init_from is for judges; give the trained model as base")
+    problems += _wrong_dimensions(recipe)
+    if not recipe.rationale_prompt.strip():
+        problems.append("rationale_prompt is empty; give the text that asks for a rationale")
     if recipe.log == "tensorboard" and not any(map(importlib.util.find_spec, ("tensorboard", "tensorboardX"))):
         problems.append("log tensorboard needs the package tensorboard: pip install tensorboard, or log to stdout")
     if problems:
         raise RecipeError(f"{name}: {'; '.join(problems)}.")
+
+
+def _wrong_dimensions(recipe: Recipe) -> Iterator[str]:
+    head = recipe.head
+    if head.readout == "token":
+        yield "head.readout token is of released models; train with last"
+    if not head.dimensions:
+        if head.pooling != "mean":
+            yield f"head.pooling {head.pooling} is for head.dimensions, of which there are none"
+        return
+    if recipe.objective == "language":
+        yield "head.dimensions is for objectives that rank; language trains no value head"
+    from yoj.export.checkpoint.head import wrong_names  # which imports PyTorch
+
+    yield from wrong_names(head.dimensions, "head.dimensions")
+
+
+def ranks(recipe: Recipe) -> bool:
+    """Whether rankings are learnt."""
+    return recipe.objective != "language"
+
+
+def learns_language(recipe: Recipe) -> bool:
+    """Whether texts are learnt."""
+    return recipe.objective == "language" or (recipe.objective == "joint" and recipe.language_share > 0)
 
 
 def trained_mode(recipe: Recipe) -> Mode:

@@ -23,6 +23,7 @@ from typing import Any
 import msgspec
 import torch
 from safetensors import SafetensorError
+from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from tqdm import tqdm
 
@@ -32,7 +33,8 @@ from . import _objectives as objectives
 from ._batch import Batch
 from ._errors import TrainingError
 from ._estimate import Estimate, RunSize
-from ._feed import Feed, steps_in_epoch, trained_n
+from ._facts import facts_of
+from ._feed import Feed, steps_in_epoch
 from ._judge import Judge, Outputs, open_base
 from ._optimisers import make_optimizers
 from ._precision import agree_on_precision, resolve, slowness, this_machine
@@ -48,7 +50,7 @@ from ._processes import (
     whole_optimizer,
     whole_weights,
 )
-from ._recipe import Recipe
+from ._recipe import Recipe, learns_language, ranks
 from ._signals import Stopped, StopRequest
 from .checkpoints import (
     BEST_OF_N,
@@ -80,7 +82,8 @@ class Loss:
 
     total: torch.Tensor
     right: torch.Tensor
-    """Number of requests whose highest score is one of the best-ranked, and number of requests, float32 [2]."""
+    """Number of rankings whose best response, or one of them, has the highest score, and number of rankings; one for
+    each request and dimension, float32 [2]."""
 
 
 class Trainer:
@@ -106,7 +109,7 @@ class Trainer:
             _init(self.judge, recipe.init_from, recipe)
         agree(self.state.global_step, recipe.out)
         self.preparer = make_preparer(self.checkpoint, self.judge.family, recipe)
-        self.trained_n = trained_n(samples, recipe)
+        self.facts = facts_of(samples, recipe) if self.accelerator.is_main_process else None
         self.feed = Feed(samples, self.preparer, recipe, here)
         self.steps = self._count_steps()
         optimizers = make_optimizers(self.judge, recipe.optimiser)
@@ -311,18 +314,20 @@ class Trainer:
     def _loss(self, outputs: Outputs, batch: Batch) -> Loss:
         recipe, zero = self.recipe, torch.zeros((), device=self.accelerator.device)
         text = zero if outputs.logits_TW is None else objectives.language(outputs.logits_TW, batch.labels_T)
-        if outputs.heads_RNK is None:
+        if outputs.heads_RNJK is None:
             return Loss(text, torch.zeros(2, device=zero.device))
-        rankings = batch.rankings_RN
+        # A request counts once in each dimension, so that the mean over requests is one over dimensions, too.
+        heads_RNK = outputs.heads_RNJK.permute(2, 0, 1, 3).flatten(0, 1).float()
+        rankings = given = batch.rankings_JRN.flatten(0, 1)
         if recipe.ties == "random":
             rankings = objectives.draw_best(rankings, torch.Generator().manual_seed(_number(recipe, batch.lines)))
-        scores = outputs.heads_RNK[..., 0].float()
+        scores = heads_RNK[..., 0]
         if recipe.objective == "joint":
-            ranking = objectives.gaussian(scores, outputs.heads_RNK[..., 1].float(), rankings)
+            ranking = objectives.gaussian(scores, heads_RNK[..., 1], rankings)
             total = (1 - recipe.language_share) * ranking + recipe.language_share * text
         else:
             total = getattr(objectives, recipe.objective)(scores, rankings)
-        return Loss(total, right(scores.detach(), batch.rankings_RN))
+        return Loss(total, right(scores.detach(), given))
 
     def _seed(self) -> None:
         """Seed dropout for a batch from the recipe and the place in the run alone, however many processes train."""
@@ -361,33 +366,43 @@ class Trainer:
         self.model.eval()
         model = Together(self.model, self.accelerator.device) if self.accelerator.is_fsdp2 else self.judge
         mine = self.held_out[self.feed.place.rank :: self.feed.place.processes]
-        if self.recipe.objective == "language":
-            counts = evaluate_language(model, self.feed, mine)
-        else:
-            report = evaluate(model, self.preparer, mine)
-            counts = report.right, report.requests
+        counts = self._count(model, mine)
         if isinstance(model, Together):
             model.finish(self.feed.collate([0], 0).to(self.accelerator.device))
-        sums = self.accelerator.reduce(torch.tensor(counts, dtype=torch.float32, device=self.accelerator.device), "sum")
-        total, of = float(sums[0]), float(sums[1])
-        if self.recipe.objective == "language":
-            results = {LANGUAGE_LOSS: total / of}
-        else:
-            results = {BEST_OF_N: total / of, "requests": int(of)}
+        device = self.accelerator.device
+        sums = self.accelerator.reduce(torch.tensor(list(counts.values()), dtype=torch.float32, device=device), "sum")
+        found = {name: (float(total), float(of)) for name, (total, of) in zip(counts, sums, strict=True)}
+        results: dict[str, Any] = {name: total / of for name, (total, of) in found.items() if of}
+        if BEST_OF_N in found:
+            results["requests"] = int(found[BEST_OF_N][1])
         if self.accelerator.is_main_process:
             note(f"held out after step {self.state.global_step}: {_shown(results)}")
         if self.recipe.log == "tensorboard":
             self.accelerator.log({f"held_out/{name}": value for name, value in results.items()}, self.state.global_step)
         return results
 
+    def _count(self, model: nn.Module, samples: Sequence[NumberedSample]) -> dict[str, tuple[float, float]]:
+        """Figure -> sum over samples, and number of what was added up."""
+        counts = dict[str, tuple[float, float]]()
+        if ranks(self.recipe):
+            report = evaluate(model, self.preparer, samples, head=self.recipe.head)
+            counts[BEST_OF_N] = report.right, report.requests
+            for name in self.recipe.head.dimensions:
+                counts[f"pairwise/{name}"] = report.pairs(samples, name)
+        if learns_language(self.recipe):
+            losses = evaluate_language(model, self.feed, samples)
+            counts[LANGUAGE_LOSS] = sum(loss for loss, _ in losses), sum(tokens for _, tokens in losses)
+        return counts
+
     def _save(self, results: dict[str, Any]) -> None:
         """Write a checkpoint under another name and rename it; remove the oldest beyond ``keep``, but not the best."""
         weights, optimizer = whole_weights(self.model), whole_optimizer(self.model, self.optimizers)
         if not self.accelerator.is_main_process:
             return
+        assert self.facts is not None
         folder = self.out / f".checkpoint-{self.state.global_step}.tmp"
         shutil.rmtree(folder, ignore_errors=True)
-        save_judge(folder, self.judge, weights, self.checkpoint, self.recipe, self.trained_n)
+        save_judge(folder, self.judge, weights, self.checkpoint, self.recipe, self.facts)
         torch.save(optimizer, folder / "optimizer.pt")
         write_state(folder, self.state)
         write_recipe(folder, self.recipe)
@@ -408,8 +423,8 @@ def _init(judge: Judge, folder: str, recipe: Recipe) -> None:
         raise
     except UNREADABLE as error:
         raise TrainingError(
-            f"init_from {folder} holds no adapters and value head of yoj-train: {shorten(str(error), 200)} Give a "
-            "checkpoint-N folder of a run over the same base."
+            f"init_from {folder} holds no weights of yoj-train for this recipe: {shorten(str(error), 200)} Give "
+            "a checkpoint-N folder of a run over the same base, with the same trainable."
         ) from error
 
 
@@ -428,12 +443,13 @@ def schedule(kind: str, warmup: float, step: int, steps: int) -> float:
 
 
 def right(scores_RN: torch.Tensor, rankings_RN: torch.Tensor) -> torch.Tensor:
-    """Number of requests whose highest score is one of the best-ranked, and number of requests: float32 [2]."""
+    """Number of rows whose highest score is one of the best-ranked, and number of rows with ranks: float32 [2]."""
     absent = rankings_RN.isnan()
     best = scores_RN.masked_fill(absent, -math.inf).argmax(dim=1, keepdim=True)
     ranks = rankings_RN.masked_fill(absent, math.inf)
-    hits = ranks.gather(1, best).squeeze(1) == ranks.min(dim=1).values
-    return torch.stack([hits.sum().float(), torch.tensor(float(len(hits)), device=hits.device)])
+    judged = ~absent.all(dim=1)
+    hits = (ranks.gather(1, best).squeeze(1) == ranks.min(dim=1).values) & judged
+    return torch.stack([hits.sum().float(), judged.sum().float()])
 
 
 def _shown(values: Mapping[str, float]) -> str:

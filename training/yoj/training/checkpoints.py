@@ -24,8 +24,10 @@ from yoj.export.families import GraphSpec
 from yoj.runtime.error_texts import shorten
 
 from ._errors import TrainingError
+from ._facts import Facts
 from ._judge import LANGUAGE_HEAD, Judge, lora_config
-from ._recipe import Recipe, trained_mode
+from ._preparer import write_max_pixels
+from ._recipe import Recipe, ranks, trained_mode
 
 ADAPTER, HEAD, MODEL = "adapter_model.safetensors", "value_head.safetensors", "model.safetensors"
 RECIPE, EVALUATION = "recipe.json", "evaluation.json"
@@ -71,7 +73,7 @@ def save_judge(
     weights: Mapping[str, torch.Tensor],
     checkpoint: Checkpoint,
     recipe: Recipe,
-    trained_n: tuple[int, int],
+    facts: Facts,
 ) -> None:
     """Write what the run trained into a new folder.
 
@@ -81,14 +83,25 @@ def save_judge(
         weights: state dict of the judge, whole and on the CPU.
         checkpoint: base that is trained.
         recipe: recipe of the run.
-        trained_n: fewest and most responses of its packs.
+        facts: facts about its samples.
     """
     folder.mkdir(parents=True)
     checkpoint.tokenizer.save(str(folder / "tokenizer.json"))
     copy_files(COPIED if recipe.trainable == "all" else COPIED[1:], checkpoint.trunk, folder)
+    if recipe.max_pixels is not None:
+        write_max_pixels(folder, judge.family, recipe.max_pixels)
     if recipe.trainable == "all":
         save_tensors(_released(judge, weights, checkpoint), folder / MODEL)
-        return
+    else:
+        _save_adapters(folder, judge, weights, recipe)
+    if ranks(recipe):
+        head = transposed(_part(weights, "scorer.readout.value_head."))
+        save_tensors(head, folder / HEAD)
+        torch.save(head, folder / "value_head.pt")  # read by the YOJO code's merge script
+        _write(folder / SETTINGS, _settings(checkpoint.head, recipe, facts))
+
+
+def _save_adapters(folder: Path, judge: Judge, weights: Mapping[str, torch.Tensor], recipe: Recipe) -> None:
     adapters = {
         _adapter_key(judge.scorer_spec, name): value.contiguous()
         for name, value in _part(weights, "scorer.").items()
@@ -99,10 +112,6 @@ def save_judge(
         "base_model_name_or_path": os.path.relpath(recipe.base, folder)
     }
     _write(folder / ADAPTER_CONFIG, {name: _plain(value) for name, value in config.items()})
-    head = transposed(_part(weights, "scorer.readout.value_head."))
-    save_tensors(head, folder / HEAD)
-    torch.save(head, folder / "value_head.pt")  # read by the YOJO code's merge script
-    _write(folder / SETTINGS, _settings(checkpoint.head, recipe, trained_n))
 
 
 def save_tensors(tensors: Mapping[str, torch.Tensor], file: Path) -> None:
@@ -126,14 +135,14 @@ def load_judge(folder: Path, judge: Judge, recipe: Recipe) -> None:
     """
     if recipe.trainable == "all":
         _load_released(folder, judge)
-        return
-    stored = load_file(folder / ADAPTER)
-    state = {
-        name: stored[_adapter_key(judge.scorer_spec, name)] if ".lora_" in name else value
-        for name, value in judge.scorer.state_dict().items()
-    }
-    for name, value in transposed(load_file(folder / HEAD)).items():
-        state[f"readout.value_head.{name}"] = value
+    state: dict[str, torch.Tensor] = judge.scorer.state_dict()
+    if recipe.trainable == "lora":
+        stored = load_file(folder / ADAPTER)
+        state |= {name: stored[_adapter_key(judge.scorer_spec, name)] for name in state if ".lora_" in name}
+    if ranks(recipe):
+        head = transposed(load_file(folder / HEAD))
+        state = {name: value for name, value in state.items() if not name.startswith("readout.value_head.")}
+        state |= {f"readout.value_head.{name}": value for name, value in head.items()}
     try:
         judge.scorer.load_state_dict(state)
     except RuntimeError as error:
@@ -192,20 +201,28 @@ def read_recipe_of(folder: Path, base: Path | None) -> Recipe:
 
     Args:
         folder: folder of the checkpoint.
-        base: folder of the base model; None for the one that the adapter names.
+        base: folder of the base model of adapters; None for the one that they name.
 
     Raises:
         TrainingError: the folder is no checkpoint of a judge.
     """
     try:
         recipe = msgspec.json.decode((folder / RECIPE).read_bytes(), type=Recipe)
-        named = json.loads((folder / ADAPTER_CONFIG).read_text("utf-8"))["base_model_name_or_path"]
+        named = "." if recipe.trainable == "all" else _base_of(folder)
     except (OSError, ValueError, KeyError) as error:
         raise TrainingError(
             f"{folder} is neither a bundle nor a checkpoint-N folder of a judge of yoj-train: "
             f"{shorten(str(error), 200)} Export what others trained with yoj-export, and give the bundle."
         ) from error
+    if not ranks(recipe):
+        raise TrainingError(f"{folder} learnt language alone and has no value head. Give a checkpoint of a judge.")
+    if base is not None and recipe.trainable == "all":
+        raise TrainingError(f"{folder} is a whole model: all its weights were trained. Leave --base out.")
     return msgspec.structs.replace(recipe, base=str(base or folder / named))
+
+
+def _base_of(folder: Path) -> str:
+    return json.loads((folder / ADAPTER_CONFIG).read_text("utf-8"))["base_model_name_or_path"]
 
 
 def recipe_changes(folder: Path, recipe: Recipe) -> list[str]:
@@ -253,15 +270,19 @@ def _adapter_key(spec: GraphSpec, name: str) -> str:
     return PREFIX + spec.sources[f"{module}.weight"].names[0].removesuffix(".weight") + lora + rest
 
 
-def _settings(head: TrainedHead, recipe: Recipe, trained_n: tuple[int, int]) -> dict[str, Any]:
+def _settings(head: TrainedHead, recipe: Recipe, facts: Facts) -> dict[str, Any]:
     """Content of ``reward_model_config.json``: of the head, and of how the model was trained."""
     settings = head.settings() | {"hidden_state": recipe.hidden_state}
     if trained_mode(recipe) == "isolated":
         settings["trained_mode"] = "isolated"
     else:
-        settings["trained_n"] = list(trained_n)
+        settings["trained_n"] = list(facts.trained_n)
     if recipe.video_expansion is not None:
         settings["video_expansion"] = recipe.video_expansion
+    if facts.response_images is not None:
+        settings["response_images"] = facts.response_images
+    if facts.rationales:
+        settings["rationale_prompt"] = recipe.rationale_prompt
     return settings
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from yoj.runtime import Message, Reading, Request
+from yoj.runtime import Image, Message, Reading, Request, Video
 from yoj.runtime.codec import Ignore, Line, to_line, to_request
 from yoj.runtime.error_texts import shorten
 from yoj.runtime.errors import LengthError, MediaError, RequestError, YojError
@@ -23,7 +23,8 @@ from yoj.runtime.strict_json import Fields, parse_object
 
 from ._errors import DataError, VisionBudgetError
 from ._preparer import BudgetedPreparer
-from ._recipe import Recipe
+from ._rankings import Needs, Ranks, best_of, informs, ranks_by_dimension, unlearnable, wrong_rankings
+from ._recipe import Recipe, learns_language, ranks
 
 SHOWN = 10
 """Most problems that an error names; the others are counted."""
@@ -43,10 +44,14 @@ class Language(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Sample(Line, frozen=True):
     """Sample: one line as ``yoj-score`` reads it, with the fields that only training uses.
 
-    Objective ``language`` alone does without rankings.
+    Objective ``language`` alone does without rankings; heads with dimensions take ``dimension_rankings``.
     """
 
     language: Language | None = None
+    dimension_rankings: dict[str, list[float | None]] | None = None
+    """Dimension of the value head -> [N] ranks in it, 1 = best, null where a response was not judged."""
+    rationales: list[str | None] | None = None
+    """[N] reasons for the grade of each response, which the language path learns; null for none."""
     kind: str | None = None
     """Kind of the sample, as free text; evaluations report each kind apart."""
     grades: list[str] | None = None
@@ -64,24 +69,56 @@ class NumberedSample:
     reading: Reading
     """Settings with which its file is read: sources of media, and ignored fields."""
 
-    def lessons(self) -> list[Request]:
-        """Texts that the language path may learn, one at a time: the text meant for it, or else the best responses.
+    def ranks(self, dimensions: Sequence[str]) -> list[Ranks]:
+        """Ranks [J][N] to learn: in each dimension, or, where the head has none, of the responses as a whole."""
+        sample = self.sample
+        if dimensions:
+            return ranks_by_dimension(sample.dimension_rankings, dimensions, len(sample.responses))
+        assert sample.rankings is not None
+        return [sample.rankings]
+
+    def compared(self) -> list[Ranks]:
+        """Rankings that one score for each response is compared with: the overall one, or else those by dimension."""
+        sample = self.sample
+        if sample.rankings is not None and informs(sample.rankings):
+            return [sample.rankings]
+        found = [own for own in (sample.dimension_rankings or {}).values() if informs(own)]
+        return found or [sample.rankings or [1.0] * len(sample.responses)]
+
+    def lessons(self, ask: str) -> list[Request]:
+        """Texts that the language path may learn, one at a time.
+
+        They are the rationales of the responses and the text meant for the path; where the sample has neither field,
+        the best responses, of each dimension where there is no overall ranking.
+
+        Args:
+            ask: text with which a rationale is asked for.
 
         Raises:
             DataError: the sample has media where only texts can be learnt.
         """
+        given = self.sample.rationales
+        if given is None:
+            return self._texts()
+        request = self.request()
+        explained = [explanation(request, k, ask, text) for k, text in enumerate(given) if text is not None]
+        return explained + (self._texts() if self.sample.language is not None else [])
+
+    def _texts(self) -> list[Request]:
+        """The text meant for the language path, or else the best responses."""
         sample = self.sample
         if sample.language is not None and not isinstance(sample.prompt, str):
             raise DataError(
                 "language has a prompt of its own, so that media must stand in image or video, not in prompt"
             )
         if sample.language is None and any(not isinstance(response, str) for response in sample.responses):
-            raise DataError("the language path learns texts; give responses as texts, or language with a target")
+            raise DataError(
+                "the language path learns texts; give rationales, responses as texts, or language with a target"
+            )
         if sample.language is not None:
             return [self.request([sample.language.target], sample.language.prompt)]
-        ranks = sample.rankings or [0.0] * len(sample.responses)
-        best = min(ranks)
-        return [self.request([text]) for text, rank in zip(sample.responses, ranks, strict=True) if rank == best]
+        best = [k for own in self.compared() for k in best_of(own)]
+        return [self.request([sample.responses[k]]) for k in best]
 
     def request(self, responses: Sequence[Any] | None = None, prompt: str | None = None) -> Request:
         """Request that the runtime packs; responses, as the line has them, or the prompt can be replaced.
@@ -119,6 +156,24 @@ class Problem:
     """``id`` of the sample, where it has one that can be read."""
 
 
+def explanation(request: Request, response: int, ask: str, rationale: str) -> Request:
+    """Build the request of one response whose prompt shows one response of another and asks for a rationale.
+
+    The user's last turn goes on with the parts of that response and the text that asks.
+
+    Args:
+        request: request that is explained.
+        response: index of the response.
+        ask: text with which the rationale is asked for.
+        rationale: the rationale, as the one response.
+    """
+    script = script_of(request)
+    *before, last = script.turns
+    shown = [*_content(last.parts, script), *_content(script.responses[response], script), ask]
+    turns = [*(Message(turn.role, _content(turn.parts, script)) for turn in before), Message(last.role, shown)]
+    return Request(turns, [rationale], placeholders="text", duplicates="score")
+
+
 def texts_alone(request: Request) -> Request:
     """Copy of the sample without its media."""
     script = script_of(request)
@@ -128,13 +183,13 @@ def texts_alone(request: Request) -> Request:
 
 
 def read_samples(
-    file: Path, ranked: bool = True, media_root: Path | None = None, ignored: Sequence[str] = ()
+    file: Path, needs: Needs | None = None, media_root: Path | None = None, ignored: Sequence[str] = ()
 ) -> tuple[list[NumberedSample], list[Problem]]:
     """Read every line of a file, malformed or not; blank lines are skipped.
 
     Args:
         file: file of JSON lines.
-        ranked: whether each sample must have rankings.
+        needs: rankings that each sample must have; None for overall ones.
         media_root: folder that media may come from; None for that of the file.
         ignored: fields to ignore.
 
@@ -151,7 +206,7 @@ def read_samples(
         raise DataError(str(error)) from error
     samples, problems = list[NumberedSample](), list[Problem]()
     for line in lines:
-        found = read_sample(line, reading, ranked)
+        found = read_sample(line, reading, needs)
         if isinstance(found, Problem):
             problems.append(found)
         else:
@@ -159,13 +214,13 @@ def read_samples(
     return samples, problems
 
 
-def read_sample(line: Text, reading: Reading, ranked: bool = True) -> NumberedSample | Problem:
+def read_sample(line: Text, reading: Reading, needs: Needs | None = None) -> NumberedSample | Problem:
     """Check one line as far as that goes without opening its media.
 
     Args:
         line: line of a file.
         reading: settings with which the file is read.
-        ranked: whether it must have rankings.
+        needs: rankings that it must have; None for overall ones.
     """
     fields: Fields = {}
     try:
@@ -173,7 +228,7 @@ def read_sample(line: Text, reading: Reading, ranked: bool = True) -> NumberedSa
         sample = NumberedSample(line.number, to_line(fields, Sample, reading.ignore), reading)
     except RequestError as error:
         return Problem(line.number, _kind(str(error)), str(error), readable_id(fields))
-    return _check(sample, ranked) or sample
+    return _check(sample, needs or Needs()) or sample
 
 
 def check_packs(
@@ -231,10 +286,10 @@ def tell_shrunk(shrunk: Sequence[Shrunk], file: Path, note: Callable[[str], None
 
 def _rows(numbered: NumberedSample, recipe: Recipe) -> Iterator[tuple[Request, Mode | None]]:
     """Requests that the training may pack of a sample."""
-    if recipe.objective != "language":
+    if ranks(recipe):
         yield numbered.request(), None
-    if recipe.objective in ("joint", "language"):
-        for lesson in numbered.lessons():
+    if learns_language(recipe):
+        for lesson in numbered.lessons(recipe.rationale_prompt):
             yield lesson, "joint"
 
 
@@ -255,12 +310,12 @@ def _check_pack(numbered: NumberedSample, preparer: BudgetedPreparer, recipe: Re
     return Shrunk(line, times) if times else None
 
 
-def _check(numbered: NumberedSample, ranked: bool) -> Problem | None:
-    found = _wrong(numbered, ranked)
+def _check(numbered: NumberedSample, needs: Needs) -> Problem | None:
+    found = _wrong(numbered, needs)
     return Problem(numbered.line, *found, numbered.sample.id) if found else None
 
 
-def _wrong(numbered: NumberedSample, ranked: bool) -> tuple[str, str] | None:
+def _wrong(numbered: NumberedSample, needs: Needs) -> tuple[str, str] | None:
     """Kind of an error in a word or two, and a sentence on it."""
     sample = numbered.sample
     n = len(sample.responses)
@@ -268,12 +323,15 @@ def _wrong(numbered: NumberedSample, ranked: bool) -> tuple[str, str] | None:
         return "no responses", "there are no responses"
     if set_here := [name for name in OF_SCORING if getattr(sample, name) is not None]:
         return "not for training", f"{', '.join(set_here)} is how a judge is asked; the recipe says it here"
-    if sample.grades is not None and len(sample.grades) != n:
-        return "lengths", f"{len(sample.grades)} grades for {n} responses"
-    if ranked and sample.rankings is None:
-        return "no rankings", "there are no rankings"
-    if ranked and sample.rankings is not None and len(set(sample.rankings)) == 1:
-        return "all tied", f"all {n} responses have rank {sample.rankings[0]:g}: nothing can be learnt"
+    for name in ("grades", "rationales"):
+        if (own := getattr(sample, name)) is not None and len(own) != n:
+            return "lengths", f"{len(own)} {name} for {n} responses"
+    if sample.dimension_rankings is not None and (found := wrong_rankings(sample.dimension_rankings, n)):
+        return found
+    if needs.ranked and (found := unlearnable(sample.rankings, sample.dimension_rankings, needs)):
+        return found
+    if not needs.ranked and sample.language is None and sample.rationales == [None] * n:
+        return "no text", "all rationales are null: there is no text to learn"
     try:
         missing = _missing(script_of(numbered.request()))
     except MediaError as error:
@@ -293,6 +351,10 @@ def _missing(script: Script) -> list[str]:
 def _kind(error: str) -> str:
     """Kind of a malformed line in a word or two."""
     return next((kind for part, kind in KINDS.items() if part in error), "not a sample")
+
+
+def _content(parts: Sequence[str | int], script: Script) -> list[str | Image | Video]:
+    return [part if isinstance(part, str) else script.media[part] for part in parts]
 
 
 def _text(parts: Sequence[str | int]) -> str:

@@ -16,7 +16,8 @@ from ._feed import steps_in_epoch
 from ._judge import open_base
 from ._preparer import BudgetedPreparer, make_preparer
 from ._processes import gather, place
-from ._recipe import Recipe
+from ._rankings import Needs
+from ._recipe import Recipe, learns_language, ranks
 from .samples import NumberedSample, Problem, Shrunk, check_packs, read_samples, refuse, tell_shrunk
 
 LOGGED_EVERY = 30.0
@@ -43,13 +44,14 @@ def load_samples(
     """
     preparer = open_preparer(recipe) if packs else None
     found: list[list[NumberedSample]] = []
-    for name in (recipe.data, recipe.held_out):
+    for name, evaluated in ((recipe.data, False), (recipe.held_out, True)):
         if name is None:
             found.append([])
             continue
         file = Path(name)
         root = None if recipe.media_root is None else Path(recipe.media_root)
-        samples, problems = read_samples(file, recipe.objective != "language", root, recipe.ignore_fields)
+        needs = Needs(ranks(recipe), recipe.head.dimensions, overall=evaluated)
+        samples, problems = read_samples(file, needs, root, recipe.ignore_fields)
         told = note if place().rank == 0 else _ignore
         if preparer is not None:
             found_here = _check_share(samples, preparer, recipe, file.name)
@@ -65,8 +67,26 @@ def load_samples(
         found.append([numbered for numbered in samples if numbered.line not in wrong])
         if not found[-1]:
             raise DataError(f"{file} holds no samples{' that can be used' if wrong else ''}. Give at least one.")
+    if place().rank == 0:
+        tell_unused(found[0], recipe, note)
     steps_in_epoch(len(found[0]), recipe, place().processes)
     return found[0], found[1]
+
+
+def tell_unused(samples: Sequence[NumberedSample], recipe: Recipe, note: Callable[[str], None]) -> None:
+    """Report fields of the samples that a recipe does not learn."""
+    why = {
+        "rationales": None
+        if learns_language(recipe)
+        else f"objective {recipe.objective} learns no language"
+        if recipe.objective != "joint"
+        else "language_share is 0",
+        "dimension_rankings": None if recipe.head.dimensions else "head.dimensions names none",
+    }
+    for name, reason in why.items():
+        count = sum(getattr(numbered.sample, name) is not None for numbered in samples)
+        if count and reason is not None:
+            note(f"{recipe.data}: {name} of {count:,} samples are not learnt, since {reason}.")
 
 
 def open_preparer(recipe: Recipe) -> BudgetedPreparer:
