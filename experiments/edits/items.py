@@ -21,6 +21,8 @@ N = 4
 SETS = {"either or both": 0.4, "one of three": 0.42, "with flaws": 0.18}
 """Kind of a set of edits -> its share; see `_edits`."""
 COMPOSED = "composition"
+FREQUENCIES = {"recolour": 3, "resize": 3, "move": 4, "swap": 4, "count": 3, "remove": 1, "add": 1}
+"""Frequencies of the kinds of parts: those that say how the picture ends are the rarest."""
 
 Edit = tuple[Part, ...]
 
@@ -103,9 +105,9 @@ def _draw_edits(rng: random.Random, source: Drawing) -> tuple[list[Drawing], Edi
 
 
 def _draw_edit_part(rng: random.Random, source: Drawing, free: set[int]) -> Part | None:
-    kinds = list(KINDS)
-    rng.shuffle(kinds)
-    return next((part for kind in kinds if (part := draw_part(rng, source, kind, free)) is not None), None)
+    # A weighted order: the first kind for which the source has room is taken.
+    order = sorted(KINDS, key=lambda kind: rng.random() ** (1 / FREQUENCIES[kind]), reverse=True)
+    return next((part for kind in order if (part := draw_part(rng, source, kind, free)) is not None), None)
 
 
 def _concerned(part: Part) -> set[int]:

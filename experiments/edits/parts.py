@@ -18,7 +18,7 @@ from .drawing import Drawing, Shape, draw_shape
 T = TypeVar("T")
 OPPOSITES = {"red": "green", "green": "red", "blue": "yellow", "yellow": "blue", "purple": "white", "white": "purple"}
 """Colour -> the one that "the opposite colour" means."""
-EXPLICIT = 0.25
+EXPLICIT = 0.15
 """Probability that a part which can be relative says how the picture ends."""
 
 
