@@ -1,6 +1,6 @@
-"""Judges of edited pictures: the study of joint training, and judges as rewards of an editor.
+"""Judges of edited pictures: the study of joint training, the judge that ships, and judges as rewards of an editor.
 
-python -m experiments.edits study .edits && python -m experiments.edits report
+python -m experiments.edits study .edits && python -m experiments.edits judge .edits && python -m experiments.edits report
 """
 
 from __future__ import annotations
@@ -13,10 +13,15 @@ from yoj.runtime.options import readable_errors
 
 RESULTS = Path(__file__).parent / "results"
 STEPS = 500
+IMITATION = 1000
 
 folder_argument = click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
+bundle_argument = click.argument("bundle", type=click.Path(exists=True, file_okay=False, path_type=Path))
 results_option = click.option(
     "--results", default=RESULTS, type=click.Path(file_okay=False, path_type=Path), help="Folder of the results."
+)
+seeds_option = click.option(
+    "--seed", "seeds", multiple=True, type=int, default=(0, 1, 2), help="Seed; may be repeated."
 )
 
 
@@ -28,7 +33,7 @@ def main() -> None:
 @main.command()
 @folder_argument
 @click.option("--share", "shares", multiple=True, type=float, help="Share of the language loss; may be repeated.")
-@click.option("--seed", "seeds", multiple=True, type=int, help="Seed; may be repeated.")
+@seeds_option
 @click.option("--steps", default=STEPS, show_default=True, type=click.IntRange(min=1), help="Steps of each arm.")
 @results_option
 def study(folder: Path, shares: tuple[float, ...], seeds: tuple[int, ...], steps: int, results: Path) -> None:
@@ -37,16 +42,118 @@ def study(folder: Path, shares: tuple[float, ...], seeds: tuple[int, ...], steps
     What is there is not done again. Processes with arms of their own may share the work.
     """
     from .judges import write_data
-    from .study import SEEDS, SHARES
+    from .study import SHARES
     from .study import study as add
 
     with readable_errors():
         write_data(folder, 0, click.echo)
-        for seed in seeds or SEEDS:
+        for seed in seeds:
             for share in shares or SHARES:
                 name = f"share {share:g}, seed {seed}"
                 file = results / f"share-{share:g}-seed-{seed}.json"
                 add(folder, share, seed, steps, file, lambda text, name=name: click.echo(f"{name}: {text}"))
+
+
+@main.command()
+@folder_argument
+@click.option("--seed", default=0, show_default=True, help="Seed of data, weights and training.")
+def judge(folder: Path, seed: int) -> None:
+    """Train the judge that ships into FOLDER/edits-qwen3_vl: data, base, language, then both losses together.
+
+    Takes about two hours on a core. What is in FOLDER already is not made again.
+    """
+    from .judges import make
+
+    with readable_errors():
+        make(folder, seed, click.echo)
+
+
+@main.command()
+@bundle_argument
+@results_option
+def cost(bundle: Path, results: Path) -> None:
+    """Read N edits with a bundle in one joint pack, isolated in one pack, and in N passes."""
+    from .cost import costs
+
+    with readable_errors():
+        costs(bundle, results / "cost.json", click.echo)
+
+
+@main.command()
+@click.argument("reward")
+@click.option("--bundle", type=click.Path(exists=True, file_okay=False, path_type=Path), help="Judge of the reward.")
+@click.option("--imitation", default=IMITATION, show_default=True, help="Steps of imitation before the reward.")
+@click.option("--steps", default=300, show_default=True, help="Steps with the reward.")
+@seeds_option
+@results_option
+def loop(reward: str, bundle: Path | None, imitation: int, steps: int, seeds: tuple[int, ...], results: Path) -> None:
+    """Train an editor with a judge as its reward, under the name REWARD; without a bundle the truth is the reward."""
+    from yoj.runtime import Scorer
+
+    from ..any_n.results import Results
+    from .base import tokenizer_file
+    from .loop import LoopConfig, reward_of, run, truth
+
+    with readable_errors():
+        scorer = None if bundle is None else Scorer.load(bundle)
+        about = {"judge": None if scorer is None else scorer.manifest.digest, "imitation": imitation, "steps": steps}
+        for seed in seeds:
+            kept = Results(results / f"loop-{reward}-seed-{seed}.json", about)
+            kept.add(
+                {"reward": reward, "seed": seed},
+                lambda seed=seed: run(
+                    tokenizer_file(),
+                    truth if scorer is None else reward_of(scorer),
+                    LoopConfig(seed, imitation, steps),
+                    lambda text, seed=seed: click.echo(f"{reward}, seed {seed}: {text}"),
+                ),
+            )
+
+
+@main.command()
+@bundle_argument
+@click.option("--imitation", default=IMITATION, show_default=True, help="Steps of the first editor's imitation.")
+@click.option("--steps", default=IMITATION, show_default=True, help="Steps of the correcting editor's.")
+@seeds_option
+@results_option
+def correction(bundle: Path, imitation: int, steps: int, seeds: tuple[int, ...], results: Path) -> None:
+    """Tell an editor the rationales of a judge, whose bundle was exported with --language, and measure second edits."""
+    from yoj.runtime import Scorer
+
+    from ..any_n.results import Results
+    from .base import tokenizer_file
+    from .correction import by_judge, by_truth, nothing, run
+    from .loop import LoopConfig
+
+    with readable_errors(), Scorer.load(bundle) as scorer:
+        ways = {"nothing": nothing, "the judge": by_judge(scorer), "the truth": by_truth}
+        about = {"judge": scorer.manifest.digest, "imitation": imitation, "steps": steps}
+        for seed in seeds:
+            Results(results / f"correction-seed-{seed}.json", about).add(
+                {"seed": seed},
+                lambda seed=seed: {
+                    "after": run(
+                        tokenizer_file(),
+                        ways,
+                        LoopConfig(seed, imitation, steps),
+                        lambda text, seed=seed: click.echo(f"seed {seed}: {text}"),
+                    )
+                },
+            )
+
+
+@main.command()
+@results_option
+@click.option("--plot", type=click.Path(dir_okay=False, path_type=Path), help="Write the curves to this SVG.")
+def report(results: Path, plot: Path | None) -> None:
+    """Print the tables of all results, and plot them."""
+    from .plot import draw
+    from .report import tables
+
+    with readable_errors():
+        click.echo(tables(results))
+        if plot is not None:
+            draw(results, plot)
 
 
 if __name__ == "__main__":

@@ -94,3 +94,7 @@ def _spell(word: str) -> str:
     """Word as the vocabulary spells it: ASCII, with a letter of its own for the space."""
     return word.replace(" ", "\u0120")
 
+
+def tokenizer_file() -> Path:
+    """File of the shipped judge's tokenizer, which the editor reads with too."""
+    return Path(__file__).parents[2] / "checkpoints" / "edits-qwen3_vl" / "tokenizer.json"

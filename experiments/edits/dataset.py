@@ -12,7 +12,7 @@ import msgspec
 from PIL import Image
 
 from .drawing import Drawing
-from .grades import DIMENSIONS
+from .grades import DIMENSIONS, describe
 from .items import EditItem, draw_item
 
 
@@ -49,25 +49,54 @@ def write_edits(folder: Path, name: str, items: int, seed: int, progress: Callab
         seed: seed of the file.
         progress: function that is told after each item how many are done.
     """
+
+    def fields(index: int) -> dict[str, Any]:
+        item = make_item(name, seed, index)
+        source, *edits = _pictures(folder, f"{name}/{index:06d}", [item.source, *item.results])
+        asked = {"prompt": [source, _text(item.instruction)], "responses": [[edit] for edit in edits]}
+        # Numbers up to 2**53 survive any reader of JSON.
+        return asked | fields_of(item, _seed(name, seed, index) % 2**53)
+
+    _write(folder, name, items, fields, progress)
+
+
+def write_changes(folder: Path, name: str, items: int, seed: int, progress: Callable[[int], None]) -> None:
+    """Write lessons in comparing pictures, like `write_edits`: a source, some edits of it, and what the last changed.
+
+    They teach a base to see what the edits of a pack have changed, and nothing about right and wrong.
+    """
+
+    def fields(index: int) -> dict[str, Any]:
+        item = make_item(name, seed, index)
+        shown = item.results[: 1 + index % len(item.results)]
+        source, *edits = _pictures(folder, f"{name}/{index:06d}", [item.source, *shown])
+        prompt = [source, _text(item.instruction), *edits, _text("What changed?")]
+        return {"prompt": prompt, "responses": [describe(item.source, shown[-1])], "kind": item.kind}
+
+    _write(folder, name, items, fields, progress)
+
+
+def _write(
+    folder: Path, name: str, items: int, fields: Callable[[int], dict[str, Any]], progress: Callable[[int], None]
+) -> None:
     (folder / name).mkdir(parents=True, exist_ok=True)
     with (folder / f"{name}.jsonl").open("wb") as lines:
         for index in range(items):
-            item = make_item(name, seed, index)
-            # Numbers up to 2**53 survive any reader of JSON.
-            fields = fields_of(item, _seed(name, seed, index) % 2**53)
-            source = _picture(folder, f"{name}/{index:06d}.png", item.source)
-            edits = [
-                [_picture(folder, f"{name}/{index:06d}-{number}.png", result)]
-                for number, result in enumerate(item.results)
-            ]
-            request = {"prompt": [source, {"type": "text", "text": item.instruction}], "responses": edits}
-            lines.write(msgspec.json.encode(request | fields) + b"\n")
+            lines.write(msgspec.json.encode(fields(index)) + b"\n")
             progress(index + 1)
 
 
-def _picture(folder: Path, path: str, drawing: Drawing) -> dict[str, str]:
-    Image.fromarray(drawing.pixels()).save(folder / path, compress_level=1)
-    return {"type": "image", "image": path}
+def _pictures(folder: Path, path: str, drawings: Sequence[Drawing]) -> list[dict[str, str]]:
+    """Write pictures and give the parts of a request that show them."""
+    parts: list[dict[str, str]] = []
+    for number, drawing in enumerate(drawings):
+        parts.append({"type": "image", "image": f"{path}-{number}.png"})
+        Image.fromarray(drawing.pixels()).save(folder / parts[-1]["image"], compress_level=1)
+    return parts
+
+
+def _text(text: str) -> dict[str, str]:
+    return {"type": "text", "text": text}
 
 
 def _seed(*parts: object) -> int:

@@ -58,17 +58,22 @@ def asked_places(parts: Sequence[Part]) -> set[int]:
     return {place for part in parts if part.counts is None for place, _ in part.content}
 
 
+def describe(source: Drawing, result: Drawing) -> str:
+    """What changed where."""
+    found = sorted(changes(source, result))
+    told = [f"{PLACES[place]}: {_thing(source.look(place))} to {_thing(result.look(place))}" for place in found]
+    return " ".join(map(sentence, told)) or "Nothing changed."
+
+
 def rationale(source: Drawing, parts: Sequence[Part], result: Drawing) -> str:
-    """Explanation of a grade: what changed where, how much of the instruction is right, what else is false, both bands."""
-    found, of = changes(source, result), grade(source, parts, result)
-    told = [f"{PLACES[place]}: {_thing(source.look(place))} to {_thing(result.look(place))}" for place in sorted(found)]
-    lines = [sentence(text) for text in told] or ["Nothing changed."]
-    spoiled = [PLACES[place] for place in sorted(found - allowed_places(source, parts, result))]
+    """Explanation of a grade: what changed, how much of the instruction is right, what else is false, both bands."""
+    of = grade(source, parts, result)
+    spoiled = [PLACES[place] for place in sorted(changes(source, result) - allowed_places(source, parts, result))]
     if result.flaw is not None:
         spoiled.append(f"{result.flaw.strength} specks in the {PLACES[result.flaw.place]}")
     asked = {BANDS: "all", 3: "half", 2: "wrong", 1: "no"}[of.instruction]
-    lines.append(f"Right: {asked}. False: {' and '.join(spoiled) or 'nothing'}.")
-    return " ".join([*lines, sentence(f"{NUMBERS[of.instruction]} and {NUMBERS[of.quality]}")])
+    bands = sentence(f"{NUMBERS[of.instruction]} and {NUMBERS[of.quality]}")
+    return f"{describe(source, result)} Right: {asked}. False: {' and '.join(spoiled) or 'nothing'}. {bands}"
 
 
 def _thing(look: Look | None) -> str:

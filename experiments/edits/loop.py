@@ -63,9 +63,7 @@ def reward_of(scorer: Scorer) -> Reward:
 
 def request_of(item: EditItem, edits: Sequence[Drawing]) -> Request:
     """Request to judge edits of an item's source."""
-    return Request(
-        [Image(item.source.pixels()), item.instruction], [[Image(edit.pixels())] for edit in edits]
-    )
+    return Request([Image(item.source.pixels()), item.instruction], [[Image(edit.pixels())] for edit in edits])
 
 
 def run(tokenizer: Path, reward: Reward, config: LoopConfig, note: Callable[[str], None]) -> Record:
