@@ -122,7 +122,7 @@ def make(family: str, folder: Path, seed: int, note: Callable[[str], None]) -> N
             files = [f"data={texts}.jsonl", f"held_out={texts}_held_out.jsonl", f"max_steps={stage.steps}"]
             run = [f"base={last.relative_to(folder)}", f"out=run-{texts}-{family}", f"seed={seed}", *stage.changes]
             last = train("small-base", folder, files + run, note)
-        _as_released(last, base)
+        as_released(last, base)
     run = [f"base={base.name}", f"out=run-judge-{family}", f"max_steps={JUDGE_STEPS[family]}", f"seed={seed}"]
     judge = train("small-judge", folder, run, note)
     lines = [(folder / f"{name}.jsonl").read_text("utf-8") for name in MIXED]
@@ -170,8 +170,8 @@ def ship(judge: Path, base: Path, out: Path) -> None:
     shutil.copytree(base, out / "base")
 
 
-def _as_released(run: Path, base: Path) -> None:
-    """Save a trained base in bfloat16, as bases are released; the judge is trained on these values."""
+def as_released(run: Path, base: Path) -> None:
+    """Save a trained base in bfloat16, as bases are released; a judge is trained on these values."""
     base.mkdir(parents=True, exist_ok=True)
     copy_files((*COPIED, "tokenizer.json"), run, base)
     tensors = {name: value.to(torch.bfloat16) for name, value in load_file(run / MODEL).items()}

@@ -1,6 +1,7 @@
 """Judges of edited pictures: the study of joint training, the judge that ships, and judges as rewards of an editor.
 
-python -m experiments.edits study .edits && python -m experiments.edits judge .edits && python -m experiments.edits report
+python -m experiments.edits judge .edits && python -m experiments.edits study .edits
+python -m experiments.edits report
 """
 
 from __future__ import annotations
@@ -41,12 +42,12 @@ def study(folder: Path, shares: tuple[float, ...], seeds: tuple[int, ...], steps
 
     What is there is not done again. Processes with arms of their own may share the work.
     """
-    from .judges import write_data
+    from .judges import write_base
     from .study import SHARES
     from .study import study as add
 
     with readable_errors():
-        write_data(folder, 0, click.echo)
+        write_base(folder, 0, click.echo)
         for seed in seeds:
             for share in shares or SHARES:
                 name = f"share {share:g}, seed {seed}"

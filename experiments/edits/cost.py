@@ -1,4 +1,4 @@
-"""N edits of one source in one joint pack, isolated in one pack, and in N passes: what each takes and how often it is right."""
+"""N edits of a source in one joint pack, isolated in one pack, and in N passes: time, and how often they are right."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Pictures that can be edited: at most one shape in each of four places, with everything that is drawn held fixed.
 
-An edit changes what it says and nothing else: shapes that stay keep their spot and tint to the pixel, and background and
-noise are those of the source.
+An edit changes what it says and nothing else: shapes that stay keep their spot and tint to the pixel, and background
+and noise are those of the source.
 """
 
 from __future__ import annotations

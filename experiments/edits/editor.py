@@ -1,7 +1,7 @@
 """Editor: a small policy that reads an instruction and the shapes of a source, and draws an edit of each place.
 
-It stands for a generator of pictures in the experiments with judges as rewards: it can draw anything, right or wrong, and
-knows of its mistakes only what a reward or a rationale tells it.
+It stands for a generator of pictures in the experiments with judges as rewards: it can draw anything, right or wrong,
+and knows of its mistakes only what a reward or a rationale tells it.
 """
 
 from __future__ import annotations

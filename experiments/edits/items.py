@@ -1,8 +1,8 @@
 """Items: a source, four edits of it, and an instruction that one of them is the right answer to.
 
-The edits are drawn before the instruction, and the instruction is then chosen among those that one of the edits follows.
-Which edit is right can therefore be told neither from the edits alone, of which none is the middle of the others, nor from
-the source and the edits without the instruction.
+The edits are drawn before the instruction, and the instruction is then chosen among those that one of the edits
+follows. Which edit is right can therefore be told neither from the edits alone, of which none is the middle of the
+others, nor from the source and the edits without the instruction.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Judges of edited pictures: data, base, and one run of the recipe."""
+"""Judges of edited pictures: data, base, the arms of the study, and the judge that ships."""
 
 from __future__ import annotations
 
@@ -6,33 +6,69 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import torch
+from safetensors.torch import load_file
+
+from yoj.export.checkpoint.head import SETTINGS
 from yoj.training import Trainer, load_samples, read_recipe
+from yoj.training.checkpoints import COPIED, EVALUATION, HEAD, MODEL, copy_files, save_tensors
 
+from ..small_judge import RECIPES, as_released, train
 from .base import write_edits_base
-from .dataset import write_edits
+from .dataset import write_changes, write_edits
 
-RECIPE = Path(__file__).parents[1] / "recipes" / "edits-judge.yaml"
-ITEMS, HELD_OUT = 20_000, 1_000
-"""Numbers of items to train on and to measure with."""
+RECIPE = "edits-judge"
+SHIPPED = "edits-qwen3_vl"
+ITEMS, HELD_OUT, LESSONS = 20_000, 1_000, 16_000
+"""Numbers of items to train on and to measure with, and of lessons for the base."""
+STEPS = 3000
+"""Steps of the judge that ships."""
 
 
-def write_data(folder: Path, seed: int, note: Callable[[str], None]) -> None:
-    """Write items and base; what is there already is left as it is."""
+def write_base(folder: Path, seed: int, note: Callable[[str], None]) -> None:
+    """Write the data and train the base, which sees what an edit has changed; what is there is left as it is."""
     folder.mkdir(parents=True, exist_ok=True)
-    for name, items in (("train", ITEMS), ("held_out", HELD_OUT)):
+    files = [("train", write_edits, ITEMS), ("held_out", write_edits, HELD_OUT)]
+    files += [("changes", write_changes, LESSONS), ("changes_held_out", write_changes, HELD_OUT)]
+    for name, write, items in files:
         if not (folder / f"{name}.jsonl").is_file():
-            note(f"{folder / name}.jsonl: {items} items")
-            write_edits(folder, name, items, seed, lambda _: None)
-    if not (folder / "base").is_dir():
-        write_edits_base(folder / "base")
+            note(f"{folder / name}.jsonl: {items} lines")
+            write(folder, name, items, seed, lambda _: None)
+    if not (folder / "start").is_dir():
+        write_edits_base(folder / "start")
+    if not (folder / "base" / MODEL).is_file():
+        as_released(train("edits-base", folder, [f"seed={seed}"], note), folder / "base")
 
 
-def train(folder: Path, changes: list[str], note: Callable[[str], None]) -> Trainer:
-    """Run the recipe in a folder of data, with some settings changed; returns the trainer with the trained judge."""
-    recipe_file = folder / RECIPE.name
-    shutil.copyfile(RECIPE, recipe_file)
+def train_arm(folder: Path, changes: list[str], note: Callable[[str], None]) -> Trainer:
+    """Run the recipe of a judge in a folder of data, with some settings changed; the trainer has the trained judge."""
+    recipe_file = folder / f"{RECIPE}.yaml"
+    shutil.copyfile(RECIPES / recipe_file.name, recipe_file)
     recipe = read_recipe(recipe_file, changes)
     samples, held_out = load_samples(recipe, skip=False, packs=False, note=note)
     trainer = Trainer(recipe, samples, held_out)
     trainer.run(note)
     return trainer
+
+
+def make(folder: Path, seed: int, note: Callable[[str], None]) -> None:
+    """Train the judge that ships and put it into ``folder/edits-qwen3_vl``. What is already there is not redone.
+
+    Args:
+        folder: folder of the data, the base and the judge.
+        seed: seed of data, weights and training.
+        note: function that takes lines for a person.
+    """
+    write_base(folder, seed, note)
+    judge = train(RECIPE, folder, [f"max_steps={STEPS}", f"seed={seed}", "out=run-judge"], note)
+    ship(judge, folder / SHIPPED)
+    note(f"{folder / SHIPPED}: {(judge / EVALUATION).read_text('utf-8').strip()}")
+
+
+def ship(judge: Path, out: Path) -> None:
+    """Put what scoring needs of a checkpoint into one folder, the backbone in bfloat16."""
+    shutil.rmtree(out, ignore_errors=True)
+    out.mkdir(parents=True)
+    copy_files((*COPIED, "tokenizer.json", HEAD, SETTINGS), judge, out)
+    tensors = {name: value.to(torch.bfloat16) for name, value in load_file(judge / MODEL).items()}
+    save_tensors(tensors, out / MODEL)

@@ -1,4 +1,4 @@
-"""Judges as the reward of an editor: it proposes a group of edits, the judge scores the group in one pass, GRPO follows."""
+"""Judges as the reward of an editor: it proposes a group of edits, the judge scores the group in one pass."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def run(tokenizer: Path, reward: Reward, config: LoopConfig, note: Callable[[str
 
 
 def examine(editor: Editor) -> dict[str, float]:
-    """Truth of one edit of each held-out source: mean of the bands of both dimensions, 2 to 8, and share that is right."""
+    """Truth of one edit of each held-out source: mean sum of both bands, 2 to 8, and share that is right."""
     items = [make_item("loop-held-out", 0, index) for index in range(EVALUATED)]
     choices = editor.sample(editor.read(items), torch.Generator().manual_seed(0))
     edits = draw_choices([item.source for item in items], choices, random.Random("loop-held-out"))
@@ -104,7 +104,7 @@ def examine(editor: Editor) -> dict[str, float]:
 def _loss(
     editor: Editor, items: Sequence[EditItem], reward: Reward, generator: torch.Generator, rng: random.Random
 ) -> torch.Tensor:
-    """Policy gradient on groups: each edit by how far its reward is above the group's mean (GRPO, one step a sample)."""
+    """Policy gradient of GRPO, one step a sample: each edit by how far its reward is above its group's mean."""
     copies = [item for item in items for _ in range(GROUP)]
     asked = editor.read(copies)
     choices = editor.sample(asked, generator)

@@ -1,7 +1,7 @@
 """Parts of an instruction: what is asked for, in words, and whether an edit has done it.
 
-Most parts are relative: they say how the picture changes and not how it ends ("Change the size of the circle."), so that
-what is right can be told from neither the edited pictures nor the source alone.
+Most parts are relative: they say how the picture changes and not how it ends ("Change the size of the circle."), so
+that what is right can be told from neither the edited pictures nor the source alone.
 """
 
 from __future__ import annotations

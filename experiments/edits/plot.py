@@ -1,4 +1,4 @@
-"""Picture of the experiments: accuracy and effective rank against the share of language, and the editor's true grade."""
+"""Picture of the experiments: accuracy and effective rank against the share of language, and the editor's grade."""
 
 from __future__ import annotations
 

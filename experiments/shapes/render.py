@@ -127,6 +127,7 @@ def render(scene: Scene, rng: random.Random) -> list[np.ndarray]:
 
 
 def paint(stage: list[tuple[Look, Spot, np.ndarray]], grey: float, noise: np.random.Generator) -> np.ndarray:
+    """Paint shapes, the first one lowest, on grey with noise: uint8 of shape (64, 64, 3)."""
     picture = np.full((SIDE, SIDE, 3), grey, np.float32)
     for look, spot, tint in stage:
         share = coverage(look, spot)[:, :, None]
