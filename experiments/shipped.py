@@ -1,4 +1,4 @@
-"""Accuracy of the shipped judges in each precision, measured on the held-out items of the small task.
+"""Accuracy of the shipped judges in each precision, measured on the held-out items of their task.
 
 python -m experiments.shipped checkpoints/shapes-qwen3_vl checkpoints/shapes-molmo2 --precision float16
 """
@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import json
 import tempfile
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +23,17 @@ from yoj.export.families.opening import open_family
 from yoj.export.quantisation.config import write_config
 from yoj.export.verification.scorer import open_scorer
 from yoj.export.verification.stock_model import StockModel
+from yoj.runtime import Image, Request
 from yoj.runtime.bundle import Bundle
 from yoj.runtime.lines import read_requests
 from yoj.runtime.machine import instruction_sets
 from yoj.runtime.schemes import SCHEMES
 from yoj.training.evaluation import hit
-from yoj.training.samples import read_samples, texts_alone
+from yoj.training.samples import NumberedSample, read_samples, texts_alone
 
+from .edits.dataset import write_edits
 from .shapes import ShapesConfig, write_items
+from .shapes.render import SIDE
 from .small_judge import HELD_OUT
 
 
@@ -40,8 +44,8 @@ class Figures:
     items: int
     best_of_4: float
     """Share of the items whose best answer the exported bundle puts first."""
-    text_alone: float
-    """Share of such items without pictures: what the judge would know without looking."""
+    blind: dict[str, float]
+    """Share of such items without something that has to be known: what the judge would guess."""
     kinds: dict[str, float]
     """Share of such items for each kind of question."""
     agreement: float
@@ -52,6 +56,53 @@ class Figures:
     """Size of the checkpoint: base, adapter, head."""
     instruction_sets: tuple[str, ...]
     """Instruction sets of the CPU of the measurement; products of 8 bits take other kernels by these."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """Task that judges of this repository are made for."""
+
+    write: Callable[[Path, str, int, int], None]
+    """Function that writes a file of items: its folder, its name, the number of items and the seed."""
+    blind: dict[str, Callable[[NumberedSample], Request]]
+    """What is left out -> function that gives the request of an item without it."""
+
+
+def _write_shapes(folder: Path, name: str, items: int, seed: int) -> None:
+    write_items(folder, name, ShapesConfig(items, seed), lambda _: None)
+
+
+def _write_edits(folder: Path, name: str, items: int, seed: int) -> None:
+    write_edits(folder, name, items, seed, lambda _: None)
+
+
+def _changed(change: Callable[[Any], Any]) -> Callable[[NumberedSample], Request]:
+    """Request of an item with the parts of its prompt changed; those that become None are left out."""
+
+    def request(numbered: NumberedSample) -> Request:
+        whole = numbered.request()
+        parts: Any = whole.prompt
+        return replace(whole, prompt=[part for part in map(change, parts) if part is not None])
+
+    return request
+
+
+def _hide(part: Any) -> Any:
+    """Grey picture in the place of a picture, and texts as they are."""
+    return part if isinstance(part, str) else Image(np.full((SIDE, SIDE, 3), 40, np.uint8))
+
+
+TASKS = {
+    "shapes": Task(_write_shapes, {"text alone": lambda numbered: texts_alone(numbered.request())}),
+    "edits": Task(
+        _write_edits,
+        {
+            "source hidden": _changed(_hide),
+            "no instruction": _changed(lambda part: None if isinstance(part, str) else part),
+        },
+    ),
+}
+"""First word of a checkpoint's name -> the task of its judge."""
 
 
 class Quiet:
@@ -111,22 +162,24 @@ def measure(folder: Path, items: int, precision: str = "float32", vision: bool =
     For a quantised precision all matrices of the trunk are quantised, and with ``vision`` those of the tower; the
     statistics and the config are from other items.
     """
-    checkpoint = Checkpoint.open([folder])
+    checkpoint, task = Checkpoint.open([folder]), TASKS[folder.name.partition("-")[0]]
     family = open_family(checkpoint)
     with tempfile.TemporaryDirectory() as place:
         bundle = Path(place) / "judge.yoj"
-        config = quantisation_config(checkpoint, precision, Path(place), vision) if precision in SCHEMES else None
+        config = quantisation_config(checkpoint, precision, Path(place), vision, task) if precision in SCHEMES else None
         # What eight bits do is measured here, on all items; an export's own comparison would stop the worst of them.
         export = ExportConfig(
             [folder], None, "assistant", bundle, precision=precision, quantisation=config, compare=config is None
         )
         build(export, Quiet())
-        write_items(Path(place), "held_out", ShapesConfig(items, 0), lambda _: None)
+        task.write(Path(place), "held_out", items, 0)
         samples, _ = read_samples(Path(place) / "held_out.jsonl")
         scorer = open_scorer(Bundle.open(bundle), checkpoint, family)
         seen = [judgement.scores for judgement in scorer.score_batch([s.request() for s in samples])]
-        blind_requests = [texts_alone(s.request()) for s in samples]
-        blind = [judgement.scores for judgement in scorer.score_batch(blind_requests)]
+        blind = {
+            name: [judgement.scores for judgement in scorer.score_batch([asked(s) for s in samples])]
+            for name, asked in task.blind.items()
+        }
         stock = StockModel(checkpoint, family)
         expected = [
             tuple(stock.score(scorer.prepare(s.request()), scorer.family).tolist())
@@ -139,7 +192,10 @@ def measure(folder: Path, items: int, precision: str = "float32", vision: bool =
     return Figures(
         items=len(samples),
         best_of_4=float(np.mean(hits)),
-        text_alone=float(np.mean([hit(scores, s) for scores, s in zip(blind, samples, strict=True)])),
+        blind={
+            name: float(np.mean([hit(scores, s) for scores, s in zip(found, samples, strict=True)]))
+            for name, found in blind.items()
+        },
         kinds={kind: float(np.mean(found)) for kind, found in of.items()},
         agreement=float(np.mean([np.argmax(a) == np.argmax(b) for a, b in pairs])),
         difference=max(float(np.abs(np.array(a) - np.array(b)).max()) for a, b in pairs),
@@ -148,13 +204,13 @@ def measure(folder: Path, items: int, precision: str = "float32", vision: bool =
     )
 
 
-def quantisation_config(checkpoint: Checkpoint, scheme: Any, place: Path, vision: bool) -> Path:
+def quantisation_config(checkpoint: Checkpoint, scheme: Any, place: Path, vision: bool, task: Task) -> Path:
     """Quantisation config for all matrices of a small judge, from items of its task; `place` is a folder for both.
 
     Static ranges are the plain ones, without smoothing.
     """
-    write_items(place, "calibration", ShapesConfig(CALIBRATION, CALIBRATION_SEED), lambda _: None)
-    write_items(place, "choice", ShapesConfig(CHOICE, CALIBRATION_SEED + 1), lambda _: None)
+    task.write(place, "calibration", CALIBRATION, CALIBRATION_SEED)
+    task.write(place, "choice", CHOICE, CALIBRATION_SEED + 1)
     model = CalibratedModel.open(checkpoint, "assistant")
     chosen = choose(place / "calibration.jsonl", (), CALIBRATION, 0, lambda r: model.preparer.prepare(r).tokens)
     known = collect(model, chosen.samples, place / "statistics", lambda _: None)
@@ -165,12 +221,17 @@ def quantisation_config(checkpoint: Checkpoint, scheme: Any, place: Path, vision
 
 
 def table(figures: dict[str, Figures]) -> str:
-    """Table as Markdown, a row for each judge."""
-    kinds = list(next(iter(figures.values())).kinds)
-    names = ["judge", "best of 4", *kinds, "text alone", "same first answer as PyTorch", "scores differ by", "MB"]
+    """Tables as Markdown, one for each task and a row for each judge."""
+    tasks = dict.fromkeys(name.partition("-")[0] for name in figures)
+    return "\n\n".join(_table({k: f for k, f in figures.items() if k.partition("-")[0] == task}) for task in tasks)
+
+
+def _table(figures: dict[str, Figures]) -> str:
+    first = next(iter(figures.values()))
+    names = ["judge", "best of 4", *first.kinds, *first.blind, "same first answer as PyTorch", "scores differ by", "MB"]
     lines = [f"| {' | '.join(names)} |", "|---" * len(names) + "|"]
     for name, f in figures.items():
-        cells = [f"{f.best_of_4:.1%}", *(f"{share:.1%}" for share in f.kinds.values()), f"{f.text_alone:.1%}"]
+        cells = [f"{share:.1%}" for share in (f.best_of_4, *f.kinds.values(), *f.blind.values())]
         cells += [f"{f.agreement:.2%} of {f.items}", f"{f.difference:.1e}", f"{f.megabytes:.1f}"]
         lines.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join(lines)
