@@ -58,6 +58,16 @@ class Report:
     """Loss of the language path on a text of each request: nats, and number of tokens; empty where it has no such
     path."""
 
+    @classmethod
+    def joined(cls, reports: Sequence[Report]) -> Report:
+        """Results of several sets of requests by one judge, one after the other."""
+        return cls(
+            [one for report in reports for one in report.scores],
+            [one for report in reports for one in report.hits],
+            {name: [one for report in reports for one in report.dimensions[name]] for name in reports[0].dimensions},
+            [one for report in reports for one in report.losses],
+        )
+
     @property
     def right(self) -> float:
         """Number of requests that were hit."""
@@ -214,7 +224,7 @@ def evaluate_language(judge: nn.Module, feed: Feed, samples: Sequence[NumberedSa
     """
     other = Feed(samples, feed.preparer, msgspec.structs.replace(feed.recipe, objective="language"))
     losses = [(0.0, 0)] * len(samples)
-    taught = [place for place, numbered in enumerate(samples) if numbered.lessons(feed.recipe.rationale_prompt)]
+    taught = [place for place, numbered in enumerate(samples) if numbered.has_text]
     for begin in range(0, len(taught), feed.recipe.batch_size):
         places = taught[begin : begin + feed.recipe.batch_size]
         batch = other.collate(places, 0).to(next(judge.parameters()).device)

@@ -82,8 +82,16 @@ class NumberedSample:
         sample = self.sample
         if sample.rankings is not None and informs(sample.rankings):
             return [sample.rankings]
-        found = [own for own in (sample.dimension_rankings or {}).values() if informs(own)]
+        found: list[Ranks] = [own for own in (sample.dimension_rankings or {}).values() if informs(own)]
         return found or [sample.rankings or [1.0] * len(sample.responses)]
+
+    @property
+    def has_text(self) -> bool:
+        """Whether there is a text that the language path may learn."""
+        sample = self.sample
+        if sample.rationales is None and sample.language is None:
+            return all(isinstance(response, str) for response in sample.responses)
+        return sample.language is not None or any(text is not None for text in sample.rationales or ())
 
     def lessons(self, ask: str) -> list[Request]:
         """Texts that the language path may learn, one at a time.
@@ -246,6 +254,20 @@ def check_packs(
         if found := _check_pack(numbered, preparer, recipe):
             yield found
         advance(1)
+
+
+def refuse_unknown(samples: Sequence[NumberedSample], dimensions: Sequence[str]) -> None:
+    """Refuse samples that rank dimensions which a head with dimensions has not.
+
+    Raises:
+        DataError: a dimension is unknown; the text lists those that there are.
+    """
+    for numbered in samples if dimensions else ():
+        if unknown := [name for name in numbered.sample.dimension_rankings or {} if name not in dimensions]:
+            raise DataError(
+                f"line {numbered.line}: dimension_rankings names {', '.join(unknown)}; the dimensions of the head are "
+                f"{', '.join(dimensions)}. Correct the names, or leave the field out with --ignore-field."
+            )
 
 
 def refuse(problems: Sequence[Problem], file: Path, skip: bool, note: Callable[[str], None]) -> None:

@@ -50,7 +50,7 @@ def load_samples(
             continue
         file = Path(name)
         root = None if recipe.media_root is None else Path(recipe.media_root)
-        needs = Needs(ranks(recipe), recipe.head.dimensions, overall=evaluated)
+        needs = Needs(ranks(recipe), recipe.head.dimensions, evaluated)
         samples, problems = read_samples(file, needs, root, recipe.ignore_fields)
         told = note if place().rank == 0 else _ignore
         if preparer is not None:
