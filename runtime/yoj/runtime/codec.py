@@ -59,6 +59,8 @@ GIVE = {
     "method": "'pack' or 'groups'",
     "passes": "a whole number",
     "dimension": "the name of a dimension of the judge",
+    "dimension_rankings": "lists of ranks by dimension, one for each response, null where it was not judged",
+    "rationales": "a list of texts, one for each response, null for none",
     "id": "a text or a whole number",
 }
 """JSON type -> the words with which errors ask for it."""

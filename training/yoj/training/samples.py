@@ -28,7 +28,7 @@ from ._recipe import Recipe, learns_language, ranks
 
 SHOWN = 10
 """Most problems that an error names; the others are counted."""
-OF_SCORING = ("mode", "orders", "overflow", "duplicates", "method", "passes")
+OF_SCORING = ("mode", "orders", "overflow", "duplicates", "method", "passes", "dimension")
 """Fields that say how a judge reads a request, which training does not use."""
 KINDS = {"is not read": "unknown field", " rankings for ": "lengths", "no ranks": "no ranks"}
 """Part of a reader's error -> a word or two, to count by."""
