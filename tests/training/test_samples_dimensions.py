@@ -55,7 +55,6 @@ def load(setup, lines, skip: bool = False, **settings) -> tuple[list[int], list[
         ({"rationales": ["Good."]}, "lengths", "1 rationales for 3 responses"),
         ({"rationales": ["Good.", 3, None]}, "not a sample", "give a list of texts, one for each response, null for"),
         ({"rationales": ["Good. " * 900, None, None]}, "too long", "max_length of the recipe is 1,024"),
-        ({"rationales": None}, "cannot be packed", "the language path learns texts; give rationales"),
     ],
 )
 def test_a_bad_line_is_reported(change, kind, text, setup):
@@ -73,7 +72,6 @@ def test_one_dimension_may_say_nothing_where_another_does(setup):
     lines[0]["dimension_rankings"] = {"quality": [1, None, 2]}
     lines[1]["dimension_rankings"] = {"instruction": [1, 1, 1], "quality": [1, 1, 2]}
     del lines[2]["rankings"]
-    lines[3]["rationales"] = [None, None, None]
     assert load(setup, lines) == ([1, 2, 3, 4], [])
 
 
@@ -100,10 +98,28 @@ def test_what_is_not_learnt_is_said(settings, words, setup):
     assert all(word in note for word, note in zip(words, notes, strict=True))
 
 
-def test_rationales_that_are_all_null_teach_a_base_nothing(setup):
+@pytest.mark.parametrize("rationales", [None, [None] * 3])
+def test_samples_without_a_text_are_ranked_alone(rationales, setup):
     lines = edits(setup.folder, 3)
-    lines[1]["rationales"] = [None] * 3
-    with pytest.raises(DataError, match=r"\(1 no text\):\n  line 2: all rationales are null"):
+    lines[1]["rationales"] = rationales
+    left, (note,) = load(setup, lines)
+    assert left == [1, 2, 3]
+    assert "1 of 3 samples have no text to learn" in note
+    assert ", line 2 among them" in note
+    for line in lines:
+        line["rationales"] = rationales
+    with pytest.raises(
+        DataError, match=r"train\.jsonl holds no text to learn\. Give rationales, .* to 0"
+    ):
+        load(setup, lines)
+    assert load(setup, lines, language_share=0.0)[0] == [1, 2, 3]
+
+
+@pytest.mark.parametrize("rationales", [None, [None] * 3])
+def test_a_base_learns_nothing_from_samples_without_a_text(rationales, setup):
+    lines = edits(setup.folder, 3)
+    lines[1]["rationales"] = rationales
+    with pytest.raises(DataError, match=r"\(1 no text\):\n  line 2: there is no text to learn: give rationales"):
         load(setup, lines, objective="language", trainable="all", head=Head())
 
 

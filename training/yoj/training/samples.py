@@ -94,7 +94,7 @@ class NumberedSample:
         return sample.language is not None or any(text is not None for text in sample.rationales or ())
 
     def lessons(self, ask: str) -> list[Request]:
-        """Texts that the language path may learn, one at a time.
+        """Texts that the language path may learn, one at a time; none where `has_text` is false.
 
         They are the rationales of the responses and the text meant for the path; where the sample has neither field,
         the best responses, of each dimension where there is no overall ranking.
@@ -103,7 +103,7 @@ class NumberedSample:
             ask: text with which a rationale is asked for.
 
         Raises:
-            DataError: the sample has media where only texts can be learnt.
+            DataError: ``language`` has a prompt of its own, and media stand in the other one.
         """
         given = self.sample.rationales
         if given is None:
@@ -119,13 +119,9 @@ class NumberedSample:
             raise DataError(
                 "language has a prompt of its own, so that media must stand in image or video, not in prompt"
             )
-        if sample.language is None and any(not isinstance(response, str) for response in sample.responses):
-            raise DataError(
-                "the language path learns texts; give rationales, responses as texts, or language with a target"
-            )
         if sample.language is not None:
             return [self.request([sample.language.target], sample.language.prompt)]
-        best = [k for own in self.compared() for k in best_of(own)]
+        best = [k for own in self.compared() for k in best_of(own)] if self.has_text else []
         return [self.request([sample.responses[k]]) for k in best]
 
     def request(self, responses: Sequence[Any] | None = None, prompt: str | None = None) -> Request:
@@ -352,8 +348,8 @@ def _wrong(numbered: NumberedSample, needs: Needs) -> tuple[str, str] | None:
         return found
     if needs.ranked and (found := unlearnable(sample.rankings, sample.dimension_rankings, needs)):
         return found
-    if not needs.ranked and sample.language is None and sample.rationales == [None] * n:
-        return "no text", "all rationales are null: there is no text to learn"
+    if not needs.ranked and not numbered.has_text:
+        return "no text", "there is no text to learn: give rationales, responses as texts, or language with a target"
     try:
         missing = _missing(script_of(numbered.request()))
     except MediaError as error:
