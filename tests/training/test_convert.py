@@ -16,8 +16,8 @@ from yoj.runtime.codec import Ignore
 from yoj.training._convert import ConversionJob, Counts, convert
 from yoj.training._errors import DataError
 from yoj.training._forms import FORMS
-from yoj.training.cli import main
 from yoj.training._rankings import Needs
+from yoj.training.cli import main
 from yoj.training.samples import read_samples
 
 USER = {"role": "user", "content": "Hi"}

@@ -102,8 +102,8 @@ def test_the_loss_of_a_joint_objective_is_the_weighted_sum(family, setup):
         with torch.inference_mode():
             outputs = trainer.judge.eval()(batch)
             found[share] = float(trainer._loss(outputs, batch).total)
-    mean, log_sigma = outputs.heads_RNK.unbind(-1)
-    assert found[0.0] == pytest.approx(float(objectives.gaussian(mean, log_sigma, batch.rankings_RN)), abs=1e-6)
+    mean, log_sigma = outputs.heads_RNJK[:, :, 0].unbind(-1)
+    assert found[0.0] == pytest.approx(float(objectives.gaussian(mean, log_sigma, batch.rankings_JRN[0])), abs=1e-6)
     assert found[0.7] == pytest.approx(0.3 * found[0.0] + 0.7 * found[1.0], abs=1e-6)
 
 

@@ -17,6 +17,8 @@ from accelerate.state import AcceleratorState
 from click.testing import CliRunner
 from safetensors.torch import load_file
 from tiers import with_variants
+from tiny_edits import DIMENSIONS
+from tiny_edits import edits as made_edits
 
 from experiments.shapes import ShapesConfig, write_items
 from experiments.small import write_base
@@ -44,6 +46,29 @@ LAUNCH = {
         *("--main_process_port", "0"),
     ),
 }
+
+
+EDITS = {
+    "objective": "joint",
+    "trainable": "all",
+    "head": {"hidden": 16, "init_std": 0.3, "dimensions": list(DIMENSIONS)},
+    "max_steps": 1,
+    "epochs": 9,
+}
+
+
+@pytest.fixture(scope="module")
+def edits(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Edits to train on, of which every other has no rationale, others held out, and a base model."""
+    folder = tmp_path_factory.mktemp("edits")
+    lines = made_edits(folder, 8)
+    for line in lines[::2]:
+        line["rationales"] = [None] * 3
+    for name, own in (("train", lines), ("held_out", lines[:3])):
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in own))
+    texts = (text for line in lines for text in (line["prompt"][1], *filter(None, line["rationales"])))
+    write_base("molmo2", list(texts) * 3, folder / "base", layers=4)
+    return folder
 
 
 @pytest.fixture(scope="module")
@@ -172,6 +197,34 @@ def test_the_same_gradients_where_not_every_process_has_a_picture(folder: Path, 
     for name, state in one.items():
         assert float((state["exp_avg"] - two[name]["exp_avg"]).abs().max()) <= 1e-5 * largest, name
     assert any(name.startswith("vision.") and state["exp_avg"].any() for name, state in two.items())
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("kind", with_variants(["fsdp", "ddp"]))
+def test_a_whole_judge_of_edits_trains_as_in_one_process(edits: Path, kind: str):
+    """All weights and two heads, with rationales that not every process has at a step."""
+    if not (edits / "alone").exists():
+        train_alone(edits, "alone", accumulation=4, **EDITS)
+    done = launch(edits, kind, f"edits-{kind}", accumulation=2, **EDITS)
+    assert done.returncode == 0, done.stderr
+    one, two = (edits / out / "checkpoint-1" for out in ("alone", f"edits-{kind}"))
+    # AdamW makes whole steps of gradients that are rounding errors; its first moments are sums of gradients.
+    states = [torch.load(folder / "optimizer.pt", weights_only=True)["state"] for folder in (one, two)]
+    assert states[0].keys() == states[1].keys()
+    largest = max(float(state["exp_avg"].abs().max()) for state in states[0].values())
+    for name, state in states[0].items():
+        assert float((state["exp_avg"] - states[1][name]["exp_avg"]).abs().max()) <= 1e-5 * largest, name
+    assert any("value_head" in name for name in states[0])
+    for file in ("model.safetensors", "value_head.safetensors"):
+        first, second = load_file(one / file), load_file(two / file)
+        assert {name: value.shape for name, value in first.items()} == {n: v.shape for n, v in second.items()}
+    settings = [json.loads((folder / "reward_model_config.json").read_text()) for folder in (one, two)]
+    assert settings[0] == settings[1]
+    # Both go on, in one process, with the weights that were stored.
+    assert "Goes on from" in train_alone(edits, f"edits-{kind}", accumulation=4, **EDITS | {"max_steps": 2})
+    figures = json.loads((two / "evaluation.json").read_text())
+    assert set(figures) == {"best_of_n", "requests", "language_loss", *(f"pairwise/{name}" for name in DIMENSIONS)}
+    assert figures["requests"] == 3
 
 
 MIXED = """

@@ -125,13 +125,20 @@ def test_values_that_no_run_can_have(file, text):
     ("text", "reason"),
     [
         ("objective: language\n", "set trainable to all"),
-        ("trainable: all\n", "trained with lora"),
+        ("head: {pooling: min}\n", "head.pooling min is for head.dimensions, of which there are none"),
+        ("head: {dimensions: [a, a]}\n", "head.dimensions is ['a', 'a'], which names one twice"),
+        ("head: {dimensions: [a.b]}\n", "head.dimensions has 'a.b'; a name begins with a letter"),
+        ("head: {dimensions: [forward]}\n", "head.dimensions has 'forward'"),
+        ("head: {dimensions: [a]}\nobjective: language\ntrainable: all\n", "language trains no value head"),
+        ("head: {readout: token}\n", "head.readout token is of released models; train with last"),
+        ("rationale_prompt: ' '\n", "rationale_prompt is empty"),
+        ("max_pixels: 0\n", "max_pixels is 0"),
         ("objective: joint\nhidden_state: pre_norm\n", "needs hidden_state post_norm"),
         ("objective: plackett_luce\nties: random\n", "ties random is for objective n_way"),
         ("n: [1, 4]\n", "n is [1, 4], expected the fewest and the most responses, from 2"),
         ("n: [8, 4]\n", "n is [8, 4]"),
         ("n: [2, 4]\nobjective: language\ntrainable: all\n", "n is for objectives that rank"),
-        ("init_from: run/checkpoint-5\nobjective: language\ntrainable: all\n", "init_from is for trainable lora"),
+        ("init_from: run/checkpoint-5\nobjective: language\ntrainable: all\n", "init_from is for judges"),
     ],
 )
 def test_settings_that_do_not_fit_together(file, text, reason):

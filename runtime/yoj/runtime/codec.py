@@ -58,6 +58,9 @@ GIVE = {
     "placeholders": "'error', 'media' or 'text'",
     "method": "'pack' or 'groups'",
     "passes": "a whole number",
+    "dimension": "the name of a dimension of the judge",
+    "dimension_rankings": "lists of ranks by dimension, one for each response, null where it was not judged",
+    "rationales": "a list of texts, one for each response, null for none",
     "id": "a text or a whole number",
 }
 """JSON type -> the words with which errors ask for it."""
@@ -86,6 +89,8 @@ class Line(msgspec.Struct, frozen=True):
     placeholders: Placeholders | None = None
     method: Method | None = None
     passes: int | None = None
+    dimension: str | None = None
+    """Dimension of the judge that ranks the responses, instead of the score that is pooled of all."""
     id: str | int | None = None
     metadata: Any = None
     """Any JSON value, passed through to the result."""
@@ -120,6 +125,8 @@ class Reading:
     """Method of requests that name none."""
     passes: int | None = None
     """Most packs of requests that name neither method nor passes."""
+    dimension: str | None = None
+    """Dimension that ranks the responses of requests that name none."""
 
 
 OF_TRAINING = ("language", "dimension_rankings", "rationales", "kind", "grades", "scene")
@@ -247,6 +254,7 @@ def to_request(line: Line, reading: Reading) -> Request:
         placeholders=line.placeholders or reading.placeholders,
         method=line.method or reading.method,
         passes=reading.passes if (line.method, line.passes) == (None, None) else line.passes,
+        dimension=line.dimension or reading.dimension,
         id=line.id,
         metadata=line.metadata,
     )

@@ -77,7 +77,7 @@ class ValueHead(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     dimensions: tuple[Dimension, ...] = ()
     """Named dimensions, each with a head and outputs of its own; empty for the one score without a name."""
     pooling: Pooling = "mean"
-    """Rule by which the dimensions become the score: see `yoj.runtime.pooling`."""
+    """Rule by which the dimensions become the score: see `yoj.runtime.dimensions.pool`."""
 
     def problems(self) -> Iterator[str]:
         """Dimensions that cannot be told apart or read."""

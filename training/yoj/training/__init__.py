@@ -1,6 +1,6 @@
-"""Training of multi-response reward models: LoRA and a value head over a base model, packed as the runtime packs.
+"""Training of multi-response reward models: LoRA, or all weights, and a value head, packed as the runtime packs.
 
-Recipe -> samples -> packs -> judge -> checkpoint in the adapter layout of the YOJO code.
+Recipe -> samples -> packs -> judge -> checkpoint in the adapter layout of the YOJO code, or a whole model.
 """
 
 from __future__ import annotations

@@ -78,6 +78,10 @@ def evaluate(
 ) -> None:  # fmt: skip
     """Measure JUDGE on SAMPLES with rankings: best of N, pairs and Kendall's tau, in all and for each kind.
 
+    Of a judge of several dimensions the pooled score is measured so, against the rankings of each dimension where a
+    sample has no overall ones, and each dimension's scores by the pairs in it. A checkpoint that also learnt language
+    tells its loss on texts, in nats a token.
+
     JUDGE is a checkpoint-N folder of yoj-train, which is run in PyTorch, or a bundle, which is run as it will be
     served. A sample that cannot be read ends the evaluation.
 
@@ -86,11 +90,13 @@ def evaluate(
     yoj-train evaluate judge.yoj held_out.jsonl --orders 2
     """
     with readable_errors():
+        from ._rankings import Needs
         from .evaluation import figures_by_kind
         from .samples import read_samples, refuse
 
         asked = Question(mode, orders, text_alone, "groups" if n_method == "groups" else None)
-        found, problems = read_samples(samples, media_root=given.media_root, ignored=sorted(given.ignore.fields))
+        needs = Needs(evaluated=True)
+        found, problems = read_samples(samples, needs, given.media_root, sorted(given.ignore.fields))
         refuse(problems, samples, False, click.echo)
         if not found:
             raise DataError(f"{samples} holds no samples. Give at least one.")
@@ -105,13 +111,21 @@ def evaluate(
 
 
 def table(figures: dict[str, RankingFigures]) -> str:
-    """Figures as a table of text, a line for each kind."""
-    lines = [f"{'kind':16} {'requests':>8} {'best of N':>10} {'by chance':>10} {'pairwise':>9} {'tau-b':>6}"]
+    """Figures as a table of text, a line for each kind, with the pairs of each dimension in a column."""
+    names = list(dict.fromkeys(name for one in figures.values() for name in one.dimensions))
+    widths = [max(9, len(name)) for name in names]
+    loss = any(one.language_loss is not None for one in figures.values())
+    titles = "".join(f" {name:>{width}}" for name, width in zip(names, widths, strict=True))
+    titles += f" {'language':>9}" if loss else ""
+    lines = [f"{'kind':16} {'requests':>8} {'best of N':>10} {'by chance':>10} {'pairwise':>9} {'tau-b':>6}{titles}"]
     for kind, one in figures.items():
         tau = "-" if math.isnan(one.tau) else f"{one.tau:.3f}"
-        lines.append(
-            f"{kind:16} {one.requests:>8,} {one.best_of_n:>10.1%} {one.chance:>10.1%} {one.pairwise:>9.1%} {tau:>6}"
-        )
+        line = f"{kind:16} {one.requests:>8,} {one.best_of_n:>10.1%} {one.chance:>10.1%} {one.pairwise:>9.1%} {tau:>6}"
+        for name, width in zip(names, widths, strict=True):
+            line += f" {f'{one.dimensions[name].pairwise:.1%}' if name in one.dimensions else '-':>{width}}"
+        if loss:
+            line += f" {'-' if one.language_loss is None else f'{one.language_loss:.3f}':>9}"
+        lines.append(line)
     return "\n".join(lines)
 
 
@@ -123,7 +137,7 @@ def _in_chunks(read: Read, samples: Sequence[NumberedSample]) -> Report:
         for begin in range(0, len(samples), CHUNK):
             reports.append(read(samples[begin : begin + CHUNK]))
             bar.update(len(reports[-1].hits))
-    return Report([one for report in reports for one in report.scores], [one for r in reports for one in r.hits])
+    return Report.joined(reports)
 
 
 def _reader(judge: Path, base: Path | None, asked: Question, notices: Counter[str]) -> Read:
@@ -141,7 +155,7 @@ def _reader(judge: Path, base: Path | None, asked: Question, notices: Counter[st
 
 def _read_bundle(scorer: Scorer, asked: Question, notices: Counter[str], samples: Sequence[NumberedSample]) -> Report:
     from .evaluation import Report, hit
-    from .samples import texts_alone
+    from .samples import refuse_unknown, texts_alone
 
     requests = [numbered.request() for numbered in samples]
     requests = [texts_alone(request) if asked.text_alone else request for request in requests]
@@ -149,7 +163,10 @@ def _read_bundle(scorer: Scorer, asked: Question, notices: Counter[str], samples
     judged = scorer.score_batch(requests, mode=asked.mode, orders=asked.orders)
     notices.update(notice for one in judged for notice in one.notices)
     scores = [list(one.scores) for one in judged]
-    return Report(scores, [hit(found, numbered) for found, numbered in zip(scores, samples, strict=True)])
+    names = [dimension.name for dimension in scorer.manifest.value_head.dimensions]
+    refuse_unknown(samples, names)
+    dimensions = {name: [list(one.dimensions[k].scores) for one in judged] for k, name in enumerate(names)}
+    return Report(scores, [hit(found, numbered) for found, numbered in zip(scores, samples, strict=True)], dimensions)
 
 
 def _of_checkpoint(folder: Path, base: Path | None, reading: EvaluationMode, notices: Counter[str]) -> Read:
@@ -158,10 +175,13 @@ def _of_checkpoint(folder: Path, base: Path | None, reading: EvaluationMode, not
 
     from yoj.export.checkpoint.head import SETTINGS
 
+    from ._feed import Feed
     from ._judge import Judge, open_base
     from ._preparer import make_preparer
+    from ._recipe import learns_language
     from .checkpoints import load_judge, read_recipe_of
-    from .evaluation import evaluate
+    from .evaluation import evaluate, evaluate_language
+    from .samples import refuse_unknown
 
     recipe = msgspec.structs.replace(read_recipe_of(folder, base), precision="float32", base_precision="float32")
     checkpoint = open_base(recipe)
@@ -176,6 +196,10 @@ def _of_checkpoint(folder: Path, base: Path | None, reading: EvaluationMode, not
         sizes = [len(numbered.sample.responses) for numbered in samples]
         trained = f"the model was trained on N={least} to {most}"
         notices.update(f"read N={n} responses together; {trained}" for n in sizes if not least <= n <= most)
-        return evaluate(judge, preparer, samples, reading)
+        refuse_unknown(samples, recipe.head.dimensions)
+        report = evaluate(judge, preparer, samples, reading, recipe.head)
+        if not (learns_language(recipe) and reading.media):
+            return report
+        return replace(report, losses=evaluate_language(judge, Feed(samples, preparer, recipe), samples))
 
     return read

@@ -24,6 +24,7 @@ from yoj.runtime.strict_json import Fields
 
 from ._errors import DataError
 from ._forms import COMMON, FORMS, Form
+from ._rankings import Needs
 from .samples import Problem, read_sample
 
 MARKER = re.compile(MARKERS, re.IGNORECASE)
@@ -224,7 +225,7 @@ def _lines(wanted: ConversionJob, media: Media, counts: Counts) -> Iterator[str]
             counts.problems.append(Problem(row.number, "", str(error), name if isinstance(name, str | int) else None))
             continue
         ranked = "rankings" in made
-        found = read_sample(Text(row.number, line.encode()), reading, ranked)
+        found = read_sample(Text(row.number, line.encode()), reading, Needs(ranked))
         if isinstance(found, Problem):
             counts.problems.append(found)
             continue

@@ -24,7 +24,7 @@ def n_way(scores_BN: torch.Tensor, rankings_BN: torch.Tensor) -> torch.Tensor:
     present = ~rankings_BN.isnan()
     ranks = rankings_BN.masked_fill(~present, math.inf)
     best = (ranks == ranks.min(dim=1, keepdim=True).values) & present
-    target = best.float() / best.sum(dim=1, keepdim=True)
+    target = best.float() / best.sum(dim=1, keepdim=True).clamp(min=1)
     log_p = F.log_softmax(scores_BN.masked_fill(~present, -math.inf), dim=1).masked_fill(~present, 0.0)
     return -(target * log_p).sum(dim=1).mean()
 

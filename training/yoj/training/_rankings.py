@@ -21,8 +21,8 @@ class Needs:
     """Whether they must say which responses are better."""
     dimensions: tuple[str, ...] = ()
     """Dimensions of the value head; empty for one score, which is learnt from the overall rankings."""
-    overall: bool = False
-    """Whether overall rankings are enough where the head has dimensions: for evaluations."""
+    evaluated: bool = False
+    """Whether they are for an evaluation, for which overall rankings and those of dimensions do equally."""
 
 
 def informs(ranks: Ranks, of: Collection[int] | None = None) -> bool:
@@ -76,9 +76,9 @@ def unlearnable(overall: Ranks | None, rankings: Mapping[str, Ranks] | None, nee
         return "unknown dimension", (
             f"dimension_rankings names {', '.join(unknown)}; the dimensions of the head are {', '.join(known)}"
         )
-    if known and any(informs(ranks) for ranks in (rankings or {}).values()):
+    if (known or needs.evaluated) and any(informs(ranks) for ranks in (rankings or {}).values()):
         return None
-    if not known or needs.overall:
+    if not known or needs.evaluated:
         return _wrong_overall(overall)
     if rankings is None:
         return "no rankings", f"there are no dimension_rankings, and the head has the dimensions {', '.join(known)}"

@@ -54,7 +54,7 @@ class Lora(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Head(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The value head. It has a second output, log sigma, where the objective is ``joint``."""
+    """The value head, or one for each dimension, with a second output, log sigma, where the objective is ``joint``."""
 
     type: HeadType = "mlp"
     hidden: int = 1024

@@ -229,9 +229,18 @@ def recipe_changes(folder: Path, recipe: Recipe) -> list[str]:
     """Settings that differ from those of a checkpoint, apart from folders and reports."""
     if not (folder / RECIPE).is_file():
         return []
-    before, now = json.loads((folder / RECIPE).read_text("utf-8")), json.loads(msgspec.json.encode(recipe))
+    before, now = _settings_of(folder), json.loads(msgspec.json.encode(recipe))
     names = [name for name in now if name not in NOT_LEARNT and before.get(name) != now[name]]
     return [f"{name} {before.get(name)} -> {now[name]}" for name in names]
+
+
+def _settings_of(folder: Path) -> dict[str, Any]:
+    """Recipe of a checkpoint as plain values; settings that its version of yoj had not have their defaults."""
+    stored = (folder / RECIPE).read_bytes()
+    try:
+        return json.loads(msgspec.json.encode(msgspec.json.decode(stored, type=Recipe)))
+    except msgspec.ValidationError:  # written by a version with other settings
+        return json.loads(stored)
 
 
 @torch.no_grad()

@@ -37,10 +37,11 @@ def wrapped(text: str) -> str:
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="yoj-train")
 def main() -> None:
-    """Train multi-response reward models: LoRA and a value head over a base model.
+    """Train multi-response reward models: LoRA, or all weights, and a value head over a base model.
 
     \b
     yoj-train preset molmo2-4b > recipe.yaml      a whole recipe to start from
+    yoj-train preset jrm-8b > recipe.yaml         one for judges of edited pictures, which also learn to say why
     yoj-train convert preference in.json out.jsonl   samples from a file of another form
     yoj-train check recipe.yaml                   read every sample, train nothing
     yoj-train run recipe.yaml                     train; goes on where it was killed

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import msgspec
 import numpy as np
@@ -17,6 +16,7 @@ from torch import nn
 from yoj.runtime import Prepared
 from yoj.runtime.agreement import kendall_tau_b, pairs
 from yoj.runtime.batch import batches_by_length
+from yoj.runtime.dimensions import pool
 from yoj.runtime.manifest import Mode
 from yoj.runtime.orders import Orders, average
 
@@ -28,7 +28,6 @@ from ._recipe import Head
 from .samples import NumberedSample, texts_alone
 
 BATCH_TOKENS = 8192
-POOLED: dict[str, Any] = {"mean": np.mean, "min": np.min, "sum": np.sum}
 
 
 @dataclass(frozen=True)
@@ -57,6 +56,16 @@ class Report:
     losses: list[tuple[float, int]] = field(default_factory=list[tuple[float, int]])
     """Loss of the language path on a text of each request: nats, and number of tokens; empty where it has no such
     path."""
+
+    @classmethod
+    def joined(cls, reports: Sequence[Report]) -> Report:
+        """Results of several sets of requests by one judge, one after the other."""
+        return cls(
+            [one for report in reports for one in report.scores],
+            [one for report in reports for one in report.hits],
+            {name: [one for report in reports for one in report.dimensions[name]] for name in reports[0].dimensions},
+            [one for report in reports for one in report.losses],
+        )
 
     @property
     def right(self) -> float:
@@ -214,7 +223,7 @@ def evaluate_language(judge: nn.Module, feed: Feed, samples: Sequence[NumberedSa
     """
     other = Feed(samples, feed.preparer, msgspec.structs.replace(feed.recipe, objective="language"))
     losses = [(0.0, 0)] * len(samples)
-    taught = [place for place, numbered in enumerate(samples) if numbered.lessons(feed.recipe.rationale_prompt)]
+    taught = [place for place, numbered in enumerate(samples) if numbered.has_text]
     for begin in range(0, len(taught), feed.recipe.batch_size):
         places = taught[begin : begin + feed.recipe.batch_size]
         batch = other.collate(places, 0).to(next(judge.parameters()).device)
@@ -236,14 +245,14 @@ def _prepare(numbered: NumberedSample, preparer: BudgetedPreparer, reading: Eval
 def _score(
     judge: nn.Module, group: Sequence[Prepared], preparer: BudgetedPreparer, head: Head
 ) -> list[NDArray[np.float32]]:
-    """Scores [1 + J, N] of each request: pooled, and of each of the head's J dimensions."""
+    """Scores [1 + J, N] of each request: pooled, and of each of the head's J dimensions, or of its one score."""
     rows = [(prepared, [[0.0] * len(prepared.orders[0])]) for prepared in group]
     batch = collate(rows, (), preparer.family, ()).to(next(judge.parameters()).device)
     scores_RNJ: NDArray[np.float32] = judge(batch).heads_RNJK[..., 0].float().cpu().numpy()
     if scores_RNJ.shape[2] != max(1, len(head.dimensions)):
         raise ValueError(f"The judge has {scores_RNJ.shape[2]} dimensions, its settings name {len(head.dimensions)}.")
-    pooled_RN = POOLED[head.pooling](scores_RNJ, axis=2)
-    each = [pooled_RN, *np.moveaxis(scores_RNJ, 2, 0)] if head.dimensions else [pooled_RN]
+    named = list(np.moveaxis(scores_RNJ, 2, 0))
+    each = [pool([{"scores": scores_RN} for scores_RN in named], head.pooling)["scores"], *named]
     results: list[NDArray[np.float32]] = []
     begin = 0
     for prepared in group:

@@ -28,7 +28,7 @@ from ._recipe import Recipe, learns_language, ranks
 
 SHOWN = 10
 """Most problems that an error names; the others are counted."""
-OF_SCORING = ("mode", "orders", "overflow", "duplicates", "method", "passes")
+OF_SCORING = ("mode", "orders", "overflow", "duplicates", "method", "passes", "dimension")
 """Fields that say how a judge reads a request, which training does not use."""
 KINDS = {"is not read": "unknown field", " rankings for ": "lengths", "no ranks": "no ranks"}
 """Part of a reader's error -> a word or two, to count by."""
@@ -82,11 +82,19 @@ class NumberedSample:
         sample = self.sample
         if sample.rankings is not None and informs(sample.rankings):
             return [sample.rankings]
-        found = [own for own in (sample.dimension_rankings or {}).values() if informs(own)]
+        found: list[Ranks] = [own for own in (sample.dimension_rankings or {}).values() if informs(own)]
         return found or [sample.rankings or [1.0] * len(sample.responses)]
 
+    @property
+    def has_text(self) -> bool:
+        """Whether there is a text that the language path may learn."""
+        sample = self.sample
+        if sample.rationales is None and sample.language is None:
+            return all(isinstance(response, str) for response in sample.responses)
+        return sample.language is not None or any(text is not None for text in sample.rationales or ())
+
     def lessons(self, ask: str) -> list[Request]:
-        """Texts that the language path may learn, one at a time.
+        """Texts that the language path may learn, one at a time; none where `has_text` is false.
 
         They are the rationales of the responses and the text meant for the path; where the sample has neither field,
         the best responses, of each dimension where there is no overall ranking.
@@ -95,7 +103,7 @@ class NumberedSample:
             ask: text with which a rationale is asked for.
 
         Raises:
-            DataError: the sample has media where only texts can be learnt.
+            DataError: ``language`` has a prompt of its own, and media stand in the other one.
         """
         given = self.sample.rationales
         if given is None:
@@ -111,13 +119,9 @@ class NumberedSample:
             raise DataError(
                 "language has a prompt of its own, so that media must stand in image or video, not in prompt"
             )
-        if sample.language is None and any(not isinstance(response, str) for response in sample.responses):
-            raise DataError(
-                "the language path learns texts; give rationales, responses as texts, or language with a target"
-            )
         if sample.language is not None:
             return [self.request([sample.language.target], sample.language.prompt)]
-        best = [k for own in self.compared() for k in best_of(own)]
+        best = [k for own in self.compared() for k in best_of(own)] if self.has_text else []
         return [self.request([sample.responses[k]]) for k in best]
 
     def request(self, responses: Sequence[Any] | None = None, prompt: str | None = None) -> Request:
@@ -248,6 +252,20 @@ def check_packs(
         advance(1)
 
 
+def refuse_unknown(samples: Sequence[NumberedSample], dimensions: Sequence[str]) -> None:
+    """Refuse samples that rank dimensions which a head with dimensions has not.
+
+    Raises:
+        DataError: a dimension is unknown; the text lists those that there are.
+    """
+    for numbered in samples if dimensions else ():
+        if unknown := [name for name in numbered.sample.dimension_rankings or {} if name not in dimensions]:
+            raise DataError(
+                f"line {numbered.line}: dimension_rankings names {', '.join(unknown)}; the dimensions of the head are "
+                f"{', '.join(dimensions)}. Correct the names, or leave the field out with --ignore-field."
+            )
+
+
 def refuse(problems: Sequence[Problem], file: Path, skip: bool, note: Callable[[str], None]) -> None:
     """Report the problems of a file, with line numbers and counts.
 
@@ -330,8 +348,8 @@ def _wrong(numbered: NumberedSample, needs: Needs) -> tuple[str, str] | None:
         return found
     if needs.ranked and (found := unlearnable(sample.rankings, sample.dimension_rankings, needs)):
         return found
-    if not needs.ranked and sample.language is None and sample.rationales == [None] * n:
-        return "no text", "all rationales are null: there is no text to learn"
+    if not needs.ranked and not numbered.has_text:
+        return "no text", "there is no text to learn: give rationales, responses as texts, or language with a target"
     try:
         missing = _missing(script_of(numbered.request()))
     except MediaError as error:

@@ -50,7 +50,7 @@ def load_samples(
             continue
         file = Path(name)
         root = None if recipe.media_root is None else Path(recipe.media_root)
-        needs = Needs(ranks(recipe), recipe.head.dimensions, overall=evaluated)
+        needs = Needs(ranks(recipe), recipe.head.dimensions, evaluated)
         samples, problems = read_samples(file, needs, root, recipe.ignore_fields)
         told = note if place().rank == 0 else _ignore
         if preparer is not None:
@@ -69,6 +69,7 @@ def load_samples(
             raise DataError(f"{file} holds no samples{' that can be used' if wrong else ''}. Give at least one.")
     if place().rank == 0:
         tell_unused(found[0], recipe, note)
+    check_texts(found[0], recipe, note if place().rank == 0 else _ignore)
     steps_in_epoch(len(found[0]), recipe, place().processes)
     return found[0], found[1]
 
@@ -87,6 +88,24 @@ def tell_unused(samples: Sequence[NumberedSample], recipe: Recipe, note: Callabl
         count = sum(getattr(numbered.sample, name) is not None for numbered in samples)
         if count and reason is not None:
             note(f"{recipe.data}: {name} of {count:,} samples are not learnt, since {reason}.")
+
+
+def check_texts(samples: Sequence[NumberedSample], recipe: Recipe, note: Callable[[str], None]) -> None:
+    """Report samples that teach the language path nothing.
+
+    Raises:
+        DataError: none teaches it anything.
+    """
+    silent = [numbered.line for numbered in samples if not numbered.has_text]
+    if not silent or not learns_language(recipe):
+        return
+    give = "rationales, responses as texts, or language with a target"
+    if len(silent) == len(samples):
+        raise DataError(f"{recipe.data} holds no text to learn. Give {give}, or set language_share to 0.")
+    note(
+        f"{recipe.data}: {len(silent):,} of {len(samples):,} samples have no text to learn ({give}), line {silent[0]} "
+        "among them; their rankings are learnt."
+    )
 
 
 def open_preparer(recipe: Recipe) -> BudgetedPreparer:
