@@ -13,12 +13,12 @@ from PIL import Image
 
 from .drawing import Drawing
 from .grades import DIMENSIONS, describe
-from .items import EditItem, draw_item
+from .items import EditItem, N, draw_item
 
 
-def make_item(name: str, seed: int, index: int) -> EditItem:
-    """Item at ``index`` of the file ``name``: files of other names or seeds share no scene."""
-    return draw_item(random.Random(_seed(name, seed, index)))
+def make_item(name: str, seed: int, index: int, n: int = N) -> EditItem:
+    """Item of n edits at ``index`` of the file ``name``: files of other names or seeds share no scene."""
+    return draw_item(random.Random(_seed(name, seed, index)), n)
 
 
 def fields_of(item: EditItem, scene: int) -> dict[str, Any]:
@@ -39,7 +39,7 @@ def ranks(values: Sequence[float]) -> list[int]:
     return [1 + sum(other > value for other in values) for value in values]
 
 
-def write_edits(folder: Path, name: str, items: int, seed: int, progress: Callable[[int], None]) -> None:
+def write_edits(folder: Path, name: str, items: int, seed: int, progress: Callable[[int], None], n: int = N) -> None:
     """Write ``folder/name.jsonl`` with one item per line, and its pictures under ``folder/name/``.
 
     Args:
@@ -48,10 +48,11 @@ def write_edits(folder: Path, name: str, items: int, seed: int, progress: Callab
         items: number of items.
         seed: seed of the file.
         progress: function that is told after each item how many are done.
+        n: number of edits of each item.
     """
 
     def fields(index: int) -> dict[str, Any]:
-        item = make_item(name, seed, index)
+        item = make_item(name, seed, index, n)
         source, *edits = _pictures(folder, f"{name}/{index:06d}", [item.source, *item.results])
         asked = {"prompt": [source, _text(item.instruction)], "responses": [[edit] for edit in edits]}
         # Numbers up to 2**53 survive any reader of JSON.

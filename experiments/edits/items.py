@@ -17,9 +17,10 @@ from .drawing import Drawing, draw_flaw, draw_source
 from .grades import BANDS, Grade, grade, rationale
 from .parts import KINDS, Part, draw_part
 
-N = 4
+N, MANY = 4, 8
+"""Numbers of edits of an item: of those to measure with, and of those to train on, from which fewer are drawn."""
 SETS = {"either or both": 0.4, "one of three": 0.42, "with flaws": 0.18}
-"""Kind of a set of edits -> its share; see `_edits`."""
+"""Kind of a set of edits -> its share; see `_few`."""
 COMPOSED = "composition"
 FREQUENCIES = {"recolour": 3, "resize": 3, "move": 4, "swap": 4, "count": 3, "remove": 1, "add": 1}
 """Frequencies of the kinds of parts: those that say how the picture ends are the rarest."""
@@ -61,47 +62,64 @@ def instruct(parts: Sequence[Part]) -> str:
     return sentence(" and ".join(part.words for part in parts))
 
 
-def draw_item(rng: random.Random) -> EditItem:
-    """Item in which exactly one edit is right."""
+def draw_item(rng: random.Random, n: int = N) -> EditItem:
+    """Item in which exactly one edit is right.
+
+    Args:
+        rng: source of every choice.
+        n: number of edits, `N` or `MANY`.
+    """
     while True:
         source = draw_source(rng)
-        found = _draw_edits(rng, source)
-        if found is None:
+        parts = _draw_parts(rng, source)
+        if parts is None:
             continue
-        edits, asked = found
+        edits, asked = _few(rng, source, parts) if n == N else _many(rng, source, parts)
+        rng.shuffle(edits)
         item = EditItem(source, asked, tuple(edits))
-        grades = item.grades()
         distinct = {(result.shapes, result.flaw) for result in edits}
-        if len(distinct) == N and sum(one.overall == 2 * BANDS for one in grades) == 1:
+        if len(distinct) == n and sum(one.overall == 2 * BANDS for one in item.grades()) == 1:
             return item
 
 
-def _draw_edits(rng: random.Random, source: Drawing) -> tuple[list[Drawing], Edit] | None:
-    """Four edits in random order, and the instruction that one of them follows."""
-    first = _draw_edit_part(rng, source, set(range(len(PLACES))))
-    if first is None:
+def _draw_parts(rng: random.Random, source: Drawing) -> tuple[Part, Part, Part] | None:
+    """Two parts that concern different places, and another where one of them is; None where there is no room."""
+    everywhere = set(range(len(PLACES)))
+    first = _draw_edit_part(rng, source, everywhere)
+    second = first and _draw_edit_part(rng, source, everywhere - _concerned(first))
+    if first is None or second is None:
         return None
-    second = _draw_edit_part(rng, source, set(range(len(PLACES))) - _concerned(first))
-    if second is None:
-        return None
+    third = _draw_edit_part(rng, source, _concerned(rng.choice((first, second))))
+    return None if third is None else (first, second, third)
+
+
+def _few(rng: random.Random, source: Drawing, parts: Sequence[Part]) -> tuple[list[Drawing], Edit]:
+    """Four edits, and the instruction that one of them follows."""
+    first, second, third = parts
     both = (first, second) if rng.random() < 0.5 else (second, first)
     kind = rng.choices(list(SETS), list(SETS.values()))[0]
     if kind == "either or both":
         # Neither, one, the other, both: each is one change from two of the others.
-        asked = rng.choice(((first,), (second,), both))
         edits = [_apply(source, edit) for edit in ((), (first,), (second,), both)]
-    elif kind == "with flaws":
-        asked = rng.choice(((first,), (second,)))
+        return edits, rng.choice(((first,), (second,), both))
+    if kind == "with flaws":
         clean = [_apply(source, (part,)) for part in (first, second)]
-        edits = [*clean, *(replace(edit, flaw=draw_flaw(rng)) for edit in clean)]
-    else:
-        third = _draw_edit_part(rng, source, _concerned(rng.choice((first, second))))
-        if third is None:
-            return None
-        asked = rng.choice(((first,), (second,), both, (third,)))
-        edits = [_apply(source, edit) for edit in ((first,), (second,), both, (third,))]
-    rng.shuffle(edits)
-    return edits, asked
+        return [*clean, *(replace(edit, flaw=draw_flaw(rng)) for edit in clean)], rng.choice(((first,), (second,)))
+    edits = [_apply(source, edit) for edit in ((first,), (second,), both, (third,))]
+    return edits, rng.choice(((first,), (second,), both, (third,)))
+
+
+def _many(rng: random.Random, source: Drawing, parts: Sequence[Part]) -> tuple[list[Drawing], Edit]:
+    """Eight edits: everything that the parts can do together, with flaws as well; and what one clean edit follows."""
+    first, second, third = parts
+    both = (first, second) if rng.random() < 0.5 else (second, first)
+    other = second if _concerned(third) & _concerned(first) else first
+    ways: list[Edit] = [(first,), (second,), both, (third,)]
+    if not _concerned(third) & _concerned(other):
+        ways.append((third, other))
+    edits = [_apply(source, edit) for edit in ((), *ways)]
+    edits += [replace(rng.choice(edits), flaw=draw_flaw(rng)) for _ in range(MANY - len(edits))]
+    return edits, rng.choice(ways)
 
 
 def _draw_edit_part(rng: random.Random, source: Drawing, free: set[int]) -> Part | None:

@@ -110,7 +110,7 @@ class Feed:
     def _text(self, numbered: NumberedSample, draw: random.Random) -> list[Prepared]:
         """One of the texts that the sample teaches; none where it teaches none."""
         lessons = numbered.lessons(self.recipe.rationale_prompt)
-        return [self.preparer.prepare(draw.choice(lessons), "joint")] if lessons else []
+        return [self.preparer.texts.prepare(draw.choice(lessons), "joint")] if lessons else []
 
 
 class _Batches(Dataset[Batch]):

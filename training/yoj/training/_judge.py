@@ -19,7 +19,7 @@ from torch.utils.checkpoint import checkpoint as recompute
 
 from yoj.export import Training
 from yoj.export.checkpoint.checkpoint import Checkpoint
-from yoj.export.checkpoint.head import HEADS, READOUTS, HeadShape, TrainedHead
+from yoj.export.checkpoint.head import HEADS, READOUTS, HeadShape, TrainedHead, asks_before
 from yoj.export.families import ExportFamily
 from yoj.export.families.opening import open_family
 from yoj.export.graph.modules import Projection, gather_rows
@@ -162,7 +162,14 @@ def fresh_head(head: Head, hidden_size: int, outputs: int, seed: int) -> Trained
     tensors = HeadShape(head.type, width, head.hidden, outputs, dimensions).fresh(head.init_std, seed)
     activation = head.activation if len(HEADS[head.type]) > 1 else None
     return TrainedHead(
-        head.type, activation, head.readout, tensors, outputs, dimensions=dimensions, pooling=head.pooling
+        head.type,
+        activation,
+        head.readout,
+        tensors,
+        outputs,
+        dimensions=dimensions,
+        pooling=head.pooling,
+        asks=() if head.token is None else asks_before(head.token, head.ask, dimensions),
     )
 
 

@@ -42,6 +42,8 @@ class BudgetedPreparer:
         self.family, self.max_vision_tokens = preparer.family, max_vision_tokens
         self.levels = [_halve(preparer, times) for times in range(HALVINGS + 1)]
         """Preparers for each level, the runtime's first."""
+        self.texts = self if preparer.rules.head is None else BudgetedPreparer(without_asks(preparer), max_vision_tokens)
+        """Preparer of texts to learn, behind which nothing is asked."""
 
     def prepare(self, request: Request, mode: Mode | None = None, orders: Orders | None = None) -> Prepared:
         """Prepare a request at the first level that keeps both limits; arguments are the runtime's.
@@ -73,13 +75,26 @@ class BudgetedPreparer:
         raise error
 
 
+def without_asks(preparer: Preparer) -> Preparer:
+    """Preparer of the same requests with nothing behind the responses."""
+    return Preparer(replace(preparer.rules, head=None), preparer.packer.encoder)
+
+
 def make_preparer(checkpoint: Checkpoint, family: ExportFamily, recipe: Recipe) -> BudgetedPreparer:
     """Packing of the runtime for the model that is trained, within the recipe's limits."""
     layout: Layout = render_layout(checkpoint, recipe.layout, family.markup())
     limits = msgspec.structs.replace(family.limits, L=min(family.limits.L, recipe.max_length))
     transparency = checkpoint.training.transparency or "white"
     rules = PackingConfig(
-        checkpoint.family, layout, limits, _preprocessing(family, recipe), trained_mode(recipe), transparency
+        checkpoint.family,
+        layout,
+        limits,
+        _preprocessing(family, recipe),
+        trained_mode(recipe),
+        transparency,
+        head=checkpoint.head.manifest_entry(int(checkpoint.config["text_config"]["hidden_size"]), recipe.hidden_state)
+        if checkpoint.head.asks
+        else None,
     )
     return BudgetedPreparer(Preparer(rules, encoder_of(checkpoint)), recipe.max_vision_tokens)
 

@@ -66,6 +66,10 @@ class Head(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Names of the dimensions that are judged apart, each with a head of its own; empty for one score."""
     pooling: Pooling = "mean"
     """Rule by which the scores of the dimensions become one."""
+    token: str | None = None
+    """Special token of the tokenizer that is put behind each response, and that read-out ``token`` reads."""
+    ask: str = ""
+    """Text between a response and that token."""
 
 
 class Optimiser(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -220,8 +224,10 @@ def check(recipe: Recipe, name: str) -> None:
 
 def _wrong_dimensions(recipe: Recipe) -> Iterator[str]:
     head = recipe.head
-    if head.readout == "token":
-        yield "head.readout token is of released models; train with last"
+    if (head.readout == "token") != (head.token is not None) or (head.ask and head.token is None):
+        yield f"head.readout is {head.readout}, head.token {head.token!r}, head.ask {head.ask!r}: a token needs both"
+    if head.readout == "token" and not head.dimensions:
+        yield "head.readout token needs head.dimensions, if only one"
     if not head.dimensions:
         if head.pooling != "mean":
             yield f"head.pooling {head.pooling} is for head.dimensions, of which there are none"

@@ -302,20 +302,22 @@ def tell_shrunk(shrunk: Sequence[Shrunk], file: Path, note: Callable[[str], None
     )
 
 
-def _rows(numbered: NumberedSample, recipe: Recipe) -> Iterator[tuple[Request, Mode | None]]:
-    """Requests that the training may pack of a sample."""
+def _rows(
+    numbered: NumberedSample, preparer: BudgetedPreparer, recipe: Recipe
+) -> Iterator[tuple[BudgetedPreparer, Request, Mode | None]]:
+    """Requests that the training may pack of a sample, with what packs them and the mode."""
     if ranks(recipe):
-        yield numbered.request(), None
+        yield preparer, numbered.request(), None
     if learns_language(recipe):
         for lesson in numbered.lessons(recipe.rationale_prompt):
-            yield lesson, "joint"
+            yield preparer.texts, lesson, "joint"
 
 
 def _check_pack(numbered: NumberedSample, preparer: BudgetedPreparer, recipe: Recipe) -> Problem | Shrunk | None:
     times, line, name = 0, numbered.line, numbered.sample.id
     try:
-        for request, mode in _rows(numbered, recipe):
-            times = max(times, preparer.prepare_at_level(request, mode)[1])
+        for packs, request, mode in _rows(numbered, preparer, recipe):
+            times = max(times, packs.prepare_at_level(request, mode)[1])
     except MediaError as error:
         return Problem(line, "unreadable media", str(error), name)
     except LengthError as error:

@@ -66,7 +66,7 @@ READOUTS: dict[str, ReadoutKind] = {
     "first_last_sub": ReadoutKind(of=lambda first, last: last - first),
 }
 """``resp_repr_mode`` of the YOJO code -> the read-out. ``token`` is of none of its heads: the special token that the
-head reads stands where ``response_end`` says, so that the graph is that of ``last``."""
+head reads, ``value_head_token``, stands where ``response_end`` says, so that the graph is that of ``last``."""
 
 
 class DimensionHeads(nn.Module):
@@ -181,6 +181,9 @@ class TrainedHead:
             settings["value_head_outputs"] = self.outputs
         if self.dimensions:
             settings |= {"value_head_dimensions": list(self.dimensions), "value_head_pooling": self.pooling}
+        if self.asks:
+            *texts, token = self.asks[0]
+            settings |= {"value_head_ask": "".join(piece.value for piece in texts), "value_head_token": token.value}
         return settings
 
 
@@ -258,7 +261,22 @@ def read_head(folder: Path, hidden_size: int) -> TrainedHead:
         shape.outputs,
         dimensions=shape.dimensions,
         pooling=settings.get("value_head_pooling", "mean"),
+        asks=asks_before(settings["value_head_token"], settings.get("value_head_ask", ""), shape.dimensions)
+        if readout == "token"
+        else (),
     )
+
+
+def asks_before(token: str, ask: str, dimensions: Sequence[str]) -> tuple[tuple[Piece, ...], ...]:
+    """Pieces behind the response by dimension, where one token is read for all of them.
+
+    Args:
+        token: special token that the head reads.
+        ask: text between a response and the token; may be empty.
+        dimensions: names of the dimensions.
+    """
+    asked = (Piece(kind="text", value=ask),) if ask else ()
+    return ((*asked, Piece(kind="token", value=token)),) * len(dimensions)
 
 
 def _problems(settings: Mapping[str, Any]) -> Iterator[str]:
@@ -270,9 +288,12 @@ def _problems(settings: Mapping[str, Any]) -> Iterator[str]:
         yield f"value_head_type is {kind!r}; known are {', '.join(HEADS)}"
     if layers > 1 and not (isinstance(activation, str) and activation in ACTIVATIONS):
         yield f"value_head_activation is {activation!r}; known are {', '.join(ACTIVATIONS)}"
-    read = [name for name in READOUTS if name != "token"]
-    if not isinstance(readout, str) or readout not in read:
-        yield f"resp_repr_mode is {readout!r}; known are {', '.join(read)}"
+    if not isinstance(readout, str) or readout not in READOUTS:
+        yield f"resp_repr_mode is {readout!r}; known are {', '.join(READOUTS)}"
+    if (readout == "token") != isinstance(settings.get("value_head_token"), str):
+        yield f"resp_repr_mode is {readout!r} and value_head_token {settings.get('value_head_token')!r}; token needs both"
+    if readout == "token" and not settings.get("value_head_dimensions"):
+        yield "resp_repr_mode token needs value_head_dimensions, if only one"
     if type(outputs) is not int or outputs not in (1, 2):
         yield f"value_head_outputs is {outputs!r}; known are 1, the score, and 2, mean and log sigma"
     hidden, width = settings.get("value_head_hidden_dim"), settings.get("value_head_input_dim")
