@@ -223,20 +223,22 @@ def test_ranking_alone_leaves_the_language_head_as_it_was(setup):
 @pytest.mark.export
 @pytest.mark.parity
 @pytest.mark.parametrize(
-    ("family", "trainable", "pooling"),
+    ("family", "trainable", "head"),
     with_variants(
         [
-            ("qwen3_vl", "all", "mean"),
-            ("molmo2", "lora", "min"),
-            ("molmo2", "all", "mean"),
-            ("qwen3_vl", "lora", "sum"),
+            ("qwen3_vl", "all", {"readout": "token", "token": "<|im_end|>", "ask": "How good?"}),
+            ("molmo2", "lora", {"pooling": "min"}),
+            ("molmo2", "all", {"readout": "token", "token": "<|im_end|>"}),
+            ("qwen3_vl", "all", {}),
+            ("qwen3_vl", "lora", {"pooling": "sum"}),
         ],
         always=2,
     ),
+    ids=lambda one: "-".join(one) if isinstance(one, dict) else one,
 )
-def test_a_trained_judge_scores_as_its_bundle(family, trainable, pooling, setup):
-    head = msgspec.structs.replace(HEAD, pooling=pooling)
-    out = f"served-{family}-{trainable}"
+def test_a_trained_judge_scores_as_its_bundle(family, trainable, head, setup):
+    out = f"served-{family}-{trainable}-{'-'.join(head)}"
+    head = msgspec.structs.replace(HEAD, **head)
     trainer = train(setup.recipe(family, out, trainable=trainable, objective="joint", head=head, max_steps=4))
     trainer.judge.eval()
     bundle = setup.folder / f"{out}.yoj"
