@@ -150,8 +150,8 @@ def build(
         prepare_libraries()
         from .bundle._build import build as run
         from .bundle._config import ExportConfig
+        from .checkpoint._dimension_texts import read_dimension_texts
         from .checkpoint.checkpoint import Training
-        from .checkpoint.dimension_texts import read_dimension_texts
 
         texts = None if dimensions is None else read_dimension_texts(dimensions)
         reading = None if samples is None else given.reading(samples.parent)

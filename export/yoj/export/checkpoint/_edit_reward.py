@@ -18,10 +18,10 @@ import torch
 from yoj.runtime.manifest import Piece, Pooling
 
 from .._errors import CheckpointError
+from ._dimension_texts import DIMENSIONS, DimensionText, read_dimension_texts
 from ._pickled_weights import read_pickled
 from ._text_files import read_json
 from ._trained_layouts import EDIT_REWARD, bare_name
-from .dimension_texts import DIMENSIONS, DimensionText, read_dimension_texts
 from .head import TrainedHead, layer_prefixes
 from .weights import StoredTensor, read_folder
 
