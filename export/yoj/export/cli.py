@@ -153,8 +153,8 @@ def build(
         from .checkpoint._dimension_texts import read_dimension_texts
         from .checkpoint.checkpoint import Training
 
-        texts = None if dimensions is None else read_dimension_texts(dimensions)
-        reading = None if samples is None else given.reading(samples.parent)
+        texts = read_dimension_texts(dimensions) if dimensions else None
+        reading = given.reading(samples.parent) if samples else None
         config = ExportConfig(
             checkpoints,
             base,
@@ -175,8 +175,7 @@ def build(
     click.echo(
         _verdict(fidelity) if fidelity else f"Not compared with the stock model: yoj-export verify {out} does it."
     )
-    engine = " --engine onnxruntime-cuda" if manifest.engines[0].arithmetic == "bfloat16" else ""
-    click.echo(f'\nNext: yoj-score {out}{engine} --prompt "..." --response "..." --response "..."')
+    click.echo(f"\nNext: {_example(manifest, out)}")
 
 
 @main.command()
@@ -305,6 +304,14 @@ def _verdict(fidelity: Any) -> str:
         f"{table(fidelity)}\n{fidelity.engine} {fidelity.precision} against {fidelity.reference}: largest difference "
         f"{fidelity.max_abs_diff:.1e}, allowed {fidelity.threshold:g}\n{fidelity.pictures.text}"
     )
+
+
+def _example(manifest: Manifest, out: Path) -> str:
+    """Command that scores with a new bundle."""
+    engine = " --engine onnxruntime-cuda" if manifest.engines[0].arithmetic == "bfloat16" else ""
+    if manifest.response_images:
+        return f"yoj-score {out}{engine} requests.jsonl"
+    return f'yoj-score {out}{engine} --prompt "..." --response "..." --response "..."'
 
 
 def _files(manifest: Manifest) -> str:

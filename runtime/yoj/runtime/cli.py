@@ -214,12 +214,11 @@ def main(
             reading = replace(reading, method=method, passes=passes, dimension=dimension)
             _score_file(load, requests, out, FileScoring(reading, mode, orders, n_method == "knockout"), dump)
             return
-        request = Request(prompt or "", responses, images, video, fps, overflow=overflow, placeholders=placeholders)
-        request = replace(request, method=method, passes=passes, dimension=dimension, mode=mode, orders=orders)
+        request = Request(prompt or "", responses, images, video, fps, None, overflow, mode, orders)
+        request = replace(request, placeholders=placeholders, method=method, passes=passes, dimension=dimension)
         told = (_find_best if n_method == "knockout" else _judge)(load(), request, as_json)
         if dump is not None:
-            dump.write(1)
-            _report_dump(dump)
+            _report_dump(dump, 1)
     click.echo(told)
 
 
@@ -352,7 +351,10 @@ def _report(summary: Summary, total: int, seconds: float) -> None:
         click.echo(f"first error: {summary.first_error}", err=True)
 
 
-def _report_dump(dump: Dump) -> None:
+def _report_dump(dump: Dump, unwritten: int | None = None) -> None:
+    """Say how much is dumped, once the request that was scored last is written by this number, if one is given."""
+    if unwritten is not None:
+        dump.write(unwritten)
     click.echo(f"requests whose graph inputs and outputs are in {dump.folder}: {dump.written}", err=True)
 
 

@@ -252,6 +252,7 @@ def test_a_judge_of_pictures_is_compared_on_pictures(name, model, of_edits):
     of = model(name)
     fidelity = measure(of_edits(name), of.checkpoint, of.family, lambda _: None)
     assert fidelity.max_abs_diff <= TOLERANCE
+    assert fidelity.passed
 
 
 def test_pictures_of_another_size_than_the_source_are_refused(of_edits):
