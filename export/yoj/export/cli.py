@@ -154,7 +154,6 @@ def build(
         from .checkpoint.checkpoint import Training
 
         texts = read_dimension_texts(dimensions) if dimensions else None
-        reading = given.reading(samples.parent) if samples else None
         config = ExportConfig(
             checkpoints,
             base,
@@ -162,20 +161,19 @@ def build(
             out,
             mode,
             force,
-            Training(hidden_state, video_expansion, trained_n=trained_n, dimensions=texts),
+            Training(hidden_state, video_expansion, None, trained_n, dimensions=texts),
             precision=precision,
             samples=samples,
-            reading=reading,
+            reading=given.reading(samples.parent) if samples else None,
             compare=not no_compare,
             quantisation=quantisation,
             base_precision=base_precision,
         )
         manifest, fidelity = run(config, _Console())
-    click.echo(f"\n{_files(manifest)}\n")
-    click.echo(
+    compared = (
         _verdict(fidelity) if fidelity else f"Not compared with the stock model: yoj-export verify {out} does it."
     )
-    click.echo(f"\nNext: {_example(manifest, out)}")
+    click.echo(f"\n{_files(manifest)}\n\n{compared}\n\nNext: {_example(manifest, out)}")
 
 
 @main.command()

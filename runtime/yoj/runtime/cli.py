@@ -209,8 +209,7 @@ def main(
         dump = Dump(dump_inputs) if dump_inputs is not None else None
         load = partial(Scorer.load if dump is None else dump.load, bundle, engine=engine, threads=threads)
         if requests is not None:
-            folder = Path() if str(requests) == "-" else requests.parent
-            reading = replace(given, hosts=frozenset(hosts)).reading(folder, overflow, placeholders)
+            reading = replace(given, hosts=frozenset(hosts)).reading(requests.parent, overflow, placeholders)
             reading = replace(reading, method=method, passes=passes, dimension=dimension)
             _score_file(load, requests, out, FileScoring(reading, mode, orders, n_method == "knockout"), dump)
             return
@@ -218,7 +217,8 @@ def main(
         request = replace(request, placeholders=placeholders, method=method, passes=passes, dimension=dimension)
         told = (_find_best if n_method == "knockout" else _judge)(load(), request, as_json)
         if dump is not None:
-            _report_dump(dump, 1)
+            dump.write(1)
+            _report_dump(dump)
     click.echo(told)
 
 
@@ -351,10 +351,7 @@ def _report(summary: Summary, total: int, seconds: float) -> None:
         click.echo(f"first error: {summary.first_error}", err=True)
 
 
-def _report_dump(dump: Dump, unwritten: int | None = None) -> None:
-    """Say how much is dumped, once the request that was scored last is written by this number, if one is given."""
-    if unwritten is not None:
-        dump.write(unwritten)
+def _report_dump(dump: Dump) -> None:
     click.echo(f"requests whose graph inputs and outputs are in {dump.folder}: {dump.written}", err=True)
 
 

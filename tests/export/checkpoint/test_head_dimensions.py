@@ -14,6 +14,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from click.testing import CliRunner
 from graph_checks import TOLERANCE
 from quiet import Quiet
 from random_checkpoint import Sizes, write_checkpoint
@@ -32,6 +33,7 @@ from yoj.export.tensorrt._profiles import parse_profile
 from yoj.export.verification.fidelity import measure
 from yoj.runtime import Image, MediaError, Request, RequestError, Scorer
 from yoj.runtime.batch import Prepared, scorer_inputs
+from yoj.runtime.cli import main
 from yoj.runtime.manifest import MANIFEST_NAME, encode, seal
 
 pytestmark = [pytest.mark.export, pytest.mark.parity]
@@ -264,6 +266,24 @@ def test_pictures_of_another_size_than_the_source_are_refused(of_edits):
         scorer.score("Make it red", [Image(noise(1, 40, 60))])
     judgement = scorer.score("Make it red", [Image(noise(1, 40, 60)), Image(noise(2, 40, 60))], images=[RED.source])
     assert not any("hold media" in notice for notice in judgement.notices)
+
+
+def test_the_command_lets_a_dimension_rank(model, tmp_path):
+    path = str(model("molmo2, mlp, min").path)
+    asked = ["--prompt", "Which?", "--response", "A red car.", "--response", "No."]
+    alone = CliRunner().invoke(main, [path, *asked, "--dimension", "quality", "--json"])
+    assert alone.exit_code == 0, alone.output
+    judgement = json.loads(alone.stdout)
+    assert judgement["scores"] == judgement["dimensions"][1]["scores"]
+    assert judgement["dimension"] == "quality"
+    table = CliRunner().invoke(main, [path, *asked]).stdout
+    assert "instruction" in table.splitlines()[0]
+    wrong = CliRunner().invoke(main, [path, *asked, "--dimension", "beauty"])
+    assert wrong.exit_code != 0
+    assert "dimension is 'beauty'; the head of this bundle has instruction, quality" in wrong.output
+    (tmp_path / "r.jsonl").write_text('{"prompt": "Which?", "responses": ["A red car.", "No."]}\n')
+    lines = CliRunner().invoke(main, [path, str(tmp_path / "r.jsonl"), "--dimension", "quality"])
+    assert json.loads(lines.stdout.splitlines()[0])["scores"] == pytest.approx(judgement["scores"], abs=TOLERANCE)
 
 
 @pytest.mark.parametrize("name", with_variants([*MODELS]))
