@@ -108,9 +108,7 @@ def test_samples_without_a_text_are_ranked_alone(rationales, setup):
     assert ", line 2 among them" in note
     for line in lines:
         line["rationales"] = rationales
-    with pytest.raises(
-        DataError, match=r"train\.jsonl holds no text to learn\. Give rationales, .* to 0"
-    ):
+    with pytest.raises(DataError, match=r"train\.jsonl holds no text to learn\. Give rationales, .* to 0"):
         load(setup, lines)
     assert load(setup, lines, language_share=0.0)[0] == [1, 2, 3]
 
