@@ -32,6 +32,13 @@ def test_rows_of_one_prompt_and_the_same_pictures_are_one_group():
     assert digests(ref_images=[RED, None, [RED]]) == [0, 1, 0]
     assert digests(ref_images=[[RED, BLUE], [BLUE, RED], [RED]]) == [0, 1, 2]
     assert digests(ref_images=torch.tensor([0.0, 1.0, 0.0]).reshape(3, 1, 1, 1).expand(3, 3, 4, 4)) == [0, 1, 0]
+
+
+def test_metadata_names_the_pictures():
+    metadata = [{"image": "a.png", "x": k} for k in range(3)]
+    metadata[1]["image"] = "b.png"
+    assert digests(metadata=metadata) == [0, 0, 0]
+    assert digests(metadata=metadata, groups=ImageGroups(None, source_keys=("image",))) == [0, 1, 0]
     assert digests(metadata=metadata, groups=ImageGroups(None, group_key="x")) == [0, 1, 2]
 
 
