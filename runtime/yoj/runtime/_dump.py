@@ -9,6 +9,7 @@ line. In it::
     orders.npy     int64 [k, M], the distinct response that stands in each place of each row
     copies.npy     int64 [N], the distinct response of each response given
     scores.npy     float32 [N], the scores of the judgement
+    dimensions.npy float32 [J, N], the scores of each named dimension; absent where the judge has none
 
 Arrays are in C order and little-endian, ``<i8`` or ``<f4``.
 """
@@ -133,6 +134,8 @@ class Dump:
             "copies": np.array(copies, np.int64),
             "scores": np.array(judgement.scores, np.float32),
         }
+        if judgement.dimensions:
+            about["dimensions"] = np.array([one.scores for one in judgement.dimensions], np.float32)
         _save(folder, about)
         (folder / RUNS_NAME).write_text("".join(lines), "utf-8")
         self.written += 1

@@ -161,6 +161,7 @@ def _run_digest(scorer: Scorer, settings: FileScoring) -> str:
     of += (reading.placeholders,) if reading.placeholders != "error" else ()
     of += ("knockout",) if settings.knockout else ()
     of += (f"{reading.method} {reading.passes}",) if (reading.method, reading.passes) != (None, None) else ()
+    of += (f"dimension {reading.dimension}",) if reading.dimension is not None else ()
     return hashlib.sha256("\n".join(of).encode()).hexdigest()[:16]
 
 
@@ -173,8 +174,8 @@ def _check_same(lines: Sequence[Numbered], done: Sequence[Done], runs: set[str])
         )
     if any(entry.run not in runs for entry in done):
         raise RequestError(
-            "The results come from another bundle, or from another mode, method, number of orders, overflow or "
-            "placeholders setting; they would not compare. Choose another file for the results."
+            "The results come from another bundle, or from another mode, method, dimension, number of orders, overflow "
+            "or placeholders setting; they would not compare. Choose another file for the results."
         )
 
 

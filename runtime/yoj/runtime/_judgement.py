@@ -11,9 +11,12 @@ from numpy.typing import NDArray
 
 from .batch import Prepared
 from .deprecation import warn_renamed
+from .dimensions import asks_of, by_dimension, pool
+from .families import Arrays
 from .manifest import Manifest, Mode
 from .orders import average, by_response
 from .packing import Truncation
+from .packs import Members
 from .request import Method
 from .temperature import ScoringConditions, temperature_for, why_uncalibrated
 
@@ -27,9 +30,20 @@ class TokenCounts:
     prompt: int
     """Tokens before the first response, media included."""
     responses: tuple[int, ...]
-    """[N] Tokens of each response, media included; separators count for none."""
+    """[N] Tokens of each response, media included and what the judge asks behind it; separators count for none."""
     visual: int
     """Visual tokens, which stand for images and videos."""
+
+
+@dataclass(frozen=True)
+class DimensionScores:
+    """Scores of N responses in one named dimension of the judge."""
+
+    name: str
+    scores: tuple[float, ...]
+    """[N] scores, in the order the responses were given."""
+    sigma: tuple[float, ...] | None = None
+    """[N] standard deviation that a Gaussian head states for each score, uncalibrated; None for other heads."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +54,8 @@ class Judgement:
     """
 
     scores: tuple[float, ...]
-    """[N] float32 outputs of the value head over its divisor, sqrt(hidden size) for heads over several responses."""
+    """[N] float32 outputs of the value head over its divisor, sqrt(hidden size) for heads over several responses; of a
+    judge with named dimensions, these pooled, or those of the ``dimension`` that ranks."""
     probabilities: tuple[float, ...]
     """[N] P(best) = softmax(scores / temperature)."""
     ranks: tuple[int, ...]
@@ -60,6 +75,10 @@ class Judgement:
     sigma: tuple[float, ...] | None = None
     """[N] standard deviation that a Gaussian head states for each score, uncalibrated; None for other heads. With
     several orders the mean over them."""
+    dimensions: tuple[DimensionScores, ...] = ()
+    """Scores in each named dimension of the judge; empty for a judge of one score."""
+    dimension: str | None = None
+    """Dimension whose scores rank the responses, as the request asked; None for the pooled score."""
     mode: Mode = "joint"
     """Mode in which the responses were read."""
     trained_mode: Mode = "joint"
@@ -103,6 +122,7 @@ class Judgement:
         # `asdict` of the whole would copy number by number, which takes 0.2 ms.
         return vars(self) | {
             "cuts": tuple(asdict(cut) for cut in self.cuts),
+            "dimensions": tuple(asdict(one) for one in self.dimensions),
             "tokens": None if self.tokens is None else asdict(self.tokens),
             "timings_ms": dict(self.timings_ms),
             "provenance": dict(self.provenance),
@@ -130,14 +150,18 @@ class Judgement:
         Args:
             labels: [N] a short text for each response, such as the response itself.
         """
-        lines = [f"rank  response      score{'' if self.sigma is None else '      sigma'}   P(best)"]
+        heads = "".join(f"  {one.name:>9}" for one in self.dimensions)
+        lines = [f"rank  response      score{'' if self.sigma is None else '      sigma'}   P(best){heads}"]
         for index in self.best_first:
             label = f"  {_shorten(labels[index])}" if labels is not None else ""
             sigma = "" if self.sigma is None else f"  {self.sigma[index]:9.4f}"
             score, chance = f"{self.scores[index]:9.4f}", f"{self.probabilities[index]:8.3f}"
+            chance += "".join(f"  {one.scores[index]:{max(9, len(one.name))}.4f}" for one in self.dimensions)
             lines.append(f"{self.ranks[index]:4}  {index:8}  {score}{sigma}  {chance}{label}")
         margin = "" if self.margin is None else f"margin {self.margin:.4f}, "
         lines.append(f"{margin}entropy {self.entropy:.3f} nats, probabilities {self._calibration()}")
+        if self.dimension is not None:
+            lines.append(f"ranked by {self.dimension} alone, as the request asks")
         if self.sigma is not None:
             lines.append("sigma is the standard deviation of each score as the model states it, uncalibrated")
         if self.order_spread is not None:
@@ -203,31 +227,40 @@ def judge_request(
     Args:
         prepared: the request.
         rows: outputs of its rows, each float32 [k, N] by place in the order: ``scores``, and ``spread`` of a Gaussian
-            head.
+            head; of a head with named dimensions [k, N, J].
         manifest: the bundle's manifest.
         precision: precision of the engine.
     """
-    about, orders = prepared.about, prepared.orders
-    averaged = average(rows["scores"], orders)
-    sigma_N = np.nanmean(by_response(rows["spread"], orders), axis=0) if "spread" in rows else None
+    about, head = prepared.about, manifest.value_head
+    orders = prepared.orders[:: len(asks_of(head).rows)]
+    outputs, named = dict(rows), by_dimension(rows, head)
+    if about.dimension is not None:
+        outputs = named[about.dimension]
+    elif named:
+        outputs = pool([*named.values()], head.pooling)
+    averaged = average(outputs["scores"], orders)
     n = len(averaged.scores_N)
     copies = np.array(about.copies or range(n))
     conditions = ScoringConditions(prepared.places, prepared.mode, len(orders), precision)
     wrong = why_uncalibrated(manifest.probabilities, conditions)
     if wrong is None and about.copies:
         wrong = "fitted on responses that differ, here some are equal"
+    if wrong is None and about.dimension is not None:
+        wrong = f"fitted on the pooled score, here {about.dimension} ranks"
     given, read = about.frames or (None, None)
     return judge(
         averaged.scores_N[copies],
         temperature_for(manifest.probabilities, prepared.places),
         wrong is None,
         uncalibrated=wrong,
-        sigma=_tuple(sigma_N, copies),
+        sigma=_tuple(_sigma(outputs, orders), copies),
+        dimensions=tuple(_dimension(name, own, orders, copies) for name, own in named.items()),
+        dimension=about.dimension,
         mode=prepared.mode,
         trained_mode=manifest.trained_mode,
         orders=1 if prepared.places < n else len(orders),
         method="groups" if prepared.places < n else "pack",
-        passes=len(orders),
+        passes=len(prepared.packs),
         order_spread=_tuple(averaged.spread_N, copies),
         order_agreement=averaged.agreement,
         frames_given=given,
@@ -239,6 +272,16 @@ def judge_request(
         id=about.id,
         metadata=about.metadata,
     )
+
+
+def _sigma(outputs: Arrays, orders: tuple[Members, ...]) -> NDArray[np.float32] | None:
+    """Sigma [N] of a Gaussian head, the mean over the rows."""
+    return np.nanmean(by_response(outputs["spread"], orders), axis=0) if "spread" in outputs else None
+
+
+def _dimension(name: str, outputs: Arrays, orders: tuple[Members, ...], copies: NDArray[np.int_]) -> DimensionScores:
+    scores_N = average(outputs["scores"], orders).scores_N[copies]
+    return DimensionScores(name, tuple(scores_N.tolist()), _tuple(_sigma(outputs, orders), copies))
 
 
 def _outside(prepared: Prepared, manifest: Manifest) -> tuple[str, ...]:

@@ -176,6 +176,7 @@ class Scorer:
         placeholders: Placeholders = "error",
         method: Method | None = None,
         passes: int | None = None,
+        dimension: str | None = None,
     ) -> Judgement:
         """Score N responses to one prompt in one forward pass.
 
@@ -196,13 +197,14 @@ class Scorer:
             method: ``"groups"`` reads more responses than the model was trained on in several packs; see
                 `yoj.runtime.Request`.
             passes: most packs of ``"groups"``.
+            dimension: dimension of the judge that ranks the responses; None for the score that is pooled of all.
 
         Raises:
             RequestError: the request is not one that can be scored; see its subclasses.
             EngineError: the engine failed, or returned something that is not a score.
         """
         of = (prompt, responses, images, video, fps, timestamps)
-        request = Request(*of, overflow, mode, orders, duplicates, placeholders, method, passes)
+        request = Request(*of, overflow, mode, orders, duplicates, placeholders, method, passes, dimension)
         return self.score_batch([request])[0]
 
     @overload
@@ -302,12 +304,13 @@ class Scorer:
     def forward(self, batch: Sequence[Prepared]) -> NDArray[np.float32]:
         """Raw scores [B, N] of prepared requests of one mode in one batch, a row for each order of each request.
 
-        -inf where a request has fewer than N responses.
+        -inf where a request has fewer than N responses. Of a judge with named dimensions [B, N, J], with as many rows
+        for each order as the judge asks questions; `yoj.runtime.dimensions.pooled` makes scores of them.
         """
         return self.outputs(batch)["scores"]
 
     def outputs(self, batch: Sequence[Prepared]) -> Arrays:
-        """Outputs of the scorer graph for such a batch, each float32 [B, N].
+        """Outputs of the scorer graph for such a batch, each float32 [B, N], or [B, N, J]; see `forward`.
 
         They are ``scores`` and, from a Gaussian head, ``spread``.
         """
@@ -339,7 +342,7 @@ class Scorer:
         for prepared in batch:
             own = slice(begin, begin + len(prepared.packs)), slice(prepared.places)
             begin += len(prepared.packs)
-            values = {name: values_BN[own] for name, values_BN in outputs.items()}
+            values = {name: of_batch[own] for name, of_batch in outputs.items()}
             if all(_finite(values_KN, prepared.orders) for values_KN in values.values()):
                 results.append(self._judge(prepared, values, timings, rows))
                 continue

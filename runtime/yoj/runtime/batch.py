@@ -27,7 +27,8 @@ class Prepared:
     """Request that is ready for the graphs. It can be pickled, and scored in another thread or process."""
 
     packs: tuple[Pack, ...]
-    """One packed row for each order in which the responses are read."""
+    """One packed row for each order in which the responses are read; where the judge asks several questions, one for
+    each of them in each order."""
     orders: tuple[tuple[int, ...], ...]
     """Index of the distinct response that stands in each place, for each row, which holds all of them or some."""
     media: tuple[PreparedMedia, ...]
@@ -71,6 +72,8 @@ class About:
     """Frames of the request's videos: given, and read."""
     notices: tuple[str, ...] = ()
     timings_ms: Mapping[str, float] = field(default_factory=dict[str, float])
+    dimension: str | None = None
+    """Dimension that ranks; None for the pooled score."""
     id: str | int | None = None
     metadata: Any = None
 

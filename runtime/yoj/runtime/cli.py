@@ -56,7 +56,7 @@ also called messages; a response is a text or a list of parts. A part is a text,
 take it, {"type": "image_url", "image_url": {"url": X}}.
 May be left out: image (X or a list), video (X, a folder of frames or a list of
 frames, with seconds_between_frames or timestamps), rankings (1 = best), mode,
-orders, overflow, duplicates, placeholders, method and passes of this request, id and metadata
+orders, overflow, duplicates, placeholders, method, passes and dimension of this request, id and metadata
 (passed through to the result). X is a path in the folder of the file or below
 it, a data URL, base64, {"bytes": base64}, or an http URL of an allowed host.
 Fields of other names are errors. Files may be compressed with gzip.
@@ -64,7 +64,8 @@ Fields of other names are errors. Files may be compressed with gzip.
 \b
 A line of scores.jsonl has line, request, run, id and metadata where given, and
 either scores, probabilities, ranks, best, margin, entropy, sigma (null but for
-a Gaussian head, whose sigma it is, uncalibrated), temperature, calibrated and
+a Gaussian head, whose sigma it is, uncalibrated), dimensions (of a judge that
+grades several things, the scores of each by name), temperature, calibrated and
 uncalibrated (why the probabilities are not), notices (what was read otherwise
 than it may have been meant), or error. Failed lines are tried again when the
 command is repeated with the same --out. Exit status: 0 when every request was
@@ -121,6 +122,7 @@ def _orders(ctx: click.Context, parameter: click.Parameter, value: str) -> Order
     type=click.IntRange(min=1),
     help="Most packs that groups reads of a request, two rounds at least.  [default: four rounds of all responses]",
 )
+@click.option("--dimension", help="Dimension of the judge that ranks the responses.  [default: all, pooled]")
 @click.option(
     "--out",
     type=click.Path(dir_okay=False, path_type=Path),
@@ -180,6 +182,7 @@ def main(
     orders: Orders,
     n_method: Literal["pack", "groups", "knockout"],
     passes: int | None,
+    dimension: str | None,
     out: Path | None,
     overflow: Overflow,
     placeholders: Placeholders,
@@ -208,11 +211,11 @@ def main(
         if requests is not None:
             folder = Path() if str(requests) == "-" else requests.parent
             reading = replace(given, hosts=frozenset(hosts)).reading(folder, overflow, placeholders)
-            reading = replace(reading, method=method, passes=passes)
+            reading = replace(reading, method=method, passes=passes, dimension=dimension)
             _score_file(load, requests, out, FileScoring(reading, mode, orders, n_method == "knockout"), dump)
             return
         request = Request(prompt or "", responses, images, video, fps, overflow=overflow, placeholders=placeholders)
-        request = replace(request, method=method, passes=passes, mode=mode, orders=orders)
+        request = replace(request, method=method, passes=passes, dimension=dimension, mode=mode, orders=orders)
         told = (_find_best if n_method == "knockout" else _judge)(load(), request, as_json)
         if dump is not None:
             dump.write(1)

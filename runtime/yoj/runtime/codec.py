@@ -58,6 +58,7 @@ GIVE = {
     "placeholders": "'error', 'media' or 'text'",
     "method": "'pack' or 'groups'",
     "passes": "a whole number",
+    "dimension": "the name of a dimension of the judge",
     "id": "a text or a whole number",
 }
 """JSON type -> the words with which errors ask for it."""
@@ -86,6 +87,8 @@ class Line(msgspec.Struct, frozen=True):
     placeholders: Placeholders | None = None
     method: Method | None = None
     passes: int | None = None
+    dimension: str | None = None
+    """Dimension of the judge that ranks the responses, instead of the score that is pooled of all."""
     id: str | int | None = None
     metadata: Any = None
     """Any JSON value, passed through to the result."""
@@ -120,6 +123,8 @@ class Reading:
     """Method of requests that name none."""
     passes: int | None = None
     """Most packs of requests that name neither method nor passes."""
+    dimension: str | None = None
+    """Dimension that ranks the responses of requests that name none."""
 
 
 OF_TRAINING = ("language", "kind", "grades", "scene")
@@ -247,6 +252,7 @@ def to_request(line: Line, reading: Reading) -> Request:
         placeholders=line.placeholders or reading.placeholders,
         method=line.method or reading.method,
         passes=reading.passes if (line.method, line.passes) == (None, None) else line.passes,
+        dimension=line.dimension or reading.dimension,
         id=line.id,
         metadata=line.metadata,
     )

@@ -6,12 +6,17 @@ The JSON schema of these structs is ``manifest.schema.json`` in this folder; a t
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Annotated, Any, Literal, cast
 
 import msgspec
 
 from ._convert import to_struct
+from ._manifest_layout import Layout as Layout
+from ._manifest_layout import LayoutName as LayoutName
+from ._manifest_layout import Piece as Piece
+from ._manifest_layout import Turns as Turns
+from ._manifest_layout import misplaced
 from ._manifest_old import Tree, canonical_1, upgrade
 from .errors import BundleError
 from .version import __version__, release
@@ -31,99 +36,26 @@ AXES = {
     "P": "patches of a crop or frame",
     "D": "hidden size of the backbone's text trunk",
     "K": "patches pooled into one visual token (Molmo2: 4 for an image, 9 for a frame)",
+    "J": "named dimensions of the value head",
 }
 """Dynamic axes by letter, the same in code suffixes, ONNX graphs, manifests and error texts; ``scores_BN`` is an array
 of shape [B, N]."""
 
-PieceKind = Literal["token", "text", "media", "medium", "index"]
 Mode = Literal["joint", "isolated"]
-LayoutName = Literal["assistant", "user"]
 HeadType = Literal["linear", "mlp"]
-Readout = Literal["last", "first", "first_last_concat", "first_last_add", "first_last_sub", "response_mean"]
+Readout = Literal["last", "token", "first", "first_last_concat", "first_last_add", "first_last_sub", "response_mean"]
+Pooling = Literal["mean", "min", "sum"]
+ResponseImages = Literal["any_size", "same_size"]
 
 
-class Piece(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One part of the chat template as rendered at export."""
+class Dimension(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Named dimension of a value head, such as how well an instruction was followed."""
 
-    kind: PieceKind
-    """Kind of the part. token: one special token. text: literal text. media: all images of the prompt, then its videos,
-    each as one of ``Layout.one_image``, ``each_image``, ``video``. Inside those: medium, the place of the image or
-    video; index, the 1-based number of the image in its row."""
-    value: str = ""
-    """The special token or the literal text; empty for the other kinds."""
-
-
-class Turns(msgspec.Struct, frozen=True, kw_only=True):
-    """Pieces around the contents of the turns of a packed sequence."""
-
-    before: dict[str, tuple[Piece, ...]]
-    """Pieces before the content of a turn, by its role and that of the turn before: ``system``, ``user``,
-    ``system>user``, ``user>assistant``, ``assistant>user``. A turn that is not listed cannot be shown."""
-    after: tuple[Piece, ...]
-    """Pieces after the responses."""
-
-
-class Layout(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Places of the responses and the pieces around them: the checkpoint's chat template, rendered once at export."""
-
-    name: LayoutName
-    """Turn of the responses. ``assistant``: they are the content of an assistant turn. ``user``: they stand in the last
-    user turn, behind the prompt and ``glue``."""
-    separator: str | None = None
-    """Special token between two responses, ``<|resp_sep|>``; None where the model was trained on one response at a
-    time, so that joint reading takes one response only."""
-    separator_id: int | None = None
-    glue: str
-    """Text on either side of the separator, two newlines in the YOJO code."""
-    text_only: Turns
-    """Pieces for a request without images or video."""
-    with_media: Turns
-    """Pieces for a request with at least one image or video. Where a piece ``media`` stands in it, the template shows
-    the media of the prompt there and nowhere else; otherwise each stands in its place among the texts of its turn."""
-    one_image: tuple[Piece, ...]
-    """Pieces for the image of a row that has one."""
-    each_image: tuple[Piece, ...]
-    """Pieces for each image of a row that has several."""
-    video: tuple[Piece, ...]
-    """Pieces for a video."""
-    text_glue: str | None = None
-    """Text between two texts of one turn; None where it is not known (bundles of schema 1)."""
-    media_roles: tuple[str, ...] = ("user",)
-    """Roles of the turns in which the template shows media."""
-    strips_newlines: bool = False
-    """Whether newlines at the end of a response are left out, as OpenRLHF does where no token closes its turn."""
-    splits_responses: bool = False
-    """Whether a response is encoded apart from what stands before it, as LLaMA-Factory does."""
-
-    @property
-    def gathers_media(self) -> bool:
-        """Whether the template shows all media of a prompt in one place."""
-        return any(piece.kind == "media" for pieces in self.with_media.before.values() for piece in pieces)
-
-    def pieces(self) -> Iterator[Piece]:
-        """Every piece of the layout."""
-        for turns in (self.text_only, self.with_media):
-            for pieces in (*turns.before.values(), turns.after):
-                yield from pieces
-        for pieces in (self.one_image, self.each_image, self.video):
-            yield from pieces
-
-    def problems(self) -> Iterator[str]:
-        """Pieces that stand where they have no meaning."""
-        for name, turns in (("text_only", self.text_only), ("with_media", self.with_media)):
-            places = {f"before[{key!r}]": (pieces, {"media"}) for key, pieces in turns.before.items()}
-            for place, (pieces, more) in (places | {"after": (turns.after, set[str]())}).items():
-                yield from _misplaced(f"layout.{name}.{place}", pieces, more)
-        for name in ("one_image", "each_image", "video"):
-            yield from _misplaced(f"layout.{name}", getattr(self, name), {"medium", "index"})
-            if sum(piece.kind == "medium" for piece in getattr(self, name)) > 1:
-                yield f"layout.{name} shows its medium more than once"
-
-
-def _misplaced(place: str, pieces: Iterable[Piece], more: set[str]) -> Iterator[str]:
-    wrong = sorted({piece.kind for piece in pieces} - {"token", "text"} - more)
-    if wrong:
-        yield f"{place} has a piece {', '.join(wrong)}, which has no meaning there"
+    name: str
+    asks: tuple[Piece, ...] = ()
+    """Pieces behind the content of each response where this dimension is read; empty for judges that read all
+    dimensions at the response's end. Where a piece ``prompt`` stands in them, the prompt's texts stand there and not
+    before the response."""
 
 
 class ValueHead(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -133,6 +65,7 @@ class ValueHead(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     activation: str | None
     """Activation of an ``mlp`` head; None for a ``linear`` one."""
     readout: Readout
+    """Tokens of the response that the head reads; ``token``: the special token in ``Dimension.asks``."""
     hidden_state: Literal["post_norm", "pre_norm"]
     """Hidden state that the head reads: after or before the trunk's final norm."""
     divisor: float
@@ -141,6 +74,24 @@ class ValueHead(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     outputs: Annotated[int, msgspec.Meta(ge=1, le=2)] = 1
     """Number of outputs, 2 for a Gaussian head: spread = exp(out[1]) is the sigma that it states, in units of the
     score. It is not calibrated: sigma cannot be identified from preferences alone (arXiv 2605.11865)."""
+    dimensions: tuple[Dimension, ...] = ()
+    """Named dimensions, each with a head and outputs of its own; empty for the one score without a name."""
+    pooling: Pooling = "mean"
+    """Rule by which the dimensions become the score: see `yoj.runtime.dimensions.pool`."""
+
+    def problems(self) -> Iterator[str]:
+        """Dimensions that cannot be told apart or read."""
+        names = [dimension.name for dimension in self.dimensions]
+        if len(set(names)) < len(names):
+            yield f"value_head.dimensions names one twice: {', '.join(names)}"
+        for dimension in self.dimensions:
+            place = f"value_head.dimensions, asks of {dimension.name!r}"
+            yield from misplaced(place, dimension.asks, {"prompt"})
+            tokens = sum(piece.kind == "token" for piece in dimension.asks)
+            if self.readout == "token" and tokens != 1:
+                yield f"{place} has {tokens} special tokens, and the read-out `token` reads the one"
+        if self.readout == "token" and not self.dimensions:
+            yield "value_head has the read-out `token` and no dimension that says which one"
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
@@ -358,6 +309,9 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     0.2)."""
     trained_n: tuple[Size, Size] | None = None
     """Fewest and most responses that the model read together in training; None where that is not known."""
+    response_images: ResponseImages | None = None
+    """Pictures that the judge needs in every response; None where a response may have none. ``same_size``: as large as
+    the last picture of the prompt."""
     transparency: Literal["white", "drop"] = "white"
     """Treatment of transparency in pictures: put on white, as today's processors do, or dropped."""
     digest: str
@@ -399,7 +353,7 @@ def decode(text: bytes, where: str) -> Manifest:
         manifest = to_struct(upgrade(tree), Manifest)
     except (msgspec.ValidationError, KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
         raise _damaged(where, error) from error
-    if problems := "; ".join(manifest.layout.problems()):
+    if problems := "; ".join((*manifest.layout.problems(), *manifest.value_head.problems())):
         raise _damaged(where, problems)
     return manifest
 

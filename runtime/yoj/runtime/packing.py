@@ -13,6 +13,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from .dimensions import Asks
 from .errors import BundleError, LengthError, RequestError
 from .manifest import Layout, Mode, Piece
 from .script import Parts, Script, Turn
@@ -46,7 +47,8 @@ class Pack:
     """First token of each response: the one after its separator, as the YOJO code counts. For the first response, the
     token that holds its first character."""
     response_end_N: Ids
-    """Scored token of each response: the one before the next separator, or the row's last."""
+    """Scored token of each response: the one before the next separator, or the row's last; with the read-out
+    ``token`` the special token behind the response."""
     cuts: tuple[Truncation, ...] = ()
     owners: tuple[int, ...] = ()
     """Owner of each medium, 0 for the prompt and k+1 for response k; empty where all are the prompt's."""
@@ -67,15 +69,22 @@ class PackingOptions:
 class Packer:
     """Packer of scripts in the layout of one bundle."""
 
-    def __init__(self, encoder: TextEncoder, layout: Layout, max_tokens: int):
+    def __init__(self, encoder: TextEncoder, layout: Layout, max_tokens: int, asks: Asks | None = None):
         """Check that the tokenizer fits the layout.
+
+        Args:
+            encoder: tokenizer of the bundle.
+            layout: places of the responses.
+            max_tokens: most tokens of a row.
+            asks: questions behind the responses; None for none.
 
         Raises:
             BundleError: the tokenizer lacks a token of the layout, or has it as one that texts can become, or gives the
                 separator another id.
         """
         self.encoder, self.layout, self._max_tokens = encoder, layout, max_tokens
-        for piece in layout.pieces():
+        self.asks = asks or Asks()
+        for piece in (*layout.pieces(), *(piece for ask in self.asks.rows for piece in ask)):
             if piece.kind == "token":
                 encoder.special(piece.value)
             elif forged := encoder.forgeable(piece.value):
@@ -87,7 +96,7 @@ class Packer:
             )
 
     def pack(self, script: Script, media: Spans = (), reading: PackingOptions | None = None) -> tuple[Pack, ...]:
-        """Pack a script: a row for each order.
+        """Pack a script: a row for each order, or where there are questions, a row for each of them in each order.
 
         Args:
             script: a request within the limits of the bundle.
@@ -107,7 +116,8 @@ class Packer:
             return packs
         if reading.overflow == "truncate":
             return self._cut(script, media, reading, _length(longest))
-        spans = ", ".join(f"{k}: {n}" for k, n in sorted(_response_tokens(longest, reading, packs.index(longest))))
+        row = next(row for row, pack in enumerate(packs) if pack is longest) // len(self.asks.rows)
+        spans = ", ".join(f"{k}: {n}" for k, n in sorted(_response_tokens(longest, reading, row)))
         raise LengthError(
             f"The pack has L={_length(longest):,} tokens; the limit of this bundle is {self._max_tokens:,}. "
             f"Tokens by response: {spans}. Shorten or split the request, or ask for overflow='truncate'.",
@@ -131,10 +141,12 @@ class Packer:
 
     def _rows(self, script: Script, media: Spans, reading: PackingOptions) -> tuple[Pack, ...]:
         n = len(script.responses)
+        asks = range(len(self.asks.rows))
         if reading.mode == "isolated":
-            places = [_Place(k, True, True, *self._media_of(script, (k,))) for k in range(n)]
-            tokens = self._tokens(script, media, places, shares=n > 1)
-            return (_side_by_side([tokens[place] for place in places], script.owners),)
+            alone = [[_Place(k, True, True, ask, *self._media_of(script, (k,))) for k in range(n)] for ask in asks]
+            distinct = [place for places in alone for place in places]
+            tokens = self._tokens(script, media, distinct, shares=len(distinct) > 1)
+            return tuple(_side_by_side([tokens[place] for place in places], script.owners) for places in alone)
         if n > 1 and self.layout.separator is None:
             raise RequestError(
                 f"The request has {n} responses to be read jointly, and this bundle's model reads one at a time. Ask "
@@ -142,8 +154,8 @@ class Packer:
             )
         orders = reading.orders or (tuple(range(n)),)
         has_media, images = self._media_of(script, range(n))
-        inner = [_Place(k, False, False, has_media, images) for k in range(n)]
-        rows = [_numbered(script, [inner[k] for k in order]) for order in orders]
+        inner = [[_Place(k, False, False, ask, has_media, images) for k in range(n)] for ask in asks]
+        rows = [_numbered(script, [inner[ask][k] for k in order]) for order in orders for ask in asks]
         distinct = dict.fromkeys(place for row in rows for place in row)
         tokens = self._tokens(script, media, distinct, shares=len(rows) > 1)
         return _packs(tokens, rows, script.owners)
@@ -163,10 +175,10 @@ class Packer:
             places: distinct places of the rows.
             shares: whether the prompt stands in several places; then its text is cut so that it is encoded once.
         """
-        openings: dict[tuple[bool, int], Stretch] = {}
+        openings: dict[tuple[int, bool, int], Stretch] = {}
         stretches: dict[_Place, Stretch] = {}
         for place in places:
-            key = place.has_media, place.images_in_row
+            key = place.ask, place.has_media, place.images_in_row
             if place.first and key not in openings:
                 openings[key] = self._opening(script, media, place, shares)
             begin = openings[key] if place.first else None
@@ -182,10 +194,16 @@ class Packer:
         """Stretch of everything before the first response."""
         stretch = Stretch(self.encoder, self._markup(script, media, place), self.layout.text_glue or "", shares)
         before = (self.layout.with_media if place.has_media else self.layout.text_only).before
-        last = ""
+        last, quoted = "", self._quotes(place)
+        if quoted and len(script.turns) > 1:
+            raise RequestError(
+                f"The prompt is a conversation of {len(script.turns)} turns, and this judge quotes the prompt behind "
+                "each response. Give it as one text, with its media."
+            )
         for turn in script.turns:
             self._open(stretch, before, (last, turn.role), script)
-            stretch.content(self._shown(turn))
+            shown = self._shown(turn)
+            stretch.content(tuple(part for part in shown if isinstance(part, int)) if quoted else shown)
             last = turn.role
         if self.layout.name == "assistant":
             self._open(stretch, before, (last, "assistant"), script)
@@ -203,6 +221,7 @@ class Packer:
         else:
             stretch.fixed(self.layout.glue)
         stretch.content(self._said(script.responses[place.response]))
+        self._ask(stretch, script, place)
         if place.last:
             stretch.add((self.layout.with_media if place.has_media else self.layout.text_only).after)
         else:
@@ -210,6 +229,21 @@ class Packer:
             stretch.fixed(self.layout.glue)
             stretch.token(self.layout.separator)
         return stretch
+
+    def _quotes(self, place: _Place) -> bool:
+        """Whether the question of a row quotes the prompt, whose texts then stand nowhere else."""
+        return any(piece.kind == "prompt" for piece in self.asks.rows[place.ask])
+
+    def _ask(self, stretch: Stretch, script: Script, place: _Place) -> None:
+        """Add the question behind a response."""
+        for piece in self.asks.rows[place.ask]:
+            if piece.kind == "prompt":
+                texts = (part for turn in script.turns for part in turn.parts if isinstance(part, str))
+                stretch.fixed((self.layout.text_glue or "").join(texts))
+            elif piece.kind == "token" and self.asks.reads_token:
+                stretch.read_token(piece.value)
+            else:
+                stretch.add((piece,))
 
     def _said(self, parts: Parts) -> Parts:
         """Parts of a response as the row holds them, without newlines at the end where the layout strips them."""
@@ -286,6 +320,8 @@ class _Place(NamedTuple):
     response: int
     first: bool
     last: bool
+    ask: int
+    """Number of the question behind the response."""
     has_media: bool
     """Whether the row has media."""
     images_in_row: int
@@ -330,6 +366,9 @@ def _packs(
     starts_KN = np.empty_like(ends_KN)
     starts_KN[:, 0] = [tokens[row[0]].start for row in rows]
     starts_KN[:, 1:] = np.minimum(behind_KN[:, :-1], length_K[:, None] - 1)
+    if any(stretch.read is not None for stretch in tokens.values()):
+        read = np.array([-1 if stretch.read is None else stretch.read for stretch in tokens.values()])
+        ends_KN = behind_KN - lengths_KN + read[places_KN]
     starts_KN = np.minimum(starts_KN, ends_KN)
     longest = int(length_K.max())
     zeros_L, index_L = np.zeros(longest, np.int64), np.arange(longest)
@@ -366,7 +405,12 @@ def _side_by_side(alone: Sequence[RowTokens], owners: tuple[int, ...]) -> Pack:
         segment_L=np.repeat(np.arange(len(alone) + 1), [shared, *tails]),
         index_L=index_L,
         response_start_N=begins + starts - shared,
-        response_end_N=begins + tails - 1,
+        response_end_N=np.array(
+            [
+                begin + (len(row.ids) - 1 if row.read is None else row.read) - shared
+                for begin, row in zip(begins.tolist(), alone, strict=True)
+            ]
+        ),
         owners=owners,
     )
 

@@ -14,11 +14,13 @@ from numpy.typing import NDArray
 
 from ._budget import Budget, Spending
 from ._clip import Clip, VideoRules
+from ._response_images import check_pictures, check_sizes
 from .batch import About, Prepared
+from .dimensions import asks_of
 from .errors import MediaError, RequestError
 from .families import FAMILIES, PreparedMedia
 from .images import ImageInput, ImageRules, Picture, Transparency, load_image
-from .manifest import Layout, Limits, Manifest, Mode
+from .manifest import Layout, Limits, Manifest, Mode, ResponseImages, ValueHead
 from .orders import Orders, draw_orders
 from .packing import Pack, Packer, PackingOptions
 from .packs import Members, draw_groups
@@ -46,6 +48,10 @@ class PackingConfig:
     """Budget that the media of one request share."""
     trained_n: tuple[int, int] | None = None
     """Fewest and most responses that the model read together in training; None where that is not known."""
+    head: ValueHead | None = None
+    """Value head, whose dimensions may ask questions; None where it has one score and asks nothing."""
+    response_images: ResponseImages | None = None
+    """Pictures that the judge needs in every response."""
 
 
 def packing_config(manifest: Manifest) -> PackingConfig:
@@ -59,6 +65,8 @@ def packing_config(manifest: Manifest) -> PackingConfig:
         manifest.transparency,
         manifest.digest,
         trained_n=manifest.trained_n,
+        head=manifest.value_head,
+        response_images=manifest.response_images,
     )
 
 
@@ -70,6 +78,8 @@ class _Shown:
     key: bytes
     frames: tuple[int, int] | None
     """Number of frames of a video: given, and read."""
+    size: tuple[int, int] | None
+    """Height and width of a picture as given; None for a video."""
     notices: tuple[str, ...]
 
 
@@ -84,7 +94,7 @@ class Preparer:
             msgspec.ValidationError: the family does not know a setting.
         """
         self.rules = rules
-        self.packer = Packer(encoder, rules.layout, rules.limits.L)
+        self.packer = Packer(encoder, rules.layout, rules.limits.L, rules.head and asks_of(rules.head))
         self.family = FAMILIES[rules.family](rules.preprocessing, encoder.token_id)
 
     def prepare(self, request: Request, mode: Mode | None = None, orders: Orders | None = None) -> Prepared:
@@ -101,9 +111,12 @@ class Preparer:
         timings = dict[str, float]()
         script = script_of(request)
         check_limits(script, self.rules.limits)
+        check_pictures(script, self.rules.response_images)
+        self._check_dimension(request)
         mode, orders = self._reading(request, mode, orders)
         draw_orders(len(script.responses), orders)  # refused before media are read
         shown = self._media(script, timings)
+        check_sizes(script, [one.size for one in shown], self.rules.response_images)
         with timed(timings, "pack"):
             keys = tuple(one.key for one in shown)
             script, copies = (
@@ -126,8 +139,18 @@ class Preparer:
         notices = (*script.notices, *self._notices(script), *(notice for one in shown for notice in one.notices))
         if mode == "isolated" and request.method == "groups":
             notices += ("isolated reading is the same for any number of responses: method='groups' changes nothing",)
-        about = About(copies, given_read, notices, timings, request.id, request.metadata)
-        return Prepared(packs, plan, tuple(one.media for one in shown), keys, mode, about, self.rules.bundle)
+        about = About(copies, given_read, notices, timings, request.dimension, request.id, request.metadata)
+        rows = tuple(order for order in plan for _ in self.packer.asks.rows)
+        return Prepared(packs, rows, tuple(one.media for one in shown), keys, mode, about, self.rules.bundle)
+
+    def _check_dimension(self, request: Request) -> None:
+        """Refuse a dimension that the head has not."""
+        known = [one.name for one in self.rules.head.dimensions] if self.rules.head else []
+        if request.dimension is not None and request.dimension not in known:
+            has = f"the head of this bundle has {', '.join(known)}" if known else "this bundle has one score for all"
+            raise RequestError(
+                f"dimension is {request.dimension!r}; {has}. {'Give one of them, or l' if known else 'L'}eave it out."
+            )
 
     def _reading(self, request: Request, mode: Mode | None, orders: Orders | None) -> tuple[Mode, Orders]:
         """Mode and orders of a request: its own, or else the call's, or else the model's."""
@@ -180,8 +203,10 @@ class Preparer:
                 responses=tuple(script.responses[response] for response in members),
                 owners=tuple(place.get(owner, -1) for owner in script.owners),
             )
-            (pack,) = self.packer.pack(some, spans, PackingOptions("joint", None, overflow))
-            packs.append(replace(pack, cuts=tuple(replace(cut, response=members[cut.response]) for cut in pack.cuts)))
+            packs += [
+                replace(pack, cuts=tuple(replace(cut, response=members[cut.response]) for cut in pack.cuts))
+                for pack in self.packer.pack(some, spans, PackingOptions("joint", None, overflow))
+            ]
         return tuple(packs)
 
     def _media(self, script: Script, timings: dict[str, float]) -> list[_Shown]:
@@ -199,7 +224,9 @@ class Preparer:
                 if key not in known:
                     known[key] = self._preprocess(given, name)
             frames = None if isinstance(given, Picture) else (given.given, len(given.frames_FHWC))
-            shown.append(_Shown(known[key], key, frames, given.notices))
+            height, width = pixels.shape[-3:-1]
+            size = (height, width) if isinstance(given, Picture) else None
+            shown.append(_Shown(known[key], key, frames, size, given.notices))
         return shown
 
     def _decode(self, medium: Image | Video, rules: ImageRules, name: str) -> Picture | Clip:
@@ -218,9 +245,11 @@ class Preparer:
 
     def _notices(self, script: Script) -> list[str]:
         """Notices of what the chat template shows otherwise than the prompt is written."""
-        layout = self.rules.layout
+        layout, notices = self.rules.layout, list[str]()
+        if any(script.owners) and self.rules.response_images is None:
+            notices.append(f"responses hold media, {UNKNOWN}")
         of_roles = {turn.role for turn in script.turns if any(isinstance(part, int) for part in turn.parts)}
-        notices = [
+        notices += [
             f"the chat template of this checkpoint shows no media in {role} turns; they stand as in a user turn"
             for role in sorted(of_roles - {*layout.media_roles})
         ]

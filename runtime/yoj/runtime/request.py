@@ -91,6 +91,8 @@ class Request:
     trained on in several packs of as many as it was, each response in several of them, and joins the scores."""
     passes: int | None = None
     """Most packs that ``groups`` reads; None for four rounds, in each of which every response stands once."""
+    dimension: str | None = None
+    """Dimension of the judge that ranks the responses; None for the score that is pooled of all."""
     id: str | int | None = None
     """Name of the request, passed through to the judgement."""
     metadata: Any = None

@@ -81,8 +81,6 @@ def script_of(request: Request) -> Script:
         media.numbered(list(_parts(response, name)), k + 1, name)
         for k, (response, name) in enumerate(zip(responses, names, strict=True))
     )
-    if any(media.owners):
-        notices.append("responses hold media, which this judge is not known to be trained on")
     if len(turns) > 1:
         notices.append(
             f"the prompt is a conversation of {len(turns)} turns, which this judge is not known to be trained on"

@@ -45,6 +45,8 @@ class RowTokens:
     """Number and length of each run of tokens: k+1 where it stands for medium k, or else 0."""
     start: int
     """Index of the first token behind the opening: the one that holds its first character."""
+    read: int | None = None
+    """Index of the special token that is read; None where it is the last of the response."""
 
     @property
     def media(self) -> Ids:
@@ -73,6 +75,7 @@ class Stretch:
         self._mark = (0, 0)
         self._shows_media = False
         self._apart = False
+        self._read: int | None = None
 
     def begin_with(self, opening: Stretch, apart: bool = False) -> None:
         """Begin with the content of another stretch; text behind it is encoded together with it, or apart."""
@@ -97,6 +100,11 @@ class Stretch:
     def token(self, token: str) -> None:
         """Add a special token."""
         self._parts.append((self._encoder.special(token), 0))
+
+    def read_token(self, token: str) -> None:
+        """Add the special token that is read."""
+        self._read = len(self._parts)
+        self.token(token)
 
     def add(self, pieces: Iterable[Piece]) -> None:
         """Add texts and special tokens of the layout."""
@@ -155,15 +163,21 @@ class Stretch:
                 number, runs = (0, len(part)) if isinstance(part, list) else (part[1], 1)
                 numbers += [(number, len(run)) for run in ids[len(ids) - runs :]]
         joined = np.concatenate(ids) if ids else np.zeros(0, np.int64)
-        return RowTokens(joined, tuple(numbers) if numbers else ((0, len(joined)),), self._start(encoded))
+        read = None if self._read is None else self._length(self._parts[: self._read], encoded)
+        return RowTokens(joined, tuple(numbers) if numbers else ((0, len(joined)),), self._start(encoded), read)
+
+    @staticmethod
+    def _length(parts: Iterable[list[str] | tuple[Ids, int]], encoded: Mapping[str, Encoded]) -> int:
+        """Number of tokens of some parts."""
+        return sum(
+            sum(len(encoded[piece].ids) for piece in part) if isinstance(part, list) else len(part[0]) for part in parts
+        )
 
     def _start(self, encoded: Mapping[str, Encoded]) -> int:
         if self._mark == (0, 0):
             return 0
         place, character = self._mark
-        start = 0
-        for part in self._parts[:place]:
-            start += sum(len(encoded[piece].ids) for piece in part) if isinstance(part, list) else len(part[0])
+        start = self._length(self._parts[:place], encoded)
         if place < len(self._parts) and isinstance(run := self._parts[place], list):
             for piece in run:
                 # The last piece holds the place, or the response is empty and stands beside a special token.

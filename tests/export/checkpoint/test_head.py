@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from yoj.export._errors import CheckpointError
-from yoj.export.checkpoint.head import ACTIVATIONS, divisor, read_head
+from yoj.export.checkpoint.head import ACTIVATIONS, SETTINGS, HeadShape, divisor, read_head
 from yoj.export.graph.modules import Readout, gather_rows, head_constants, traced_head
 
 D, HIDDEN = 12, 20
@@ -363,3 +363,81 @@ def test_a_head_for_another_width_than_stated_is_refused(tmp_path):
 
 def test_a_head_of_another_backbone_is_refused(tmp_path):
     assert "0.weight is (20, 12), expected (20, 16)" in refusal(write(tmp_path), 16)
+
+
+def named(kind: str, hidden: tuple[int, ...] = (HIDDEN,), outputs: int = 1) -> dict[str, torch.Tensor]:
+    return HeadShape(kind, D, hidden, outputs, ("instruction", "quality")).fresh(0.3, 5)
+
+
+@pytest.mark.parametrize("outputs", [1, 2])
+@pytest.mark.parametrize(("kind", "hidden"), [("linear", None), ("mlp", HIDDEN), ("mlp", [HIDDEN, 6])])
+def test_each_named_dimension_has_a_head_of_its_own(kind, hidden, outputs, tmp_path):
+    tensors = named(kind, tuple(hidden) if isinstance(hidden, list) else (HIDDEN,), outputs)
+    settings = {"value_head_type": kind, "value_head_hidden_dim": hidden, "value_head_outputs": outputs}
+    settings |= {"value_head_dimensions": ["instruction", "quality"], "value_head_pooling": "min"}
+    head = read_head(write(tmp_path, tensors, **settings), D)
+    assert (head.dimensions, head.pooling, head.outputs) == (("instruction", "quality"), "min", outputs)
+    readout = Readout(nn.Identity(), head, 2.0)
+    readout.load_state_dict(head_constants(head, "value_head."))
+    x_BND, end_BN = torch.randn(2, 3, D), torch.tensor([[4, 6, 9], [3, 5, -1]])
+    columns = []
+    for name in head.dimensions:
+        own = {key.removeprefix(f"{name}."): value for key, value in tensors.items() if key.startswith(f"{name}.")}
+        out = x_BND
+        for layer, key in enumerate(sorted(key for key in own if key.endswith("weight"))):
+            out = F.linear(F.silu(out) if layer else out, own[key], own[key.replace("weight", "bias")])
+        columns.append(out / 2)
+    expected = torch.stack(columns, dim=2)
+    torch.testing.assert_close(head.module()(x_BND) / 2, expected, rtol=0, atol=1e-6)
+    torch.testing.assert_close(readout.outputs(x_BND, end_BN), expected, rtol=0, atol=1e-6)
+    returned = readout(x_BND, end_BN)
+    scores, *spread = returned if outputs == 2 else (returned,)
+    assert readout.graph_outputs["scores"] == ("B", "N", 2)
+    assert scores.shape == (2, 3, 2)
+    assert scores[1, 2].tolist() == [-math.inf, -math.inf]
+    torch.testing.assert_close(scores[0], expected[0, ..., 0], rtol=0, atol=1e-6)
+    for sigma in spread:
+        torch.testing.assert_close(sigma[0], expected[0, ..., 1].exp(), rtol=0, atol=1e-6)
+        assert sigma[1, 2].tolist() == [0, 0]
+
+
+@pytest.mark.parametrize("hidden", [(HIDDEN,), (HIDDEN, 6)])
+@pytest.mark.parametrize("kind", ["linear", "mlp"])
+def test_a_head_with_dimensions_is_read_as_its_settings_say(kind, hidden, tmp_path):
+    stated = {"value_head_dimensions": ["instruction", "quality"], "value_head_pooling": "sum"}
+    stated["value_head_hidden_dim"] = list(hidden) if len(hidden) > 1 else hidden[0]
+    head = read_head(write(tmp_path, named(kind, hidden), value_head_type=kind, **stated), D)
+    (tmp_path / SETTINGS).write_text(json.dumps(head.settings()))
+    again = read_head(tmp_path, D)
+    assert again.settings() == head.settings()
+    assert again.tensors.keys() == head.tensors.keys()
+
+
+@pytest.mark.parametrize(
+    ("stated", "told"),
+    [
+        ("quality", "value_head_dimensions is 'quality', expected a list of names"),
+        ([], "value_head_dimensions is [], expected a list of names"),
+        (["a", 3], "value_head_dimensions is ['a', 3], expected a list of names"),
+        (["a", "b.c"], "value_head_dimensions has 'b.c'; a name begins with a letter"),
+        (["a", "forward"], "value_head_dimensions has 'forward'"),
+        (["a", "a"], "value_head_dimensions is ['a', 'a'], which names one twice"),
+    ],
+)
+def test_names_that_no_dimension_can_have_are_refused(stated, told, tmp_path):
+    assert told in refusal(write(tmp_path, value_head_dimensions=stated))
+
+
+def test_an_unknown_pooling_is_refused_with_those_that_are_known(tmp_path):
+    told = refusal(write(tmp_path, value_head_pooling="max"))
+    assert "value_head_pooling is 'max'; known are mean, min, sum" in told
+
+
+def test_a_head_without_the_layers_of_a_dimension_is_refused_with_those_it_has(tmp_path):
+    told = refusal(write(tmp_path, tensors_of("mlp"), value_head_dimensions=["instruction", "quality"]))
+    assert "holds 0.bias, 0.weight, 2.bias, 2.weight; a mlp head with the dimensions instruction, quality has" in told
+    assert "instruction.0.weight" in told
+
+
+def test_the_read_out_token_needs_to_know_which_token(tmp_path):
+    assert "resp_repr_mode is 'token'; known are last, first" in refusal(write(tmp_path, resp_repr_mode="token"))

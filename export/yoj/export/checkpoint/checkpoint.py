@@ -12,7 +12,7 @@ from tokenizers import AddedToken, Tokenizer
 from yoj.runtime.families import FAMILIES
 from yoj.runtime.held import is_there
 from yoj.runtime.images import Transparency
-from yoj.runtime.manifest import Mode
+from yoj.runtime.manifest import Mode, ResponseImages
 from yoj.runtime.text import not_special, read_tokenizer
 
 from .._errors import CheckpointError
@@ -46,6 +46,8 @@ class Training:
     """Fewest and most responses that it read together."""
     transparency: Transparency | None = None
     """Treatment of transparency in pictures; where it is not said, they are put on white, as stock processors do."""
+    response_images: ResponseImages | None = None
+    """Pictures that every response showed in training, of any size or of that of the prompt's last picture."""
 
 
 @dataclass(frozen=True)
@@ -307,6 +309,7 @@ def _read_settings(file: Path, given: Training) -> Training:
         "video_expansion": VideoExpansion,
         "trained_mode": Mode,
         "transparency": Transparency,
+        "response_images": ResponseImages,
     }
     for name, known in ((name, get_args(kind)) for name, kind in choices.items()):
         if getattr(given, name) is not None or (stated := settings.get(name)) is None:

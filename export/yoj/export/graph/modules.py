@@ -1,6 +1,6 @@
 """PyTorch modules that trace into few ONNX operators. Parameters carry the names of the released checkpoints.
 
-Shapes: B requests, L tokens, N responses, V visual tokens, D hidden size, H heads,
+Shapes: B requests, L tokens, N responses, J named dimensions, V visual tokens, D hidden size, H heads,
 E values of a head.
 """
 
@@ -237,8 +237,10 @@ class Readout(nn.Module):
         self.readout = head.readout
         self.divisor = divisor
         self.value_head = traced_head(head)
+        self.named = bool(head.dimensions)
         names = ("scores", "spread")[: head.outputs]
-        self.graph_outputs: dict[str, tuple[int | str, ...]] = dict.fromkeys(names, ("B", "N"))
+        axes: tuple[int | str, ...] = ("B", "N", len(head.dimensions)) if self.named else ("B", "N")
+        self.graph_outputs: dict[str, tuple[int | str, ...]] = dict.fromkeys(names, axes)
 
     @property
     def kind(self) -> ReadoutKind:
@@ -260,20 +262,23 @@ class Readout(nn.Module):
         """Scores [B, N], -inf where ``end_BN`` is -1, from hidden states before the final norm, of `rows` or of all.
 
         With a Gaussian head scores and spread [B, N], the sigma of each score, 0 where ``end_BN`` is -1. It is not
-        calibrated: sigma cannot be identified from preferences alone (arXiv 2605.11865).
+        calibrated: sigma cannot be identified from preferences alone (arXiv 2605.11865). Of a head with named
+        dimensions each is [B, N, J].
         """
-        out, absent_BN = self.outputs(hidden_BLD, end_BN, start_BN), end_BN < 0
+        out, absent = self.outputs(hidden_BLD, end_BN, start_BN), end_BN < 0
+        absent = absent.unsqueeze(-1) if self.named else absent
         if len(self.graph_outputs) == 1:
-            return out.squeeze(-1).masked_fill(absent_BN, float("-inf"))
-        mean_BN, log_sigma_BN = out.unbind(-1)
-        return mean_BN.masked_fill(absent_BN, float("-inf")), log_sigma_BN.exp().masked_fill(absent_BN, 0.0)
+            return out.squeeze(-1).masked_fill(absent, float("-inf"))
+        mean, log_sigma = out.unbind(-1)
+        return mean.masked_fill(absent, float("-inf")), log_sigma.exp().masked_fill(absent, 0.0)
 
     def outputs(
         self, hidden_BLD: torch.Tensor, end_BN: torch.Tensor, start_BN: torch.Tensor | None = None
     ) -> torch.Tensor:
         """Outputs of the head from hidden states before the final norm, of `rows` or of all.
 
-        [B, N, outputs], divided by sqrt(hidden size); without meaning where ``end_BN`` is -1.
+        [B, N, outputs], or [B, N, J, outputs] of a head with named dimensions, divided by the head's divisor; without
+        meaning where ``end_BN`` is -1.
         """
         return self.value_head(self._read(hidden_BLD, end_BN, start_BN)) / self.divisor
 

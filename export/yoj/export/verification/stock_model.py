@@ -50,7 +50,8 @@ class StockModel:
             runtime: the runtime's family, which turns them into arrays.
 
         Returns:
-            ``scores`` and, of a Gaussian head, ``spread``, the exponential of its second output: float32 [N].
+            ``scores`` and, of a Gaussian head, ``spread``, the exponential of its second output: float32 [N], or
+            [N, J] of a head with named dimensions.
         """
         if self._traced is not None:
             return {name: values_BN[0] for name, values_BN in self._traced.score([prepared], runtime).items()}
@@ -61,8 +62,8 @@ class StockModel:
         (pack,) = prepared.packs
         rows = read_out(self._checkpoint.head.readout, hidden_LD, pack.response_start_N, pack.response_end_N)
         out = self._head(rows) / self._checkpoint.head.divisor(hidden_LD.shape[-1])
-        outputs = {"scores": out[:, 0].numpy()}
-        return outputs if out.shape[-1] == 1 else outputs | {"spread": out[:, 1].exp().numpy()}
+        outputs = {"scores": out[..., 0].numpy()}
+        return outputs if out.shape[-1] == 1 else outputs | {"spread": out[..., 1].exp().numpy()}
 
 
 def read_out(readout: str, hidden_LD: torch.Tensor, start_N: Ids, end_N: Ids) -> torch.Tensor:
