@@ -84,6 +84,10 @@ class CalibratedModel:
             mode,
             transparency,
             trained_n=checkpoint.training.trained_n,
+            head=checkpoint.head.manifest_entry(
+                int(checkpoint.config["text_config"]["hidden_size"]), family.hidden_state
+            ),
+            response_images=checkpoint.training.response_images,
         )
         return cls(checkpoint, family, Preparer(rules, encoder_of(checkpoint)))
 

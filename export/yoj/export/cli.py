@@ -18,7 +18,7 @@ from yoj.runtime.schemes import SCHEMES
 from yoj.runtime.temperature import describe
 from yoj.runtime.version import __version__
 
-from .bundle._describe import describe_prompts, describe_quantisation, describe_training
+from .bundle._describe import describe_dimensions, describe_prompts, describe_quantisation, describe_training
 from .options import checkpoint_options, prepare_libraries
 
 EPILOG = """\b
@@ -110,6 +110,12 @@ def main() -> None:
     help="Fewest and most responses that the model read together in training, such as 2-16, or one number. Judgements "
     "outside it say so.  [default: what reward_model_config.json says, else not known]",
 )
+@click.option(
+    "--dimensions",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="For a checkpoint of EditReward: file of the texts that ask for each dimension, as docs/trained-layouts.md "
+    "shows.  [default: dimensions.json beside the weights]",
+)
 @reading_options
 @click.option(
     "--no-compare",
@@ -131,6 +137,7 @@ def build(
     base_precision: Any,
     samples: Path | None,
     trained_n: tuple[int, int] | None,
+    dimensions: Path | None,
     no_compare: bool,
     force: bool,
     given: Given,
@@ -144,7 +151,9 @@ def build(
         from .bundle._build import build as run
         from .bundle._config import ExportConfig
         from .checkpoint.checkpoint import Training
+        from .checkpoint.dimension_texts import read_dimension_texts
 
+        texts = None if dimensions is None else read_dimension_texts(dimensions)
         reading = None if samples is None else given.reading(samples.parent)
         config = ExportConfig(
             checkpoints,
@@ -153,7 +162,7 @@ def build(
             out,
             mode,
             force,
-            Training(hidden_state, video_expansion, trained_n=trained_n),
+            Training(hidden_state, video_expansion, trained_n=trained_n, dimensions=texts),
             precision=precision,
             samples=samples,
             reading=reading,
@@ -313,7 +322,7 @@ def _describe(manifest: Manifest, quantised: str | None) -> str:
         "prompts": describe_prompts(layout),
         "separator": f"{layout.separator} = {layout.separator_id}" if layout.separator else "none",
         "value head": f"{head.type}{f' ({head.activation})' if head.activation else ''}, read-out {head.readout}, "
-        f"{head.hidden_state}, divided by {head.divisor:g}"
+        f"{head.hidden_state}, divided by {head.divisor:g}{describe_dimensions(head)}"
         f"{'; a second output gives sigma, uncalibrated' if head.outputs == 2 else ''}",
         "engines": ", ".join(
             f"{e.engine} {e.precision}{f' for {e.plans.target}' if e.plans else ''}" for e in manifest.engines

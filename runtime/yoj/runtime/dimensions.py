@@ -8,11 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
-from .families import Arrays
 from .manifest import Dimension, Piece, Pooling, ValueHead
+
+Outputs: TypeAlias = "dict[str, NDArray[Any]]"
+"""Outputs of a scorer graph by name: ``scores`` and, of a Gaussian head, ``spread``."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +39,7 @@ def asks_of(head: ValueHead) -> Asks:
     return Asks(rows or ((),), head.readout == "token")
 
 
-def by_dimension(outputs: Mapping[str, np.ndarray], head: ValueHead) -> dict[str, Arrays]:
+def by_dimension(outputs: Mapping[str, NDArray[Any]], head: ValueHead) -> dict[str, Outputs]:
     """Split the outputs of a scorer graph by dimension.
 
     Args:
@@ -54,7 +58,7 @@ def by_dimension(outputs: Mapping[str, np.ndarray], head: ValueHead) -> dict[str
     }
 
 
-def pool(dimensions: Sequence[Arrays], pooling: Pooling) -> Arrays:
+def pool(dimensions: Sequence[Outputs], pooling: Pooling) -> Outputs:
     """Pool the dimensions of each response into its score; sigmas as those of independent values.
 
     Args:
@@ -76,7 +80,7 @@ def pool(dimensions: Sequence[Arrays], pooling: Pooling) -> Arrays:
     return pooled
 
 
-def pooled(outputs: Arrays, head: ValueHead) -> Arrays:
+def pooled(outputs: Outputs, head: ValueHead) -> Outputs:
     """Outputs of the score that ranks, float32 [K, N]: pooled where dimensions are named, else as they are.
 
     Args:

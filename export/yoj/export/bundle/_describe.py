@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from yoj.runtime.manifest import Layout, Manifest
+from yoj.runtime.manifest import Layout, Manifest, ValueHead
 
 from .names import QUANTISATION, VISION_PREFIX
 
@@ -40,6 +40,13 @@ def describe_training(manifest: Manifest) -> str:
         return "joint, on how many responses together is not known"
     least, most = manifest.trained_n
     return f"joint, on N={least}" + (f" to {most}" if most > least else "")
+
+
+def describe_dimensions(head: ValueHead) -> str:
+    """Dimensions of a head and the rule that makes one score of them; empty where it has one score alone."""
+    if not head.dimensions:
+        return ""
+    return f", {head.pooling} of {', '.join(dimension.name for dimension in head.dimensions)}"
 
 
 def describe_quantisation(bundle: Path) -> str | None:

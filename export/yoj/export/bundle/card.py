@@ -6,7 +6,7 @@ from yoj.runtime.manifest import Manifest
 from yoj.runtime.temperature import describe
 
 from ..verification.fidelity import Fidelity, table
-from ._describe import describe_prompts, describe_training
+from ._describe import describe_dimensions, describe_prompts, describe_training
 
 
 def model_card(manifest: Manifest, fidelity: Fidelity | None, quantised: str | None = None) -> str:
@@ -41,7 +41,7 @@ yoj-score . --image photo.jpg --prompt "What is shown?" --response "A cat." --re
 | layout | responses in the `{manifest.layout.name}` turn |
 | prompts | {describe_prompts(manifest.layout)} |
 | value head | {head.type}{activation}, read-out `{head.readout}`, {head.hidden_state}, \
-divided by {head.divisor:.4f}{spread} |
+divided by {head.divisor:.4f}{describe_dimensions(head)}{spread} |
 | limits | {limits.L:,} tokens, {limits.N} responses, {limits.images} images, {limits.frames} frames, \
 {limits.pixels:,} pixels each |
 | probabilities | {describe(manifest.probabilities)} |

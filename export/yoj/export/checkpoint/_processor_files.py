@@ -107,7 +107,7 @@ def find_part(checkpoint: Checkpoint, section: str, *names: str) -> ProcessorPar
     Raises:
         CheckpointError: there is no such part, or it cannot be read.
     """
-    folders = tuple(dict.fromkeys((checkpoint.folders[-1], checkpoint.trunk)))
+    folders = checkpoint.places
     for folder in folders:
         if (unified := folder / UNIFIED).is_file() and (values := read_json(unified).get(section)) is not None:
             if not isinstance(values, dict):

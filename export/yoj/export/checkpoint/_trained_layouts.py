@@ -6,15 +6,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-Scored = Literal["last", "before_padding", "eos"]
+Scored = Literal["last", "before_padding", "eos", "token"]
 
 
 @dataclass(frozen=True)
 class TrainedLayout:
     """Form in which a trainer leaves a head, and the way in which its scores come of it.
 
-    All but the first layout have a linear head with one output, which is the score: nothing is divided by
-    sqrt(hidden size). Each response stands alone in the assistant turn, as the chat template shows it.
+    All but the first layout read one response at a time, and nothing is divided by sqrt(hidden size). The heads of all
+    but the first and the last are linear with one output, which is the score, and each response stands in the assistant
+    turn, as the chat template shows it.
     """
 
     name: str
@@ -28,11 +29,14 @@ class TrainedLayout:
     scored: Scored
     """Token that is scored. last: the last of the row. before_padding: the last that is not the padding token, with
     which a template may end a turn. eos: the end of sequence, which is put behind a row that does not end with one;
-    newlines behind it are left out."""
+    newlines behind it are left out. token: a special token in what is asked behind the response."""
     apart: bool = False
     """Whether a response is encoded apart from the text before it, so that newlines never merge there."""
     single: bool = True
     """Whether the model reads one response at a time: then there is no separator, and only isolated reading."""
+    turn: Literal["assistant", "user"] = "assistant"
+    """Turn in which the responses of a model of single responses stand; in the user's they follow the prompt at
+    once."""
 
 
 SEQUENCE_CLASSIFICATION = TrainedLayout(
@@ -72,7 +76,15 @@ MULTI_RESPONSE = TrainedLayout(
     scored="last",
     single=False,
 )
-LAYOUTS = (MULTI_RESPONSE, SEQUENCE_CLASSIFICATION, TOKEN_CLASSIFICATION, OPENRLHF, VALUE_HEAD)
+EDIT_REWARD = TrainedLayout(
+    name="edit_reward",
+    written_by="EditReward",
+    tensors=("rm_head.*", "rm_heads.*"),
+    hidden_state="post_norm",
+    scored="token",
+    turn="user",
+)
+LAYOUTS = (MULTI_RESPONSE, SEQUENCE_CLASSIFICATION, TOKEN_CLASSIFICATION, OPENRLHF, VALUE_HEAD, EDIT_REWARD)
 
 OPENRLHF_PREFIXES = ("score", "value_head")
 """Names of OpenRLHF's head where ``value_head_prefix`` of config.json does not name another."""

@@ -17,11 +17,21 @@ from yoj.runtime.text import not_special, read_tokenizer
 
 from .._errors import CheckpointError
 from ._bases import check_floating, trained_over_quantised
+from ._edit_reward import (
+    MODEL_CONFIG,
+    PICKLED,
+    REWARD_TOKEN,
+    EditRewardFolder,
+    find_edit_reward,
+    is_head,
+    read_edit_head,
+)
 from ._lora import TABLES, read_adapters
 from ._single_heads import Search, find_head, head_prefix
 from ._text_files import read_json
 from ._trained_layouts import bare_name, head_name
 from .adapter_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS, adapter_folder, check_one_kind, home_folder, trained_whole
+from .dimension_texts import DIMENSIONS, DimensionText
 from .head import SETTINGS, TrainedHead
 from .weights import StoredTensor, Weights, read_folder
 
@@ -48,6 +58,8 @@ class Training:
     """Treatment of transparency in pictures; where it is not said, they are put on white, as stock processors do."""
     response_images: ResponseImages | None = None
     """Pictures that every response showed in training, of any size or of that of the prompt's last picture."""
+    dimensions: tuple[DimensionText, ...] | None = None
+    """Texts that ask for each dimension, where the layout has them; None for those beside the weights."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +81,8 @@ class Checkpoint:
     """Folders of the adapters: those of ``folders``, or a folder below with the adapter's name."""
     notes: tuple[str, ...] = ()
     """Notices of parts of the adapters that were left out, or are not as they seem."""
+    elsewhere: tuple[Path, ...] = ()
+    """Further folders of files of the tokenizer and the processor, which come before those of the base."""
 
     @classmethod
     def open(
@@ -85,9 +99,11 @@ class Checkpoint:
         Raises:
             CheckpointError: something is wrong; the text names the file and the fix.
         """
-        folders = tuple(_resolve(Path(path)) for path in paths)
-        if not folders:
+        if not paths:
             raise CheckpointError("No checkpoint was given.")
+        if found := find_edit_reward([Path(path) for path in paths], None if base is None else Path(base)):
+            return cls._open_edit_reward(found, training or Training())
+        folders = tuple(_resolve(Path(path)) for path in paths)
         found = [adapter_folder(folder) for folder in folders]
         adapters = tuple(folder for folder in found if folder is not None)
         for folder in dict.fromkeys((*folders, *adapters)):
@@ -111,12 +127,38 @@ class Checkpoint:
             head=head,
             weights=weights,
             tokenizer=_read_tokenizer(
-                find(folders[-1], trunk, "tokenizer.json"),
+                find((folders[-1], trunk), "tokenizer.json"),
                 None if trained.trained_mode != "isolated" else 0 if head.layout.single else _table_rows(weights),
             ),
             training=trained,
             adapters=adapters,
             notes=(*head.notes, *notes),
+        )
+
+    @classmethod
+    def _open_edit_reward(cls, found: EditRewardFolder, training: Training) -> Checkpoint:
+        """Open a full fine-tune of EditReward; see `yoj.export.checkpoint._edit_reward`."""
+        at = next(place for place in found.places if (place / "config.json").is_file())
+        config, tensors = _read_config(at), found.tensors()
+        head = read_edit_head(found, tensors, _hidden_size(config, at), training.dimensions)
+        read = _read_training(found.folder, training, head)
+        file = find(found.places, "tokenizer.json")
+        tokenizer = _read_tokenizer(file, 0)
+        if tokenizer.token_to_id(REWARD_TOKEN) is None or not_special(tokenizer, REWARD_TOKEN):
+            raise CheckpointError(
+                f"{file} has no special token {REWARD_TOKEN}, which the training added. Copy the folder tokenizer/ of "
+                "the checkpoint."
+            )
+        return cls(
+            folders=(found.folder,),
+            base=found.base,
+            config=config,
+            head=head,
+            weights=Weights({name: stored for name, stored in tensors.items() if not is_head(name)}),
+            tokenizer=tokenizer,
+            training=replace(read, response_images=read.response_images or "any_size"),
+            notes=head.notes,
+            elsewhere=found.places[1:],
         )
 
     @classmethod
@@ -155,6 +197,11 @@ class Checkpoint:
         return self.base or self.folders[-1]
 
     @property
+    def places(self) -> tuple[Path, ...]:
+        """Folders of files of the tokenizer and the processor, the first to count in front."""
+        return tuple(dict.fromkeys((self.folders[-1], *self.elsewhere, self.trunk)))
+
+    @property
     def separator_id(self) -> int | None:
         """Id of the separator token; None where responses were read one at a time and nothing separates them."""
         return None if self.head.layout.single else self.tokenizer.token_to_id(SEPARATOR)
@@ -165,7 +212,7 @@ class Checkpoint:
         Raises:
             CheckpointError: neither folder has it.
         """
-        return find(self.folders[-1], self.trunk, name)
+        return find(self.places, name)
 
     def files(self) -> Iterator[Path]:
         """Every file that the export reads or that says where the weights come from."""
@@ -174,7 +221,8 @@ class Checkpoint:
         wanted += ("config.json", "tokenizer.json", "chat_template.jinja", "*processor_config.json")
         wanted += ("chat_template.json", "additional_chat_templates/*.jinja")
         wanted += tuple(name for name in ADAPTER_WEIGHTS if not name.endswith(".safetensors"))
-        for folder in dict.fromkeys((*self.folders, *self.adapters, self.trunk)):
+        wanted += (MODEL_CONFIG, DIMENSIONS, *PICKLED) if self.elsewhere else ()
+        for folder in dict.fromkeys((*self.folders, *self.adapters, *self.elsewhere, self.trunk)):
             for pattern in wanted:
                 yield from sorted(folder.glob(pattern))
         yield from dict.fromkeys(file for folder in self.adapters for file in trained_whole(folder))
@@ -184,22 +232,22 @@ def own_code(checkpoint: Checkpoint) -> list[str]:
     """Classes in Python files beside the weights that the checkpoint's settings name; yoj never runs them."""
     found = list[str]()
     for name in ("config.json", "tokenizer_config.json", "processor_config.json", "preprocessor_config.json"):
-        for folder in dict.fromkeys((*checkpoint.folders, checkpoint.trunk)):
+        for folder in dict.fromkeys((*checkpoint.folders, *checkpoint.places)):
             if (file := folder / name).is_file() and isinstance(named := read_json(file).get("auto_map"), dict):
                 found.append(f"{file} ({', '.join(sorted(map(str, named)))})")
     return found
 
 
-def find(folder: Path, fallback: Path, name: str) -> Path:
-    """``name`` in the first of two folders that has it.
+def find(places: Sequence[Path], name: str) -> Path:
+    """``name`` in the first folder that has it.
 
     Raises:
-        CheckpointError: neither folder has it.
+        CheckpointError: none has it.
     """
-    for place in (folder, fallback):
+    for place in places:
         if (place / name).is_file():
             return place / name
-    where = str(folder) if folder == fallback else f"{folder} and {fallback}"
+    where = " and ".join(map(str, dict.fromkeys(places)))
     raise CheckpointError(f"{name} is missing in {where}. Copy it from the model that was trained.")
 
 

@@ -12,7 +12,7 @@ from typing import Any, Literal, cast, get_args
 import torch
 from torch import nn
 
-from yoj.runtime.manifest import HeadType, Pooling, Readout
+from yoj.runtime.manifest import Dimension, HeadType, Piece, Pooling, Readout, ValueHead
 
 from .._errors import CheckpointError
 from ._head_files import read_head_file
@@ -110,6 +110,27 @@ class TrainedHead:
     """Names of the dimensions, in the order of the graph's outputs; empty for the one score without a name."""
     pooling: Pooling = "mean"
     """Rule by which the dimensions become the score."""
+    asks: tuple[tuple[Piece, ...], ...] = ()
+    """Pieces behind the response where each dimension is read; empty where nothing is asked."""
+
+    def manifest_entry(self, hidden_size: int, hidden_state: Literal["post_norm", "pre_norm"]) -> ValueHead:
+        """Entry of the head in a bundle's manifest.
+
+        Args:
+            hidden_size: D of the backbone.
+            hidden_state: hidden state that the head reads.
+        """
+        asks = self.asks or ((),) * len(self.dimensions)
+        return ValueHead(
+            type=self.type,
+            activation=self.activation,
+            readout=self.readout,
+            hidden_state=hidden_state,
+            divisor=self.divisor(hidden_size),
+            outputs=self.outputs,
+            dimensions=tuple(Dimension(name=name, asks=ask) for name, ask in zip(self.dimensions, asks, strict=True)),
+            pooling=self.pooling,
+        )
 
     def divisor(self, hidden_size: int) -> float:
         """Divisor of every output."""

@@ -55,6 +55,8 @@ class ChatTemplate:
         if checkpoint.separator_id is not None:
             self.tokenizer.add_tokens([SEPARATOR], special_tokens=True)
         self._apart = checkpoint.head.layout.apart
+        self.glue = "" if checkpoint.head.layout.turn == "user" else GLUE
+        """Text on either side of the separator; in the user layout, also before the first response."""
         self._shown_after, self._after = self._behind_responses(checkpoint)
         self.strips_newlines = checkpoint.head.layout.scored == "eos" and not self._shown_after.strip("\n")
         """Whether newlines at the end of a response are left out, as those behind a row that nothing closes are."""
@@ -76,7 +78,7 @@ class ChatTemplate:
     def _behind_responses(self, checkpoint: Checkpoint) -> tuple[str, str]:
         """Text behind a response in the assistant turn: as the template shows it, and as the trainer scored it."""
         scored = checkpoint.head.layout.scored
-        if not checkpoint.head.layout.single:
+        if not checkpoint.head.layout.single or checkpoint.head.layout.turn == "user":
             return "", ""
         script = Script((Turn("user", ("?",)),), ((RESPONSE,),), (), (), ())
         shown = self._render("assistant", script).partition(RESPONSE)[2]
@@ -104,16 +106,17 @@ class ChatTemplate:
 
     def _render(self, layout: LayoutName, script: Script) -> str:
         """Text that the template itself shows."""
-        responses = f"{GLUE}{SEPARATOR}{GLUE}".join("".join(map(str, parts)) for parts in script.responses)
+        between = f"{self.glue}{SEPARATOR}{self.glue}"
+        responses = between.join("".join(map(str, parts)) for parts in script.responses)
         messages: list[dict[str, Any]] = [
             {"role": turn.role, "content": _content(turn.parts, script)} for turn in script.turns
         ]
         if layout == "assistant":
             messages.append({"role": "assistant", "content": [{"type": "text", "text": responses}]})
         elif isinstance(script.turns[-1].parts[-1], str):
-            messages[-1]["content"][-1]["text"] += GLUE + responses
+            messages[-1]["content"][-1]["text"] += self.glue + responses
         else:
-            messages[-1]["content"].append({"type": "text", "text": GLUE + responses})
+            messages[-1]["content"].append({"type": "text", "text": self.glue + responses})
         try:
             return RENDERER.render(self._template, messages, self.tokenizer.special_tokens_map)
         except TemplateFailedError as error:

@@ -27,7 +27,7 @@ def read_template(checkpoint: Checkpoint) -> tuple[Path, str]:
     Raises:
         CheckpointError: there is no template, none of several is called default, or two files have unlike ones.
     """
-    for folder in dict.fromkeys((checkpoint.folders[-1], checkpoint.trunk)):
+    for folder in checkpoint.places:
         if found := _of_folder(folder):
             return found
     raise CheckpointError(

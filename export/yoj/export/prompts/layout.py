@@ -25,7 +25,7 @@ from yoj.runtime.text import TextEncoder, read_tokenizer
 
 from .._errors import CheckpointError
 from ..checkpoint.checkpoint import SEPARATOR, Checkpoint
-from ._chat_template import GLUE, ChatTemplate, MediaMarkup, template_ids, with_bos
+from ._chat_template import ChatTemplate, MediaMarkup, template_ids, with_bos
 from ._rendering import TemplateFailedError
 
 # White space around the marks shows whether a template strips what it is given.
@@ -51,10 +51,11 @@ def render_layout(checkpoint: Checkpoint, layout: LayoutName, markup: MediaMarku
     Raises:
         CheckpointError: the template changes the texts that it is given, or shows media in an unknown way.
     """
-    if checkpoint.head.layout.single and layout == "user":
+    trained = checkpoint.head.layout
+    if trained.single and layout != trained.turn:
         raise CheckpointError(
-            f"{checkpoint.folders[-1]} is of the layout {checkpoint.head.layout.name}, whose responses stand in the "
-            "assistant turn: give --layout assistant."
+            f"{checkpoint.folders[-1]} is of the layout {trained.name}, whose responses stand in the {trained.turn} "
+            f"turn: give --layout {trained.turn}."
         )
     reader = _Reader(ChatTemplate(checkpoint), layout, markup, checkpoint, encoder_of(checkpoint))
     gathers = reader.gathers()
@@ -63,7 +64,7 @@ def render_layout(checkpoint: Checkpoint, layout: LayoutName, markup: MediaMarku
         name=layout,
         separator=None if checkpoint.separator_id is None else SEPARATOR,
         separator_id=checkpoint.separator_id,
-        glue=GLUE,
+        glue=reader.template.glue,
         text_only=reader.turns(question, False, gathers),
         with_media=reader.turns(question, True, gathers),
         one_image=markup.one_image,

@@ -69,7 +69,7 @@ def prepare_samples(file: Path | None, preparer: Preparer, reading: Reading | No
     """
     mode = "isolated" if preparer.rules.layout.separator is None else "joint"
     if file is None:
-        return [preparer.prepare(request, mode) for request in make_samples()]
+        return [preparer.prepare(request, mode) for request in make_samples(preparer.rules.response_images)]
     batch: list[Prepared] = []
     for number, request in read_samples(file, reading).items():
         try:

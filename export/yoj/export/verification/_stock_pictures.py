@@ -89,7 +89,7 @@ def compare_pictures(
 def _load(checkpoint: Checkpoint) -> Any:
     """Processor that transformers reads in the checkpoint's folders, or the reason why there is none."""
     why = ""
-    for folder in dict.fromkeys((checkpoint.folders[-1], checkpoint.trunk)):
+    for folder in checkpoint.places:
         try:
             return AutoImageProcessor.from_pretrained(
                 folder, local_files_only=True, trust_remote_code=False, **_config(checkpoint.trunk)

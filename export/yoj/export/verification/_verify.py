@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from yoj.runtime.bundle import Bundle
@@ -12,6 +12,7 @@ from yoj.runtime.errors import BundleError
 from ..bundle._config import Progress
 from ..bundle.provenance import provenance_differences
 from ..checkpoint.checkpoint import Checkpoint, Training
+from ..checkpoint.dimension_texts import DimensionText, text_of
 from ..families.opening import open_family
 from .fidelity import Fidelity, measure, require
 from .scorer import open_scorer
@@ -45,6 +46,8 @@ def verify(job: VerifyJob, progress: Progress) -> Fidelity:
     opened = Bundle.open(job.bundle)
     head, video = opened.manifest.value_head, opened.manifest.layout.video
     training = Training(head.hidden_state, "flat" if len(video) == 1 else "nested", opened.manifest.trained_mode)
+    if any(one.asks for one in head.dimensions):
+        training = replace(training, dimensions=tuple(DimensionText(d.name, text_of(d.asks)) for d in head.dimensions))
     checkpoint = Checkpoint.open(job.checkpoints, job.base, training)
     if checkpoint.family != opened.manifest.family:
         raise BundleError(

@@ -11,18 +11,20 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from yoj.runtime import Prepared, Request, Scorer
+from yoj.runtime import Image, Prepared, Request, Scorer
+from yoj.runtime.dimensions import asks_of
 from yoj.runtime.families import Arrays
-from yoj.runtime.manifest import Limits, Manifest, Mode
+from yoj.runtime.manifest import Manifest, Mode, Piece, ResponseImages, ValueHead
+from yoj.runtime.request import Content
 from yoj.runtime.schemes import SCHEMES
-from yoj.runtime.script import script_of
+from yoj.runtime.script import Script, script_of
 
 from .._errors import FidelityError
 from ..checkpoint.checkpoint import Checkpoint
 from ..families import ExportFamily
 from ..prompts._chat_template import ChatTemplate, template_ids
 from ._stock_pictures import Pictures, compare_pictures
-from .stock_model import StockModel
+from .stock_model import StockModel, of_one_order
 
 THRESHOLDS = {"float32": 1e-5, "float16": 2e-2, "bfloat16": 2e-1} | {n: s.threshold for n, s in SCHEMES.items()}
 """Largest difference of a score, or of a sigma, by precision, where the head's output is divided by sqrt(hidden size);
@@ -70,6 +72,8 @@ GRID = (
     Case("isolated, text, N=5", (RequestSpec(5, 14),), "isolated"),
     Case("isolated, B=2, image, text", (RequestSpec(3, 9, ((130, 210),)), RequestSpec(6, 5)), "isolated"),
 )
+SMALL = (60, 90)
+"""Height and width of the source that is made up where a judge of pictures needs one."""
 SAMPLES = ("text, N=4", "two images, N=3", "video of 3 frames, N=3")
 
 
@@ -119,22 +123,19 @@ def measure(scorer: Scorer, checkpoint: Checkpoint, family: ExportFamily, done: 
     Raises:
         FidelityError: the two have different outputs, so there is nothing to compare.
     """
-    outputs = scorer.manifest.value_head.outputs, checkpoint.head.outputs
-    if outputs[0] != outputs[1]:
-        raise FidelityError(
-            f"The bundle's head has value_head_outputs {outputs[0]}, the checkpoint's has {outputs[1]}."
-        )
+    _check_same_head(scorer.manifest.value_head, checkpoint)
     reference, template = StockModel(checkpoint, family), ChatTemplate(checkpoint)
     results: list[CaseResult] = []
     ids_equal = True
     threshold = THRESHOLDS[scorer.engine.precision] * _unit(scorer.manifest)
     layout = scorer.manifest.layout
-    for case in grid(scorer.manifest.limits):
+    for case in grid(scorer.manifest):
         case = case if layout.separator else replace(case, mode="isolated")
-        requests = make_requests(case)
+        requests = make_requests(case, scorer.manifest.response_images)
         batch = [scorer.prepare(request, case.mode) for request in requests]
         expected = [_expected(scorer, reference, request, case.mode) for request in requests]
-        results.append(_compare(case, batch, expected, scorer.outputs(batch), threshold))
+        got = _by_request(scorer.outputs(batch), batch, scorer.manifest.value_head)
+        results.append(_compare(case, batch, expected, got, threshold))
         single = requests if case.mode == "joint" else _one_by_one(requests)
         ids_equal &= all(_same_tokens(scorer, template, family, request) for request in single)
         done(case.name)
@@ -157,12 +158,56 @@ def measure(scorer: Scorer, checkpoint: Checkpoint, family: ExportFamily, done: 
     )
 
 
+def _check_same_head(head: ValueHead, checkpoint: Checkpoint) -> None:
+    """Refuse a comparison of outputs that are not the same."""
+    outputs = head.outputs, checkpoint.head.outputs
+    if outputs[0] != outputs[1]:
+        raise FidelityError(
+            f"The bundle's head has value_head_outputs {outputs[0]}, the checkpoint's has {outputs[1]}."
+        )
+    names = tuple(dimension.name for dimension in head.dimensions)
+    if names != checkpoint.head.dimensions:
+        raise FidelityError(
+            f"The bundle's head has the dimensions {names or 'none'}, the checkpoint's {checkpoint.head.dimensions}."
+        )
+
+
 def _same_tokens(scorer: Scorer, template: ChatTemplate, family: ExportFamily, request: Request) -> bool:
     """Whether the runtime's tokens of a request are those that its chat template gives."""
-    prepared = scorer.prepare(request, "joint")
+    prepared, script = scorer.prepare(request, "joint"), script_of(request)
     spans = [medium.spans for medium in prepared.media]
-    ids = template_ids(template, family.markup(), scorer.manifest.layout.name, script_of(request), spans)
-    return ids == prepared.packs[0].input_ids_L.tolist()
+    return all(
+        template_ids(template, family.markup(), scorer.manifest.layout.name, _asked(script, ask), spans)
+        == pack.input_ids_L.tolist()
+        for ask, pack in zip(asks_of(scorer.manifest.value_head).rows, prepared.packs, strict=True)
+    )
+
+
+def _asked(script: Script, ask: Sequence[Piece]) -> Script:
+    """Script of one response in the user turn with its question there as a plain text, which a tokenizer reads alike.
+
+    A response with media and no question is one of the grid's for judges that were trained on such: its media belong to
+    the turn that shows it.
+    """
+    if not ask:
+        return script
+    *before, last = script.turns
+    texts = "".join(part for part in last.parts if isinstance(part, str))
+    question = "".join(texts if piece.kind == "prompt" else piece.value for piece in ask)
+    quoted = any(piece.kind == "prompt" for piece in ask)
+    kept = tuple(part for part in last.parts if isinstance(part, int) or not quoted)
+    return replace(
+        script, turns=(*before, replace(last, parts=(*kept, *script.responses[0], question))), responses=(("",),)
+    )
+
+
+def _by_request(outputs: Arrays, batch: Sequence[Prepared], head: ValueHead) -> list[Arrays]:
+    """Outputs of each request, [N] or [N, J], from those of a batch of rows."""
+    ends = np.cumsum([len(prepared.packs) for prepared in batch]).tolist()
+    return [
+        of_one_order({name: values[end - len(prepared.packs) : end] for name, values in outputs.items()}, head)
+        for prepared, end in zip(batch, ends, strict=True)
+    ]
 
 
 def _expected(scorer: Scorer, reference: StockModel, request: Request, mode: Mode) -> Arrays:
@@ -226,14 +271,23 @@ def table(fidelity: Fidelity) -> str:
     return "\n".join(lines)
 
 
-def grid(limits: Limits) -> list[Case]:
+def grid(manifest: Manifest) -> list[Case]:
     """Cases that a bundle takes."""
-    both = limits.images_with_video
-    return [case for case in GRID if both or not any(spec.images and spec.frames for spec in case.requests)]
+
+    def takes(spec: RequestSpec) -> bool:
+        together = manifest.limits.images_with_video or not (spec.images and spec.frames)
+        return together and not (manifest.response_images and spec.frames)
+
+    return [case for case in GRID if all(map(takes, case.requests))]
 
 
-def make_requests(case: Case) -> list[Request]:
-    """Requests of a case, the same on every machine."""
+def make_requests(case: Case, pictures: ResponseImages | None = None) -> list[Request]:
+    """Requests of a case, the same on every machine.
+
+    Args:
+        case: the case.
+        pictures: pictures that every response needs: then each is one, as large as the prompt's last.
+    """
     draw = random.Random(case.name)
 
     def text(words: int) -> str:
@@ -244,26 +298,35 @@ def make_requests(case: Case) -> list[Request]:
     for spec in case.requests:
         images = [pixels.integers(0, 256, (*size, 3), np.uint8) for size in spec.images]
         video = list(pixels.integers(0, 256, (spec.frames, 100, 160, 3), np.uint8)) or None
-        responses = [text(spec.words + draw.randrange(4)) for _ in range(spec.n)]
+        responses: list[Content] = [text(spec.words + draw.randrange(4)) for _ in range(spec.n)]
+        if pictures is not None:
+            images = images or [pixels.integers(0, 256, (*SMALL, 3), np.uint8)]
+            responses = [Image(pixels.integers(0, 256, images[-1].shape, np.uint8)) for _ in range(spec.n)]
         requests.append(Request(text(8 + draw.randrange(9)) + "?", responses, images, video))
     return requests
 
 
-def make_samples() -> list[Request]:
-    """Requests of the grid with text, with images and with a video."""
-    return [request for case in GRID if case.name in SAMPLES for request in make_requests(case)]
+def make_samples(pictures: ResponseImages | None = None) -> list[Request]:
+    """Requests of the grid with text, with images and with a video; see `make_requests`."""
+    cases = [case for case in GRID if case.name in SAMPLES]
+    cases = [case for case in cases if pictures is None or not any(spec.frames for spec in case.requests)]
+    return [request for case in cases for request in make_requests(case, pictures)]
 
 
 def _compare(
-    case: Case, batch: Sequence[Prepared], references: Sequence[Arrays], outputs: Arrays, threshold: float
+    case: Case, batch: Sequence[Prepared], references: Sequence[Arrays], outputs: Sequence[Arrays], threshold: float
 ) -> CaseResult:
-    expected = [reference["scores"] for reference in references]
-    got = [scores_N[: len(e)] for scores_N, e in zip(outputs["scores"], expected, strict=True)]
+    expected = [column for reference in references for column in _rankings(reference["scores"])]
+    got = [
+        column[: len(reference["scores"])]
+        for own, reference in zip(outputs, references, strict=True)
+        for column in _rankings(own["scores"])
+    ]
     taus = [kendall_tau(g, e) for g, e in zip(got, expected, strict=True) if len(e) > 1]
     diffs = [
-        float(np.abs(values_N[: len(reference[name])].astype(np.float64) - reference[name]).max())
-        for name, values_BN in outputs.items()
-        for values_N, reference in zip(values_BN, references, strict=True)
+        float(np.abs(own[name][: len(values)].astype(np.float64) - values).max())
+        for own, reference in zip(outputs, references, strict=True)
+        for name, values in reference.items()
     ]
     return CaseResult(
         case=case.name,
@@ -275,6 +338,11 @@ def _compare(
         top1=all(e[g.argmax()] >= e.max() - threshold for g, e in zip(got, expected, strict=True)),
         kendall_tau=float(np.mean(taus)) if taus else None,
     )
+
+
+def _rankings(scores: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+    """Scores [N] that rank the responses: those of each dimension, where they are [N, J]."""
+    return [scores] if scores.ndim == 1 else [*scores.T]
 
 
 def kendall_tau(a_N: NDArray[np.float32], b_N: NDArray[np.float32]) -> float:

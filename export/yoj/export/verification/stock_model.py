@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 import transformers
@@ -9,7 +11,9 @@ from numpy.typing import NDArray
 
 from yoj.runtime import Prepared
 from yoj.runtime.batch import scorer_inputs
+from yoj.runtime.dimensions import by_dimension
 from yoj.runtime.families import Arrays, Family
+from yoj.runtime.manifest import ValueHead
 from yoj.runtime.text import Ids
 
 from ..checkpoint.checkpoint import Checkpoint
@@ -24,6 +28,8 @@ class StockModel:
     def __init__(self, checkpoint: Checkpoint, family: ExportFamily):
         self._checkpoint, self._family = checkpoint, family
         self._head = checkpoint.head.module()
+        hidden_size = int(checkpoint.config["text_config"]["hidden_size"])
+        self._entry = checkpoint.head.manifest_entry(hidden_size, family.hidden_state)
         self._stock = family.stock_model()
         self._traced = None if self._stock is not None else TracedSession.load(checkpoint, family.graphs, "float32")
 
@@ -53,6 +59,14 @@ class StockModel:
             ``scores`` and, of a Gaussian head, ``spread``, the exponential of its second output: float32 [N], or
             [N, J] of a head with named dimensions.
         """
+        rows = [
+            self._row(replace(prepared, packs=(pack,), orders=(order,)), runtime)
+            for pack, order in zip(prepared.packs, prepared.orders, strict=True)
+        ]
+        return of_one_order({name: np.stack([row[name] for row in rows]) for name in rows[0]}, self._entry)
+
+    def _row(self, prepared: Prepared, runtime: Family) -> Arrays:
+        """Outputs of one row."""
         if self._traced is not None:
             return {name: values_BN[0] for name, values_BN in self._traced.score([prepared], runtime).items()}
         assert self._stock is not None
@@ -64,6 +78,19 @@ class StockModel:
         out = self._head(rows) / self._checkpoint.head.divisor(hidden_LD.shape[-1])
         outputs = {"scores": out[..., 0].numpy()}
         return outputs if out.shape[-1] == 1 else outputs | {"spread": out[..., 1].exp().numpy()}
+
+
+def of_one_order(rows: Arrays, head: ValueHead) -> Arrays:
+    """Outputs [N], or [N, J] of named dimensions, each from its own row, of rows that were read in one order.
+
+    Args:
+        rows: outputs of a row for each question of the head, [R, N] or [R, N, J].
+        head: value head.
+    """
+    if not head.dimensions:
+        return {name: values_RN[0] for name, values_RN in rows.items()}
+    named = [*by_dimension(rows, head).values()]
+    return {name: np.stack([one[name][0] for one in named], axis=-1) for name in rows}
 
 
 def read_out(readout: str, hidden_LD: torch.Tensor, start_N: Ids, end_N: Ids) -> torch.Tensor:
