@@ -37,7 +37,7 @@ def found(bundle, tmp_path_factory) -> dict[str, list[dict]]:
         "one prompt of two sources": {"rows": rows("aAaA", "AaAa")},
         "a row was drawn twice": {"rows": rows("aaaab", "aabbbaa")},
         "from threads": {"rows": rows("abab", "baba"), "threads": True},
-        "one fails": {"rows": rows("abab", "baba"), "spoilt": [6], "on_error": "zero"},
+        "one fails": {"rows": rows("abab", "baba"), "spoilt": [5], "on_error": "zero"},
         "one fails and stops": {"rows": rows("abab", "baba"), "spoilt": [6]},
         "a part": {"rows": rows("aba", "bab")},
         "no gathering": {"rows": rows("abab", "baba"), "gather": False},

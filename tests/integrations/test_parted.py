@@ -49,5 +49,5 @@ def test_parts_of_groups_are_refused():
     whole.check(None)
     with pytest.raises(RequestError, match=r"4 rows .* have the prompt and source of row 0, and groups have 3"):
         whole.check(3)
-    with pytest.raises(RequestError, match=r"2 rows .* of row 1, and groups have 4 .* all of its 2 ranks"):
+    with pytest.raises(RequestError, match=r"2 rows .* of row 1, and groups have 4 .* over its 2 ranks"):
         whole.check(4)

@@ -64,9 +64,10 @@ class PartedGroups:
                 ranks = len(self._bounds) - 1
                 raise RequestError(
                     f"{len(group)} rows of this call have the prompt and source of row {group[0]}, and groups have "
-                    f"{size} images. The call holds a part of a group, or size is not the trainer's: give batches that "
-                    f"hold whole groups over all of its {ranks} rank{'s' if ranks > 1 else ''} (see "
-                    "docs/frameworks.md), and for evaluation a reward of its own with size=None."
+                    f"{size} images. The call holds a part of a group, calls of ranks overtook each other, or size is "
+                    f"not the trainer's: give batches that hold whole groups over its {ranks} "
+                    f"rank{'s' if ranks > 1 else ''}, name this reward before others, and give evaluation one of its "
+                    "own with size=None (docs/frameworks.md)."
                 )
 
     def here(self, row: int) -> bool:

@@ -52,7 +52,7 @@ def call(reward: ImageReward, case: dict, rank: int, count: int) -> dict:
 
 
 def from_threads(reward: ImageReward, case: dict, rank: int, count: int) -> dict:
-    """Results of calls that are submitted one after the other and wait for nothing, as Flow-GRPO does."""
+    """Results of calls of which each is made before the last one has its rewards, as Flow-GRPO does."""
     calls = []
     for k in range(4):
         shares = [[[prompt, source, seed + 50 * k] for prompt, source, seed in share] for share in case["rows"]]
@@ -61,7 +61,8 @@ def from_threads(reward: ImageReward, case: dict, rank: int, count: int) -> dict
         futures = []
         for one in calls:
             futures.append(executor.submit(call, reward, one, rank, count))
-            time.sleep(0.02 * (1 + rank))
+            while reward._turns._came <= len(futures) - 1:  # the next images take a trainer longer than this
+                time.sleep(0.001)
         results = [future.result() for future in futures]
     return {name: [one[name] for one in results] for name in results[0]}
 
