@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -96,13 +97,14 @@ def test_a_group_that_fails_gets_zero_on_all_ranks(found):
     assert [reward == 0 for reward in alone["rewards"]] == [False, True] * 2 + [True, False] * 2
     texts = {*first["failures"].values(), *second["failures"].values()}
     assert len(texts) == 1
-    assert "NaN or infinite" in texts.pop()
+    assert re.match(r"rank 1, images\[0\] has .* NaN or infinite", texts.pop())
+    assert re.match(r"images\[4\] has .* NaN or infinite", alone["failures"]["1"])
 
 
 @pytest.mark.parametrize(
     ("case", "first", "second"),
     [
-        ("one fails and stops", "NaN or infinite", "NaN or infinite"),
+        ("one fails and stops", "rank 1, images[1] has 168", "rank 1, images[1] has 168"),
         ("a part", "RequestError: 3 rows", "RequestError: 3 rows"),
         ("no gathering", "RequestError: 2 rows", "RequestError: 2 rows"),
         ("a rank cannot read", "Rank 1 failed: RequestError: There are 4 images", "RequestError: There are 4 images"),

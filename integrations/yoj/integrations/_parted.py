@@ -25,6 +25,8 @@ class PartedGroups:
         """
         self._bounds = [*itertools.accumulate(map(len, digests), initial=0)]
         self._rank = rank
+        self.ranks = len(digests)
+        """Number of ranks."""
         rows: dict[bytes, list[int]] = {}
         for row, digest in enumerate(itertools.chain.from_iterable(digests)):
             rows.setdefault(digest, []).append(row)
@@ -43,7 +45,7 @@ class PartedGroups:
 
     def _choose(self) -> tuple[int, ...]:
         """Choose the rank with most rows of a group, whose images stay where they are, and of several the idlest."""
-        loads, owners = [0] * (len(self._bounds) - 1), list[int]()
+        loads, owners = [0] * self.ranks, list[int]()
         for group in self.groups:
             counts = Counter(map(self.rank_of, group))
             owner = min(counts, key=lambda rank: (-counts[rank], loads[rank], rank))
@@ -61,12 +63,11 @@ class PartedGroups:
             return
         for group in self.groups:
             if len(group) % size:
-                ranks = len(self._bounds) - 1
                 raise RequestError(
                     f"{len(group)} rows of this call have the prompt and source of row {group[0]}, and groups have "
                     f"{size} images. The call holds a part of a group, calls of ranks overtook each other, or size is "
-                    f"not the trainer's: give batches that hold whole groups over its {ranks} "
-                    f"rank{'s' if ranks > 1 else ''}, name this reward before others, and give evaluation one of its "
+                    f"not the trainer's: give batches that hold whole groups over its {self.ranks} "
+                    f"rank{'s' if self.ranks > 1 else ''}, name this reward before others, and give evaluation one of its "
                     "own with size=None (docs/frameworks.md)."
                 )
 
@@ -77,6 +78,10 @@ class PartedGroups:
     def number(self, row: int) -> int:
         """Number of a row among those of its rank."""
         return row - self._bounds[self.rank_of(row)]
+
+    def told(self, row: int, error: Exception) -> str:
+        """Text of an error of a row, which names its rank where there are several."""
+        return f"rank {self.rank_of(row)}, {error}" if self.ranks > 1 else str(error)
 
     @property
     def owned(self) -> list[int]:
@@ -89,7 +94,7 @@ class PartedGroups:
         Args:
             values: value of each row of this rank.
         """
-        found: list[dict[int, T]] = [{} for _ in self._bounds[1:]]
+        found: list[dict[int, T]] = [{} for _ in range(self.ranks)]
         for owner, group in zip(self.owners, self.groups, strict=True):
             if owner != self._rank:
                 found[owner] |= {row: values[self.number(row)] for row in group if self.here(row)}

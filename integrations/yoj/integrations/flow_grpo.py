@@ -145,12 +145,12 @@ def _requests(
     found: dict[int, Request | YojError] = {}
     for k in parted.owned:
         group = parted.groups[k]
-        images = [rows[parted.number(row)].image if parted.here(row) else others[row] for row in group]
+        images = {row: rows[parted.number(row)].image if parted.here(row) else others[row] for row in group}
         head = rows[next(parted.number(row) for row in group if parted.here(row))]
-        error = next((one for one in images if isinstance(one, MediaError)), None)
-        responses = [Image(one) for one in images if not isinstance(one, MediaError)]
+        failures = [parted.told(row, one) for row, one in images.items() if isinstance(one, MediaError)]
+        responses = [Image(one) for one in images.values() if not isinstance(one, MediaError)]
         key = f"{call}:{parted.digests[k].hex()}"
-        found[k] = error or Request(head.prompt, responses, head.sources, id=key)
+        found[k] = MediaError(failures[0]) if failures else Request(head.prompt, responses, head.sources, id=key)
     return found
 
 

@@ -47,8 +47,8 @@ def call(reward: ImageReward, case: dict, rank: int, count: int) -> dict:
         rewards, details = reward(np.stack(images), prompts, {}, [drawn(source) for _, source, _ in rows])
     except Exception as error:
         return {"error": f"{type(error).__name__}: {error}"}
-    named = {"score": details["score"], "group": details["group"], "failures": details["failures"]}
-    return {"rewards": rewards} | json.loads(json.dumps(named).replace("NaN", "null"))
+    scores = [None if np.isnan(score) else score for score in details["score"]]
+    return {"rewards": rewards, "score": scores, "group": details["group"], "failures": details["failures"]}
 
 
 def from_threads(reward: ImageReward, case: dict, rank: int, count: int) -> dict:
