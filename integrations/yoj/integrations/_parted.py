@@ -67,8 +67,8 @@ class PartedGroups:
                     f"{len(group)} rows of this call have the prompt and source of row {group[0]}, and groups have "
                     f"{size} images. The call holds a part of a group, calls of ranks overtook each other, or size is "
                     f"not the trainer's: give batches that hold whole groups over its {self.ranks} "
-                    f"rank{'s' if self.ranks > 1 else ''}, name this reward before others, and give evaluation one of its "
-                    "own with size=None (docs/frameworks.md)."
+                    f"rank{'s' if self.ranks > 1 else ''}, name this reward before others, and give evaluation one of "
+                    "its own with size=None (docs/frameworks.md)."
                 )
 
     def here(self, row: int) -> bool:
