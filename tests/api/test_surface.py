@@ -16,7 +16,7 @@ from parts import PARTS
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "api.md").read_text("utf-8")
-FRAMEWORKS = ("nemo_gym", "openrlhf", "ray", "slime", "swift", "trl", "verl")
+FRAMEWORKS = ("flow_factory", "flow_grpo", "nemo_gym", "openrlhf", "ray", "slime", "swift", "trl", "verl")
 PUBLIC = {
     *(f"yoj.{part}" for part in PARTS),
     "yoj.runtime.errors",

@@ -22,6 +22,7 @@ from yoj.integrations._group import _packs, _random
 from yoj.integrations._rewards import reward_of
 from yoj.runtime import Image as Picture
 from yoj.runtime import Judgement, Request, RequestError, ScoreError, Scorer, YojError
+from yoj.runtime._judgement import DimensionScores
 from yoj.runtime.orders import draw_orders
 
 PROMPT = "Which of these is it?"
@@ -48,6 +49,25 @@ def by_hand(judge: Scorer, request: Request, order: Sequence[int]) -> np.ndarray
     scores_N = np.empty(len(order))
     scores_N[list(order)] = read.scores
     return scores_N
+
+
+class Graded:
+    """Judge with two dimensions: the number that a response says, and that with the other sign; its score is their sum
+    with an offset for each pack, which alone a joined scale does not keep."""
+
+    def __init__(self):
+        self.packs = 0
+
+    def score_batch(self, requests, *, on_error):
+        return [self._one([float(text) for text in request.responses]) for request in requests]
+
+    def _one(self, numbers: list[float]) -> Judgement:
+        self.packs += 1
+        up = DimensionScores("up", tuple(number + self.packs for number in numbers))
+        down = DimensionScores("down", tuple(-2 * number for number in numbers))
+        scores = tuple(a + b for a, b in zip(up.scores, down.scores, strict=True))
+        zeros = (0.0,) * len(scores)
+        return Judgement(scores, zeros, (1,) * len(scores), 0, None, 0.0, False, dimensions=(up, down))
 
 
 class Told:
@@ -112,6 +132,27 @@ def test_several_orders_are_rotations_of_the_drawn_one_and_averaged_after_centri
     np.testing.assert_allclose(answer.rewards, centred_KN.mean(axis=0), atol=1e-5)
     np.testing.assert_allclose(answer.order_spread, centred_KN.std(axis=0), atol=1e-5)
     assert answer.mean == pytest.approx(scores_KN.mean(), abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("settings", "packs"), [(EXACT, 1), (RewardSettings(orders=2), 2), (RewardSettings(max_responses=2), 4)]
+)
+def test_dimensions_are_joined_as_the_scores(settings, packs):
+    judge, numbers = Graded(), [3.0, 1.0, 4.0, 1.0]
+    (answer,) = GroupReward(judge, settings).rewards([Request("Which?", [str(int(one)) for one in numbers], id=1)])
+    assert judge.packs == len(answer.orders) >= packs
+    mean_offset = np.mean(range(1, judge.packs + 1))
+    assert list(answer.dimensions) == ["up", "down"]
+    np.testing.assert_allclose(answer.dimensions["down"], [-2 * one for one in numbers])
+    np.testing.assert_allclose(np.diff(answer.dimensions["up"]), np.diff(numbers))
+    if settings.max_responses is None:
+        np.testing.assert_allclose(answer.dimensions["up"], [one + mean_offset for one in numbers])
+    np.testing.assert_allclose(np.add(*answer.dimensions.values()), answer.scores)
+
+
+def test_a_judge_of_one_score_has_no_dimensions(judge):
+    (answer,) = GroupReward(judge, EXACT).rewards([group()])
+    assert answer.dimensions == {}
 
 
 def test_large_groups_are_read_in_packs(judge):

@@ -8,8 +8,8 @@ import random
 import re
 import threading
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +48,8 @@ class RewardedGroup:
     """Standard deviation of the scores over all N, copies included."""
     flat: bool = False
     """Whether the spread is below the floor, so that the responses count as equal."""
+    dimensions: dict[str, tuple[float, ...]] = field(default_factory=dict[str, tuple[float, ...]])
+    """[N] scores of each dimension that the judge names, joined as ``scores``, whose pooled value those are."""
     order_spread: tuple[float, ...] | None = None
     """[N] root mean square of what the readings of a response differ from its score; None where it was read once."""
     orders: tuple[tuple[int, ...], ...] = ()
@@ -86,7 +88,6 @@ class _Scored:
     """Scores of the N responses of one group, in float64."""
 
     scores_N: NDArray[np.float64]
-    temperature: float
     order_spread: tuple[float, ...] | None
 
 
@@ -216,11 +217,12 @@ class GroupReward:
         distinct = len(set(plan.copies)) == len(plan.copies)
         return RewardedGroup(
             plan.group.id,
-            tuple(reward_of(scored.scores_N, scored.temperature, self.settings).tolist()),
+            tuple(reward_of(scored.scores_N, judged[0].temperature, self.settings).tolist()),
             scores=tuple(scored.scores_N.tolist()),
             mean=float(scored.scores_N.mean()),
             spread=spread,
             flat=spread < self.settings.spread_floor,
+            dimensions=_dimensions(plan, judged),
             order_spread=scored.order_spread,
             orders=plan.packs,
             duplicates=() if distinct else plan.copies,
@@ -253,7 +255,22 @@ class GroupReward:
                 f"The judge reads responses in isolation, where their order says nothing, and orders is "
                 f"{self.settings.orders}. Leave RewardSettings.orders at 1."
             )
-        return _on_one_scale(plan, judged)
+        return _on_one_scale(plan, [one.scores for one in judged])
+
+
+def rewarded(reward: GroupReward, requests: Mapping[int, Request | YojError]) -> dict[int, RewardedGroup]:
+    """Rewards of groups by their numbers, of which some cannot be read.
+
+    Args:
+        reward: the reward.
+        requests: request of each group, or the reason why it has none.
+
+    Raises:
+        YojError: the judge cannot be opened.
+    """
+    good = {k: one for k, one in requests.items() if isinstance(one, Request)}
+    bad = {k: RewardedGroup(None, None, one) for k, one in requests.items() if isinstance(one, YojError)}
+    return dict(zip(good, reward.rewards(list(good.values())), strict=True)) | bad
 
 
 def _check_judge(judge: object) -> None:
@@ -353,19 +370,26 @@ def _plain(parts: tuple[str | Image | Video, ...]) -> Any:
     return parts[0] if len(parts) == 1 else list(parts)
 
 
-def _on_one_scale(plan: _Plan, judged: Sequence[Judgement]) -> _Scored:
+def _on_one_scale(plan: _Plan, scores: Sequence[Sequence[float]]) -> _Scored:
+    """Scores of all N responses from those of each pack."""
     distinct = sorted(set(plan.copies))
     place = {index: k for k, index in enumerate(distinct)}
     back = [place[index] for index in plan.copies]
     packs = [tuple(place[index] for index in pack) for pack in plan.packs]
     if len(packs) == 1:  # the judge's scores themselves, to the last bit
         scores_M = np.empty(len(distinct))
-        scores_M[list(packs[0])] = judged[0].scores
-        return _Scored(scores_M[back], judged[0].temperature, None)
-    joined = join(len(distinct), packs, [one.scores for one in judged])
+        scores_M[list(packs[0])] = scores[0]
+        return _Scored(scores_M[back], None)
+    joined = join(len(distinct), packs, scores)
     spread_N = joined.spread_N[back]
     scores_N = (joined.scores_N + joined.offsets_P.mean())[back]
-    return _Scored(scores_N, judged[0].temperature, tuple(spread_N.tolist()))
+    return _Scored(scores_N, tuple(spread_N.tolist()))
+
+
+def _dimensions(plan: _Plan, judged: Sequence[Judgement]) -> dict[str, tuple[float, ...]]:
+    """Scores of all N responses in each dimension."""
+    read = [{one.name: one.scores for one in judgement.dimensions} for judgement in judged]
+    return {name: tuple(_on_one_scale(plan, [scores[name] for scores in read]).scores_N.tolist()) for name in read[0]}
 
 
 def _cuts(plan: _Plan, judged: Sequence[Judgement]) -> tuple[Truncation, ...]:

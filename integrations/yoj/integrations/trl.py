@@ -23,12 +23,12 @@ import numpy as np
 from yoj.runtime import Request, RequestError, YojError
 
 from ._group import GroupReward as Reward
-from ._group import RewardedGroup
+from ._group import RewardedGroup, rewarded
 from ._judge import JudgeLike
 from ._kinds import is_list
 from ._layout import FIX, Groups, groups_of
 from ._messages import NO_VIDEOS, TrainerRow, read_row
-from ._ranks import Ranks
+from ._ranks import Ranks, failure_text, raise_first
 from ._settings import RewardSettings
 
 __all__ = ["AsyncGroupReward", "GroupReward"]
@@ -161,8 +161,8 @@ class _Adapter:
             rows, sizes = _rows(prompts, completions, given), self._sizes(given.get("log_metric"))
         except Exception as error:
             failure = error
-        told = ranks.gather(([(row.texts_digest, row.pictures_digest) for row in rows], sizes, _text(failure)))
-        _raise_first(failure, [text for _, _, text in told])
+        told = ranks.gather(([(row.texts_digest, row.pictures_digest) for row in rows], sizes, failure_text(failure)))
+        raise_first(failure, [text for _, _, text in told])
         counts = [len(digests) for digests, _, _ in told]
         # The sizes of the first rank are those of all, so that all find the same groups and go on alike.
         groups = groups_of([digests for digests, _, _ in told], told[0][1], halves="log_metric" not in given)
@@ -202,25 +202,20 @@ class _Adapter:
                 others |= lent
         found, failure = Found(), None
         try:
-            found = self._rewarded(call.requests(others))
+            found = rewarded(self._reward, call.requests(others))
             if call.stops:
                 failure = next((one.error for one in found.values() if one.error is not None), None)
         except Exception as error:
             failure = error
         if not call.straddles and not self.settles:
-            _raise_first(failure, [])
+            raise_first(failure, [])
             return found
         shared = {k: one for k, one in found.items() if not all(map(call.is_here, call.groups[k]))}
-        told = call.ranks.gather((shared, _text(failure)))
-        _raise_first(failure, [text for _, text in told])
+        told = call.ranks.gather((shared, failure_text(failure)))
+        raise_first(failure, [text for _, text in told])
         for theirs, _ in told:
             found |= theirs
         return {k: found[k] for k in call.here}
-
-    def _rewarded(self, requests: Mapping[int, Request | YojError]) -> Found:
-        good = {k: one for k, one in requests.items() if isinstance(one, Request)}
-        bad = {k: RewardedGroup(None, None, one) for k, one in requests.items() if isinstance(one, YojError)}
-        return dict(zip(good, self._reward.rewards(list(good.values())), strict=True)) | bad
 
     def _finish(self, call: _Call, found: Found, given: Mapping[str, Any]) -> list[float | None]:
         """Rewards of this rank's rows, once all that is to be known of them is logged."""
@@ -344,16 +339,3 @@ def _equal(group: RewardedGroup) -> float:
 def _place(group: RewardedGroup, response: int) -> int | None:
     """Place of a response in the first pack; None where that left it out."""
     return group.orders[0].index(response) if response in group.orders[0] else None
-
-
-def _text(error: BaseException | None) -> str | None:
-    return None if error is None else f"{type(error).__name__}: {error}"
-
-
-def _raise_first(own: Exception | None, texts: Sequence[str | None]) -> None:
-    """Raise the failure of this rank, or else that of the first other one that failed."""
-    if own is not None:
-        raise own
-    for rank, text in enumerate(texts):
-        if text is not None:
-            raise RequestError(f"Rank {rank} failed: {text}")
