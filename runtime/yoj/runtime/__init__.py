@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ._judgement import Judgement, TokenCounts
+from ._rationale import Rationale
 from ._scorer import Scorer
 from .batch import Prepared
 from .errors import (
@@ -48,6 +49,7 @@ __all__ = [
     "Message",
     "Policy",
     "Prepared",
+    "Rationale",
     "Reading",
     "Request",
     "RequestError",

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from ._budget import Budget, Spending
 from ._clip import Clip, VideoRules
+from ._rationale_row import rationale_script, with_room
 from .batch import About, Prepared
 from .errors import MediaError, RequestError
 from .families import FAMILIES, PreparedMedia
@@ -128,6 +129,29 @@ class Preparer:
             notices += ("isolated reading is the same for any number of responses: method='groups' changes nothing",)
         about = About(copies, given_read, notices, timings, request.id, request.metadata)
         return Prepared(packs, plan, tuple(one.media for one in shown), keys, mode, about, self.rules.bundle)
+
+    def prepare_rationale(self, request: Request, response: int, ask: str, room: int) -> Prepared:
+        """Decode, preprocess and pack the row that a rationale continues.
+
+        Args:
+            request: the request, unchecked.
+            response: index of the response that is explained.
+            ask: text that asks for the explanation.
+            room: number of places for the tokens to come, which the one pack has behind its own.
+
+        Raises:
+            RequestError: there is no such response, or the request cannot be read; see its subclasses.
+        """
+        timings = dict[str, float]()
+        script = script_of(request)
+        check_limits(script, self.rules.limits)
+        script = rationale_script(script, response, ask)
+        shown = self._media(script, timings)
+        with timed(timings, "pack"):
+            pack = with_room(self.packer.open_row(script, [one.media.spans for one in shown], room), room)
+        about = About(timings_ms=timings, id=request.id, metadata=request.metadata)
+        media, keys = tuple(one.media for one in shown), tuple(one.key for one in shown)
+        return Prepared((pack,), ((0,),), media, keys, "joint", about, self.rules.bundle)
 
     def _reading(self, request: Request, mode: Mode | None, orders: Orders | None) -> tuple[Mode, Orders]:
         """Mode and orders of a request: its own, or else the call's, or else the model's."""

@@ -144,6 +144,14 @@ class ExportFamily(Protocol):
         """Graphs of a bundle, made once. Their modules take no memory and have no values."""
         ...
 
+    def language_graph(self) -> GraphSpec:
+        """Graph ``language``, which only bundles that write rationales have; made anew.
+
+        Raises:
+            CheckpointError: the checkpoint has no language head.
+        """
+        ...
+
     def smoothing(self) -> list[Smoothing]:
         """Places where factors may move from the inputs of matrices into the weights that make those inputs."""
         ...
