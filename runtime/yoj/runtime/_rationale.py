@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .bundle import Bundle
 from .errors import BundleError, EngineError, RequestError, ScoreError
-from .manifest import EngineEntry, LanguagePath
+from .manifest import EngineEntry, LanguagePath, Manifest
 from .roles import LANGUAGE
+
+Explained = Literal["best", "worst", "all"]
+"""Responses of a judgement that are explained: the one with the highest score, with the lowest, or all."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +28,8 @@ class Rationale:
     stopped: bool
     """Whether the model ended it; False where it was cut at the most tokens that were asked for."""
     timings_ms: Mapping[str, float]
-    """Milliseconds of each phase; ``read`` is the row's run, ``write`` those of all tokens that follow."""
+    """Milliseconds of each phase; ``prepare`` until the row's visual features are there, ``read`` its run,
+    ``write`` those of the tokens that follow."""
 
     def __str__(self) -> str:
         return self.text if self.stopped else f"{self.text} [cut after {len(self.tokens)} tokens]"
@@ -64,25 +68,24 @@ def greedy(
         logits_W = next_of(chosen)
 
 
-def language_path(bundle: Bundle, engine: EngineEntry) -> LanguagePath:
-    """Language path of an engine of a bundle.
+def language_path(manifest: Manifest, engine: EngineEntry) -> LanguagePath:
+    """Language path of a bundle, for one of its engines.
 
     Raises:
         BundleError: the bundle was exported without one.
         EngineError: the engine does not execute it.
     """
-    language = bundle.manifest.language
-    if language is None:
+    if manifest.language is None:
         raise BundleError(
-            f"{bundle.path} has no language graph, so that it writes no rationales. Export the checkpoint again with "
+            "This bundle has no language graph, so that it writes no rationales. Export the checkpoint again with "
             "--language."
         )
     if LANGUAGE not in engine.graphs:
         raise EngineError(
-            f"The plans of {engine.engine} in {bundle.path} are of the scorers alone; rationales are written by "
-            "engine='onnxruntime' or 'onnxruntime-cuda'."
+            f"The entry of {engine.engine} {engine.precision} has no language graph, of which no plans are built. Load "
+            "the bundle with engine='onnxruntime', or 'onnxruntime-cuda' on a GPU, for rationales."
         )
-    return language
+    return manifest.language
 
 
 def most_tokens(asked: int | None, language: LanguagePath) -> int:
@@ -95,3 +98,9 @@ def most_tokens(asked: int | None, language: LanguagePath) -> int:
     if isinstance(most, bool) or not isinstance(most, int) or most < 1:  # pyright: ignore[reportUnnecessaryIsInstance]
         raise RequestError(f"max_tokens is {most!r}; give a number from 1, or None for the bundle's own.")
     return most
+
+
+def explained(scores: Sequence[float], which: Explained) -> list[int]:
+    """Indices of the responses that are explained; of equal scores the first."""
+    of = {"best": [int(np.argmax(scores))], "worst": [int(np.argmin(scores))], "all": list(range(len(scores)))}
+    return of[which]

@@ -317,26 +317,32 @@ class Scorer:
             EngineError: the engine has no language graph, or failed.
             RequestError: there is no such response, or the request cannot be read; see its subclasses.
         """
-        language = language_path(self._bundle, self.engine)
+        language = language_path(self.manifest, self.engine)
         most = most_tokens(max_tokens, language)
-        prepared = self._preparer.prepare_rationale(request, response, language.prompt, most)
-        timings = dict(prepared.about.timings_ms)
-        with timed(timings, "vision"):
-            row = self.continuation(prepared)
+        timings = dict[str, float]()
+        with timed(timings, "prepare"):
+            row = self.continuation(request, response, most)
         with timed(timings, "read"):
-            logits_W = row.read_row(prepared.tokens - most)
+            logits_W = row.read_row(row.prepared.tokens - most)
         with timed(timings, "write"):
             tokens, stopped = greedy(logits_W, row.read_next, most, language.stop)
         return Rationale(self._preparer.packer.encoder.decode_ids(tokens), tuple(tokens), stopped, timings)
 
-    def continuation(self, prepared: Prepared) -> Continuation:
-        """Row of `yoj.runtime.prepare.Preparer.prepare_rationale`, to be continued by the language graph.
+    def continuation(self, request: Request, response: int, room: int) -> Continuation:
+        """Row that the rationale of a response continues, of which the language graph has read nothing yet.
+
+        Args:
+            request: see `rationale`.
+            response: see `rationale`.
+            room: most tokens that will be read behind it.
 
         Raises:
             BundleError: the bundle was exported without --language.
             EngineError: the engine has no language graph, or failed.
+            RequestError: see `rationale`.
         """
-        language_path(self._bundle, self.engine)
+        language = language_path(self.manifest, self.engine)
+        prepared = self._preparer.prepare_rationale(request, response, language.prompt, room)
         features = self._features(dict(zip(prepared.keys, prepared.media, strict=True)))
         graph = self.engine.graphs[LANGUAGE]
         return Continuation(self._session, graph, prepared, self.family, Features(features, self._no_media()))

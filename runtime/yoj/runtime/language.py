@@ -48,6 +48,8 @@ class Continuation:
             features: features of the row's media.
         """
         self._session, self._none = session, features.none
+        self.prepared = prepared
+        """The row, with room for the tokens to come."""
         inputs = features.none | scorer_inputs([prepared], family, features.by_key)
         self._row = {spec.name: inputs[spec.name] for spec in graph.inputs if spec.shape[-1] == "L"}
         self._features = {name: inputs[name] for name in features.none}

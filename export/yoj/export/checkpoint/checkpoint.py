@@ -46,6 +46,8 @@ class Training:
     """Fewest and most responses that it read together."""
     transparency: Transparency | None = None
     """Treatment of transparency in pictures; where it is not said, they are put on white, as stock processors do."""
+    rationale_prompt: str | None = None
+    """Text behind a response that asked for its rationale; None where the model wrote none."""
 
 
 @dataclass(frozen=True)
@@ -319,6 +321,10 @@ def _read_settings(file: Path, given: Training) -> Training:
             given = replace(given, trained_n=check_trained_n(stated))
         except ValueError as error:
             problems.append(str(error))
+    if given.rationale_prompt is None and (stated := settings.get("rationale_prompt")) is not None:
+        if not isinstance(stated, str) or not stated:
+            problems.append(f"rationale_prompt is {stated!r}; expected a text")
+        given = replace(given, rationale_prompt=stated)
     if problems:
         raise CheckpointError(f"{file}: {'; '.join(problems)}. Correct it to what the model was trained with.")
     return given

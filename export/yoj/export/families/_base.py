@@ -157,7 +157,10 @@ class ExportFamily(Protocol):
         ...
 
     def stock_model(self) -> nn.Module | None:
-        """Hugging Face model in float32 with the checkpoint's weights, or None where transformers lacks it."""
+        """Hugging Face model in float32 with the checkpoint's weights, or None where transformers lacks it.
+
+        Its ``final_norm`` makes what the language head reads of what it returns, which the value head reads.
+        """
         ...
 
     def stock_inputs(

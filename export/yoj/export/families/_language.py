@@ -12,6 +12,8 @@ from yoj.runtime import roles
 from yoj.runtime.language import CACHE_INPUTS, CACHE_OUTPUTS, LOGITS
 
 from .._errors import CheckpointError
+from ..checkpoint.adapter_files import read_adapter_tensors
+from ..checkpoint.adapter_names import first_part, read_key
 from ..checkpoint.checkpoint import Checkpoint
 from ..checkpoint.weights import TensorSource
 from ._base import GraphSpec
@@ -42,8 +44,9 @@ def head_source(checkpoint: Checkpoint, embedding: TensorSource) -> TensorSource
     """Rule for the table of the vocabulary: a tensor of its own, or the embedding where the two are tied.
 
     Raises:
-        CheckpointError: the checkpoint has neither.
+        CheckpointError: the checkpoint has neither, or an adapter has trained the head.
     """
+    _check_adapters(checkpoint)
     if LANGUAGE_HEAD in checkpoint.weights:
         return TensorSource((LANGUAGE_HEAD,))
     settings: Mapping[str, Any] = checkpoint.config
@@ -54,6 +57,18 @@ def head_source(checkpoint: Checkpoint, embedding: TensorSource) -> TensorSource
         "language head was not saved, so that no rationale can be written. Leave --language out, or give the "
         "checkpoint or base model that has it."
     )
+
+
+def _check_adapters(checkpoint: Checkpoint) -> None:
+    """Refuse adapters with changes of the head, which are not merged, since no score needs them."""
+    module = LANGUAGE_HEAD.partition(".")[0]
+    for folder in checkpoint.adapters:
+        for key in map(read_key, read_adapter_tensors(folder)):
+            if first_part(key.module) == module and not key.copy:
+                raise CheckpointError(
+                    f"{folder} has trained {module} ({key.name}), which yoj does not merge. Merge the adapter into its "
+                    "base with PEFT's merge_and_unload and export that, or leave --language out."
+                )
 
 
 def language_spec(

@@ -249,8 +249,9 @@ class Molmo2Export:
             dtype=torch.float32,
             attn_implementation="sdpa",
         )
+        model.final_norm = nn.Identity()
         if self.hidden_state == "pre_norm":
-            model.language_model.norm = nn.Identity()
+            model.final_norm, model.language_model.norm = model.language_model.norm, nn.Identity()
         return model.eval().requires_grad_(False)
 
     def stock_inputs(

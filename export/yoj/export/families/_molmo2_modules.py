@@ -146,10 +146,9 @@ class Molmo2Scorer(Molmo2Trunk):
 
         With ``segment_ids`` it is the graph ``scorer.segmented``, without them ``scorer.joint``.
         """
-        tokens = {"input_ids": input_ids, "position_ids": position_ids, "media_blocks": media_blocks}
         rows_BN = self.readout.rows(response_end, response_start)
-        visual = {"visual_index": visual_index, "image_features": image_features}
-        x_BND = self.trunk(**tokens, **visual, segment_ids=segment_ids, rows_BN=rows_BN)
+        tokens = input_ids, position_ids, media_blocks, visual_index
+        x_BND = self.trunk(*tokens, image_features, segment_ids=segment_ids, rows_BN=rows_BN)
         return self.readout(x_BND, response_end, response_start)
 
 
@@ -170,7 +169,7 @@ class Molmo2Language(Molmo2Trunk):
         past_keys: torch.Tensor,
         past_values: torch.Tensor,
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Logits of the token behind the last, [B, W], and keys and values of the new tokens; see `GraphSpec.inputs`."""
+        """Logits of the token behind the last, [B, W], and keys and values of the new ones; see `GraphSpec.inputs`."""
         cache = KeyValueCache(past_keys, past_values)
         x_BLD = self.trunk(input_ids, position_ids, media_blocks, visual_index, image_features, cache=cache)
         return self.lm_head(self.ln_f(x_BLD)), *cache.added()

@@ -264,8 +264,9 @@ class Qwen3VLExport:
             dtype=torch.float32,
             attn_implementation="sdpa",
         )
+        model.final_norm = nn.Identity()
         if self.hidden_state == "pre_norm":
-            model.language_model.norm = nn.Identity()
+            model.final_norm, model.language_model.norm = model.language_model.norm, nn.Identity()
         # It remembers what the positions of the last request came to, for generation.
         model.register_forward_pre_hook(lambda module, _: setattr(module, "rope_deltas", None))
         return model.eval().requires_grad_(False)

@@ -161,9 +161,9 @@ class Qwen3VLScorer(Qwen3VLTrunk):
 
         With ``segment_ids`` it is the graph ``scorer.segmented``, without them ``scorer.joint``, which has no mask.
         """
-        deepstack = {"deepstack_0": deepstack_0, "deepstack_1": deepstack_1, "deepstack_2": deepstack_2}
-        more = deepstack | {"segment_ids": segment_ids, "rows_BN": self.readout.rows(response_end, response_start)}
-        x_BND = self.trunk(input_ids, position_ids, visual_index, image_features, **more)
+        features = image_features, deepstack_0, deepstack_1, deepstack_2
+        rows_BN = self.readout.rows(response_end, response_start)
+        x_BND = self.trunk(input_ids, position_ids, visual_index, *features, segment_ids=segment_ids, rows_BN=rows_BN)
         return self.readout(x_BND, response_end, response_start)
 
 
@@ -186,10 +186,10 @@ class Qwen3VLLanguage(Qwen3VLTrunk):
         deepstack_1: torch.Tensor | None = None,
         deepstack_2: torch.Tensor | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Logits of the token behind the last, [B, W], and keys and values of the new tokens; see `GraphSpec.inputs`."""
+        """Logits of the token behind the last, [B, W], and keys and values of the new ones; see `GraphSpec.inputs`."""
         cache = KeyValueCache(past_keys, past_values)
-        deepstack = {"deepstack_0": deepstack_0, "deepstack_1": deepstack_1, "deepstack_2": deepstack_2}
-        x_BLD = self.trunk(input_ids, position_ids, visual_index, image_features, **deepstack, cache=cache)
+        features = image_features, deepstack_0, deepstack_1, deepstack_2
+        x_BLD = self.trunk(input_ids, position_ids, visual_index, *features, cache=cache)
         return self.lm_head(self.norm(x_BLD)), *cache.added()
 
 
