@@ -50,7 +50,7 @@ def noise(seed: int, height: int, width: int) -> np.ndarray:
 def requests_of(family: str) -> dict[str, Request]:
     """Requests with media in every place; none has the length of the traced row."""
     first, second, third = noise(0, 60, 90), noise(1, 40, 64), noise(2, 120, 50)
-    found = {
+    return {
         "text": Request("Which is red?", ["The cat.", "No."]),
         "long text": Request("Which of these is red, and why? " * 9, ["The cat is. " * 7, "No."]),
         "picture in the prompt": Request("What is shown?", ["A cat.", "Two dogs, I think."], images=[first]),
@@ -62,7 +62,6 @@ def requests_of(family: str) -> dict[str, Request]:
         ),
         "video": Request(["What happens? ", Video([first, first // 2, first // 3, first])], ["It turns.", "Nothing."]),
     }
-    return found
 
 
 @dataclass(frozen=True)
