@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from rationales import ASK, FAMILIES, requests_of
+from tiers import with_variants
 
 from yoj.runtime import Image, Request
 from yoj.runtime._rationale_row import rationale_script, with_room
@@ -32,12 +33,12 @@ def training_pack(scorer, request: Request, response: int):
     return scorer.prepare(replace(request, prompt=prompt, responses=[RATIONALE])).packs[0]
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("name", [*requests_of("")])
+@pytest.mark.parametrize("family", with_variants(FAMILIES))
+@pytest.mark.parametrize("name", [*requests_of()])
 @pytest.mark.parametrize("response", [0, 1])
 def test_tokens_are_those_of_training(family, name, response, scorer):
     judge = scorer(KINDS[family])
-    request = requests_of(family)[name]
+    request = requests_of()[name]
     row = judge._preparer.prepare_rationale(request, response, ASK, 4)
     (pack,) = row.packs
     trained = training_pack(judge, request, response)
@@ -55,11 +56,11 @@ def test_tokens_are_those_of_training(family, name, response, scorer):
 @pytest.mark.parametrize("response", [-1, 2, True, 1.0, None])
 def test_a_response_that_is_not_there_is_refused(response):
     with pytest.raises(RequestError, match=r"response is .*; the request has N=2 responses, give a number from 0 to 1"):
-        rationale_script(script_of(requests_of("")["text"]), response, ASK)
+        rationale_script(script_of(requests_of()["text"]), response, ASK)
 
 
 def test_media_of_other_responses_are_left_out(scorer):
-    request = requests_of("")["pictures in both"]
+    request = requests_of()["pictures in both"]
     script = rationale_script(script_of(request), 1, ASK)
     assert (script.turns[-1].parts, len(script.media)) == (("Make it red: ", 0, 1, "done", ASK), 2)
     assert script.names == ("prompt[1]", "responses[1][0]")

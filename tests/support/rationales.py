@@ -47,7 +47,7 @@ def noise(seed: int, height: int, width: int) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
 
 
-def requests_of(family: str) -> dict[str, Request]:
+def requests_of() -> dict[str, Request]:
     """Requests with media in every place; none has the length of the traced row."""
     first, second, third = noise(0, 60, 90), noise(1, 40, 64), noise(2, 120, 50)
     return {

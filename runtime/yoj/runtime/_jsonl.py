@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
@@ -239,7 +239,7 @@ def encode_rationales(scorer: Scorer, request: Request, judgement: Judgement, wh
     return told
 
 
-def _encode(entry: Entry, run: str, result: Result, more: Mapping[str, Any]) -> bytes:
+def _encode(entry: Entry, run: str, result: Result, more: dict[str, Any]) -> bytes:
     about: dict[str, Any] = {"line": entry.number, "request": entry.digest, "run": run}
     about |= {} if entry.id is None else {"id": entry.id}
     about |= {} if entry.metadata is None else {"metadata": entry.metadata}

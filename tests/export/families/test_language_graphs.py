@@ -9,6 +9,7 @@ import onnx
 import pytest
 from graph_checks import FORBIDDEN
 from rationales import ASK, FAMILIES, StockWriter, export, requests_of, write_source
+from tiers import with_variants
 
 from yoj.export._errors import CheckpointError
 from yoj.export.bundle.provenance import checkpoint_hashes
@@ -45,12 +46,12 @@ def judge(tmp_path_factory):
     return make
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("name", [*requests_of("")])
+@pytest.mark.parametrize("family", with_variants(FAMILIES))
+@pytest.mark.parametrize("name", [*requests_of()])
 @pytest.mark.parametrize("response", [0, 1])
 def test_every_token_is_the_one_that_the_stock_model_writes(family, name, response, judge):
     scorer, stock, _ = judge(family)
-    request = requests_of(family)[name]
+    request = requests_of()[name]
     row = scorer.continuation(request, response, MOST)
     length = row.prepared.tokens - MOST
     expected = stock.generate(scorer, row.prepared, length, MOST)
@@ -63,11 +64,11 @@ def test_every_token_is_the_one_that_the_stock_model_writes(family, name, respon
     assert rationale.stopped == stopped
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", with_variants(FAMILIES))
 def test_what_was_read_before_matters(family, judge):
     """Else the tests above would pass with a cache that is not looked at."""
     scorer, _, _ = judge(family)
-    request = requests_of(family)["text"]
+    request = requests_of()["text"]
     read, forgot = (scorer.continuation(request, 0, MOST) for _ in range(2))
     length = read.prepared.tokens - MOST
     for row in (read, forgot):
@@ -77,13 +78,13 @@ def test_what_was_read_before_matters(family, judge):
     assert np.abs(read.read_next(5) - forgot.read_next(5)).max() > 0.05
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", with_variants(FAMILIES))
 def test_the_build_compares_the_language_graph(family, judge):
     _, _, out = judge(family)
     assert '"language": {' in (out / "fidelity.json").read_text("utf-8")
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", with_variants(FAMILIES))
 def test_the_graph_has_no_shape_that_depends_on_data(family, judge):
     scorer, _, out = judge(family)
     graph = onnx.load(out / scorer.engine.graphs["language"].file, load_external_data=False).graph
@@ -100,12 +101,12 @@ def test_only_the_head_is_added_to_the_weights_and_nothing_where_it_is_tied(judg
         assert len(more) - len(before) in range(added, added + 4096)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", with_variants(FAMILIES))
 def test_the_final_norm_is_there_where_the_value_head_reads_before_it(family, tmp_path):
     source = write_source(family, tmp_path / "checkpoint", "pre_norm")
     # Scores of the recorded head, which was trained behind the norm, are too large before it to be compared.
     scorer = Scorer.load(export(source, tmp_path / "judge.yoj", compare=family == "qwen3_vl"))
-    row = scorer.continuation(requests_of(family)["text"], 0, 1)
+    row = scorer.continuation(requests_of()["text"], 0, 1)
     length = row.prepared.tokens - 1
     expected = StockWriter(source).generate(scorer, row.prepared, length, 1)
     np.testing.assert_allclose(row.read_row(length)[None], expected.logits_TW, rtol=0, atol=1e-4)
@@ -154,7 +155,7 @@ def test_the_ask_is_that_of_the_checkpoint(judge):
     assert scorer.manifest.language.prompt == ASK
 
 
-@pytest.mark.parametrize(("family", "scheme"), [("qwen3_vl", "int8"), ("molmo2", "int4_weights")])
+@pytest.mark.parametrize(("family", "scheme"), with_variants([("qwen3_vl", "int8"), ("molmo2", "int4_weights")]))
 def test_matrices_are_quantised_as_those_of_the_scorers_and_the_head_never_is(family, scheme, tmp_path):
     source = write_source(family, tmp_path / "checkpoint")
     checkpoint = Checkpoint.open([source])
@@ -170,7 +171,7 @@ def test_matrices_are_quantised_as_those_of_the_scorers_and_the_head_never_is(fa
         [*opened.graphs, open_language(checkpoint, opened)], opened.smoothing(), read_config(tmp_path / "plan")
     )
     traced = Scorer(scorer._bundle, scorer.engine, TracedSession.load(checkpoint, specs, "float32"))
-    request = requests_of(family)["pictures in both"]
+    request = requests_of()["pictures in both"]
     rows = [one.continuation(request, 1, 2) for one in (scorer, traced)]
     length = rows[0].prepared.tokens - 2
     pairs = [[row.read_row(length) for row in rows], [row.read_next(7) for row in rows]]
