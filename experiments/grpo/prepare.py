@@ -11,7 +11,7 @@ from yoj.export.checkpoint.checkpoint import Checkpoint
 from yoj.training.checkpoints import MODEL
 
 from ..shapes import ANSWERS, ShapesConfig, write_captions, write_items
-from ..shipped import Quiet, quantisation_config
+from ..shipped import TASKS, Quiet, quantisation_config
 from ..small_judge import HELD_OUT, ITEMS, JUDGE_STEPS, ship, train
 
 JUDGES = Path(__file__).parents[2] / "checkpoints"
@@ -68,7 +68,7 @@ def _bundle(folder: Path, name: str, checkpoint: Path, precision: str, note: Cal
     if precision != "float32":
         work = folder / "int8"
         work.mkdir(exist_ok=True)
-        config = quantisation_config(Checkpoint.open([checkpoint]), precision, work, vision=False)
+        config = quantisation_config(Checkpoint.open([checkpoint]), precision, work, vision=False, task=TASKS["shapes"])
     export = ExportConfig(
         [checkpoint], None, "assistant", bundle, precision=precision, quantisation=config, compare=config is None
     )

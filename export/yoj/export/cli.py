@@ -116,6 +116,17 @@ def main() -> None:
     help="For a checkpoint of EditReward: file of the texts that ask for each dimension, as docs/trained-layouts.md "
     "shows.  [default: dimensions.json beside the weights]",
 )
+@click.option(
+    "--language",
+    is_flag=True,
+    help="Add a graph that explains a response in words (docs/rationales.md), for a model that learnt to. Scores are "
+    "the same.",
+)
+@click.option(
+    "--language-prompt",
+    help="With --language: the text behind a response that asked for its rationale in training.  "
+    "[default: rationale_prompt of reward_model_config.json]",
+)
 @reading_options
 @click.option(
     "--no-compare",
@@ -138,6 +149,8 @@ def build(
     samples: Path | None,
     trained_n: tuple[int, int] | None,
     dimensions: Path | None,
+    language: bool,
+    language_prompt: str | None,
     no_compare: bool,
     force: bool,
     given: Given,
@@ -146,6 +159,8 @@ def build(
 
     Ends with a comparison of the written bundle with the stock model; where they disagree, no bundle is left.
     """
+    if language_prompt is not None and not (language and language_prompt):
+        raise click.UsageError("--language-prompt is a text, and goes with --language.")
     with readable_errors():
         prepare_libraries()
         from .bundle._build import build as run
@@ -161,13 +176,16 @@ def build(
             out,
             mode,
             force,
-            Training(hidden_state, video_expansion, None, trained_n, dimensions=texts),
+            Training(
+                hidden_state, video_expansion, None, trained_n, dimensions=texts, rationale_prompt=language_prompt
+            ),
             precision=precision,
             samples=samples,
             reading=given.reading(samples.parent) if samples else None,
             compare=not no_compare,
             quantisation=quantisation,
             base_precision=base_precision,
+            language=language,
         )
         manifest, fidelity = run(config, _Console())
     compared = (
@@ -329,6 +347,7 @@ def _describe(manifest: Manifest, quantised: str | None) -> str:
         "value head": f"{head.type}{f' ({head.activation})' if head.activation else ''}, read-out {head.readout}, "
         f"{head.hidden_state}, divided by {head.divisor:g}{describe_dimensions(head)}"
         f"{'; a second output gives sigma, uncalibrated' if head.outputs == 2 else ''}",
+        **({"rationales": f"asked for with {manifest.language.prompt!r}"} if manifest.language else {}),
         "engines": ", ".join(
             f"{e.engine} {e.precision}{f' for {e.plans.target}' if e.plans else ''}" for e in manifest.engines
         ),

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ._judgement import DimensionScores, Judgement, TokenCounts
+from ._rationale import Rationale
 from ._scorer import Scorer
 from .batch import Prepared
 from .errors import (
@@ -49,6 +50,7 @@ __all__ = [
     "Message",
     "Policy",
     "Prepared",
+    "Rationale",
     "Reading",
     "Request",
     "RequestError",

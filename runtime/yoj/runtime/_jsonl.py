@@ -16,6 +16,7 @@ import msgspec
 
 from ._judgement import Judgement
 from ._knockout import Knockout, knockout
+from ._rationale import Explained, explained, language_path
 from ._scorer import Scorer
 from .codec import Reading, encode_judgement
 from .errors import RequestError, YojError
@@ -57,6 +58,8 @@ class FileScoring:
     """Orders of requests that name none."""
     knockout: bool = False
     """Whether only the best response of each request is looked for; see `yoj.runtime.knockout`."""
+    rationale: Explained | None = None
+    """Responses of each request that are explained; None for none."""
     together: int = CHUNK
     """Number of requests that are scored together and written before the next are read."""
 
@@ -131,7 +134,11 @@ def score_lines(
 
     Raises:
         RequestError: ``done`` are results of other requests, another bundle or other settings.
+        BundleError: rationales are wanted, and the bundle writes none.
+        EngineError: rationales are wanted, and the engine writes none.
     """
+    if settings.rationale is not None:
+        language_path(scorer.manifest, scorer.engine)
     run = _run_digest(scorer, settings)
     # Where placeholders are errors, what was scored has none, so that they may be read in any way now.
     strict = replace(settings, reading=replace(settings.reading, placeholders="error"))
@@ -144,8 +151,12 @@ def score_lines(
     waiting = [line for line in lines if line.number not in finished]
     for start in range(0, len(waiting), settings.together):
         entries = [read_entry(line, settings.reading) for line in waiting[start : start + settings.together]]
-        results = _score(scorer, entries, settings)
-        write(b"".join(_encode(entry, run, result) for entry, result in zip(entries, results, strict=True)))
+        told = [
+            _explain(scorer, entry, result, settings.rationale)
+            for entry, result in zip(entries, _score(scorer, entries, settings), strict=True)
+        ]
+        results = [result for result, _ in told]
+        write(b"".join(_encode(entry, run, *of) for entry, of in zip(entries, told, strict=True)))
         for entry, result in zip(entries, results, strict=True):
             summary.ignored.update(entry.ignored)
             _count(summary, _done(entry, run, result), entry.rankings)
@@ -162,6 +173,7 @@ def _run_digest(scorer: Scorer, settings: FileScoring) -> str:
     of += ("knockout",) if settings.knockout else ()
     of += (f"{reading.method} {reading.passes}",) if (reading.method, reading.passes) != (None, None) else ()
     of += (f"dimension {reading.dimension}",) if reading.dimension is not None else ()
+    of += (f"rationale {settings.rationale}",) if settings.rationale is not None else ()
     return hashlib.sha256("\n".join(of).encode()).hexdigest()[:16]
 
 
@@ -174,8 +186,8 @@ def _check_same(lines: Sequence[Numbered], done: Sequence[Done], runs: set[str])
         )
     if any(entry.run not in runs for entry in done):
         raise RequestError(
-            "The results come from another bundle, or from another mode, method, dimension, number of orders, overflow "
-            "or placeholders setting; they would not compare. Choose another file for the results."
+            "The results come from another bundle, or from another mode, method, dimension, number of orders, "
+            "overflow, placeholders or rationale setting; they would not compare. Choose another file for the results."
         )
 
 
@@ -203,7 +215,32 @@ def _knockout(scorer: Scorer, request: Request, mode: Mode | None) -> Knockout |
         return error
 
 
-def _encode(entry: Entry, run: str, result: Result) -> bytes:
+def _explain(
+    scorer: Scorer, entry: Entry, result: Result, which: Explained | None
+) -> tuple[Result, dict[str, list[dict[str, Any]]]]:
+    """Result of a line with the rationales of its responses, where they are wanted, or else the error that came."""
+    if which is None or not (isinstance(result, Judgement) and isinstance(entry.request, Request)):
+        return result, {}
+    try:
+        return result, {"rationales": encode_rationales(scorer, entry.request, result, which)}
+    except YojError as error:
+        return error, {}
+
+
+def encode_rationales(scorer: Scorer, request: Request, judgement: Judgement, which: Explained) -> list[dict[str, Any]]:
+    """Write rationales of responses, as JSON holds them: ``response``, ``text`` and ``stopped``.
+
+    Raises:
+        YojError: one cannot be written; see `yoj.runtime.Scorer.rationale`.
+    """
+    told: list[dict[str, Any]] = []
+    for response in explained(judgement.scores, which):
+        rationale = scorer.rationale(request, response)
+        told.append({"response": response, "text": rationale.text, "stopped": rationale.stopped})
+    return told
+
+
+def _encode(entry: Entry, run: str, result: Result, more: dict[str, Any]) -> bytes:
     about: dict[str, Any] = {"line": entry.number, "request": entry.digest, "run": run}
     about |= {} if entry.id is None else {"id": entry.id}
     about |= {} if entry.metadata is None else {"metadata": entry.metadata}
@@ -211,7 +248,7 @@ def _encode(entry: Entry, run: str, result: Result) -> bytes:
         return msgspec.json.encode(about | {"error": {"type": type(result).__name__, "message": _told(result)}}) + b"\n"
     told = encode_judgement(result) if isinstance(result, Judgement) else vars(result)
     fields = {name: value for name, value in told.items() if name not in (*OF_THE_RUN, "id")}
-    return msgspec.json.encode(about | fields) + b"\n"
+    return msgspec.json.encode(about | fields | more) + b"\n"
 
 
 def _told(error: Exception) -> str:

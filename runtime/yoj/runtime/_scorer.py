@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from ._cache import FeatureCache
 from ._judgement import Judgement, judge_request
+from ._rationale import Rationale, greedy, language_path, most_tokens
 from ._source import Opened, Source, open_preparer, role_of
 from .batch import BATCH_TOKENS, Prepared, batches_by_length, scorer_inputs
 from .bundle import Bundle
@@ -22,11 +23,12 @@ from .errors import EngineError, LimitError, RequestError, ScoreError, YojError
 from .families import Arrays, Family, PreparedMedia
 from .hub import local_folder, origin
 from .images import ImageInput
+from .language import Continuation, Features
 from .manifest import EngineEntry, Manifest, Mode
 from .orders import Orders
 from .prepare import Preparer, timed
 from .request import Content, Conversation, Duplicates, Method, Overflow, Placeholders, Request
-from .roles import VISION
+from .roles import LANGUAGE, VISION
 from .video import VideoInput
 
 CACHE_BYTES = 256 * 2**20
@@ -300,6 +302,52 @@ class Scorer:
                 raise RequestError(f"prepared[{index}] is a {type(one).__name__}; give what `prepare` returned.")
             one.check_bundle(self.manifest.digest, self._bundle.path, f"prepared[{index}]")
         return self._score_prepared(prepared, on_error)
+
+    def rationale(self, request: Request, response: int, *, max_tokens: int | None = None) -> Rationale:
+        """Explain one response in words, by the bundle's language graph, which is loaded when it is first used.
+
+        The likeliest token is chosen each time. No score depends on it.
+
+        Args:
+            request: the request, which need not have been scored. Its mode, orders, overflow, duplicates and method are
+                those of scores, and without effect.
+            response: index of the response that is explained.
+            max_tokens: most tokens; None for the bundle's own number.
+
+        Raises:
+            BundleError: the bundle was exported without --language.
+            EngineError: the engine has no language graph, or failed.
+            RequestError: there is no such response, or the request cannot be read; see its subclasses.
+        """
+        language = language_path(self.manifest, self.engine)
+        most = most_tokens(max_tokens, language)
+        timings = dict[str, float]()
+        with timed(timings, "prepare"):
+            row = self.continuation(request, response, most)
+        with timed(timings, "read"):
+            logits_W = row.read_row(row.prepared.tokens - most)
+        with timed(timings, "write"):
+            tokens, stopped = greedy(logits_W, row.read_next, most, language.stop)
+        return Rationale(self._preparer.packer.encoder.decode_ids(tokens), tuple(tokens), stopped, timings)
+
+    def continuation(self, request: Request, response: int, room: int) -> Continuation:
+        """Row that the rationale of a response continues, of which the language graph has read nothing yet.
+
+        Args:
+            request: see `rationale`.
+            response: see `rationale`.
+            room: most tokens that will be read behind it.
+
+        Raises:
+            BundleError: the bundle was exported without --language.
+            EngineError: the engine has no language graph, or failed.
+            RequestError: see `rationale`.
+        """
+        language = language_path(self.manifest, self.engine)
+        prepared = self._preparer.prepare_rationale(request, response, language.prompt, room)
+        features = self._features(dict(zip(prepared.keys, prepared.media, strict=True)))
+        graph = self.engine.graphs[LANGUAGE]
+        return Continuation(self._session, graph, prepared, self.family, Features(features, self._no_media()))
 
     def forward(self, batch: Sequence[Prepared]) -> NDArray[np.float32]:
         """Raw scores [B, N] of prepared requests of one mode in one batch, a row for each order of each request.

@@ -13,14 +13,15 @@ from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from types import ModuleType
-from typing import Any, BinaryIO, Literal
+from typing import Any, BinaryIO, Literal, get_args
 
 import click
 
 from ._dump import Dump
-from ._jsonl import Done, FileScoring, Summary, finished, read_results, score_lines
+from ._jsonl import Done, FileScoring, Summary, encode_rationales, finished, read_results, score_lines
 from ._judgement import Judgement
 from ._knockout import knockout
+from ._rationale import Explained, language_path
 from ._scorer import Scorer
 from .codec import encode_judgement
 from .engines import ENGINES, GPU_ENGINES
@@ -67,7 +68,8 @@ either scores, probabilities, ranks, best, margin, entropy, sigma (null but for
 a Gaussian head, whose sigma it is, uncalibrated), dimensions (of a judge that
 grades several things, the scores of each by name), temperature, calibrated and
 uncalibrated (why the probabilities are not), notices (what was read otherwise
-than it may have been meant), or error. Failed lines are tried again when the
+than it may have been meant), with --rationale rationales, a list of response,
+text and stopped (false where it was cut), or error. Failed lines are tried again when the
 command is repeated with the same --out. Exit status: 0 when every request was
 scored, 1 when some failed, 2 when the command itself was wrong.
 """
@@ -163,6 +165,12 @@ def _orders(ctx: click.Context, parameter: click.Parameter, value: str) -> Order
     help="CPU threads of one run; with the TensorRT engines, requests that run at once.  [default: all cores; 2]",
 )
 @click.option(
+    "--rationale",
+    type=click.Choice(get_args(Explained)),
+    help="Explain the best response, the worst or all in words, with a bundle that was exported with --language "
+    "(docs/rationales.md). Scores are the same.",
+)
+@click.option(
     "--dump-inputs",
     type=click.Path(path_type=Path),
     help="Make this folder, with what the graphs are given and return for each scored request (docs/native.md). Each "
@@ -190,6 +198,7 @@ def main(
     hosts: tuple[str, ...],
     engine: str | None,
     threads: int | None,
+    rationale: Explained | None,
     dump_inputs: Path | None,
     as_json: bool,
 ) -> None:
@@ -204,18 +213,23 @@ def main(
         raise click.UsageError("Give --prompt and at least one --response, or a file of requests.")
     if requests is None and (out is not None or hosts or given != Given()):
         raise click.UsageError("--out, --media-root, --allow-host and --ignore-... are for a file of requests.")
-    method = _method(n_method, passes, orders != 1 or dump_inputs is not None)
+    method = _method(n_method, passes, orders != 1 or dump_inputs is not None or rationale is not None)
     with readable_errors():
         dump = Dump(dump_inputs) if dump_inputs is not None else None
         load = partial(Scorer.load if dump is None else dump.load, bundle, engine=engine, threads=threads)
         if requests is not None:
-            reading = replace(given, hosts=frozenset(hosts)).reading(requests.parent, overflow, placeholders)
+            folder = Path() if str(requests) == "-" else requests.parent
+            reading = replace(given, hosts=frozenset(hosts)).reading(folder, overflow, placeholders)
             reading = replace(reading, method=method, passes=passes, dimension=dimension)
-            _score_file(load, requests, out, FileScoring(reading, mode, orders, n_method == "knockout"), dump)
+            settings = FileScoring(reading, mode, orders, n_method == "knockout", rationale)
+            _score_file(load, requests, out, settings, dump)
             return
         request = Request(prompt or "", responses, images, video, fps, None, overflow, mode, orders)
         request = replace(request, placeholders=placeholders, method=method, passes=passes, dimension=dimension)
-        told = (_find_best if n_method == "knockout" else _judge)(load(), request, as_json)
+        if n_method == "knockout":
+            told = _find_best(load(), request, as_json)
+        else:
+            told = _judge(load(), request, rationale, as_json)
         if dump is not None:
             dump.write(1)
             _report_dump(dump)
@@ -227,13 +241,19 @@ def _method(n_method: str, passes: int | None, of_others: bool) -> Method | None
     if passes is not None and n_method != "groups":
         raise click.UsageError("--passes is for --n-method groups.")
     if n_method == "knockout" and of_others:
-        raise click.UsageError("--orders and --dump-inputs are for the other methods than knockout.")
+        raise click.UsageError("--orders, --rationale and --dump-inputs are for the other methods than knockout.")
     return "groups" if n_method == "groups" else None
 
 
-def _judge(scorer: Scorer, request: Request, as_json: bool) -> str:
+def _judge(scorer: Scorer, request: Request, rationale: Explained | None, as_json: bool) -> str:
+    if rationale is not None:
+        language_path(scorer.manifest, scorer.engine)
     judgement = scorer.score_batch([request])[0]
-    return json.dumps(encode_judgement(judgement)) if as_json else _as_table(judgement, request.responses)
+    told = [] if rationale is None else encode_rationales(scorer, request, judgement, rationale)
+    if as_json:
+        return json.dumps(encode_judgement(judgement) | ({"rationales": told} if rationale else {}))
+    lines = [f"response {one['response']}: {one['text']}{'' if one['stopped'] else ' [cut]'}" for one in told]
+    return "\n".join([_as_table(judgement, request.responses), *lines])
 
 
 def _find_best(scorer: Scorer, request: Request, as_json: bool) -> str:

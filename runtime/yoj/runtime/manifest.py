@@ -34,6 +34,7 @@ AXES = {
     "C": "image crops that the vision tower encodes",
     "F": "frames of a video",
     "P": "patches of a crop or frame",
+    "S": "tokens of a row that earlier runs of the language graph have read",
     "D": "hidden size of the backbone's text trunk",
     "K": "patches pooled into one visual token (Molmo2: 4 for an image, 9 for a frame)",
     "J": "named dimensions of the value head",
@@ -181,7 +182,7 @@ class EngineEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     """Precision of the matrices: ``float32``, ``float16``, ``bfloat16``, or the scheme of the quantised ones, such as
     ``int8`` or ``fp8``. ``quantisation.json`` lists the quantised matrices, those of the vision tower included."""
     graphs: dict[str, Graph]
-    """Role (``vision``, ``scorer.joint``, ``scorer.segmented``) -> graph."""
+    """Role (``vision``, ``scorer.joint``, ``scorer.segmented``, ``language``) -> graph."""
     base_precision: str | None = msgspec.field(default=None, name="rest")
     """Base precision, of everything that is not quantised; None where nothing is quantised."""
     plans: Plans | None = None
@@ -194,6 +195,17 @@ class EngineEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     def arithmetic(self) -> str:
         """Precision of everything but quantised matrices: ``float32``, ``float16`` or ``bfloat16``."""
         return self.base_precision or self.precision
+
+
+class LanguagePath(msgspec.Struct, frozen=True, kw_only=True):
+    """Language path, which explains a response in words; the graph ``language`` reads and continues its row."""
+
+    prompt: str
+    """Text behind the response in the user's turn that asks for the explanation, as in training."""
+    max_tokens: Size
+    """Most tokens of an explanation where nothing else is asked for."""
+    stop: tuple[int, ...]
+    """Tokens that end it."""
 
 
 class Quality(msgspec.Struct, frozen=True, kw_only=True):
@@ -314,6 +326,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     the last picture of the prompt."""
     transparency: Literal["white", "drop"] = "white"
     """Treatment of transparency in pictures: put on white, as today's processors do, or dropped."""
+    language: LanguagePath | None = None
+    """Language path; None where the bundle holds no graph of it."""
     digest: str
     """SHA-256 of this file's content as compact JSON with keys sorted at every level and an empty digest, so that no
     value can change unseen, known to the reader or not. Of an upgraded manifest, that in its file."""

@@ -124,6 +124,32 @@ class Packer:
             _length(longest),
         )
 
+    def open_row(self, script: Script, media: Spans, room: int) -> Pack:
+        """Pack everything before the first response, as a model that writes it reads it.
+
+        Args:
+            script: a request within the limits of the bundle, whose responses are left out.
+            media: text and tokens of each of its media.
+            room: number of tokens that the response may take.
+
+        Raises:
+            RequestError: the checkpoint's chat template does not show a turn.
+            LengthError: the row and the room together are longer than the bundle allows.
+        """
+        self._check_characters(script)
+        place = _Place(0, True, False, 0, *self._media_of(script, ()))
+        stretch = self._opening(script, media, place, shares=False)
+        row = stretch.tokens(self.encoder.encode(stretch.texts()))
+        length = len(row.ids)
+        if length + room > self._max_tokens:
+            raise LengthError(
+                f"The row has L={length:,} tokens, and {room:,} more are to be written; the limit of this bundle is "
+                f"{self._max_tokens:,}. Shorten the request, or ask for fewer tokens.",
+                length + room,
+            )
+        last = np.array([length - 1])
+        return Pack(row.ids, row.media, np.zeros(length, np.int64), np.arange(length), last, last, (), script.owners)
+
     def _check_characters(self, script: Script) -> None:
         """Refuse texts that no pack can hold before they are encoded, which takes a second for a million characters."""
         texts = [part for turn in script.turns for part in turn.parts] + [

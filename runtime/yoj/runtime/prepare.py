@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from ._budget import Budget, Spending
 from ._clip import Clip, VideoRules
+from ._rationale_row import rationale_script, with_room
 from ._response_images import check_pictures, check_sizes
 from .batch import About, Prepared
 from .dimensions import asks_of
@@ -153,6 +154,31 @@ class Preparer:
                 else "this bundle has one score, and no dimensions. Leave it out"
             )
             raise RequestError(f"dimension is {request.dimension!r}; {has}.")
+
+    def prepare_rationale(self, request: Request, response: int, ask: str, room: int) -> Prepared:
+        """Decode, preprocess and pack the row that a rationale continues.
+
+        Args:
+            request: the request, unchecked.
+            response: index of the response that is explained.
+            ask: text that asks for the explanation.
+            room: number of places for the tokens to come, which the one pack has behind its own.
+
+        Raises:
+            RequestError: there is no such response, or the request cannot be read; see its subclasses.
+        """
+        timings = dict[str, float]()
+        script = script_of(request)
+        check_limits(script, self.rules.limits)
+        script = rationale_script(script, response, ask)
+        shown = self._media(script, timings)
+        with timed(timings, "pack"):
+            # What a judge asks behind responses that it scores has no place in a row that is continued.
+            packer = Packer(self.packer.encoder, self.rules.layout, self.rules.limits.L)
+            pack = with_room(packer.open_row(script, [one.media.spans for one in shown], room), room)
+        about = About(timings_ms=timings, id=request.id, metadata=request.metadata)
+        media, keys = tuple(one.media for one in shown), tuple(one.key for one in shown)
+        return Prepared((pack,), ((0,),), media, keys, "joint", about, self.rules.bundle)
 
     def _reading(self, request: Request, mode: Mode | None, orders: Orders | None) -> tuple[Mode, Orders]:
         """Mode and orders of a request: its own, or else the call's, or else the model's."""

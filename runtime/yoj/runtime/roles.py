@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from .manifest import Mode
 
-VISION, JOINT, SEGMENTED = "vision", "scorer.joint", "scorer.segmented"
+VISION, JOINT, SEGMENTED, LANGUAGE = "vision", "scorer.joint", "scorer.segmented", "language"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -14,15 +14,18 @@ class Role:
     """Purpose of a graph."""
 
     modes: tuple[Mode, ...]
-    """Modes whose requests the graph scores; none where it makes features of media."""
+    """Modes whose requests the graph scores; none where it gives no scores."""
     required: bool
     """Whether every bundle holds such a graph."""
+    plans: bool = True
+    """Whether TensorRT plans are built of the graph."""
 
 
 ROLES = {
     VISION: Role(modes=(), required=True),
     JOINT: Role(modes=("joint",), required=True),
     SEGMENTED: Role(modes=("isolated",), required=False),
+    LANGUAGE: Role(modes=(), required=False, plans=False),  # its cache begins with no token, which no profile takes
 }
 """Name of a role in the manifest -> the role."""
 

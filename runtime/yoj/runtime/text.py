@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
@@ -145,6 +145,10 @@ class TextEncoder:
             text: Encoded(np.array(encoding.ids, np.int64), encoding)
             for text, encoding in zip(distinct, encodings, strict=True)
         }
+
+    def decode_ids(self, ids: Sequence[int]) -> str:
+        """Text of tokens, without special ones."""
+        return of_library(lambda: self._tokenizer.decode(list(ids), skip_special_tokens=True), BundleError)
 
     def pieces(self, text: str) -> tuple[str, ...]:
         """Split a text into up to three pieces, whose middle has the same tokens whatever stands around the text."""

@@ -42,7 +42,9 @@ class BudgetedPreparer:
         self.family, self.max_vision_tokens = preparer.family, max_vision_tokens
         self.levels = [_halve(preparer, times) for times in range(HALVINGS + 1)]
         """Preparers for each level, the runtime's first."""
-        self.texts = self if preparer.rules.head is None else BudgetedPreparer(without_asks(preparer), max_vision_tokens)
+        self.texts = (
+            self if preparer.rules.head is None else BudgetedPreparer(without_asks(preparer), max_vision_tokens)
+        )
         """Preparer of texts to learn, behind which nothing is asked."""
 
     def prepare(self, request: Request, mode: Mode | None = None, orders: Orders | None = None) -> Prepared:

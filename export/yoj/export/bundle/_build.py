@@ -19,10 +19,11 @@ from yoj.runtime.text import TextEncoder
 from .._errors import CheckpointError, OutputError
 from ..checkpoint.checkpoint import Checkpoint, own_code
 from ..families import ExportFamily, GraphSpec
-from ..families.opening import open_family, vocabulary_rows
+from ..families.opening import open_family, open_language, vocabulary_rows
 from ..graph._blocked_attention import query_blocks
 from ..graph.precision import PRECISIONS
 from ..graph.write import WeightFile, write_graph
+from ..prompts._language import language_path
 from ..prompts.layout import render_layout
 from ..quantisation.config import QuantisationConfig, encode_spec, quantise_graphs, read_config
 from ..verification._float16_range import LARGEST, overflowing_layers, prepare_samples
@@ -107,11 +108,17 @@ def _fill(
     checkpoint, family = opened.checkpoint, opened.family
     (folder / "onnx").mkdir(parents=True)
     quantisation = _read_quantisation(config, checkpoint)
-    specs = family.graphs if quantisation is None else quantise_graphs(family.graphs, family.smoothing(), quantisation)
+    specs = family.graphs
+    language = language_path(checkpoint, opened.layout) if config.language else None
+    if language is not None:
+        # Behind the others: what they have in the weight file stays where it is without it.
+        specs = (*specs, open_language(checkpoint, family))
+    if quantisation is not None:
+        specs = quantise_graphs(specs, family.smoothing(), quantisation)
     check_room(checkpoint, specs, config, folder)
     checkpoint.tokenizer.save(str(folder / "tokenizer.json"))
     manifest = _describe(checkpoint, family, opened.layout)
-    manifest = msgspec.structs.replace(manifest, vocabulary=vocabulary_rows(specs))
+    manifest = msgspec.structs.replace(manifest, vocabulary=vocabulary_rows(specs), language=language)
     precision, overflow = _choose_precision(checkpoint, family, config, manifest, folder, progress)
     base_precision = config.base_precision if quantisation else None
     dtype = PRECISIONS[base_precision or precision]

@@ -58,3 +58,5 @@ class ExportConfig:
     """Folder of a quantisation config, from ``yoj-calibrate quantisation``; the precision is then its scheme."""
     base_precision: Precision = "float32"
     """Base precision, of the unquantised part of the graphs, beside a quantisation config."""
+    language: bool = False
+    """Whether the bundle gets the language graph, which explains responses in words."""

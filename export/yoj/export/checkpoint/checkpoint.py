@@ -60,6 +60,8 @@ class Training:
     """Pictures that every response showed in training, of any size or of that of the prompt's last picture."""
     dimensions: tuple[DimensionText, ...] | None = None
     """Texts that ask for each dimension, where the layout has them; None for those beside the weights."""
+    rationale_prompt: str | None = None
+    """Text behind a response that asked for its rationale; None where the model wrote none."""
 
 
 @dataclass(frozen=True)
@@ -370,6 +372,10 @@ def _read_settings(file: Path, given: Training) -> Training:
             given = replace(given, trained_n=check_trained_n(stated))
         except ValueError as error:
             problems.append(str(error))
+    if given.rationale_prompt is None and (stated := settings.get("rationale_prompt")) is not None:
+        if not isinstance(stated, str) or not stated:
+            problems.append(f"rationale_prompt is {stated!r}; expected a text")
+        given = replace(given, rationale_prompt=stated)
     if problems:
         raise CheckpointError(f"{file}: {'; '.join(problems)}. Correct it to what the model was trained with.")
     return given

@@ -290,8 +290,9 @@ def _problems(settings: Mapping[str, Any]) -> Iterator[str]:
         yield f"value_head_activation is {activation!r}; known are {', '.join(ACTIVATIONS)}"
     if not isinstance(readout, str) or readout not in READOUTS:
         yield f"resp_repr_mode is {readout!r}; known are {', '.join(READOUTS)}"
-    if (readout == "token") != isinstance(settings.get("value_head_token"), str):
-        yield f"resp_repr_mode is {readout!r} and value_head_token {settings.get('value_head_token')!r}; token needs both"
+    token = settings.get("value_head_token")
+    if (readout == "token") != isinstance(token, str):
+        yield f"resp_repr_mode is {readout!r} and value_head_token {token!r}; a token that is read needs both"
     if readout == "token" and not settings.get("value_head_dimensions"):
         yield "resp_repr_mode token needs value_head_dimensions, if only one"
     if type(outputs) is not int or outputs not in (1, 2):

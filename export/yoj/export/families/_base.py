@@ -144,12 +144,23 @@ class ExportFamily(Protocol):
         """Graphs of a bundle, made once. Their modules take no memory and have no values."""
         ...
 
+    def language_graph(self) -> GraphSpec:
+        """Graph ``language``, which only bundles that write rationales have; made anew.
+
+        Raises:
+            CheckpointError: the checkpoint has no language head.
+        """
+        ...
+
     def smoothing(self) -> list[Smoothing]:
         """Places where factors may move from the inputs of matrices into the weights that make those inputs."""
         ...
 
     def stock_model(self) -> nn.Module | None:
-        """Hugging Face model in float32 with the checkpoint's weights, or None where transformers lacks it."""
+        """Hugging Face model in float32 with the checkpoint's weights, or None where transformers lacks it.
+
+        Its ``final_norm`` makes what the language head reads of what it returns, which the value head reads.
+        """
         ...
 
     def stock_inputs(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import functools
 import importlib.util
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from typing import Any, ClassVar
 
 import msgspec
@@ -29,8 +29,9 @@ from ..graph.modules import (
 )
 from ..prompts._chat_template import MediaMarkup
 from ._base import MAX_IMAGES, MAX_PIXELS, MAX_RESPONSES, GraphSpec, Smoothing
+from ._language import LANGUAGE_HEAD, head_source, language_spec
 from ._molmo2_config import read_config
-from ._molmo2_modules import Molmo2Scorer, Molmo2Vision
+from ._molmo2_modules import Molmo2Language, Molmo2Scorer, Molmo2Vision
 from ._molmo2_names import released
 
 MAX_FRAMES = 16
@@ -202,14 +203,28 @@ class Molmo2Export:
             inputs["response_start"] = (torch.int64, responses)
         if segmented:
             inputs["segment_ids"] = (torch.int64, row)
+        role = roles.SEGMENTED if segmented else roles.JOINT
+        tensors = self._tensors(module, constants.keys())
+        return GraphSpec(role, module, inputs, module.readout.graph_outputs, tensors, constants)
+
+    def language_graph(self) -> GraphSpec:
+        """See `yoj.export.families._base.ExportFamily.language_graph`."""
+        head, scorer = head_source(self.checkpoint, self.embedding), self.graphs[1]
+        rows = len(scorer.module.get_parameter("embedding.weight"))
+        with torch.device("meta"):
+            module = Molmo2Language(self.text, rows, self.checkpoint.weights.stored_shape(head)[0])
+        return language_spec(
+            scorer, self.text, module, lambda others: self._tensors(module, others) | {LANGUAGE_HEAD: head}
+        )
+
+    def _tensors(self, module: nn.Module, others: Set[str]) -> dict[str, TensorSource]:
+        """Rule for each parameter of the trunk; not for ``others``."""
         sources = {"blocks.": f"{TEXT}blocks.", "ln_f.": f"{TEXT}ln_f."}
-        tensors = {
+        return {
             name: self.embedding if name == "embedding.weight" else _source(module, name, sources, "")
             for name, _ in module.named_parameters()
-            if name not in constants
+            if name not in others
         }
-        role = roles.SEGMENTED if segmented else roles.JOINT
-        return GraphSpec(role, module, inputs, module.readout.graph_outputs, tensors, constants)
 
     def stock_model(self) -> nn.Module | None:
         """Stock model ``Molmo2Model``, native since transformers 5.20."""
@@ -234,8 +249,9 @@ class Molmo2Export:
             dtype=torch.float32,
             attn_implementation="sdpa",
         )
+        model.final_norm = nn.Identity()
         if self.hidden_state == "pre_norm":
-            model.language_model.norm = nn.Identity()
+            model.final_norm, model.language_model.norm = model.language_model.norm, nn.Identity()
         return model.eval().requires_grad_(False)
 
     def stock_inputs(

@@ -14,6 +14,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from ..checkpoint.checkpoint import Checkpoint
+from ..graph._key_value_cache import KeyValueCache
+from ..graph._vocabulary_head import VocabularyHead
 from ..graph.modules import (
     AttentionContext,
     LayerNorm,
@@ -76,19 +78,57 @@ class Block(nn.Module):
         k = self.self_attn["k_norm"](k.unflatten(-1, (self.kv_heads, self.head_dim)))
         v = v.unflatten(-1, (self.kv_heads, self.head_dim)).transpose(1, 2)
         q, k = around.rotate(q.transpose(1, 2), k.transpose(1, 2))
+        k, v = around.behind_past(k, v)
         out = F.scaled_dot_product_attention(q, k, v, attn_mask=around.mask, enable_gqa=self.heads != self.kv_heads)
         return self.self_attn["attn_out"](out.transpose(1, 2).flatten(2))
 
 
-class Molmo2Scorer(nn.Module):
-    """Trunk with value head: tokens and visual features -> scores."""
+class Molmo2Trunk(nn.Module):
+    """Trunk: tokens and visual features -> hidden states."""
 
-    def __init__(self, config: Molmo2TextConfig, rows: int, checkpoint: Checkpoint, post_norm: bool):
+    def __init__(self, config: Molmo2TextConfig, rows: int, post_norm: bool):
         super().__init__()
         self.embedding = nn.Embedding(rows, config.hidden_size)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.num_hidden_layers))
         self.ln_f = RMSNorm(config.hidden_size, config.norm_eps, wide=True) if post_norm else nn.Identity()
         self.rotary = Rotary(config.rope_theta, config.head_dim)
+
+    def trunk(
+        self,
+        input_ids: torch.Tensor,
+        position_ids: torch.Tensor,
+        media_blocks: torch.Tensor,
+        visual_index: torch.Tensor,
+        image_features: torch.Tensor,
+        segment_ids: torch.Tensor | None = None,
+        rows_BN: torch.Tensor | None = None,
+        cache: KeyValueCache | None = None,
+    ) -> torch.Tensor:
+        """Hidden states before the final norm, [B, L, D], or of some rows, [B, N, D].
+
+        With a cache, of the tokens behind those that it holds; no block of media may reach from the ones to the others.
+        """
+        x_BLD = upcast(self.embedding(input_ids))
+        x_BLD = x_BLD + insert_features(x_BLD, image_features, visual_index)
+        if cache is None:
+            mask = attention_mask(media_blocks, segment_ids)
+        else:
+            mask = attention_mask(cache.whole_row(media_blocks), None, cache.rows(media_blocks))
+        around = AttentionContext(mask, *self.rotary(position_ids), cache=cache)
+        for number, block in enumerate(self.blocks):
+            if number == len(self.blocks) - 1 and prunes_last_layer(rows_BN):
+                return block(
+                    x_BLD, replace(around, mask=attention_mask(media_blocks, segment_ids, rows_BN), rows_BN=rows_BN)
+                )
+            x_BLD = block(x_BLD, around)
+        return gather_rows(x_BLD, rows_BN)
+
+
+class Molmo2Scorer(Molmo2Trunk):
+    """Trunk with value head: tokens and visual features -> scores."""
+
+    def __init__(self, config: Molmo2TextConfig, rows: int, checkpoint: Checkpoint, post_norm: bool):
+        super().__init__(config, rows, post_norm)
         self.readout = Readout(self.ln_f, checkpoint.head, checkpoint.head.divisor(config.hidden_size))
 
     def forward(
@@ -106,33 +146,33 @@ class Molmo2Scorer(nn.Module):
 
         With ``segment_ids`` it is the graph ``scorer.segmented``, without them ``scorer.joint``.
         """
-        tokens = {"input_ids": input_ids, "position_ids": position_ids, "media_blocks": media_blocks}
         rows_BN = self.readout.rows(response_end, response_start)
-        visual = {"visual_index": visual_index, "image_features": image_features}
-        x_BND = self.trunk(**tokens, **visual, segment_ids=segment_ids, rows_BN=rows_BN)
+        tokens = input_ids, position_ids, media_blocks, visual_index
+        x_BND = self.trunk(*tokens, image_features, segment_ids=segment_ids, rows_BN=rows_BN)
         return self.readout(x_BND, response_end, response_start)
 
-    def trunk(
+
+class Molmo2Language(Molmo2Trunk):
+    """Trunk with language head: tokens and visual features -> logits of the next token."""
+
+    def __init__(self, config: Molmo2TextConfig, rows: int, vocabulary: int):
+        super().__init__(config, rows, post_norm=True)
+        self.lm_head = VocabularyHead(vocabulary, config.hidden_size)
+
+    def forward(
         self,
         input_ids: torch.Tensor,
         position_ids: torch.Tensor,
         media_blocks: torch.Tensor,
         visual_index: torch.Tensor,
         image_features: torch.Tensor,
-        segment_ids: torch.Tensor | None = None,
-        rows_BN: torch.Tensor | None = None,
-    ) -> torch.Tensor:
-        """Hidden states before the final norm, [B, L, D], or of some rows, [B, N, D]."""
-        x_BLD = upcast(self.embedding(input_ids))
-        x_BLD = x_BLD + insert_features(x_BLD, image_features, visual_index)
-        around = AttentionContext(attention_mask(media_blocks, segment_ids), *self.rotary(position_ids))
-        for number, block in enumerate(self.blocks):
-            if number == len(self.blocks) - 1 and prunes_last_layer(rows_BN):
-                return block(
-                    x_BLD, replace(around, mask=attention_mask(media_blocks, segment_ids, rows_BN), rows_BN=rows_BN)
-                )
-            x_BLD = block(x_BLD, around)
-        return gather_rows(x_BLD, rows_BN)
+        past_keys: torch.Tensor,
+        past_values: torch.Tensor,
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Logits of the token behind the last, [B, W], and keys and values of the new ones; see `GraphSpec.inputs`."""
+        cache = KeyValueCache(past_keys, past_values)
+        x_BLD = self.trunk(input_ids, position_ids, media_blocks, visual_index, image_features, cache=cache)
+        return self.lm_head(self.ln_f(x_BLD)), *cache.added()
 
 
 def attention_mask(

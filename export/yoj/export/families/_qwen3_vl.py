@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import functools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from typing import Any, ClassVar
 
 import msgspec
@@ -29,8 +29,9 @@ from ..graph.modules import (
 )
 from ..prompts._chat_template import MediaMarkup
 from ._base import MAX_IMAGES, MAX_PIXELS, MAX_RESPONSES, GraphSpec, ReleasedRows, Smoothing
+from ._language import LANGUAGE_HEAD, head_source, language_spec
 from ._qwen3_vl_config import CLIP_MEAN, CLIP_STD, IMAGE_PIXELS, IMAGE_PROCESSORS, VIDEO_PIXELS, areas, read_config
-from ._qwen3_vl_modules import Qwen3VLScorer, Qwen3VLVision
+from ._qwen3_vl_modules import Qwen3VLLanguage, Qwen3VLScorer, Qwen3VLVision
 
 MAX_TOKENS = 32_768
 """Limit of L. The trunk takes 262,144, with which no judge was trained and for which no attention without a fused
@@ -224,15 +225,29 @@ class Qwen3VLExport:
             inputs["response_start"] = (torch.int64, responses)
         if segmented:
             inputs["segment_ids"] = (torch.int64, row)
-        tensors = {
+        role = roles.SEGMENTED if segmented else roles.JOINT
+        tensors = self._tensors(module, constants.keys())
+        return GraphSpec(role, module, inputs, module.readout.graph_outputs, tensors, constants)
+
+    def language_graph(self) -> GraphSpec:
+        """See `yoj.export.families._base.ExportFamily.language_graph`."""
+        head, scorer = head_source(self.checkpoint, self.embedding), self.graphs[1]
+        rows = len(scorer.module.get_parameter("embedding.weight"))
+        with torch.device("meta"):
+            module = Qwen3VLLanguage(self.text, rows, self.checkpoint.weights.stored_shape(head)[0])
+        return language_spec(
+            scorer, self.text, module, lambda others: self._tensors(module, others) | {LANGUAGE_HEAD: head}
+        )
+
+    def _tensors(self, module: nn.Module, others: Set[str]) -> dict[str, TensorSource]:
+        """Rule for each parameter of the trunk; not for ``others``."""
+        return {
             name: self.embedding
             if name == "embedding.weight"
             else _source(module, name, f"{self.prefix}language_model.")
             for name, _ in module.named_parameters()
-            if name not in constants
+            if name not in others
         }
-        role = roles.SEGMENTED if segmented else roles.JOINT
-        return GraphSpec(role, module, inputs, module.readout.graph_outputs, tensors, constants)
 
     def stock_model(self) -> nn.Module:
         """Stock model ``Qwen3VLModel``; without its final norm where the head reads the states before it."""
@@ -249,8 +264,9 @@ class Qwen3VLExport:
             dtype=torch.float32,
             attn_implementation="sdpa",
         )
+        model.final_norm = nn.Identity()
         if self.hidden_state == "pre_norm":
-            model.language_model.norm = nn.Identity()
+            model.final_norm, model.language_model.norm = model.language_model.norm, nn.Identity()
         # It remembers what the positions of the last request came to, for generation.
         model.register_forward_pre_hook(lambda module, _: setattr(module, "rope_deltas", None))
         return model.eval().requires_grad_(False)

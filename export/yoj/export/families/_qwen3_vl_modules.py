@@ -14,6 +14,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from ..checkpoint.checkpoint import Checkpoint
+from ..graph._key_value_cache import KeyValueCache
+from ..graph._vocabulary_head import VocabularyHead
 from ..graph.modules import (
     AttentionContext,
     LayerNorm,
@@ -60,6 +62,7 @@ class Attention(nn.Module):
         k = self.k_proj(x_BLD).unflatten(-1, (self.kv_heads, self.head_dim))
         v = self.v_proj(x_BLD).unflatten(-1, (self.kv_heads, self.head_dim)).transpose(1, 2)
         q, k = around.rotate(self.q_norm(q).transpose(1, 2), self.k_norm(k).transpose(1, 2))
+        k, v = around.behind_past(k, v)
         out = F.scaled_dot_product_attention(
             q, k, v, attn_mask=mask, is_causal=mask is None, enable_gqa=self.heads != self.kv_heads
         )
@@ -90,15 +93,55 @@ class Layer(nn.Module):
         return x_BND + self.mlp["down_proj"](inner)
 
 
-class Qwen3VLScorer(nn.Module):
-    """Trunk with value head: tokens and visual features -> scores."""
+class Qwen3VLTrunk(nn.Module):
+    """Trunk: tokens and visual features -> hidden states."""
 
-    def __init__(self, config: Qwen3VLTextConfig, rows: int, checkpoint: Checkpoint, post_norm: bool):
+    def __init__(self, config: Qwen3VLTextConfig, rows: int, post_norm: bool):
         super().__init__()
         self.embedding = nn.Embedding(rows, config.hidden_size)
         self.layers = nn.ModuleList(Layer(config) for _ in range(config.num_hidden_layers))
         self.norm = RMSNorm(config.hidden_size, config.norm_eps, wide=True) if post_norm else nn.Identity()
         self.rotary = MultiAxisRotary(config.rope_theta, config.head_dim, config.mrope_section)
+
+    def trunk(
+        self,
+        input_ids: torch.Tensor,
+        position_ids: torch.Tensor,
+        visual_index: torch.Tensor,
+        image_features: torch.Tensor,
+        deepstack_0: torch.Tensor | None = None,
+        deepstack_1: torch.Tensor | None = None,
+        deepstack_2: torch.Tensor | None = None,
+        segment_ids: torch.Tensor | None = None,
+        rows_BN: torch.Tensor | None = None,
+        cache: KeyValueCache | None = None,
+    ) -> torch.Tensor:
+        """Hidden states before the final norm, [B, L, D], or of some rows, [B, N, D].
+
+        With a cache, of the tokens behind those that it holds.
+        """
+        embeds_BLD = upcast(self.embedding(input_ids))
+        visual_BL1 = visual_index.unsqueeze(-1) > 0
+        x_BLD = torch.where(visual_BL1, insert_features(embeds_BLD, image_features, visual_index), embeds_BLD)
+        mask = None if segment_ids is None else causal(input_ids, segment_ids).unsqueeze(1)
+        if cache is not None:
+            mask = causal(cache.whole_row(input_ids), rows_BN=cache.rows(input_ids)).unsqueeze(1)
+        around = AttentionContext(mask, *self.rotary(position_ids), cache=cache)
+        deepstack = dict(enumerate((deepstack_0, deepstack_1, deepstack_2)))
+        for number, layer in enumerate(self.layers):
+            if number == len(self.layers) - 1 and prunes_last_layer(rows_BN):
+                around = replace(around, mask=causal(input_ids, segment_ids, rows_BN).unsqueeze(1), rows_BN=rows_BN)
+            x_BLD = layer(x_BLD, around)
+            if (features_VD := deepstack.get(number)) is not None:
+                x_BLD = x_BLD + insert_features(x_BLD, features_VD, at_rows(visual_index, around.rows_BN).squeeze(-1))
+        return x_BLD if prunes_last_layer(rows_BN) else gather_rows(x_BLD, rows_BN)
+
+
+class Qwen3VLScorer(Qwen3VLTrunk):
+    """Trunk with value head: tokens and visual features -> scores."""
+
+    def __init__(self, config: Qwen3VLTextConfig, rows: int, checkpoint: Checkpoint, post_norm: bool):
+        super().__init__(config, rows, post_norm)
         self.readout = Readout(self.norm, checkpoint.head, checkpoint.head.divisor(config.hidden_size))
 
     def forward(
@@ -118,37 +161,36 @@ class Qwen3VLScorer(nn.Module):
 
         With ``segment_ids`` it is the graph ``scorer.segmented``, without them ``scorer.joint``, which has no mask.
         """
-        deepstack = {"deepstack_0": deepstack_0, "deepstack_1": deepstack_1, "deepstack_2": deepstack_2}
-        more = deepstack | {"segment_ids": segment_ids, "rows_BN": self.readout.rows(response_end, response_start)}
-        x_BND = self.trunk(input_ids, position_ids, visual_index, image_features, **more)
+        features = image_features, deepstack_0, deepstack_1, deepstack_2
+        rows_BN = self.readout.rows(response_end, response_start)
+        x_BND = self.trunk(input_ids, position_ids, visual_index, *features, segment_ids=segment_ids, rows_BN=rows_BN)
         return self.readout(x_BND, response_end, response_start)
 
-    def trunk(
+
+class Qwen3VLLanguage(Qwen3VLTrunk):
+    """Trunk with language head: tokens and visual features -> logits of the next token."""
+
+    def __init__(self, config: Qwen3VLTextConfig, rows: int, vocabulary: int):
+        super().__init__(config, rows, post_norm=True)
+        self.lm_head = VocabularyHead(vocabulary, config.hidden_size)
+
+    def forward(
         self,
         input_ids: torch.Tensor,
         position_ids: torch.Tensor,
         visual_index: torch.Tensor,
         image_features: torch.Tensor,
+        past_keys: torch.Tensor,
+        past_values: torch.Tensor,
         deepstack_0: torch.Tensor | None = None,
         deepstack_1: torch.Tensor | None = None,
         deepstack_2: torch.Tensor | None = None,
-        segment_ids: torch.Tensor | None = None,
-        rows_BN: torch.Tensor | None = None,
-    ) -> torch.Tensor:
-        """Hidden states before the final norm, [B, L, D], or of some rows, [B, N, D]."""
-        embeds_BLD = upcast(self.embedding(input_ids))
-        visual_BL1 = visual_index.unsqueeze(-1) > 0
-        x_BLD = torch.where(visual_BL1, insert_features(embeds_BLD, image_features, visual_index), embeds_BLD)
-        mask = None if segment_ids is None else causal(input_ids, segment_ids).unsqueeze(1)
-        around = AttentionContext(mask, *self.rotary(position_ids))
-        deepstack = dict(enumerate((deepstack_0, deepstack_1, deepstack_2)))
-        for number, layer in enumerate(self.layers):
-            if number == len(self.layers) - 1 and prunes_last_layer(rows_BN):
-                around = replace(around, mask=causal(input_ids, segment_ids, rows_BN).unsqueeze(1), rows_BN=rows_BN)
-            x_BLD = layer(x_BLD, around)
-            if (features_VD := deepstack.get(number)) is not None:
-                x_BLD = x_BLD + insert_features(x_BLD, features_VD, at_rows(visual_index, around.rows_BN).squeeze(-1))
-        return x_BLD if prunes_last_layer(rows_BN) else gather_rows(x_BLD, rows_BN)
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Logits of the token behind the last, [B, W], and keys and values of the new ones; see `GraphSpec.inputs`."""
+        cache = KeyValueCache(past_keys, past_values)
+        features = image_features, deepstack_0, deepstack_1, deepstack_2
+        x_BLD = self.trunk(input_ids, position_ids, visual_index, *features, cache=cache)
+        return self.lm_head(self.norm(x_BLD)), *cache.added()
 
 
 class Qwen3VLVisionBlock(nn.Module):

@@ -42,6 +42,18 @@ def open_family(checkpoint: Checkpoint) -> ExportFamily:
     return family
 
 
+def open_language(checkpoint: Checkpoint, family: ExportFamily) -> GraphSpec:
+    """Language graph of an opened family, whose head is known to exist and to fit.
+
+    Raises:
+        CheckpointError: the checkpoint has no language head, or one that does not fit.
+    """
+    spec = family.language_graph()
+    if problems := _misfits(spec, checkpoint):
+        raise CheckpointError(f"{checkpoint.trunk}: the language graph cannot be made: {'; '.join(problems)}.")
+    return spec
+
+
 def vocabulary_rows(specs: Sequence[GraphSpec]) -> int:
     """Number of rows of the embedding table."""
     return next(shape[0] for spec in specs for name, shape in _shapes(spec) if name == "embedding.weight")

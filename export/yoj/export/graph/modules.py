@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from ..checkpoint.head import READOUTS, ReadoutKind, TrainedHead, transposed
+from ._key_value_cache import KeyValueCache
 
 
 class Projection(nn.Module):
@@ -197,6 +198,8 @@ class AttentionContext:
     """[B, L, E / 2]."""
     rows_BN: torch.Tensor | None = None
     """Rows that are queries, and come out of the layer; None for all."""
+    cache: KeyValueCache | None = None
+    """Keys and values of earlier runs; None where all tokens are read at once."""
 
     def queries(self, x_BLD: torch.Tensor) -> torch.Tensor:
         """Gather those rows, [B, N, D]."""
@@ -205,6 +208,10 @@ class AttentionContext:
     def rotate(self, q_BHNE: torch.Tensor, k_BHLE: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Rotate queries and keys to their positions."""
         return rotate(q_BHNE, self.queries(self.cos), self.queries(self.sin)), rotate(k_BHLE, self.cos, self.sin)
+
+    def behind_past(self, k_BHLE: torch.Tensor, v_BHLE: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Put the next layer's keys and values behind those of earlier runs, where there are some."""
+        return (k_BHLE, v_BHLE) if self.cache is None else self.cache.extend(k_BHLE, v_BHLE)
 
 
 def insert_features(embeds_BLD: torch.Tensor, features_VD: torch.Tensor, index_BL: torch.Tensor) -> torch.Tensor:

@@ -33,7 +33,7 @@ ALIGNMENT = 4096
 """Alignment in bytes of each tensor in the weight file, so that it can be mapped."""
 INLINE_BYTES = 1024
 """Largest constant in bytes that stays inside the graph; larger ones are shared through the weight file."""
-EXAMPLE_SIZES = {"B": 2, "L": 24, "N": 3, "V": 6, "C": 2, "K": 4, "F": 3, "P": 2}
+EXAMPLE_SIZES = {"B": 2, "L": 24, "N": 3, "V": 6, "C": 2, "K": 4, "F": 3, "P": 2, "S": 5}
 """Traced sizes, times `GraphSpec.multiples`. None is 0 or 1, which tracing would take for constants."""
 NUMPY_NAMES = {torch.int64: "int64", torch.float32: "float32"}
 ONNX_TYPES = {

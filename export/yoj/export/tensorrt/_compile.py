@@ -18,6 +18,7 @@ from yoj.runtime.bundle import Bundle, sha256
 from yoj.runtime.engines import load_library
 from yoj.runtime.engines.device import compute_capability, driver_version, load_cuda, target_name
 from yoj.runtime.errors import EngineError
+from yoj.runtime.roles import ROLES
 
 from .._errors import OutputError
 from ..bundle.install import check_rewritable, install
@@ -72,6 +73,10 @@ def compile_bundle(job: CompileJob, progress: Progress) -> list[m.EngineEntry]:
     bundle = Bundle.open(job.bundle)
     check_rewritable(bundle.path)
     source = bundle.engine("onnxruntime")
+    built_of = {role: graph for role, graph in source.graphs.items() if ROLES[role].plans}
+    for role in source.graphs.keys() - built_of.keys():
+        progress.note(f"no plan is built of the graph {role}; engine onnxruntime executes it")
+    source = msgspec.structs.replace(source, graphs=built_of)
     trt = load_library(job.engine)
     driver, targets = _targets(trt, job)
     check_scheme(source.precision, targets)

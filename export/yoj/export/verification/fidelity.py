@@ -20,6 +20,7 @@ from yoj.runtime.schemes import SCHEMES
 from .._errors import FidelityError
 from ..checkpoint.checkpoint import Checkpoint
 from ..families import ExportFamily
+from ._language import LanguageAgreement, compare_language
 from ._stock_pictures import Pictures, compare_pictures
 from ._token_check import TokenCheck
 from .stock_model import StockModel, of_one_order
@@ -107,6 +108,8 @@ class Fidelity(msgspec.Struct, frozen=True, kw_only=True):
     cases: tuple[CaseResult, ...]
     pictures: Pictures | None = None
     """Agreement of the runtime's pictures with those of the checkpoint's own image processor; None in older bundles."""
+    language: LanguageAgreement | None = None
+    """Agreement of the language graph; None where there is none, or no stock model to compare it with."""
 
 
 def measure(scorer: Scorer, checkpoint: Checkpoint, family: ExportFamily, done: Callable[[str], None]) -> Fidelity:
@@ -140,6 +143,12 @@ def measure(scorer: Scorer, checkpoint: Checkpoint, family: ExportFamily, done: 
     images = [np.asarray(image) for case in GRID for request in make_requests(case) for image in request.images]
     pictures = compare_pictures(checkpoint, scorer.family, images, family.stock_image)
     done(pictures.text)
+    language = None
+    if scorer.manifest.language is not None:
+        # A logit is as a score that nothing divides.
+        undivided = THRESHOLDS[scorer.engine.precision] * math.sqrt(scorer.manifest.hidden_size)
+        language = compare_language(scorer, reference, make_samples(), undivided)
+        done(language.text if language else "language graph: not compared, transformers has no such model")
     worst = max(r.max_abs_diff for r in results)
     return Fidelity(
         engine=scorer.engine.engine,
@@ -150,9 +159,10 @@ def measure(scorer: Scorer, checkpoint: Checkpoint, family: ExportFamily, done: 
         top1_agreement=float(np.mean([r.top1 for r in results])),
         kendall_tau=float(np.mean([r.kendall_tau for r in results if r.kendall_tau is not None])),
         token_ids_equal=ids_equal,
-        passed=ids_equal and worst <= threshold and pictures.problem is None,
+        passed=ids_equal and worst <= threshold and pictures.problem is None and (language is None or language.passed),
         cases=tuple(results),
         pictures=pictures,
+        language=language,
     )
 
 
@@ -208,6 +218,12 @@ def require(fidelity: Fidelity) -> None:
         raise FidelityError(
             f"Images would not be what the checkpoint's own processor makes of them: {fidelity.pictures.text}. Please "
             "report this with the checkpoint's processor files and the versions that yoj-export inspect prints."
+        )
+    if fidelity.language and not fidelity.language.passed:
+        raise FidelityError(
+            f"{fidelity.engine} {fidelity.precision} does not agree with {fidelity.reference}: "
+            f"{fidelity.language.text}. Export without --language, and please report this with the versions that "
+            "yoj-export inspect prints."
         )
     if not fidelity.passed:
         reason = (

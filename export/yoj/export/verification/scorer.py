@@ -11,6 +11,7 @@ from yoj.runtime.engines.select import select
 
 from ..checkpoint.checkpoint import Checkpoint
 from ..families import ExportFamily
+from ..families.opening import open_language
 from ..graph.traced import TracedSession
 
 
@@ -30,4 +31,5 @@ def open_scorer(bundle: Bundle, checkpoint: Checkpoint, family: ExportFamily, en
     if (entry.engine, entry.precision) != ("onnxruntime", "bfloat16"):  # quantised graphs need their config, too
         return Scorer(bundle, entry, open_session(bundle, entry, None))
     in_its_place = msgspec.structs.replace(entry, engine="pytorch")
-    return Scorer(bundle, in_its_place, TracedSession.load(checkpoint, family.graphs, entry.precision))
+    specs = family.graphs if bundle.manifest.language is None else (*family.graphs, open_language(checkpoint, family))
+    return Scorer(bundle, in_its_place, TracedSession.load(checkpoint, specs, entry.precision))

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 import transformers
 from numpy.typing import NDArray
 
@@ -19,6 +21,7 @@ from yoj.runtime.text import Ids
 from ..checkpoint.checkpoint import Checkpoint
 from ..checkpoint.head import READOUTS
 from ..families import ExportFamily
+from ..families._language import LANGUAGE_HEAD
 from ..graph.traced import TracedSession
 
 
@@ -32,6 +35,11 @@ class StockModel:
         self._entry = checkpoint.head.manifest_entry(hidden_size, family.hidden_state)
         self._stock = family.stock_model()
         self._traced = None if self._stock is not None else TracedSession.load(checkpoint, family.graphs, "float32")
+
+    @property
+    def stock(self) -> bool:
+        """Whether transformers has the model; else the traced modules stand in its place."""
+        return self._stock is not None
 
     @property
     def name(self) -> str:
@@ -69,15 +77,27 @@ class StockModel:
         """Outputs of one row."""
         if self._traced is not None:
             return {name: values_BN[0] for name, values_BN in self._traced.score([prepared], runtime).items()}
-        assert self._stock is not None
-        row = {name: torch.from_numpy(array) for name, array in scorer_inputs([prepared], runtime, {}).items()}
-        inputs = self._family.stock_inputs(row, prepared.media, runtime)
-        hidden_LD = self._stock(**inputs, use_cache=False).last_hidden_state[0].float()
+        hidden_LD = self._hidden(prepared, runtime)
         (pack,) = prepared.packs
         rows = read_out(self._checkpoint.head.readout, hidden_LD, pack.response_start_N, pack.response_end_N)
         out = self._head(rows) / self._checkpoint.head.divisor(hidden_LD.shape[-1])
         outputs = {"scores": out[..., 0].numpy()}
         return outputs if out.shape[-1] == 1 else outputs | {"spread": out[..., 1].exp().numpy()}
+
+    @torch.inference_mode()
+    def logits(self, prepared: Prepared, runtime: Family) -> NDArray[np.float32]:
+        """Logits of the token behind each token of a row, float32 [L, W]; only where there is a stock model."""
+        assert self._stock is not None
+        final_norm: Any = self._stock.final_norm
+        names = self._family.language_graph().sources[LANGUAGE_HEAD].names
+        table_WD = torch.cat([self._checkpoint.weights.read(name) for name in names])
+        return F.linear(final_norm(self._hidden(prepared, runtime)), table_WD).numpy()
+
+    def _hidden(self, prepared: Prepared, runtime: Family) -> torch.Tensor:
+        assert self._stock is not None
+        row = {name: torch.from_numpy(array) for name, array in scorer_inputs([prepared], runtime, {}).items()}
+        inputs = self._family.stock_inputs(row, prepared.media, runtime)
+        return self._stock(**inputs, use_cache=False).last_hidden_state[0].float()
 
 
 def of_one_order(rows: Arrays, head: ValueHead) -> Arrays:

@@ -19,9 +19,10 @@ from ..bundle import WEIGHTS, Bundle
 from ..errors import EngineError, EngineMemoryError
 from ..families import Arrays
 from ..held import HeldFiles
+from ..language import CACHE_INPUTS
 from ..machine import free_memory
 from ..manifest import EngineEntry, Graph, Manifest
-from ..roles import VISION, scorer_role
+from ..roles import LANGUAGE, VISION, scorer_role
 from ..schemes import SCHEMES
 from .exact import check_products, wrong_product
 from .unsigned import UNPACKED, flipped
@@ -118,9 +119,11 @@ class OnnxRuntimeSession:
             _check_memory(need, f"{frames} crops or frames of P={patches:,} patches")
         else:
             rows, tokens = inputs["input_ids"].shape
-            queries = math.ceil(tokens / self._query_blocks)
-            need = rows * (4 * self._attention_heads * queries * tokens + MASK_BYTES * tokens**2)
-            _check_memory(need, f"B={rows} rows of L={tokens:,} tokens")
+            past = inputs[CACHE_INPUTS[0]].shape[1] if role == LANGUAGE else 0
+            queries = tokens if role == LANGUAGE else math.ceil(tokens / self._query_blocks)
+            keys = past + tokens
+            need = rows * (4 * self._attention_heads * queries * keys + MASK_BYTES * tokens * keys)
+            _check_memory(need, f"B={rows} rows of L={keys:,} tokens")
         session = self._sessions.get(role)
         try:
             names = [output.name for output in session.get_outputs()]
