@@ -6,12 +6,19 @@ import json
 
 import numpy as np
 import pytest
+from packs import script
+from recorded import MERGED
 
+from yoj.export.checkpoint.checkpoint import Checkpoint
+from yoj.export.families.opening import open_family
+from yoj.export.prompts.layout import encoder_of, render_layout
 from yoj.runtime import Judgement
 from yoj.runtime._judgement import DimensionScores, judge
 from yoj.runtime.codec import Reading, decode_judgement, decode_request, encode_judgement
 from yoj.runtime.dimensions import Asks, asks_of, by_dimension, pool, pooled
 from yoj.runtime.manifest import Dimension, Piece, ValueHead
+from yoj.runtime.orders import draw_orders
+from yoj.runtime.packing import Pack, Packer, PackingOptions
 
 
 def head(*dimensions: Dimension, pooling: str = "mean", readout: str = "last") -> ValueHead:
@@ -112,3 +119,56 @@ def test_a_head_that_cannot_be_read_is_told(wrong, told):
 def test_a_head_with_questions_is_sound():
     quoting = Dimension(name="d", asks=(Piece(kind="prompt"), *asks("?")))
     assert not [*head(FIRST, SECOND, quoting, readout="token").problems()]
+
+
+@pytest.fixture(scope="module")
+def rows():
+    """rows(asks, responses, mode, orders) -> packs in the layout of a recorded checkpoint."""
+    checkpoint = Checkpoint.open([MERGED])
+    encoder, layout = encoder_of(checkpoint), render_layout(checkpoint, "assistant", open_family(checkpoint).markup())
+
+    def make(asked: Asks, responses: list[str], **reading) -> tuple[Pack, ...]:
+        packer = Packer(encoder, layout, 10**6, asked)
+        return packer.pack(script("Which?", responses), (), PackingOptions(**reading))
+
+    make.end = encoder.token_id("<|im_end|>")
+    return make
+
+
+ONE, TWO = (Piece(kind="text", value=" It is good?"),), (Piece(kind="text", value=" It is two?"),)
+END = Piece(kind="token", value="<|im_end|>")
+RESPONSES = ["A red car.", "No.", "Two trees, and not three."]
+
+
+@pytest.mark.parametrize("mode", ["joint", "isolated"])
+def test_a_question_is_the_end_of_each_response(mode, rows):
+    reading = {"mode": mode, "orders": draw_orders(3, 2) if mode == "joint" else None}
+    got = rows(Asks((ONE, TWO)), RESPONSES, **reading)
+    each = [rows(Asks(), [f"{response}{ask[0].value}" for response in RESPONSES], **reading) for ask in (ONE, TWO)]
+    expected = [pack for of_order in zip(*each, strict=True) for pack in of_order]
+    assert len(got) == (4 if mode == "joint" else 2)
+    for pack, plain in zip(got, expected, strict=True):
+        for name in ("input_ids_L", "segment_L", "index_L", "response_start_N", "response_end_N"):
+            np.testing.assert_array_equal(getattr(pack, name), getattr(plain, name))
+
+
+@pytest.mark.parametrize("mode", ["joint", "isolated"])
+def test_the_special_token_of_a_question_is_read(mode, rows):
+    tail = Piece(kind="text", value="\n\nIt shows.")
+    orders = draw_orders(3, 3) if mode == "joint" else None
+    got = rows(Asks(((*ONE, END, tail), (*TWO, END)), True), RESPONSES, mode=mode, orders=orders)
+    plain = rows(Asks(((*ONE, END, tail), (*TWO, END))), RESPONSES, mode=mode, orders=orders)
+    for pack, other in zip(got, plain, strict=True):
+        np.testing.assert_array_equal(pack.input_ids_L, other.input_ids_L)
+        assert (pack.input_ids_L[pack.response_end_N] == rows.end).all()
+        assert (pack.response_start_N < pack.response_end_N).all()
+        assert len(set(pack.response_end_N.tolist())) == 3
+    assert (got[0].response_end_N < plain[0].response_end_N).all(), "text stands behind the token"
+
+
+def test_a_prompt_that_a_question_quotes_stands_nowhere_else(rows):
+    quoting = (Piece(kind="text", value=" Asked: "), Piece(kind="prompt"))
+    (quoted,) = rows(Asks((quoting,)), ["No."], mode="isolated")
+    (plain,) = rows(Asks(((Piece(kind="text", value=" Asked: Which?"),),)), ["No."], mode="isolated")
+    assert len(quoted.input_ids_L) < len(plain.input_ids_L)
+    assert quoted.input_ids_L[-4:].tolist() == plain.input_ids_L[-4:].tolist()

@@ -282,8 +282,11 @@ def test_the_command_lets_a_dimension_rank(model, tmp_path):
     assert wrong.exit_code != 0
     assert "dimension is 'beauty'; the head of this bundle has instruction, quality" in wrong.output
     (tmp_path / "r.jsonl").write_text('{"prompt": "Which?", "responses": ["A red car.", "No."]}\n')
-    lines = CliRunner().invoke(main, [path, str(tmp_path / "r.jsonl"), "--dimension", "quality"])
-    assert json.loads(lines.stdout.splitlines()[0])["scores"] == pytest.approx(judgement["scores"], abs=TOLERANCE)
+    out = tmp_path / "scores.jsonl"
+    of_file = [path, str(tmp_path / "r.jsonl"), "--out", str(out), "--dimension"]
+    assert CliRunner().invoke(main, [*of_file, "quality"]).exit_code == 0
+    assert json.loads(out.read_text())["scores"] == pytest.approx(judgement["scores"], abs=TOLERANCE)
+    assert "another mode, method, dimension" in CliRunner().invoke(main, [*of_file, "instruction"]).output
 
 
 @pytest.mark.parametrize("name", with_variants([*MODELS]))
