@@ -13,7 +13,7 @@ import click
 from yoj.runtime.options import readable_errors
 
 RESULTS = Path(__file__).parent / "results"
-STEPS = 500
+STEPS = 1500
 IMITATION = 1000
 
 folder_argument = click.argument("folder", type=click.Path(file_okay=False, path_type=Path))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -16,19 +17,20 @@ from yoj.training.checkpoints import COPIED, EVALUATION, HEAD, MODEL, copy_files
 from ..small_judge import RECIPES, as_released, train
 from .base import write_edits_base
 from .dataset import write_changes, write_edits
+from .items import MANY
 
 RECIPE = "edits-judge"
 SHIPPED = "edits-qwen3_vl"
-ITEMS, HELD_OUT, LESSONS = 20_000, 1_000, 16_000
+ITEMS, HELD_OUT, LESSONS = 12_000, 1_000, 16_000
 """Numbers of items to train on and to measure with, and of lessons for the base."""
-STEPS = 3000
-"""Steps of the judge that ships."""
+STEPS, SETTLED = 1500, 1000
+"""Steps of the judge that ships: on packs of eight edits, and then of two to eight."""
 
 
 def write_base(folder: Path, seed: int, note: Callable[[str], None]) -> None:
     """Write the data and train the base, which sees what an edit has changed; what is there is left as it is."""
     folder.mkdir(parents=True, exist_ok=True)
-    files = [("train", write_edits, ITEMS), ("held_out", write_edits, HELD_OUT)]
+    files = [("train", partial(write_edits, n=MANY), ITEMS), ("held_out", write_edits, HELD_OUT)]
     files += [("changes", write_changes, LESSONS), ("changes_held_out", write_changes, HELD_OUT)]
     for name, write, items in files:
         if not (folder / f"{name}.jsonl").is_file():
@@ -60,7 +62,9 @@ def make(folder: Path, seed: int, note: Callable[[str], None]) -> None:
         note: function that takes lines for a person.
     """
     write_base(folder, seed, note)
-    judge = train(RECIPE, folder, [f"max_steps={STEPS}", f"seed={seed}", "out=run-judge"], note)
+    first = train(RECIPE, folder, [f"max_steps={STEPS}", f"seed={seed}", "out=run-eight"], note)
+    settled = [f"max_steps={SETTLED}", "n=[2,8]", "optimiser.learning_rate=1.0e-3", f"init_from={first.absolute()}"]
+    judge = train(RECIPE, folder, [*settled, f"seed={seed}", "out=run-judge"], note)
     ship(judge, folder / SHIPPED)
     note(f"{folder / SHIPPED}: {(judge / EVALUATION).read_text('utf-8').strip()}")
 
