@@ -214,6 +214,8 @@ def test_the_command_refuses_before_it_scores(judge, tmp_path):
         assert "Export the checkpoint again with --language" in done.stderr
     done = run_here("yoj-score", path, file, "--rationale", "best", "--n-method", "knockout")
     assert "are for the other methods than knockout" in done.stderr
+    done = run_here("yoj-score", path, file, "--rationale", "best", "--dump-inputs", tmp_path / "dump")
+    assert "--dump-inputs is of scores alone" in done.stderr
 
 
 def test_equal_pictures_are_read_once(judge):

@@ -50,6 +50,12 @@ def _trained_n(ctx: click.Context, parameter: click.Parameter, value: str | None
     return int(least), int(most or least)
 
 
+def _language_prompt(ctx: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    if value is not None and not (value and ctx.params["language"]):
+        raise click.BadParameter("give a text, and --language.", ctx, parameter)
+    return value
+
+
 class _BuildByDefault(click.Group):
     """Command group whose first command may be left out."""
 
@@ -119,11 +125,13 @@ def main() -> None:
 @click.option(
     "--language",
     is_flag=True,
+    is_eager=True,  # --language-prompt asks for it
     help="Add a graph that explains a response in words (docs/rationales.md), for a model that learnt to. Scores are "
     "the same.",
 )
 @click.option(
     "--language-prompt",
+    callback=_language_prompt,
     help="With --language: the text behind a response that asked for its rationale in training.  "
     "[default: rationale_prompt of reward_model_config.json]",
 )
@@ -159,8 +167,6 @@ def build(
 
     Ends with a comparison of the written bundle with the stock model; where they disagree, no bundle is left.
     """
-    if language_prompt is not None and not (language and language_prompt):
-        raise click.UsageError("--language-prompt is a text, and goes with --language.")
     with readable_errors():
         prepare_libraries()
         from .bundle._build import build as run
@@ -169,16 +175,9 @@ def build(
         from .checkpoint.checkpoint import Training
 
         texts = read_dimension_texts(dimensions) if dimensions else None
+        training = Training(hidden_state, video_expansion, None, trained_n, None, None, texts, language_prompt)
         config = ExportConfig(
-            checkpoints,
-            base,
-            layout,
-            out,
-            mode,
-            force,
-            Training(
-                hidden_state, video_expansion, None, trained_n, dimensions=texts, rationale_prompt=language_prompt
-            ),
+            *(checkpoints, base, layout, out, mode, force, training),
             precision=precision,
             samples=samples,
             reading=given.reading(samples.parent) if samples else None,
@@ -316,9 +315,10 @@ class _Console:
 def _verdict(fidelity: Any) -> str:
     from .verification.fidelity import table
 
+    language = f"\n{fidelity.language.text}" if fidelity.language else ""
     return (
         f"{table(fidelity)}\n{fidelity.engine} {fidelity.precision} against {fidelity.reference}: largest difference "
-        f"{fidelity.max_abs_diff:.1e}, allowed {fidelity.threshold:g}\n{fidelity.pictures.text}"
+        f"{fidelity.max_abs_diff:.1e}, allowed {fidelity.threshold:g}\n{fidelity.pictures.text}{language}"
     )
 
 

@@ -213,39 +213,39 @@ def main(
         raise click.UsageError("Give --prompt and at least one --response, or a file of requests.")
     if requests is None and (out is not None or hosts or given != Given()):
         raise click.UsageError("--out, --media-root, --allow-host and --ignore-... are for a file of requests.")
-    method = _method(n_method, passes, orders != 1 or dump_inputs is not None or rationale is not None)
+    method = _method(n_method, passes, orders, (dump_inputs, rationale))
     with readable_errors():
         dump = Dump(dump_inputs) if dump_inputs is not None else None
         load = partial(Scorer.load if dump is None else dump.load, bundle, engine=engine, threads=threads)
         if requests is not None:
-            folder = Path() if str(requests) == "-" else requests.parent
-            reading = replace(given, hosts=frozenset(hosts)).reading(folder, overflow, placeholders)
+            reading = replace(given, hosts=frozenset(hosts)).reading(requests.parent, overflow, placeholders)
             reading = replace(reading, method=method, passes=passes, dimension=dimension)
             settings = FileScoring(reading, mode, orders, n_method == "knockout", rationale)
             _score_file(load, requests, out, settings, dump)
             return
         request = Request(prompt or "", responses, images, video, fps, None, overflow, mode, orders)
         request = replace(request, placeholders=placeholders, method=method, passes=passes, dimension=dimension)
-        if n_method == "knockout":
-            told = _find_best(load(), request, as_json)
-        else:
-            told = _judge(load(), request, rationale, as_json)
+        told = (_find_best if n_method == "knockout" else partial(_judge, rationale))(load(), request, as_json)
         if dump is not None:
             dump.write(1)
             _report_dump(dump)
     click.echo(told)
 
 
-def _method(n_method: str, passes: int | None, of_others: bool) -> Method | None:
-    """Method of requests; ``of_others``: whether there are options that a knockout has not."""
+def _method(
+    n_method: str, passes: int | None, orders: Orders, more: tuple[Path | None, Explained | None]
+) -> Method | None:
+    """Method of requests, by what goes with it; ``more`` are --dump-inputs and --rationale."""
+    if None not in more:
+        raise click.UsageError("--dump-inputs is of scores alone: leave --rationale out.")
     if passes is not None and n_method != "groups":
         raise click.UsageError("--passes is for --n-method groups.")
-    if n_method == "knockout" and of_others:
+    if n_method == "knockout" and (orders != 1 or more != (None, None)):
         raise click.UsageError("--orders, --rationale and --dump-inputs are for the other methods than knockout.")
     return "groups" if n_method == "groups" else None
 
 
-def _judge(scorer: Scorer, request: Request, rationale: Explained | None, as_json: bool) -> str:
+def _judge(rationale: Explained | None, scorer: Scorer, request: Request, as_json: bool) -> str:
     if rationale is not None:
         language_path(scorer.manifest, scorer.engine)
     judgement = scorer.score_batch([request])[0]

@@ -80,4 +80,4 @@ def test_a_checkpoint_that_names_no_end_is_refused(tmp_path):
 def test_a_text_goes_with_the_option(more, tmp_path):
     words = ["yoj-export", tmp_path, "--layout", "assistant", "--out", tmp_path / "judge.yoj", *more]
     done = run_here(*words)
-    assert (done.returncode, "--language-prompt is a text, and goes with --language." in done.stderr) == (2, True)
+    assert (done.returncode, "give a text, and --language." in done.stderr) == (2, True)

@@ -71,4 +71,5 @@ def _agreement(fidelity: Fidelity | None) -> str:
         return "Not compared when it was exported. `yoj-export verify` compares."
     against = f"{fidelity.engine} {fidelity.precision} against {fidelity.reference}; threshold {fidelity.threshold:g}."
     pictures = f"\n\n{fidelity.pictures.text}." if fidelity.pictures else ""
-    return f"{against}\n\n```\n{table(fidelity)}\n```{pictures}"
+    language = f"\n\n{fidelity.language.text}." if fidelity.language else ""
+    return f"{against}\n\n```\n{table(fidelity)}\n```{pictures}{language}"

@@ -72,11 +72,7 @@ def compile_bundle(job: CompileJob, progress: Progress) -> list[m.EngineEntry]:
     """
     bundle = Bundle.open(job.bundle)
     check_rewritable(bundle.path)
-    source = bundle.engine("onnxruntime")
-    built_of = {role: graph for role, graph in source.graphs.items() if ROLES[role].plans}
-    for role in source.graphs.keys() - built_of.keys():
-        progress.note(f"no plan is built of the graph {role}; engine onnxruntime executes it")
-    source = msgspec.structs.replace(source, graphs=built_of)
+    source = _source(bundle, progress)
     trt = load_library(job.engine)
     driver, targets = _targets(trt, job)
     check_scheme(source.precision, targets)
@@ -110,6 +106,15 @@ def compile_bundle(job: CompileJob, progress: Progress) -> list[m.EngineEntry]:
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return built
+
+
+def _source(bundle: Bundle, progress: Progress) -> m.EngineEntry:
+    """Entry whose graphs plans are built of."""
+    source = bundle.engine("onnxruntime")
+    built_of = {role: graph for role, graph in source.graphs.items() if ROLES[role].plans}
+    for role in source.graphs.keys() - built_of.keys():
+        progress.note(f"no plan is built of the graph {role}; engine onnxruntime executes it")
+    return msgspec.structs.replace(source, graphs=built_of)
 
 
 def _profiles(

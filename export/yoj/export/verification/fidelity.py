@@ -143,12 +143,7 @@ def measure(scorer: Scorer, checkpoint: Checkpoint, family: ExportFamily, done: 
     images = [np.asarray(image) for case in GRID for request in make_requests(case) for image in request.images]
     pictures = compare_pictures(checkpoint, scorer.family, images, family.stock_image)
     done(pictures.text)
-    language = None
-    if scorer.manifest.language is not None:
-        # A logit is as a score that nothing divides.
-        undivided = THRESHOLDS[scorer.engine.precision] * math.sqrt(scorer.manifest.hidden_size)
-        language = compare_language(scorer, reference, make_samples(), undivided)
-        done(language.text if language else "language graph: not compared, transformers has no such model")
+    language = _language(scorer, reference, done)
     worst = max(r.max_abs_diff for r in results)
     return Fidelity(
         engine=scorer.engine.engine,
@@ -187,6 +182,17 @@ def _by_request(outputs: Arrays, batch: Sequence[Prepared], head: ValueHead) -> 
         of_one_order({name: values[end - len(prepared.packs) : end] for name, values in outputs.items()}, head)
         for prepared, end in zip(batch, ends, strict=True)
     ]
+
+
+def _language(scorer: Scorer, reference: StockModel, done: Callable[[str], None]) -> LanguageAgreement | None:
+    """Agreement of the language graph, where the bundle has one."""
+    if scorer.manifest.language is None:
+        return None
+    # A logit is as a score that nothing divides.
+    threshold = THRESHOLDS[scorer.engine.precision] * math.sqrt(scorer.manifest.hidden_size)
+    language = compare_language(scorer, reference, make_samples(), threshold)
+    done(language.text if language else "language graph: not compared, transformers has no such model")
+    return language
 
 
 def _expected(scorer: Scorer, reference: StockModel, request: Request, mode: Mode) -> Arrays:
