@@ -10,7 +10,12 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from quiet import Quiet
+from safetensors.torch import load_file, save_file
+from tiny_qwen3_vl import TinyQwen, write_qwen
 
+from yoj.export.bundle._build import build
+from yoj.export.bundle._config import ExportConfig
 from yoj.integrations import RewardSettings
 from yoj.integrations.flow_grpo import ImageGroups, ImageReward
 from yoj.runtime import Image as Picture
@@ -189,6 +194,32 @@ def test_one_image_alone_has_no_reward_but_a_score(judge):
     assert np.isnan(details["margin"][0])
     rewards, _ = ImageReward(judge, ImageGroups(None), RewardSettings(reward="raw"))(*arguments)
     assert rewards == list(alone)
+
+
+@pytest.fixture(scope="module")
+def of_dimensions(tmp_path_factory) -> Scorer:
+    """Scorer of a judge with two named dimensions."""
+    folder = tmp_path_factory.mktemp("dimensions")
+    tiny, names = TinyQwen(), ["instruction", "quality"]
+    checkpoint = write_qwen(tiny, folder / "checkpoint", hidden_state="post_norm", value_head_dimensions=names)
+    one = load_file(checkpoint / "value_head.safetensors")
+    heads = {f"{name}.{key}": value + k for k, name in enumerate(names) for key, value in one.items()}
+    save_file(heads, checkpoint / "value_head.safetensors")
+    build(ExportConfig([checkpoint], None, "assistant", folder / "judge.yoj", compare=False), Quiet())
+    return Scorer.load(folder / "judge.yoj")
+
+
+def test_dimensions_of_the_judge_stand_in_the_details(of_dimensions):
+    witness = Witness(of_dimensions)
+    _, details = ImageReward(witness, ImageGroups(3), EXACT)(tensor(EDITS), PROMPTS, {}, REFERENCES)
+    assert details["dimensions"].keys() == {"instruction", "quality"}
+    for request, source in zip(witness.requests, SOURCES, strict=True):
+        rows = places(request)
+        read = of_dimensions.score(request.prompt, [Picture(EDITS[row]) for row in rows], images=[source])
+        for dimension in read.dimensions:
+            assert [details["dimensions"][dimension.name][row] for row in rows] == list(dimension.scores)
+    pooled = np.mean([*details["dimensions"].values()], axis=0)
+    np.testing.assert_allclose(details["score"], pooled, atol=1e-6)
 
 
 def spoilt(row: int) -> torch.Tensor:
