@@ -257,7 +257,7 @@ def test_settings_that_are_no_settings(content, tmp_path):
             ({"value_head_outputs": outputs}, f"value_head_outputs is {outputs!r}; known are 1, the score, and 2")
             for outputs in (0, 3, -1, 2.0, True, "2", None, [2])
         ),
-        ({"resp_repr_mode": "median"}, "resp_repr_mode is 'median'; known are last, first"),
+        ({"resp_repr_mode": "median"}, "resp_repr_mode is 'median'; known are last, token, first"),
     ],
 )
 def test_an_unknown_setting_is_refused_with_those_that_are_known(settings, told, tmp_path):
@@ -439,5 +439,27 @@ def test_a_head_without_the_layers_of_a_dimension_is_refused_with_those_it_has(t
     assert "instruction.0.weight" in told
 
 
-def test_the_read_out_token_needs_to_know_which_token(tmp_path):
-    assert "resp_repr_mode is 'token'; known are last, first" in refusal(write(tmp_path, resp_repr_mode="token"))
+READ_OUT = {"resp_repr_mode": "token", "value_head_token": "<|end|>", "value_head_dimensions": ["a", "b"]}
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"value_head_token": None}, "resp_repr_mode is 'token' and value_head_token None"),
+        ({"value_head_token": 7}, "value_head_token 7"),
+        ({"resp_repr_mode": "last"}, "resp_repr_mode is 'last' and value_head_token '<|end|>'"),
+        ({"value_head_dimensions": None}, "resp_repr_mode token needs value_head_dimensions"),
+    ],
+)
+def test_the_read_out_token_needs_to_know_which_token(change, told, tmp_path):
+    assert told in refusal(write(tmp_path, **READ_OUT | change))
+
+
+@pytest.mark.parametrize("ask", ["", "How good is it?"])
+def test_the_token_stands_behind_the_text_that_asks_in_every_dimension(ask, tmp_path):
+    tensors = {f"{name}.{key}": value for name in "ab" for key, value in tensors_of("mlp").items()}
+    head = read_head(write(tmp_path, tensors, value_head_ask=ask, **READ_OUT), D)
+    shown = [("text", ask), ("token", "<|end|>")] if ask else [("token", "<|end|>")]
+    assert [[(piece.kind, piece.value) for piece in asked] for asked in head.asks] == [shown] * 2
+    again = write(tmp_path, tensors, **head.settings())
+    assert read_head(again, D).asks == head.asks
