@@ -208,7 +208,7 @@ def test_the_command_refuses_before_it_scores(judge, tmp_path):
     file = tmp_path / "requests.jsonl"
     file.write_text(json.dumps({"prompt": "Which?", "responses": ["one"]}), "utf-8")
     path = judge("qwen3_vl", language=False)
-    for words in ([file], ["--prompt", "Which?", "--response", "one"]):
+    for words in ([file, "--out", tmp_path / "scores.jsonl"], ["--prompt", "Which?", "--response", "one"]):
         done = run_here("yoj-score", path, *words, "--rationale", "best")
         assert (done.returncode, done.stdout) == (1, "")
         assert "Export the checkpoint again with --language" in done.stderr

@@ -89,10 +89,10 @@ def language_path(manifest: Manifest, engine: EngineEntry) -> LanguagePath:
 
 
 def most_tokens(asked: int | None, language: LanguagePath) -> int:
-    """Most tokens of a rationale: as many as were asked for, or as the bundle says.
+    """Find the most tokens of a rationale: as many as were asked for, or as the bundle says.
 
     Raises:
-        RequestError: what was asked for is no number from 1.
+        RequestError: the number that was asked for is none from 1.
     """
     most = language.max_tokens if asked is None else asked
     if isinstance(most, bool) or not isinstance(most, int) or most < 1:  # pyright: ignore[reportUnnecessaryIsInstance]
