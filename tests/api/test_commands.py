@@ -38,7 +38,8 @@ def test_the_options_are_these():
     assert options_of(score) == {
         "--prompt", "--response", "--image", "--video", "--fps", "--mode", "--orders", "--out", "--overflow",
         "--placeholders", "--media-root", "--ignore-field", "--ignore-unknown", "--allow-host",
-        "--engine", "--threads", "--json", "--dump-inputs", "--n-method", "--passes", "--rationale", "--version",
+        "--engine", "--threads", "--json", "--dump-inputs", "--n-method", "--passes", "--rationale", "--dimension",
+        "--version",
     }  # fmt: skip
     assert {name: options_of(command) for name, command in export.commands.items()} == {
         "build": {
@@ -52,6 +53,7 @@ def test_the_options_are_these():
             "--trained-n",
             "--language",
             "--language-prompt",
+            "--dimensions",
             "--media-root",
             "--ignore-field",
             "--ignore-unknown",
