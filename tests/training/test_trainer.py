@@ -345,5 +345,5 @@ def test_a_judge_to_begin_with_that_is_none(content, setup, tmp_path):
     folder.mkdir()
     if content is not None:
         (folder / "adapter_model.safetensors").write_text(content)
-    with pytest.raises(TrainingError, match=r"init_from .* holds no adapters and value head"):
+    with pytest.raises(TrainingError, match=r"init_from .* holds no weights of yoj-train for this recipe"):
         open_run(setup.recipe("qwen3_vl", str(tmp_path / "run"), init_from=str(folder)))

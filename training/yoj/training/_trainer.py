@@ -385,7 +385,7 @@ class Trainer:
         """Figure -> sum over samples, and number of what was added up."""
         counts = dict[str, tuple[float, float]]()
         if ranks(self.recipe):
-            report = evaluate(model, self.preparer, samples, head=self.recipe.head)
+            report = evaluate(model, self.preparer, samples, None, self.recipe.head)
             counts[BEST_OF_N] = report.right, report.requests
             for name in self.recipe.head.dimensions:
                 counts[f"pairwise/{name}"] = report.pairs(samples, name)
