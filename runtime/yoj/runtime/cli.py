@@ -226,9 +226,7 @@ def main(
         request = Request(prompt or "", responses, images, video, fps, None, overflow, mode, orders)
         request = replace(request, placeholders=placeholders, method=method, passes=passes, dimension=dimension)
         told = (_find_best if n_method == "knockout" else partial(_judge, rationale))(load(), request, as_json)
-        if dump is not None:
-            dump.write(1)
-            _report_dump(dump)
+        _finish_dump(dump, 1)
     click.echo(told)
 
 
@@ -296,8 +294,7 @@ def _score_file(
         with click.progressbar(length=len(lines), label="scoring", file=sys.stderr) as bar:
             summary = score_lines(scorer, lines, done, settings, write, bar.update)
     _report(summary, len(lines), time.perf_counter() - begin)
-    if dump is not None:
-        _report_dump(dump)
+    _finish_dump(dump)
     if summary.failed or summary.scored != len(lines):
         sys.exit(1)
 
@@ -371,7 +368,12 @@ def _report(summary: Summary, total: int, seconds: float) -> None:
         click.echo(f"first error: {summary.first_error}", err=True)
 
 
-def _report_dump(dump: Dump) -> None:
+def _finish_dump(dump: Dump | None, number: int | None = None) -> None:
+    """Write the request of this number, where one waits to be, and say what was dumped."""
+    if dump is None:
+        return
+    if number is not None:
+        dump.write(number)
     click.echo(f"requests whose graph inputs and outputs are in {dump.folder}: {dump.written}", err=True)
 
 
