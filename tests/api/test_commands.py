@@ -38,7 +38,8 @@ def test_the_options_are_these():
     assert options_of(score) == {
         "--prompt", "--response", "--image", "--video", "--fps", "--mode", "--orders", "--out", "--overflow",
         "--placeholders", "--media-root", "--ignore-field", "--ignore-unknown", "--allow-host",
-        "--engine", "--threads", "--json", "--dump-inputs", "--n-method", "--passes", "--version",
+        "--engine", "--threads", "--json", "--dump-inputs", "--n-method", "--passes", "--dimension",
+        "--version",
     }  # fmt: skip
     assert {name: options_of(command) for name, command in export.commands.items()} == {
         "build": {
@@ -50,6 +51,7 @@ def test_the_options_are_these():
             "--base-precision",
             "--samples",
             "--trained-n",
+            "--dimensions",
             "--media-root",
             "--ignore-field",
             "--ignore-unknown",

@@ -72,6 +72,7 @@ def test_the_native_fields(tmp_path):
         "placeholders": "text",
         "method": "groups",
         "passes": 9,
+        "dimension": "quality",
         "id": 7,
         "metadata": {"a": [1, None, True]},
     }
@@ -88,6 +89,7 @@ def test_the_native_fields(tmp_path):
         placeholders="text",
         method="groups",
         passes=9,
+        dimension="quality",
         id=7,
         metadata={"a": [1, None, True]},
     )

@@ -186,8 +186,12 @@ def test_each_response_may_have_as_many_images_as_the_prompt():
     check_limits(script_of(Request(["?", *[Image(A)] * 2], [[Image(A)] * 2] * 4)), LIMITS)
 
 
+def test_a_source_and_as_many_edits_as_responses_are_one_request():
+    check_limits(script_of(Request(["Make it red", Image(A)], [[Image(A)]] * LIMITS.N)), LIMITS)
+    assert LIMITS.images < 1 + LIMITS.N
+
+
 def test_what_the_judge_was_hardly_trained_on_is_said():
-    assert "responses hold media" in script_of(Request("?", [[Image(A)]])).notices[0]
     told = [{"role": "system", "content": "Be strict."}, {"role": "user", "content": "b"}]
     assert "conversation of 2 turns" in script_of(Request(told, ["a"])).notices[0]
     assert script_of(Request("?", ["a"], images=[A])).notices == ()

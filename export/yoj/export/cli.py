@@ -150,11 +150,10 @@ def build(
         prepare_libraries()
         from .bundle._build import build as run
         from .bundle._config import ExportConfig
+        from .checkpoint._dimension_texts import read_dimension_texts
         from .checkpoint.checkpoint import Training
-        from .checkpoint.dimension_texts import read_dimension_texts
 
-        texts = None if dimensions is None else read_dimension_texts(dimensions)
-        reading = None if samples is None else given.reading(samples.parent)
+        texts = read_dimension_texts(dimensions) if dimensions else None
         config = ExportConfig(
             checkpoints,
             base,
@@ -162,21 +161,19 @@ def build(
             out,
             mode,
             force,
-            Training(hidden_state, video_expansion, trained_n=trained_n, dimensions=texts),
+            Training(hidden_state, video_expansion, None, trained_n, dimensions=texts),
             precision=precision,
             samples=samples,
-            reading=reading,
+            reading=given.reading(samples.parent) if samples else None,
             compare=not no_compare,
             quantisation=quantisation,
             base_precision=base_precision,
         )
         manifest, fidelity = run(config, _Console())
-    click.echo(f"\n{_files(manifest)}\n")
-    click.echo(
+    compared = (
         _verdict(fidelity) if fidelity else f"Not compared with the stock model: yoj-export verify {out} does it."
     )
-    engine = " --engine onnxruntime-cuda" if manifest.engines[0].arithmetic == "bfloat16" else ""
-    click.echo(f'\nNext: yoj-score {out}{engine} --prompt "..." --response "..." --response "..."')
+    click.echo(f"\n{_files(manifest)}\n\n{compared}\n\nNext: {_example(manifest, out)}")
 
 
 @main.command()
@@ -305,6 +302,14 @@ def _verdict(fidelity: Any) -> str:
         f"{table(fidelity)}\n{fidelity.engine} {fidelity.precision} against {fidelity.reference}: largest difference "
         f"{fidelity.max_abs_diff:.1e}, allowed {fidelity.threshold:g}\n{fidelity.pictures.text}"
     )
+
+
+def _example(manifest: Manifest, out: Path) -> str:
+    """Command that scores with a new bundle."""
+    engine = " --engine onnxruntime-cuda" if manifest.engines[0].arithmetic == "bfloat16" else ""
+    if manifest.response_images:
+        return f"yoj-score {out}{engine} requests.jsonl"
+    return f'yoj-score {out}{engine} --prompt "..." --response "..." --response "..."'
 
 
 def _files(manifest: Manifest) -> str:

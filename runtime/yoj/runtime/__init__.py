@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ._judgement import Judgement, TokenCounts
+from ._judgement import DimensionScores, Judgement, TokenCounts
 from ._scorer import Scorer
 from .batch import Prepared
 from .errors import (
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BundleError",
+    "DimensionScores",
     "EngineError",
     "EngineMemoryError",
     "HubError",

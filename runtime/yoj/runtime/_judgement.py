@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .batch import Prepared
+from .batch import About, Prepared
 from .deprecation import warn_renamed
-from .dimensions import asks_of, by_dimension, pool
+from .dimensions import asks_of, by_dimension, pooled
 from .families import Arrays
 from .manifest import Manifest, Mode
 from .orders import average, by_response
@@ -219,9 +219,7 @@ def judge(scores_N: NDArray[np.float32], temperature: float, calibrated: bool, *
     )
 
 
-def judge_request(
-    prepared: Prepared, rows: Mapping[str, NDArray[np.float32]], manifest: Manifest, precision: str
-) -> Judgement:
+def judge_request(prepared: Prepared, rows: Arrays, manifest: Manifest, precision: str) -> Judgement:
     """Build the judgement of one request from what the scorer graph returned.
 
     Args:
@@ -233,20 +231,13 @@ def judge_request(
     """
     about, head = prepared.about, manifest.value_head
     orders = prepared.orders[:: len(asks_of(head).rows)]
-    outputs, named = dict(rows), by_dimension(rows, head)
-    if about.dimension is not None:
-        outputs = named[about.dimension]
-    elif named:
-        outputs = pool([*named.values()], head.pooling)
+    named = by_dimension(rows, head)
+    outputs = named[about.dimension] if about.dimension is not None else pooled(rows, head)
     averaged = average(outputs["scores"], orders)
     n = len(averaged.scores_N)
     copies = np.array(about.copies or range(n))
     conditions = ScoringConditions(prepared.places, prepared.mode, len(orders), precision)
-    wrong = why_uncalibrated(manifest.probabilities, conditions)
-    if wrong is None and about.copies:
-        wrong = "fitted on responses that differ, here some are equal"
-    if wrong is None and about.dimension is not None:
-        wrong = f"fitted on the pooled score, here {about.dimension} ranks"
+    wrong = why_uncalibrated(manifest.probabilities, conditions) or _of_another_kind(about)
     given, read = about.frames or (None, None)
     return judge(
         averaged.scores_N[copies],
@@ -272,6 +263,13 @@ def judge_request(
         id=about.id,
         metadata=about.metadata,
     )
+
+
+def _of_another_kind(about: About) -> str | None:
+    """Reason why a fit does not hold for a request that was scored under its conditions; None where it holds."""
+    if about.copies:
+        return "fitted on responses that differ, here some are equal"
+    return None if about.dimension is None else f"fitted on the pooled score, here {about.dimension} ranks"
 
 
 def _sigma(outputs: Arrays, orders: tuple[Members, ...]) -> NDArray[np.float32] | None:

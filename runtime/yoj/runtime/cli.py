@@ -209,13 +209,12 @@ def main(
         dump = Dump(dump_inputs) if dump_inputs is not None else None
         load = partial(Scorer.load if dump is None else dump.load, bundle, engine=engine, threads=threads)
         if requests is not None:
-            folder = Path() if str(requests) == "-" else requests.parent
-            reading = replace(given, hosts=frozenset(hosts)).reading(folder, overflow, placeholders)
+            reading = replace(given, hosts=frozenset(hosts)).reading(requests.parent, overflow, placeholders)
             reading = replace(reading, method=method, passes=passes, dimension=dimension)
             _score_file(load, requests, out, FileScoring(reading, mode, orders, n_method == "knockout"), dump)
             return
-        request = Request(prompt or "", responses, images, video, fps, overflow=overflow, placeholders=placeholders)
-        request = replace(request, method=method, passes=passes, dimension=dimension, mode=mode, orders=orders)
+        request = Request(prompt or "", responses, images, video, fps, None, overflow, mode, orders)
+        request = replace(request, placeholders=placeholders, method=method, passes=passes, dimension=dimension)
         told = (_find_best if n_method == "knockout" else _judge)(load(), request, as_json)
         if dump is not None:
             dump.write(1)

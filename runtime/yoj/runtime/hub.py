@@ -30,8 +30,10 @@ _CHECKPOINT_FILES = (
     "value_head.bin",
     "adapter_model.bin",
     "non_lora_state_dict.bin",
+    "model.pth",
+    "final_model.pth",
 )
-"""Patterns of the files that an export reads, or refuses to leave out. The last four are pickles, of which PyTorch
+"""Patterns of the files that an export reads, or refuses to leave out. The last six are pickles, of which PyTorch
 reads tensors alone."""
 _NEVER = ("*.py", "*.pyc", "*.so", "*.dll", "*.pkl", "*.pickle", "optimizer*", "*/optimizer*")
 """Patterns that are never downloaded, whatever a repository lists: code, and files that only a training goes on

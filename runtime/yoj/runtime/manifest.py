@@ -102,7 +102,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     N: int
     """Most responses of a request."""
     images: int
-    """Most images of a request."""
+    """Most images of the prompt, and of each response."""
     pixels: int
     """Most pixels of one image, width times height."""
     frames: int

@@ -147,10 +147,12 @@ class Preparer:
         """Refuse a dimension that the head has not."""
         known = [one.name for one in self.rules.head.dimensions] if self.rules.head else []
         if request.dimension is not None and request.dimension not in known:
-            has = f"the head of this bundle has {', '.join(known)}" if known else "this bundle has one score for all"
-            raise RequestError(
-                f"dimension is {request.dimension!r}; {has}. {'Give one of them, or l' if known else 'L'}eave it out."
+            has = (
+                f"the head of this bundle has {', '.join(known)}. Give one of them, or leave it out"
+                if known
+                else "this bundle has one score, and no dimensions. Leave it out"
             )
+            raise RequestError(f"dimension is {request.dimension!r}; {has}.")
 
     def _reading(self, request: Request, mode: Mode | None, orders: Orders | None) -> tuple[Mode, Orders]:
         """Mode and orders of a request: its own, or else the call's, or else the model's."""

@@ -198,5 +198,5 @@ def test_names_in_wrappers():
 
 
 def test_every_layout_but_the_first_is_of_single_responses():
-    assert [layout.single for layout in LAYOUTS] == [False, True, True, True, True]
+    assert [layout.single for layout in LAYOUTS] == [False, True, True, True, True, True]
     assert len({layout.name for layout in LAYOUTS}) == len(LAYOUTS)

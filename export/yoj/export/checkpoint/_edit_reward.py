@@ -18,10 +18,10 @@ import torch
 from yoj.runtime.manifest import Piece, Pooling
 
 from .._errors import CheckpointError
+from ._dimension_texts import DIMENSIONS, DimensionText, read_dimension_texts
 from ._pickled_weights import read_pickled
 from ._text_files import read_json
 from ._trained_layouts import EDIT_REWARD, bare_name
-from .dimension_texts import DIMENSIONS, DimensionText, read_dimension_texts
 from .head import TrainedHead, layer_prefixes
 from .weights import StoredTensor, read_folder
 
@@ -80,8 +80,8 @@ class EditRewardFolder:
         found = read_folder(self.folder) if pickled is None else read_pickled(pickled)
         if adapters := next((name for name in found if ".lora_" in name), None):
             raise CheckpointError(
-                f"{self.folder} holds {adapters}: it was trained with adapters. Only full fine-tunes of this layout "
-                "are read; merge the adapters with merge_and_unload() of PEFT and save the whole state_dict as model.pth."
+                f"{self.folder} holds {adapters}: it was trained with adapters, and only full fine-tunes are read "
+                "in this layout. Merge them with merge_and_unload() and save the whole state_dict() as model.pth."
             )
         return {bare_name(name): stored for name, stored in found.items()}
 

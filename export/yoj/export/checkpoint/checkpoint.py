@@ -17,6 +17,7 @@ from yoj.runtime.text import not_special, read_tokenizer
 
 from .._errors import CheckpointError
 from ._bases import check_floating, trained_over_quantised
+from ._dimension_texts import DIMENSIONS, DimensionText
 from ._edit_reward import (
     MODEL_CONFIG,
     PICKLED,
@@ -31,7 +32,6 @@ from ._single_heads import Search, find_head, head_prefix
 from ._text_files import read_json
 from ._trained_layouts import bare_name, head_name
 from .adapter_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS, adapter_folder, check_one_kind, home_folder, trained_whole
-from .dimension_texts import DIMENSIONS, DimensionText
 from .head import SETTINGS, TrainedHead
 from .weights import StoredTensor, Weights, read_folder
 

@@ -241,8 +241,17 @@ class Molmo2Export:
     def stock_inputs(
         self, row: Mapping[str, torch.Tensor], media: Sequence[PreparedMedia], runtime: Family
     ) -> dict[str, torch.Tensor]:
-        """Inputs ``mm_token_type_ids`` and, with media, crops and pooling table; all visual rows as one image."""
+        """Inputs ``mm_token_type_ids`` and, with media, crops and pooling table; all visual rows as one image.
+
+        Where responses show media, a mask as well: the stock model would let the images of all responses see each
+        other.
+        """
         inputs = {"input_ids": row["input_ids"], "mm_token_type_ids": row["token_types"]}
+        blocks_BL = row["media_blocks"]
+        if int(blocks_BL.max()) > 1:
+            place_L = torch.arange(blocks_BL.shape[1])
+            together = (blocks_BL[:, None, :] == blocks_BL[:, :, None]) & (blocks_BL[:, None, :] > 0)
+            inputs["attention_mask"] = ((place_L[None, :] <= place_L[:, None]) | together).unsqueeze(1)
         if media:
             vision = runtime.vision_inputs(media)
             inputs["pixel_values"] = torch.from_numpy(vision["pixel_values"])

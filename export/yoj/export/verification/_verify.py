@@ -11,8 +11,8 @@ from yoj.runtime.errors import BundleError
 
 from ..bundle._config import Progress
 from ..bundle.provenance import provenance_differences
+from ..checkpoint._dimension_texts import DimensionText, text_of
 from ..checkpoint.checkpoint import Checkpoint, Training
-from ..checkpoint.dimension_texts import DimensionText, text_of
 from ..families.opening import open_family
 from .fidelity import Fidelity, measure, require
 from .scorer import open_scorer

@@ -12,18 +12,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from yoj.runtime import Image, Prepared, Request, Scorer
-from yoj.runtime.dimensions import asks_of
 from yoj.runtime.families import Arrays
-from yoj.runtime.manifest import Manifest, Mode, Piece, ResponseImages, ValueHead
+from yoj.runtime.manifest import Manifest, Mode, ResponseImages, ValueHead
 from yoj.runtime.request import Content
 from yoj.runtime.schemes import SCHEMES
-from yoj.runtime.script import Script, script_of
 
 from .._errors import FidelityError
 from ..checkpoint.checkpoint import Checkpoint
 from ..families import ExportFamily
-from ..prompts._chat_template import ChatTemplate, template_ids
 from ._stock_pictures import Pictures, compare_pictures
+from ._token_check import TokenCheck
 from .stock_model import StockModel, of_one_order
 
 THRESHOLDS = {"float32": 1e-5, "float16": 2e-2, "bfloat16": 2e-1} | {n: s.threshold for n, s in SCHEMES.items()}
@@ -124,7 +122,7 @@ def measure(scorer: Scorer, checkpoint: Checkpoint, family: ExportFamily, done: 
         FidelityError: the two have different outputs, so there is nothing to compare.
     """
     _check_same_head(scorer.manifest.value_head, checkpoint)
-    reference, template = StockModel(checkpoint, family), ChatTemplate(checkpoint)
+    reference, tokens = StockModel(checkpoint, family), TokenCheck(scorer, checkpoint, family.markup())
     results: list[CaseResult] = []
     ids_equal = True
     threshold = THRESHOLDS[scorer.engine.precision] * _unit(scorer.manifest)
@@ -137,7 +135,7 @@ def measure(scorer: Scorer, checkpoint: Checkpoint, family: ExportFamily, done: 
         got = _by_request(scorer.outputs(batch), batch, scorer.manifest.value_head)
         results.append(_compare(case, batch, expected, got, threshold))
         single = requests if case.mode == "joint" else _one_by_one(requests)
-        ids_equal &= all(_same_tokens(scorer, template, family, request) for request in single)
+        ids_equal &= all(map(tokens.same, single))
         done(case.name)
     images = [np.asarray(image) for case in GRID for request in make_requests(case) for image in request.images]
     pictures = compare_pictures(checkpoint, scorer.family, images, family.stock_image)
@@ -170,35 +168,6 @@ def _check_same_head(head: ValueHead, checkpoint: Checkpoint) -> None:
         raise FidelityError(
             f"The bundle's head has the dimensions {names or 'none'}, the checkpoint's {checkpoint.head.dimensions}."
         )
-
-
-def _same_tokens(scorer: Scorer, template: ChatTemplate, family: ExportFamily, request: Request) -> bool:
-    """Whether the runtime's tokens of a request are those that its chat template gives."""
-    prepared, script = scorer.prepare(request, "joint"), script_of(request)
-    spans = [medium.spans for medium in prepared.media]
-    return all(
-        template_ids(template, family.markup(), scorer.manifest.layout.name, _asked(script, ask), spans)
-        == pack.input_ids_L.tolist()
-        for ask, pack in zip(asks_of(scorer.manifest.value_head).rows, prepared.packs, strict=True)
-    )
-
-
-def _asked(script: Script, ask: Sequence[Piece]) -> Script:
-    """Script of one response in the user turn with its question there as a plain text, which a tokenizer reads alike.
-
-    A response with media and no question is one of the grid's for judges that were trained on such: its media belong to
-    the turn that shows it.
-    """
-    if not ask:
-        return script
-    *before, last = script.turns
-    texts = "".join(part for part in last.parts if isinstance(part, str))
-    question = "".join(texts if piece.kind == "prompt" else piece.value for piece in ask)
-    quoted = any(piece.kind == "prompt" for piece in ask)
-    kept = tuple(part for part in last.parts if isinstance(part, int) or not quoted)
-    return replace(
-        script, turns=(*before, replace(last, parts=(*kept, *script.responses[0], question))), responses=(("",),)
-    )
 
 
 def _by_request(outputs: Arrays, batch: Sequence[Prepared], head: ValueHead) -> list[Arrays]:
