@@ -7,12 +7,12 @@ import time
 
 import pytest
 
-from yoj.integrations._ranks import Ranks, Turns, failure_text, raise_first, rank_count
+from yoj.integrations._ranks import CallTurns, Ranks, failure_text, raise_first, rank_count
 from yoj.runtime import RequestError
 
 
 def test_calls_of_threads_go_through_one_by_one_in_their_order():
-    turns, log = Turns(), []
+    turns, log = CallTurns(), []
     inside = threading.Event()
 
     def call(name: str) -> None:
@@ -34,7 +34,7 @@ def test_calls_of_threads_go_through_one_by_one_in_their_order():
 
 
 def test_a_call_that_fails_lets_the_next_one_through():
-    turns = Turns()
+    turns = CallTurns()
     with pytest.raises(ValueError, match="this one"), turns.take():
         raise ValueError("this one")
     with turns.take() as number:

@@ -64,7 +64,7 @@ class Ranks:
         return given
 
 
-class Turns:
+class CallTurns:
     """Calls from several threads that go through one after the other, in the order in which they came.
 
     Ranks that meet more than once in a call would else take what another call of theirs sent.

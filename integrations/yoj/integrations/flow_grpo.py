@@ -25,7 +25,7 @@ from ._group import RewardedGroup, rewarded
 from ._image_rows import ImageGroups, ImageRow, read_rows
 from ._judge import JudgeLike
 from ._parted import PartedGroups
-from ._ranks import Ranks, Turns, failure_text, raise_first, rank_count
+from ._ranks import CallTurns, Ranks, failure_text, raise_first, rank_count
 from ._settings import RewardSettings
 
 __all__ = ["ImageGroups", "ImageReward"]
@@ -65,7 +65,7 @@ class ImageReward:
         self.groups = groups
         self.on_error: OnFailure = on_error
         self._reward = Reward(judge, settings)
-        self._turns = Turns()
+        self._turns = CallTurns()
         # Made here, in the order of the trainer's own thread: threads of several rewards would make them in any order.
         self._ranks = Ranks("own" if groups.gather else "alone")
 
