@@ -65,7 +65,7 @@ class Task:
     write: Callable[[Path, str, int, int], None]
     """Function that writes a file of items: its folder, its name, the number of items and the seed."""
     blind: dict[str, Callable[[NumberedSample], Request]]
-    """What is left out -> function that gives the request of an item without it."""
+    """Name of what is left out -> function that gives the request of an item without it."""
 
 
 def _write_shapes(folder: Path, name: str, items: int, seed: int) -> None:

@@ -22,7 +22,7 @@ from .drawing import FLAWS, Drawing, Flaw, draw_shape
 from .items import EditItem
 
 CONTENTS: tuple[Look | None, ...] = (None, *(Look(*of) for of in itertools.product(SIZES, COLOURS, FORMS)))
-"""What a place can hold."""
+"""Contents that a place can have."""
 INDEX = {look: number for number, look in enumerate(CONTENTS)}
 KEEP = len(CONTENTS)
 """Choice that leaves a place as it is."""

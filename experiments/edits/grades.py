@@ -59,7 +59,7 @@ def asked_places(parts: Sequence[Part]) -> set[int]:
 
 
 def describe(source: Drawing, result: Drawing) -> str:
-    """What changed where."""
+    """Description of what changed where."""
     found = sorted(changes(source, result))
     told = [f"{PLACES[place]}: {_thing(source.look(place))} to {_thing(result.look(place))}" for place in found]
     return " ".join(map(sentence, told)) or "Nothing changed."

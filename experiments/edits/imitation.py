@@ -30,7 +30,7 @@ class Lesson:
     result: Drawing
     """Edit to imitate."""
     feedback: str = ""
-    """What was said of an edit before it."""
+    """Text that was said of an edit before it."""
 
 
 def edits_of_all_kinds(name: str, seed: int) -> Iterator[Lesson]:

@@ -90,7 +90,7 @@ def stock_scores(opened: SimpleNamespace, prepared: Prepared) -> np.ndarray:
     inputs = opened.family.stock_inputs(row, used, runtime)
     positions = row["position_ids"] if row["position_ids"].ndim == 2 else row["position_ids"].transpose(0, 1)
     mask = mask_of(prepared, {name: value.numpy() for name, value in row.items()})
-    out = opened.stock(**inputs, attention_mask=mask, position_ids=positions, use_cache=False)
+    out = opened.stock(**inputs | {"attention_mask": mask}, position_ids=positions, use_cache=False)
     hidden_LD = out.last_hidden_state[0].float()
     head = opened.checkpoint.head
     rows = read_out(head.readout, hidden_LD, pack.response_start_N, pack.response_end_N)

@@ -132,7 +132,7 @@ def test_values_that_no_run_can_have(file, text):
         ("head: {dimensions: [a]}\nobjective: language\ntrainable: all\n", "language trains no value head"),
         ("head: {readout: token}\n", "head.readout is token, head.token None, head.ask ''"),
         ("head: {token: <|im_end|>}\n", "head.readout is last, head.token '<|im_end|>'"),
-        ("head: {ask: Why?}\n", "head.readout is last, head.token None, head.ask 'Why?'"),
+        ("head: {ask: 'Why?'}\n", "head.readout is last, head.token None, head.ask 'Why?'"),
         ("head: {readout: token, token: <|im_end|>}\n", "head.readout token needs head.dimensions, if only one"),
         ("rationale_prompt: ' '\n", "rationale_prompt is empty"),
         ("max_pixels: 0\n", "max_pixels is 0"),

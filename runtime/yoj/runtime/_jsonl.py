@@ -187,7 +187,7 @@ def _check_same(lines: Sequence[Numbered], done: Sequence[Done], runs: set[str])
     if any(entry.run not in runs for entry in done):
         raise RequestError(
             "The results come from another bundle, or from another mode, method, dimension, number of orders, "
-            "overflow, placeholders or rationale setting; they would not compare. Choose another file for the results."
+            "overflow, rationale or placeholders setting; they would not compare. Choose another file for the results."
         )
 
 

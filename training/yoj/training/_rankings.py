@@ -69,7 +69,7 @@ def unlearnable(overall: Ranks | None, rankings: Mapping[str, Ranks] | None, nee
     Args:
         overall: ranks of the responses as a whole.
         rankings: ranks by dimension, checked by `wrong_rankings`.
-        needs: what is needed.
+        needs: needs of the run.
     """
     known = needs.dimensions
     if known and (unknown := [name for name in rankings or {} if name not in known]):

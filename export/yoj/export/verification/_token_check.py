@@ -27,32 +27,37 @@ class TokenCheck:
         manifest = scorer.manifest
         self._layout: LayoutName = manifest.layout.name
         self._asks = asks_of(manifest.value_head).rows
-        self._unshown: Preparer | None = None
-        if manifest.response_images and not any(self._asks):
+        self._unshown: tuple[Preparer, Preparer] | None = None
+        """Preparers with the checkpoint's tokenizer, with and without what is asked behind responses."""
+        asks = any(self._asks)
+        if (asks and manifest.layout.separator is not None) or (manifest.response_images and not asks):
             rules = replace(packing_config(manifest), response_images=None)
-            self._unshown = Preparer(rules, encoder_of(checkpoint))
+            encoder = encoder_of(checkpoint)
+            self._unshown = Preparer(rules, encoder), Preparer(replace(rules, head=None), encoder)
 
     def same(self, request: Request) -> bool:
         """Whether the rows of a request are those of the template and the tokenizer.
 
-        No template has a place for pictures in the assistant turn. Rows that have some are compared with those of the
-        checkpoint's tokenizer, and these with the template where texts stand in their stead.
+        No template has a place for pictures in the assistant turn, nor for questions between responses. Rows that have
+        some are compared with those of the checkpoint's tokenizer, and these with the template where texts stand in the
+        stead of pictures and nothing is asked.
         """
         if self._unshown is None:
-            return self._as_rendered(request, self._scorer)
-        rows, others = (one.prepare(request, "joint").packs for one in (self._scorer, self._unshown))
+            return self._as_rendered(request, self._scorer, self._asks)
+        asking, plain = self._unshown
+        rows, others = (one.prepare(request, "joint").packs for one in (self._scorer, asking))
         if not all(np.array_equal(a.input_ids_L, b.input_ids_L) for a, b in zip(rows, others, strict=True)):
             return False
         texts = [f"Picture {number}." for number in range(len(request.responses))]
-        return self._as_rendered(replace(request, responses=texts), self._unshown)
+        return self._as_rendered(replace(request, responses=texts), plain, ((),))
 
-    def _as_rendered(self, request: Request, preparer: Any) -> bool:
+    def _as_rendered(self, request: Request, preparer: Any, asks: Sequence[Sequence[Piece]]) -> bool:
         prepared, script = preparer.prepare(request, "joint"), script_of(request)
         spans = [medium.spans for medium in prepared.media]
         return all(
             template_ids(self._template, self._markup, self._layout, _asked(script, ask), spans)
             == pack.input_ids_L.tolist()
-            for ask, pack in zip(self._asks, prepared.packs, strict=True)
+            for ask, pack in zip(asks, prepared.packs, strict=True)
         )
 
 
