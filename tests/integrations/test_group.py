@@ -20,9 +20,8 @@ from PIL import Image
 from yoj.integrations import GroupReward, RewardSettings
 from yoj.integrations._group import _packs, _random
 from yoj.integrations._rewards import reward_of
+from yoj.runtime import DimensionScores, Judgement, Request, RequestError, ScoreError, Scorer, YojError
 from yoj.runtime import Image as Picture
-from yoj.runtime import Judgement, Request, RequestError, ScoreError, Scorer, YojError
-from yoj.runtime._judgement import DimensionScores
 from yoj.runtime.orders import draw_orders
 
 PROMPT = "Which of these is it?"
