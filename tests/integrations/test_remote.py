@@ -112,6 +112,7 @@ def test_an_error_has_the_scorers_class_and_text(judge, url):
         Request("Which?", RESPONSES, images=[b"\x89PNG\r\n\x1a\n no picture"]),
         Request("Which?", []),
         Request("Which?", RESPONSES, orders=4),
+        Request("Which?", RESPONSES, dimension="quality"),
     ]
     for request in requests:
         here, there = both(judge, url, request)

@@ -191,7 +191,7 @@ def test_the_command_adds_them_to_every_line(which, judge, tmp_path):
     first = scorer.rationale(Request("Which is red?", ["The cat.", "No.", "All."]), expected[0])
     assert told["rationales"][0] == {"response": expected[0], "text": first.text, "stopped": first.stopped}
     other = run_here("yoj-score", path, file, "--out", out)
-    assert "rationale setting" in other.stderr
+    assert "rationale or placeholders setting" in other.stderr
 
 
 def test_the_command_writes_those_of_one_request(judge):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 import numpy as np
 
 from yoj.integrations import RemoteJudge
-from yoj.runtime import Judgement, Request, Scorer, YojError
+from yoj.runtime import Image, Judgement, Request, Scorer, YojError
 from yoj.runtime.errors import ScoreError
 from yoj.runtime.manifest import LayoutName
 
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from yoj.export.graph.traced import TracedSession
 
 TorchPrecision = Literal["float32", "float16", "bfloat16"]
+SIDE = 64
+"""Pixels of the side of a picture that a judge is asked about before anything else."""
 
 
 @dataclass(frozen=True)
@@ -107,10 +109,16 @@ def open_server(url: str, key: str | None) -> JudgementsOf:
 
 
 def _asked(source: Scorer | RemoteJudge) -> JudgementsOf:
-    """Judge with the provenance of its answer to a first request, which a server tells in no other way."""
-    (found,) = source.score_batch([Request("Which?", ["One.", "Two."])], on_error="return")
+    """Judge with the provenance of its answer to a first request, which a server tells in no other way.
+
+    Some judges need texts, others a picture in every response.
+    """
+    one, two = (Image(np.full((SIDE, SIDE, 3), grey, np.uint8)) for grey in (64, 192))
+    first = [Request("Which?", ["One.", "Two."]), Request([one, "Which?"], [[one], [two]])]
+    texts, pictures = source.score_batch(first, on_error="return")
+    found = texts if isinstance(texts, Judgement) else pictures
     if not isinstance(found, Judgement):
-        raise EvaluationError(f"The judge cannot score two texts: {found}") from found
+        raise EvaluationError(f"The judge can score neither two texts nor two pictures: {texts}") from found
     return JudgementsOf(source, found.provenance)
 
 
@@ -143,15 +151,22 @@ class CheckpointJudge:
         return [results[place] for place in range(len(requests))]
 
     def _scored(self, batch: Sequence[Any]) -> list[JudgeAnswer | YojError]:
-        scores_BN = self.session.score(batch, self.model.preparer.family)["scores"]
+        scores = self.session.score(batch, self.model.preparer.family)["scores"]
         ends = np.cumsum([len(prepared.packs) for prepared in batch])
-        rows = np.split(scores_BN, ends[:-1])
+        rows = np.split(scores, ends[:-1])
         return [self._answer(prepared, own) for prepared, own in zip(batch, rows, strict=True)]
 
-    def _answer(self, prepared: Any, rows_KN: Any) -> JudgeAnswer | YojError:
+    def _answer(self, prepared: Any, rows: Any) -> JudgeAnswer | YojError:
+        from yoj.runtime.dimensions import asks_of, pooled
         from yoj.runtime.orders import average
 
-        scores_M = average(rows_KN[:, : prepared.places], prepared.orders).scores_N
+        head = self.model.preparer.rules.head
+        orders, rows_KN = prepared.orders, rows
+        if head is not None and head.dimensions:
+            # Each order has a row for each question.
+            orders = orders[:: len(asks_of(head).rows)]
+            rows_KN = pooled({"scores": rows}, head)["scores"]
+        scores_M = average(rows_KN[:, : prepared.places], orders).scores_N
         if not np.isfinite(scores_M).all():
             return ScoreError(
                 f"PyTorch {self.precision} returned {scores_M.tolist()} for a request of {prepared.tokens} tokens. Try "

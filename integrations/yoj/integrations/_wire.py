@@ -55,6 +55,7 @@ class RequestForm:
                 "placeholders": "text" if request.placeholders == "text" else "error",
                 "method": request.method,
                 "passes": request.passes,
+                "dimension": request.dimension,
                 "id": request.id,
             }
         )

@@ -46,7 +46,8 @@ def verify(job: VerifyJob, progress: Progress) -> Fidelity:
     opened = Bundle.open(job.bundle)
     head, video = opened.manifest.value_head, opened.manifest.layout.video
     training = Training(head.hidden_state, "flat" if len(video) == 1 else "nested", opened.manifest.trained_mode)
-    if any(one.asks for one in head.dimensions):
+    # A judge of several responses names its questions in its settings.
+    if any(one.asks for one in head.dimensions) and opened.manifest.layout.separator is None:
         training = replace(training, dimensions=tuple(DimensionText(d.name, text_of(d.asks)) for d in head.dimensions))
     checkpoint = Checkpoint.open(job.checkpoints, job.base, training)
     if checkpoint.family != opened.manifest.family:
