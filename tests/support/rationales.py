@@ -70,7 +70,7 @@ class Generated:
 
     tokens: list[int]
     logits_TW: np.ndarray
-    """Those that each token was chosen by."""
+    """Logits that each token was chosen by."""
 
 
 class StockWriter:

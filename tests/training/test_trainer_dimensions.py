@@ -149,6 +149,16 @@ def test_the_language_path_costs_nothing_where_its_share_is_nothing(setup):
     assert trainer.judge.language_head is None
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_rationale_ends_with_the_token_at_which_the_bundle_stops(family, setup):
+    """Molmo2's chat template closes the assistant's turn with no token, so that nothing would teach it to stop."""
+    trainer = open_run(setup.recipe(family, "none", **JOINT))
+    batch = trainer.feed.collate([0], 0)
+    stop = trainer.checkpoint.tokenizer.token_to_id("<|im_end|>")
+    assert (batch.labels_T == stop).sum() == 1
+    assert stop in batch.labels_T[-2:]
+
+
 def test_a_batch_without_texts_gives_the_language_head_gradients_of_zero(setup):
     """Other processes may have texts, and gradients are added up over all."""
     trainer = open_run(setup.recipe("molmo2", "none", trainable="all", **JOINT))

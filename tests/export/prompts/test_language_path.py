@@ -12,7 +12,7 @@ from rationales import ASK, FAMILIES, write_source
 from yoj.export._errors import CheckpointError
 from yoj.export.checkpoint.checkpoint import Checkpoint, Training
 from yoj.export.families.opening import open_family
-from yoj.export.prompts._language import MAX_TOKENS, language_path
+from yoj.export.prompts.language_path import MAX_TOKENS, language_path
 from yoj.export.prompts.layout import render_layout
 
 

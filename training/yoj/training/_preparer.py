@@ -13,6 +13,7 @@ import msgspec
 from yoj.export.checkpoint.checkpoint import Checkpoint
 from yoj.export.families import FAMILIES as EXPORT_FAMILIES
 from yoj.export.families import ExportFamily
+from yoj.export.prompts.language_path import with_end
 from yoj.export.prompts.layout import encoder_of, render_layout
 from yoj.runtime import Prepared, Request
 from yoj.runtime.errors import LengthError
@@ -38,14 +39,13 @@ class BudgetedPreparer:
     Crops or pixels, and frames, are halved up to `HALVINGS` times.
     """
 
-    def __init__(self, preparer: Preparer, max_vision_tokens: int):
+    def __init__(self, preparer: Preparer, max_vision_tokens: int, texts: Preparer | None = None):
+        """Take the runtime's preparer, and the one of texts to learn where that is another."""
         self.family, self.max_vision_tokens = preparer.family, max_vision_tokens
         self.levels = [_halve(preparer, times) for times in range(HALVINGS + 1)]
         """Preparers for each level, the runtime's first."""
-        self.texts = (
-            self if preparer.rules.head is None else BudgetedPreparer(without_asks(preparer), max_vision_tokens)
-        )
-        """Preparer of texts to learn, behind which nothing is asked."""
+        self.texts = self if texts is None else BudgetedPreparer(texts, max_vision_tokens)
+        """Preparer of texts to learn: nothing is asked behind them, and a token ends them."""
 
     def prepare(self, request: Request, mode: Mode | None = None, orders: Orders | None = None) -> Prepared:
         """Prepare a request at the first level that keeps both limits; arguments are the runtime's.
@@ -77,11 +77,6 @@ class BudgetedPreparer:
         raise error
 
 
-def without_asks(preparer: Preparer) -> Preparer:
-    """Preparer of the same requests with nothing behind the responses."""
-    return Preparer(replace(preparer.rules, head=None), preparer.packer.encoder)
-
-
 def make_preparer(checkpoint: Checkpoint, family: ExportFamily, recipe: Recipe) -> BudgetedPreparer:
     """Packing of the runtime for the model that is trained, within the recipe's limits."""
     layout: Layout = render_layout(checkpoint, recipe.layout, family.markup())
@@ -98,7 +93,11 @@ def make_preparer(checkpoint: Checkpoint, family: ExportFamily, recipe: Recipe) 
         if checkpoint.head.asks
         else None,
     )
-    return BudgetedPreparer(Preparer(rules, encoder_of(checkpoint)), recipe.max_vision_tokens)
+    encoder, texts = encoder_of(checkpoint), rules
+    if recipe.objective == "joint":
+        texts = replace(rules, head=None, layout=with_end(layout, checkpoint))
+    own = Preparer(texts, encoder) if texts != rules else None
+    return BudgetedPreparer(Preparer(rules, encoder), recipe.max_vision_tokens, own)
 
 
 def _preprocessing(family: ExportFamily, recipe: Recipe) -> dict[str, Any]:

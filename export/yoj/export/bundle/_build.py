@@ -23,7 +23,7 @@ from ..families.opening import open_family, open_language, vocabulary_rows
 from ..graph._blocked_attention import query_blocks
 from ..graph.precision import PRECISIONS
 from ..graph.write import WeightFile, write_graph
-from ..prompts._language import language_path
+from ..prompts.language_path import language_path
 from ..prompts.layout import render_layout
 from ..quantisation.config import QuantisationConfig, encode_spec, quantise_graphs, read_config
 from ..verification._float16_range import LARGEST, overflowing_layers, prepare_samples

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from yoj.runtime.manifest import LanguagePath, Layout
+import msgspec
+
+from yoj.runtime.manifest import LanguagePath, Layout, Piece
 
 from .._errors import CheckpointError
 from ..checkpoint._text_files import read_json
@@ -46,6 +48,23 @@ def language_path(checkpoint: Checkpoint, layout: Layout) -> LanguagePath:
             "says which token ends an answer (eos_token). Copy these files from the model that was trained."
         )
     return LanguagePath(prompt=prompt, max_tokens=MAX_TOKENS, stop=stop)
+
+
+def with_end(layout: Layout, checkpoint: Checkpoint) -> Layout:
+    """Layout in which a text that is learnt ends with a token, so that the model learns to stop.
+
+    Where the chat template closes the assistant's turn with no token, that is the token that ends a text by the
+    settings of the tokenizer or of generation; without one the layout stays as it is.
+    """
+    ends = next(_stated(checkpoint), None)
+    if ends is None or any(_closing(checkpoint, layout)):
+        return layout
+    token = Piece(kind="token", value=checkpoint.tokenizer.id_to_token(ends))
+    turns = {
+        name: msgspec.structs.replace(getattr(layout, name), after=(token, *getattr(layout, name).after))
+        for name in ("text_only", "with_media")
+    }
+    return msgspec.structs.replace(layout, **turns)
 
 
 def _closing(checkpoint: Checkpoint, layout: Layout) -> Iterator[int]:
