@@ -57,12 +57,13 @@ def with_end(layout: Layout, checkpoint: Checkpoint) -> Layout:
     settings of the tokenizer or of generation; without one the layout stays as it is.
     """
     ends = next(_stated(checkpoint), None)
-    if ends is None or any(_closing(checkpoint, layout)):
+    name = None if ends is None else checkpoint.tokenizer.id_to_token(ends)
+    if name is None or any(True for _ in _closing(checkpoint, layout)):
         return layout
-    token = Piece(kind="token", value=checkpoint.tokenizer.id_to_token(ends))
+    token = Piece(kind="token", value=name)
     turns = {
-        name: msgspec.structs.replace(getattr(layout, name), after=(token, *getattr(layout, name).after))
-        for name in ("text_only", "with_media")
+        kind: msgspec.structs.replace(getattr(layout, kind), after=(token, *getattr(layout, kind).after))
+        for kind in ("text_only", "with_media")
     }
     return msgspec.structs.replace(layout, **turns)
 
