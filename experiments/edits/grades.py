@@ -66,14 +66,15 @@ def describe(source: Drawing, result: Drawing) -> str:
 
 
 def rationale(source: Drawing, parts: Sequence[Part], result: Drawing) -> str:
-    """Explanation of a grade: both bands, what changed, how much of the instruction is right, what else is false."""
+    """Explanation of a grade: what changed, how much of the instruction is right, what else is false, both bands."""
     of = grade(source, parts, result)
     spoiled = [PLACES[place] for place in sorted(changes(source, result) - allowed_places(source, parts, result))]
     if result.flaw is not None:
         spoiled.append(f"{result.flaw.strength} specks in the {PLACES[result.flaw.place]}")
     asked = {BANDS: "all", 3: "half", 2: "wrong", 1: "no"}[of.instruction]
     bands = sentence(f"{NUMBERS[of.instruction]} and {NUMBERS[of.quality]}")
-    return f"{bands} {describe(source, result)} Right: {asked}. False: {' and '.join(spoiled) or 'nothing'}."
+    false = " and ".join(spoiled) or "nothing"
+    return f"{describe(source, result)} Right: {asked}. False: {false}. {bands}"
 
 
 def _thing(look: Look | None) -> str:

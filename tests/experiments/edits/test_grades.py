@@ -43,7 +43,7 @@ def test_bands_and_label(label: str, parts: tuple[Part, ...], result: Drawing, b
 def test_rationale_says_what_changed_where_what_is_right_and_what_else_is_false() -> None:
     damaged = replace(REMOVE.apply(RIGHT), flaw=Flaw(3, "light", 0))
     assert rationale(SOURCE, (RECOLOUR,), damaged) == (
-        "Four and one. Top left: small red circle to small green circle. Top right: large blue square to nothing. "
-        "Right: all. False: top right and light specks in the bottom right."
+        "Top left: small red circle to small green circle. Top right: large blue square to nothing. "
+        "Right: all. False: top right and light specks in the bottom right. Four and one."
     )
-    assert rationale(SOURCE, (RECOLOUR,), SOURCE) == "One and four. Nothing changed. Right: no. False: nothing."
+    assert rationale(SOURCE, (RECOLOUR,), SOURCE) == "Nothing changed. Right: no. False: nothing. One and four."
