@@ -13,7 +13,7 @@ import click
 from yoj.runtime.options import readable_errors
 
 RESULTS = Path(__file__).parent / "results"
-STEPS = 1500
+STEPS = 1000
 IMITATION = 1000
 
 folder_argument = click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
