@@ -125,8 +125,9 @@ def make(family: str, folder: Path, seed: int, note: Callable[[str], None]) -> N
         as_released(last, base)
     run = [f"base={base.name}", f"out=run-judge-{family}", f"max_steps={JUDGE_STEPS[family]}", f"seed={seed}"]
     judge = train("small-judge", folder, run, note)
-    lines = [(folder / f"{name}.jsonl").read_text("utf-8") for name in MIXED]
-    (folder / "mixed.jsonl").write_text("".join(lines), "utf-8")
+    mixed = folder / "mixed.jsonl"
+    if not mixed.is_file():
+        mixed.write_text("".join((folder / f"{name}.jsonl").read_text("utf-8") for name in MIXED), "utf-8")
     for stage in LATER[family]:
         run = [f"base={base.name}", f"out=run-{stage.name}-{family}", f"max_steps={stage.steps}", f"seed={seed}"]
         judge = train("small-judge", folder, [*run, f"init_from={judge.absolute()}", *stage.changes], note)
