@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 from yoj.export.checkpoint.adapter_files import ADAPTER_CONFIG
 from yoj.export.checkpoint.head import SETTINGS
 from yoj.runtime.options import readable_errors
-from yoj.training import Recipe, Trainer, load_samples, read_recipe
+from yoj.training import Trainer, load_samples, read_recipe
 from yoj.training.checkpoints import ADAPTER, COPIED, EVALUATION, HEAD, MODEL, copy_files, newest, save_tensors
 
 from .shapes import ANSWERS, CAPTIONS, FRONTS, MARKED, MARKED_FRONTS, Mixture, ShapesConfig, write_captions, write_items
@@ -151,14 +151,20 @@ def write_data(folder: Path, seed: int, note: Callable[[str], None]) -> None:
 
 def train(name: str, folder: Path, changes: list[str], note: Callable[[str], None]) -> Path:
     """Run one of `RECIPES` in a folder of data; returns its newest checkpoint."""
-    recipe_file = folder / f"{name}.yaml"
-    shutil.copyfile(RECIPES / f"{name}.yaml", recipe_file)
-    recipe: Recipe = read_recipe(recipe_file, changes)
-    samples, held_out = load_samples(recipe, skip=False, packs=False, note=note)
-    Trainer(recipe, samples, held_out).run(note)
-    last = newest(Path(recipe.out))
+    last = newest(Path(run_recipe(name, folder, changes, note).recipe.out))
     assert last is not None
     return last
+
+
+def run_recipe(name: str, folder: Path, changes: list[str], note: Callable[[str], None]) -> Trainer:
+    """Run one of `RECIPES` in a folder of data, with some settings changed; the trainer has the trained model."""
+    recipe_file = folder / f"{name}.yaml"
+    shutil.copyfile(RECIPES / recipe_file.name, recipe_file)
+    recipe = read_recipe(recipe_file, changes)
+    samples, held_out = load_samples(recipe, skip=False, packs=False, note=note)
+    trainer = Trainer(recipe, samples, held_out)
+    trainer.run(note)
+    return trainer
 
 
 def ship(judge: Path, base: Path, out: Path) -> None:

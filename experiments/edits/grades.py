@@ -23,7 +23,7 @@ class Grade(NamedTuple):
     instruction: int
     """Band of following: 4 all was done, 3 half of it, 2 something else was done where it was asked for, 1 nothing."""
     quality: int
-    """Band of quality: 4 nothing else changed, 3 a light flaw or 2 a heavy one, one less for each other change."""
+    """Band of quality: 4 nothing else changed, 3 a light flaw or 2 a heavy one, two less for each other change."""
     label: str
     """Kind of the edit in a word or two."""
 

@@ -1,4 +1,4 @@
-"""Judges of edited pictures: data, base, the arms of the study, and the judge that ships."""
+"""Judges of edited pictures: data, base, and the judge that ships."""
 
 from __future__ import annotations
 
@@ -11,10 +11,9 @@ import torch
 from safetensors.torch import load_file
 
 from yoj.export.checkpoint.head import SETTINGS
-from yoj.training import Trainer, load_samples, read_recipe
 from yoj.training.checkpoints import COPIED, EVALUATION, HEAD, MODEL, copy_files, save_tensors
 
-from ..small_judge import RECIPES, as_released, train
+from ..small_judge import as_released, train
 from .base import write_edits_base
 from .dataset import write_changes, write_edits
 from .items import MANY
@@ -40,17 +39,6 @@ def write_base(folder: Path, seed: int, note: Callable[[str], None]) -> None:
         write_edits_base(folder / "start")
     if not (folder / "base" / MODEL).is_file():
         as_released(train("edits-base", folder, [f"seed={seed}"], note), folder / "base")
-
-
-def train_arm(folder: Path, changes: list[str], note: Callable[[str], None]) -> Trainer:
-    """Run the recipe of a judge in a folder of data, with some settings changed; the trainer has the trained judge."""
-    recipe_file = folder / f"{RECIPE}.yaml"
-    shutil.copyfile(RECIPES / recipe_file.name, recipe_file)
-    recipe = read_recipe(recipe_file, changes)
-    samples, held_out = load_samples(recipe, skip=False, packs=False, note=note)
-    trainer = Trainer(recipe, samples, held_out)
-    trainer.run(note)
-    return trainer
 
 
 def make(folder: Path, seed: int, note: Callable[[str], None]) -> None:

@@ -16,7 +16,8 @@ from yoj.training import Trainer, evaluate
 from yoj.training.evaluation import figures_by_kind
 
 from ..any_n.results import Record, Results
-from .judges import train_arm
+from ..small_judge import run_recipe
+from .judges import RECIPE
 
 SHARES = (0.0, 0.3, 0.5, 0.7, 0.9)
 """Shares a of the language loss."""
@@ -39,7 +40,7 @@ def study(folder: Path, share: float, seed: int, steps: int, file: Path, note: C
     def make() -> Record:
         out = folder / f"arm-{share:g}-{seed}"
         changes = [f"out={out.name}", f"language_share={share:g}", f"seed={seed}", f"max_steps={steps}"]
-        return measure(train_arm(folder, changes, note))
+        return measure(run_recipe(RECIPE, folder, changes, note))
 
     Results(file, about).add({"share": share, "seed": seed}, make)
 
