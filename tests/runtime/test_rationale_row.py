@@ -2,35 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 from rationales import ASK, FAMILIES, requests_of
 from tiers import with_variants
 
-from yoj.runtime import Image, Request
+from yoj.runtime import Request
 from yoj.runtime._rationale_row import rationale_script, with_room
 from yoj.runtime.errors import RequestError
 from yoj.runtime.script import script_of
+from yoj.training.samples import explanation
 
 KINDS = {"molmo2": "merged", "qwen3_vl": "qwen3_vl"}
 RATIONALE = "The sky is red."
-
-
-def training_pack(scorer, request: Request, response: int):
-    """The prompt, the response and the ask as the parts of one turn, with the rationale as its one response."""
-    explained = request.responses[response]
-    more = [*([explained] if isinstance(explained, str) else explained), ASK]
-    prompt = request.prompt
-    if isinstance(prompt, str):
-        prompt = [prompt, *more]
-    elif isinstance(prompt[0], str | Image) or not hasattr(prompt[0], "role"):
-        prompt = [*prompt, *more]
-    else:
-        last = prompt[-1]
-        prompt = [*prompt[:-1], replace(last, content=[*last.content, *more])]
-    return scorer.prepare(replace(request, prompt=prompt, responses=[RATIONALE])).packs[0]
 
 
 @pytest.mark.parametrize("family", with_variants(FAMILIES))
@@ -41,7 +25,7 @@ def test_tokens_are_those_of_training(family, name, response, scorer):
     request = requests_of()[name]
     row = judge._preparer.prepare_rationale(request, response, ASK, 4)
     (pack,) = row.packs
-    trained = training_pack(judge, request, response)
+    (trained,) = judge.prepare(explanation(request, response, ASK, RATIONALE)).packs
     length = len(pack.input_ids_L) - 4
     assert length == trained.response_start_N[0]
     for got, expected in ((pack.input_ids_L, trained.input_ids_L), (pack.media_L, trained.media_L)):
