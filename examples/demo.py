@@ -21,7 +21,7 @@ from yoj.runtime import Image, Judgement, Request, Scorer
 ROOT = Path(__file__).resolve().parent.parent
 CHECKPOINTS = ROOT / "checkpoints"
 FOLDER = ROOT / ".demo"
-SCENE, EDITED = 0, 0
+SCENE, EDITED = 0, 5
 """Items of the held-out splits, which the judges were not trained on."""
 
 

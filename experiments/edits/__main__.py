@@ -144,6 +144,16 @@ def correction(bundle: Path, imitation: int, steps: int, seeds: tuple[int, ...],
 
 
 @main.command()
+@click.argument("index", type=click.IntRange(min=0))
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+def item(index: int, file: Path) -> None:
+    """Draw the held-out item INDEX, its source and its edits with their grades, as the SVG picture FILE."""
+    from .plot import draw_item
+
+    draw_item(index, file)
+
+
+@main.command()
 @results_option
 @click.option("--plot", type=click.Path(dir_okay=False, path_type=Path), help="Write the curves to this SVG.")
 def report(results: Path, plot: Path | None) -> None:

@@ -1,4 +1,4 @@
-"""Picture of the experiments: accuracy and effective rank against the share of language, and the editor's grade."""
+"""Pictures of the experiments: an item, accuracy and effective rank by the share of language, the editor's grade."""
 
 from __future__ import annotations
 
@@ -8,7 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from ..evidence import half_width
+from .dataset import make_item
+from .grades import DIMENSIONS
 from .report import Records, records_of
+
+STYLE = {"svg.hashsalt": "yoj", "svg.fonttype": "none", "font.family": "sans-serif"}
 
 
 def draw(folder: Path, file: Path) -> None:
@@ -23,7 +27,7 @@ def draw(folder: Path, file: Path) -> None:
     from matplotlib.figure import Figure
 
     shares, loops = records_of(folder, "share-"), records_of(folder, "loop-")
-    with matplotlib.rc_context({"svg.hashsalt": "yoj", "svg.fonttype": "none", "font.family": "sans-serif"}):
+    with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(13, 4), layout="constrained")
         FigureCanvasSVG(figure)
         first, second, third = figure.subplots(1, 3)
@@ -42,6 +46,34 @@ def draw(folder: Path, file: Path) -> None:
         third.legend(fontsize=7)
         for axis in (first, second, third):
             axis.grid(alpha=0.3)
+        figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
+
+
+def draw_item(index: int, file: Path) -> None:
+    """Draw a held-out item: the source and its edits with their grades.
+
+    Args:
+        index: index of the item.
+        file: SVG file to write.
+    """
+    import matplotlib
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+    from matplotlib.figure import Figure
+
+    item = make_item("held_out", 0, index)
+    titles = ["source"]
+    for grade in item.grades():
+        titles.append(f"{grade.label}\n{', '.join(f'{name} {getattr(grade, name)}' for name in DIMENSIONS)}")
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(2.4 * len(titles), 3), layout="constrained")
+        FigureCanvasSVG(figure)
+        figure.suptitle(item.instruction)
+        for axis, title, drawing in zip(
+            figure.subplots(1, len(titles)), titles, [item.source, *item.results], strict=True
+        ):
+            axis.imshow(drawing.pixels(), interpolation="nearest")
+            axis.set_title(title, fontsize=9)
+            axis.set_axis_off()
         figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
 
 

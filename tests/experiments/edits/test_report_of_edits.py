@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from experiments.edits.plot import draw
+from experiments.edits.plot import draw, draw_item
 from experiments.edits.report import tables
 
 
@@ -81,3 +81,11 @@ def test_the_picture_is_the_same_each_time(results: Path) -> None:
     assert one == (results / "two.svg").read_text("utf-8")
     assert "share of language a" in one
     assert "truth" in one
+
+
+def test_an_item_is_drawn_with_what_it_asks_and_its_grades(tmp_path: Path) -> None:
+    draw_item(5, tmp_path / "item.svg")
+    drawn = (tmp_path / "item.svg").read_text("utf-8")
+    assert "Swap the blue square and the purple circle." in drawn
+    assert "right and damaged" in drawn
+    assert "instruction 4, quality 4" in drawn
