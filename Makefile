@@ -12,7 +12,7 @@ VERL := .venv-verl
 GYM := .venv-gym
 
 .PHONY: demo test test-all tests test-numpy1 quick quick-tests lint style types bench bench-wide bench-tables bench-products bench-sweeps bench-schemes bench-runtime bench-vllm \
-	gpu peers trainers grpo judges clean
+	gpu peers trainers grpo judges edits clean
 demo: $(VENV)/.ready
 	$(BIN)/python -m examples.demo
 
@@ -118,7 +118,25 @@ judges: $(VENV)/.ready
 	mkdir -p checkpoints
 	rm -rf checkpoints/shapes-*
 	cp -r .judges/shapes-* checkpoints/
-	$(BIN)/python -m experiments.shipped checkpoints/shapes-* --out checkpoints/figures.json --precision float32 --precision float16 --precision bfloat16
+	$(BIN)/python -m experiments.edits judge .edits
+	rm -rf checkpoints/edits-*
+	cp -r .edits/edits-* checkpoints/
+	$(BIN)/python -m experiments.shipped checkpoints/*-* --out checkpoints/figures.json --precision float32 --precision float16 --precision bfloat16 --precision int8
+
+# Hours: arms of the study, and an editor that learns from judges of three seeds, with rankings alone and joined with language.
+edits: $(VENV)/.ready
+	$(BIN)/python -m experiments.edits study .edits
+	for seed in 0 1 2; do for share in 0 0.3; do \
+		bundle=.edits/judge-$$share-$$seed.yoj; \
+		$(BIN)/yoj-export .edits/arm-$$share-$$seed/checkpoint-1000 --layout assistant --out $$bundle --force && \
+		$(BIN)/python -m experiments.edits loop a-$$share --bundle $$bundle --seed $$seed || exit 1; \
+	done; done
+	$(BIN)/python -m experiments.edits loop truth
+	$(BIN)/yoj-export checkpoints/edits-qwen3_vl --layout assistant --language --out .edits/shipped.yoj --force
+	$(BIN)/python -m experiments.edits loop shipped --bundle .edits/shipped.yoj
+	$(BIN)/python -m experiments.edits correction .edits/shipped.yoj
+	$(BIN)/python -m experiments.edits cost .edits/shipped.yoj
+	$(BIN)/python -m experiments.edits report --plot docs/images/edits.svg
 
 $(VENV)/.ready: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -183,4 +201,4 @@ $(GYM)/.ready: $(PEERS)/gym.txt $(PEERS)/gym-no-deps.txt
 
 clean:
 	rm -rf $(VENV) $(NUMPY1) $(GPU) $(VLLM) $(CLIENTS) $(TRITON) $(OPTIMUM) $(VERL) $(GYM)
-	rm -rf .gpu .demo .bench .bench-schemes .bench-vllm .judges .grpo dist build
+	rm -rf .gpu .demo .bench .bench-schemes .bench-vllm .judges .grpo .edits dist build
