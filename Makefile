@@ -126,14 +126,13 @@ judges: $(VENV)/.ready
 # Hours: arms of the study, and an editor that learns from judges of three seeds, with rankings alone and joined with language.
 edits: $(VENV)/.ready
 	$(BIN)/python -m experiments.edits study .edits
-	for seed in 0 1 2; do for share in 0 0.3; do \
-		bundle=.edits/judge-$$share-$$seed.yoj; \
-		$(BIN)/yoj-export .edits/arm-$$share-$$seed/checkpoint-1000 --layout assistant --out $$bundle --force && \
-		$(BIN)/python -m experiments.edits loop a-$$share --bundle $$bundle --seed $$seed || exit 1; \
-	done; done
-	$(BIN)/python -m experiments.edits loop truth
 	$(BIN)/yoj-export checkpoints/edits-qwen3_vl --layout assistant --language --out .edits/shipped.yoj --force
-	$(BIN)/python -m experiments.edits loop shipped --bundle .edits/shipped.yoj
+	for seed in 0 1 2; do for share in 0 0.3; do \
+		$(BIN)/yoj-export .edits/arm-$$share-$$seed/checkpoint-1000 --layout assistant --out .edits/a-$$share-$$seed.yoj --force || exit 1; \
+	done; \
+	$(BIN)/python -m experiments.edits loop --seed $$seed a-0=.edits/a-0-$$seed.yoj a-0.3=.edits/a-0.3-$$seed.yoj shipped=.edits/shipped.yoj || exit 1; \
+	done
+	$(BIN)/python -m experiments.edits loop --seed 0 --kl 0 a-0-free=.edits/a-0-0.yoj shipped-free=.edits/shipped.yoj
 	$(BIN)/python -m experiments.edits correction .edits/shipped.yoj
 	$(BIN)/python -m experiments.edits cost .edits/shipped.yoj
 	$(BIN)/python -m experiments.edits report --plot docs/images/edits.svg

@@ -11,6 +11,8 @@ import click
 
 from yoj.runtime.options import readable_errors
 
+from ..named_bundles import named_bundles
+
 RESULTS = Path(__file__).parent / "results"
 ITEMS = 300
 
@@ -24,18 +26,8 @@ def main() -> None:
     """Command of the study."""
 
 
-def _named(_: click.Context, __: click.Parameter, judges: tuple[str, ...]) -> dict[str, Path]:
-    pairs = [judge.partition("=") for judge in judges]
-    if wrong := [judge for judge, (name, _, path) in zip(judges, pairs, strict=True) if not name or not path]:
-        raise click.BadParameter(f"{', '.join(wrong)}: give NAME=PATH of a bundle.")
-    named = {name: Path(path) for name, _, path in pairs}
-    if len(named) < len(pairs):
-        raise click.BadParameter("two judges have one name; give each its own.")
-    return named
-
-
 @main.command()
-@click.argument("judges", nargs=-1, required=True, metavar="NAME=PATH...", callback=_named)
+@click.argument("judges", nargs=-1, required=True, metavar="NAME=PATH...", callback=named_bundles)
 @click.option(
     "--items", default=ITEMS, show_default=True, type=click.IntRange(min=2), help="Items, a third of each kind."
 )

@@ -6,11 +6,16 @@ python -m experiments.edits report
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cache, partial
 from pathlib import Path
 
 import click
 
 from yoj.runtime.options import readable_errors
+
+from ..any_n.results import Record
+from ..named_bundles import named_bundles
 
 RESULTS = Path(__file__).parent / "results"
 STEPS = 1000
@@ -23,6 +28,9 @@ results_option = click.option(
 )
 seeds_option = click.option(
     "--seed", "seeds", multiple=True, type=int, default=(0, 1, 2), help="Seed; may be repeated."
+)
+imitation_option = click.option(
+    "--imitation", default=IMITATION, show_default=True, help="Steps of the first editor's imitation."
 )
 
 
@@ -52,7 +60,7 @@ def study(folder: Path, shares: tuple[float, ...], seeds: tuple[int, ...], steps
             for share in shares or SHARES:
                 name = f"share {share:g}, seed {seed}"
                 file = results / f"share-{share:g}-seed-{seed}.json"
-                add(folder, share, seed, steps, file, lambda text, name=name: click.echo(f"{name}: {text}"))
+                add(folder, share, seed, steps, file, partial(_say, name))
 
 
 @main.command()
@@ -81,40 +89,32 @@ def cost(bundle: Path, results: Path) -> None:
 
 
 @main.command()
-@click.argument("reward")
-@click.option("--bundle", type=click.Path(exists=True, file_okay=False, path_type=Path), help="Judge of the reward.")
-@click.option("--imitation", default=IMITATION, show_default=True, help="Steps of imitation before the reward.")
-@click.option("--steps", default=300, show_default=True, help="Steps with the reward.")
+@click.argument("rewards", nargs=-1, metavar="[NAME=BUNDLE]...", callback=named_bundles)
+@imitation_option
+@click.option("--steps", default=150, show_default=True, help="Steps with each reward.")
+@click.option("--kl", default=0.2, show_default=True, help="Weight of the divergence from the editor before.")
 @seeds_option
 @results_option
-def loop(reward: str, bundle: Path | None, imitation: int, steps: int, seeds: tuple[int, ...], results: Path) -> None:
-    """Train an editor with a judge as its reward, under the name REWARD; without a bundle the truth is the reward."""
-    from yoj.runtime import Scorer
-
-    from ..any_n.results import Results
+def loop(
+    rewards: dict[str, Path], imitation: int, steps: int, kl: float, seeds: tuple[int, ...], results: Path
+) -> None:
+    """Train an editor with the truth as its reward, and others with the judges in BUNDLEs, from the same beginning."""
     from .base import tokenizer_file
-    from .loop import LoopConfig, reward_of, run, truth
+    from .imitation import first_editor
+    from .loop import LoopConfig, teach
 
     with readable_errors():
-        scorer = None if bundle is None else Scorer.load(bundle)
-        about = {"judge": None if scorer is None else scorer.manifest.digest, "imitation": imitation, "steps": steps}
         for seed in seeds:
-            kept = Results(results / f"loop-{reward}-seed-{seed}.json", about)
-            kept.add(
-                {"reward": reward, "seed": seed},
-                lambda seed=seed: run(
-                    tokenizer_file(),
-                    truth if scorer is None else reward_of(scorer),
-                    LoopConfig(seed, imitation, steps),
-                    lambda text, seed=seed: click.echo(f"{reward}, seed {seed}: {text}"),
-                ),
-            )
+            first = cache(partial(first_editor, tokenizer_file(), seed, imitation, partial(_say, f"seed {seed}")))
+            for reward in [("truth", None), *rewards.items()]:
+                told = partial(_say, f"{reward[0]}, seed {seed}")
+                teach(results, reward, LoopConfig(seed, imitation, steps, kl), first, told)
 
 
 @main.command()
 @bundle_argument
-@click.option("--imitation", default=IMITATION, show_default=True, help="Steps of the first editor's imitation.")
-@click.option("--steps", default=IMITATION, show_default=True, help="Steps of the correcting editor's.")
+@imitation_option
+@click.option("--steps", default=IMITATION, show_default=True, help="Steps of the correcting editor's imitation.")
 @seeds_option
 @results_option
 def correction(bundle: Path, imitation: int, steps: int, seeds: tuple[int, ...], results: Path) -> None:
@@ -124,23 +124,23 @@ def correction(bundle: Path, imitation: int, steps: int, seeds: tuple[int, ...],
     from ..any_n.results import Results
     from .base import tokenizer_file
     from .correction import by_judge, by_truth, nothing, run
-    from .loop import LoopConfig
+    from .imitation import first_editor
 
-    with readable_errors(), Scorer.load(bundle) as scorer:
+    with readable_errors(), Scorer.load(bundle, threads=1) as scorer:
         ways = {"nothing": nothing, "the judge": by_judge(scorer), "the truth": by_truth}
         about = {"judge": scorer.manifest.digest, "imitation": imitation, "steps": steps}
         for seed in seeds:
-            Results(results / f"correction-seed-{seed}.json", about).add(
-                {"seed": seed},
-                lambda seed=seed: {
-                    "after": run(
-                        tokenizer_file(),
-                        ways,
-                        LoopConfig(seed, imitation, steps),
-                        lambda text, seed=seed: click.echo(f"seed {seed}: {text}"),
-                    )
-                },
-            )
+            told = partial(_say, f"seed {seed}")
+
+            def make(seed: int = seed, told: Callable[[str], None] = told) -> Record:
+                first = first_editor(tokenizer_file(), seed, imitation, told)
+                return {"after": run(first, ways, seed, steps, told)}
+
+            Results(results / f"correction-seed-{seed}.json", about).add({"seed": seed}, make)
+
+
+def _say(name: str, text: str) -> None:
+    click.echo(f"{name}: {text}")
 
 
 @main.command()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -16,9 +15,9 @@ from .dataset import make_item
 from .drawing import Drawing
 from .editor import Editor, draw_choices
 from .grades import rationale
-from .imitation import corrections, first_editor, imitate
+from .imitation import corrections, imitate
 from .items import EditItem
-from .loop import LoopConfig, request_of, truth
+from .loop import request_of, truth
 
 EVALUATED = 300
 BELOW = (8, 7, 5)
@@ -47,23 +46,23 @@ def nothing(items: Sequence[EditItem], _: Sequence[Drawing]) -> list[str]:
     return [""] * len(items)
 
 
-def run(tokenizer: Path, ways: dict[str, Told], config: LoopConfig, note: Callable[[str], None]) -> Record:
+def run(first: Editor, ways: dict[str, Told], seed: int, steps: int, note: Callable[[str], None]) -> Record:
     """Train an editor that corrects, and measure its second edits after each way of being told.
 
     Args:
-        tokenizer: file of the tokenizer with which the editors read.
+        first: editor whose edits are corrected.
         ways: name -> what is said of a first edit.
-        config: seed, and steps of the first editor's imitation and of the correcting one's.
+        seed: seed of the correcting editor, of edits and of requests.
+        steps: steps of the correcting editor's imitation.
         note: function that takes lines for a person.
     """
-    first = first_editor(tokenizer, config.seed, config.imitation, note)
-    second = imitate(Editor(tokenizer, config.seed), corrections("correct", config.seed, first), config.steps, note)
-    items = [make_item("correct-held-out", config.seed, index) for index in range(EVALUATED)]
-    edits = _edit(first, items, None, config.seed)
+    second = imitate(Editor(first.tokenizer_file, seed), corrections("correct", seed, first), steps, note)
+    items = [make_item("correct-held-out", seed, index) for index in range(EVALUATED)]
+    edits = _edit(first, items, None, seed)
     before = truth(items, [[edit] for edit in edits])[:, 0]
     found: Record = {}
     for name, tell in ways.items():
-        after = truth(items, [[edit] for edit in _edit(second, items, tell(items, edits), config.seed)])[:, 0]
+        after = truth(items, [[edit] for edit in _edit(second, items, tell(items, edits), seed)])[:, 0]
         for limit in BELOW:
             bad = before < limit
             found[f"{name}, below {limit}"] = {

@@ -52,6 +52,27 @@ class Choices:
     """Index into `STRENGTHS`, int64."""
 
 
+@dataclass(frozen=True)
+class Chances:
+    """Log probabilities of edits of B requests."""
+
+    contents_BPC: torch.Tensor
+    """Log probability of each content of each place, [B, 4, 50]."""
+    flaw_BS: torch.Tensor
+    """Log probability of each strength of the flaw, [B, 3]."""
+
+    def log_likelihood(self, choices: Choices) -> torch.Tensor:
+        """Log likelihood of one edit for each request, [B]."""
+        chosen = self.contents_BPC.gather(2, choices.contents_BP.unsqueeze(2)).squeeze(2).sum(1)
+        return chosen + self.flaw_BS.gather(1, choices.flaw_B.unsqueeze(1)).squeeze(1)
+
+    def divergence(self, other: Chances) -> torch.Tensor:
+        """Kullback-Leibler divergence from other chances of the same requests, nats [B]."""
+        contents = self.contents_BPC.exp() * (self.contents_BPC - other.contents_BPC)
+        flaws = self.flaw_BS.exp() * (self.flaw_BS - other.flaw_BS)
+        return contents.sum((1, 2)) + flaws.sum(1)
+
+
 class Editor(nn.Module):
     """Policy over edits: each place and the flaw are chosen independently, given what was read."""
 
@@ -59,6 +80,7 @@ class Editor(nn.Module):
         """Make an untrained editor that reads texts with a tokenizer's file."""
         super().__init__()
         torch.manual_seed(seed)
+        self.tokenizer_file = tokenizer
         self.tokenizer = Tokenizer.from_file(str(tokenizer))
         self.words = nn.Embedding(self.tokenizer.get_vocab_size() + 1, WIDTH)
         self.positions = nn.Parameter(torch.randn(LONGEST, WIDTH) * 0.02)
@@ -87,29 +109,24 @@ class Editor(nn.Module):
             torch.tensor([[INDEX[item.source.look(place)] for place in range(len(PLACES))] for item in items]),
         )
 
-    def forward(self, asked: Asked) -> tuple[torch.Tensor, torch.Tensor]:
-        """Log probabilities of the contents [B, 4, 50] and of the flaw [B, 3]."""
+    def forward(self, asked: Asked) -> Chances:
+        """Chances of every edit of each request."""
         length = asked.ids_BT.shape[1]
         text = self.words(asked.ids_BT) + self.positions[:length] + self.sources(asked.feedback_BT)
         scene = self.looks(asked.contents_BP) + self.places
         hidden = torch.cat([scene, text], dim=1)
         absent = F.pad(asked.ids_BT == 0, (len(PLACES), 0))
         hidden = self.blocks(hidden, src_key_padding_mask=absent)[:, : len(PLACES)]
-        return self.contents(hidden).log_softmax(-1), self.flaws(hidden.mean(1)).log_softmax(-1)
-
-    def log_likelihood(self, asked: Asked, choices: Choices) -> torch.Tensor:
-        """Log likelihood of one edit for each request, [B]."""
-        contents, flaws = self(asked)
-        chosen = contents.gather(2, choices.contents_BP.unsqueeze(2)).squeeze(2).sum(1)
-        return chosen + flaws.gather(1, choices.flaw_B.unsqueeze(1)).squeeze(1)
+        return Chances(self.contents(hidden).log_softmax(-1), self.flaws(hidden.mean(1)).log_softmax(-1))
 
     @torch.no_grad()
     def sample(self, asked: Asked, generator: torch.Generator) -> Choices:
         """Draw one edit for each request."""
-        contents, flaws = self(asked)
-        batch = len(contents)
-        drawn = torch.multinomial(contents.exp().flatten(0, 1), 1, generator=generator)
-        return Choices(drawn.view(batch, len(PLACES)), torch.multinomial(flaws.exp(), 1, generator=generator)[:, 0])
+        chances = self(asked)
+        batch = len(chances.contents_BPC)
+        drawn = torch.multinomial(chances.contents_BPC.exp().flatten(0, 1), 1, generator=generator)
+        flaws = torch.multinomial(chances.flaw_BS.exp(), 1, generator=generator)[:, 0]
+        return Choices(drawn.view(batch, len(PLACES)), flaws)
 
 
 def choices_of(sources: Sequence[Drawing], results: Sequence[Drawing]) -> Choices:

@@ -89,4 +89,4 @@ def first_editor(tokenizer: Path, seed: int, steps: int, note: Callable[[str], N
 def _likelihood(editor: Editor, batch: Sequence[Lesson]) -> torch.Tensor:
     items = [lesson.item for lesson in batch]
     asked = editor.read(items, [lesson.feedback for lesson in batch])
-    return editor.log_likelihood(asked, choices_of([item.source for item in items], [one.result for one in batch]))
+    return editor(asked).log_likelihood(choices_of([item.source for item in items], [one.result for one in batch]))

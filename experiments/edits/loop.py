@@ -1,10 +1,15 @@
-"""Judges as the reward of an editor: it proposes a group of edits, the judge scores the group in one pass."""
+"""Judges as the reward of an editor: it proposes a group of edits, the judge scores the group in one pass.
+
+A judge errs most about edits of kinds that it was not trained on, and a free editor finds them. As in Flow-GRPO it is
+therefore held near what it was before the reward, by the Kullback-Leibler divergence from it.
+"""
 
 from __future__ import annotations
 
+import copy
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +18,11 @@ from numpy.typing import NDArray
 
 from yoj.runtime import Image, Request, Scorer
 
-from ..any_n.results import Record
+from ..any_n.results import Record, Results
 from .dataset import make_item
 from .drawing import Drawing
-from .editor import Editor, draw_choices
+from .editor import Asked, Choices, Editor, draw_choices
 from .grades import BANDS, grade
-from .imitation import first_editor
 from .items import EditItem
 
 GROUP, ITEMS = 4, 24
@@ -27,6 +31,8 @@ LEARNING_RATE, FLOOR = 5e-4, 0.05
 """Step size, and least standard deviation that rewards of a group are divided by."""
 EVALUATED, EVERY = 400, 50
 """Held-out requests, and steps from one measurement to the next."""
+Note = Callable[[str], None]
+"""Function that takes lines for a person."""
 Reward = Callable[[Sequence[EditItem], Sequence[Sequence[Drawing]]], NDArray[np.float32]]
 """Function from B items and a group of edits of each to rewards, float32 [B, N]."""
 
@@ -36,11 +42,13 @@ class LoopConfig:
     """Settings of a run."""
 
     seed: int
-    """Seed of the first editor, its edits and the requests."""
+    """Seed of the first editor, of edits and of requests."""
     imitation: int
     """Steps of imitation before any reward."""
     steps: int
     """Steps with the reward."""
+    kl: float
+    """Weight of the divergence from the editor before the reward, in nats an edit."""
 
 
 def truth(items: Sequence[EditItem], groups: Sequence[Sequence[Drawing]]) -> NDArray[np.float32]:
@@ -66,23 +74,47 @@ def request_of(item: EditItem, edits: Sequence[Drawing]) -> Request:
     return Request([Image(item.source.pixels()), item.instruction], [[Image(edit.pixels())] for edit in edits])
 
 
-def run(tokenizer: Path, reward: Reward, config: LoopConfig, note: Callable[[str], None]) -> Record:
-    """Train one editor; returns the truth of its edits of held-out sources as it goes.
+def teach(
+    results: Path, reward: tuple[str, Path | None], config: LoopConfig, first: Callable[[], Editor], note: Note
+) -> None:
+    """Train an editor with one reward and add its figures to a file of the results, unless they are there.
 
     Args:
-        tokenizer: file of the tokenizer with which the editor reads.
+        results: folder of the results.
+        reward: its name, and the bundle of the judge; None for the truth.
+        config: settings.
+        first: function that gives the editor before any reward.
+        note: function that takes lines for a person.
+    """
+    name, bundle = reward
+    scorer = None if bundle is None else Scorer.load(bundle, threads=1)
+    about = {"judge": None if scorer is None else scorer.manifest.digest, **asdict(config)}
+    kept = Results(results / f"loop-{name}-kl-{config.kl:g}-seed-{config.seed}.json", about)
+    given = truth if scorer is None else reward_of(scorer)
+    kept.add({"reward": name, "kl": config.kl, "seed": config.seed}, lambda: run(first(), given, config, note))
+
+
+def run(first: Editor, reward: Reward, config: LoopConfig, note: Note) -> Record:
+    """Train a copy of an editor; returns the truth of its edits of held-out sources as it goes.
+
+    Args:
+        first: editor before any reward, which is left as it is.
         reward: reward of a group.
         config: settings.
         note: function that takes lines for a person.
     """
-    editor = first_editor(tokenizer, config.seed, config.imitation, note)
+    editor = copy.deepcopy(first)
     optimizer = torch.optim.AdamW(editor.parameters(), LEARNING_RATE)
     generator = torch.Generator().manual_seed(config.seed)
     found = [{"step": 0} | examine(editor)]
     for step in range(config.steps):
         items = [make_item("loop", config.seed, index) for index in range(step * ITEMS, (step + 1) * ITEMS)]
-        loss = _loss(editor, items, reward, generator, random.Random(f"loop {config.seed} {step}"))
-        loss.backward()  # pyright: ignore[reportUnknownMemberType]
+        asked, choices, groups = _propose(editor, items, generator, random.Random(f"loop {config.seed} {step}"))
+        chances = editor(asked)
+        gain = (_advantages(reward(items, groups)) * chances.log_likelihood(choices)).mean()
+        with torch.no_grad():
+            before = first(asked)
+        (config.kl * chances.divergence(before).mean() - gain).backward()
         torch.nn.utils.clip_grad_norm_(editor.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad()
@@ -101,15 +133,18 @@ def examine(editor: Editor) -> dict[str, float]:
     return {"grade": float(grades.mean()), "right": float((grades == 2 * BANDS).mean())}
 
 
-def _loss(
-    editor: Editor, items: Sequence[EditItem], reward: Reward, generator: torch.Generator, rng: random.Random
-) -> torch.Tensor:
-    """Policy gradient of GRPO, one step a sample: each edit by how far its reward is above its group's mean."""
+def _propose(
+    editor: Editor, items: Sequence[EditItem], generator: torch.Generator, rng: random.Random
+) -> tuple[Asked, Choices, list[list[Drawing]]]:
+    """Group of edits of each item, and what was asked and chosen for each edit."""
     copies = [item for item in items for _ in range(GROUP)]
     asked = editor.read(copies)
     choices = editor.sample(asked, generator)
     drawn = draw_choices([item.source for item in copies], choices, rng)
-    rewards = reward(items, [drawn[begin : begin + GROUP] for begin in range(0, len(drawn), GROUP)])
-    spread = np.maximum(rewards.std(axis=1, keepdims=True), FLOOR)
-    advantages = torch.from_numpy(((rewards - rewards.mean(axis=1, keepdims=True)) / spread).flatten())
-    return -(advantages * editor.log_likelihood(asked, choices)).mean()
+    return asked, choices, [drawn[begin : begin + GROUP] for begin in range(0, len(drawn), GROUP)]
+
+
+def _advantages(rewards_BN: NDArray[np.float32]) -> torch.Tensor:
+    """Advantages of GRPO, float32 [B * N]: how far each edit is above the mean of its group, in its deviations."""
+    spread_B1 = np.maximum(rewards_BN.std(axis=1, keepdims=True), FLOOR)
+    return torch.from_numpy(((rewards_BN - rewards_BN.mean(axis=1, keepdims=True)) / spread_B1).flatten())

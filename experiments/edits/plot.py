@@ -12,7 +12,7 @@ from .dataset import make_item
 from .grades import DIMENSIONS
 from .report import Records, records_of
 
-STYLE = {"svg.hashsalt": "yoj", "svg.fonttype": "none", "font.family": "sans-serif"}
+STYLE: dict[Any, Any] = {"svg.hashsalt": "yoj", "svg.fonttype": "none", "font.family": "sans-serif"}
 
 
 def draw(folder: Path, file: Path) -> None:
@@ -38,10 +38,10 @@ def draw(folder: Path, file: Path) -> None:
         first.set(xlabel="share of language a", ylabel="best of 4, %", title="accuracy")
         _band(second, list(by_share), [[one["effective_rank"] for one in own] for own in by_share.values()], "rank")
         second.set(xlabel="share of language a", ylabel="effective rank", title="representations")
-        for reward in _values(loops, "reward"):
-            runs = [one["measurements"] for one in loops if one["reward"] == reward]
+        for reward, kl in sorted({(one["reward"], one["kl"]) for one in loops}):
+            runs = [one["measurements"] for one in loops if (one["reward"], one["kl"]) == (reward, kl)]
             steps = [found["step"] for found in runs[0]]
-            _band(third, steps, [[run[k]["grade"] for run in runs] for k in range(len(steps))], reward)
+            _band(third, steps, [[run[k]["grade"] for run in runs] for k in range(len(steps))], f"{reward}, {kl:g}")
         third.set(xlabel="step", ylabel="true grade, 2 to 8", title="editor")
         third.legend(fontsize=7)
         for axis in (first, second, third):

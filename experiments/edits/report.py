@@ -79,8 +79,8 @@ def _loops(records: Records) -> str:
         ("right before, %", at(0, "right", 100, 1)),
         ("after ", at(-1, "right", 100, 1)),
     ]
-    rows = _grouped(records, lambda one: one["reward"])
-    return _table("reward", rows, columns) if rows else ""
+    rows = _grouped(records, lambda one: f"{one['reward']}, {one['kl']:g}")
+    return _table("reward, weight of the divergence", rows, columns) if rows else ""
 
 
 def _corrections(records: Records) -> str:

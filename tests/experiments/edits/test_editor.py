@@ -33,17 +33,18 @@ def test_likelihoods_sum_to_one_over_one_place() -> None:
     total = 0.0
     for content in range(len(CONTENTS) + 1):
         choices = Choices(torch.tensor([[content, 0, 0, 0]]), torch.tensor([0]))
-        total += float(editor.log_likelihood(asked, choices).exp())
-    contents, flaws = editor(asked)
-    rest = contents[0, 1:, 0].sum() + flaws[0, 0]
+        total += float(editor(asked).log_likelihood(choices).exp())
+    chances = editor(asked)
+    rest = chances.contents_BPC[0, 1:, 0].sum() + chances.flaw_BS[0, 0]
     assert total == pytest.approx(float(rest.exp()), rel=1e-5)
 
 
 def test_padding_and_other_requests_change_no_likelihood() -> None:
     editor = Editor(TOKENIZER, 0).eval()
     choices = choices_of([item.source for item in ITEMS], [item.results[0] for item in ITEMS])
-    together = editor.log_likelihood(editor.read(ITEMS), choices)
-    alone = editor.log_likelihood(editor.read(ITEMS[5:6]), Choices(choices.contents_BP[5:6], choices.flaw_B[5:6]))
+    together = editor(editor.read(ITEMS)).log_likelihood(choices)
+    one = Choices(choices.contents_BP[5:6], choices.flaw_B[5:6])
+    alone = editor(editor.read(ITEMS[5:6])).log_likelihood(one)
     assert torch.allclose(together[5:6], alone, atol=1e-4)
 
 
@@ -65,5 +66,20 @@ def test_the_true_reward_is_the_grade_and_a_loop_runs() -> None:
     assert rewards.shape == (3, 4)
     assert rewards[1, 2] == grade(items[1].source, items[1].parts, items[1].results[2]).overall
     assert (rewards.max(axis=1) == 2 * BANDS).all()
-    found = run(TOKENIZER, truth, LoopConfig(0, 1, 2), lambda _: None)
+    first = Editor(TOKENIZER, 0)
+    before = {name: value.clone() for name, value in first.state_dict().items()}
+    found = run(first, truth, LoopConfig(0, 0, 2, 0.2), lambda _: None)
     assert [one["step"] for one in found["measurements"]] == [0, 2]
+    assert all(torch.equal(value, before[name]) for name, value in first.state_dict().items())
+
+
+def test_the_divergence_is_the_mean_log_ratio_of_samples() -> None:
+    editor, other = Editor(TOKENIZER, 0).eval(), Editor(TOKENIZER, 1).eval()
+    asked = editor.read(ITEMS[:1] * 4000)
+    with torch.no_grad():
+        chances, before = editor(asked), other(asked)
+    choices = editor.sample(asked, torch.Generator().manual_seed(0))
+    ratios = chances.log_likelihood(choices) - before.log_likelihood(choices)
+    deviation = float(ratios.std()) / len(ratios) ** 0.5
+    assert float(ratios.mean()) == pytest.approx(float(chances.divergence(before)[0]), abs=4 * deviation)
+    assert float(chances.divergence(chances).abs().max()) == pytest.approx(0, abs=1e-5)

@@ -27,7 +27,7 @@ def share(a: float, seed: int, right: float) -> dict[str, Any]:
 def loop(reward: str, seed: int, grade: float) -> dict[str, Any]:
     steps = ((0, 5.0, 0.25), (50, grade, 0.5))
     found = [{"step": step, "grade": value, "right": right} for step, value, right in steps]
-    return {"reward": reward, "seed": seed, "measurements": found}
+    return {"reward": reward, "kl": 0.2, "seed": seed, "measurements": found}
 
 
 RECORDS: dict[str, list[dict[str, Any]]] = {
@@ -40,8 +40,8 @@ RECORDS: dict[str, list[dict[str, Any]]] = {
         {"way": "N passes", "n": 2, "milliseconds": 7.0},
         {"way": "N passes", "n": 4, "milliseconds": 14.5, "best_of_4": figure(0.5)},
     ],
-    "loop-truth-seed-0": [loop("truth", 0, 7.0)],
-    "loop-truth-seed-1": [loop("truth", 1, 7.5)],
+    "loop-truth-kl-0.2-seed-0": [loop("truth", 0, 7.0)],
+    "loop-truth-kl-0.2-seed-1": [loop("truth", 1, 7.5)],
     "correction-seed-0": [{"seed": 0, "after": {"the truth, below 8": {"edits": 200, "before": 5.0, "change": 1.5}}}],
 }
 
@@ -65,7 +65,7 @@ def test_tables_hold_what_the_records_hold(results: Path) -> None:
         "| joint pack | 85.0 [75.0, 95.0] | 4.0 | 6.2 |",
         "| N passes | 50.0 [40.0, 60.0] | 7.0 | 14.5 |",
     ]
-    assert "7.25 ± 3.18" in loops
+    assert loops.splitlines()[2].startswith("| truth, 0.2 | 5.00 ± 0.00 | 7.25 ± 3.18 |")
     assert "| the truth, below 8 | 200" in corrections
     assert "1.50" in corrections
 
