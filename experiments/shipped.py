@@ -25,8 +25,11 @@ from yoj.export.verification.scorer import open_scorer
 from yoj.export.verification.stock_model import StockModel
 from yoj.runtime import Image, Request
 from yoj.runtime.bundle import Bundle
+from yoj.runtime.dimensions import pool
+from yoj.runtime.families import Arrays
 from yoj.runtime.lines import read_requests
 from yoj.runtime.machine import instruction_sets
+from yoj.runtime.manifest import ValueHead
 from yoj.runtime.schemes import SCHEMES
 from yoj.training.evaluation import hit
 from yoj.training.samples import NumberedSample, read_samples, texts_alone
@@ -141,9 +144,10 @@ def main(
 ) -> None:
     """Export each judge and compare it with its stock model on the held-out items.
 
-    In the file figures of each kind of CPU stand beside those of others.
+    In the file figures of CPUs without VNNI stand beside those of others.
     """
-    kind = f"{' vision' if vision else ''}, {'VNNI' if any('vnni' in s for s in instruction_sets()) else 'no VNNI'}"
+    vnni = any("vnni" in name for name in instruction_sets())
+    kind = f"{' vision' if vision else ''}{'' if vnni else ', no VNNI'}"
     figures = {
         f"{checkpoint.name} {precision}{kind}": measure(checkpoint, items, precision, vision)
         for checkpoint in checkpoints
@@ -182,7 +186,7 @@ def measure(folder: Path, items: int, precision: str = "float32", vision: bool =
         }
         stock = StockModel(checkpoint, family)
         expected = [
-            tuple(stock.score(scorer.prepare(s.request()), scorer.family).tolist())
+            _ranking(stock.outputs(scorer.prepare(s.request()), scorer.family), scorer.manifest.value_head)
             for s in tqdm(samples, desc=folder.name, disable=None)
         ]
     hits = [hit(scores, numbered) for scores, numbered in zip(seen, samples, strict=True)]
@@ -202,6 +206,14 @@ def measure(folder: Path, items: int, precision: str = "float32", vision: bool =
         megabytes=sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) / 1e6,
         instruction_sets=instruction_sets(),
     )
+
+
+def _ranking(outputs: Arrays, head: ValueHead) -> tuple[float, ...]:
+    """Scores [N] that rank, of the stock model's outputs for one request: pooled where the head has dimensions."""
+    if not head.dimensions:
+        return tuple(outputs["scores"].tolist())
+    each = [{name: of[None, :, place] for name, of in outputs.items()} for place in range(len(head.dimensions))]
+    return tuple(pool(each, head.pooling)["scores"][0].tolist())
 
 
 def quantisation_config(checkpoint: Checkpoint, scheme: Any, place: Path, vision: bool, task: Task) -> Path:
