@@ -1,5 +1,6 @@
 """Judges of edited pictures: the study of joint training, the judge that ships, and judges as rewards of an editor.
 
+\b
 python -m experiments.edits judge .edits && python -m experiments.edits study .edits
 python -m experiments.edits report
 """
@@ -27,7 +28,7 @@ results_option = click.option(
     "--results", default=RESULTS, type=click.Path(file_okay=False, path_type=Path), help="Folder of the results."
 )
 seeds_option = click.option(
-    "--seed", "seeds", multiple=True, type=int, default=(0, 1, 2), help="Seed; may be repeated."
+    "--seed", "seeds", multiple=True, type=int, default=(0, 1, 2), show_default=True, help="Seed; may be repeated."
 )
 imitation_option = click.option(
     "--imitation", default=IMITATION, show_default=True, help="Steps of the first editor's imitation."
@@ -127,6 +128,8 @@ def correction(bundle: Path, imitation: int, steps: int, seeds: tuple[int, ...],
     from .imitation import first_editor
 
     with readable_errors(), Scorer.load(bundle, threads=1) as scorer:
+        if scorer.manifest.language is None:
+            raise click.UsageError(f"{bundle} writes no rationales; export it with --language.")
         ways = {"nothing": nothing, "the judge": by_judge(scorer), "the truth": by_truth}
         about = {"judge": scorer.manifest.digest, "imitation": imitation, "steps": steps}
         for seed in seeds:
@@ -158,11 +161,15 @@ def item(index: int, file: Path) -> None:
 @click.option("--plot", type=click.Path(dir_okay=False, path_type=Path), help="Write the curves to this SVG.")
 def report(results: Path, plot: Path | None) -> None:
     """Print the tables of all results, and plot them."""
+    from yoj.evaluation import EvaluationError
+
     from .plot import draw
     from .report import tables
 
     with readable_errors():
-        click.echo(tables(results))
+        if not (text := tables(results)):
+            raise EvaluationError(f"{results} has no results; run the other commands first.")
+        click.echo(text)
         if plot is not None:
             draw(results, plot)
 

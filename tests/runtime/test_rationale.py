@@ -130,7 +130,7 @@ def test_an_engine_without_one_names_the_engines_that_have_it(judge):
 
 @pytest.mark.parametrize("most", [0, -3, 2.0, True, "5"])
 def test_a_number_of_tokens_that_is_none_is_refused(most, judge):
-    with pytest.raises(RequestError, match=r"max_tokens is .*; give a number from 1"):
+    with pytest.raises(RequestError, match=r"max_tokens is .*; give a whole number from 1"):
         Scorer.load(judge("qwen3_vl")).rationale(requests_of()["text"], 0, max_tokens=most)
 
 

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from tiny_edits import edits, picture, shown
 
-from yoj.training._facts import facts_of, response_images
+from yoj.training._facts import facts_of, response_images, tell_bare
 from yoj.training._rankings import Needs
 from yoj.training._recipe import Recipe
 from yoj.training.samples import NumberedSample, read_samples
@@ -52,6 +52,19 @@ def test_a_response_without_a_picture(tmp_path):
     assert response_images(samples_of(tmp_path, lines)) is None
     text = {"prompt": "Which?", "responses": ["red", "blue"], "rankings": [1, 2]}
     assert response_images(samples_of(tmp_path, [*edits(tmp_path, 1), text])) is None
+
+
+def test_samples_without_pictures_among_others_are_told(tmp_path):
+    lines = edits(tmp_path, 3)
+    lines[1]["responses"][2] = "No."
+    notes = list[str]()
+    tell_bare(samples_of(tmp_path, lines), notes.append)
+    (told,) = notes
+    assert told.startswith("1 of 3 samples have a response without a picture (lines 2): the judge will take")
+    text = {"prompt": "Which?", "responses": ["red", "blue"], "rankings": [1, 2]}
+    for usual in (edits(tmp_path, 2), [text, text]):
+        tell_bare(samples_of(tmp_path, usual), notes.append)
+    assert len(notes) == 1
 
 
 def test_sizes_are_those_of_upright_pictures(tmp_path):

@@ -103,7 +103,7 @@ def test_a_finished_run_is_not_trained_further(setup, tmp_path):
 def test_checkpoints_of_another_shape_are_refused(setup, tmp_path):
     recipe = setup.recipe("qwen3_vl", str(tmp_path / "run"))
     train(recipe)
-    with pytest.raises(TrainingError, match=r"does not fit the recipe.*Train into another folder"):
+    with pytest.raises(TrainingError, match=r"does not fit the recipe.*Give the recipe the head and the base"):
         open_run(msgspec.structs.replace(recipe, lora=Lora(8, 16, 0.1)))
 
 

@@ -12,7 +12,7 @@ import click
 
 from yoj.runtime.bundle import PLANS, Bundle
 from yoj.runtime.engines import ENGINES, GPU_ENGINES, plan_engines
-from yoj.runtime.manifest import MANIFEST_NAME, Manifest
+from yoj.runtime.manifest import MANIFEST_NAME, Manifest, ResponseImages
 from yoj.runtime.options import Given, HubFolder, RenamedOptions, readable_errors, reading_options
 from yoj.runtime.schemes import SCHEMES
 from yoj.runtime.temperature import describe
@@ -335,6 +335,12 @@ def _files(manifest: Manifest) -> str:
     return "\n".join([f"{'bytes':>14}  file", *rows])
 
 
+RESPONSE_IMAGES: dict[ResponseImages, str] = {
+    "any_size": "each shows a picture",
+    "same_size": "each shows a picture, as large as the prompt's last",
+}
+
+
 def _describe(manifest: Manifest, quantised: str | None) -> str:
     head, limits, layout = manifest.value_head, manifest.limits, manifest.layout
     modes = "both modes" if layout.separator else "this mode alone"
@@ -342,6 +348,7 @@ def _describe(manifest: Manifest, quantised: str | None) -> str:
         "family": manifest.family,
         "trained": f"{describe_training(manifest)} (scores in {modes})",
         "layout": f"responses in the {layout.name} turn",
+        **({"responses": RESPONSE_IMAGES[manifest.response_images]} if manifest.response_images else {}),
         "prompts": describe_prompts(layout),
         "separator": f"{layout.separator} = {layout.separator_id}" if layout.separator else "none",
         "value head": f"{head.type}{f' ({head.activation})' if head.activation else ''}, read-out {head.readout}, "

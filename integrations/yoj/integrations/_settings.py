@@ -40,6 +40,10 @@ class RewardSettings:
     """Most characters of a response that the judge sees; what is behind them is cut, which `RewardedGroup.cuts` says.
     None for no limit. It comes before ``overflow``."""
 
+    dimension: str | None = None
+    """Dimension of the judge whose scores become rewards; None for the one that a group's request names, or else the
+    pooled score."""
+
     def __post_init__(self) -> None:
         """Check the settings.
 

@@ -19,6 +19,7 @@ from ._knockout import Knockout, knockout
 from ._rationale import Explained, explained, language_path
 from ._scorer import Scorer
 from .codec import Reading, encode_judgement
+from .dimensions import check_dimension
 from .errors import RequestError, YojError
 from .lines import Entry, Numbered, rankings_of, read_entry
 from .manifest import Mode
@@ -133,10 +134,12 @@ def score_lines(
         advance: function that takes the number of lines finished.
 
     Raises:
-        RequestError: ``done`` are results of other requests, another bundle or other settings.
+        RequestError: ``done`` are results of other requests, another bundle or other settings, or the judge has no such
+            dimension as all requests ask for.
         BundleError: rationales are wanted, and the bundle writes none.
         EngineError: rationales are wanted, and the engine writes none.
     """
+    check_dimension(settings.reading.dimension, scorer.manifest.value_head)
     if settings.rationale is not None:
         language_path(scorer.manifest, scorer.engine)
     run = _run_digest(scorer, settings)

@@ -96,7 +96,7 @@ def most_tokens(asked: int | None, language: LanguagePath) -> int:
     """
     most = language.max_tokens if asked is None else asked
     if isinstance(most, bool) or not isinstance(most, int) or most < 1:  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise RequestError(f"max_tokens is {most!r}; give a number from 1, or None for the bundle's own.")
+        raise RequestError(f"max_tokens is {most!r}; give a whole number from 1, or None for the bundle's own.")
     return most
 
 

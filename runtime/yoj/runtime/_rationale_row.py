@@ -27,9 +27,9 @@ def rationale_script(script: Script, response: int, ask: str) -> Script:
         RequestError: there is no such response.
     """
     n = len(script.responses)
-    if isinstance(response, bool) or not isinstance(response, int) or not 0 <= response < n:  # pyright: ignore[reportUnnecessaryIsInstance]
+    if isinstance(response, bool) or not isinstance(response, int | np.integer) or not 0 <= response < n:  # pyright: ignore[reportUnnecessaryIsInstance]
         raise RequestError(
-            f"response is {response!r}; the request has N={n} responses, give a number from 0 to {n - 1}."
+            f"response is {response!r}; the request has N={n} responses, give a whole number from 0 to {n - 1}."
         )
     kept = [number for number, owner in enumerate(script.owners) if owner in (0, response + 1)]
     place = {number: new for new, number in enumerate(kept)}

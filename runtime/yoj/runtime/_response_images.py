@@ -8,6 +8,9 @@ from .errors import MediaError, RequestError
 from .manifest import ResponseImages
 from .script import Script
 
+NAMED = 4
+"""Most pictures of another size that an error names."""
+
 
 def check_pictures(script: Script, needed: ResponseImages | None) -> None:
     """Refuse responses without a picture where the judge grades pictures.
@@ -25,12 +28,13 @@ def check_pictures(script: Script, needed: ResponseImages | None) -> None:
     if bare := [f"responses[{k}]" for k in range(len(script.responses)) if k + 1 not in owners]:
         raise RequestError(
             f"{', '.join(bare)} {'shows' if len(bare) == 1 else 'show'} no picture, and this judge grades pictures. "
-            "Give each response its picture: [Image('edited.png')]."
+            "Give each response its picture: [Image('edited.png')], in JSON "
+            '[{"type": "image", "image": "edited.png"}].'
         )
     if needed == "same_size" and 0 not in owners:
         raise RequestError(
             "The prompt shows no picture, and this judge grades edits of one. Give the source in images, or in the "
-            "prompt as Image('source.png')."
+            'prompt as Image(\'source.png\'), in JSON as image or {"type": "image", "image": "source.png"}.'
         )
 
 
@@ -50,13 +54,14 @@ def check_sizes(script: Script, sizes: Sequence[tuple[int, int] | None], needed:
     pictures = [(number, size) for number, size in enumerate(sizes) if size is not None]
     source, size = [one for one in pictures if script.owners[one[0]] == 0][-1]
     unlike = [
-        f"{script.names[number]} (of responses[{script.owners[number] - 1}]) is {_text(other)}"
+        f"{script.names[number]} is {_text(other)}"
         for number, other in pictures
         if script.owners[number] > 0 and other != size
     ]
     if unlike:
+        told = "; ".join(unlike[:NAMED] + ([f"{len(unlike) - NAMED} more"] if len(unlike) > NAMED else []))
         raise MediaError(
-            f"{'; '.join(unlike)}, and the prompt's picture {script.names[source]} is {_text(size)}, width x height. "
+            f"{told}, and the prompt's picture {script.names[source]} is {_text(size)}, width x height. "
             "This judge was trained on edits of the size of their source: scale or crop them to it."
         )
 

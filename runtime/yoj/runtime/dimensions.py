@@ -13,6 +13,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from .errors import RequestError
 from .manifest import Dimension, Piece, Pooling, ValueHead
 
 Outputs: TypeAlias = "dict[str, NDArray[Any]]"
@@ -37,6 +38,22 @@ def asks_of(head: ValueHead) -> Asks:
     """Questions of a head, in the order in which their dimensions come."""
     rows = tuple(dict.fromkeys(dimension.asks for dimension in head.dimensions))
     return Asks(rows or ((),), head.readout == "token")
+
+
+def check_dimension(name: str | None, head: ValueHead | None) -> None:
+    """Refuse a dimension that a head has not.
+
+    Raises:
+        RequestError: there is none of that name; the text has those that there are.
+    """
+    known = [one.name for one in head.dimensions] if head else []
+    if name is not None and name not in known:
+        has = (
+            f"the head of this bundle has {', '.join(known)}. Give one of them, or leave it out"
+            if known
+            else "this bundle has one score, and no dimensions. Leave it out"
+        )
+        raise RequestError(f"dimension is {name!r}; {has}.")
 
 
 def by_dimension(outputs: Mapping[str, NDArray[Any]], head: ValueHead) -> dict[str, Outputs]:

@@ -17,7 +17,7 @@ from ._clip import Clip, VideoRules
 from ._rationale_row import rationale_script, with_room
 from ._response_images import check_pictures, check_sizes
 from .batch import About, Prepared
-from .dimensions import asks_of
+from .dimensions import asks_of, check_dimension
 from .errors import MediaError, RequestError
 from .families import FAMILIES, PreparedMedia
 from .images import ImageInput, ImageRules, Picture, Transparency, load_image
@@ -113,7 +113,7 @@ class Preparer:
         script = script_of(request)
         check_limits(script, self.rules.limits)
         check_pictures(script, self.rules.response_images)
-        self._check_dimension(request)
+        check_dimension(request.dimension, self.rules.head)
         mode, orders = self._reading(request, mode, orders)
         draw_orders(len(script.responses), orders)  # refused before media are read
         shown = self._media(script, timings)
@@ -144,19 +144,8 @@ class Preparer:
         rows = tuple(order for order in plan for _ in self.packer.asks.rows)
         return Prepared(packs, rows, tuple(one.media for one in shown), keys, mode, about, self.rules.bundle)
 
-    def _check_dimension(self, request: Request) -> None:
-        """Refuse a dimension that the head has not."""
-        known = [one.name for one in self.rules.head.dimensions] if self.rules.head else []
-        if request.dimension is not None and request.dimension not in known:
-            has = (
-                f"the head of this bundle has {', '.join(known)}. Give one of them, or leave it out"
-                if known
-                else "this bundle has one score, and no dimensions. Leave it out"
-            )
-            raise RequestError(f"dimension is {request.dimension!r}; {has}.")
-
     def prepare_rationale(self, request: Request, response: int, ask: str, room: int) -> Prepared:
-        """Decode, preprocess and pack the row that a rationale continues.
+        """Decode, preprocess and pack the row that a rationale continues; media of other responses are not read.
 
         Args:
             request: the request, unchecked.
@@ -167,11 +156,16 @@ class Preparer:
         Raises:
             RequestError: there is no such response, or the request cannot be read; see its subclasses.
         """
-        timings = dict[str, float]()
-        script = script_of(request)
-        check_limits(script, self.rules.limits)
-        script = rationale_script(script, response, ask)
+        timings, needed = dict[str, float](), self.rules.response_images
+        whole = script_of(request)
+        check_limits(whole, self.rules.limits)
+        check_pictures(whole, needed)
+        check_dimension(request.dimension, self.rules.head)
+        script = rationale_script(whole, response, ask)
         shown = self._media(script, timings)
+        of_prompt = whole.owners.count(0)
+        owners = tuple(int(number >= of_prompt) for number in range(len(shown)))
+        check_sizes(replace(script, owners=owners), [one.size for one in shown], needed)
         with timed(timings, "pack"):
             # What a judge asks behind responses that it scores has no place in a row that is continued.
             packer = Packer(self.packer.encoder, self.rules.layout, self.rules.limits.L)

@@ -223,7 +223,7 @@ def _parts(content: object, name: str) -> Iterator[str | Image | Video]:
         elif isinstance(part, Image | Video):
             yield part
         else:
-            raise RequestError(f"{where} is {_kind(part)}; give a text, Image or Video.")
+            raise RequestError(f"{where} is {_kind(part)}; give a text, yoj.runtime.Image(...) or Video(...).")
 
 
 def _written(part: Mapping[str, Any], name: str) -> object:
@@ -325,4 +325,6 @@ def _listed(value: object, name: str, content: str, kinds: tuple[type, ...] = (C
 
 
 def _kind(value: object) -> str:
-    return f"a {type(value).__name__}"
+    name = type(value).__name__
+    # Pillow's pictures are called as ours are.
+    return f"a {type(value).__module__}.{name}" if name in ("Image", "Video") else f"a {name}"

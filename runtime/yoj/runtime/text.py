@@ -114,7 +114,9 @@ class TextEncoder:
         """
         found = self._vocabulary.get(token)
         if found is None:
-            raise BundleError(f"The bundle's tokenizer has no token {token}. Export the bundle again.")
+            raise BundleError(
+                f"The tokenizer has no token {token}. Export the bundle again, or, to train, name a token that it has."
+            )
         if problem := not_special(self._tokenizer, token):
             raise BundleError(f"{problem}. Export the bundle again from a checkpoint whose tokenizer has it so.")
         return found

@@ -12,12 +12,14 @@ import pytest
 import torch
 from edit_reward import EditJudge, EditKind
 from quiet import Quiet
+from recorded import MERGED
 from tiers import with_variants
 
 from yoj.calibration._collect import CalibratedModel
 from yoj.export._errors import CheckpointError
 from yoj.export.bundle._build import build
 from yoj.export.bundle._config import ExportConfig
+from yoj.export.checkpoint._dimension_texts import DimensionText
 from yoj.export.checkpoint.checkpoint import Checkpoint, Training
 from yoj.export.families.opening import open_family
 from yoj.export.graph.traced import TracedSession
@@ -155,6 +157,12 @@ def test_the_assistant_layout_is_refused(judge):
     checkpoint = Checkpoint.open([judge("heads of their own").folder])
     with pytest.raises(CheckpointError, match=r"edit_reward, whose responses stand in the user turn"):
         render_layout(checkpoint, "assistant", open_family(checkpoint).markup())
+
+
+def test_texts_of_dimensions_are_for_this_layout_alone():
+    texts = (DimensionText("instruction", "Does it follow?"), DimensionText("quality", "Is it good?"))
+    with pytest.raises(CheckpointError, match=r"is no checkpoint of EditReward.*Leave --dimensions out"):
+        Checkpoint.open([MERGED], training=Training(dimensions=texts))
 
 
 def test_the_texts_have_to_be_given(judge, tmp_path):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,8 @@ from .samples import NumberedSample
 ORIENTATION = 0x0112
 """EXIF tag whose values from `TURNED` on exchange width and height."""
 TURNED = 5
+NAMED = 3
+"""Most lines that a note names."""
 
 
 @dataclass(frozen=True)
@@ -61,12 +63,34 @@ def response_images(samples: Sequence[NumberedSample]) -> ResponseImages | None:
     found: ResponseImages = "same_size"
     for numbered in samples:
         script = script_of(numbered.request())
-        pictures = [number for number, medium in enumerate(script.media) if isinstance(medium, Image)]
-        if {script.owners[number] for number in pictures} - {0} != set(range(1, len(script.responses) + 1)):
+        pictures = _pictures(script)
+        if not _all_show(script, pictures):
             return None
         if found == "same_size" and not _same_size(script, pictures):
             found = "any_size"
     return found if samples else None
+
+
+def tell_bare(samples: Sequence[NumberedSample], note: Callable[[str], None]) -> None:
+    """Report samples with responses that show no picture among samples whose responses all do."""
+    scripts = [(numbered.line, script_of(numbered.request())) for numbered in samples]
+    bare = [line for line, script in scripts if not _all_show(script, _pictures(script))]
+    if 0 < len(bare) < len(samples):
+        lines = ", ".join(map(str, bare[:NAMED])) + (", ..." if len(bare) > NAMED else "")
+        note(
+            f"{len(bare):,} of {len(samples):,} samples have a response without a picture (lines {lines}): the judge "
+            "will take such responses when it scores. Leave these samples out if every response is meant to show one."
+        )
+
+
+def _pictures(script: Script) -> list[int]:
+    """Numbers of the media that are pictures."""
+    return [number for number, medium in enumerate(script.media) if isinstance(medium, Image)]
+
+
+def _all_show(script: Script, pictures: Sequence[int]) -> bool:
+    """Whether every response shows a picture."""
+    return {script.owners[number] for number in pictures} - {0} == set(range(1, len(script.responses) + 1))
 
 
 def _same_size(script: Script, pictures: Sequence[int]) -> bool:

@@ -224,8 +224,10 @@ def check(recipe: Recipe, name: str) -> None:
 
 def _wrong_dimensions(recipe: Recipe) -> Iterator[str]:
     head = recipe.head
-    if (head.readout == "token") != (head.token is not None) or (head.ask and head.token is None):
-        yield f"head.readout is {head.readout}, head.token {head.token!r}, head.ask {head.ask!r}: a token needs both"
+    if head.readout == "token" and head.token is None:
+        yield "head.readout token needs head.token, the special token whose state is read"
+    if head.readout != "token" and (head.token is not None or head.ask):
+        yield f"head.token and head.ask are for head.readout token, which is {head.readout}"
     if head.readout == "token" and not head.dimensions:
         yield "head.readout token needs head.dimensions, if only one"
     if not head.dimensions:

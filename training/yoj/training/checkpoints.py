@@ -147,7 +147,10 @@ def load_judge(folder: Path, judge: Judge, recipe: Recipe) -> None:
         judge.scorer.load_state_dict(state)
     except RuntimeError as error:
         first = str(error).strip().splitlines()[-1].strip()  # the others are alike
-        raise TrainingError(f"{folder} does not fit the recipe: {first} Train into another folder.") from error
+        raise TrainingError(
+            f"{folder} does not fit the recipe: {first} Give the recipe the head and the base of "
+            "that checkpoint, or another folder."
+        ) from error
 
 
 def newest(out: Path) -> Path | None:

@@ -12,6 +12,7 @@ from tqdm import tqdm
 from yoj.export.families.opening import open_family
 
 from ._errors import DataError
+from ._facts import tell_bare
 from ._feed import steps_in_epoch
 from ._judge import open_base
 from ._preparer import BudgetedPreparer, make_preparer
@@ -69,6 +70,7 @@ def load_samples(
             raise DataError(f"{file} holds no samples{' that can be used' if wrong else ''}. Give at least one.")
     if place().rank == 0:
         tell_unused(found[0], recipe, note)
+        tell_bare(found[0], note)
     check_texts(found[0], recipe, note if place().rank == 0 else _ignore)
     steps_in_epoch(len(found[0]), recipe, place().processes)
     return found[0], found[1]

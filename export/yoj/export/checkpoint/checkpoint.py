@@ -105,6 +105,11 @@ class Checkpoint:
             raise CheckpointError("No checkpoint was given.")
         if found := find_edit_reward([Path(path) for path in paths], None if base is None else Path(base)):
             return cls._open_edit_reward(found, training or Training())
+        if training is not None and training.dimensions is not None:
+            raise CheckpointError(
+                f"{paths[-1]} is no checkpoint of EditReward, whose dimensions alone have texts of their own. Leave "
+                "--dimensions out."
+            )
         folders = tuple(_resolve(Path(path)) for path in paths)
         found = [adapter_folder(folder) for folder in folders]
         adapters = tuple(folder for folder in found if folder is not None)

@@ -40,7 +40,7 @@ class LanguageAgreement(msgspec.Struct, frozen=True, kw_only=True):
 def compare_language(
     scorer: Scorer, reference: StockModel, requests: list[Request], threshold: float
 ) -> LanguageAgreement | None:
-    """Continue the row of the first response of each request, and the same row with a picture in the response.
+    """Continue the row of the first response of each request, and a text's row also with a picture behind the text.
 
     The tokens that are read are arbitrary ones, so that the two need not choose the same.
 
@@ -56,9 +56,9 @@ def compare_language(
     if not reference.stock:
         return None
     shown = [
-        Request(request.prompt, [[str(request.responses[0]), Image(request.images[0])]], request.images)
+        Request(request.prompt, [[text, Image(request.images[0])]], request.images)
         for request in requests
-        if request.images
+        if request.images and isinstance(text := request.responses[0], str)
     ]
     diffs, largest = [0.0], 0.0
     for number, request in enumerate([*requests, *shown]):

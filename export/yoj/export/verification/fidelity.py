@@ -190,7 +190,8 @@ def _language(scorer: Scorer, reference: StockModel, done: Callable[[str], None]
         return None
     # A logit is as a score that nothing divides.
     threshold = THRESHOLDS[scorer.engine.precision] * math.sqrt(scorer.manifest.hidden_size)
-    language = compare_language(scorer, reference, make_samples(), threshold)
+    samples = make_samples(scorer.manifest.response_images)
+    language = compare_language(scorer, reference, samples, threshold)
     done(language.text if language else "language graph: not compared, transformers has no such model")
     return language
 

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 import pytest
-from quiet import Quiet
 
 from experiments.edits import correction, cost
 from experiments.edits.base import tokenizer_file
@@ -16,22 +13,11 @@ from experiments.edits.cost import WAYS, measure
 from experiments.edits.dataset import make_item
 from experiments.edits.editor import Editor
 from experiments.edits.loop import request_of, reward_of
-from yoj.export.bundle._build import build
-from yoj.export.bundle._config import ExportConfig
 from yoj.runtime import Scorer
 
 pytestmark = [pytest.mark.export, pytest.mark.slow]
 
 ITEMS = [make_item("held_out", 0, index) for index in range(6)]
-
-
-@pytest.fixture(scope="module")
-def scorer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scorer]:
-    """Shipped judge with its language path."""
-    bundle = tmp_path_factory.mktemp("shipped") / "edits.yoj"
-    build(ExportConfig([tokenizer_file().parent], None, "assistant", bundle, language=True), Quiet())
-    with Scorer.load(bundle, threads=1) as opened:
-        yield opened
 
 
 def test_isolated_edits_are_read_as_in_passes_of_their_own(scorer: Scorer) -> None:
