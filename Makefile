@@ -123,19 +123,19 @@ judges: $(VENV)/.ready
 	cp -r .edits/edits-* checkpoints/
 	$(BIN)/python -m experiments.shipped checkpoints/*-* --out checkpoints/figures.json --precision float32 --precision float16 --precision bfloat16 --precision int8
 
-# Hours: arms of the study, and an editor that learns from judges of three seeds, with rankings alone and joined with language.
+# Many hours: the arms of the study, an editor that learns from judges, and one that is told what was wrong.
+EDITS := $(BIN)/python -m experiments.edits
 edits: $(VENV)/.ready
-	$(BIN)/python -m experiments.edits study .edits
+	$(EDITS) study .edits --results .edits/results
 	$(BIN)/yoj-export checkpoints/edits-qwen3_vl --layout assistant --language --out .edits/shipped.yoj --force
-	for seed in 0 1 2; do for share in 0 0.3; do \
-		$(BIN)/yoj-export .edits/arm-$$share-$$seed/checkpoint-1000 --layout assistant --out .edits/a-$$share-$$seed.yoj --force || exit 1; \
-	done; \
-	$(BIN)/python -m experiments.edits loop --seed $$seed a-0=.edits/a-0-$$seed.yoj a-0.3=.edits/a-0.3-$$seed.yoj shipped=.edits/shipped.yoj || exit 1; \
+	for seed in 0 1 2; do \
+		$(BIN)/yoj-export .edits/arm-0-$$seed/checkpoint-1000 --layout assistant --out .edits/a-0-$$seed.yoj --force && \
+		$(EDITS) loop a-0=.edits/a-0-$$seed.yoj shipped=.edits/shipped.yoj --seed $$seed --results .edits/results || exit 1; \
 	done
-	$(BIN)/python -m experiments.edits loop --seed 0 --kl 0 a-0-free=.edits/a-0-0.yoj shipped-free=.edits/shipped.yoj
-	$(BIN)/python -m experiments.edits correction .edits/shipped.yoj
-	$(BIN)/python -m experiments.edits cost .edits/shipped.yoj
-	$(BIN)/python -m experiments.edits report --plot docs/images/edits.svg
+	$(EDITS) loop a-0=.edits/a-0-0.yoj shipped=.edits/shipped.yoj --seed 0 --kl 0 --results .edits/results
+	$(EDITS) correction .edits/shipped.yoj --results .edits/results
+	$(EDITS) cost .edits/shipped.yoj --results .edits/results
+	$(EDITS) report --results .edits/results --plot .edits/edits.svg
 
 $(VENV)/.ready: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
