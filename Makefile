@@ -119,9 +119,9 @@ judges: $(VENV)/.ready
 	rm -rf checkpoints/shapes-*
 	cp -r .judges/shapes-* checkpoints/
 	$(BIN)/python -m experiments.edits judge .edits
-	rm -rf checkpoints/edits-*
-	cp -r .edits/edits-* checkpoints/
-	$(BIN)/python -m experiments.shipped checkpoints/*-* --out checkpoints/figures.json --precision float32 --precision float16 --precision bfloat16 --precision int8
+	rm -rf checkpoints/edits-qwen3_vl
+	cp -r .edits/edits-qwen3_vl checkpoints/
+	$(BIN)/python -m experiments.shipped checkpoints/shapes-* checkpoints/edits-qwen3_vl --out checkpoints/figures.json --precision float32 --precision float16 --precision bfloat16 --precision int8
 
 # Many hours: the arms of the study, an editor that learns from judges, and one that is told what was wrong.
 EDITS := $(BIN)/python -m experiments.edits

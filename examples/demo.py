@@ -13,8 +13,8 @@ from pathlib import Path
 
 from PIL import Image as Picture
 
-from experiments.edits.dataset import fields_of
 from experiments.edits.dataset import make_item as make_edits
+from experiments.edits.dataset import ranks
 from experiments.shapes import ShapesConfig, make_item
 from yoj.runtime import Image, Judgement, Request, Scorer
 
@@ -64,7 +64,7 @@ def _rank_edits(scorer: Scorer) -> None:
     request = Request([Image(source), item.instruction], [[Image(edit)] for edit in edits])
     judgement = scorer.score_batch([request])[0]
     print(f"\n{source}\n{item.instruction}")
-    _show(judgement, [edit.name for edit in edits], fields_of(item, 0)["rankings"])
+    _show(judgement, [edit.name for edit in edits], ranks([grade.overall for grade in item.grades()]))
     for name, index in (("best", judgement.best), ("worst", judgement.best_first[-1])):
         print(f"why {edits[index].name} is the {name}: {scorer.rationale(request, index).text}")
 

@@ -39,9 +39,8 @@ def test_tokens_are_those_of_training(family, name, response, scorer):
 
 @pytest.mark.parametrize("response", [-1, 2, True, 1.0, None])
 def test_a_response_that_is_not_there_is_refused(response):
-    with pytest.raises(
-        RequestError, match=r"response is .*; the request has N=2 responses, give a whole number from 0"
-    ):
+    told = r"response is .*; the request has N=2 responses, give a whole number from 0 to 1"
+    with pytest.raises(RequestError, match=told):
         rationale_script(script_of(requests_of()["text"]), response, ASK)
 
 

@@ -80,7 +80,7 @@ def test_responses_may_be_any_sequence_but_not_what_has_no_order():
     [
         ((3, ["a"]), "prompt is a int; give a text"),
         (("Why?", ["a", 3]), "responses[1] is a int"),
-        (("Why?", ["a", ["b", 3]]), "responses[1][1] is a int; give a text, yoj.runtime.Image"),
+        (("Why?", ["a", ["b", 3]]), "responses[1][1] is a int; give a text, yoj.runtime.Image(...) or Video(...)"),
         (("Why?", []), "no responses"),
         (([], ["a"]), "prompt is an empty list"),
         (("Why?", np.array("a")), "responses is a ndarray without items"),

@@ -79,8 +79,14 @@ class _Plan:
 
     def requests(self, settings: RewardSettings) -> list[Request]:
         """Requests for the judge, one for each pack."""
-        whole = replace(self.group, overflow=settings.overflow, orders=1, duplicates="share", metadata=None)
-        whole = replace(whole, dimension=settings.dimension or whole.dimension)
+        whole = replace(
+            self.group,
+            overflow=settings.overflow,
+            orders=1,
+            duplicates="share",
+            dimension=settings.dimension or self.group.dimension,
+            metadata=None,
+        )
         return [replace(whole, responses=[self.contents[k] for k in pack]) for pack in self.packs]
 
 

@@ -63,18 +63,22 @@ def response_images(samples: Sequence[NumberedSample]) -> ResponseImages | None:
     found: ResponseImages = "same_size"
     for numbered in samples:
         script = script_of(numbered.request())
-        pictures = _pictures(script)
-        if not _all_show(script, pictures):
+        if not _all_show(script):
             return None
-        if found == "same_size" and not _same_size(script, pictures):
+        if found == "same_size" and not _same_size(script):
             found = "any_size"
     return found if samples else None
 
 
 def tell_bare(samples: Sequence[NumberedSample], note: Callable[[str], None]) -> None:
     """Report samples with responses that show no picture among samples whose responses all do."""
-    scripts = [(numbered.line, script_of(numbered.request())) for numbered in samples]
-    bare = [line for line, script in scripts if not _all_show(script, _pictures(script))]
+    bare = [
+        numbered.line
+        for numbered in samples
+        # Texts, which most data are, need not be decoded.
+        if any(isinstance(response, str) for response in numbered.sample.responses)
+        or not _all_show(script_of(numbered.request()))
+    ]
     if 0 < len(bare) < len(samples):
         lines = ", ".join(map(str, bare[:NAMED])) + (", ..." if len(bare) > NAMED else "")
         note(
@@ -88,13 +92,14 @@ def _pictures(script: Script) -> list[int]:
     return [number for number, medium in enumerate(script.media) if isinstance(medium, Image)]
 
 
-def _all_show(script: Script, pictures: Sequence[int]) -> bool:
+def _all_show(script: Script) -> bool:
     """Whether every response shows a picture."""
-    return {script.owners[number] for number in pictures} - {0} == set(range(1, len(script.responses) + 1))
+    return {script.owners[number] for number in _pictures(script)} - {0} == set(range(1, len(script.responses) + 1))
 
 
-def _same_size(script: Script, pictures: Sequence[int]) -> bool:
+def _same_size(script: Script) -> bool:
     """Whether the pictures of the responses are as large as the prompt's last one, of which there is one."""
+    pictures = _pictures(script)
     of_prompt = [number for number in pictures if script.owners[number] == 0]
     shown = of_prompt[-1:] + [number for number in pictures if script.owners[number] > 0]
     return bool(of_prompt) and len({_size(script.media[n].source, script.names[n]) for n in shown}) == 1
