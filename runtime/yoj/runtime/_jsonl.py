@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
@@ -21,7 +21,7 @@ from ._scorer import Scorer
 from .codec import Reading, encode_judgement
 from .errors import RequestError, YojError
 from .lines import Entry, Numbered, rankings_of, read_entry
-from .manifest import Mode
+from .manifest import EngineEntry, Manifest, Mode
 from .orders import Orders
 from .request import Request
 
@@ -139,10 +139,10 @@ def score_lines(
     """
     if settings.rationale is not None:
         language_path(scorer.manifest, scorer.engine)
-    run = _run_digest(scorer, settings)
+    run = run_digest(scorer.manifest, scorer.engine, settings)
     # Where placeholders are errors, what was scored has none, so that they may be read in any way now.
     strict = replace(settings, reading=replace(settings.reading, placeholders="error"))
-    _check_same(lines, done, {run, _run_digest(scorer, strict)})
+    _check_same(lines, done, {run, run_digest(scorer.manifest, scorer.engine, strict)})
     finished, summary = {entry.line: entry for entry in done}, Summary(resumed=len(done))
     for line in lines:
         if line.number in finished:
@@ -152,23 +152,23 @@ def score_lines(
     for start in range(0, len(waiting), settings.together):
         entries = [read_entry(line, settings.reading) for line in waiting[start : start + settings.together]]
         told = [
-            _explain(scorer, entry, result, settings.rationale)
+            explain(scorer, entry, result, settings.rationale)
             for entry, result in zip(entries, _score(scorer, entries, settings), strict=True)
         ]
         results = [result for result, _ in told]
-        write(b"".join(_encode(entry, run, *of) for entry, of in zip(entries, told, strict=True)))
+        write(b"".join(encode_result(entry, run, *of) for entry, of in zip(entries, told, strict=True)))
         for entry, result in zip(entries, results, strict=True):
             summary.ignored.update(entry.ignored)
-            _count(summary, _done(entry, run, result), entry.rankings)
+            _count(summary, done_of(entry, run, result), entry.rankings)
         advance(len(entries))
     return summary
 
 
-def _run_digest(scorer: Scorer, settings: FileScoring) -> str:
+def run_digest(manifest: Manifest, engine: EngineEntry, settings: FileScoring) -> str:
     """Hash of everything but the requests that the scores depend on."""
     reading = settings.reading
-    of = (scorer.manifest.digest, scorer.engine.engine, scorer.engine.precision)
-    of += (settings.mode or scorer.manifest.trained_mode, str(settings.orders), reading.overflow)
+    of = (manifest.digest, engine.engine, engine.precision)
+    of += (settings.mode or manifest.trained_mode, str(settings.orders), reading.overflow)
     of += (reading.placeholders,) if reading.placeholders != "error" else ()
     of += ("knockout",) if settings.knockout else ()
     of += (f"{reading.method} {reading.passes}",) if (reading.method, reading.passes) != (None, None) else ()
@@ -197,7 +197,7 @@ def _score(scorer: Scorer, entries: Sequence[Entry], settings: FileScoring) -> l
     results: list[Result] = []
     try:
         if settings.knockout:
-            results += [_knockout(scorer, request, settings.mode) for request in good]
+            results += [find_best(scorer, request, settings.mode) for request in good]
         else:
             results += scorer.score_batch(good, mode=settings.mode, orders=settings.orders, on_error="return")
     except Exception as error:
@@ -208,14 +208,15 @@ def _score(scorer: Scorer, entries: Sequence[Entry], settings: FileScoring) -> l
     return [next(judgements) if isinstance(entry.request, Request) else entry.request for entry in entries]
 
 
-def _knockout(scorer: Scorer, request: Request, mode: Mode | None) -> Knockout | YojError:
+def find_best(scorer: Scorer, request: Request, mode: Mode | None) -> Knockout | YojError:
+    """Winner of a knockout among the responses of a request, or the error that came."""
     try:
         return knockout(scorer, replace(request, mode=request.mode or mode))
     except YojError as error:
         return error
 
 
-def _explain(
+def explain(
     scorer: Scorer, entry: Entry, result: Result, which: Explained | None
 ) -> tuple[Result, dict[str, list[dict[str, Any]]]]:
     """Result of a line with the rationales of its responses, where they are wanted, or else the error that came."""
@@ -240,7 +241,15 @@ def encode_rationales(scorer: Scorer, request: Request, judgement: Judgement, wh
     return told
 
 
-def _encode(entry: Entry, run: str, result: Result, more: dict[str, Any]) -> bytes:
+def encode_result(entry: Entry, run: str, result: Result, more: Mapping[str, Any]) -> bytes:
+    """JSON line of a result or an error, with its line feed.
+
+    Args:
+        entry: the row; its request is not looked at.
+        run: digest of the run's settings.
+        result: judgement, winner or error of the row.
+        more: further fields.
+    """
     about: dict[str, Any] = {"line": entry.number, "request": entry.digest, "run": run}
     about |= {} if entry.id is None else {"id": entry.id}
     about |= {} if entry.metadata is None else {"metadata": entry.metadata}
@@ -248,7 +257,7 @@ def _encode(entry: Entry, run: str, result: Result, more: dict[str, Any]) -> byt
         return msgspec.json.encode(about | {"error": {"type": type(result).__name__, "message": _told(result)}}) + b"\n"
     told = encode_judgement(result) if isinstance(result, Judgement) else vars(result)
     fields = {name: value for name, value in told.items() if name not in (*OF_THE_RUN, "id")}
-    return msgspec.json.encode(about | fields | more) + b"\n"
+    return msgspec.json.encode(about | fields | dict(more)) + b"\n"
 
 
 def _told(error: Exception) -> str:
@@ -256,7 +265,8 @@ def _told(error: Exception) -> str:
     return str(error).encode("utf-8", "backslashreplace").decode()
 
 
-def _done(entry: Entry, run: str, result: Result) -> Done:
+def done_of(entry: Entry, run: str, result: Result) -> Done:
+    """Line of `encode_result` in short."""
     if not isinstance(result, Exception):
         return Done(entry.number, entry.digest, run, result.best, notices=result.notices)
     return Done(entry.number, entry.digest, run, error={"message": _told(result)})
