@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
@@ -84,34 +84,47 @@ class Summary:
     """Ignored field -> lines of this run that have it."""
 
 
-def read_results(text: bytes, name: str) -> list[Done]:
-    """Decode the whole lines of a file of results.
+@dataclass(frozen=True)
+class EarlierResults:
+    """Content of a file of results."""
+
+    done: list[Done]
+    """Lines that can be read, failed ones too."""
+    text: bytes = b""
+    """Lines of requests that were scored; failed, damaged and half-written ones are to be tried again."""
+    damaged: Sequence[int] = ()
+    """Numbers, in the file, of lines that cannot be read, as after bit rot or a loss of power."""
+
+    @property
+    def scored(self) -> list[Done]:
+        """Lines of requests that were scored."""
+        return [entry for entry in self.done if entry.error is None]
+
+
+def read_results(text: bytes, name: str) -> EarlierResults:
+    """Decode a file of results. A damaged line costs itself alone, and of equal lines the first counts.
 
     Raises:
-        RequestError: the text holds something other than results.
+        RequestError: most of the lines are no results, so that the file is another one.
     """
-    whole = text[: text.rfind(b"\n") + 1]
-    rest = text[len(whole) :]
-    if rest and not (rest.startswith(OURS) or OURS.startswith(rest)):
-        raise RequestError(f"{name} holds something else than results. Choose another file for the results.")
-    try:
-        return [msgspec.json.decode(line, type=Done) for line in whole.splitlines()]
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise RequestError(
-            f"{name} holds something else than results: {error}. Choose another file for the results."
-        ) from error
-
-
-def finished(text: bytes, name: str) -> tuple[list[Done], bytes]:
-    """Finished lines of a file of results, and their text; failed and half-written lines are to be tried again.
-
-    Raises:
-        RequestError: the file holds something other than results.
-    """
-    done = read_results(text, name)
-    lines = text.splitlines(keepends=True)
-    kept = b"".join(line for line, entry in zip(lines, done, strict=False) if entry.error is None)
-    return [entry for entry in done if entry.error is None], kept
+    done: dict[bytes, Done] = {}
+    damaged: list[int] = []
+    foreign, first = 0, ""
+    *whole, rest = text.split(b"\n")
+    for number, line in enumerate(whole, 1):
+        try:
+            done.setdefault(line, msgspec.json.decode(line, type=Done))
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            damaged.append(number)
+            foreign += bool(line.strip(b"\0"))
+            first = first or f": {error}"
+    half = rest.startswith(OURS) or OURS.startswith(rest)  # as a killed run leaves it
+    if not half:
+        damaged.append(len(whole) + 1)
+    if foreign > len(done) or not (half or done or not rest.strip(b"\0")):
+        raise RequestError(f"{name} holds something else than results{first}. Choose another file for the results.")
+    kept = b"".join(line + b"\n" for line, entry in done.items() if entry.error is None)
+    return EarlierResults([*done.values()], kept, damaged)
 
 
 def score_lines(
@@ -140,9 +153,7 @@ def score_lines(
     if settings.rationale is not None:
         language_path(scorer.manifest, scorer.engine)
     run = run_digest(scorer.manifest, scorer.engine, settings)
-    # Where placeholders are errors, what was scored has none, so that they may be read in any way now.
-    strict = replace(settings, reading=replace(settings.reading, placeholders="error"))
-    _check_same(lines, done, {run, run_digest(scorer.manifest, scorer.engine, strict)})
+    _check_same(lines, done, comparable_runs(scorer.manifest, scorer.engine, settings))
     finished, summary = {entry.line: entry for entry in done}, Summary(resumed=len(done))
     for line in lines:
         if line.number in finished:
@@ -153,7 +164,7 @@ def score_lines(
         entries = [read_entry(line, settings.reading) for line in waiting[start : start + settings.together]]
         told = [
             explain(scorer, entry, result, settings.rationale)
-            for entry, result in zip(entries, _score(scorer, entries, settings), strict=True)
+            for entry, result in zip(entries, score_entries(scorer, entries, settings), strict=True)
         ]
         results = [result for result, _ in told]
         write(b"".join(encode_result(entry, run, *of) for entry, of in zip(entries, told, strict=True)))
@@ -177,7 +188,16 @@ def run_digest(manifest: Manifest, engine: EngineEntry, settings: FileScoring) -
     return hashlib.sha256("\n".join(of).encode()).hexdigest()[:16]
 
 
-def _check_same(lines: Sequence[Numbered], done: Sequence[Done], runs: set[str]) -> None:
+def comparable_runs(manifest: Manifest, engine: EngineEntry, settings: FileScoring) -> frozenset[str]:
+    """Digests of runs whose results compare with those of a run.
+
+    Where placeholders are errors, what was scored has none, so that they may be read in any way now.
+    """
+    strict = replace(settings, reading=replace(settings.reading, placeholders="error"))
+    return frozenset(run_digest(manifest, engine, one) for one in (settings, strict))
+
+
+def _check_same(lines: Sequence[Numbered], done: Sequence[Done], runs: Collection[str]) -> None:
     requests = {line.number: line.digest for line in lines}
     wrong = next((entry.line for entry in done if requests.get(entry.line) != entry.request), None)
     if wrong is not None:
@@ -191,7 +211,7 @@ def _check_same(lines: Sequence[Numbered], done: Sequence[Done], runs: set[str])
         )
 
 
-def _score(scorer: Scorer, entries: Sequence[Entry], settings: FileScoring) -> list[Result]:
+def score_entries(scorer: Scorer, entries: Sequence[Entry], settings: FileScoring) -> list[Result]:
     """Judgement or error of each line. An error of one line does not touch the others."""
     good = [entry.request for entry in entries if isinstance(entry.request, Request)]
     results: list[Result] = []
@@ -203,7 +223,7 @@ def _score(scorer: Scorer, entries: Sequence[Entry], settings: FileScoring) -> l
     except Exception as error:
         if len(entries) == 1:
             return [error]
-        return [result for entry in entries for result in _score(scorer, [entry], settings)]
+        return [result for entry in entries for result in score_entries(scorer, [entry], settings)]
     judgements = iter(results)
     return [next(judgements) if isinstance(entry.request, Request) else entry.request for entry in entries]
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import BinaryIO
 
-from ._jsonl import Results, read_results
+from ._jsonl import EarlierResults, read_results
 from .errors import RequestError
 
 fcntl: ModuleType | None
@@ -21,11 +21,11 @@ try:
 except ImportError:  # Windows has no such locks and flags
     fcntl = None
 
-NOTHING = Results([], b"", [])
+NOTHING = EarlierResults([])
 
 
 @contextmanager
-def open_results(requests: Path, out: Path | None) -> Generator[tuple[BinaryIO, Results]]:
+def open_results(requests: Path, out: Path | None) -> Generator[tuple[BinaryIO, EarlierResults]]:
     """Open the destination of results.
 
     Args:
@@ -33,8 +33,8 @@ def open_results(requests: Path, out: Path | None) -> Generator[tuple[BinaryIO, 
         out: file of the results; None for standard output.
 
     Yields:
-        stream: takes new results, at its end.
-        results: what an earlier run left there and is not tried again.
+        stream: destination of new results, at its end.
+        results: results of an earlier run that are not to be tried again.
 
     Raises:
         RequestError: another process writes there, or something else than results is there.
@@ -98,7 +98,7 @@ def lock(stream: BinaryIO, file: Path) -> None:
         raise RequestError(f"Another process writes to {file}. Wait for it, or choose another file.") from error
 
 
-def _appended_results() -> Results:
+def _appended_results() -> EarlierResults:
     """Results in the file that the shell's ``>>`` appends to; none for a pipe, a terminal or ``>``."""
     output = sys.stdout.fileno()
     if (

@@ -4,5 +4,6 @@ from .._jsonl import FileScoring
 from .._source import Source
 from ._pipeline import Pipeline, PipelineConfig, Usage
 from ._rows import Row, RowResult
+from ._run import Bulk, score_shards
 
-__all__ = ["FileScoring", "Pipeline", "PipelineConfig", "Row", "RowResult", "Source", "Usage"]
+__all__ = ["Bulk", "FileScoring", "Pipeline", "PipelineConfig", "Row", "RowResult", "Source", "Usage", "score_shards"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
@@ -12,7 +12,7 @@ from ..codec import Line
 from ..error_texts import shorten
 from ._arrow import arrow
 from ._reading import WHOLE, Reader
-from ._selection import Selection
+from ._selection import RowSelection
 from ._shards import ShardError
 
 JSON = "JSON"
@@ -54,10 +54,10 @@ TOP = {"top_responses": [JSON], "top_indices": ["int32"], "top_scores": ["float3
 
 
 @dataclass(frozen=True)
-class Results:
+class ResultColumns:
     """Kind of results that a run writes."""
 
-    selection: Selection = Selection()  # noqa: RUF009  (frozen)
+    selection: RowSelection = RowSelection()  # noqa: RUF009  (frozen)
     knockout: bool = False
     rationales: bool = False
 
@@ -71,10 +71,10 @@ class Results:
 
 
 @dataclass(frozen=True)
-class Table:
+class TableColumns:
     """Columns of the tables of a run."""
 
-    results: Results
+    results: ResultColumns
     kept: Sequence[str]
     """Columns of the input."""
     types: Mapping[str, Any] | None
@@ -124,7 +124,7 @@ class Table:
         return _to_arrow(package, said)
 
 
-def kept_columns(keep: Sequence[str], reader: Reader, results: Results) -> list[str]:
+def kept_columns(keep: Sequence[str], reader: Reader, results: ResultColumns) -> list[str]:
     """Columns of a shard that its results have too.
 
     Args:
@@ -152,7 +152,7 @@ def kept_columns(keep: Sequence[str], reader: Reader, results: Results) -> list[
     return names
 
 
-def _check_fields(reader: Reader, results: Results) -> None:
+def _check_fields(reader: Reader, results: ResultColumns) -> None:
     owned = results.columns.keys() - {*Line.__struct_fields__}
     for block in reader.values((WHOLE,)):
         for number, fields in zip(block.numbers, block.columns[WHOLE], strict=True):
@@ -187,5 +187,6 @@ def _to_arrow(package: Any, said: Any) -> Any:
     if isinstance(said, list):
         return package.list_(_to_arrow(package, said[0]))
     if isinstance(said, dict):
-        return package.struct([(name, _to_arrow(package, inner)) for name, inner in said.items()])
+        fields = cast("Mapping[str, Any]", said)
+        return package.struct([(name, _to_arrow(package, inner)) for name, inner in fields.items()])
     return package.string() if said in ("text", JSON) else package.type_for_alias(said)

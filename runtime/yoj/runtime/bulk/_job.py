@@ -2,48 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeAlias
 
 import msgspec
 
-from .._jsonl import FileScoring
-from .._scorer import Scorer
-from ._columns import Results, Table, kept_columns
+from ._columns import ResultColumns, TableColumns, kept_columns
 from ._fingerprint import fingerprint, is_untouched
 from ._journal import FAILED, SCORED, Journal
 from ._place import Place
-from ._progress import Progress
+from ._progress import RunProgress
 from ._reading import BLOCK_ROWS, Names, Reader, Values, plain
-from ._rows import Row
+from ._rows import Row, RowResult
 from ._run_manifest import ShardState
-from ._score import score_rows
 from ._shards import Shard, ShardError
 from ._table_reader import TableReader
 from ._text_reader import TextReader
-from ._writing import Block, atomically, make_writer, sha256_of
+from ._writing import ResultBlock, atomically, make_writer, sha256_of
 
-T = TypeVar("T")
+Tables: TypeAlias = tuple[str, TableColumns]
+"""Name of the shard that the columns of all tables are taken from, and these columns."""
+Scored: TypeAlias = tuple[list[dict[str, Any]], Values]
+"""Results of successive rows, and values of their input."""
 
 
 @dataclass(frozen=True)
-class Job:
+class ShardJob:
     """Facts that the scoring of each shard needs."""
 
-    scorer: Scorer
+    score: Callable[[Iterable[Row], Path], Iterator[RowResult]]
+    """Function that scores rows of a shard in the folder that relative paths of media begin in."""
     place: Place
     names: Names
-    results: Results
-    tables: tuple[str, Table] | None
-    """Name of the first shard whose results are a table, and the columns of all tables; None where there are none."""
+    results: ResultColumns
+    tables: Tables | None
+    """Columns of the tables of results; None where there are none."""
     runs: frozenset[str]
     """Digests of runs whose results compare."""
-    settings: Callable[[Path], FileScoring]
-    """Settings of the shards in a folder."""
-    progress: Progress
+    progress: RunProgress
 
 
 def open_reader(shard: Shard, names: Names) -> Reader:
@@ -56,7 +55,9 @@ def open_reader(shard: Shard, names: Names) -> Reader:
     return TableReader(shard.path, names) if shard.format == "parquet" else TextReader(shard.path, names)
 
 
-def find_tables(shards: Sequence[Shard], place: Place, names: Names, results: Results) -> tuple[str, Table] | None:
+def find_tables(
+    shards: Sequence[Shard], place: Place, names: Names, results: ResultColumns
+) -> tuple[str, TableColumns] | None:
     """Find the columns of all tables that a run writes, which are those of the first shard that can be read.
 
     Returns:
@@ -75,11 +76,11 @@ def find_tables(shards: Sequence[Shard], place: Place, names: Names, results: Re
             continue  # which is told when its turn comes
         if reader.types is None and "all" in place.options.keep:
             raise ShardError("--keep all of JSON lines makes no columns of a table: name each with a --keep of its own")
-        return shard.name, Table(results, kept_columns(place.options.keep, reader, results), reader.types)
+        return shard.name, TableColumns(results, kept_columns(place.options.keep, reader, results), reader.types)
     return None
 
 
-def score_shard(job: Job, shard: Shard, state: ShardState, save: Callable[[], None]) -> None:
+def score_shard(job: ShardJob, shard: Shard, state: ShardState, save: Callable[[], None]) -> None:
     """Score what is left of a shard, and write its results.
 
     Args:
@@ -95,14 +96,14 @@ def score_shard(job: Job, shard: Shard, state: ShardState, save: Callable[[], No
     """
     state.source = fingerprint(shard.path)
     reader = open_reader(shard, job.names)
-    state.rows, state.not_read = reader.count, [*reader.not_read]
-    job.progress.expect(shard.name, state.source.size, reader.count)
+    state.rows, state.not_read = reader.count(), [*reader.not_read]
+    job.progress.expect(shard.name, state.source.size, state.rows)
     table = _table_of(job, shard, reader)
     (job.place.folder / state.output).parent.mkdir(parents=True, exist_ok=True)
     with Journal(job.place.journal(shard), job.runs) as journal:
         state.damaged += journal.damaged
         waiting = _waiting(reader, journal, job.progress)
-        for result in score_rows(job.scorer, waiting, job.settings(shard.path.parent)):
+        for result in job.score(waiting, shard.path.parent):
             journal.append(result)
             job.progress.advance(result.done.error is not None)
         if not is_untouched(shard.path, state.source):
@@ -116,10 +117,10 @@ def score_shard(job: Job, shard: Shard, state: ShardState, save: Callable[[], No
             journal.remove()
 
 
-def _table_of(job: Job, shard: Shard, reader: Reader) -> Table:
+def _table_of(job: ShardJob, shard: Shard, reader: Reader) -> TableColumns:
     """Columns of the results of a shard."""
     if job.place.format(shard) != "parquet":
-        return Table(job.results, kept_columns(job.place.options.keep, reader, job.results), None)
+        return TableColumns(job.results, kept_columns(job.place.options.keep, reader, job.results), None)
     assert job.tables is not None  # this shard can be read
     first, table = job.tables
     kept_columns(table.kept, reader, job.results)
@@ -127,7 +128,7 @@ def _table_of(job: Job, shard: Shard, reader: Reader) -> Table:
     return table
 
 
-def _waiting(reader: Reader, journal: Journal, progress: Progress) -> Iterator[Row]:
+def _waiting(reader: Reader, journal: Journal, progress: RunProgress) -> Iterator[Row]:
     """Rows that have no result yet, or failed."""
     for row in reader.rows():
         if journal.has(row.number, row.digest):
@@ -136,7 +137,7 @@ def _waiting(reader: Reader, journal: Journal, progress: Progress) -> Iterator[R
             yield row
 
 
-def _rows(reader: Reader, journal: Journal, table: Table) -> Iterator[tuple[list[dict[str, Any]], Values]]:
+def _rows(reader: Reader, journal: Journal, table: TableColumns) -> Iterator[Scored]:
     """Results of successive rows, and the values that are written of these."""
     wanted = [*table.kept]
     if table.results.selection.responses and "responses" not in wanted:
@@ -150,9 +151,8 @@ def _rows(reader: Reader, journal: Journal, table: Table) -> Iterator[tuple[list
         yield [msgspec.json.decode(journal.line(number)) for number in block.numbers], block
 
 
-def _write(
-    job: Job, shard: Shard, state: ShardState, rows: Iterator[tuple[list[dict[str, Any]], Values]], table: Table
-) -> None:
+def _write(job: ShardJob, shard: Shard, state: ShardState, rows: Iterator[Scored], table: TableColumns) -> None:
+    """Write the results of a shard, and count them."""
     output, selection = job.place.folder / state.output, job.results.selection
     state.scored = state.failed = state.left_out = state.noticed = 0
     state.first_error = state.first_notice = ""
@@ -167,7 +167,7 @@ def _write(
             failed = sum("error" in result for result, one in zip(results, chosen, strict=True) if one is None)
             state.left_out += len(results) - len(places) - failed
             kept = {name: _taken(block.columns[name], places) for name in table.kept}
-            writer.write(Block([one for one in chosen if one is not None], kept))
+            writer.write(ResultBlock([one for one in chosen if one is not None], kept))
         writer.close()
         state.output_size, state.output_sha256 = stream.seek(0, 2), sha256_of(stream)
 

@@ -147,8 +147,8 @@ class Journal:
         if done.run not in self._runs:
             raise RequestError(
                 f"{self.file} holds results of another bundle, or of another mode, method, dimension, number of "
-                "orders, overflow, rationale or placeholders setting; they would not compare. Choose another folder for the "
-                "results."
+                "orders, overflow, rationale or placeholders setting; they would not compare. Choose another folder for "
+                "the results."
             )
 
     def _note(self, done: Done, place: int) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from .._file_options import SUFFIXES, FileOptions, Format, suffix_of
 from .._results_file import open_locked
 from ..errors import RequestError
-from ._shards import Found, Shard, output_name
+from ._shards import FoundShards, Shard, output_name
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class Place:
                 file.unlink(missing_ok=True)
 
 
-def make_place(out: str | None, inputs: Sequence[str], found: Found, options: FileOptions) -> Place:
+def make_place(out: str | None, inputs: Sequence[str], found: FoundShards, options: FileOptions) -> Place:
     """Choose and make the folder of the results.
 
     Args:
@@ -84,9 +84,8 @@ def make_place(out: str | None, inputs: Sequence[str], found: Found, options: Fi
     one = found.one_file and not path.is_dir() and not out.endswith(("/", os.sep))
     if not one and path.exists() and not path.is_dir():
         raise RequestError(f"--out {out} is a file. Results of several shards need a folder: choose another name.")
-    around = next(
-        (given for given in inputs if os.path.isdir(given) and path.resolve().is_relative_to(_real(given))), None
-    )
+    folders = [given for given in inputs if os.path.isdir(given)]
+    around = next((folder for folder in folders if path.resolve().is_relative_to(Path(folder).resolve())), None)
     if around is not None:
         raise RequestError(
             f"--out {out} lies in {around}, whose shards are scored, and results would be taken for shards the next "
@@ -113,7 +112,3 @@ def _check_apart(place: Place, shards: Sequence[Shard]) -> None:
             raise RequestError(
                 f"Results of {other.path} and {shard.path} would both be {output}. Score them into different folders."
             )
-
-
-def _real(path: str) -> Path:
-    return Path(path).resolve()

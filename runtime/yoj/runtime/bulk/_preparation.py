@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from .._jsonl import Done, FileScoring, done_of, encode_result
 from .._source import Preparing
 from ..batch import BATCH_TOKENS, Prepared
-from ..lines import Entry, Numbered, read_entry
+from ..lines import Entry, Numbered, read_entry, read_fields
 from ..manifest import Mode
 from ..prepare import Preparer
 from ..request import Request
@@ -115,8 +115,9 @@ class _Preparation:
 
 def read_row(row: Row, settings: FileScoring) -> Entry:
     """Decode a row. Nothing that may be wrong with it is raised."""
-    assert row.text is not None
-    return read_entry(Numbered(row.number, row.text), settings.reading)
+    if row.text is not None:
+        return read_entry(Numbered(row.number, row.text), settings.reading)
+    return read_fields(row.number, row.digest, dict(row.fields or {}), settings.reading)
 
 
 def finished(entry: Entry, run: str, error: Exception) -> Finished:

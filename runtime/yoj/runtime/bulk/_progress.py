@@ -11,7 +11,7 @@ TERMINAL_S = 0.5
 """Seconds from one report to the next."""
 
 
-class Progress:
+class RunProgress:
     """Counts and reports of the rows of a run. Rows of shards that were not looked into yet are estimated by size."""
 
     def __init__(self, stream: TextIO, busy: Callable[[], float | None] = lambda: None):

@@ -57,9 +57,8 @@ class Values:
 class Reader(Protocol):
     """Reader of one shard. All of its methods raise a `ShardError` that names no shard where the file is at fault."""
 
-    @property
     def count(self) -> int:
-        """Number of rows."""
+        """Count the rows, for which JSON lines are all read."""
         ...
 
     @property

@@ -7,12 +7,12 @@ from collections.abc import Iterable, Mapping
 import click
 
 from ..error_texts import shorten
-from ._job import Job
+from ._job import ShardJob
 from ._run_manifest import ShardState
-from ._shards import Found
+from ._shards import FoundShards
 
 
-def report(states: Mapping[str, ShardState], problems: Mapping[str, str], found: Found, job: Job) -> bool:
+def report(states: Mapping[str, ShardState], problems: Mapping[str, str], found: FoundShards, job: ShardJob) -> bool:
     """Say what became of the shards of a run.
 
     Args:
@@ -29,7 +29,9 @@ def report(states: Mapping[str, ShardState], problems: Mapping[str, str], found:
     return not problems and not any(state.failed for state in states.values())
 
 
-def _lines(states: Mapping[str, ShardState], problems: Mapping[str, str], found: Found, job: Job) -> Iterable[str]:
+def _lines(
+    states: Mapping[str, ShardState], problems: Mapping[str, str], found: FoundShards, job: ShardJob
+) -> Iterable[str]:
     done = {name: state for name, state in states.items() if state.state == "done"}
     rows, scored, failed, left_out = (
         sum(getattr(state, of) or 0 for state in done.values()) for of in ("rows", "scored", "failed", "left_out")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -13,18 +13,19 @@ import click
 import msgspec
 
 from .._file_options import FileOptions
-from .._jsonl import FileScoring, run_digest, strict_digest
+from .._jsonl import FileScoring, comparable_runs, run_digest
 from .._rationale import language_path
 from .._scorer import Scorer
 from ..codec import Ignore, Line
 from ..errors import RequestError, YojError
-from ._columns import Results
+from ._columns import ResultColumns
 from ._fingerprint import is_same
-from ._job import Job, find_tables, score_shard
+from ._job import ShardJob, find_tables, score_shard
 from ._place import Place, make_place
-from ._progress import Progress
+from ._progress import RunProgress
 from ._reading import Names
 from ._report import report
+from ._rows import Row, RowResult
 from ._run_manifest import (
     FORMAT,
     RunManifest,
@@ -34,8 +35,9 @@ from ._run_manifest import (
     read_manifest,
     write_manifest,
 )
-from ._selection import Selection
-from ._shards import Found, Shard, ShardError, find_shards
+from ._score import score_rows
+from ._selection import RowSelection
+from ._shards import FoundShards, Shard, ShardError, find_shards
 
 
 @dataclass(frozen=True)
@@ -85,22 +87,24 @@ def score_shards(load: Callable[[], Scorer], bulk: Bulk) -> bool:
         return report(run.own_states(), run.problems, found, job)
 
 
-def _results(bulk: Bulk) -> Results:
+def _results(bulk: Bulk) -> ResultColumns:
     options, settings = bulk.options, bulk.settings(Path())
     if settings.knockout and (options.top is not None or options.min_margin is not None):
         raise click.UsageError("--top and --min-margin need scores, which --n-method knockout does not give.")
-    selection = Selection(options.best, options.top, options.min_margin)
-    return Results(selection, settings.knockout, settings.rationale is not None)
+    selection = RowSelection(options.best, options.top, options.min_margin)
+    return ResultColumns(selection, settings.knockout, settings.rationale is not None)
 
 
-def _prepare(scorer: Scorer, bulk: Bulk, of: tuple[Found, Place], results: Results) -> tuple[Job, RunManifest]:
+def _prepare(
+    scorer: Scorer, bulk: Bulk, of: tuple[FoundShards, Place], results: ResultColumns
+) -> tuple[ShardJob, RunManifest]:
     """Prepare a run, and check that earlier results in its place compare with those that it will give."""
     (found, place), options, given = of, bulk.options, bulk.settings(Path())
     if given.rationale is not None:
         language_path(scorer.manifest, scorer.engine)
     ignore = given.reading.ignore
     names = Names(dict(options.rename), ignore)
-    run, strict = run_digest(scorer, given), strict_digest(scorer, given)
+    runs = comparable_runs(scorer.manifest, scorer.engine, given)
     index, count = options.part or (1, 1)
     manifest = RunManifest(
         FORMAT,
@@ -108,7 +112,7 @@ def _prepare(scorer: Scorer, bulk: Bulk, of: tuple[Found, Place], results: Resul
         scorer.manifest.digest,
         scorer.engine.engine,
         scorer.engine.precision,
-        run,
+        run_digest(scorer.manifest, scorer.engine, given),
         _settings_of(options, ignore),
         [*bulk.inputs],
         f"{index}/{count}",
@@ -117,18 +121,17 @@ def _prepare(scorer: Scorer, bulk: Bulk, of: tuple[Found, Place], results: Resul
     own = {shard.name for shard in found.shards[index - 1 :: count]}
     for file in place.manifests():
         earlier = read_manifest(file)
-        check_same_run(file, earlier, manifest, {run, strict})
+        check_same_run(file, earlier, manifest, runs)
         mine = file == place.manifest
         manifest.shards |= {name: state for name, state in earlier.shards.items() if mine or name in own}
 
-    def settings(folder: Path) -> FileScoring:
+    def score(rows: Iterable[Row], folder: Path) -> Iterator[RowResult]:
         of_folder = bulk.settings(folder)
-        return replace(of_folder, reading=replace(of_folder.reading, ignore=_allowing(options, ignore)))
+        reading = replace(of_folder.reading, ignore=_allowing(options, ignore))
+        return score_rows(scorer, rows, replace(of_folder, reading=reading))
 
     tables = find_tables(found.shards, place, names, results)
-    return Job(
-        scorer, place, names, results, tables, frozenset({run, strict}), settings, Progress(sys.stderr)
-    ), manifest
+    return ShardJob(score, place, names, results, tables, runs, RunProgress(sys.stderr)), manifest
 
 
 def _settings_of(options: FileOptions, ignore: Ignore) -> dict[str, Any]:
@@ -146,7 +149,7 @@ def _allowing(options: FileOptions, ignore: Ignore) -> Ignore:
 class _Run:
     """One start of a run."""
 
-    def __init__(self, job: Job, manifest: RunManifest, found: Found):
+    def __init__(self, job: ShardJob, manifest: RunManifest, found: FoundShards):
         self._job, self._place, self._manifest = job, job.place, manifest
         index, count = self._place.options.part or (1, 1)
         self._own = found.shards[index - 1 :: count]
@@ -173,12 +176,10 @@ class _Run:
                     continue
                 score_shard(self._job, shard, state, lambda name=shard.name, now=state: self._save(name, now))
             except ShardError as error:
-                self.problems[shard.name] = str(error).rstrip(".")
-                click.echo(
-                    f"{shard.name} is left out, and the others are scored: {self.problems[shard.name]}.", err=True
-                )
+                reason = self.problems[shard.name] = str(error).rstrip(".")
+                click.echo(f"{shard.name} is left out, and the run goes on: {reason}.", err=True)
                 if before.state != "done":
-                    state.state, state.reason = "failed", self.problems[shard.name]
+                    state.state, state.reason = "failed", reason
                     self._save(shard.name, state)
         self._save()
 

@@ -11,7 +11,7 @@ ABOUT = ("line", "request", "run", "id", "metadata", "error")
 
 
 @dataclass(frozen=True)
-class Selection:
+class RowSelection:
     """Choice of what is written of each row. Equal responses, which share a score, count as one."""
 
     best: bool = False

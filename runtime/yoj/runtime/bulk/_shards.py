@@ -13,7 +13,8 @@ from ..errors import RequestError
 from ..lines import GZIP, ZSTD
 
 BEGINS: dict[bytes, Format] = {PARQUET: "parquet", GZIP: "jsonl.gz", ZSTD: "jsonl.zst"}
-"""Beginning of a file -> its format; what begins otherwise is plain."""
+"""Beginning of a file -> its format; what begins otherwise is `PLAIN`."""
+PLAIN: Format = "jsonl"
 IN_FOLDERS = [suffix for suffix in SUFFIXES if suffix != ".json"]
 """Ends of the names of shards in a folder, where a plain ``.json`` is most often something else."""
 
@@ -34,7 +35,7 @@ class Shard:
 
 
 @dataclass(frozen=True)
-class Found:
+class FoundShards:
     """Shards of the inputs."""
 
     shards: list[Shard]
@@ -45,7 +46,7 @@ class Found:
     """Files of folders that are no shards by their names."""
 
 
-def find_shards(inputs: Sequence[str]) -> Found:
+def find_shards(inputs: Sequence[str]) -> FoundShards:
     """Find the shards of files, folders and patterns.
 
     Raises:
@@ -67,7 +68,7 @@ def find_shards(inputs: Sequence[str]) -> Found:
         shards += [Shard(path.relative_to(root).as_posix(), path, _format_of(path)) for path, root in found]
     _check_names(shards)
     one_file = len(inputs) == 1 and os.path.isfile(inputs[0])
-    return Found(sorted(shards, key=lambda shard: shard.name), one_file, passed_over)
+    return FoundShards(sorted(shards, key=lambda shard: shard.name), one_file, passed_over)
 
 
 def output_name(shard: Shard, written: Format | None) -> str:
@@ -84,7 +85,8 @@ def _format_of(path: Path) -> Format:
             begin = stream.read(max(map(len, BEGINS)))
     except OSError:
         return SUFFIXES.get(suffix_of(path), "jsonl")
-    return next((found for magic, found in BEGINS.items() if begin.startswith(magic)), "jsonl")
+    found = next((magic for magic in BEGINS if begin.startswith(magic)), None)
+    return PLAIN if found is None else BEGINS[found]
 
 
 def _of_input(given: Path) -> Iterator[tuple[Path, Path, bool]]:

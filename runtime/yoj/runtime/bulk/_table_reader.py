@@ -40,9 +40,12 @@ class TableReader:
         columns = names.check(schema.names)
         self._named: dict[str, str] = dict(zip(columns, schema.names, strict=True))
         self.types: Mapping[str, Any] = dict(zip(columns, schema.types, strict=True))
-        self.count: int = self._file.metadata.num_rows
         self._fields = self._find_fields(names)
         self.not_read: Sequence[str] = [name for name in columns if name not in self._fields.values()]
+
+    def count(self) -> int:
+        """Count the rows, as the file states them."""
+        return self._file.metadata.num_rows
 
     def rows(self) -> Iterator[Row]:
         """Rows to be scored, in order."""
@@ -65,8 +68,8 @@ class TableReader:
                 arrays = {name: batch.column(self._named[name]) for name in columns}
                 yield Values(range(number, number + batch.num_rows), arrays)
                 number += batch.num_rows
-        if number != self.count + 1:
-            raise ShardError(f"{number - 1} of its {self.count} rows can be read")
+        if number != self.count() + 1:
+            raise ShardError(f"{number - 1} of its {self.count()} rows can be read")
 
     def _find_fields(self, names: Names) -> dict[str, str]:
         """Columns of the fields of a request."""

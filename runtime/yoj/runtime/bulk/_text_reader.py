@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +22,8 @@ class TextReader:
     def __init__(self, file: Path, names: Names):
         self._path, self._names = file, names
 
-    @cached_property
     def count(self) -> int:
-        """Number of rows, for which the whole file is read."""
+        """Count the rows, for which the whole file is read."""
         return sum(1 for _ in self._lines())
 
     @property
@@ -55,7 +53,8 @@ class TextReader:
             size += len(line.text)
             if len(numbers) == BLOCK_ROWS or size > BLOCK_BYTES:
                 yield Values(numbers, lists)
-                numbers, lists, size = [], {name: [] for name in columns}, 0
+                numbers, size = [], 0
+                lists = {name: [] for name in columns}
         yield Values(numbers, lists)
 
     def _fields(self, line: Numbered) -> Fields | None:

@@ -8,6 +8,7 @@ import os
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol, cast
 
@@ -16,7 +17,7 @@ import msgspec
 from .._file_options import Format
 from .._zstd import zstandard
 from ._arrow import arrow
-from ._columns import Table, in_table, to_text
+from ._columns import TableColumns, in_table, to_text
 from ._reading import WHOLE, plain
 
 GROUP_ROWS = 65536
@@ -25,7 +26,7 @@ GROUP_BYTES = 64 * 2**20
 
 
 @dataclass(frozen=True)
-class Block:
+class ResultBlock:
     """Results of some rows, in order."""
 
     results: Sequence[Mapping[str, Any]]
@@ -41,7 +42,7 @@ class Block:
 class Writer(Protocol):
     """Writer of one shard into a stream, which it leaves open."""
 
-    def write(self, block: Block) -> None:
+    def write(self, block: ResultBlock) -> None:
         """Write results."""
         ...
 
@@ -50,7 +51,7 @@ class Writer(Protocol):
         ...
 
 
-def make_writer(stream: BinaryIO, written: Format, table: Table, name: str) -> Writer:
+def make_writer(stream: BinaryIO, written: Format, table: TableColumns, name: str) -> Writer:
     """Make the writer of a format.
 
     Args:
@@ -70,7 +71,7 @@ def make_writer(stream: BinaryIO, written: Format, table: Table, name: str) -> W
 class LineWriter:
     """Writer of JSON lines."""
 
-    def __init__(self, stream: BinaryIO, written: Format, table: Table, name: str):
+    def __init__(self, stream: BinaryIO, written: Format, table: TableColumns, name: str):
         self._owned = {*table.results.columns}
         self._stream, self._closes = stream, True
         if written == "jsonl.gz":
@@ -81,13 +82,13 @@ class LineWriter:
         else:
             self._closes = False
 
-    def write(self, block: Block) -> None:
+    def write(self, block: ResultBlock) -> None:
         """Write results, each with the kept columns behind."""
         lists = block.lists
         lines: list[bytes] = []
         for place, result in enumerate(block.results):
             kept = {name: values[place] for name, values in lists.items()}
-            whole = kept.pop(WHOLE, None) or {}
+            whole: dict[str, Any] = kept.pop(WHOLE, None) or {}
             kept |= {name: value for name, value in whole.items() if name not in self._owned}
             lines.append(msgspec.json.encode({**result, **kept}) + b"\n")
         self._stream.write(b"".join(lines))
@@ -101,13 +102,13 @@ class LineWriter:
 class TableWriter:
     """Writer of Parquet."""
 
-    def __init__(self, stream: BinaryIO, table: Table, name: str):
+    def __init__(self, stream: BinaryIO, table: TableColumns, name: str):
         self._arrow, parquet = arrow(name)
         self._schema, self._table = table.schema(name), table
         self._writer = parquet.ParquetWriter(stream, self._schema, compression="zstd")
         self._waiting: list[Any] = []
 
-    def write(self, block: Block) -> None:
+    def write(self, block: ResultBlock) -> None:
         """Write results as rows."""
         rows = [in_table(result) for result in block.results]
         arrays = [
@@ -116,7 +117,7 @@ class TableWriter:
         ]
         for name in self._table.kept:
             kept, kind = block.kept[name], self._schema.field(name).type
-            arrays.append(self._array(kept, kind) if isinstance(kept, list) else kept)
+            arrays.append(self._array(plain(kept), kind) if isinstance(kept, list) else kept)
         self._waiting.append(self._arrow.RecordBatch.from_arrays(arrays, schema=self._schema))
         count, size = (sum(getattr(batch, of) for batch in self._waiting) for of in ("num_rows", "nbytes"))
         if count >= GROUP_ROWS or size >= GROUP_BYTES:
@@ -181,4 +182,4 @@ def sync_folder(folder: Path) -> None:
 def sha256_of(stream: BinaryIO) -> str:
     """SHA-256 of a whole stream in hexadecimal."""
     stream.seek(0)
-    return hashlib.file_digest(stream, "sha256").hexdigest()
+    return hashlib.file_digest(cast("BufferedReader", stream), "sha256").hexdigest()
