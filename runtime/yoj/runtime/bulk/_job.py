@@ -96,9 +96,10 @@ def score_shard(job: ShardJob, shard: Shard, state: ShardState, save: Callable[[
     """
     state.source = fingerprint(shard.path)
     reader = open_reader(shard, job.names)
-    state.rows, state.not_read = reader.count(), [*reader.not_read]
+    state.rows = reader.count()
     job.progress.expect(shard.name, state.source.size, state.rows)
     table = _table_of(job, shard, reader)
+    state.not_read = [name for name in reader.not_read if name not in table.kept]
     (job.place.folder / state.output).parent.mkdir(parents=True, exist_ok=True)
     with Journal(job.place.journal(shard), job.runs) as journal:
         state.damaged += journal.damaged

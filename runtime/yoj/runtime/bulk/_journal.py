@@ -146,8 +146,8 @@ class Journal:
     def _check_run(self, done: Done) -> None:
         if done.run not in self._runs:
             raise RequestError(
-                f"{self.file} holds results of another bundle, or of another mode, method, dimension, number of "
-                "orders, overflow, rationale or placeholders setting; they would not compare. Choose another folder for "
+                f"{self.file} holds results of another bundle, or of another mode, method, dimension, number "
+                "of orders, overflow, rationale or placeholders; they would not compare. Choose another folder for "
                 "the results."
             )
 

@@ -137,7 +137,8 @@ def _prepare(
 def _settings_of(options: FileOptions, ignore: Ignore) -> dict[str, Any]:
     """Settings of files that results depend on, as JSON holds them."""
     given = {name: value for name, value in asdict(options).items() if name != "part"}
-    return msgspec.to_builtins(given | {"ignore_fields": sorted(ignore.fields), "ignore_unknown": ignore.unknown})
+    given |= {"ignore_fields": sorted(ignore.fields), "ignore_unknown": ignore.unknown}
+    return msgspec.json.decode(msgspec.json.encode(given))  # with the lists that a manifest has for tuples
 
 
 def _allowing(options: FileOptions, ignore: Ignore) -> Ignore:

@@ -35,7 +35,9 @@ class TableReader:
         """
         self._arrow, parquet = arrow(str(file))
         with self._readable():
-            self._file = parquet.ParquetFile(file, buffer_size=BUFFER, pre_buffer=False)
+            self._file = parquet.ParquetFile(
+                file, buffer_size=BUFFER, pre_buffer=False, page_checksum_verification=True
+            )
         schema = self._file.schema_arrow
         columns = names.check(schema.names)
         self._named: dict[str, str] = dict(zip(columns, schema.names, strict=True))
