@@ -39,6 +39,8 @@ Examples:
   yoj-score judge.yoj --video frames/ --prompt "What happens?" \\
       --response "A ball rolls." --response "Nothing." --orders 2
   yoj-score judge.yoj requests.jsonl --out scores.jsonl
+  yoj-score judge.yoj shards/ --out scores/
+  yoj-score judge.yoj 'in/*.parquet' --out best/ --best --keep all
 
 \b
 A line of requests.jsonl:
@@ -53,7 +55,14 @@ frames, with seconds_between_frames or timestamps), rankings (1 = best), mode,
 orders, overflow, duplicates, placeholders, method, passes and dimension of this request, id and metadata
 (passed through to the result). X is a path in the folder of the file or below
 it, a data URL, base64, {"bytes": base64}, or an http URL of an allowed host.
-Fields of other names are errors. Files may be compressed with gzip.
+Fields of other names are errors. Files may be compressed with gzip or zstd.
+
+\b
+Folders and patterns of files, Parquet among them, have one file of results
+each in the folder --out, whole or not there, beside run.json, which says what
+was scored with what. The same command goes on where a run was killed
+(docs/bulk.md). Columns of Parquet are called as the fields above; images as
+{"bytes", "path"}; others are not read.
 
 \b
 A line of scores.jsonl has line, request, run, id and metadata where given, and
@@ -198,7 +207,8 @@ def main(
     """Score N responses to a prompt, in one forward pass of the model in BUNDLE.
 
     BUNDLE is a folder or, where none is there, org/name@revision of the Hugging Face hub (pip install 'yoj[hub]').
-    Either give one request with --prompt and --response, or a file of REQUESTS in JSON lines (- for standard input).
+    Either give one request with --prompt and --response, or REQUESTS: a file of JSON lines (- for standard input), or
+    any number of files, folders and patterns of JSON lines and Parquet.
     """
     if requests and (prompt is not None or responses or images or video or fps or as_json):
         raise click.UsageError("Give files of requests, or --prompt and --response with their media, not both.")

@@ -109,7 +109,7 @@ def test_columns_that_are_not_read_are_named_once(judge, tmp_path):
 def test_kept_fields_of_json_lines_are_no_unknown_fields(judge, tmp_path):
     rows = [row | {"source": {"n": number}, "other": number} for number, row in enumerate(ROWS[:3])]
     file = write_shard(tmp_path / "a.jsonl.gz", rows)
-    one = run_here("yoj-score", judge, file, "--out", tmp_path / "one/", "--keep", "source", "--ignore-field", "other")
+    one = run_here("yoj-score", judge, file, "--out", f"{tmp_path}/one/", "--keep", "source", "--ignore-field", "other")
     assert one.returncode == 0, one.stderr
     assert [row["source"] for row in read_shard(tmp_path / "one" / "a.jsonl.gz")] == [row["source"] for row in rows]
     every = run_here("yoj-score", judge, file, "--out", tmp_path / "all.jsonl", "--keep", "all")

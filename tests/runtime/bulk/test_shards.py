@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from pathlib import Path
 
 import pytest
@@ -83,6 +85,12 @@ def test_what_is_not_there_is_refused(given, folder, monkeypatch):
     monkeypatch.chdir(folder.parent)
     with pytest.raises(RequestError, match=r"none is like it|Standard input"):
         find_shards([given, "in"])
+
+
+def test_what_can_be_read_only_once_is_refused(tmp_path):
+    os.mkfifo(tmp_path / "a.jsonl")
+    with pytest.raises(RequestError, match=r"a\.jsonl is no plain file"):
+        find_shards([str(tmp_path)])
 
 
 def test_a_folder_without_shards_is_refused(tmp_path):

@@ -64,8 +64,7 @@ def find_tables(
         Name of that shard, and the columns; None where no shard of results is a table.
 
     Raises:
-        ShardError: what is to be kept cannot be.
-        RequestError: a package is missing, or fields of JSON lines that have no names are to be columns.
+        RequestError: what is to be kept cannot be, or a package is missing.
     """
     for shard in shards:
         if place.format(shard) != "parquet":
@@ -75,8 +74,15 @@ def find_tables(
         except ShardError:
             continue  # which is told when its turn comes
         if reader.types is None and "all" in place.options.keep:
-            raise ShardError("--keep all of JSON lines makes no columns of a table: name each with a --keep of its own")
-        return shard.name, TableColumns(results, kept_columns(place.options.keep, reader, results), reader.types)
+            raise RequestError(
+                f"{shard.name} has JSON lines, and --keep all of these makes no columns of a table. Name each column "
+                "with a --keep of its own."
+            )
+        try:
+            kept = kept_columns(place.options.keep, reader, results)
+        except ShardError as error:
+            raise RequestError(f"{shard.name}: {error}.") from error
+        return shard.name, TableColumns(results, kept, reader.types)
     return None
 
 

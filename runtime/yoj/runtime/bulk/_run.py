@@ -224,6 +224,7 @@ class _Run:
                 )
             return False
         if not output.exists():
+            click.echo(f"{output} is gone, so that it is made again.", err=True)
             return False
         if state.source is None or not is_same(shard.path, state.source):
             raise ShardError(

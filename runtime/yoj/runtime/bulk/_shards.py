@@ -65,6 +65,8 @@ def find_shards(inputs: Sequence[str]) -> FoundShards:
             raise RequestError(
                 f"{given} holds no file that ends in {ends}." if there else f"{given} is no file, and none is like it."
             )
+        if (other := next((path for path, _ in found if not path.is_file()), None)) is not None:
+            raise RequestError(f"{other} is no plain file, and shards are read several times. Write it to a file.")
         shards += [Shard(path.relative_to(root).as_posix(), path, _format_of(path)) for path, root in found]
     _check_names(shards)
     one_file = len(inputs) == 1 and os.path.isfile(inputs[0])
