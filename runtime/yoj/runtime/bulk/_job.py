@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 
 import msgspec
 
+from ..errors import RequestError
 from ._columns import ResultColumns, TableColumns, kept_columns
 from ._fingerprint import fingerprint, is_untouched
 from ._journal import FAILED, SCORED, Journal
