@@ -151,6 +151,7 @@ class Pipeline:
         begin = time.perf_counter()
         while True:
             pools.hand_out(ahead)
+            before = ahead.returned
             for result in ahead.due():
                 begin = self._count(begin, pools)
                 self.usage.rows += 1
@@ -160,7 +161,8 @@ class Pipeline:
             begin = self._count(begin, pools)
             if ahead.done:
                 return
-            self._take(pools, ahead)
+            if ahead.returned == before:  # else there is room for more rows
+                self._take(pools, ahead)
 
     @property
     def _pools(self) -> _Pools:
