@@ -75,7 +75,7 @@ class _Job:
 
     @property
     def reading(self) -> Reading:
-        """How the lines are read."""
+        """Settings for reading the lines."""
         return Reading(Policy(self.settings.requests.parent if self.settings.requests else None))
 
     def requests(self, lines: Sequence[bytes]) -> list[Request]:

@@ -32,7 +32,7 @@ SWITCH_SECONDS = 0.0005
 
 @dataclass(frozen=True)
 class EngineSetup:
-    """What a process that runs the engine is told."""
+    """Setup of a process that runs the engine."""
 
     source: Source
     settings: FileScoring
@@ -44,7 +44,7 @@ class EngineSetup:
 
 @dataclass(frozen=True)
 class Loaded:
-    """What a process says that has loaded the engine."""
+    """Message of a process that has loaded the engine."""
 
     run: str
     """Digest of the run's settings."""
