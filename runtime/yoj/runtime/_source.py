@@ -73,7 +73,7 @@ class Opened:
 
 @dataclass(frozen=True)
 class Preparing:
-    """Rules and tokenizer with which the requests of a bundle are prepared; a process without an engine can have them."""
+    """Rules and tokenizer of a bundle, with which a process without an engine prepares requests."""
 
     rules: PackingConfig
     tokenizer: bytes

@@ -28,10 +28,10 @@ CONTEXT = multiprocessing.get_context("spawn")
 
 @dataclass(frozen=True)
 class Worker:
-    """What a process works with."""
+    """Work of a process."""
 
     told: Any
-    """What the parent is told when the worker is open."""
+    """Message to the parent, that the worker is open."""
     work: Callable[[Any], Iterable[Any]]
     """Function from a task to its answers. It raises nothing: what it raises ends the process."""
     threads: int = 1
@@ -40,7 +40,7 @@ class Worker:
 
 @dataclass(frozen=True)
 class Failed:
-    """What the parent is told where the worker cannot be opened."""
+    """Message to the parent, that the worker cannot be opened."""
 
     error: Exception
 

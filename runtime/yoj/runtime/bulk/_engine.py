@@ -6,7 +6,6 @@ import os
 import pickle
 import sys
 import threading
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,7 +14,8 @@ from .._jsonl import FileScoring, Result, done_of, encode_result, explain, find_
 from .._rationale import language_path
 from .._scorer import Scorer
 from .._source import Preparing, Source, preparing
-from ..engines import ENGINES, Session
+from ..engines import ENGINES
+from ..engines.metered import MeteredSession
 from ..families import Arrays, PreparedMedia
 from ..lines import Entry
 from ..manifest import MANIFEST_NAME, decode
@@ -32,7 +32,7 @@ SWITCH_SECONDS = 0.0005
 
 @dataclass(frozen=True)
 class EngineSetup:
-    """What a process that runs the engine is told."""
+    """Setup of a process that runs the engine."""
 
     source: Source
     settings: FileScoring
@@ -44,7 +44,7 @@ class EngineSetup:
 
 @dataclass(frozen=True)
 class Loaded:
-    """What a process says that has loaded the engine."""
+    """Message of a process that has loaded the engine."""
 
     run: str
     """Digest of the run's settings."""
@@ -53,56 +53,6 @@ class Loaded:
     engine: str
     precision: str
     preparing: Preparing
-
-
-class MeteredSession:
-    """Session that lets few run at once, and measures how long any does; see `yoj.runtime.engines.Session`."""
-
-    def __init__(self, session: Session, at_once: int):
-        """Take over a session.
-
-        Args:
-            session: the session.
-            at_once: most runs at once.
-        """
-        self._session = session
-        self._room = threading.Semaphore(at_once)
-        self._lock = threading.Lock()
-        self._running, self._since, self._seconds = 0, 0.0, 0.0
-
-    def run(self, role: str, inputs: Arrays) -> Arrays:
-        """Run one graph when it is its turn."""
-        with self._room:
-            self._count(1)
-            try:
-                return self._session.run(role, inputs)
-            finally:
-                self._count(-1)
-
-    def open(self, role: str) -> None:
-        """Load one graph."""
-        self._session.open(role)
-
-    def close(self) -> None:
-        """Release all memory."""
-        self._session.close()
-
-    def take_seconds(self) -> float:
-        """Seconds since the last call in which any graph ran."""
-        with self._lock:
-            self._add()
-            taken, self._seconds = self._seconds, 0.0
-        return taken
-
-    def _count(self, change: int) -> None:
-        with self._lock:
-            self._add()
-            self._running += change
-
-    def _add(self) -> None:
-        now = time.perf_counter()
-        self._seconds += now - self._since if self._running else 0.0
-        self._since = now
 
 
 class OnceScorer(Scorer):

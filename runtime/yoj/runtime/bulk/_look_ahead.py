@@ -61,10 +61,13 @@ class LookAhead:
     """Bytes of the open window."""
     _closed: int = 0
     """Bytes of the windows before it that are not yet scored."""
-    _limit: int = FIRST_WINDOW
+    _limit: int = 0
     """Most rows of the open window."""
     _expected: float = 0.0
     """Bytes that a row is expected to have when it is prepared."""
+
+    def __post_init__(self) -> None:
+        self._limit = min(FIRST_WINDOW, self.room.rows)
 
     @property
     def done(self) -> bool:

@@ -58,7 +58,7 @@ class PipelineConfig:
 
 @dataclass
 class Usage:
-    """What scoring took, since the pipeline was opened."""
+    """Rows and time of a pipeline since it was opened."""
 
     workers: int
     rows: int = 0
@@ -95,7 +95,7 @@ class Pipeline:
             config: sizes; None for the defaults.
         """
         self.usage = Usage((config or PipelineConfig()).workers)
-        """What scoring took so far."""
+        """Rows and time so far."""
         self._source, self._settings, self._config = source, settings, config or PipelineConfig()
         self._opened: _Pools | None = None
         self._current: LookAhead | None = None
@@ -125,7 +125,7 @@ class Pipeline:
 
     @property
     def loaded(self) -> Loaded:
-        """What is loaded: digest of the run, of the bundle, name and precision of the engine.
+        """Digests of the run and the bundle, and name and precision of the engine.
 
         Raises:
             EngineError: the pipeline is not open.
@@ -151,6 +151,7 @@ class Pipeline:
         begin = time.perf_counter()
         while True:
             pools.hand_out(ahead)
+            before = ahead.returned
             for result in ahead.due():
                 begin = self._count(begin, pools)
                 self.usage.rows += 1
@@ -160,7 +161,8 @@ class Pipeline:
             begin = self._count(begin, pools)
             if ahead.done:
                 return
-            self._take(pools, ahead)
+            if ahead.returned == before:  # else there is room for more rows
+                self._take(pools, ahead)
 
     @property
     def _pools(self) -> _Pools:
@@ -222,7 +224,7 @@ class _Pools:
 
     @property
     def loaded(self) -> Loaded:
-        """What the first process said that loaded the engine."""
+        """Message of the first process that loaded the engine."""
         return self.engines.told[0]
 
     def load(self, source: Source, settings: FileScoring) -> None:

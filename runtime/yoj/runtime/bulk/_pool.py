@@ -52,7 +52,7 @@ class GivenUp:
     """Outcome of a row that ended two processes while it was alone in them."""
 
     how: str
-    """How the last of them ended, such as SIGKILL."""
+    """End of the last of them, such as SIGKILL."""
 
 
 @dataclass
@@ -82,7 +82,7 @@ class Pool(Generic[T]):
         self._deaths_in_turn = 0
         self._tasks = 0
         self.told: list[Any] = []
-        """What each process said when it was open."""
+        """Message of each process when it was open, in the order in which they came."""
         self.restarts = 0
         """Number of processes that ended and were replaced."""
 

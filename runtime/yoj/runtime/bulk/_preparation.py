@@ -26,7 +26,7 @@ ANSWER_BYTES = 8 * 2**20
 
 @dataclass(frozen=True)
 class PreparationSetup:
-    """What a process that prepares is told."""
+    """Setup of a process that prepares."""
 
     preparing: Preparing
     settings: FileScoring
@@ -45,7 +45,7 @@ class Finished:
 
 @dataclass(frozen=True)
 class Scorable:
-    """What the engine needs of a row."""
+    """Content of a row that the engine needs."""
 
     prepared: Prepared | None
     """None where the engine's process prepares it: a knockout does that round by round."""
