@@ -65,7 +65,7 @@ def find_tables(
         Name of that shard, and the columns; None where no shard of results is a table.
 
     Raises:
-        RequestError: what is to be kept cannot be, or a package is missing.
+        RequestError: a column cannot be kept, or a package is missing.
     """
     for shard in shards:
         if place.format(shard) != "parquet":

@@ -57,7 +57,7 @@ def score_shards(load: Callable[[], Scorer], bulk: Bulk) -> bool:
 
     Args:
         load: function that loads the scorer.
-        bulk: what is scored, and how.
+        bulk: inputs, place of the results, and settings.
 
     Returns:
         Whether every row of this part has been scored.
