@@ -40,6 +40,8 @@ def folder(tmp_path, bundle):
     shutil.copytree(DATA / "checkpoint-adapter", tmp_path / "adapter")
     shutil.copytree(DATA / "checkpoint-adapter" / "base", tmp_path / "Molmo2-4B")
     (tmp_path / "requests.jsonl").write_text(next(text for kind, text in BLOCKS if kind == "json"), "utf-8")
+    (tmp_path / "shards").mkdir()
+    (tmp_path / "shards" / "a.jsonl").write_text('{"prompt": "What barks?", "responses": ["A cat.", "A dog."]}\n')
     return tmp_path
 
 

@@ -1,4 +1,4 @@
-"""``yoj-bench latency``, ``runtime-cost``, ``cold-start`` and ``vllm-peer``: costs of one bundle."""
+"""``yoj-bench latency``, ``bulk``, ``runtime-cost``, ``cold-start`` and ``vllm-peer``: costs of one bundle."""
 
 from __future__ import annotations
 
@@ -42,6 +42,37 @@ def latency(bundle: Path, engine: str | None, shapes: tuple[str, ...], repeats: 
         figures = measure_all(bundle, engine, shapes, repeats)
         click.echo(table(figures))
         write_figures(out, figures, figures["environment"])
+
+
+@click.command()
+@bundle_argument
+@click.option("--requests", type=READABLE, help="Requests to score, one JSON object a line.  [default: made-up texts]")
+@click.option("--count", default=400, show_default=True, type=click.IntRange(min=1), help="Most requests.")
+@click.option("--checkpoint", type=FOLDER, help="Checkpoint of BUNDLE, to score with PyTorch's stock model too.")
+@click.option("--workers", default=2, show_default=True, type=click.IntRange(min=1),
+              help="Processes that run the engine, in another turn of the pipeline; 1: no such turn.")  # fmt: skip
+@threads_option
+@repeats_option(3)
+@out_option
+def bulk(
+    bundle: Path,
+    requests: Path | None,
+    count: int,
+    checkpoint: Path | None,
+    workers: int,
+    threads: int,
+    repeats: int,
+    out: Path | None,
+) -> None:
+    """Score many requests with BUNDLE: one by one, in batches, by the pipeline, in PyTorch. CPU and Linux only."""
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    prepare_libraries()
+    from ._bulk import BulkSettings, measure, table
+
+    with readable_errors():
+        found = measure(BulkSettings(bundle, requests, count, checkpoint, threads, workers), repeats)
+        click.echo(table(found))
+        write_figures(out, found, found["environment"])
 
 
 @click.command()

@@ -57,6 +57,11 @@ class Backbone:
         inputs, run = self._inputs(batch), self.model if model is None else model
         return lambda: self._read(run(**self._moved(inputs), use_cache=False).last_hidden_state, batch)
 
+    def ragged(self, batch: Sequence[Prepared]) -> list[Scores]:
+        """Scores [N] of requests of any lengths and N, from arrays to numbers in one pass, padded on the right."""
+        hidden_BLD = self.model(**self._moved(self._inputs(batch)), use_cache=False).last_hidden_state
+        return self._read_each(hidden_BLD, batch)
+
     def as_published(self, batch: Sequence[Prepared]) -> Callable[[], Scores]:
         """Score rows in one pass with all hidden states and ``lm_head`` over every row, as the published code does."""
         inputs = self._inputs(batch)
@@ -125,13 +130,17 @@ class Backbone:
 
     def _read(self, hidden_BLD: torch.Tensor, batch: Sequence[Prepared], first: int = 0) -> Scores:
         """Scores [B, N] of rows that begin at token ``first``; reading them waits for the device."""
+        return np.stack(self._read_each(hidden_BLD, batch, first))
+
+    def _read_each(self, hidden_BLD: torch.Tensor, batch: Sequence[Prepared], first: int = 0) -> list[Scores]:
+        """Scores [N] of each row, whose N may differ."""
         found: list[Scores] = []
         for hidden_LD, prepared in zip(hidden_BLD, batch, strict=True):
             (pack,) = prepared.packs
             start_N, end_N = pack.response_start_N - first, pack.response_end_N - first
             rows = read_out(self._readout, hidden_LD, start_N, end_N).float()
             found.append((self._head(rows)[:, 0] / self._divisor).cpu().numpy())
-        return np.stack(found)
+        return found
 
 
 def _positions(row: Inputs) -> torch.Tensor:

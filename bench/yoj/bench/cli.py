@@ -173,7 +173,7 @@ def report(results: tuple[Path, ...], html: Path | None, readme: Path | None, ta
 
 
 COMMANDS = (
-    *(cli_bundle.latency, cli_bundle.runtime_cost, cli_bundle.cold_start, cli_bundle.vllm_peer),
+    *(cli_bundle.latency, cli_bundle.bulk, cli_bundle.runtime_cost, cli_bundle.cold_start, cli_bundle.vllm_peer),
     *(cli_large.large_checkpoint, cli_large.export_large, cli_large.vision_cost),
     *(cli_operators.products, cli_operators.pieces),
     *(cli_gpu.gpu, cli_gpu.gpu_bundles, cli_gpu.needs, cli_gpu.parity),

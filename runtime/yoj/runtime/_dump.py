@@ -25,13 +25,13 @@ from numpy.typing import NDArray
 
 from ._cache import FeatureCache
 from ._judgement import Judgement
-from ._scorer import Scorer, Source
+from ._scorer import Scorer
+from ._source import Source
 from .batch import Prepared
 from .bundle import Bundle
-from .engines import ENGINES, Session, plan_engines
+from .engines import ENGINES, Session
 from .errors import EngineError, RequestError
 from .families import Arrays
-from .hub import local_folder
 from .manifest import EngineEntry
 from .schemes import SCHEMES
 
@@ -100,8 +100,7 @@ class Dump:
         Raises:
             EngineError: the engine does not run the bundle's graphs as they are in its files.
         """
-        folder = local_folder(path, "bundle", plans=engine in plan_engines())
-        opened = Source(folder.absolute(), engine, None, threads).open()
+        opened = Source.of(path, engine, threads=threads).open()
         _check_reproducible(opened.engine)
         self._scorer = RecordingScorer(opened.bundle, opened.engine, opened.session)
         return self._scorer

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
@@ -22,7 +22,7 @@ from .codec import Reading, encode_judgement
 from .dimensions import check_dimension
 from .errors import RequestError, YojError
 from .lines import Entry, Numbered, rankings_of, read_entry
-from .manifest import Mode
+from .manifest import EngineEntry, Manifest, Mode
 from .orders import Orders
 from .request import Request
 
@@ -85,34 +85,47 @@ class Summary:
     """Ignored field -> lines of this run that have it."""
 
 
-def read_results(text: bytes, name: str) -> list[Done]:
-    """Decode the whole lines of a file of results.
+@dataclass(frozen=True)
+class EarlierResults:
+    """Content of a file of results."""
+
+    done: list[Done]
+    """Lines that can be read, failed ones too."""
+    text: bytes = b""
+    """Lines of requests that were scored; failed, damaged and half-written ones are to be tried again."""
+    damaged: Sequence[int] = ()
+    """Numbers, in the file, of lines that cannot be read, as after bit rot or a loss of power."""
+
+    @property
+    def scored(self) -> list[Done]:
+        """Lines of requests that were scored."""
+        return [entry for entry in self.done if entry.error is None]
+
+
+def read_results(text: bytes, name: str) -> EarlierResults:
+    """Decode a file of results. A damaged line costs itself alone, and of equal lines the first counts.
 
     Raises:
-        RequestError: the text holds something other than results.
+        RequestError: most of the lines are no results, so that the file is another one.
     """
-    whole = text[: text.rfind(b"\n") + 1]
-    rest = text[len(whole) :]
-    if rest and not (rest.startswith(OURS) or OURS.startswith(rest)):
-        raise RequestError(f"{name} holds something else than results. Choose another file for the results.")
-    try:
-        return [msgspec.json.decode(line, type=Done) for line in whole.splitlines()]
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise RequestError(
-            f"{name} holds something else than results: {error}. Choose another file for the results."
-        ) from error
-
-
-def finished(text: bytes, name: str) -> tuple[list[Done], bytes]:
-    """Finished lines of a file of results, and their text; failed and half-written lines are to be tried again.
-
-    Raises:
-        RequestError: the file holds something other than results.
-    """
-    done = read_results(text, name)
-    lines = text.splitlines(keepends=True)
-    kept = b"".join(line for line, entry in zip(lines, done, strict=False) if entry.error is None)
-    return [entry for entry in done if entry.error is None], kept
+    done: dict[bytes, Done] = {}
+    damaged: list[int] = []
+    foreign, first = 0, ""
+    *whole, rest = text.split(b"\n")
+    for number, line in enumerate(whole, 1):
+        try:
+            done.setdefault(line, msgspec.json.decode(line, type=Done))
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            damaged.append(number)
+            foreign += bool(line.strip(b"\0"))
+            first = first or f": {error}"
+    half = rest.startswith(OURS) or OURS.startswith(rest)  # as a killed run leaves it
+    if not half:
+        damaged.append(len(whole) + 1)
+    if foreign > len(done) or not (half or done or not rest.strip(b"\0")):
+        raise RequestError(f"{name} holds something else than results{first}. Choose another file for the results.")
+    kept = b"".join(line + b"\n" for line, entry in done.items() if entry.error is None)
+    return EarlierResults([*done.values()], kept, damaged)
 
 
 def score_lines(
@@ -142,10 +155,8 @@ def score_lines(
     check_dimension(settings.reading.dimension, scorer.manifest.value_head)
     if settings.rationale is not None:
         language_path(scorer.manifest, scorer.engine)
-    run = _run_digest(scorer, settings)
-    # Where placeholders are errors, what was scored has none, so that they may be read in any way now.
-    strict = replace(settings, reading=replace(settings.reading, placeholders="error"))
-    _check_same(lines, done, {run, _run_digest(scorer, strict)})
+    run = run_digest(scorer.manifest, scorer.engine, settings)
+    _check_same(lines, done, comparable_runs(scorer.manifest, scorer.engine, settings))
     finished, summary = {entry.line: entry for entry in done}, Summary(resumed=len(done))
     for line in lines:
         if line.number in finished:
@@ -155,23 +166,23 @@ def score_lines(
     for start in range(0, len(waiting), settings.together):
         entries = [read_entry(line, settings.reading) for line in waiting[start : start + settings.together]]
         told = [
-            _explain(scorer, entry, result, settings.rationale)
-            for entry, result in zip(entries, _score(scorer, entries, settings), strict=True)
+            explain(scorer, entry, result, settings.rationale)
+            for entry, result in zip(entries, score_entries(scorer, entries, settings), strict=True)
         ]
         results = [result for result, _ in told]
-        write(b"".join(_encode(entry, run, *of) for entry, of in zip(entries, told, strict=True)))
+        write(b"".join(encode_result(entry, run, *of) for entry, of in zip(entries, told, strict=True)))
         for entry, result in zip(entries, results, strict=True):
             summary.ignored.update(entry.ignored)
-            _count(summary, _done(entry, run, result), entry.rankings)
+            _count(summary, done_of(entry, run, result), entry.rankings)
         advance(len(entries))
     return summary
 
 
-def _run_digest(scorer: Scorer, settings: FileScoring) -> str:
+def run_digest(manifest: Manifest, engine: EngineEntry, settings: FileScoring) -> str:
     """Hash of everything but the requests that the scores depend on."""
     reading = settings.reading
-    of = (scorer.manifest.digest, scorer.engine.engine, scorer.engine.precision)
-    of += (settings.mode or scorer.manifest.trained_mode, str(settings.orders), reading.overflow)
+    of = (manifest.digest, engine.engine, engine.precision)
+    of += (settings.mode or manifest.trained_mode, str(settings.orders), reading.overflow)
     of += (reading.placeholders,) if reading.placeholders != "error" else ()
     of += ("knockout",) if settings.knockout else ()
     of += (f"{reading.method} {reading.passes}",) if (reading.method, reading.passes) != (None, None) else ()
@@ -180,7 +191,16 @@ def _run_digest(scorer: Scorer, settings: FileScoring) -> str:
     return hashlib.sha256("\n".join(of).encode()).hexdigest()[:16]
 
 
-def _check_same(lines: Sequence[Numbered], done: Sequence[Done], runs: set[str]) -> None:
+def comparable_runs(manifest: Manifest, engine: EngineEntry, settings: FileScoring) -> frozenset[str]:
+    """Digests of runs whose results compare with those of a run.
+
+    Where placeholders are errors, what was scored has none, so that they may be read in any way now.
+    """
+    strict = replace(settings, reading=replace(settings.reading, placeholders="error"))
+    return frozenset(run_digest(manifest, engine, one) for one in (settings, strict))
+
+
+def _check_same(lines: Sequence[Numbered], done: Sequence[Done], runs: Collection[str]) -> None:
     requests = {line.number: line.digest for line in lines}
     wrong = next((entry.line for entry in done if requests.get(entry.line) != entry.request), None)
     if wrong is not None:
@@ -194,31 +214,32 @@ def _check_same(lines: Sequence[Numbered], done: Sequence[Done], runs: set[str])
         )
 
 
-def _score(scorer: Scorer, entries: Sequence[Entry], settings: FileScoring) -> list[Result]:
+def score_entries(scorer: Scorer, entries: Sequence[Entry], settings: FileScoring) -> list[Result]:
     """Judgement or error of each line. An error of one line does not touch the others."""
     good = [entry.request for entry in entries if isinstance(entry.request, Request)]
     results: list[Result] = []
     try:
         if settings.knockout:
-            results += [_knockout(scorer, request, settings.mode) for request in good]
+            results += [find_best(scorer, request, settings.mode) for request in good]
         else:
             results += scorer.score_batch(good, mode=settings.mode, orders=settings.orders, on_error="return")
     except Exception as error:
         if len(entries) == 1:
             return [error]
-        return [result for entry in entries for result in _score(scorer, [entry], settings)]
+        return [result for entry in entries for result in score_entries(scorer, [entry], settings)]
     judgements = iter(results)
     return [next(judgements) if isinstance(entry.request, Request) else entry.request for entry in entries]
 
 
-def _knockout(scorer: Scorer, request: Request, mode: Mode | None) -> Knockout | YojError:
+def find_best(scorer: Scorer, request: Request, mode: Mode | None) -> Knockout | YojError:
+    """Winner of a knockout among the responses of a request, or the error that came."""
     try:
         return knockout(scorer, replace(request, mode=request.mode or mode))
     except YojError as error:
         return error
 
 
-def _explain(
+def explain(
     scorer: Scorer, entry: Entry, result: Result, which: Explained | None
 ) -> tuple[Result, dict[str, list[dict[str, Any]]]]:
     """Result of a line with the rationales of its responses, where they are wanted, or else the error that came."""
@@ -243,7 +264,15 @@ def encode_rationales(scorer: Scorer, request: Request, judgement: Judgement, wh
     return told
 
 
-def _encode(entry: Entry, run: str, result: Result, more: dict[str, Any]) -> bytes:
+def encode_result(entry: Entry, run: str, result: Result, more: Mapping[str, Any]) -> bytes:
+    """JSON line of a result or an error, with its line feed.
+
+    Args:
+        entry: the row; its request is not looked at.
+        run: digest of the run's settings.
+        result: judgement, winner or error of the row.
+        more: further fields.
+    """
     about: dict[str, Any] = {"line": entry.number, "request": entry.digest, "run": run}
     about |= {} if entry.id is None else {"id": entry.id}
     about |= {} if entry.metadata is None else {"metadata": entry.metadata}
@@ -251,7 +280,7 @@ def _encode(entry: Entry, run: str, result: Result, more: dict[str, Any]) -> byt
         return msgspec.json.encode(about | {"error": {"type": type(result).__name__, "message": _told(result)}}) + b"\n"
     told = encode_judgement(result) if isinstance(result, Judgement) else vars(result)
     fields = {name: value for name, value in told.items() if name not in (*OF_THE_RUN, "id")}
-    return msgspec.json.encode(about | fields | more) + b"\n"
+    return msgspec.json.encode(about | fields | dict(more)) + b"\n"
 
 
 def _told(error: Exception) -> str:
@@ -259,7 +288,8 @@ def _told(error: Exception) -> str:
     return str(error).encode("utf-8", "backslashreplace").decode()
 
 
-def _done(entry: Entry, run: str, result: Result) -> Done:
+def done_of(entry: Entry, run: str, result: Result) -> Done:
+    """Line of `encode_result` in short."""
     if not isinstance(result, Exception):
         return Done(entry.number, entry.digest, run, result.best, notices=result.notices)
     return Done(entry.number, entry.digest, run, error={"message": _told(result)})

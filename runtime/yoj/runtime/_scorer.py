@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 from ._cache import FeatureCache
 from ._judgement import Judgement, judge_request
 from ._rationale import Rationale, greedy, language_path, most_tokens
-from ._source import Opened, Source, open_preparer, role_of
+from ._source import Opened, Source, preparing, role_of
 from .batch import BATCH_TOKENS, Prepared, batches_by_length, scorer_inputs
 from .bundle import Bundle
-from .engines import Session, plan_engines
+from .engines import Session
 from .errors import EngineError, LimitError, RequestError, ScoreError, YojError
 from .families import Arrays, Family, PreparedMedia
-from .hub import local_folder, origin
+from .hub import origin
 from .images import ImageInput
 from .language import Continuation, Features
 from .manifest import EngineEntry, Manifest, Mode
@@ -48,9 +48,17 @@ class Scorer:
     >>> judgement.best, judgement.scores
     """
 
-    def __init__(self, bundle: Bundle, engine: EngineEntry, session: Session):
-        """Take an open session. Use `load`, unless the session is not one of the runtime's own."""
-        self._prepare_state(None, Opened(bundle, engine, session, open_preparer(bundle, engine, None)))
+    def __init__(self, bundle: Bundle, engine: EngineEntry, session: Session, preparer: Preparer | None = None):
+        """Take an open session. Use `load`, unless the session is not one of the runtime's own.
+
+        Args:
+            bundle: the opened bundle.
+            engine: the manifest's entry that the session executes.
+            session: the session.
+            preparer: preparer of the bundle's requests; None to open one.
+        """
+        preparer = preparer or preparing(bundle, engine, None).open()
+        self._prepare_state(None, Opened(bundle, engine, session, preparer))
 
     def _prepare_state(self, source: Source | None, opened: Opened | None) -> None:
         self._source, self._opened = source, opened
@@ -93,8 +101,7 @@ class Scorer:
             raise LimitError(f"max_pixels is {max_pixels!r}; give a number from 1, or None for the bundle's limit.")
         if isinstance(modes, str) or not {*modes} <= {*get_args(Mode)}:
             raise RequestError(f"modes is {modes!r}; give a list of 'joint' and 'isolated'.")
-        folder = local_folder(path, "bundle", plans=engine in plan_engines())
-        source = Source(folder.absolute(), engine, precision, threads, tuple(modes), max_pixels)
+        source = replace(Source.of(path, engine, precision, threads), modes=tuple(modes), max_pixels=max_pixels)
         opened = source.open()
         return cls._from(replace(source, digest=opened.bundle.manifest.digest), opened)
 

@@ -8,11 +8,12 @@ from pathlib import Path
 import msgspec
 
 from .bundle import TOKENIZER_NAME, Bundle
-from .engines import Session, open_session
+from .engines import Session, open_session, plan_engines
 from .errors import BundleError, EngineError
 from .families import FAMILIES
+from .hub import local_folder
 from .manifest import EngineEntry, Mode
-from .prepare import Preparer, packing_config
+from .prepare import PackingConfig, Preparer, packing_config
 from .roles import ROLES, scorer_role
 from .text import TextEncoder
 
@@ -30,6 +31,18 @@ class Source:
     digest: str | None = None
     """Digest of the manifest that was there when the scorer was loaded."""
 
+    @classmethod
+    def of(
+        cls, path: str | Path, engine: str | None = None, precision: str | None = None, threads: int | None = None
+    ) -> Source:
+        """Arguments as `Scorer.load` takes them; a bundle of the hub is downloaded.
+
+        Raises:
+            HubError: the bundle cannot be downloaded.
+        """
+        folder = local_folder(path, "bundle", plans=engine in plan_engines())
+        return cls(folder.absolute(), engine, precision, threads)
+
     def open(self) -> Opened:
         """Open the bundle and load its engine; see `Scorer.load`."""
         from .engines.select import select
@@ -41,7 +54,7 @@ class Source:
                     f"and is {bundle.manifest.digest}. Load it again with Scorer.load."
                 )
             engine = select(bundle, self.engine, self.precision)
-            preparer = open_preparer(bundle, engine, self.max_pixels)
+            preparer = preparing(bundle, engine, self.max_pixels).open()
             session = open_session(bundle, engine, self.threads)
             for mode in self.modes:
                 session.open(role_of(bundle, engine, mode))
@@ -58,11 +71,41 @@ class Opened:
     preparer: Preparer
 
 
-def open_preparer(bundle: Bundle, engine: EngineEntry, max_pixels: int | None) -> Preparer:
-    """Preparer of the requests of a bundle; see `Scorer.load`.
+@dataclass(frozen=True)
+class Preparing:
+    """Rules and tokenizer of a bundle, with which a process without an engine prepares requests."""
+
+    rules: PackingConfig
+    tokenizer: bytes
+    """Content of ``tokenizer.json``."""
+    path: Path
+    """Folder of the bundle, for errors."""
+    vocabulary: int | None
+    """Number of rows of the model's embedding table; None where it is not known."""
+
+    def open(self) -> Preparer:
+        """Load the tokenizer, and set up the preprocessing.
+
+        Raises:
+            BundleError: the tokenizer or the settings do not fit.
+        """
+        encoder = TextEncoder.decode(self.tokenizer, str(self.path / TOKENIZER_NAME))
+        if self.vocabulary is not None and encoder.largest_id >= self.vocabulary:
+            raise BundleError(
+                f"{self.path / TOKENIZER_NAME} has the id {encoder.largest_id}, the model's embedding table has "
+                f"{self.vocabulary} rows. Export the bundle again with the tokenizer of its checkpoint."
+            )
+        try:
+            return Preparer(self.rules, encoder)
+        except msgspec.ValidationError as error:
+            raise BundleError(f"{self.path}: preprocessing settings: {error}. Export the bundle again.") from error
+
+
+def preparing(bundle: Bundle, engine: EngineEntry, max_pixels: int | None) -> Preparing:
+    """Rules and tokenizer with which the requests of a bundle are prepared; see `Scorer.load`.
 
     Raises:
-        BundleError: the bundle lacks a graph, or its tokenizer or settings do not fit.
+        BundleError: the bundle lacks a graph, or is of a family that this version does not know.
     """
     manifest = bundle.manifest
     if missing := {name for name, role in ROLES.items() if role.required} - engine.graphs.keys():
@@ -75,16 +118,7 @@ def open_preparer(bundle: Bundle, engine: EngineEntry, max_pixels: int | None) -
     if max_pixels is not None:
         pixels = min(max_pixels, rules.limits.pixels)
         rules = replace(rules, limits=msgspec.structs.replace(rules.limits, pixels=pixels))
-    encoder = TextEncoder.decode(bundle.files[TOKENIZER_NAME].content, str(bundle.path / TOKENIZER_NAME))
-    if manifest.vocabulary is not None and encoder.largest_id >= manifest.vocabulary:
-        raise BundleError(
-            f"{bundle.path / TOKENIZER_NAME} has the id {encoder.largest_id}, the model's embedding table has "
-            f"{manifest.vocabulary} rows. Export the bundle again with the tokenizer of its checkpoint."
-        )
-    try:
-        return Preparer(rules, encoder)
-    except msgspec.ValidationError as error:
-        raise BundleError(f"{bundle.path}: preprocessing settings: {error}. Export the bundle again.") from error
+    return Preparing(rules, bundle.files[TOKENIZER_NAME].content, bundle.path, manifest.vocabulary)
 
 
 def role_of(bundle: Bundle, engine: EngineEntry, mode: Mode) -> str:

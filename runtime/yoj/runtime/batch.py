@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -116,27 +116,38 @@ def _join(features: Sequence[Arrays]) -> Arrays:
     return {name: np.concatenate([of[name] for of in features]) for name in (features[0] if features else ())}
 
 
-def batches_by_length(lengths: Sequence[int], rows: Sequence[int], max_tokens: int) -> list[list[int]]:
+def batches_by_length(
+    lengths: Sequence[int], rows: Sequence[int], max_tokens: int, kin: Sequence[Hashable] = ()
+) -> list[list[int]]:
     """Split requests into batches of similar length, so that little is padding.
 
     Args:
         lengths: tokens of the longest row of each request.
         rows: number of rows of each request.
         max_tokens: most tokens of a batch, padding included; a longer request is a batch of its own.
+        kin: something for each request that is equal for those which stand side by side whatever their lengths, such
+            as those that show one image; empty where there are none.
 
     Returns:
         Indices into ``lengths``; every request is in exactly one batch.
     """
+    kin = kin or range(len(lengths))
+    first = dict[Hashable, int]()
+    longest = dict[Hashable, int]()
+    for index, (one, length) in enumerate(zip(kin, lengths, strict=True)):
+        first.setdefault(one, index)
+        longest[one] = max(length, longest.get(one, 0))
     batches: list[list[int]] = []
-    taken = 0
-    for index in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
-        # The first of a batch is its longest, so every row of the batch takes that many tokens.
-        if batches and lengths[batches[-1][0]] * (taken + rows[index]) <= max_tokens:
+    taken = widest = 0
+    for index in sorted(range(len(lengths)), key=lambda i: (-longest[kin[i]], first[kin[i]], -lengths[i])):
+        # Every row of a batch takes as many tokens as its longest.
+        widest = max(widest, lengths[index])
+        if batches and widest * (taken + rows[index]) <= max_tokens:
             batches[-1].append(index)
             taken += rows[index]
         else:
             batches.append([index])
-            taken = rows[index]
+            taken, widest = rows[index], lengths[index]
     return batches
 
 

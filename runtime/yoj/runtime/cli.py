@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 import json
-import os
-import stat
 import sys
 import time
-from collections.abc import Callable, Generator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
-from types import ModuleType
-from typing import Any, BinaryIO, Literal, get_args
+from typing import Any, Literal, get_args
 
 import click
 
 from ._dump import Dump
-from ._jsonl import Done, FileScoring, Summary, encode_rationales, finished, read_results, score_lines
+from ._file_options import FileOptions, file_options, is_bulk
+from ._jsonl import FileScoring, Summary, encode_rationales, read_results, score_lines
 from ._judgement import Judgement
 from ._knockout import knockout
 from ._rationale import Explained, language_path
+from ._results_file import open_results
 from ._scorer import Scorer
 from .codec import encode_judgement
 from .engines import ENGINES, GPU_ENGINES
@@ -33,12 +32,6 @@ from .orders import Orders
 from .request import Method, Overflow, Placeholders, Request
 from .version import __version__
 
-fcntl: ModuleType | None
-try:
-    import fcntl
-except ImportError:  # Windows has no such locks and flags
-    fcntl = None
-
 EPILOG = """\b
 Examples:
   yoj-score judge.yoj --image photo.jpg --prompt "What is shown?" \\
@@ -46,6 +39,8 @@ Examples:
   yoj-score judge.yoj --video frames/ --prompt "What happens?" \\
       --response "A ball rolls." --response "Nothing." --orders 2
   yoj-score judge.yoj requests.jsonl --out scores.jsonl
+  yoj-score judge.yoj shards/ --out scores/
+  yoj-score judge.yoj 'in/*.parquet' --out best/ --best --keep all
 
 \b
 A line of requests.jsonl:
@@ -60,7 +55,14 @@ frames, with seconds_between_frames or timestamps), rankings (1 = best), mode,
 orders, overflow, duplicates, placeholders, method, passes and dimension of this request, id and metadata
 (passed through to the result). X is a path in the folder of the file or below
 it, a data URL, base64, {"bytes": base64}, or an http URL of an allowed host.
-Fields of other names are errors. Files may be compressed with gzip.
+Fields of other names are errors. Files may be compressed with gzip or zstd.
+
+\b
+Folders and patterns of files, Parquet among them, have one file of results
+each in the folder --out, whole or not there, beside run.json, which says what
+was scored with what. The same command goes on where a run was killed
+(docs/bulk.md). Columns of Parquet are called as the fields above; images as
+{"bytes", "path"}; others are not read.
 
 \b
 A line of scores.jsonl has line, request, run, id and metadata where given, and
@@ -85,9 +87,7 @@ def _orders(ctx: click.Context, parameter: click.Parameter, value: str) -> Order
 
 @click.command(epilog=EPILOG)
 @click.argument("bundle", type=click.Path())
-@click.argument(
-    "requests", required=False, type=click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path)
-)
+@click.argument("requests", nargs=-1)
 @click.option("--prompt", help="The question.")
 @click.option("--response", "responses", multiple=True, help="A candidate answer; give the option once for each.")
 @click.option(
@@ -127,10 +127,11 @@ def _orders(ctx: click.Context, parameter: click.Parameter, value: str) -> Order
 @click.option("--dimension", help="Dimension of the judge that ranks the responses.  [default: all, pooled]")
 @click.option(
     "--out",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="Write the results of REQUESTS here, and go on where an earlier run stopped. "
-    "Without it they go to standard output.",
+    type=click.Path(),
+    help="Write the results of REQUESTS here, and go on where an earlier run stopped. A folder where there are several "
+    "files. Without it the results of one file of JSON lines go to standard output.",
 )
+@file_options
 @click.option(
     "--overflow",
     type=click.Choice(["error", "truncate"]),
@@ -180,7 +181,7 @@ def _orders(ctx: click.Context, parameter: click.Parameter, value: str) -> Order
 @click.version_option(__version__, prog_name="yoj-score")
 def main(
     bundle: str,
-    requests: Path | None,
+    requests: tuple[str, ...],
     prompt: str | None,
     responses: tuple[str, ...],
     images: tuple[Path, ...],
@@ -191,7 +192,8 @@ def main(
     n_method: Literal["pack", "groups", "knockout"],
     passes: int | None,
     dimension: str | None,
-    out: Path | None,
+    out: str | None,
+    files: FileOptions,
     overflow: Overflow,
     placeholders: Placeholders,
     given: Given,
@@ -205,23 +207,33 @@ def main(
     """Score N responses to a prompt, in one forward pass of the model in BUNDLE.
 
     BUNDLE is a folder or, where none is there, org/name@revision of the Hugging Face hub (pip install 'yoj[hub]').
-    Either give one request with --prompt and --response, or a file of REQUESTS in JSON lines (- for standard input).
+    Either give one request with --prompt and --response, or REQUESTS: a file of JSON lines (- for standard input), or
+    any number of files, folders and patterns of JSON lines and Parquet.
     """
-    if requests is not None and (prompt is not None or responses or images or video or fps or as_json):
-        raise click.UsageError("Give a file of requests, or --prompt and --response with their media, not both.")
-    if requests is None and (prompt is None or not responses):
-        raise click.UsageError("Give --prompt and at least one --response, or a file of requests.")
-    if requests is None and (out is not None or hosts or given != Given()):
-        raise click.UsageError("--out, --media-root, --allow-host and --ignore-... are for a file of requests.")
+    if requests and (prompt is not None or responses or images or video or fps or as_json):
+        raise click.UsageError("Give files of requests, or --prompt and --response with their media, not both.")
+    if not requests and (prompt is None or not responses):
+        raise click.UsageError("Give --prompt and at least one --response, or files of requests.")
+    if not requests and (out is not None or hosts or given != Given() or files != FileOptions()):
+        raise click.UsageError(
+            "--out, --media-root, --allow-host, --ignore-... and --help's others for files need one."
+        )
     method = _method(n_method, passes, orders, (dump_inputs, rationale))
     with readable_errors():
         dump = Dump(dump_inputs) if dump_inputs is not None else None
         load = partial(Scorer.load if dump is None else dump.load, bundle, engine=engine, threads=threads)
-        if requests is not None:
-            reading = replace(given, hosts=frozenset(hosts)).reading(requests.parent, overflow, placeholders)
-            reading = replace(reading, method=method, passes=passes, dimension=dimension)
-            settings = FileScoring(reading, mode, orders, n_method == "knockout", rationale)
-            _score_file(load, requests, out, settings, dump)
+        if requests:
+
+            def settings(folder: Path) -> FileScoring:
+                reading = replace(given, hosts=frozenset(hosts)).reading(folder, overflow, placeholders)
+                reading = replace(reading, method=method, passes=passes, dimension=dimension)
+                return FileScoring(reading, mode, orders, n_method == "knockout", rationale)
+
+            if is_bulk(requests, out, files):
+                _score_shards(load, (bundle, requests, out), files, settings, dump)
+            else:
+                path = Path(requests[0])
+                _score_file(load, path, None if out is None else Path(out), settings(path.parent), dump)
             return
         request = Request(prompt or "", responses, images, video, fps, None, overflow, mode, orders)
         request = replace(request, placeholders=placeholders, method=method, passes=passes, dimension=dimension)
@@ -267,6 +279,22 @@ def _as_table(judgement: Judgement, responses: Sequence[Any]) -> str:
     return f"{judgement.table(responses)}\n{phases}"
 
 
+def _score_shards(
+    load: Callable[[], Scorer],
+    names: tuple[str, Sequence[str], str | None],
+    files: FileOptions,
+    settings: Callable[[Path], FileScoring],
+    dump: Dump | None,
+) -> None:
+    """Score shards; ``names`` are the bundle, the inputs and --out."""
+    if dump is not None:
+        raise click.UsageError("--dump-inputs is for one request, or one file of JSON lines.")
+    from .bulk import Bulk, score_shards
+
+    if not score_shards(load, Bulk(*names, files, settings)):
+        sys.exit(1)
+
+
 def _score_file(
     load: Callable[[], Scorer], requests: Path, out: Path | None, settings: FileScoring, dump: Dump | None
 ) -> None:
@@ -276,78 +304,30 @@ def _score_file(
         standard = str(requests) == "-"
         source = sys.stdin.buffer if standard else stack.enter_context(requests.open("rb"))
         lines = read_lines(source, "standard input" if standard else str(requests))
-    with _results(requests, out) as (stream, done):
-        if dump is not None and done:
+    with open_results(requests, out) as (stream, earlier):
+        if dump is not None and earlier.done:
             raise RequestError(
-                f"An earlier run scored {len(done)} of the requests, which --dump-inputs cannot dump any more. Choose "
-                "another file for the results."
+                f"An earlier run scored {len(earlier.done)} of the requests, which --dump-inputs cannot dump any more. "
+                "Choose another file for the results."
             )
         scorer = load()
         begin = time.perf_counter()
 
         def write(text: bytes) -> None:
             if dump is not None:
-                dump.write(read_results(text, "the line just scored")[0].line)
+                dump.write(read_results(text, "the line just scored").done[0].line)
             stream.write(text)
             stream.flush()
 
         with click.progressbar(length=len(lines), label="scoring", file=sys.stderr) as bar:
-            summary = score_lines(scorer, lines, done, settings, write, bar.update)
+            summary = score_lines(scorer, lines, earlier.done, settings, write, bar.update)
     _report(summary, len(lines), time.perf_counter() - begin)
+    if earlier.damaged:
+        shown = ", ".join(map(str, earlier.damaged[:10]))
+        click.echo(f"damaged lines of the results, whose requests were scored again: {shown}", err=True)
     _finish_dump(dump)
     if summary.failed or summary.scored != len(lines):
         sys.exit(1)
-
-
-@contextmanager
-def _results(requests: Path, out: Path | None) -> Generator[tuple[BinaryIO, list[Done]]]:
-    """Destination of the results, and the results that an earlier run left there."""
-    if out is None:
-        if sys.stdout is None:  # pyright: ignore[reportUnnecessaryComparison]
-            raise RequestError("Standard output is closed; give a file with --out.")
-        yield sys.stdout.buffer, _appended_results()
-        return
-    if out.exists() and (not out.is_file() or (str(requests) != "-" and out.samefile(requests))):
-        raise RequestError(f"--out {out} is {'the requests themselves' if out.is_file() else 'no plain file'}.")
-    with ExitStack() as stack:
-        stream = stack.enter_context(out.open("a+b"))
-        _lock(stream, out)
-        stream.seek(0)
-        text = stream.read()
-        done, kept = finished(text, str(out))
-        if kept != text:
-            # The new file is locked before it takes the old one's place, so that nobody can get in between.
-            spare = out.with_name(f".{out.name}.{os.getpid()}.tmp")
-            stream = stack.enter_context(spare.open("a+b"))
-            _lock(stream, out)
-            stream.write(kept)
-            stream.flush()
-            spare.replace(out)
-        yield stream, done
-
-
-def _lock(stream: BinaryIO, out: Path) -> None:
-    if fcntl is None:
-        return
-    try:
-        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise RequestError(f"Another process writes to {out}. Wait for it, or choose another file.") from error
-
-
-def _appended_results() -> list[Done]:
-    """Results in the file that the shell's ``>>`` appends to; none for a pipe, a terminal or ``>``."""
-    output = sys.stdout.fileno()
-    if (
-        fcntl is None
-        or not stat.S_ISREG(os.fstat(output).st_mode)
-        or not fcntl.fcntl(output, fcntl.F_GETFL) & os.O_APPEND
-    ):
-        return []
-    text = Path("/dev/stdout").read_bytes()
-    done = read_results(text, "standard output's file")
-    os.ftruncate(output, text.rfind(b"\n") + 1)
-    return done
 
 
 def _report(summary: Summary, total: int, seconds: float) -> None:

@@ -1,4 +1,4 @@
-"""Files of requests: one JSON object a line, plain or compressed with gzip."""
+"""Files of requests: one JSON object a line, plain or compressed with gzip or zstd."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from .sources import policy_of_files
 from .strict_json import MAX_BYTES, Fields, check_values, parse_object
 
 GZIP = b"\x1f\x8b"
+ZSTD = b"(\xb5/\xfd"
 ENCODINGS = {
     codecs.BOM_UTF32_LE: "UTF-32",
     codecs.BOM_UTF32_BE: "UTF-32",
@@ -33,7 +34,6 @@ ENCODINGS = {
 """Byte order marks of encodings other than UTF-8."""
 ARCHIVES = {
     b"PK\3\4": "a zip archive; unpack it",
-    b"(\xb5/\xfd": "compressed with zstd; unpack it with zstd -d, or use gzip",
     b"\xfd7zXZ": "compressed with xz; unpack it with xz -d, or use gzip",
     b"BZh": "compressed with bzip2; unpack it with bzip2 -d, or use gzip",
     b"PAR1": "a Parquet file; write its rows as JSON lines",
@@ -71,6 +71,17 @@ class Entry:
     """Ignored fields, as the reading asked for."""
 
 
+class _Rejoined:
+    """Stream whose beginning was read before."""
+
+    def __init__(self, begin: bytes, rest: BinaryIO):
+        self._begin, self._rest = io.BytesIO(begin), rest
+
+    def read(self, size: int = -1) -> bytes:
+        """Read up to ``size`` bytes, or all."""
+        return self._begin.read() + self._rest.read() if size < 0 else self._begin.read(size) or self._rest.read(size)
+
+
 def read_lines(stream: BinaryIO, name: str) -> list[Numbered]:
     """Lines of a file of requests; blank ones are skipped. A line that is too long is cut to its beginning.
 
@@ -82,33 +93,70 @@ def read_lines(stream: BinaryIO, name: str) -> list[Numbered]:
         RequestError: the whole file has another form, such as UTF-16 or one JSON array; the text says how to convert
             it.
     """
+    return list(iter_lines(stream, name))
+
+
+def iter_lines(stream: BinaryIO, name: str) -> Iterator[Numbered]:
+    """Lines of `read_lines`, one after the other, so that a file of any size takes little memory.
+
+    Args:
+        stream: the file, open at its beginning.
+        name: name of the file in errors.
+
+    Raises:
+        RequestError: the file has another form, or is damaged; lines before the damage have been given.
+    """
     first = stream.readline(MAX_BYTES + 1)
-    if not first.startswith(GZIP):
-        return _numbered(first, stream, name)
+    if first.startswith(ZSTD):
+        from ._zstd import unpack
+
+        packed = unpack(cast("BinaryIO", _Rejoined(first, stream)), name)
+        yield from _numbered(packed.readline(MAX_BYTES + 1), packed, name)
+    elif first.startswith(GZIP):
+        yield from _of_gzip(cast("BinaryIO", _Rejoined(first, stream)), name)
+    else:
+        yield from _numbered(first, stream, name)
+
+
+def _of_gzip(stream: BinaryIO, name: str) -> Iterator[Numbered]:
     import gzip
     import zlib
 
-    packed = gzip.GzipFile(fileobj=io.BytesIO(first + stream.read()))
+    packed = cast("BinaryIO", gzip.GzipFile(fileobj=stream))
     try:
-        return _numbered(packed.readline(MAX_BYTES + 1), cast("BinaryIO", packed), name)
+        yield from _numbered(packed.readline(MAX_BYTES + 1), packed, name)
     except (EOFError, OSError, zlib.error) as error:
         raise RequestError(f"{name} is a damaged gzip file: {error}. Make it again.") from error
 
 
 def read_entry(line: Numbered, reading: Reading) -> Entry:
     """Decode a line. Nothing that may be wrong with it is raised."""
-    fields: Fields = {}
     try:
         fields = parse_object(line.text)
+    except Exception as error:
+        return Entry(line.number, line.digest, error)
+    return read_fields(line.number, line.digest, fields, reading)
+
+
+def read_fields(number: int, digest: str, fields: Fields, reading: Reading) -> Entry:
+    """Decode the fields of a request. Nothing that may be wrong with them is raised.
+
+    Args:
+        number: number of the line or row.
+        digest: hash of its content.
+        fields: values that JSON can hold; media may be bytes too, or structs of ``bytes`` and ``path``.
+        reading: settings.
+    """
+    try:
         said = to_line(fields, Line, reading.ignore)
     except Exception as error:
-        return Entry(line.number, line.digest, error, id=readable_id(fields))
+        return Entry(number, digest, error, id=readable_id(fields))
     try:
         request: Request | Exception = to_request(said, reading)
     except Exception as error:
         request = error
     ignored = tuple(split(fields, Line, reading.ignore)[1])
-    return Entry(line.number, line.digest, request, said.rankings, said.id, said.metadata, ignored)
+    return Entry(number, digest, request, said.rankings, said.id, said.metadata, ignored)
 
 
 def rankings_of(line: Numbered, ignore: Ignore) -> list[float] | None:
@@ -157,12 +205,20 @@ def readable_id(fields: Fields) -> str | int | None:
         return None
 
 
-def _numbered(first: bytes, rest: BinaryIO, name: str) -> list[Numbered]:
+def _numbered(first: bytes, rest: BinaryIO, name: str) -> Iterator[Numbered]:
     _check_encoding(first, name)
     texts = (text for piece in _pieces(first.removeprefix(codecs.BOM_UTF8), rest) for text in piece.splitlines())
-    lines = [Numbered(number, text) for number, text in enumerate(texts, 1) if text.strip()]
-    _check_form(lines, name)
-    return lines
+    lines = (Numbered(number, text) for number, text in enumerate(texts, 1) if text.strip())
+    head: list[Numbered] = []
+    size = 0
+    for line in lines:
+        head.append(line)
+        if size >= LOOKED_AT:  # one line more than is looked at shows that the file goes on
+            break
+        size += len(line.text)
+    _check_form(head, name)
+    yield from head
+    yield from lines
 
 
 def _pieces(piece: bytes, rest: BinaryIO) -> Iterator[bytes]:

@@ -1,0 +1,34 @@
+"""Rows of a shard, and what becomes of each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from .._jsonl import Done
+
+
+@dataclass(frozen=True)
+class Row:
+    """Row of a shard that is to be scored."""
+
+    number: int
+    """Place in the shard, from 1; of JSON lines the number of the line."""
+    digest: str
+    """First 16 hexadecimal digits of the SHA-256 of its content."""
+    text: bytes | None = None
+    """JSON object of the row; None for a row of a table."""
+    fields: Mapping[str, Any] | None = None
+    """Fields of a row of a table, in which media are bytes, or structs of ``bytes`` and ``path``."""
+
+
+@dataclass(frozen=True)
+class RowResult:
+    """Result of one row."""
+
+    number: int
+    text: bytes
+    """JSON line of the result or of the error, with its line feed, as a journal has it."""
+    done: Done
+    """The same in short."""

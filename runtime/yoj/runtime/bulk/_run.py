@@ -1,0 +1,241 @@
+"""Runs of ``yoj-score`` over shards: what is left to do, and what goes on where a shard is at fault."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+
+from .._file_options import FileOptions
+from .._jsonl import FileScoring, comparable_runs, run_digest
+from .._rationale import language_path
+from .._scorer import Scorer
+from ..codec import Ignore, Line
+from ..errors import RequestError, YojError
+from ._columns import ResultColumns
+from ._fingerprint import is_same
+from ._job import ShardJob, find_tables, score_shard
+from ._place import Place, make_place
+from ._progress import RunProgress
+from ._reading import Names
+from ._report import report
+from ._rows import Row, RowResult
+from ._run_manifest import (
+    FORMAT,
+    RunManifest,
+    ShardState,
+    about_machine,
+    check_same_run,
+    read_manifest,
+    write_manifest,
+)
+from ._score import score_rows
+from ._selection import RowSelection
+from ._shards import FoundShards, Shard, ShardError, find_shards
+
+
+@dataclass(frozen=True)
+class Bulk:
+    """Order to score shards."""
+
+    bundle: str
+    inputs: Sequence[str]
+    out: str | None
+    options: FileOptions
+    settings: Callable[[Path], FileScoring]
+    """Settings of the shards in a folder."""
+
+
+def score_shards(load: Callable[[], Scorer], bulk: Bulk) -> bool:
+    """Score the rows of shards, and write a shard of results for each.
+
+    Args:
+        load: function that loads the scorer.
+        bulk: inputs, place of the results, and settings.
+
+    Returns:
+        Whether every row of this part has been scored.
+
+    Raises:
+        click.UsageError: the inputs, the options, or the places of the results are wrong.
+        RequestError: results of other settings are there, another process writes there, or the disk is full.
+        YojError: the bundle cannot be loaded.
+    """
+    results = _results(bulk)
+    try:
+        found = find_shards(bulk.inputs)
+        place = make_place(bulk.out, bulk.inputs, found, bulk.options)
+    except RequestError as error:
+        raise click.UsageError(str(error)) from error
+    with place.locked():
+        job, manifest = _prepare(load(), bulk, (found, place), results)
+        run = _Run(job, manifest, found)
+        try:
+            run.score()
+        except OSError as error:
+            if isinstance(error, YojError):
+                raise
+            raise RequestError(run.stopped(error)) from error
+        finally:
+            job.progress.close()
+        return report(run.own_states(), run.problems, found, job)
+
+
+def _results(bulk: Bulk) -> ResultColumns:
+    options, settings = bulk.options, bulk.settings(Path())
+    if settings.knockout and (options.top is not None or options.min_margin is not None):
+        raise click.UsageError("--top and --min-margin need scores, which --n-method knockout does not give.")
+    selection = RowSelection(options.best, options.top, options.min_margin)
+    return ResultColumns(selection, settings.knockout, settings.rationale is not None)
+
+
+def _prepare(
+    scorer: Scorer, bulk: Bulk, of: tuple[FoundShards, Place], results: ResultColumns
+) -> tuple[ShardJob, RunManifest]:
+    """Prepare a run, and check that earlier results in its place compare with those that it will give."""
+    (found, place), options, given = of, bulk.options, bulk.settings(Path())
+    if given.rationale is not None:
+        language_path(scorer.manifest, scorer.engine)
+    ignore = given.reading.ignore
+    names = Names(dict(options.rename), ignore)
+    runs = comparable_runs(scorer.manifest, scorer.engine, given)
+    index, count = options.part or (1, 1)
+    manifest = RunManifest(
+        FORMAT,
+        bulk.bundle,
+        scorer.manifest.digest,
+        scorer.engine.engine,
+        scorer.engine.precision,
+        run_digest(scorer.manifest, scorer.engine, given),
+        _settings_of(options, ignore),
+        [*bulk.inputs],
+        f"{index}/{count}",
+        **about_machine(),
+    )
+    own = {shard.name for shard in found.shards[index - 1 :: count]}
+    for file in place.manifests():
+        earlier = read_manifest(file)
+        check_same_run(file, earlier, manifest, runs)
+        mine = file == place.manifest
+        manifest.shards |= {name: state for name, state in earlier.shards.items() if mine or name in own}
+
+    def score(rows: Iterable[Row], folder: Path) -> Iterator[RowResult]:
+        of_folder = bulk.settings(folder)
+        reading = replace(of_folder.reading, ignore=_allowing(options, ignore))
+        return score_rows(scorer, rows, replace(of_folder, reading=reading))
+
+    tables = find_tables(found.shards, place, names, results)
+    return ShardJob(score, place, names, results, tables, runs, RunProgress(sys.stderr)), manifest
+
+
+def _settings_of(options: FileOptions, ignore: Ignore) -> dict[str, Any]:
+    """Settings of files that results depend on, as JSON holds them."""
+    given = {name: value for name, value in asdict(options).items() if name != "part"}
+    given |= {"ignore_fields": sorted(ignore.fields), "ignore_unknown": ignore.unknown}
+    return msgspec.json.decode(msgspec.json.encode(given))  # with the lists that a manifest has for tuples
+
+
+def _allowing(options: FileOptions, ignore: Ignore) -> Ignore:
+    """Ignored fields of JSON lines: what is kept is no unknown field."""
+    others = {*options.keep} - {*Line.__struct_fields__, "messages"}
+    return Ignore(ignore.fields | others, ignore.unknown or "all" in options.keep)
+
+
+class _Run:
+    """One start of a run."""
+
+    def __init__(self, job: ShardJob, manifest: RunManifest, found: FoundShards):
+        self._job, self._place, self._manifest = job, job.place, manifest
+        index, count = self._place.options.part or (1, 1)
+        self._own = found.shards[index - 1 :: count]
+        self.problems: dict[str, str] = {}
+        """Shard -> what is wrong with it."""
+
+    def score(self) -> None:
+        """Score all shards of this part that can be.
+
+        Raises:
+            OSError: results cannot be written.
+        """
+        self._save()
+        for shard in self._own:
+            state = self._state(shard)
+            size = shard.path.stat().st_size if shard.path.exists() else 0
+            self._job.progress.expect(shard.name, size, state.rows)
+        for shard in self._own:
+            before = self._state(shard)
+            state = msgspec.structs.replace(before, state="waiting", reason="")
+            try:
+                if self._is_finished(shard, before):
+                    self._job.progress.found(before.rows or 0)
+                    continue
+                score_shard(self._job, shard, state, lambda name=shard.name, now=state: self._save(name, now))
+            except ShardError as error:
+                reason = self.problems[shard.name] = str(error).rstrip(".")
+                click.echo(f"{shard.name} is left out, and the run goes on: {reason}.", err=True)
+                if before.state != "done":
+                    state.state, state.reason = "failed", reason
+                    self._save(shard.name, state)
+        self._save()
+
+    def own_states(self) -> dict[str, ShardState]:
+        """States of the shards of this part."""
+        return {shard.name: self._state(shard) for shard in self._own}
+
+    def stopped(self, error: OSError) -> str:
+        """Text about a run whose results cannot be written."""
+        states = self.own_states()
+        left = [name for name, state in states.items() if state.state != "done" and name not in self.problems]
+        with suppress(OSError):
+            self._save()
+        return (
+            f"Results cannot be written any more: {error}. What was done is kept: {self._job.progress.text()}. Shards "
+            f"without their results: {len(left)} of {len(states)}, the first {left[0] if left else 'none'}. Make room, "
+            "then give the same command again."
+        )
+
+    def _state(self, shard: Shard) -> ShardState:
+        return self._manifest.shards.get(shard.name) or ShardState(self._place.output(shard))
+
+    def _save(self, name: str | None = None, state: ShardState | None = None) -> None:
+        if name is not None and state is not None:
+            self._manifest.shards[name] = state
+        self._manifest.usage = {"rows": self._job.progress.fresh, "seconds": round(self._job.progress.seconds, 3)}
+        write_manifest(self._place.manifest, self._manifest)
+
+    def _is_finished(self, shard: Shard, state: ShardState) -> bool:
+        """Whether nothing is left to do of a shard.
+
+        Raises:
+            ShardError: its results are not those of this run, or no longer those of its file.
+        """
+        output, journal = self._place.folder / state.output, self._place.journal(shard)
+        if state.state != "done":
+            if output.exists() and not journal.exists():
+                raise ShardError(
+                    f"{output} is there, and no run of this folder has written it. Move it away, or choose another "
+                    "folder for the results"
+                )
+            return False
+        if not output.exists():
+            click.echo(f"{output} is gone, so that it is made again.", err=True)
+            return False
+        if state.source is None or not is_same(shard.path, state.source):
+            raise ShardError(
+                f"its file is another one than that whose results are in {output}. Remove these to have it scored, or "
+                "choose another folder for the results"
+            )
+        if output.stat().st_size != state.output_size:
+            raise ShardError(f"{output} was changed since it was written. Move it away to have it written again")
+        if state.failed:
+            if not journal.exists():
+                click.echo(f"{journal} is gone, so that all rows of {shard.name} are scored again.", err=True)
+            return False
+        journal.unlink(missing_ok=True)  # where the run was killed before it could
+        return True
