@@ -45,7 +45,7 @@ class PipelineConfig:
     workers: int = 1
     """Processes that run the engine. On a CPU they share the cores; on GPUs each takes the next of them."""
     preparers: int | None = None
-    """Processes that prepare rows; None for half as many as there are cores."""
+    """Processes that prepare rows; None for half as many as there are cores, and as many as workers at least."""
     window_rows: int = WINDOW_ROWS
     """Most rows of a window, over which batches are formed; two windows are held at once."""
     window_bytes: int = WINDOW_BYTES
@@ -224,7 +224,7 @@ class _Pools:
         preparation = Kind[Unread]("yoj-prepare", open_preparation, PREPARER_TASKS, lambda unread: unread)
         self._config = config
         self.engines = Pool(engine, config.workers)
-        self.preparers = Pool(preparation, config.preparers or max(1, available_cores() // 2))
+        self.preparers = Pool(preparation, config.preparers or max(config.workers, available_cores() // 2))
 
     @property
     def loaded(self) -> LoadedEngine:
