@@ -46,10 +46,10 @@ def test_variants_agree_and_are_counted(bundle, tmp_path):
 @pytest.mark.thorough
 def test_the_command_writes_its_figures(bundle, tmp_path):
     out = tmp_path / "bulk.json"
-    options = ["--count", "20", "--repeats", "1", "--workers", "1", "--out", str(out)]
+    options = ["--count", "20", "--repeats", "1", "--workers", "1", "--out", str(out), "--name", "tiny"]
     printed = run_here("yoj-bench", "bulk", str(bundle("qwen3_vl", "assistant")), *options)
     assert "pipeline" in printed.stdout, printed.stderr
-    assert [*json.loads(out.read_text())["variants"]] == ["plain loop", "batches of 16", "pipeline"]
+    assert [*json.loads(out.read_text())["tiny"]["variants"]] == ["plain loop", "batches of 16", "pipeline"]
 
 
 def test_a_file_without_requests_is_an_error(tmp_path):

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator, Mapping
 
 from yoj.runtime.bulk._children import Worker
-from yoj.runtime.bulk._pool import Answer
+from yoj.runtime.bulk._pool import Outcomes
 
 
 def open_doubler(setup: int) -> Worker:
@@ -20,7 +20,7 @@ def open_doubler(setup: int) -> Worker:
     if setup == 667:  # an error that no other process can be sent
         raise type("Local", (Exception,), {})("only here")
 
-    def work(rows: Mapping[int, object]) -> Iterator[Answer]:
+    def work(rows: Mapping[int, object]) -> Iterator[Outcomes]:
         outcomes: dict[int, object] = {}
         for position, row in rows.items():
             if row == "die":
@@ -30,6 +30,6 @@ def open_doubler(setup: int) -> Worker:
             elif row == "sleep":
                 time.sleep(60)
             outcomes[position] = row * setup
-        yield Answer(outcomes, 0.5)
+        yield Outcomes(outcomes, 0.5)
 
     return Worker(os.getpid(), work)

@@ -53,7 +53,8 @@ def latency(bundle: Path, engine: str | None, shapes: tuple[str, ...], repeats: 
               help="Processes that run the engine, in another turn of the pipeline; 1: no such turn.")  # fmt: skip
 @threads_option
 @repeats_option(3)
-@out_option
+@added_out_option
+@click.option("--name", help="Entry of the figures in --out.  [default: the bundle's name]")
 def bulk(
     bundle: Path,
     requests: Path | None,
@@ -63,6 +64,7 @@ def bulk(
     threads: int,
     repeats: int,
     out: Path | None,
+    name: str | None,
 ) -> None:
     """Score many requests with BUNDLE: one by one, in batches, by the pipeline, in PyTorch. CPU and Linux only."""
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -72,7 +74,7 @@ def bulk(
     with readable_errors():
         found = measure(BulkSettings(bundle, requests, count, checkpoint, threads, workers), repeats)
         click.echo(table(found))
-        write_figures(out, found, found["environment"])
+        write_figures(out, found, found["environment"], name or bundle.name)
 
 
 @click.command()

@@ -13,7 +13,7 @@ from yoj.runtime.bulk import FileScoring, RowResult, Source
 from yoj.runtime.bulk import _engine as engine_module
 from yoj.runtime.bulk._engine import EngineSetup, open_engine, visible_devices
 from yoj.runtime.bulk._look_ahead import batches
-from yoj.runtime.bulk._preparation import Finished, PreparationSetup, open_preparation
+from yoj.runtime.bulk._preparation import Finished, PreparationSetup, Unread, open_preparation
 from yoj.runtime.codec import Reading
 from yoj.runtime.roles import VISION
 from yoj.runtime.sources import Policy
@@ -33,8 +33,8 @@ def opened(path, settings=SETTINGS, workers=1):
 
 def prepared(preparation, rows):
     outcomes = {}
-    for answer in preparation.work(dict(enumerate(rows))):
-        outcomes |= answer.outcomes
+    for answer in preparation.work({k: Unread(row, SETTINGS.reading) for k, row in enumerate(rows)}):
+        outcomes |= answer.of_rows
     return outcomes
 
 
@@ -52,7 +52,7 @@ def test_one_medium_is_encoded_once_by_all_threads(bundle, monkeypatch):
     def score(position: int) -> None:
         ready = outcomes[position]
         for answer in engine.work({position: (ready.entry, ready.content)}):
-            results.update(answer.outcomes)
+            results.update(answer.of_rows)
 
     threads = [threading.Thread(target=score, args=(position,)) for position in outcomes]
     for thread in threads:
@@ -80,9 +80,9 @@ def test_an_error_of_the_engine_costs_its_row_alone(bundle, monkeypatch):
 
     monkeypatch.setattr(session, "run", choke)
     (answer,) = engine.work({k: (ready.entry, ready.content) for k, ready in batch.items()})
-    errors = {k: one.done.error for k, one in answer.outcomes.items() if one.done.error}
+    errors = {k: one.done.error for k, one in answer.of_rows.items() if one.done.error}
     assert errors == {2: {"message": "choked"}}
-    assert len(answer.outcomes) == 4
+    assert len(answer.of_rows) == 4
 
 
 def test_engines_share_the_cores_unless_told_otherwise(bundle, monkeypatch):

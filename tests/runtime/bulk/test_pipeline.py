@@ -85,9 +85,20 @@ def test_settings_hold_for_rows_that_say_nothing(path, judge):
     assert json.loads(results[0].text)["mode"] == "isolated"
 
 
+def test_rows_of_another_folder_are_read_from_there(pipeline, tmp_path):
+    (tmp_path / "here.png").write_bytes((IMAGES / "odd_small.png").read_bytes())
+    rows = rows_of([{"prompt": "Why?", "responses": ["So."], "image": "here.png"}])
+    (there,) = pipeline.score_rows(rows)
+    (here,) = pipeline.score_rows(rows, Reading(DeadlyPolicy(tmp_path)))
+    assert there.done.error is not None
+    assert here.done.error is None
+    assert here.done.run == there.done.run
+
+
 def test_several_engines_share_the_rows_and_the_order_stays(path, judge):
     rows = rows_of([made(seed) for seed in range(100, 180)])
     with Pipeline(Source.of(path), SETTINGS, PipelineConfig(workers=2, window_rows=16)) as pipeline:
+        assert (pipeline.loaded.manifest.digest, pipeline.loaded.engine) == (judge.manifest.digest, judge.engine)
         results = [*pipeline.score_rows(rows)]
         assert pipeline.usage.workers == 2
     check_results(results, rows, plain_loop(judge, rows, SETTINGS))

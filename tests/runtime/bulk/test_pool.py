@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from contextlib import closing
+from itertools import count
 from multiprocessing.connection import wait
 from pathlib import Path
 
@@ -54,18 +55,17 @@ def alive(pid: int) -> bool:
 
 
 def test_rows_are_done_once_while_processes_are_killed_at_random():
-    rng = random.Random(0)
+    rng, turns = random.Random(0), count()
     tasks = [{k: k for k in range(begin, begin + 5)} for begin in range(0, 1000, 5)]
-    kills = iter(range(8))
 
     def kill(pool: Pool) -> None:
-        if rng.random() < 0.05 and pool.ready and next(kills, None) is not None:
+        if next(turns) in (4, 20, 40, 41, 60):
             rng.choice(pool._places).child.kill()
 
     with closing(opened(3)) as pool:
         found = finish(pool, tasks, kill)
         assert found == {k: 3 * k for k in range(1000)}
-        assert pool.restarts > 0
+        assert pool.restarts > 1  # a place may be killed again before its end is noticed
 
 
 def test_a_row_that_ends_two_processes_is_given_up_and_no_other():

@@ -18,10 +18,10 @@ from ..engines import ENGINES
 from ..engines.metered import MeteredSession
 from ..families import Arrays, PreparedMedia
 from ..lines import Entry
-from ..manifest import MANIFEST_NAME, decode
+from ..manifest import MANIFEST_NAME, EngineEntry, Manifest, decode
 from ..request import Request
 from ._children import Worker
-from ._pool import Answer
+from ._pool import Outcomes
 from ._preparation import Finished, Scorable
 
 RUNS_ON_A_GPU = 2
@@ -43,15 +43,14 @@ class EngineSetup:
 
 
 @dataclass(frozen=True)
-class Loaded:
+class LoadedEngine:
     """Message of a process that has loaded the engine."""
 
+    manifest: Manifest
+    engine: EngineEntry
+    """Entry of the manifest that is loaded."""
     run: str
     """Digest of the run's settings."""
-    bundle: str
-    """Digest of the bundle's manifest."""
-    engine: str
-    precision: str
     preparing: Preparing
 
 
@@ -89,8 +88,7 @@ def open_engine(setup: EngineSetup) -> Worker:
         language_path(scorer.manifest, scorer.engine)
     run = run_digest(scorer.manifest, scorer.engine, setup.settings)
     without_engine = preparing(opened.bundle, opened.engine, source.max_pixels)
-    entry = opened.engine
-    told = Loaded(run, scorer.manifest.digest, entry.engine, entry.precision, without_engine)
+    told = LoadedEngine(scorer.manifest, scorer.engine, run, without_engine)
     return Worker(told, _Scoring(scorer, session, setup.settings, run).work, at_once + 1)
 
 
@@ -116,7 +114,7 @@ class _Scoring:
     def __init__(self, scorer: Scorer, session: MeteredSession, settings: FileScoring, run: str):
         self._scorer, self._session, self._settings, self._run = scorer, session, settings, run
 
-    def work(self, rows: Mapping[int, tuple[Entry, bytes]]) -> Iterator[Answer]:
+    def work(self, rows: Mapping[int, tuple[Entry, bytes]]) -> Iterator[Outcomes]:
         """Score a batch."""
         batch: list[Scorable] = [pickle.loads(content) for _, content in rows.values()]
         results = self._results(batch)
@@ -124,7 +122,7 @@ class _Scoring:
             self._finish(entry, one, result)
             for (entry, _), one, result in zip(rows.values(), batch, results, strict=True)
         ]
-        yield Answer(dict(zip(rows, finished, strict=True)), self._session.take_seconds())
+        yield Outcomes(dict(zip(rows, finished, strict=True)), self._session.take_seconds())
 
     def _results(self, batch: Sequence[Scorable]) -> list[Result]:
         """Judgement or error of each row. An error of one does not touch the others."""

@@ -15,9 +15,10 @@ from typing import Any, Self, cast
 
 from .._jsonl import FileScoring
 from .._source import Source
+from ..codec import Reading
 from ..errors import BundleError, EngineError, RequestError
 from ..lines import Entry
-from ._engine import RUNS_ON_A_GPU, EngineSetup, Loaded, open_engine
+from ._engine import RUNS_ON_A_GPU, EngineSetup, LoadedEngine, open_engine
 from ._look_ahead import LookAhead, Room
 from ._pool import GivenUp, Kind, Pool
 from ._preparation import (
@@ -25,6 +26,7 @@ from ._preparation import (
     GivenBack,
     PreparationSetup,
     Ready,
+    Unread,
     finished,
     open_preparation,
 )
@@ -43,7 +45,7 @@ class PipelineConfig:
     workers: int = 1
     """Processes that run the engine. On a CPU they share the cores; on GPUs each takes the next of them."""
     preparers: int | None = None
-    """Processes that prepare rows; None for half as many as there are cores."""
+    """Processes that prepare rows; None for half as many as there are cores, and as many as workers at least."""
     window_rows: int = WINDOW_ROWS
     """Most rows of a window, over which batches are formed; two windows are held at once."""
     window_bytes: int = WINDOW_BYTES
@@ -124,15 +126,15 @@ class Pipeline:
             self._opened = None
 
     @property
-    def loaded(self) -> Loaded:
-        """Digests of the run and the bundle, and name and precision of the engine.
+    def loaded(self) -> LoadedEngine:
+        """Manifest of the bundle, the engine's entry in it, and the digest of the run's settings.
 
         Raises:
             EngineError: the pipeline is not open.
         """
         return self._pools.loaded
 
-    def score_rows(self, rows: Iterable[Row]) -> Iterator[RowResult]:
+    def score_rows(self, rows: Iterable[Row], reading: Reading | None = None) -> Iterator[RowResult]:
         """Score rows; one result for each comes in their order.
 
         Rows are read and results are taken while the caller asks for the next, so that the processes run out of work
@@ -140,6 +142,8 @@ class Pipeline:
 
         Args:
             rows: rows, which are read in this process, as far ahead as two windows.
+            reading: settings for reading these rows, which may have another folder of media than others; None for
+                those of the run.
 
         Raises:
             YojError: processes end again and again, or the bundle was replaced meanwhile.
@@ -150,7 +154,7 @@ class Pipeline:
         pools.forget()
         begin = time.perf_counter()
         while True:
-            pools.hand_out(ahead)
+            pools.hand_out(ahead, reading or self._settings.reading)
             before = ahead.returned
             for result in ahead.due():
                 begin = self._count(begin, pools)
@@ -180,8 +184,8 @@ class Pipeline:
         """Take what the processes have ready, and wait for something if they have nothing."""
         for connection in pools.wait():
             if (answer := pools.of_preparation(connection)) is not None:
-                for position, row, outcome in answer:
-                    self._put_prepared(ahead, position, row, outcome)
+                for position, unread, outcome in answer:
+                    self._put_prepared(ahead, position, unread.row, outcome)
                 continue
             scored, seconds = pools.engines.receive(connection)
             self.usage.engine_seconds += seconds
@@ -217,13 +221,13 @@ class _Pools:
     def __init__(self, config: PipelineConfig):
         """Start the processes."""
         engine = Kind[Ready]("yoj-engine", open_engine, RUNS_ON_A_GPU + 2, lambda ready: (ready.entry, ready.content))
-        preparation = Kind[Row]("yoj-prepare", open_preparation, PREPARER_TASKS, lambda row: row)
+        preparation = Kind[Unread]("yoj-prepare", open_preparation, PREPARER_TASKS, lambda unread: unread)
         self._config = config
         self.engines = Pool(engine, config.workers)
-        self.preparers = Pool(preparation, config.preparers or max(1, available_cores() // 2))
+        self.preparers = Pool(preparation, config.preparers or max(config.workers, available_cores() // 2))
 
     @property
-    def loaded(self) -> Loaded:
+    def loaded(self) -> LoadedEngine:
         """Message of the first process that loaded the engine."""
         return self.engines.told[0]
 
@@ -235,17 +239,17 @@ class _Pools:
             for connection in cast("list[Connection]", wait(self.engines.connections)):
                 self.engines.receive(connection)
         loaded = self.loaded
-        if any(other.bundle != loaded.bundle for other in self.engines.told):
+        if any(other.manifest.digest != loaded.manifest.digest for other in self.engines.told):
             raise BundleError(f"{source.path} was replaced while it was loaded. Load it again.")
         # What is started later must load the same bundle.
-        source = replace(source, digest=loaded.bundle)
+        source = replace(source, digest=loaded.manifest.digest)
         self.engines.renew([EngineSetup(source, settings, number, workers) for number in range(workers)])
         self.preparers.setup([PreparationSetup(loaded.preparing, settings, loaded.run)] * self.preparers.size)
 
-    def hand_out(self, ahead: LookAhead) -> None:
+    def hand_out(self, ahead: LookAhead, reading: Reading) -> None:
         """Give every process what it has room for."""
         while self.preparers.has_room() and (rows := ahead.next_chunk(self.preparers.rows_out)):
-            self.preparers.give(rows)
+            self.preparers.give({position: Unread(row, reading) for position, row in rows.items()})
         while self.engines.has_room() and (batch := ahead.next_batch()):
             self.engines.give(batch)
 
@@ -253,7 +257,7 @@ class _Pools:
         """Wait until processes have something to say, or have ended."""
         return cast("list[Connection]", wait([*self.preparers.connections, *self.engines.connections]))
 
-    def of_preparation(self, connection: Connection) -> list[tuple[int, Row, Any]] | None:
+    def of_preparation(self, connection: Connection) -> list[tuple[int, Unread, Any]] | None:
         """Take the message of a process that prepares; None where this is another's connection."""
         return self.preparers.receive(connection)[0] if connection in self.preparers.connections else None
 

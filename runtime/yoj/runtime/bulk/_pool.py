@@ -38,10 +38,10 @@ class Kind(Generic[T]):
 
 
 @dataclass(frozen=True)
-class Answer:
-    """Answer of a process to a task, or to some of its rows."""
+class Outcomes:
+    """Outcomes of the rows of a task, or of some of them."""
 
-    outcomes: Mapping[int, Any]
+    of_rows: Mapping[int, Any]
     """Position of a row -> what became of it."""
     engine_seconds: float = 0.0
     """Seconds since the last answer in which the engine ran."""
@@ -150,7 +150,7 @@ class Pool(Generic[T]):
             return [], 0.0
         self._deaths_in_turn = 0
         task, answer = message
-        return self._take(place, task, answer.outcomes), answer.engine_seconds
+        return self._take(place, task, answer.of_rows), answer.engine_seconds
 
     def forget(self) -> None:
         """Forget all rows: what is being worked on has no outcome any more."""

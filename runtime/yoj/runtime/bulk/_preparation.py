@@ -12,12 +12,13 @@ from dataclasses import dataclass, replace
 from .._jsonl import Done, FileScoring, done_of, encode_result
 from .._source import Preparing
 from ..batch import BATCH_TOKENS, Prepared
+from ..codec import Reading
 from ..lines import Entry, Numbered, read_entry, read_fields
 from ..manifest import Mode
 from ..prepare import Preparer
 from ..request import Request
 from ._children import Worker
-from ._pool import Answer
+from ._pool import Outcomes
 from ._rows import Row
 
 ANSWER_BYTES = 8 * 2**20
@@ -32,6 +33,14 @@ class PreparationSetup:
     settings: FileScoring
     run: str
     """Digest of the run's settings."""
+
+
+@dataclass(frozen=True)
+class Unread:
+    """Row that is to be prepared, and how it is read."""
+
+    row: Row
+    reading: Reading
 
 
 @dataclass(frozen=True)
@@ -87,21 +96,21 @@ class _Preparation:
     def __init__(self, setup: PreparationSetup, preparer: Preparer):
         self._setup, self._preparer = setup, preparer
 
-    def work(self, rows: Mapping[int, Row]) -> Iterator[Answer]:
+    def work(self, rows: Mapping[int, Unread]) -> Iterator[Outcomes]:
         """Prepare rows, as many as there is room for."""
         outcomes: dict[int, Finished | Ready | GivenBack] = {}
         size = 0
-        for position, row in rows.items():
+        for position, unread in rows.items():
             if size >= ANSWER_BYTES:
                 outcomes[position] = GivenBack()
                 continue
-            outcomes[position] = outcome = self._prepare(row)
+            outcomes[position] = outcome = self._prepare(unread)
             size += len(outcome.content) if isinstance(outcome, Ready) else len(outcome.text)
-        yield Answer(outcomes)
+        yield Outcomes(outcomes)
 
-    def _prepare(self, row: Row) -> Finished | Ready:
+    def _prepare(self, unread: Unread) -> Finished | Ready:
         settings = self._setup.settings
-        entry = read_row(row, settings)
+        entry = read_row(unread.row, unread.reading)
         try:
             if isinstance(entry.request, Exception):
                 raise entry.request
@@ -113,11 +122,11 @@ class _Preparation:
             return finished(entry, self._setup.run, error)
 
 
-def read_row(row: Row, settings: FileScoring) -> Entry:
+def read_row(row: Row, reading: Reading) -> Entry:
     """Decode a row. Nothing that may be wrong with it is raised."""
     if row.text is not None:
-        return read_entry(Numbered(row.number, row.text), settings.reading)
-    return read_fields(row.number, row.digest, dict(row.fields or {}), settings.reading)
+        return read_entry(Numbered(row.number, row.text), reading)
+    return read_fields(row.number, row.digest, dict(row.fields or {}), reading)
 
 
 def finished(entry: Entry, run: str, error: Exception) -> Finished:
