@@ -53,7 +53,7 @@ class Policy:
 
         Args:
             source: a path, a ``file:``, ``data:``, ``http:`` or ``https:`` URL, ``cid:`` and the name of an attachment,
-                base64 of a file, or ``{"bytes": base64, "path": ...}``.
+                base64 of a file, its bytes, or ``{"bytes": bytes or base64, "path": ...}``.
             name: name of the medium in errors.
 
         Returns:
@@ -66,7 +66,7 @@ class Policy:
         if isinstance(source, dict):
             source = self._record(cast("Mapping[str, Any]", source), name)
         if isinstance(source, bytes):
-            return source
+            return self._bytes(source, name)
         if not isinstance(source, str):
             raise MediaError(f"{name} is {shorten(repr(source), 40)}; give a path, a URL, or base64 of a file.")
         if not source.strip():
@@ -99,9 +99,16 @@ class Policy:
             raise MediaError(f'{name} holds {told}; give a path, or {{"bytes": base64}}, or {{"path": path}}.')
         if "bytes" not in given:
             return given["path"]
+        if isinstance(given["bytes"], bytes):  # as tables hold them, and JSON cannot
+            return given["bytes"]
         if not isinstance(given["bytes"], str):
             raise MediaError(f"{name}.bytes is no text; give the file's bytes in base64.")
         return self._base64(given["bytes"], f"{name}.bytes")
+
+    def _bytes(self, content: bytes, name: str) -> bytes:
+        if len(content) > self.max_bytes:
+            raise LimitError(f"{name} has {len(content):,} bytes; {self.max_bytes:,} are the limit. Give a file.")
+        return content
 
     def _data_url(self, url: str, name: str) -> bytes:
         head, comma, text = url.partition(",")
