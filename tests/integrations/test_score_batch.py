@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import base64
 import io
+import json
+import os
 import pickle
+import re
+import subprocess
+import sys
 from dataclasses import fields
+from pathlib import Path
 
 import datasets
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
@@ -22,6 +29,7 @@ from yoj.runtime.codec import Ignore
 
 pytestmark = [pytest.mark.export, pytest.mark.slow]
 
+PAGE = Path(__file__).parents[2] / "docs" / "ray.md"
 RESPONSES = ["A cat.", "Two dogs on a red sofa.", "Nothing.", "A parrot and a lamp."]
 NOT_IN_COLUMNS = {"batch", "timings_ms", "provenance", "id", "metadata"}
 """Fields of a judgement that are about the run, or stand in the rows."""
@@ -164,42 +172,36 @@ def test_settings_of_the_run(judge, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("columns", "settings", "told"),
+    ("more", "settings", "told"),
     [
-        (
-            {"question": "a", "responses": "b"},
-            {},
-            "There is no column 'prompt' or 'messages'. The columns are 'question', ",
-        ),
-        ({"prompt": "a", "answers": "b"}, {}, r"There is no column 'responses'.*rename=\{column: 'responses'\}"),
-        ({"prompt": "a", "responses": "b", "scores": "c"}, {}, "The rows have a column 'scores', as the results do"),
-        ({"prompt": "a", "responses": "b"}, {"keep": ["uid"]}, "There is no column 'uid', which rename or keep names"),
-        (
-            {"prompt": "a", "responses": "b"},
-            {"keep": ["prompt"]},
-            "there is no column 'id' by which a row could be found",
-        ),
-        (
-            {"prompt": "a", "responses": "b", "q": "c"},
-            {"rename": {"q": "prompt"}},
-            "Two columns hold the field 'prompt'",
-        ),
-        (
-            {"prompt": "a", "responses": "b", "q": "c"},
-            {"rename": {"q": "wanted"}},
-            "There is no field 'wanted' of a request",
-        ),
-        (
-            {"prompt": "a", "responses": "b"},
-            {"reading": Reading(ignore=Ignore(frozenset({"responses"})))},
-            "There is no column 'responses'",
-        ),
+        ({"scores": "c"}, {}, "The rows have a column 'scores', as the results do"),
+        ({}, {"keep": ["uid"]}, "There is no column 'uid', which rename or keep names"),
+        ({}, {"keep": ["prompt"]}, "there is no column 'id' by which a row could be found"),
+        ({"q": "c"}, {"rename": {"q": "prompt"}}, "Two columns hold the field 'prompt'"),
+        ({"q": "c"}, {"rename": {"q": "wanted"}}, "There is no field 'wanted' of a request"),
+        ({}, {"reading": Reading(ignore=Ignore(frozenset({"responses"})))}, "There is no column 'responses'"),
     ],
 )
-def test_columns_that_do_not_fit(judge, columns, settings, told):
-    table = pa.table({name: [value] for name, value in columns.items()})
+def test_columns_that_do_not_fit(judge, more, settings, told):
+    table = pa.table({name: [value] for name, value in {"prompt": "a", "responses": "b", **more}.items()})
     with pytest.raises(RequestError, match=told):
         ScoreBatch(judge, RowScoring(**settings), threads=1)(table)
+
+
+@pytest.mark.parametrize(
+    ("names", "told"),
+    [
+        (
+            ["question", "responses"],
+            "There is no column 'prompt' or 'messages'. The columns are 'question', 'responses'",
+        ),
+        (["prompt", "answers"], r"There is no column 'responses'.*rename=\{column: 'responses'\}"),
+        ([], "The columns are none"),
+    ],
+)
+def test_columns_of_no_requests(score, names, told):
+    with pytest.raises(RequestError, match=told):
+        score(pa.table({name: ["a"] for name in names}))
 
 
 def test_a_batch_in_another_form(score):
@@ -210,6 +212,25 @@ def test_a_batch_in_another_form(score):
 def test_it_travels_to_another_process(score):
     table = pa.table({"prompt": ["Which?"], "responses": [RESPONSES]})
     assert pickle.loads(pickle.dumps(score))(table)["scores"].to_pylist() == score(table)["scores"].to_pylist()
+
+
+@pytest.mark.parametrize("library", ["datasets", "pandas"])
+def test_what_the_page_says_runs(library, score, judge, tmp_path):
+    blocks = re.findall(r"^```python\n(.*?)^```", PAGE.read_text("utf-8"), re.DOTALL | re.MULTILINE)
+    (code,) = (one for one in blocks if f"import {library}" in one or f"from {library}" in one)
+    (tmp_path / "judge.yoj").symlink_to(judge)
+    (tmp_path / "rows").mkdir()
+    rows = pa.table({"prompt": ["Which?", "What?"], "responses": [RESPONSES, RESPONSES[:2]], "image": [png(1), None]})
+    pq.write_table(rows, tmp_path / "rows" / "0.parquet")
+    shown = "import json; print(json.dumps([list(scores) for scores in scored['scores']]))"
+    cache = {"HF_HOME": str(tmp_path / "cache")}
+    done = subprocess.run(
+        [sys.executable, "-c", code + shown], cwd=tmp_path, env=os.environ | cache, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    right = [score.scorer.score("Which?", RESPONSES, images=[png(1)]), score.scorer.score("What?", RESPONSES[:2])]
+    for found, one in zip(json.loads(done.stdout.splitlines()[-1]), right, strict=True):
+        np.testing.assert_allclose(found, one.scores, atol=1e-4)
 
 
 def test_datasets_of_hugging_face(score, judge):
@@ -242,5 +263,5 @@ def test_frames_of_pandas(score):
     np.testing.assert_allclose(
         found.scores[7], score.scorer.score("Which?", RESPONSES, images=[png(1)]).scores, atol=1e-4
     )
-    assert found.error[7] is None
+    assert pd.isna(found.error[7])
     assert "responses" in found.error[8]

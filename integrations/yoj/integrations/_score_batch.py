@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -130,10 +130,11 @@ def check_columns(names: Sequence[str], settings: RowScoring) -> None:
     fields = [settings.rename.get(name, name) for name in names]
     if twice := sorted({one for one in settings.rename.values() if fields.count(one) > 1}):
         raise RequestError(f"Two columns hold the field {', '.join(map(repr, twice))}. {there}; rename another one.")
-    if unknown := sorted({*settings.rename.values()} - _readable({*settings.rename.values()}, settings)):
+    if unknown := sorted({*settings.rename.values()} - _readable(settings.rename.values(), settings)):
         raise RequestError(f"There is no field {', '.join(map(repr, unknown))} of a request, which rename names.")
+    read = _readable(fields, settings)
     for either in NEEDED:
-        if not {*either} & {*fields}:
+        if not read & {*either}:
             raise RequestError(
                 f"There is no column {' or '.join(map(repr, either))}. {there}; name the one that holds it: "
                 f"rename={{column: {either[0]!r}}}."
@@ -168,7 +169,7 @@ def kept_columns(names: Sequence[str], settings: RowScoring) -> list[str]:
     return [name for name in names if name in settings.keep or settings.rename.get(name, name) == "id"]
 
 
-def _readable(fields: Any, settings: RowScoring) -> set[str]:
+def _readable(fields: Iterable[str], settings: RowScoring) -> set[str]:
     ignored = Ignore(settings.reading.ignore.fields, unknown=True)
     return {*split(dict.fromkeys(fields), Line, ignored)[0]}
 
