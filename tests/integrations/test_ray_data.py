@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from PIL import Image
 from yoj.integrations._result_columns import KINDS
 from yoj.runtime import Scorer
 
+PAGE = Path(__file__).parents[2] / "docs" / "ray.md"
 RESPONSES = ["A cat.", "Two dogs on a red sofa.", "Nothing.", "A parrot and a lamp."]
 ROWS, ONCE, DEADLY, EMPTY, BROKEN = 60, 23, 41, 11, 50
 
@@ -46,27 +48,26 @@ MIXED = [
 ]
 
 
+def page():
+    """Code of the page that scores a dataset of Ray, which reads ``rows/`` and writes ``scored/``."""
+    blocks = re.findall(r"^```python\n(.*?)^```", PAGE.read_text("utf-8"), re.DOTALL | re.MULTILINE)
+    (code,) = (one for one in blocks if "score_dataset" in one)
+    return code
+
+
 @pytest.fixture(scope="module")
 def case(bundle, tmp_path_factory):
-    """The judge, what Ray answers, and the rows that it wrote."""
+    """The judge, what Ray answers, the rows that it wrote, and the folder."""
     folder = tmp_path_factory.mktemp("ray")
-    rows = folder / "rows"
-    rows.mkdir()
+    (folder / "rows").mkdir()
     for begin in (0, 30):
         part = pa.Table.from_pylist([row(k) for k in range(begin, begin + 30)])
-        pq.write_table(part, rows / f"{begin}.parquet", row_group_size=10)
+        pq.write_table(part, folder / "rows" / f"{begin}.parquet", row_group_size=10)
     judge = bundle("qwen3_vl", "assistant")
-    asked = {
-        "bundle": str(judge),
-        "rows": str(rows),
-        "out": str(folder / "out"),
-        "tmp": str(folder),
-        "once": ONCE,
-        "deadly": DEADLY,
-        "mixed": MIXED,
-    }
+    (folder / "judge.yoj").symlink_to(judge)
+    asked = {"tmp": str(folder), "bundle": str(judge), "page": page(), "once": ONCE, "deadly": DEADLY, "mixed": MIXED}
     answer = ask(".venv-ray", "with_ray_data.py", asked)
-    written = pa.concat_tables([pq.read_table(path) for path in sorted(Path(asked["out"]).glob("*.parquet"))])
+    written = pa.concat_tables([pq.read_table(path) for path in sorted((folder / "scored").glob("*.parquet"))])
     return judge, answer, written, folder
 
 

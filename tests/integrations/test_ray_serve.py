@@ -26,7 +26,7 @@ WRONG = [
     b"[]",
     b'{"prompt": "Which?"}',
     b'{"prompt": "Which?", "responses": []}',
-    b'{"prompt": "Which?", "responses": ["a"], "respones": ["b"]}',
+    b'{"prompt": "Which?", "responses": ["a"], "answer": "b"}',
     b'{"prompt": "Which?", "responses": ["a"], "image": "/etc/passwd"}',
     b'{"prompt": "Which?", "responses": ["a"], "image": "data:image/png;base64,bm8gcGljdHVyZQ=="}',
     b'{"prompt": "\\ud800", "responses": ["a"]}',

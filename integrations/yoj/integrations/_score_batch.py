@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -85,7 +86,8 @@ class ScoreBatch:
         Raises:
             RequestError: this is no table of Arrow, or its columns do not fit the settings; see `check_columns`.
         """
-        if not hasattr(table, "column_names"):
+        pa: Any = importlib.import_module("pyarrow")
+        if not isinstance(table, pa.Table):
             raise RequestError(
                 f'A batch is a {type(table).__name__}; give a pyarrow.Table: batch_format="pyarrow" in map_batches of '
                 'Ray, with_format("arrow") of a dataset, pyarrow.Table.from_pandas(frame).'

@@ -15,8 +15,6 @@ import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 
 import psutil
-
-os.environ.setdefault("RAY_raylet_start_wait_time_s", "300")  # on a machine that does much else
 import ray
 from ray import serve
 
