@@ -19,27 +19,29 @@ def die(folder, key):
 
 
 @pytest.mark.slow
-def test_deaths_count_until_something_was_done(tmp_path):
+def test_deaths_count_until_somebody_has_done_it(tmp_path):
     deaths = Deaths(tmp_path / "run")
     for count in range(3):
-        assert len([*(tmp_path / "run" / "a").glob("*")]) == count
+        assert deaths.count("a") == count
         die(deaths.folder, "a")
     die(deaths.folder, "b")
-    with deaths.busy("a") as dead:
-        assert dead == 3
-    with deaths.busy("a") as dead:
-        assert dead == 0
-    with Deaths(tmp_path / "other").busy("b") as dead:
-        assert dead == 0
+    with deaths.busy("a"):
+        assert deaths.count("a") == 3
+    assert deaths.count("a") == 0
+    assert deaths.count("b") == 1
+    assert Deaths(tmp_path / "other").count("b") == 0
 
 
-def test_an_error_is_no_death_nor_is_another_process_that_lives(tmp_path):
+def test_an_error_is_no_death_nor_is_a_process_that_lives(tmp_path):
     deaths = Deaths(tmp_path)
     with pytest.raises(ZeroDivisionError), deaths.busy("a"):
         raise ZeroDivisionError
+    assert [*tmp_path.iterdir()] == []
     with subprocess.Popen(["sleep", "60"]) as other:
         (tmp_path / "a").mkdir()
         (tmp_path / "a" / str(other.pid)).touch()
-        with deaths.busy("a") as dead:
-            assert dead == 0
+        with deaths.busy("a"):
+            assert deaths.count("a") == 0
+        assert [note.name for note in (tmp_path / "a").iterdir()] == [str(other.pid)]
         other.kill()
+    assert deaths.count("a") == 1

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from yoj.runtime import BundleError, EngineError, RequestError
+from yoj.runtime import BundleError, EngineError, Judgement, RequestError
 from yoj.runtime.strict_json import Fields
 
 from ._ray_bundle import ShippedBundle, local_bundle, node_folder
@@ -86,22 +86,26 @@ class ScoreActor(ScoreBatch):
 
     def results(self, rows: Sequence[Fields]) -> Results:
         """Judgements and errors of rows; see `ScoreBatch.results`."""
-        if self._deaths is None:
+        deaths = self._deaths
+        if deaths is None:
             return super().results(rows)
         keys = [_digest(row) for row in rows]
-        with self._deaths.busy(hashlib.sha256("".join(keys).encode()).hexdigest()) as dead:
-            if not dead:
+        batch = hashlib.sha256("".join(keys).encode()).hexdigest()
+        # A row that was given up kills again where its block comes again for another reason.
+        deadly = deaths.count(batch) > 0 or any(deaths.count(_name(key)) for key in keys)
+        with deaths.busy(batch):
+            if not deadly:
                 return super().results(rows)
-            return [self._alone(row, key, self._deaths) for row, key in zip(rows, keys, strict=True)]
+            return [self._alone(row, _name(key), deaths) for row, key in zip(rows, keys, strict=True)]
 
-    def _alone(self, row: Fields, key: str, deaths: Deaths) -> Any:
-        with deaths.busy(f"row-{key}") as dead:
-            if dead < DEADLY:
-                return super().results([row])[0]
+    def _alone(self, row: Fields, name: str, deaths: Deaths) -> Judgement | Exception:
+        if (dead := deaths.count(name)) >= DEADLY:
             return EngineError(
                 f"{dead} processes died while they scored this row alone. It may need more memory than there is; "
                 "Ray's log of the node says how they ended."
             )
+        with deaths.busy(name):
+            return super().results([row])[0]
 
 
 def score_dataset(
@@ -159,3 +163,8 @@ def engine_threads(engine: str | None, cpus: int | None) -> int | None:
 
 def _digest(row: Fields) -> str:
     return hashlib.sha256(msgspec.json.encode(row, enc_hook=repr, order="deterministic")).hexdigest()
+
+
+def _name(key: str) -> str:
+    """Name of a row in what is remembered, where a batch of it alone has another."""
+    return f"row-{key}"

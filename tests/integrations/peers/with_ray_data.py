@@ -46,7 +46,8 @@ class Dying(ScoreActor):
 
 @ray.remote(num_cpus=1)
 def copied(bundle):
-    return os.stat(local_bundle(bundle)).st_ino
+    manifest = os.stat(local_bundle(bundle) / "manifest.json")
+    return manifest.st_mtime_ns, manifest.st_size
 
 
 @ray.remote(num_cpus=2)
@@ -63,7 +64,7 @@ def text_of(job):
     return None
 
 
-inodes = ray.get([copied.remote(shipped) for _ in range(4)])
+copies = ray.get([copied.remote(shipped) for _ in range(4)])
 bundle_folder = Path(TMP) / f"yoj-{os.getuid()}" / f"{shipped.digest}.yoj"
 (bundle_folder / "manifest.json").write_bytes(b"")  # as who cleans temporary folders may leave it
 again = ray.get(copied.remote(shipped))
@@ -78,10 +79,10 @@ ray.data.Dataset.map_batches = map_batches
 
 mixed = ray.data.from_items(asked["mixed"])
 answer = {
-    "inodes": [*inodes, again],
+    "copies": [*copies, again],
     "threads": threads,
     "folder": sorted(path.name for path in bundle_folder.parent.iterdir()),
-    "left of the run": [str(one) for one in bundle_folder.parent.glob("run-*/*")],
+    "remembered": [len([*row.iterdir()]) for row in bundle_folder.parent.glob("run-*/*")],
     "mixed": score_dataset(mixed, asked["bundle"]).take_all(),
     "no bundle": text_of(lambda: score_dataset(mixed, f"{TMP}/missing.yoj").take_all()),
     "no column": text_of(lambda: score_dataset(page["rows"], shipped, RowScoring(keep=["nothing"]))),
