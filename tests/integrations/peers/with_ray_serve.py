@@ -4,6 +4,7 @@ Reads what is asked from the standard input, and prints the answers.
 """
 
 import base64
+import contextlib
 import json
 import os
 import signal
@@ -13,15 +14,15 @@ import time
 import urllib.error
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
-import psutil
 import ray
 from ray import serve
 
 from yoj.integrations.ray import ServeConfig, serve_app
 
 asked = json.load(sys.stdin)
-REPLICA = "ray::ServeReplica:default:yoj"
+REPLICA = b"ray::ServeReplica:default:yoj"
 SECONDS = 180
 
 
@@ -32,6 +33,7 @@ def free_port():
 
 
 port = free_port()
+os.environ["RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S"] = str(SECONDS)  # 5 s are little where much else runs
 ray.init(
     num_cpus=2,
     include_dashboard=False,
@@ -53,10 +55,26 @@ def call(path, body, method="POST"):
         return [error.code, json.loads(text) if text.startswith("{") else text]
 
 
+def parent(pid):
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+def is_ours(pid):
+    """Whether a process is one of this script's cluster."""
+    while pid > 1:
+        if pid == os.getpid():
+            return True
+        pid = parent(pid)
+    return False
+
+
 def replicas():
-    """Processes of this script's cluster."""
-    family = psutil.Process().children(recursive=True)
-    return {one.pid for one in family if one.is_running() and " ".join(one.cmdline()).startswith(REPLICA)}
+    found = set()
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # it has just ended
+            if (folder / "cmdline").read_bytes().startswith(REPLICA) and is_ours(int(folder.name)):
+                found.add(int(folder.name))
+    return found
 
 
 bodies = [base64.b64decode(body) for body in asked["bodies"]]
@@ -74,12 +92,8 @@ while time.monotonic() < end:
     if len(replicas() - before) == 1 and statuses[-20:] == [200] * 20:
         break
     time.sleep(0.2)
-answer |= {
-    "before": len(before),
-    "after": len(replicas() & before),
-    "new": len(replicas() - before),
-    "statuses": statuses,
-}
+after = replicas()
+answer |= {"before": len(before), "kept": len(after & before), "new": len(after - before), "statuses": statuses}
 answer["at last"] = [call("/v1/judge", body) for body in bodies[:4]]
 serve.shutdown()
 ray.shutdown()
