@@ -149,3 +149,9 @@ def test_what_cannot_be_run_says_why(case):
     assert "missing.yoj is not a bundle" in answer["no bundle"]
     assert answer["no column"].startswith("RequestError: There is no column 'nothing', which rename or keep names.")
     assert 'give a pyarrow.Table: batch_format="pyarrow" in map_batches' in answer["another form"]
+
+
+def test_actors_that_hold_all_cores_are_warned_of(case):
+    (told,) = case[1]["no room"]
+    assert told.startswith("The actors hold 2 CPU cores, and the cluster has 2: tasks that read rows need one")
+    assert case[1]["room"] == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import logging
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -18,6 +19,8 @@ from yoj.runtime.strict_json import Fields
 from ._ray_bundle import ShippedBundle, local_bundle, node_folder
 from ._ray_deaths import Deaths
 from ._score_batch import Results, RowScoring, ScoreBatch, check_columns
+
+log = logging.getLogger("yoj.integrations")
 
 DEADLY = 2
 """Processes that die of a row alone before it is given up."""
@@ -133,6 +136,7 @@ def score_dataset(
     """
     data: Any = importlib.import_module("ray.data")
     settings, actors = settings or RowScoring(), actors or Actors()
+    _warn_of_no_room(actors)
     if (schema := dataset.schema(fetch_if_missing=False)) is not None:
         check_columns(schema.names, settings)
     least, most = actors.bounds
@@ -145,6 +149,18 @@ def score_dataset(
         num_cpus=actors.cpus,
         num_gpus=actors.gpus or None,
     )
+
+
+def _warn_of_no_room(actors: Actors) -> None:
+    ray: Any = importlib.import_module("ray")
+    cores: float = ray.cluster_resources().get("CPU", 0)
+    if (held := actors.bounds[0] * actors.cpus) >= cores:
+        log.warning(
+            "The actors hold %g CPU cores, and the cluster has %g: tasks that read rows need one, and wait for ever "
+            "unless it grows. Take fewer actors, or give the least and the most of them.",
+            held,
+            cores,
+        )
 
 
 def assigned() -> tuple[int | None, bool]:

@@ -4,6 +4,7 @@ Reads what is asked from the standard input, and prints what became of it.
 """
 
 import json
+import logging.handlers
 import os
 import sys
 from pathlib import Path
@@ -13,7 +14,7 @@ import ray.data
 
 from yoj.integrations import RowScoring, _ray_data
 from yoj.integrations._ray_bundle import local_bundle
-from yoj.integrations.ray import ScoreActor, score_dataset, ship_bundle
+from yoj.integrations.ray import Actors, ScoreActor, score_dataset, ship_bundle
 from yoj.runtime import YojError
 
 asked = json.load(sys.stdin)
@@ -64,6 +65,14 @@ def text_of(job):
     return None
 
 
+def warned(job):
+    told = logging.handlers.BufferingHandler(100)
+    logging.getLogger("yoj.integrations").addHandler(told)
+    job()
+    logging.getLogger("yoj.integrations").removeHandler(told)
+    return [record.getMessage() for record in told.buffer]
+
+
 copies = ray.get([copied.remote(shipped) for _ in range(4)])
 bundle_folder = Path(TMP) / f"yoj-{os.getuid()}" / f"{shipped.digest}.yoj"
 (bundle_folder / "manifest.json").write_bytes(b"")  # as who cleans temporary folders may leave it
@@ -86,6 +95,8 @@ answer = {
     "mixed": score_dataset(mixed, asked["bundle"]).take_all(),
     "no bundle": text_of(lambda: score_dataset(mixed, f"{TMP}/missing.yoj").take_all()),
     "no column": text_of(lambda: score_dataset(page["rows"], shipped, RowScoring(keep=["nothing"]))),
+    "no room": warned(lambda: score_dataset(mixed, asked["bundle"], actors=Actors(2))),
+    "room": warned(lambda: score_dataset(mixed, asked["bundle"], actors=Actors((1, 2)))),
     "another form": text_of(lambda: mixed.map_batches(ScoreActor, fn_constructor_args=(asked["bundle"],)).take_all()),
 }
 ray.shutdown()
