@@ -153,6 +153,7 @@ def score_dataset(
 
 def _warn_of_no_room(actors: Actors) -> None:
     ray: Any = importlib.import_module("ray")
+    ray.get_runtime_context()  # starts Ray where it was not, as reading the rows would
     cores: float = ray.cluster_resources().get("CPU", 0)
     if (held := actors.bounds[0] * actors.cpus) >= cores:
         log.warning(
