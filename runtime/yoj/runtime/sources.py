@@ -66,7 +66,9 @@ class Policy:
         if isinstance(source, dict):
             source = self._record(cast("Mapping[str, Any]", source), name)
         if isinstance(source, bytes):
-            return self._bytes(source, name)
+            if len(source) > self.max_bytes:
+                raise LimitError(f"{name} has {len(source):,} bytes; {self.max_bytes:,} are the limit. Give a file.")
+            return source
         if not isinstance(source, str):
             raise MediaError(f"{name} is {shorten(repr(source), 40)}; give a path, a URL, or base64 of a file.")
         if not source.strip():
@@ -104,11 +106,6 @@ class Policy:
         if not isinstance(given["bytes"], str):
             raise MediaError(f"{name}.bytes is no text; give the file's bytes in base64.")
         return self._base64(given["bytes"], f"{name}.bytes")
-
-    def _bytes(self, content: bytes, name: str) -> bytes:
-        if len(content) > self.max_bytes:
-            raise LimitError(f"{name} has {len(content):,} bytes; {self.max_bytes:,} are the limit. Give a file.")
-        return content
 
     def _data_url(self, url: str, name: str) -> bytes:
         head, comma, text = url.partition(",")
