@@ -10,6 +10,7 @@ TRITON := .venv-triton
 OPTIMUM := .venv-optimum
 VERL := .venv-verl
 GYM := .venv-gym
+RAY := .venv-ray
 
 .PHONY: demo test test-all tests test-numpy1 quick quick-tests lint style types bench bench-wide bench-tables bench-products bench-sweeps bench-schemes bench-runtime bench-vllm \
 	gpu peers trainers grpo judges edits clean
@@ -67,8 +68,8 @@ bench-wide: $(VENV)/.ready
 	$(BIN)/yoj-bench run $(JUDGES:%=.bench/%-wide) --repeats 3 --part variants --part profiles --out 'bench/results/{kind}/wide.json'
 	$(MAKE) bench-tables
 
-# Servers, clients and a command of others, which tests drive or are driven by; without them those tests are skipped.
-peers: $(CLIENTS)/.ready $(TRITON)/.ready $(OPTIMUM)/.ready
+# Servers, clients, a cluster and a command of others, which tests drive or are driven by; without them those tests are skipped.
+peers: $(CLIENTS)/.ready $(TRITON)/.ready $(OPTIMUM)/.ready $(RAY)/.ready
 
 # verl, OpenRLHF, ms-swift and NeMo Gym, 3 GB; without them their tests are skipped.
 trainers: $(VERL)/.ready $(GYM)/.ready
@@ -198,6 +199,12 @@ $(GYM)/.ready: $(PEERS)/gym.txt $(PEERS)/gym-no-deps.txt
 	$(GYM)/bin/python -m pip install --quiet --no-deps --ignore-requires-python --requirement $(PEERS)/gym-no-deps.txt
 	touch $@
 
+$(RAY)/.ready: pyproject.toml
+	$(PYTHON) -m venv $(RAY)
+	$(RAY)/bin/python -m pip install --quiet --upgrade pip
+	$(RAY)/bin/python -m pip install --quiet --editable '.[ray]'
+	touch $@
+
 clean:
-	rm -rf $(VENV) $(NUMPY1) $(GPU) $(VLLM) $(CLIENTS) $(TRITON) $(OPTIMUM) $(VERL) $(GYM)
+	rm -rf $(VENV) $(NUMPY1) $(GPU) $(VLLM) $(CLIENTS) $(TRITON) $(OPTIMUM) $(VERL) $(GYM) $(RAY)
 	rm -rf .gpu .demo .bench .bench-schemes .bench-vllm .judges .grpo .edits dist build

@@ -16,12 +16,13 @@ from parts import PARTS
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "api.md").read_text("utf-8")
-FRAMEWORKS = ("flow_factory", "nemo_gym", "openrlhf", "ray", "slime", "swift", "trl", "verl")
+FRAMEWORKS = ("flow_factory", "nemo_gym", "openrlhf", "slime", "swift", "trl", "verl")
 PUBLIC = {
     *(f"yoj.{part}" for part in PARTS),
     "yoj.runtime.errors",
     *(f"yoj.integrations.{name}" for name in FRAMEWORKS),
     "yoj.integrations.flow_grpo",
+    "yoj.integrations.ray",
 }
 
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from ._meeting import MeetingPoint
     from ._meeting_table import GroupSample, MeetingError, MeetingSettings, Met
     from ._remote import RemoteError, RemoteJudge
+    from ._score_batch import RowScoring, ScoreBatch
 
 __all__ = [
     "GroupReward",
@@ -30,6 +31,8 @@ __all__ = [
     "RemoteJudge",
     "RewardSettings",
     "RewardedGroup",
+    "RowScoring",
+    "ScoreBatch",
 ]
 
 __getattr__ = lazily(
@@ -43,6 +46,8 @@ __getattr__ = lazily(
         "RemoteError": "._remote",
         "RemoteJudge": "._remote",
         "RewardedGroup": "._group",
+        "RowScoring": "._score_batch",
+        "ScoreBatch": "._score_batch",
         "GroupSample": "._meeting_table",
     },
 )

@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
 
-from yoj.runtime.errors import (
-    EngineError,
-    EngineMemoryError,
-    LengthError,
-    LimitError,
-    MediaError,
-    RequestError,
-    YojError,
-)
+from yoj.runtime import answers
+from yoj.runtime.answers import Answer
+from yoj.runtime.errors import YojError
 
 
 class ServingError(YojError, RuntimeError):
@@ -56,16 +50,8 @@ class EncodingError(BodyError):
     """Body of a request that is compressed."""
 
 
-@dataclass(frozen=True)
-class Answer:
-    """HTTP answer to an error."""
-
-    status: int
-    kind: str
-    """Value of the field ``type``, and of the label ``kind`` in metrics."""
-
-
-ANSWERS: dict[type[Exception], Answer] = {
+ANSWERS: Mapping[type[Exception], Answer] = {
+    **answers.ANSWERS,
     DrainingError: Answer(503, "draining"),
     OverloadedError: Answer(429, "overloaded"),
     DeadlineError: Answer(504, "deadline"),
@@ -74,18 +60,10 @@ ANSWERS: dict[type[Exception], Answer] = {
     GroupError: Answer(409, "group"),
     EncodingError: Answer(415, "encoding"),
     BodyError: Answer(413, "body"),
-    LengthError: Answer(400, "length"),
-    LimitError: Answer(400, "limit"),
-    MediaError: Answer(400, "media"),
-    RequestError: Answer(400, "request"),
-    EngineMemoryError: Answer(503, "memory"),
-    EngineError: Answer(500, "engine"),
-    YojError: Answer(500, "internal"),
-    Exception: Answer(500, "internal"),
 }
-"""Error -> its answer; an error whose class is not here has that of its nearest base class."""
+"""Error -> its answer; see `yoj.runtime.answers.ANSWERS`."""
 
 
 def answer_of(error: BaseException) -> Answer:
     """Find the answer of an error by its class."""
-    return next(ANSWERS[base] for base in type(error).__mro__ if base in ANSWERS)
+    return answers.answer_of(error, ANSWERS)

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias, cast
 
 import msgspec
 
-from yoj.runtime import Judgement, Reading, Request, YojError, decode_request, encode_judgement
+from yoj.runtime import Judgement, Reading, Request, YojError, answers, decode_request, encode_judgement
 from yoj.runtime.codec import Line, to_line, to_request
 from yoj.runtime.error_texts import shorten
 from yoj.runtime.errors import RequestError
@@ -102,16 +102,8 @@ def only(results: Results) -> Judgement:
 
 
 def error_fields(error: BaseException) -> dict[str, Any]:
-    """Fields of an error, as OpenAI's and vLLM's servers have them. What is no error of yoj's shows nothing."""
-    answer = answer_of(error)
-    shown = str(error) if isinstance(error, YojError) else "The server failed. Its log says why."
-    # A text of the request that is no Unicode may stand in it.
-    return {
-        "message": shown.encode(errors="backslashreplace").decode(),
-        "type": answer.kind,
-        "param": None,
-        "code": answer.status,
-    }
+    """Fields of an error; see `yoj.runtime.answers.error_fields`."""
+    return answers.error_fields(error, answer_of(error))
 
 
 def check_model(fields: Fields, rules: Rules) -> None:
