@@ -31,7 +31,7 @@ from yoj.runtime.engines.metered import MeteredSession
 
 from ._environment import describe
 from ._errors import BenchError
-from ._memory import PeakOfChildren
+from .memory import PeakOfChildren
 from ._server import made_requests
 
 TOGETHER = 16

@@ -221,7 +221,7 @@ def main(
         raise click.UsageError("Give --prompt and at least one --response, or files of requests.")
     if not requests and (out is not None or hosts or workers or given != Given() or files != FileOptions()):
         raise click.UsageError(
-            "--out, --media-root, --allow-host, --ignore-... and --help's others for files need one."
+            "--out, --workers, --media-root, --allow-host, --ignore-... and such options are for files of requests."
         )
     method = _method(n_method, passes, orders, (dump_inputs, rationale))
     with readable_errors():
