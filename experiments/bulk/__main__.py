@@ -62,8 +62,12 @@ def compare(bundle: Path, folder: Path, results: Path) -> None:
     """Compare FOLDER/out with a plain loop over FOLDER/in: every row once, in order, with the same scores."""
     from .plain import compare
 
+    def tell(rows: int) -> None:
+        if rows % 5000 == 0:
+            click.echo(f"{rows:,} rows")
+
     with readable_errors():
-        told = compare(bundle, folder / "in", folder / "out", lambda rows: rows % 5000 or click.echo(f"{rows:,} rows"))
+        told = compare(bundle, folder / "in", folder / "out", tell)
     _write(results / "compare.json", {"bundle": bundle.name, **told})
 
 

@@ -21,15 +21,14 @@ GROUP_ROWS = 500
 def make_rows(count: int, seed: int = 0) -> Iterator[dict[str, Any]]:
     """Rows that the same arguments give again."""
     config = ShapesConfig(count, seed, kinds=tuple(kind for kind in KINDS if kind != "moves"))
-    for number in range(count):
-        place, turn = divmod(number, ASKED)
-        if turn == 0:
-            item = make_item("bulk", config, place)
-            fields, picture = item.fields(), io.BytesIO()
-            Image.fromarray(item.frames[0]).save(picture, "png", compress_level=1)
-        rotated = {name: fields[name][turn:] + fields[name][:turn] for name in ("responses", "rankings")}
-        image = {"bytes": picture.getvalue(), "path": f"{place}.png"}
-        yield {"id": f"r{number}", "prompt": fields["prompt"], "image": image, **rotated}
+    for begin in range(0, count, ASKED):
+        item = make_item("bulk", config, begin)
+        fields, picture = item.fields(), io.BytesIO()
+        Image.fromarray(item.frames[0]).save(picture, "png", compress_level=1)
+        image = {"bytes": picture.getvalue(), "path": f"{begin}.png"}
+        for turn in range(min(ASKED, count - begin)):
+            rotated = {name: fields[name][turn:] + fields[name][:turn] for name in ("responses", "rankings")}
+            yield {"id": f"r{begin + turn}", "prompt": fields["prompt"], "image": image, **rotated}
 
 
 def write_shards(folder: Path, count: int, shards: int, seed: int = 0) -> None:
