@@ -40,8 +40,8 @@ def run(trial: Trial, tell: Callable[[str], None]) -> dict[str, Any]:
     """Score the shards.
 
     Returns:
-        ``kills``, their numbers by what they ended, ``starts``, ``seconds`` of all starts, ``memory``, pairs of seconds and bytes of
-        all processes together, and ``usage`` of the last start.
+        ``kills``, their numbers by what they ended, ``starts``, ``seconds`` of all starts, ``memory``, pairs of seconds
+        and bytes of all processes together, and ``usage`` of the last start.
 
     Raises:
         RuntimeError: a start ends with an error of its own.

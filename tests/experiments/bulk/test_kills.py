@@ -27,8 +27,8 @@ def test_every_row_is_there_once_after_kills(bundle, tmp_path):
     judge, shards = bundle("merged", "assistant"), tmp_path / "in"
     write_shards(shards, 90, 3)
     assert [row["id"] for row in read_rows(shards, ["id"])] == [f"r{number}" for number in range(90)]
-    told = run(Trial(judge, shards, tmp_path / "out", kills=2, most_s=3.0, seed=1), lambda _: None)
-    assert sum(told["kills"].values()) == 2
+    told = run(Trial(judge, shards, tmp_path / "out", kills=2, most_s=1.5, seed=1), lambda _: None)
+    assert 1 <= sum(told["kills"].values()) <= 2
     assert json.loads((tmp_path / "out" / "run.json").read_text())["shards"].keys() == {
         f"part-{number:05}.parquet" for number in range(3)
     }
