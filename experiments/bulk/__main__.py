@@ -74,6 +74,20 @@ def compare(bundle: Path, folder: Path, results: Path) -> None:
 @main.command()
 @bundle_argument
 @folder_argument
+@click.option("--name", default="costs", show_default=True, help="Name of the file of results.")
+@results_option
+def costs(bundle: Path, folder: Path, name: str, results: Path) -> None:
+    """Score FOLDER/in into FOLDER/costs, and say what a row costs in each part of the command."""
+    from .costs import measure
+
+    with readable_errors():
+        told = measure(bundle, folder / "in", folder / "costs")
+    _write(results / f"{name}.json", {"bundle": bundle.name, **told})
+
+
+@main.command()
+@bundle_argument
+@folder_argument
 @click.option("--actors", multiple=True, default=[1, 2], show_default=True, type=click.IntRange(min=1))
 @results_option
 def ray(bundle: Path, folder: Path, actors: tuple[int, ...], results: Path) -> None:
@@ -82,7 +96,8 @@ def ray(bundle: Path, folder: Path, actors: tuple[int, ...], results: Path) -> N
 
     with readable_errors():
         for count in actors:
-            told = run(bundle.absolute(), folder.absolute() / "in", folder.absolute() / f"ray-{count}", count)
+            out = folder.absolute() / f"ray-{count}"
+            told = run(bundle.absolute(), folder.absolute() / "in", out, count)
             _write(results / f"ray-{count}.json", {"bundle": bundle.name, **told})
 
 
