@@ -20,7 +20,7 @@ TICKS = os.sysconf("SC_CLK_TCK")
 
 
 class CoreSeconds:
-    """Seconds of the cores that the children of this process took in a ``with`` block, by the beginning of their names."""
+    """Seconds of the cores that children of this process took in a ``with`` block, by the beginning of their names."""
 
     def __init__(self) -> None:
         self._of: dict[str, float] = {}
