@@ -32,11 +32,12 @@ def main() -> None:
 @folder_argument
 @click.option("--rows", default=100_000, show_default=True, type=click.IntRange(min=1))
 @click.option("--shards", default=10, show_default=True, type=click.IntRange(min=1))
-def make(folder: Path, rows: int, shards: int) -> None:
+@click.option("--side", type=click.IntRange(min=64), help="Sides of JPEG pictures.  [default: PNG of 64 pixels]")
+def make(folder: Path, rows: int, shards: int, side: int | None) -> None:
     """Write rows about pictures of shapes to FOLDER/in, which must not be there."""
     from .shards import write_shards
 
-    write_shards(folder / "in", rows, shards)
+    write_shards(folder / "in", rows, shards, side)
 
 
 @main.command()
@@ -99,6 +100,15 @@ def ray(bundle: Path, folder: Path, actors: tuple[int, ...], results: Path) -> N
             out = folder.absolute() / f"ray-{count}"
             told = run(bundle.absolute(), folder.absolute() / "in", out, count)
             _write(results / f"ray-{count}.json", {"bundle": bundle.name, **told})
+
+
+@main.command()
+@results_option
+def report(results: Path) -> None:
+    """Print the tables of docs/scale.md."""
+    from .report import tables
+
+    click.echo(tables(results))
 
 
 def _write(file: Path, told: dict[str, Any]) -> None:
