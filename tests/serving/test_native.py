@@ -134,7 +134,7 @@ def test_the_request_of_the_readme_gives_what_yoj_score_gives(example, bundle, t
     assert untimed(judged) == untimed(direct)
     ran(*score, "request.json", "--out", "scores.jsonl", cwd=tmp_path)
     of_the_file = json.loads((tmp_path / "scores.jsonl").read_text("utf-8"))
-    about = {"line", "request", "run"}
+    about = {"line", "request", "run", "right"}
     assert {name: judged[name] for name in of_the_file.keys() - about} == {
         name: value for name, value in of_the_file.items() if name not in about
     }

@@ -26,6 +26,7 @@ def needs(name: str) -> pytest.MarkDecorator:
 def ask(environment: str, script: str, asked: dict[str, Any]) -> Any:
     """Run a script in an environment; what the last line of its output says."""
     env = {**os.environ, "PYTHONPATH": PATH, "HF_HUB_OFFLINE": "1"}
+    env["RAY_worker_niceness"] = "0"  # Ray's 15 would give all cores to the tests that run beside
     command = [str(ROOT / environment / "bin" / "python"), str(SCRIPTS / script)]
     done = subprocess.run(command, input=json.dumps(asked), capture_output=True, text=True, env=env)
     assert done.returncode == 0, done.stderr[-3000:]
