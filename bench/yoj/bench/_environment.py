@@ -6,25 +6,15 @@ import datetime
 import os
 import platform
 import subprocess
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from yoj.runtime.engines.device import check, load_cuda
 from yoj.runtime.errors import EngineError
-from yoj.runtime.machine import instruction_sets
+from yoj.runtime.machine import LIBRARIES, instruction_sets, versions
 
-LIBRARIES = (
-    "yoj",
-    "torch",
-    "transformers",
-    "onnxruntime",
-    "onnxruntime-gpu",
-    "tensorrt",
-    "tensorrt_rtx_cu13_libs",
-    "numpy",
-    "tokenizers",
-)
+PEERS = ("torch", "transformers")
+"""Libraries that bundles are measured beside."""
 
 
 def describe(threads: int) -> dict[str, Any]:
@@ -42,11 +32,7 @@ def describe(threads: int) -> dict[str, Any]:
         "python": platform.python_version(),
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
     }
-    for name in LIBRARIES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
+    found |= versions((*PEERS, *LIBRARIES))
     if (commit := _commit()) is not None:
         found["commit"] = commit
     return found

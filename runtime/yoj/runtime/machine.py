@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 MATTERING = (
@@ -20,6 +22,18 @@ MATTERING = (
     "sve",
 )
 """Names, as Linux writes them, of the instruction sets that matter to matrix products."""
+LIBRARIES = (
+    "yoj",
+    "numpy",
+    "onnxruntime",
+    "onnxruntime-gpu",
+    "tensorrt",
+    "tensorrt_rtx_cu13_libs",
+    "tokenizers",
+    "pillow",
+    "pyarrow",
+)
+"""Packages on whose versions scores, speed or files may depend."""
 
 
 def instruction_sets() -> tuple[str, ...]:
@@ -40,3 +54,14 @@ def free_memory() -> int | None:
         return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
     except (OSError, StopIteration, ValueError):
         return None
+
+
+def versions(names: Iterable[str]) -> dict[str, str]:
+    """Versions of those of some packages that are installed, by name."""
+    from importlib.metadata import PackageNotFoundError, version  # which takes long to import
+
+    found: dict[str, str] = {}
+    for name in names:
+        with suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found

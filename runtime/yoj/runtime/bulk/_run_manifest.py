@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
 import os
 import platform
@@ -13,14 +12,11 @@ from typing import Any, Literal
 import msgspec
 
 from ..errors import RequestError
-from ..machine import instruction_sets
-from ..version import __version__
+from ..machine import LIBRARIES, instruction_sets, versions
 from ._fingerprint import Fingerprint
 from ._writing import atomically
 
 FORMAT = 1
-PACKAGES = ("numpy", "onnxruntime", "onnxruntime-gpu", "tensorrt", "tensorrt_rtx", "tokenizers", "pillow", "pyarrow")
-"""Packages on whose versions scores or files may depend."""
 
 
 class ShardState(msgspec.Struct):
@@ -76,13 +72,8 @@ class RunManifest(msgspec.Struct):
 
 def about_machine() -> dict[str, Any]:
     """Fields of a manifest that say where it was made."""
-    versions = {"yoj": __version__, "python": platform.python_version()}
-    for package in PACKAGES:
-        try:
-            versions[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return {"versions": versions, "cpu": [*instruction_sets()], "cores": os.cpu_count()}
+    found = {"python": platform.python_version()} | versions(LIBRARIES)
+    return {"versions": found, "cpu": [*instruction_sets()], "cores": os.cpu_count()}
 
 
 def read_manifest(file: Path) -> RunManifest:
