@@ -27,7 +27,7 @@ from ._rows import RowResult, ShardRow
 
 WINDOW_ROWS = 512
 WINDOW_BYTES = 256 * 2**20
-CPU_BATCH_TOKENS = 1024
+CPU_BATCH_TOKENS = 2048
 """Tokens of a batch on a CPU, where the values of larger ones leave the caches; measured with 3 and 36 layers."""
 PREPARER_TASKS = 2
 """Tasks that a process that prepares has at once, one of which waits in it."""
