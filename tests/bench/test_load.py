@@ -112,5 +112,5 @@ def test_rates_rise_until_one_saturates(loaded):
     offered = [point.offered for point in points]
     assert offered == pytest.approx([offered[0] * fraction / FRACTIONS[0] for fraction in FRACTIONS[: len(points)]])
     assert not any(point.served < 0.8 * point.offered for point in points[:-1])
-    # The highest is half again as much as could be served when that was measured, unless the machine had other work then.
+    # The highest is half again as much as could be served when that was measured, unless the machine was busy then.
     assert len(points) == len(FRACTIONS) or saturated(points[-1], 2 / (points[0].offered / FRACTIONS[0]) * 1e3)
