@@ -11,7 +11,7 @@ import time
 
 import pytest
 from commands import run_here
-from shard_files import in_a_process, read_shard, requests, write_shard
+from shard_files import PICTURE, in_a_process, read_shard, requests, write_shard
 
 pytest.importorskip("pyarrow")
 NUMBER = "import os; os.getpid = lambda: 1"
@@ -112,3 +112,19 @@ def test_the_command_in_a_container_does_not_write_lines_twice(bundle, tmp_path)
     done = in_a_process(NUMBER, *words)
     assert "3 of 4 requests scored, 1 failed, 3 of them in an earlier run" in done.stderr
     assert [row["line"] for row in read_shard(out)] == [1, 2, 3, 4]
+
+
+def test_a_rerun_of_failed_rows_goes_on_though_it_was_killed_when_its_results_took_their_place(bundle, tmp_path):
+    rows = [*requests(5), {"prompt": "p", "responses": ["a", "b"], "image": "late.png"}]
+    write_shard(tmp_path / "in" / "a.jsonl", rows)
+    words = bundle("merged", "assistant"), tmp_path / "in", "--out", tmp_path / "out"
+    assert run_here("yoj-score", *words).returncode == 1
+    (tmp_path / "in" / "late.png").write_bytes(PICTURE.read_bytes())
+    killed = in_a_process(f"{NUMBER}; {PATCH}; {POINTS['before the manifest knows']}", *words)
+    assert killed.returncode == 9, killed.stderr
+    done = run_here("yoj-score", *words)
+    assert done.returncode == 0, done.stderr
+    found = read_shard(tmp_path / "out" / "a.jsonl")
+    assert [row["line"] for row in found] == list(range(1, 7))
+    assert not any("error" in row for row in found)
+    assert sorted(one.name for one in (tmp_path / "out").iterdir()) == ["a.jsonl", "run.json"]

@@ -247,7 +247,11 @@ class _Run:
                 self._job.progress.found(before.rows or 0)
                 self._manifest.shards[shard.name] = msgspec.structs.replace(before, state="done", reason="")
                 return None
-            return open_shard(self._job, shard, state)
+            opened = open_shard(self._job, shard, state)
+            if before.output_size:  # its results are written again; a kill then must not leave others than are known
+                self._manifest.shards[shard.name] = msgspec.structs.replace(before, state="waiting", output_size=0)
+                self._save()
+            return opened
         except ShardError as error:
             self._leave_out(shard, state, error)
             return None
