@@ -12,6 +12,7 @@ import posixpath
 import re
 import tomllib
 from collections.abc import Iterator
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,6 +29,9 @@ COPIED = "repository"
 """Folder of the site with what is copied from outside the documentation."""
 LINK = re.compile(r"(!?)\[((?:[^\[\]]|\[[^\]]*\])*)\]\((?!https?:|mailto:)([^)#\s]+)(#[^)\s]+)?\)")
 PICTURE = re.compile(r'<picture>.*?srcset="([^"]+)".*?src="([^"]+)" alt="([^"]+)".*?</picture>', re.DOTALL)
+BAR = "\\|"
+BARRED = re.compile(r"`([^`\n]*\\\|[^`\n]*)`")
+"""Code in a cell of a table with a bar, which Python-Markdown shows with the backslash that the cell needs."""
 FENCE = re.compile(r"^```.*?^```", re.DOTALL | re.MULTILINE)
 WIDTH = 100
 """Columns of ``--help`` in the reference."""
@@ -60,6 +64,7 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     if uri.startswith("reference/"):
         return markdown
     origin = ROOT / uri.removeprefix(f"{COPIED}/") if uri.startswith(f"{COPIED}/") else DOCS / uri
+    markdown = BARRED.sub(lambda code: f"<code>{escape(code[1]).replace(BAR, '&#124;')}</code>", markdown)
     both = PICTURE.sub(r"![\3](\2#only-light) ![\3](\1#only-dark)", markdown)  # the reader may choose, not only the system
     return relinked(both, origin, uri)
 
@@ -114,10 +119,17 @@ def relinked(markdown: str, origin: Path, uri: str) -> str:
         path = Path(os.path.normpath(origin.parent / target))
         if path.is_dir():
             return text
+        if text == posixpath.basename(target) and path.suffix == ".md":
+            text = title(path)
         return f"{mark}[{text}]({posixpath.relpath(site_path(path), posixpath.dirname(uri) or '.')}{anchor or ''})"
 
     parts = re.split(rf"({FENCE.pattern})", markdown, flags=FENCE.flags)
     return "".join(part if number % 2 else LINK.sub(link, part) for number, part in enumerate(parts))
+
+
+def title(page: Path) -> str:
+    """First heading of a page, which is a better name in the site than its file's."""
+    return page.read_text("utf-8").partition("\n")[0].removeprefix("# ")
 
 
 def site_path(path: Path) -> str:
