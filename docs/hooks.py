@@ -14,7 +14,7 @@ import tomllib
 from collections.abc import Iterator
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -58,14 +58,16 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     return files
 
 
-def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+def on_page_markdown(markdown: str, page: Page, **_: Any) -> str:
     """Make links to files of the repository those of the site."""
     uri = page.file.src_uri
     if uri.startswith("reference/"):
         return markdown
     origin = ROOT / uri.removeprefix(f"{COPIED}/") if uri.startswith(f"{COPIED}/") else DOCS / uri
     markdown = BARRED.sub(lambda code: f"<code>{escape(code[1]).replace(BAR, '&#124;')}</code>", markdown)
-    both = PICTURE.sub(r"![\3](\2#only-light) ![\3](\1#only-dark)", markdown)  # the reader may choose, not only the system
+    both = PICTURE.sub(
+        r"![\3](\2#only-light) ![\3](\1#only-dark)", markdown
+    )  # the reader may choose, not only the system
     return relinked(both, origin, uri)
 
 
@@ -92,7 +94,10 @@ def command_page(name: str, target: str) -> str:
     module, function = target.split(":")
     main: click.Command = getattr(importlib.import_module(module), function)
     parts = [f"# {name}\n\nWhat `--help` prints."]
-    parts += [f"## {path}\n\n```text\n{text}\n```" for path, text in helps(click.Context(main, info_name=name, max_content_width=WIDTH, terminal_width=WIDTH))]
+    parts += [
+        f"## {path}\n\n```text\n{text}\n```"
+        for path, text in helps(click.Context(main, info_name=name, max_content_width=WIDTH, terminal_width=WIDTH))
+    ]
     return "\n\n".join(parts)
 
 
