@@ -32,11 +32,12 @@ def main() -> None:
 @folder_argument
 @click.option("--rows", default=100_000, show_default=True, type=click.IntRange(min=1))
 @click.option("--shards", default=10, show_default=True, type=click.IntRange(min=1))
-def make(folder: Path, rows: int, shards: int) -> None:
+@click.option("--side", type=click.IntRange(min=64), help="Sides of JPEG pictures.  [default: PNG of 64 pixels]")
+def make(folder: Path, rows: int, shards: int, side: int | None) -> None:
     """Write rows about pictures of shapes to FOLDER/in, which must not be there."""
     from .shards import write_shards
 
-    write_shards(folder / "in", rows, shards)
+    write_shards(folder / "in", rows, shards, side)
 
 
 @main.command()
@@ -62,9 +63,27 @@ def compare(bundle: Path, folder: Path, results: Path) -> None:
     """Compare FOLDER/out with a plain loop over FOLDER/in: every row once, in order, with the same scores."""
     from .plain import compare
 
+    def tell(rows: int) -> None:
+        if rows % 5000 == 0:
+            click.echo(f"{rows:,} rows")
+
     with readable_errors():
-        told = compare(bundle, folder / "in", folder / "out", lambda rows: rows % 5000 or click.echo(f"{rows:,} rows"))
+        told = compare(bundle, folder / "in", folder / "out", tell)
     _write(results / "compare.json", {"bundle": bundle.name, **told})
+
+
+@main.command()
+@bundle_argument
+@folder_argument
+@click.option("--name", default="costs", show_default=True, help="Name of the file of results.")
+@results_option
+def costs(bundle: Path, folder: Path, name: str, results: Path) -> None:
+    """Score FOLDER/in into FOLDER/costs, and say what a row costs in each part of the command."""
+    from .costs import measure
+
+    with readable_errors():
+        told = measure(bundle, folder / "in", folder / "costs")
+    _write(results / f"{name}.json", {"bundle": bundle.name, **told})
 
 
 @main.command()
@@ -78,8 +97,18 @@ def ray(bundle: Path, folder: Path, actors: tuple[int, ...], results: Path) -> N
 
     with readable_errors():
         for count in actors:
-            told = run(bundle.absolute(), folder.absolute() / "in", folder.absolute() / f"ray-{count}", count)
+            out = folder.absolute() / f"ray-{count}"
+            told = run(bundle.absolute(), folder.absolute() / "in", out, count)
             _write(results / f"ray-{count}.json", {"bundle": bundle.name, **told})
+
+
+@main.command()
+@results_option
+def report(results: Path) -> None:
+    """Print the tables of docs/scale.md."""
+    from .report import tables
+
+    click.echo(tables(results))
 
 
 def _write(file: Path, told: dict[str, Any]) -> None:

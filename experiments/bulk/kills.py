@@ -30,7 +30,7 @@ class Trial:
     shards: Path
     out: Path
     kills: int
-    """Number of kills."""
+    """Most kills; there are fewer where the run has finished before."""
     most_s: float
     """Longest time from a start or a kill to the next kill."""
     seed: int = 0
@@ -40,15 +40,15 @@ def run(trial: Trial, tell: Callable[[str], None]) -> dict[str, Any]:
     """Score the shards.
 
     Returns:
-        ``kills`` by what they ended, ``starts``, ``seconds`` of all starts, ``memory``, pairs of seconds and bytes of
-        all processes together, and ``usage`` of the last start.
+        ``kills``, their numbers by what they ended, ``starts``, ``seconds`` of all starts, ``memory``, pairs of seconds
+        and bytes of all processes together, and ``usage`` of the last start.
 
     Raises:
         RuntimeError: a start ends with an error of its own.
     """
     rng, begin = random.Random(trial.seed), time.monotonic()
     left = [rng.choice(WAYS) for _ in range(trial.kills)]
-    told: dict[str, Any] = {"kills": {way: left.count(way) for way in WAYS}, "starts": 0, "memory": []}
+    told: dict[str, Any] = {"kills": dict.fromkeys(WAYS, 0), "starts": 0, "memory": []}
     words = [sys.executable, "-m", "yoj.runtime.cli", str(trial.bundle), str(trial.shards), "--out", str(trial.out)]
     while True:
         process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True, start_new_session=True)
@@ -57,13 +57,13 @@ def run(trial: Trial, tell: Callable[[str], None]) -> dict[str, Any]:
             ended = _wait(process, rng.uniform(1, trial.most_s) if left else None, begin, told["memory"])
             if not ended and left:
                 tell(f"{time.monotonic() - begin:.0f} s: {left[-1]} killed")
+                told["kills"][left[-1]] += 1
                 _kill(process.pid, left.pop(), rng)
         _, errors = process.communicate()
         if process.returncode == 0:
             break
         if process.returncode != -signal.SIGKILL:
             raise RuntimeError(f"{' '.join(words)} ended with {process.returncode}: {errors[-2000:]}")
-    told["kills_left"] = len(left)
     told["seconds"] = round(time.monotonic() - begin, 1)
     told["usage"] = json.loads((trial.out / "run.json").read_text("utf-8"))["usage"]
     return told

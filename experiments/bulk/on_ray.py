@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import shutil
 import time
 from pathlib import Path
@@ -19,7 +20,8 @@ def run(bundle: Path, shards: Path, out: Path, actors: int) -> dict[str, Any]:
         to the last file, with the start of the actors.
     """
     import pyarrow.parquet
-    import ray
+
+    ray = importlib.import_module("ray")  # which has an environment of its own
 
     ray.init(num_cpus=actors + 1, include_dashboard=False)  # one reads the rows
     begin = time.monotonic()

@@ -13,7 +13,7 @@ from recorded import IMAGES, MERGED
 
 from yoj.bench import BenchError
 from yoj.bench._bulk import BulkSettings, lines_of, measure, table
-from yoj.bench._memory import PeakOfChildren, memory_below
+from yoj.bench.memory import PeakOfChildren, memory_below
 
 pytestmark = pytest.mark.slow
 

@@ -13,7 +13,7 @@ import pytest
 from peers import ask, needs
 from PIL import Image
 
-from yoj.integrations._result_columns import KINDS
+from yoj.integrations._result_columns import COLUMNS
 from yoj.runtime import Scorer
 
 PAGE = Path(__file__).parents[2] / "docs" / "ray.md"
@@ -113,7 +113,7 @@ def test_a_row_that_kills_who_scores_it_is_given_up(case):
 
 
 def test_the_kept_columns_and_those_of_the_results_are_written(case):
-    assert case[2].column_names == ["id", "source", *KINDS]
+    assert case[2].column_names == ["id", "source", *COLUMNS]
 
 
 def test_a_bundle_is_copied_to_a_node_once_and_again_where_files_are_missing(case):

@@ -22,7 +22,7 @@ import pytest
 from PIL import Image
 
 from yoj.integrations import RowScoring, ScoreBatch
-from yoj.integrations._result_columns import KINDS
+from yoj.integrations._result_columns import COLUMNS
 from yoj.runtime import Image as Picture
 from yoj.runtime import Judgement, Policy, Reading, RequestError
 from yoj.runtime.codec import Ignore
@@ -74,7 +74,7 @@ def test_rows_of_different_lengths_with_and_without_pictures(score):
 
 
 def test_every_field_of_a_judgement_has_a_column():
-    assert {*KINDS} - {"error"} == {one.name for one in fields(Judgement)} - NOT_IN_COLUMNS
+    assert {*COLUMNS} - {"error"} == {one.name for one in fields(Judgement)} - NOT_IN_COLUMNS
 
 
 def test_media_as_bytes_structs_base64_and_inside_of_messages(score):
@@ -144,7 +144,7 @@ def test_kept_and_renamed_columns(judge):
     rename = {"uid": "id", "question": "prompt", "texts": "responses"}
     score = ScoreBatch(judge, RowScoring(rename=rename, keep=["source"]), threads=1)
     found = score(table)
-    assert found.column_names == ["uid", "source", *KINDS]
+    assert found.column_names == ["uid", "source", *COLUMNS]
     close(found.to_pylist()[1], score.scorer.score("What?", RESPONSES).scores)
 
 
@@ -222,7 +222,7 @@ def test_what_the_page_says_runs(library, score, judge, tmp_path):
     (tmp_path / "rows").mkdir()
     rows = pa.table({"prompt": ["Which?", "What?"], "responses": [RESPONSES, RESPONSES[:2]], "image": [png(1), None]})
     pq.write_table(rows, tmp_path / "rows" / "0.parquet")
-    shown = "import json; print(json.dumps([list(scores) for scores in scored['scores']]))"
+    shown = "import json; print(json.dumps([[*map(float, scores)] for scores in scored['scores']]))"
     cache = {"HF_HOME": str(tmp_path / "cache")}
     done = subprocess.run(
         [sys.executable, "-c", code + shown], cwd=tmp_path, env=os.environ | cache, capture_output=True, text=True

@@ -31,8 +31,8 @@ from yoj.runtime.engines.metered import MeteredSession
 
 from ._environment import describe
 from ._errors import BenchError
-from .memory import PeakOfChildren
 from ._server import made_requests
+from .memory import PeakOfChildren
 
 TOGETHER = 16
 """Requests of a batch of the loops in batches."""

@@ -20,7 +20,7 @@ from yoj.runtime.manifest import Mode
 from yoj.runtime.orders import Orders
 from yoj.runtime.strict_json import Fields
 
-from ._result_columns import KINDS, error_text, result_columns
+from ._result_columns import COLUMNS, error_text, result_columns
 
 log = logging.getLogger("yoj.integrations")
 
@@ -142,7 +142,7 @@ def check_columns(names: Sequence[str], settings: RowScoring) -> None:
                 f"rename={{column: {either[0]!r}}}."
             )
     kept = kept_columns(names, settings)
-    if clash := [name for name in kept if name in KINDS and name not in Line.__struct_fields__]:
+    if clash := [name for name in kept if name in COLUMNS and name not in Line.__struct_fields__]:
         raise RequestError(
             f"The rows have a column {', '.join(map(repr, clash))}, as the results do. Rename it before, or leave it "
             "out with keep."

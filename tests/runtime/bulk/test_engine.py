@@ -13,7 +13,7 @@ from yoj.runtime.bulk import FileScoring, RowResult, Source
 from yoj.runtime.bulk import _engine as engine_module
 from yoj.runtime.bulk._engine import EngineSetup, open_engine, visible_devices
 from yoj.runtime.bulk._look_ahead import batches
-from yoj.runtime.bulk._preparation import PreparationSetup, Unread, open_preparation
+from yoj.runtime.bulk._preparation import PreparationSetup, open_preparation
 from yoj.runtime.codec import Reading
 from yoj.runtime.roles import VISION
 from yoj.runtime.sources import Policy
@@ -33,7 +33,7 @@ def opened(path, settings=SETTINGS, workers=1):
 
 def prepared(preparation, rows):
     outcomes = {}
-    for answer in preparation.work({k: Unread(row, SETTINGS.reading) for k, row in enumerate(rows)}):
+    for answer in preparation.work(dict(enumerate(rows))):
         outcomes |= answer.of_rows
     return outcomes
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from hypothesis import given, settings
@@ -40,11 +41,12 @@ class Simulated:
     out: dict[int, ShardRow] = field(default_factory=dict)
     chunks: list[list[int]] = field(default_factory=list)
     scoring: list[dict[int, Ready]] = field(default_factory=list)
+    ends: frozenset[int] = frozenset()
+    """Rows before which a window ends."""
 
     def run(self) -> list[int]:
         """Numbers of the results, in their order."""
-        rows = (ShardRow(k, "", b"") for k in range(len(self.of)))
-        ahead, found = LookAhead(rows, self.room), list[int]()
+        ahead, found = LookAhead(self._rows(), self.room), list[int]()
         while True:
             self._hand_out(ahead)
             due = [one.done.line for one in ahead.due()]
@@ -60,6 +62,12 @@ class Simulated:
                 batch = self.scoring.pop(self.rng.randrange(len(self.scoring)))
                 for position, one in batch.items():
                     ahead.put_scored(position, one, result(position))
+
+    def _rows(self) -> Iterator[ShardRow | None]:
+        for k in range(len(self.of)):
+            if k in self.ends:
+                yield None
+            yield ShardRow(k, "", b"")
 
     def _hand_out(self, ahead: LookAhead) -> None:
         while len(self.chunks) < 2 * self.preparers and (rows := ahead.next_chunk(len(self.out))):
@@ -100,10 +108,11 @@ ROWS = st.lists(
 
 
 @settings(deadline=None)
-@given(ROWS, st.integers(1, 60), st.integers(1, 20_000), st.integers(0, 99), st.integers(0, 99))
-def test_rows_come_once_in_order_in_batches_that_no_timing_changes(of, rows, size, seed, other):
-    room = Room(rows, size)
-    first, again = Simulated(of, room, random.Random(seed)), Simulated(of, room, random.Random(other), preparers=3)
+@given(ROWS, st.integers(1, 60), st.integers(1, 20_000), st.integers(0, 99), st.integers(0, 99), st.data())
+def test_rows_come_once_in_order_in_batches_that_no_timing_changes(of, rows, size, seed, other, data):
+    room, ends = Room(rows, size), frozenset(data.draw(st.sets(st.integers(0, 150), max_size=20)))
+    first = Simulated(of, room, random.Random(seed), ends=ends)
+    again = Simulated(of, room, random.Random(other), preparers=3, ends=ends)
     assert first.run() == again.run() == [*range(len(of))]
     assert first.batches == again.batches
     scored = [position for batch in first.batches for position in batch]
@@ -112,6 +121,7 @@ def test_rows_come_once_in_order_in_batches_that_no_timing_changes(of, rows, siz
         longest = max(of[k].longest for k in batch)
         assert len(batch) == 1 or longest * len(batch) <= BATCH_TOKENS
         assert len({of[k].mode for k in batch}) == 1
+        assert not any(min(batch) < end <= max(batch) for end in ends), "a batch holds rows of two windows"
 
 
 @settings(deadline=None, max_examples=30)
@@ -149,3 +159,28 @@ def test_windows_grow_so_that_the_engine_need_not_wait_for_the_first():
     upwards = Simulated([ready(10, 100 + k) for k in range(100)], Room(40, 2**20), random.Random(0))
     upwards.run()
     assert [max(batch) for batch in upwards.batches if max(batch) in (31, 71, 99)] == [31, 71, 99]
+
+
+def test_windows_that_are_ended_from_outside_are_no_more_than_two_at_once():
+    """Otherwise the files that their rows hold open would be without bound."""
+    asked: list[int] = []
+
+    def rows() -> Iterator[ShardRow | None]:
+        for k in range(40):
+            asked.append(k)
+            yield ShardRow(k, "", b"")
+            yield None
+
+    ahead = LookAhead(rows(), Room(512, 2**20))
+    first = {**ahead.next_chunk(0)}
+    assert [*first] == [0]  # of rows of unknown size one comes first
+    ahead.put_prepared(0, ready(10))
+    assert [*ahead.next_chunk(0)] == [1]
+    assert not ahead.next_chunk(1)
+    assert asked == [0, 1]
+    batch = ahead.next_batch()
+    assert batch is not None
+    assert [*batch] == [0]
+    ahead.put_scored(0, batch[0], result(0))
+    assert [one.done.line for one in ahead.due()] == [0]
+    assert [*ahead.next_chunk(1)] == [2]

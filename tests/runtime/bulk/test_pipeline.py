@@ -89,7 +89,7 @@ def test_rows_of_another_folder_are_read_from_there(pipeline, tmp_path):
     (tmp_path / "here.png").write_bytes((IMAGES / "odd_small.png").read_bytes())
     rows = rows_of([{"prompt": "Why?", "responses": ["So."], "image": "here.png"}])
     (there,) = pipeline.score_rows(rows)
-    (here,) = pipeline.score_rows(rows, Reading(DeadlyPolicy(tmp_path)))
+    (here,) = pipeline.score_rows([replace(row, reading=Reading(DeadlyPolicy(tmp_path))) for row in rows])
     assert there.done.error is not None
     assert here.done.error is None
     assert here.done.run == there.done.run

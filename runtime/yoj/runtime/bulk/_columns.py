@@ -4,49 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import msgspec
 
 from ..codec import Line
 from ..error_texts import shorten
+from ..result_columns import JSON, JUDGEMENT, arrow_type
 from ._arrow import arrow
 from ._reading import WHOLE, Reader
 from ._selection import RowSelection
 from ._shards import ShardError
 
-JSON = "JSON"
-"""Type of columns that hold a text as it is, and any other value as JSON."""
 ABOUT = {"line": "int64", "request": "text", "run": "text", "id": JSON, "metadata": JSON, "right": "bool"}
 ERROR = {"error": "text", "error_type": "text"}
-JUDGEMENT = {
-    "scores": ["float32"],
-    "probabilities": ["float64"],
-    "ranks": ["int32"],
-    "best": "int32",
-    "margin": "float64",
-    "entropy": "float64",
-    "calibrated": "bool",
-    "temperature": "float64",
-    "uncalibrated": "text",
-    "sigma": ["float32"],
-    "dimensions": [{"name": "text", "scores": ["float32"], "sigma": ["float32"]}],
-    "dimension": "text",
-    "mode": "text",
-    "trained_mode": "text",
-    "orders": "int32",
-    "method": "text",
-    "passes": "int32",
-    "order_spread": ["float32"],
-    "order_agreement": "float64",
-    "frames_given": "int64",
-    "frames_read": "int64",
-    "cuts": [{"response": "int32", "characters": "int64", "kept": "int64"}],
-    "duplicates": ["int32"],
-    "notices": ["text"],
-    "tokens": {"row": "int32", "prompt": "int32", "responses": ["int32"], "visual": "int32"},
-}
-"""Field of a judgement -> its type; a list has one type in it, an object one for each of its fields."""
 KNOCKOUT = {"best": "int32", "won": ["int32"], "passes": "int32", "duplicates": ["int32"], "notices": ["text"]}
 RATIONALES = {"rationales": [{"response": "int32", "text": "text", "stopped": "bool"}]}
 BEST = {"response": JSON, "index": "int32", "score": "float32", "margin": "float64"}
@@ -121,7 +92,7 @@ class TableColumns:
         if column in ("response", "top_responses") and "responses" in given:
             within = getattr(given["responses"], "value_type", package.string())
             return within if column == "response" else package.list_(within)
-        return _to_arrow(package, said)
+        return arrow_type(package, said)
 
 
 def kept_columns(keep: Sequence[str], reader: Reader, results: ResultColumns) -> list[str]:
@@ -181,12 +152,3 @@ def to_text(value: Any) -> str | None:
     if value is None or isinstance(value, str):
         return value
     return msgspec.json.encode(value).decode()
-
-
-def _to_arrow(package: Any, said: Any) -> Any:
-    if isinstance(said, list):
-        return package.list_(_to_arrow(package, said[0]))
-    if isinstance(said, dict):
-        fields = cast("Mapping[str, Any]", said)
-        return package.struct([(name, _to_arrow(package, inner)) for name, inner in fields.items()])
-    return package.string() if said in ("text", JSON) else package.type_for_alias(said)

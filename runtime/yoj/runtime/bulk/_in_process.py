@@ -7,7 +7,6 @@ from itertools import islice
 
 from .._jsonl import FileScoring, check_settings, explain, run_digest, score_entries
 from .._scorer import Scorer
-from ._preparation import read_row
 from ._rows import RowResult, ShardRow
 
 
@@ -24,6 +23,6 @@ def score_in_process(scorer: Scorer, rows: Iterable[ShardRow], settings: FileSco
     """
     check_settings(scorer.manifest, scorer.engine, settings)
     run, rest = run_digest(scorer.manifest, scorer.engine, settings), iter(rows)
-    while chunk := [read_row(row, settings.reading) for row in islice(rest, settings.together)]:
+    while chunk := [row.read(settings.reading) for row in islice(rest, settings.together)]:
         for entry, result in zip(chunk, score_entries(scorer, chunk, settings), strict=True):
             yield RowResult.of(entry, run, *explain(scorer, entry, result, settings.rationale))

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import msgspec
 
+from ..codec import Reading
 from ..errors import RequestError
 from ._columns import ResultColumns, TableColumns, kept_columns
 from ._fingerprint import fingerprint, is_untouched
@@ -34,8 +35,8 @@ Scored: TypeAlias = tuple[list[dict[str, Any]], Values]
 class ShardJob:
     """Facts that the scoring of each shard needs."""
 
-    score: Callable[[Iterable[ShardRow], Path], Iterator[RowResult]]
-    """Function that scores rows of a shard in the folder that relative paths of media begin in."""
+    reading: Callable[[Path], Reading]
+    """Settings for reading the rows of a shard, by the folder that relative paths of media begin in."""
     place: Place
     names: Names
     results: ResultColumns
@@ -87,14 +88,61 @@ def find_tables(
     return None
 
 
-def score_shard(job: ShardJob, shard: Shard, state: ShardState, save: Callable[[], None]) -> None:
-    """Score what is left of a shard, and write its results.
+@dataclass
+class OpenShard:
+    """Shard between its first row's being read and its last result."""
+
+    shard: Shard
+    state: ShardState
+    reader: Reader
+    journal: Journal
+    table: TableColumns
+    given: int = 0
+    """Number of rows that were given to be scored."""
+    returned: int = 0
+    """Number of their results."""
+    read: bool = False
+    """Whether all rows were given."""
+    fault: ShardError | None = None
+    """Error with which its rows ended."""
+
+    @property
+    def complete(self) -> bool:
+        """Whether all results are there."""
+        return self.read and self.given == self.returned
+
+    def waiting(self, job: ShardJob) -> Iterator[ShardRow]:
+        """Rows that have no result yet, or failed."""
+        reading = job.reading(self.shard.path.parent)
+        try:
+            for row in self.reader.rows():
+                if self.journal.has(row.number, row.digest):
+                    job.progress.found(1)
+                    continue
+                self.given += 1
+                yield replace(row, reading=reading)
+        except ShardError as error:
+            self.fault = error
+        self.read = True
+
+    def take(self, result: RowResult, job: ShardJob) -> None:
+        """Write the next result.
+
+        Raises:
+            OSError: the disk is full, or the journal cannot be written.
+        """
+        self.journal.append(result)
+        self.returned += 1
+        job.progress.advance(result.done.error is not None)
+
+
+def open_shard(job: ShardJob, shard: Shard, state: ShardState) -> OpenShard:
+    """Open a shard, and the journal of its results.
 
     Args:
         job: the run.
         shard: the shard.
         state: state of the shard, which is brought up to date.
-        save: function that writes the state to the disk.
 
     Raises:
         ShardError: the shard is at fault.
@@ -108,17 +156,32 @@ def score_shard(job: ShardJob, shard: Shard, state: ShardState, save: Callable[[
     table = _table_of(job, shard, reader)
     state.not_read = [name for name in reader.not_read if name not in table.kept]
     (job.place.folder / state.output).parent.mkdir(parents=True, exist_ok=True)
-    with Journal(job.place.journal(shard), job.runs) as journal:
-        state.damaged += journal.damaged
-        waiting = _waiting(reader, journal, job.progress)
-        for result in job.score(waiting, shard.path.parent):
-            journal.append(result)
-            job.progress.advance(result.done.error is not None)
-        if not is_untouched(shard.path, state.source):
+    journal = Journal(job.place.journal(shard), job.runs)
+    state.damaged += journal.damaged
+    return OpenShard(shard, state, reader, journal, table)
+
+
+def finish_shard(job: ShardJob, opened: OpenShard, save: Callable[[], None]) -> None:
+    """Write the results of a shard that is complete.
+
+    Args:
+        job: the run.
+        opened: the shard.
+        save: function that writes its state to the disk.
+
+    Raises:
+        ShardError: the shard is at fault.
+        OSError: results cannot be written.
+    """
+    shard, state, journal = opened.shard, opened.state, opened.journal
+    with journal:
+        if opened.fault is not None:
+            raise opened.fault
+        if state.source is not None and not is_untouched(shard.path, state.source):
             raise ShardError("it was written into while it was read; start the same command again")
         if journal.count(SCORED) + journal.count(FAILED) != state.rows:
             raise ShardError(f"{journal.count(SCORED) + journal.count(FAILED)} of its {state.rows} rows have results")
-        _write(job, shard, state, _rows(reader, journal, table), table)
+        _write(job, shard, state, _rows(opened.reader, journal, opened.table), opened.table)
         state.state = "done"
         save()
         if not state.failed:  # else its other rows are taken from it when the failed ones are tried again
@@ -134,15 +197,6 @@ def _table_of(job: ShardJob, shard: Shard, reader: Reader) -> TableColumns:
     kept_columns(table.kept, reader, job.results)
     table.check(reader, first)
     return table
-
-
-def _waiting(reader: Reader, journal: Journal, progress: RunProgress) -> Iterator[ShardRow]:
-    """Rows that have no result yet, or failed."""
-    for row in reader.rows():
-        if journal.has(row.number, row.digest):
-            progress.found(1)
-        else:
-            yield row
 
 
 def _rows(reader: Reader, journal: Journal, table: TableColumns) -> Iterator[Scored]:

@@ -3,7 +3,8 @@
 Rows are prepared ahead of the engine and gathered in windows. A window ends after so many rows or so many bytes of
 prepared rows; its batches hold rows of similar length, and rows that show one medium side by side. So batches depend
 on the rows and the settings alone, not on the time that anything takes: a run that is repeated gives the same bytes.
-Two windows may be there at once, one that is scored and one that is prepared.
+Two windows may be there at once, one that is scored and one that is prepared. Whoever gives the rows may end a window
+by giving None, so that what its rows hold open stays bounded.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ FIRST_WINDOW = 32
 """Rows of the first window, so that the engine has something to do soon; each has twice as many as the one before."""
 CHUNK = 16
 """Most rows that are prepared as one task."""
+WINDOWS = 2
+"""Windows that are there at once."""
 FORGETTING = 0.9
 """Part of the size of the largest row that is still expected after each row that is smaller."""
 
@@ -37,7 +40,8 @@ class Room:
 class LookAhead:
     """Rows of one file between being read and being returned."""
 
-    rows: Iterator[ShardRow]
+    rows: Iterator[ShardRow | None]
+    """Rows; a window ends where None stands."""
     room: Room
     taken: int = 0
     """Number of rows that were read; the position of the next."""
@@ -47,14 +51,14 @@ class LookAhead:
     """Bytes of prepared rows that are not yet scored."""
     exhausted: bool = False
     """Whether all rows were read."""
-    fault: Exception | None = None
-    """Error with which the rows ended."""
     _again: deque[tuple[int, ShardRow]] = field(default_factory=deque[tuple[int, ShardRow]])
     """Rows that were given back."""
     _prepared: dict[int, Ready | None] = field(default_factory=dict[int, "Ready | None"])
     """Rows behind those in windows, by position; None where a row has its result already."""
     _batches: deque[dict[int, Ready]] = field(default_factory=deque[dict[int, Ready]])
     _results: dict[int, RowResult] = field(default_factory=dict[int, RowResult])
+    _ends: deque[int] = field(default_factory=deque[int])
+    """First rows behind windows that were ended from outside, and whose results were not all returned."""
     _begin: int = 0
     """First row of the open window."""
     _end: int = 0
@@ -87,7 +91,7 @@ class LookAhead:
         while len(rows) < most:
             if self._again:
                 position, row = self._again.popleft()
-            elif (found := self._next_row()) is not None:
+            elif self._room_for_windows() and (found := self._next_row()) is not None:
                 position, row = self.taken, found
                 self.taken += 1
             else:
@@ -131,36 +135,52 @@ class LookAhead:
             yield result
 
     def _next_row(self) -> ShardRow | None:
-        """Next row; None after the last, or where reading it failed."""
-        row = None
-        try:
-            row = next(self.rows, None)
-        except Exception as error:
-            self.fault = error
-        self.exhausted = row is None
-        return row
+        """Next row; None after the last, and where there is no room for another window."""
+        for row in self.rows:
+            if row is not None:
+                return row
+            if self.taken > (self._ends[-1] if self._ends else self.returned):
+                self._ends.append(self.taken)
+            if not self._room_for_windows():
+                return None
+        self.exhausted = True
+        return None
+
+    def _room_for_windows(self) -> bool:
+        while self._ends and self._ends[0] <= self.returned:
+            self._ends.popleft()
+        return len(self._ends) < WINDOWS
 
     def _most(self, out: int) -> int:
         """Most rows that may be given to be prepared now, so that all that is held stays within two windows."""
         if self.exhausted and not self._again:
             return 0
-        rows = CHUNK if self._again else min(CHUNK, 2 * self.room.rows - (self.taken - self.returned))
+        rows = CHUNK if self._again else min(CHUNK, WINDOWS * self.room.rows - (self.taken - self.returned))
         if not self._expected:  # nothing is known of their size
             return min(rows, 1)
-        fitting = int((2 * self.room.size - self.held) / self._expected) - out
+        fitting = int((WINDOWS * self.room.size - self.held) / self._expected) - out
         # Where nothing is on its way that would make room, the window needs another row to become full.
         return min(rows, max(fitting, 0 if out or self._closed else 1))
 
     def _gather(self) -> None:
         """Let the open window grow, and make batches of it when it is full."""
-        while self._end in self._prepared:
-            ready = self._prepared[self._end]
-            self._size += len(ready.content) if ready is not None else 0
-            self._end += 1
-            if self._end - self._begin == self._limit or self._size >= self.room.size:
+        while True:
+            if self._begin < self._end and self._is_full():
                 self._close()
-        if self.exhausted and not self._again and self._begin < self._end == self.taken:
-            self._close()
+            elif self._end in self._prepared:
+                ready = self._prepared[self._end]
+                self._size += len(ready.content) if ready is not None else 0
+                self._end += 1
+            else:
+                return
+
+    def _is_full(self) -> bool:
+        return (
+            self._end - self._begin == self._limit
+            or self._size >= self.room.size
+            or self._end in self._ends
+            or (self.exhausted and not self._again and self._end == self.taken)
+        )
 
     def _close(self) -> None:
         window = {k: self._prepared.pop(k) for k in range(self._begin, self._end)}

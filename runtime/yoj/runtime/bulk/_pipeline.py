@@ -15,13 +15,12 @@ from typing import Any, Self, cast
 
 from .._jsonl import FileScoring
 from .._source import Source
-from ..codec import Reading
 from ..errors import BundleError, EngineError, RequestError
 from ..lines import Entry
 from ._engine import RUNS_ON_A_GPU, EngineSetup, LoadedEngine, open_engine
 from ._look_ahead import LookAhead, Room
 from ._pool import GivenUp, Kind, Pool
-from ._preparation import GivenBack, PreparationSetup, Ready, Unread, open_preparation
+from ._preparation import GivenBack, PreparationSetup, Ready, open_preparation
 from ._rows import RowResult, ShardRow
 
 WINDOW_ROWS = 512
@@ -126,28 +125,25 @@ class Pipeline:
         """
         return self._pools.loaded
 
-    def score_rows(self, rows: Iterable[ShardRow], reading: Reading | None = None) -> Iterator[RowResult]:
+    def score_rows(self, rows: Iterable[ShardRow | None]) -> Iterator[RowResult]:
         """Score rows; one result for each comes in their order.
 
         Rows are read and results are taken while the caller asks for the next, so that the processes run out of work
         where it takes long to ask. An iteration that is begun ends one that was not finished.
 
         Args:
-            rows: rows, which are read in this process, as far ahead as two windows.
-            reading: settings for reading these rows, which may have another folder of media than others; None for
-                those of the run.
+            rows: rows, which are read in this process, as far ahead as two windows; where None stands, a window ends.
 
         Raises:
             YojError: processes end again and again, or the bundle was replaced meanwhile.
             EngineError: the pipeline is not open.
-            Exception: what ``rows`` raised, after the results of the rows before it.
         """
         pools, config = self._pools, self._config
         ahead = self._current = LookAhead(iter(rows), Room(config.window_rows, config.window_bytes))
         pools.forget()
         begin = time.perf_counter()
         while True:
-            pools.hand_out(ahead, reading or self._settings.reading)
+            pools.hand_out(ahead)
             before = ahead.returned
             for result in ahead.due():
                 begin = self._count(begin, pools)
@@ -157,8 +153,6 @@ class Pipeline:
                     raise EngineError("Rows of another iteration are scored with this pipeline. Finish one first.")
             begin = self._count(begin, pools)
             if ahead.done:
-                if ahead.fault is not None:
-                    raise ahead.fault
                 return
             if ahead.returned == before:  # else there is room for more rows
                 self._take(pools, ahead)
@@ -179,8 +173,8 @@ class Pipeline:
         """Take what the processes have ready, and wait for something if they have nothing."""
         for connection in pools.wait():
             if (answer := pools.of_preparation(connection)) is not None:
-                for position, unread, outcome in answer:
-                    self._put_prepared(ahead, position, unread.row, outcome)
+                for position, row, outcome in answer:
+                    self._put_prepared(ahead, position, row, outcome)
                 continue
             scored, seconds = pools.engines.receive(connection)
             self.usage.engine_seconds += seconds
@@ -216,7 +210,7 @@ class _Pools:
     def __init__(self, config: PipelineConfig):
         """Start the processes."""
         engine = Kind[Ready]("yoj-engine", open_engine, RUNS_ON_A_GPU + 2, lambda ready: (ready.entry, ready.content))
-        preparation = Kind[Unread]("yoj-prepare", open_preparation, PREPARER_TASKS, lambda unread: unread)
+        preparation = Kind[ShardRow]("yoj-prepare", open_preparation, PREPARER_TASKS, lambda row: row)
         self._config = config
         self.engines = Pool(engine, config.workers)
         self.preparers = Pool(preparation, config.preparers or max(config.workers, available_cores() // 2))
@@ -241,10 +235,10 @@ class _Pools:
         self.engines.renew([EngineSetup(source, settings, number, workers) for number in range(workers)])
         self.preparers.setup([PreparationSetup(loaded.preparing, settings, loaded.run)] * self.preparers.size)
 
-    def hand_out(self, ahead: LookAhead, reading: Reading) -> None:
+    def hand_out(self, ahead: LookAhead) -> None:
         """Give every process what it has room for."""
         while self.preparers.has_room() and (rows := ahead.next_chunk(self.preparers.rows_out)):
-            self.preparers.give({position: Unread(row, reading) for position, row in rows.items()})
+            self.preparers.give(rows)
         while self.engines.has_room() and (batch := ahead.next_batch()):
             self.engines.give(batch)
 
@@ -252,7 +246,7 @@ class _Pools:
         """Wait until processes have something to say, or have ended."""
         return cast("list[Connection]", wait([*self.preparers.connections, *self.engines.connections]))
 
-    def of_preparation(self, connection: Connection) -> list[tuple[int, Unread, Any]] | None:
+    def of_preparation(self, connection: Connection) -> list[tuple[int, ShardRow, Any]] | None:
         """Take the message of a process that prepares; None where this is another's connection."""
         return self.preparers.receive(connection)[0] if connection in self.preparers.connections else None
 

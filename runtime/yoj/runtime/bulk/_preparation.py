@@ -12,8 +12,7 @@ from dataclasses import dataclass, replace
 from .._jsonl import FileScoring
 from .._source import Preparing
 from ..batch import BATCH_TOKENS, Prepared
-from ..codec import Reading
-from ..lines import Entry, Numbered, read_entry, read_fields
+from ..lines import Entry
 from ..manifest import Mode
 from ..prepare import Preparer
 from ..request import Request
@@ -33,14 +32,6 @@ class PreparationSetup:
     settings: FileScoring
     run: str
     """Digest of the run's settings."""
-
-
-@dataclass(frozen=True)
-class Unread:
-    """Row that is to be prepared, and how it is read."""
-
-    row: ShardRow
-    reading: Reading
 
 
 @dataclass(frozen=True)
@@ -87,21 +78,21 @@ class _Preparation:
     def __init__(self, setup: PreparationSetup, preparer: Preparer):
         self._setup, self._preparer = setup, preparer
 
-    def work(self, rows: Mapping[int, Unread]) -> Iterator[Outcomes]:
+    def work(self, rows: Mapping[int, ShardRow]) -> Iterator[Outcomes]:
         """Prepare rows, as many as there is room for."""
         outcomes: dict[int, RowResult | Ready | GivenBack] = {}
         size = 0
-        for position, unread in rows.items():
+        for position, row in rows.items():
             if size >= ANSWER_BYTES:
                 outcomes[position] = GivenBack()
                 continue
-            outcomes[position] = outcome = self._prepare(unread)
+            outcomes[position] = outcome = self._prepare(row)
             size += len(outcome.content) if isinstance(outcome, Ready) else len(outcome.text)
         yield Outcomes(outcomes)
 
-    def _prepare(self, unread: Unread) -> RowResult | Ready:
+    def _prepare(self, row: ShardRow) -> RowResult | Ready:
         settings = self._setup.settings
-        entry = read_row(unread.row, unread.reading)
+        entry = row.read(settings.reading)
         try:
             if isinstance(entry.request, Exception):
                 raise entry.request
@@ -111,13 +102,6 @@ class _Preparation:
             return _ready(entry, prepared, with_request=settings.rationale is not None)
         except Exception as error:
             return RowResult.of(entry, self._setup.run, error)
-
-
-def read_row(row: ShardRow, reading: Reading) -> Entry:
-    """Decode a row. Nothing that may be wrong with it is raised."""
-    if row.text is not None:
-        return read_entry(Numbered(row.number, row.text), reading)
-    return read_fields(row.number, row.digest, dict(row.fields or {}), reading)
 
 
 def _ready(entry: Entry, prepared: Prepared, with_request: bool) -> Ready:

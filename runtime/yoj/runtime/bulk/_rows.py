@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from .._jsonl import Done, Result, done_of, encode_result
-from ..lines import Entry
+from ..codec import Reading
+from ..lines import Entry, Numbered, read_entry, read_fields
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,15 @@ class ShardRow:
     """JSON object of the row; None for a row of a table."""
     fields: Mapping[str, Any] | None = None
     """Fields of a row of a table, in which media are bytes, or structs of ``bytes`` and ``path``."""
+    reading: Reading | None = None
+    """Settings for reading it, as its shard has a folder of media of its own; None for those of the run."""
+
+    def read(self, reading: Reading) -> Entry:
+        """Decode the row, with these settings unless it has its own. Nothing that may be wrong with it is raised."""
+        reading = self.reading or reading
+        if self.text is not None:
+            return read_entry(Numbered(self.number, self.text), reading)
+        return read_fields(self.number, self.digest, dict(self.fields or {}), reading)
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -15,17 +16,17 @@ import msgspec
 from .._file_options import FileOptions
 from .._jsonl import FileScoring, comparable_runs
 from .._source import Source
-from ..codec import Ignore, Line
+from ..codec import Ignore, Line, Reading
 from ..errors import RequestError, YojError
 from ._columns import ResultColumns
 from ._fingerprint import is_same
-from ._job import ShardJob, find_tables, score_shard
-from ._pipeline import Pipeline, PipelineConfig, Usage
+from ._job import OpenShard, ShardJob, find_tables, finish_shard, open_shard
+from ._pipeline import Pipeline, PipelineConfig
 from ._place import Place, make_place
 from ._progress import RunProgress
 from ._reading import Names
 from ._report import report
-from ._rows import RowResult, ShardRow
+from ._rows import ShardRow
 from ._run_manifest import (
     FORMAT,
     RunManifest,
@@ -37,6 +38,9 @@ from ._run_manifest import (
 )
 from ._selection import RowSelection
 from ._shards import FoundShards, Shard, ShardError, find_shards
+
+OPEN_SHARDS = 32
+"""Shards after which the rows of those before are scored first, so that the number of open files is bounded."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +81,7 @@ def score_shards(source: Callable[[], Source], bulk: Bulk) -> bool:
     config = PipelineConfig(bulk.workers)
     with place.locked(), Pipeline(source(), bulk.settings(Path()), config) as pipeline:
         job, manifest = _prepare(pipeline, bulk, (found, place), results)
-        run = _Run(job, manifest, found, pipeline.usage)
+        run = _Run(job, manifest, found, pipeline)
         try:
             run.score()
         except OSError as error:
@@ -85,6 +89,7 @@ def score_shards(source: Callable[[], Source], bulk: Bulk) -> bool:
                 raise
             raise RequestError(run.stopped(error)) from error
         finally:
+            run.close()
             job.progress.close()
         return report(run.own_states(), run.problems, found, job)
 
@@ -125,13 +130,12 @@ def _prepare(
         mine = file == place.manifest
         manifest.shards |= {name: state for name, state in earlier.shards.items() if mine or name in own}
 
-    def score(rows: Iterable[ShardRow], folder: Path) -> Iterator[RowResult]:
-        reading = replace(bulk.settings(folder).reading, ignore=_allowing(options, ignore))
-        return pipeline.score_rows(rows, reading)
+    def reading(folder: Path) -> Reading:
+        return replace(bulk.settings(folder).reading, ignore=_allowing(options, ignore))
 
     tables = find_tables(found.shards, place, names, results)
     progress = RunProgress(sys.stderr, lambda: pipeline.usage.busy)
-    return ShardJob(score, place, names, results, tables, runs, progress), manifest
+    return ShardJob(reading, place, names, results, tables, runs, progress), manifest
 
 
 def _settings_of(options: FileOptions, ignore: Ignore) -> dict[str, Any]:
@@ -150,8 +154,10 @@ def _allowing(options: FileOptions, ignore: Ignore) -> Ignore:
 class _Run:
     """One start of a run."""
 
-    def __init__(self, job: ShardJob, manifest: RunManifest, found: FoundShards, usage: Usage):
-        self._usage = usage
+    def __init__(self, job: ShardJob, manifest: RunManifest, found: FoundShards, pipeline: Pipeline):
+        self._pipeline, self._usage = pipeline, pipeline.usage
+        self._open = deque[OpenShard]()
+        """Shards whose results are not all there, in their order."""
         self._job, self._place, self._manifest = job, job.place, manifest
         index, count = self._place.options.part or (1, 1)
         self._own = found.shards[index - 1 :: count]
@@ -169,21 +175,62 @@ class _Run:
             state = self._state(shard)
             size = shard.path.stat().st_size if shard.path.exists() else 0
             self._job.progress.expect(shard.name, size, state.rows)
-        for shard in self._own:
-            before = self._state(shard)
-            state = msgspec.structs.replace(before, state="waiting", reason="")
-            try:
-                if self._is_finished(shard, before):
-                    self._job.progress.found(before.rows or 0)
-                    continue
-                score_shard(self._job, shard, state, lambda name=shard.name, now=state: self._save(name, now))
-            except ShardError as error:
-                reason = self.problems[shard.name] = str(error).rstrip(".")
-                click.echo(f"{shard.name} is left out, and the run goes on: {reason}.", err=True)
-                if before.state != "done":
-                    state.state, state.reason = "failed", reason
-                    self._save(shard.name, state)
+        for result in self._pipeline.score_rows(self._rows()):
+            self._open[0].take(result, self._job)
+            self._finish()
+        self._finish()
         self._save()
+
+    def close(self) -> None:
+        """Close what is open."""
+        for opened in self._open:
+            opened.journal.close()
+
+    def _rows(self) -> Iterator[ShardRow | None]:
+        """Rows of all shards that are to be scored; None after so many shards, of which the rows before are done first.
+
+        The next shards are read while this one is scored, so that the engine never waits for a shard to end.
+        """
+        begun = 0
+        for shard in self._own:
+            if (opened := self._begin(shard)) is None:
+                continue
+            self._open.append(opened)
+            yield from opened.waiting(self._job)
+            self._finish()
+            begun += 1
+            if begun % OPEN_SHARDS == 0:
+                yield None
+
+    def _begin(self, shard: Shard) -> OpenShard | None:
+        """Open a shard; None where nothing is left to do, or it cannot be read."""
+        before = self._state(shard)
+        state = msgspec.structs.replace(before, state="waiting", reason="")
+        try:
+            if self._is_finished(shard, before):
+                self._job.progress.found(before.rows or 0)
+                return None
+            return open_shard(self._job, shard, state)
+        except ShardError as error:
+            self._leave_out(shard, state, error)
+            return None
+
+    def _finish(self) -> None:
+        """Write the results of shards whose rows all have one."""
+        while self._open and self._open[0].complete:
+            opened = self._open.popleft()
+            shard, state = opened.shard, opened.state
+            try:
+                finish_shard(self._job, opened, lambda name=shard.name, now=state: self._save(name, now))
+            except ShardError as error:
+                self._leave_out(shard, state, error)
+
+    def _leave_out(self, shard: Shard, state: ShardState, error: ShardError) -> None:
+        reason = self.problems[shard.name] = str(error).rstrip(".")
+        click.echo(f"{shard.name} is left out, and the run goes on: {reason}.", err=True)
+        if self._state(shard).state != "done":
+            state.state, state.reason = "failed", reason
+            self._save(shard.name, state)
 
     def own_states(self) -> dict[str, ShardState]:
         """States of the shards of this part."""
