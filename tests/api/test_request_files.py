@@ -219,7 +219,7 @@ def test_pictures_are_fetched_from_allowed_hosts_only(score, tmp_path):
 def test_options_of_files_are_not_for_one_request(bundle, tmp_path):
     done = run("yoj-score", bundle("merged", "assistant"), "--prompt", "p", "--response", "r", "--ignore-unknown")
     assert done.returncode == 2
-    assert "are for a file of requests" in done.stderr
+    assert "are for files of requests" in done.stderr
 
 
 def test_results_that_an_older_version_wrote_are_gone_on_with(score, tmp_path):

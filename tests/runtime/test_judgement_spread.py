@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 
 import msgspec
@@ -10,11 +9,12 @@ import numpy as np
 import pytest
 
 from yoj.runtime import Request, Scorer
-from yoj.runtime._jsonl import FileScoring, score_lines
+from yoj.runtime._jsonl import FileScoring
 from yoj.runtime._judgement import judge
+from yoj.runtime.bulk import ShardRow
+from yoj.runtime.bulk._in_process import score_in_process
 from yoj.runtime.codec import Reading
 from yoj.runtime.errors import ScoreError
-from yoj.runtime.lines import read_lines
 
 RESPONSES = ["A red ball.", "Two blue squares.", "Nothing."]
 
@@ -89,7 +89,6 @@ def test_a_spread_that_is_no_number_is_an_error(value, gaussian, monkeypatch):
 
 
 def test_it_stands_in_the_lines_of_results(gaussian):
-    lines = read_lines(io.BytesIO(json.dumps({"prompt": "Why?", "responses": RESPONSES}).encode()), "lines")
-    written = []
-    score_lines(gaussian, lines, [], FileScoring(Reading()), written.append, lambda _: None)
-    assert msgspec.json.decode(written[0])["spread"] == [0.5, 1.0, 1.5]
+    row = ShardRow(1, "", json.dumps({"prompt": "Why?", "responses": RESPONSES}).encode())
+    (result,) = score_in_process(gaussian, [row], FileScoring(Reading()))
+    assert msgspec.json.decode(result.text)["spread"] == [0.5, 1.0, 1.5]

@@ -13,7 +13,7 @@ from typing import Any
 
 from yoj.runtime import Judgement, RequestError, Scorer, YojError
 from yoj.runtime._jsonl import FileScoring
-from yoj.runtime.bulk import Row, RowResult
+from yoj.runtime.bulk import RowResult, ShardRow
 from yoj.runtime.lines import Numbered, read_entry
 from yoj.runtime.request import Request
 from yoj.runtime.sources import Policy
@@ -32,13 +32,13 @@ class DeadlyPolicy(Policy):
         return super().image(source, name)
 
 
-def rows_of(requests: Sequence[dict[str, Any] | bytes]) -> list[Row]:
+def rows_of(requests: Sequence[dict[str, Any] | bytes]) -> list[ShardRow]:
     """Rows of objects, or of lines as they are."""
     texts = [one if isinstance(one, bytes) else json.dumps(one).encode() for one in requests]
-    return [Row(number, hashlib.sha256(text).hexdigest()[:16], text) for number, text in enumerate(texts, 1)]
+    return [ShardRow(number, hashlib.sha256(text).hexdigest()[:16], text) for number, text in enumerate(texts, 1)]
 
 
-def plain_loop(scorer: Scorer, rows: Sequence[Row], settings: FileScoring) -> list[Judgement | Exception]:
+def plain_loop(scorer: Scorer, rows: Sequence[ShardRow], settings: FileScoring) -> list[Judgement | Exception]:
     """Judgement or error of each row, one after the other."""
     found: list[Judgement | Exception] = []
     for row in rows:
@@ -54,9 +54,11 @@ def plain_loop(scorer: Scorer, rows: Sequence[Row], settings: FileScoring) -> li
     return found
 
 
-def check_results(results: Sequence[RowResult], rows: Sequence[Row], expected: Sequence[Judgement | Exception]) -> None:
+def check_results(
+    results: Sequence[RowResult], rows: Sequence[ShardRow], expected: Sequence[Judgement | Exception]
+) -> None:
     """Check that every row is there once, in order, with the same scores or the same error."""
-    assert [one.number for one in results] == [row.number for row in rows]
+    assert [one.done.line for one in results] == [row.number for row in rows]
     for result, row, other in zip(results, rows, expected, strict=True):
         line = json.loads(result.text)
         assert result.text.endswith(b"\n")

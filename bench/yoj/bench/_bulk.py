@@ -24,14 +24,14 @@ from typing import Any
 import numpy as np
 
 from yoj.runtime import Policy, Reading, Request, Scorer, decode_request
-from yoj.runtime.bulk import FileScoring, Pipeline, PipelineConfig, Row, Source
+from yoj.runtime.bulk import FileScoring, Pipeline, PipelineConfig, ShardRow, Source
 from yoj.runtime.bundle import Bundle
 from yoj.runtime.engines import open_session
 from yoj.runtime.engines.metered import MeteredSession
 
 from ._environment import describe
 from ._errors import BenchError
-from ._memory import PeakOfChildren
+from .memory import PeakOfChildren
 from ._server import made_requests
 
 TOGETHER = 16
@@ -200,9 +200,9 @@ def _by_pipeline(job: _Job, workers: int) -> BulkRun:
     return BulkRun(seconds, busy, [tuple(one["scores"]) for one in results])
 
 
-def _rows(lines: Sequence[bytes]) -> Iterator[Row]:
+def _rows(lines: Sequence[bytes]) -> Iterator[ShardRow]:
     for number, line in enumerate(lines, 1):
-        yield Row(number, hashlib.sha256(line).hexdigest()[:16], line)
+        yield ShardRow(number, hashlib.sha256(line).hexdigest()[:16], line)
 
 
 def _pytorch(job: _Job) -> BulkRun:

@@ -1,4 +1,4 @@
-"""Files of requests scored into files of judgements, one JSON object a line in both.
+"""Lines of results, one JSON object each, and what they depend on.
 
 A line of the result names the request's line and hash and the run's settings, so that an interrupted run goes on where
 it stopped and never mixes the results of two files or of two bundles.
@@ -7,9 +7,8 @@ it stopped and never mixes the results of two files or of two bundles.
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import msgspec
@@ -21,7 +20,7 @@ from ._scorer import Scorer
 from .codec import Reading, encode_judgement
 from .dimensions import check_dimension
 from .errors import RequestError, YojError
-from .lines import Entry, Numbered, rankings_of, read_entry
+from .lines import Entry
 from .manifest import EngineEntry, Manifest, Mode
 from .orders import Orders
 from .request import Request
@@ -44,6 +43,8 @@ class Done(msgspec.Struct):
     request: str
     run: str
     best: int | None = None
+    right: bool | None = None
+    """Whether the best response is one of the best-ranked; None without rankings, and where all of these tie."""
     error: dict[str, str] | None = None
     notices: tuple[str, ...] = ()
 
@@ -63,26 +64,6 @@ class FileScoring:
     """Responses of each request that are explained; None for none."""
     together: int = CHUNK
     """Number of requests that are scored together and written before the next are read."""
-
-
-@dataclass
-class Summary:
-    """Counts of a run."""
-
-    scored: int = 0
-    failed: int = 0
-    resumed: int = 0
-    """Lines that an earlier run had finished."""
-    ranked: int = 0
-    """Scored lines that have rankings."""
-    right: int = 0
-    """Scored lines with rankings whose best response is one of the best-ranked."""
-    first_error: str = ""
-    noticed: int = 0
-    """Scored lines with notices."""
-    first_notice: str = ""
-    ignored: Counter[str] = field(default_factory=Counter[str])
-    """Ignored field -> lines of this run that have it."""
 
 
 @dataclass(frozen=True)
@@ -128,56 +109,6 @@ def read_results(text: bytes, name: str) -> EarlierResults:
     return EarlierResults([*done.values()], kept, damaged)
 
 
-def score_lines(
-    scorer: Scorer,
-    lines: Sequence[Numbered],
-    done: Sequence[Done],
-    settings: FileScoring,
-    write: Callable[[bytes], None],
-    advance: Callable[[int], None],
-) -> Summary:
-    """Score every line that has no result yet.
-
-    Args:
-        scorer: a loaded scorer.
-        lines: lines of the request file, from `read_lines`.
-        done: results of an earlier run, which are not computed again.
-        settings: the run's settings.
-        write: function that takes the results of some lines, each ending in a newline.
-        advance: function that takes the number of lines finished.
-
-    Raises:
-        RequestError: ``done`` are results of other requests, another bundle or other settings, or the judge has no such
-            dimension as all requests ask for.
-        BundleError: rationales are wanted, and the bundle writes none.
-        EngineError: rationales are wanted, and the engine writes none.
-    """
-    check_dimension(settings.reading.dimension, scorer.manifest.value_head)
-    if settings.rationale is not None:
-        language_path(scorer.manifest, scorer.engine)
-    run = run_digest(scorer.manifest, scorer.engine, settings)
-    _check_same(lines, done, comparable_runs(scorer.manifest, scorer.engine, settings))
-    finished, summary = {entry.line: entry for entry in done}, Summary(resumed=len(done))
-    for line in lines:
-        if line.number in finished:
-            _count(summary, finished[line.number], rankings_of(line, settings.reading.ignore))
-    advance(len(done))
-    waiting = [line for line in lines if line.number not in finished]
-    for start in range(0, len(waiting), settings.together):
-        entries = [read_entry(line, settings.reading) for line in waiting[start : start + settings.together]]
-        told = [
-            explain(scorer, entry, result, settings.rationale)
-            for entry, result in zip(entries, score_entries(scorer, entries, settings), strict=True)
-        ]
-        results = [result for result, _ in told]
-        write(b"".join(encode_result(entry, run, *of) for entry, of in zip(entries, told, strict=True)))
-        for entry, result in zip(entries, results, strict=True):
-            summary.ignored.update(entry.ignored)
-            _count(summary, done_of(entry, run, result), entry.rankings)
-        advance(len(entries))
-    return summary
-
-
 def run_digest(manifest: Manifest, engine: EngineEntry, settings: FileScoring) -> str:
     """Hash of everything but the requests that the scores depend on."""
     reading = settings.reading
@@ -200,18 +131,17 @@ def comparable_runs(manifest: Manifest, engine: EngineEntry, settings: FileScori
     return frozenset(run_digest(manifest, engine, one) for one in (settings, strict))
 
 
-def _check_same(lines: Sequence[Numbered], done: Sequence[Done], runs: Collection[str]) -> None:
-    requests = {line.number: line.digest for line in lines}
-    wrong = next((entry.line for entry in done if requests.get(entry.line) != entry.request), None)
-    if wrong is not None:
-        raise RequestError(
-            f"The results do not belong to these requests: line {wrong} is another request. Choose another file."
-        )
-    if any(entry.run not in runs for entry in done):
-        raise RequestError(
-            "The results come from another bundle, or from another mode, method, dimension, number of orders, "
-            "overflow, rationale or placeholders setting; they would not compare. Choose another file for the results."
-        )
+def check_settings(manifest: Manifest, engine: EngineEntry, settings: FileScoring) -> None:
+    """Check what no request of a run could be scored without.
+
+    Raises:
+        RequestError: the judge has no such dimension as all requests ask for.
+        BundleError: rationales are wanted, and the bundle writes none.
+        EngineError: rationales are wanted, and the engine writes none.
+    """
+    check_dimension(settings.reading.dimension, manifest.value_head)
+    if settings.rationale is not None:
+        language_path(manifest, engine)
 
 
 def score_entries(scorer: Scorer, entries: Sequence[Entry], settings: FileScoring) -> list[Result]:
@@ -276,6 +206,7 @@ def encode_result(entry: Entry, run: str, result: Result, more: Mapping[str, Any
     about: dict[str, Any] = {"line": entry.number, "request": entry.digest, "run": run}
     about |= {} if entry.id is None else {"id": entry.id}
     about |= {} if entry.metadata is None else {"metadata": entry.metadata}
+    about |= {} if (right := _right(entry, result)) is None else {"right": right}
     if isinstance(result, Exception):
         return msgspec.json.encode(about | {"error": {"type": type(result).__name__, "message": _told(result)}}) + b"\n"
     told = encode_judgement(result) if isinstance(result, Judgement) else vars(result)
@@ -291,19 +222,12 @@ def _told(error: Exception) -> str:
 def done_of(entry: Entry, run: str, result: Result) -> Done:
     """Line of `encode_result` in short."""
     if not isinstance(result, Exception):
-        return Done(entry.number, entry.digest, run, result.best, notices=result.notices)
+        return Done(entry.number, entry.digest, run, result.best, _right(entry, result), notices=result.notices)
     return Done(entry.number, entry.digest, run, error={"message": _told(result)})
 
 
-def _count(summary: Summary, done: Done, rankings: Sequence[float] | None) -> None:
-    if done.error is not None or done.best is None:
-        summary.failed += 1
-        summary.first_error = summary.first_error or f"line {done.line}: {(done.error or {}).get('message', '')}"
-        return
-    summary.scored += 1
-    if done.notices:
-        summary.noticed += 1
-        summary.first_notice = summary.first_notice or f"line {done.line}: {done.notices[0]}"
-    if rankings and len({*rankings}) > 1:  # where all tie, any first place would be right
-        summary.ranked += 1
-        summary.right += rankings[done.best] == min(rankings)
+def _right(entry: Entry, result: Result) -> bool | None:
+    rankings = entry.rankings
+    if isinstance(result, Exception) or not rankings or len({*rankings}) == 1:  # any first place would be right
+        return None
+    return rankings[result.best] == min(rankings)

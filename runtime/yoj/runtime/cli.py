@@ -4,33 +4,32 @@ from __future__ import annotations
 
 import json
 import sys
-import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import click
 
 from ._dump import Dump
 from ._file_options import FileOptions, file_options, is_bulk
-from ._jsonl import FileScoring, Summary, encode_rationales, read_results, score_lines
+from ._jsonl import FileScoring, encode_rationales
 from ._judgement import Judgement
 from ._knockout import knockout
 from ._rationale import Explained, language_path
-from ._results_file import open_results
 from ._scorer import Scorer
+from ._source import Source
 from .codec import encode_judgement
 from .engines import ENGINES, GPU_ENGINES
-from .errors import RequestError
-from .lines import read_lines
 from .manifest import Mode
 from .options import Given, readable_errors, reading_options
 from .orders import Orders
 from .request import Method, Overflow, Placeholders, Request
 from .version import __version__
+
+if TYPE_CHECKING:  # what scores files is loaded where files are scored
+    from .bulk import Bulk, FileJob
 
 EPILOG = """\b
 Examples:
@@ -166,6 +165,11 @@ def _orders(ctx: click.Context, parameter: click.Parameter, value: str) -> Order
     help="CPU threads of one run; with the TensorRT engines, requests that run at once.  [default: all cores; 2]",
 )
 @click.option(
+    "--workers",
+    type=click.IntRange(min=1),
+    help="Processes that run the engine for REQUESTS: one for each GPU, or for some of the CPU's cores.  [default: 1]",
+)
+@click.option(
     "--rationale",
     type=click.Choice(get_args(Explained)),
     help="Explain the best response, the worst or all in words, with a bundle that was exported with --language "
@@ -200,6 +204,7 @@ def main(
     hosts: tuple[str, ...],
     engine: str | None,
     threads: int | None,
+    workers: int | None,
     rationale: Explained | None,
     dump_inputs: Path | None,
     as_json: bool,
@@ -214,27 +219,30 @@ def main(
         raise click.UsageError("Give files of requests, or --prompt and --response with their media, not both.")
     if not requests and (prompt is None or not responses):
         raise click.UsageError("Give --prompt and at least one --response, or files of requests.")
-    if not requests and (out is not None or hosts or given != Given() or files != FileOptions()):
+    if not requests and (out is not None or hosts or workers or given != Given() or files != FileOptions()):
         raise click.UsageError(
-            "--out, --media-root, --allow-host, --ignore-... and --help's others for files need one."
+            "--out, --workers, --media-root, --allow-host, --ignore-... and such options are for files of requests."
         )
     method = _method(n_method, passes, orders, (dump_inputs, rationale))
     with readable_errors():
         dump = Dump(dump_inputs) if dump_inputs is not None else None
-        load = partial(Scorer.load if dump is None else dump.load, bundle, engine=engine, threads=threads)
         if requests:
+            from .bulk import Bulk, FileJob
 
             def settings(folder: Path) -> FileScoring:
                 reading = replace(given, hosts=frozenset(hosts)).reading(folder, overflow, placeholders)
                 reading = replace(reading, method=method, passes=passes, dimension=dimension)
                 return FileScoring(reading, mode, orders, n_method == "knockout", rationale)
 
+            source = partial(Source.of, bundle, engine, None, threads)
             if is_bulk(requests, out, files):
-                _score_shards(load, (bundle, requests, out), files, settings, dump)
+                _score_shards(source, Bulk(bundle, requests, out, files, settings, workers or 1), dump)
             else:
                 path = Path(requests[0])
-                _score_file(load, path, None if out is None else Path(out), settings(path.parent), dump)
+                into = None if out is None else Path(out)
+                _score_file(FileJob(path, into, settings(path.parent), source, workers, dump))
             return
+        load = partial(Scorer.load if dump is None else dump.load, bundle, engine=engine, threads=threads)
         request = Request(prompt or "", responses, images, video, fps, None, overflow, mode, orders)
         request = replace(request, placeholders=placeholders, method=method, passes=passes, dimension=dimension)
         told = (_find_best if n_method == "knockout" else partial(_judge, rationale))(load(), request, as_json)
@@ -279,73 +287,22 @@ def _as_table(judgement: Judgement, responses: Sequence[Any]) -> str:
     return f"{judgement.table(responses)}\n{phases}"
 
 
-def _score_shards(
-    load: Callable[[], Scorer],
-    names: tuple[str, Sequence[str], str | None],
-    files: FileOptions,
-    settings: Callable[[Path], FileScoring],
-    dump: Dump | None,
-) -> None:
-    """Score shards; ``names`` are the bundle, the inputs and --out."""
+def _score_shards(source: Callable[[], Source], bulk: Bulk, dump: Dump | None) -> None:
+    from .bulk import score_shards
+
     if dump is not None:
         raise click.UsageError("--dump-inputs is for one request, or one file of JSON lines.")
-    from .bulk import Bulk, score_shards
-
-    if not score_shards(load, Bulk(*names, files, settings)):
+    if not score_shards(source, bulk):
         sys.exit(1)
 
 
-def _score_file(
-    load: Callable[[], Scorer], requests: Path, out: Path | None, settings: FileScoring, dump: Dump | None
-) -> None:
-    if dump is not None:
-        settings = replace(settings, together=1)
-    with ExitStack() as stack:
-        standard = str(requests) == "-"
-        source = sys.stdin.buffer if standard else stack.enter_context(requests.open("rb"))
-        lines = read_lines(source, "standard input" if standard else str(requests))
-    with open_results(requests, out) as (stream, earlier):
-        if dump is not None and earlier.done:
-            raise RequestError(
-                f"An earlier run scored {len(earlier.done)} of the requests, which --dump-inputs cannot dump any more. "
-                "Choose another file for the results."
-            )
-        scorer = load()
-        begin = time.perf_counter()
+def _score_file(job: FileJob) -> None:
+    from .bulk import score_file
 
-        def write(text: bytes) -> None:
-            if dump is not None:
-                dump.write(read_results(text, "the line just scored").done[0].line)
-            stream.write(text)
-            stream.flush()
-
-        with click.progressbar(length=len(lines), label="scoring", file=sys.stderr) as bar:
-            summary = score_lines(scorer, lines, earlier.done, settings, write, bar.update)
-    _report(summary, len(lines), time.perf_counter() - begin)
-    if earlier.damaged:
-        shown = ", ".join(map(str, earlier.damaged[:10]))
-        click.echo(f"damaged lines of the results, whose requests were scored again: {shown}", err=True)
-    _finish_dump(dump)
-    if summary.failed or summary.scored != len(lines):
+    whole = score_file(job)
+    _finish_dump(job.dump)
+    if not whole:
         sys.exit(1)
-
-
-def _report(summary: Summary, total: int, seconds: float) -> None:
-    fresh = summary.scored + summary.failed - summary.resumed
-    text = f"{summary.scored} of {total} requests scored, {summary.failed} failed"
-    text += f", {summary.resumed} of them in an earlier run" if summary.resumed else ""
-    text += f"; {fresh / seconds:.1f} requests/s" if fresh else ""
-    click.echo(text, err=True)
-    if summary.ranked:
-        share = summary.right / summary.ranked
-        click.echo(f"best response right in {share:.1%} of {summary.ranked} requests with rankings", err=True)
-    if summary.noticed:
-        click.echo(f"{summary.noticed} requests with notices; the first: {summary.first_notice}", err=True)
-    if summary.ignored:
-        fields = ", ".join(f"{name!r} in {count} lines" for name, count in summary.ignored.most_common())
-        click.echo(f"fields that were passed over: {fields}", err=True)
-    if summary.failed:
-        click.echo(f"first error: {summary.first_error}", err=True)
 
 
 def _finish_dump(dump: Dump | None, number: int | None = None) -> None:

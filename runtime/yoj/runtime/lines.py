@@ -13,7 +13,7 @@ from typing import Any, BinaryIO, cast
 
 import msgspec
 
-from .codec import Ignore, Line, Reading, split, to_line, to_request
+from .codec import Line, Reading, split, to_line, to_request
 from .errors import RequestError
 from .request import Request
 from .sources import policy_of_files
@@ -157,14 +157,6 @@ def read_fields(number: int, digest: str, fields: Fields, reading: Reading) -> E
         request = error
     ignored = tuple(split(fields, Line, reading.ignore)[1])
     return Entry(number, digest, request, said.rankings, said.id, said.metadata, ignored)
-
-
-def rankings_of(line: Numbered, ignore: Ignore) -> list[float] | None:
-    """Rankings that a line states; None where it states none or is malformed."""
-    try:
-        return to_line(parse_object(line.text), Line, ignore).rankings
-    except RequestError:
-        return None
 
 
 def read_entries(file: Path, reading: Reading | None = None, most: int | None = None) -> list[Entry]:

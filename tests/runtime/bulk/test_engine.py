@@ -13,7 +13,7 @@ from yoj.runtime.bulk import FileScoring, RowResult, Source
 from yoj.runtime.bulk import _engine as engine_module
 from yoj.runtime.bulk._engine import EngineSetup, open_engine, visible_devices
 from yoj.runtime.bulk._look_ahead import batches
-from yoj.runtime.bulk._preparation import Finished, PreparationSetup, Unread, open_preparation
+from yoj.runtime.bulk._preparation import PreparationSetup, Unread, open_preparation
 from yoj.runtime.codec import Reading
 from yoj.runtime.roles import VISION
 from yoj.runtime.sources import Policy
@@ -47,7 +47,7 @@ def test_one_medium_is_encoded_once_by_all_threads(bundle, monkeypatch):
     session, roles = engine.work.__self__._session, []
     run = session.run
     monkeypatch.setattr(session, "run", lambda role, inputs: (roles.append(role), run(role, inputs))[1])
-    results: dict[int, Finished] = {}
+    results: dict[int, RowResult] = {}
 
     def score(position: int) -> None:
         ready = outcomes[position]
@@ -60,7 +60,7 @@ def test_one_medium_is_encoded_once_by_all_threads(bundle, monkeypatch):
     for thread in threads:
         thread.join()
     assert roles.count(VISION) == 1
-    found = [RowResult(results[k].done.line, results[k].text, results[k].done) for k in range(8)]
+    found = [results[k] for k in range(8)]
     check_results(found, rows, plain_loop(Scorer.load(path), rows, SETTINGS))
 
 

@@ -18,7 +18,7 @@ def result(number: int, error: bool = False, digest: int | None = None, run: str
     done = Done(number, f"{number if digest is None else digest:016x}", run, None if error else 1)
     done.error = {"message": "no"} if error else None
     fields = {"line": number, "request": done.request, "run": run} | ({"error": done.error} if error else {"best": 1})
-    return RowResult(number, json.dumps(fields).encode() + b"\n", done)
+    return RowResult(json.dumps(fields).encode() + b"\n", done)
 
 
 def fill(file, *numbers: int) -> list[bytes]:

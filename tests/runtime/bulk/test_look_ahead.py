@@ -13,7 +13,7 @@ from yoj.runtime._jsonl import Done
 from yoj.runtime.batch import BATCH_TOKENS
 from yoj.runtime.bulk._look_ahead import CHUNK, LookAhead, Room
 from yoj.runtime.bulk._preparation import ANSWER_BYTES, Ready
-from yoj.runtime.bulk._rows import Row, RowResult
+from yoj.runtime.bulk._rows import RowResult, ShardRow
 from yoj.runtime.lines import Entry
 
 ENTRY = Entry(0, "", RequestError())
@@ -24,7 +24,7 @@ def ready(size: int, longest: int = 10, mode: str = "joint", key: bytes = b"") -
 
 
 def result(number: int) -> RowResult:
-    return RowResult(number, b"", Done(number, "", ""))
+    return RowResult(b"", Done(number, "", ""))
 
 
 @dataclass
@@ -37,17 +37,17 @@ class Simulated:
     preparers: int = 2
     most_held: int = 0
     batches: list[list[int]] = field(default_factory=list)
-    out: dict[int, Row] = field(default_factory=dict)
+    out: dict[int, ShardRow] = field(default_factory=dict)
     chunks: list[list[int]] = field(default_factory=list)
     scoring: list[dict[int, Ready]] = field(default_factory=list)
 
     def run(self) -> list[int]:
         """Numbers of the results, in their order."""
-        rows = (Row(k, "", b"") for k in range(len(self.of)))
+        rows = (ShardRow(k, "", b"") for k in range(len(self.of)))
         ahead, found = LookAhead(rows, self.room), list[int]()
         while True:
             self._hand_out(ahead)
-            due = [one.number for one in ahead.due()]
+            due = [one.done.line for one in ahead.due()]
             found += due
             if ahead.done:
                 return found

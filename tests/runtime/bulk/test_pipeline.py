@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from yoj.runtime import BundleError, EngineError, RequestError, Scorer
-from yoj.runtime.bulk import FileScoring, Pipeline, PipelineConfig, Row, Source
+from yoj.runtime.bulk import FileScoring, Pipeline, PipelineConfig, ShardRow, Source
 from yoj.runtime.codec import Reading
 
 pytestmark = pytest.mark.slow
@@ -158,7 +158,7 @@ def plain_request():
 def test_rows_are_read_no_further_ahead_than_two_windows(pipeline):
     read = 0
 
-    def endless() -> Iterator[Row]:
+    def endless() -> Iterator[ShardRow]:
         nonlocal read
         (row,) = rows_of([{"prompt": "Why?", "responses": ["So.", "No."]}])
         while True:
@@ -167,7 +167,7 @@ def test_rows_are_read_no_further_ahead_than_two_windows(pipeline):
 
     with closing(pipeline.score_rows(endless())) as results:
         for number, result in zip(range(1, 101), results, strict=False):
-            assert result.number == number
+            assert result.done.line == number
             assert read - number <= 2 * 12
 
 

@@ -10,7 +10,7 @@ import pytest
 from shard_files import PICTURE, requests, write_shard
 
 from yoj.runtime.bulk._reading import Names
-from yoj.runtime.bulk._rows import Row
+from yoj.runtime.bulk._rows import ShardRow
 from yoj.runtime.bulk._shards import ShardError
 from yoj.runtime.bulk._table_reader import TableReader
 from yoj.runtime.codec import Ignore, Reading
@@ -26,11 +26,11 @@ def reader(file: Path, ignore: tuple[str, ...] = (), **rename: str) -> TableRead
     return TableReader(file, Names(rename, Ignore(frozenset(ignore))))
 
 
-def rows_of(file: Path, **rename: str) -> list[Row]:
+def rows_of(file: Path, **rename: str) -> list[ShardRow]:
     return list(reader(file, **rename).rows())
 
 
-def request_of(row: Row, folder: Path) -> Request:
+def request_of(row: ShardRow, folder: Path) -> Request:
     entry = read_fields(row.number, row.digest, dict(row.fields or {}), Reading(Policy(folder)))
     assert isinstance(entry.request, Request), entry.request
     return entry.request

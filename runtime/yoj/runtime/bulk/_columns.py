@@ -17,7 +17,7 @@ from ._shards import ShardError
 
 JSON = "JSON"
 """Type of columns that hold a text as it is, and any other value as JSON."""
-ABOUT = {"line": "int64", "request": "text", "run": "text", "id": JSON, "metadata": JSON}
+ABOUT = {"line": "int64", "request": "text", "run": "text", "id": JSON, "metadata": JSON, "right": "bool"}
 ERROR = {"error": "text", "error_type": "text"}
 JUDGEMENT = {
     "scores": ["float32"],

@@ -10,8 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from .._jsonl import FileScoring, Result, done_of, encode_result, explain, find_best, run_digest
-from .._rationale import language_path
+from .._jsonl import FileScoring, Result, check_settings, explain, find_best, run_digest
 from .._scorer import Scorer
 from .._source import Preparing, Source, preparing
 from ..engines import ENGINES
@@ -22,7 +21,8 @@ from ..manifest import MANIFEST_NAME, EngineEntry, Manifest, decode
 from ..request import Request
 from ._children import Worker
 from ._pool import Outcomes
-from ._preparation import Finished, Scorable
+from ._preparation import Scorable
+from ._rows import RowResult
 
 RUNS_ON_A_GPU = 2
 """Runs at once on a GPU, so that one copies while another computes. On a CPU each takes all cores."""
@@ -84,8 +84,7 @@ def open_engine(setup: EngineSetup) -> Worker:
     at_once = RUNS_ON_A_GPU if gpu else 1
     session = MeteredSession(opened.session, at_once)
     scorer = OnceScorer(opened.bundle, opened.engine, session, opened.preparer)
-    if setup.settings.rationale is not None:
-        language_path(scorer.manifest, scorer.engine)
+    check_settings(scorer.manifest, scorer.engine, setup.settings)
     run = run_digest(scorer.manifest, scorer.engine, setup.settings)
     without_engine = preparing(opened.bundle, opened.engine, source.max_pixels)
     told = LoadedEngine(scorer.manifest, scorer.engine, run, without_engine)
@@ -136,7 +135,7 @@ class _Scoring:
                 return [error]
             return [result for one in batch for result in self._results([one])]
 
-    def _finish(self, entry: Entry, one: Scorable, result: Result) -> Finished:
+    def _finish(self, entry: Entry, one: Scorable, result: Result) -> RowResult:
         more = {}
         if self._settings.rationale is not None:
             try:
@@ -144,7 +143,7 @@ class _Scoring:
                 result, more = explain(self._scorer, whole, result, self._settings.rationale)
             except Exception as error:
                 result = error
-        return Finished(encode_result(entry, self._run, result, more), done_of(entry, self._run, result))
+        return RowResult.of(entry, self._run, result, more)
 
 
 def _request(one: Scorable) -> Request:

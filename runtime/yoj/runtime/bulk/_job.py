@@ -17,7 +17,7 @@ from ._journal import FAILED, SCORED, Journal
 from ._place import Place
 from ._progress import RunProgress
 from ._reading import BLOCK_ROWS, Names, Reader, Values, plain
-from ._rows import Row, RowResult
+from ._rows import RowResult, ShardRow
 from ._run_manifest import ShardState
 from ._shards import Shard, ShardError
 from ._table_reader import TableReader
@@ -34,7 +34,7 @@ Scored: TypeAlias = tuple[list[dict[str, Any]], Values]
 class ShardJob:
     """Facts that the scoring of each shard needs."""
 
-    score: Callable[[Iterable[Row], Path], Iterator[RowResult]]
+    score: Callable[[Iterable[ShardRow], Path], Iterator[RowResult]]
     """Function that scores rows of a shard in the folder that relative paths of media begin in."""
     place: Place
     names: Names
@@ -136,7 +136,7 @@ def _table_of(job: ShardJob, shard: Shard, reader: Reader) -> TableColumns:
     return table
 
 
-def _waiting(reader: Reader, journal: Journal, progress: RunProgress) -> Iterator[Row]:
+def _waiting(reader: Reader, journal: Journal, progress: RunProgress) -> Iterator[ShardRow]:
     """Rows that have no result yet, or failed."""
     for row in reader.rows():
         if journal.has(row.number, row.digest):

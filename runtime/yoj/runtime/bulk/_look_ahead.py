@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from ..batch import BATCH_TOKENS, batches_by_length
 from ._preparation import Ready
-from ._rows import Row, RowResult
+from ._rows import RowResult, ShardRow
 
 FIRST_WINDOW = 32
 """Rows of the first window, so that the engine has something to do soon; each has twice as many as the one before."""
@@ -37,7 +37,7 @@ class Room:
 class LookAhead:
     """Rows of one file between being read and being returned."""
 
-    rows: Iterator[Row]
+    rows: Iterator[ShardRow]
     room: Room
     taken: int = 0
     """Number of rows that were read; the position of the next."""
@@ -47,7 +47,9 @@ class LookAhead:
     """Bytes of prepared rows that are not yet scored."""
     exhausted: bool = False
     """Whether all rows were read."""
-    _again: deque[tuple[int, Row]] = field(default_factory=deque[tuple[int, Row]])
+    fault: Exception | None = None
+    """Error with which the rows ended."""
+    _again: deque[tuple[int, ShardRow]] = field(default_factory=deque[tuple[int, ShardRow]])
     """Rows that were given back."""
     _prepared: dict[int, Ready | None] = field(default_factory=dict[int, "Ready | None"])
     """Rows behind those in windows, by position; None where a row has its result already."""
@@ -74,28 +76,27 @@ class LookAhead:
         """Whether the results of all rows were returned."""
         return self.exhausted and self.returned == self.taken
 
-    def next_chunk(self, out: int) -> dict[int, Row]:
+    def next_chunk(self, out: int) -> dict[int, ShardRow]:
         """Rows that are to be prepared next, by position; none where there is no room or nothing left.
 
         Args:
             out: number of rows that are being prepared.
         """
         most = self._most(out)
-        rows: dict[int, Row] = {}
+        rows: dict[int, ShardRow] = {}
         while len(rows) < most:
             if self._again:
                 position, row = self._again.popleft()
-            elif (found := next(self.rows, None)) is not None:
+            elif (found := self._next_row()) is not None:
                 position, row = self.taken, found
                 self.taken += 1
             else:
-                self.exhausted = True
                 break
             rows[position] = row
         self._gather()
         return rows
 
-    def put_back(self, position: int, row: Row) -> None:
+    def put_back(self, position: int, row: ShardRow) -> None:
         """Take a row back that was not prepared."""
         self._again = deque(sorted([*self._again, (position, row)], key=lambda one: one[0]))
 
@@ -128,6 +129,16 @@ class LookAhead:
         while (result := self._results.pop(self.returned, None)) is not None:
             self.returned += 1
             yield result
+
+    def _next_row(self) -> ShardRow | None:
+        """Next row; None after the last, or where reading it failed."""
+        row = None
+        try:
+            row = next(self.rows, None)
+        except Exception as error:
+            self.fault = error
+        self.exhausted = row is None
+        return row
 
     def _most(self, out: int) -> int:
         """Most rows that may be given to be prepared now, so that all that is held stays within two windows."""

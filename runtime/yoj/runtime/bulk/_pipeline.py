@@ -21,16 +21,8 @@ from ..lines import Entry
 from ._engine import RUNS_ON_A_GPU, EngineSetup, LoadedEngine, open_engine
 from ._look_ahead import LookAhead, Room
 from ._pool import GivenUp, Kind, Pool
-from ._preparation import (
-    Finished,
-    GivenBack,
-    PreparationSetup,
-    Ready,
-    Unread,
-    finished,
-    open_preparation,
-)
-from ._rows import Row, RowResult
+from ._preparation import GivenBack, PreparationSetup, Ready, Unread, open_preparation
+from ._rows import RowResult, ShardRow
 
 WINDOW_ROWS = 512
 WINDOW_BYTES = 256 * 2**20
@@ -134,7 +126,7 @@ class Pipeline:
         """
         return self._pools.loaded
 
-    def score_rows(self, rows: Iterable[Row], reading: Reading | None = None) -> Iterator[RowResult]:
+    def score_rows(self, rows: Iterable[ShardRow], reading: Reading | None = None) -> Iterator[RowResult]:
         """Score rows; one result for each comes in their order.
 
         Rows are read and results are taken while the caller asks for the next, so that the processes run out of work
@@ -148,6 +140,7 @@ class Pipeline:
         Raises:
             YojError: processes end again and again, or the bundle was replaced meanwhile.
             EngineError: the pipeline is not open.
+            Exception: what ``rows`` raised, after the results of the rows before it.
         """
         pools, config = self._pools, self._config
         ahead = self._current = LookAhead(iter(rows), Room(config.window_rows, config.window_bytes))
@@ -164,6 +157,8 @@ class Pipeline:
                     raise EngineError("Rows of another iteration are scored with this pipeline. Finish one first.")
             begin = self._count(begin, pools)
             if ahead.done:
+                if ahead.fault is not None:
+                    raise ahead.fault
                 return
             if ahead.returned == before:  # else there is room for more rows
                 self._take(pools, ahead)
@@ -193,9 +188,9 @@ class Pipeline:
                 if isinstance(outcome, GivenUp):
                     outcome = self._give_up(ready.entry, "scored", outcome)
                 self.usage.tokens += ready.tokens
-                ahead.put_scored(position, ready, _result(outcome))
+                ahead.put_scored(position, ready, outcome)
 
-    def _put_prepared(self, ahead: LookAhead, position: int, row: Row, outcome: Any) -> None:
+    def _put_prepared(self, ahead: LookAhead, position: int, row: ShardRow, outcome: Any) -> None:
         if isinstance(outcome, GivenBack):
             ahead.put_back(position, row)
         elif isinstance(outcome, Ready):
@@ -203,16 +198,16 @@ class Pipeline:
         else:
             if isinstance(outcome, GivenUp):
                 outcome = self._give_up(Entry(row.number, row.digest, RequestError()), "prepared", outcome)
-            ahead.put_error(position, _result(outcome))
+            ahead.put_error(position, outcome)
 
-    def _give_up(self, entry: Entry, what: str, outcome: GivenUp) -> Finished:
+    def _give_up(self, entry: Entry, what: str, outcome: GivenUp) -> RowResult:
         """Result of a row that ended two processes."""
         error = EngineError(
             f"Two processes in which this row was {what}, and nothing else, ended with {outcome.how}"
             f"{'' if outcome.how != 'SIGKILL' else ', which is mostly for want of memory'}. Give it smaller media or "
             "less text, or score it on a machine with more memory; failed rows are tried again."
         )
-        return finished(entry, self.loaded.run, error)
+        return RowResult.of(entry, self.loaded.run, error)
 
 
 class _Pools:
@@ -275,7 +270,3 @@ class _Pools:
 def available_cores() -> int:
     """Number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _result(outcome: Finished) -> RowResult:
-    return RowResult(outcome.done.line, outcome.text, outcome.done)

@@ -9,7 +9,7 @@ import pickle
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from .._jsonl import Done, FileScoring, done_of, encode_result
+from .._jsonl import FileScoring
 from .._source import Preparing
 from ..batch import BATCH_TOKENS, Prepared
 from ..codec import Reading
@@ -19,7 +19,7 @@ from ..prepare import Preparer
 from ..request import Request
 from ._children import Worker
 from ._pool import Outcomes
-from ._rows import Row
+from ._rows import RowResult, ShardRow
 
 ANSWER_BYTES = 8 * 2**20
 """Bytes of prepared rows after which a task is answered; its other rows are given back."""
@@ -39,17 +39,8 @@ class PreparationSetup:
 class Unread:
     """Row that is to be prepared, and how it is read."""
 
-    row: Row
+    row: ShardRow
     reading: Reading
-
-
-@dataclass(frozen=True)
-class Finished:
-    """Outcome of a row that has its result."""
-
-    text: bytes
-    """JSON line, with its line feed."""
-    done: Done
 
 
 @dataclass(frozen=True)
@@ -98,7 +89,7 @@ class _Preparation:
 
     def work(self, rows: Mapping[int, Unread]) -> Iterator[Outcomes]:
         """Prepare rows, as many as there is room for."""
-        outcomes: dict[int, Finished | Ready | GivenBack] = {}
+        outcomes: dict[int, RowResult | Ready | GivenBack] = {}
         size = 0
         for position, unread in rows.items():
             if size >= ANSWER_BYTES:
@@ -108,7 +99,7 @@ class _Preparation:
             size += len(outcome.content) if isinstance(outcome, Ready) else len(outcome.text)
         yield Outcomes(outcomes)
 
-    def _prepare(self, unread: Unread) -> Finished | Ready:
+    def _prepare(self, unread: Unread) -> RowResult | Ready:
         settings = self._setup.settings
         entry = read_row(unread.row, unread.reading)
         try:
@@ -119,19 +110,14 @@ class _Preparation:
             prepared = self._preparer.prepare(entry.request, settings.mode, settings.orders)
             return _ready(entry, prepared, with_request=settings.rationale is not None)
         except Exception as error:
-            return finished(entry, self._setup.run, error)
+            return RowResult.of(entry, self._setup.run, error)
 
 
-def read_row(row: Row, reading: Reading) -> Entry:
+def read_row(row: ShardRow, reading: Reading) -> Entry:
     """Decode a row. Nothing that may be wrong with it is raised."""
     if row.text is not None:
         return read_entry(Numbered(row.number, row.text), reading)
     return read_fields(row.number, row.digest, dict(row.fields or {}), reading)
-
-
-def finished(entry: Entry, run: str, error: Exception) -> Finished:
-    """Result of a row that cannot be scored."""
-    return Finished(encode_result(entry, run, error, {}), done_of(entry, run, error))
 
 
 def _ready(entry: Entry, prepared: Prepared, with_request: bool) -> Ready:

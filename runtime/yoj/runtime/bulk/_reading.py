@@ -11,7 +11,7 @@ import msgspec
 
 from ..codec import Ignore
 from ..strict_json import Fields
-from ._rows import Row
+from ._rows import ShardRow
 from ._shards import ShardError
 
 WHOLE = "*"
@@ -71,7 +71,7 @@ class Reader(Protocol):
         """Columns by the names of `Names` and their types of pyarrow; None where each row has its own."""
         ...
 
-    def rows(self) -> Iterator[Row]:
+    def rows(self) -> Iterator[ShardRow]:
         """Rows to be scored, in order."""
         ...
 
@@ -94,7 +94,7 @@ def plain(column: Any) -> list[Any]:
         raise ShardError(f"a column of the type {column.type} has a value that Python cannot hold: {error}") from error
 
 
-def row_of_fields(number: int, fields: Fields) -> Row:
+def row_of_fields(number: int, fields: Fields) -> ShardRow:
     """Row of fields that no line of JSON holds as they are."""
     packed = msgspec.msgpack.encode(fields, enc_hook=repr)
-    return Row(number, hashlib.sha256(packed).hexdigest()[:16], None, fields)
+    return ShardRow(number, hashlib.sha256(packed).hexdigest()[:16], None, fields)

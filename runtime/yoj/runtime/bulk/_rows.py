@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .._jsonl import Done
+from .._jsonl import Done, Result, done_of, encode_result
+from ..lines import Entry
 
 
 @dataclass(frozen=True)
-class Row:
+class ShardRow:
     """Row of a shard that is to be scored."""
 
     number: int
@@ -27,8 +28,14 @@ class Row:
 class RowResult:
     """Result of one row."""
 
-    number: int
     text: bytes
     """JSON line of the result or of the error, with its line feed, as a journal has it."""
     done: Done
     """The same in short."""
+    ignored: tuple[str, ...] = ()
+    """Fields of the row that were passed over, as the reading asked for."""
+
+    @classmethod
+    def of(cls, entry: Entry, run: str, result: Result, more: Mapping[str, Any] | None = None) -> RowResult:
+        """Result of a row; see `encode_result`."""
+        return cls(encode_result(entry, run, result, more or {}), done_of(entry, run, result), entry.ignored)

@@ -13,19 +13,19 @@ import click
 import msgspec
 
 from .._file_options import FileOptions
-from .._jsonl import FileScoring, comparable_runs, run_digest
-from .._rationale import language_path
-from .._scorer import Scorer
+from .._jsonl import FileScoring, comparable_runs
+from .._source import Source
 from ..codec import Ignore, Line
 from ..errors import RequestError, YojError
 from ._columns import ResultColumns
 from ._fingerprint import is_same
 from ._job import ShardJob, find_tables, score_shard
+from ._pipeline import Pipeline, PipelineConfig, Usage
 from ._place import Place, make_place
 from ._progress import RunProgress
 from ._reading import Names
 from ._report import report
-from ._rows import Row, RowResult
+from ._rows import RowResult, ShardRow
 from ._run_manifest import (
     FORMAT,
     RunManifest,
@@ -35,7 +35,6 @@ from ._run_manifest import (
     read_manifest,
     write_manifest,
 )
-from ._score import score_rows
 from ._selection import RowSelection
 from ._shards import FoundShards, Shard, ShardError, find_shards
 
@@ -50,13 +49,15 @@ class Bulk:
     options: FileOptions
     settings: Callable[[Path], FileScoring]
     """Settings of the shards in a folder."""
+    workers: int = 1
+    """Processes that run the engine."""
 
 
-def score_shards(load: Callable[[], Scorer], bulk: Bulk) -> bool:
+def score_shards(source: Callable[[], Source], bulk: Bulk) -> bool:
     """Score the rows of shards, and write a shard of results for each.
 
     Args:
-        load: function that loads the scorer.
+        source: function that finds the bundle.
         bulk: inputs, place of the results, and settings.
 
     Returns:
@@ -73,9 +74,10 @@ def score_shards(load: Callable[[], Scorer], bulk: Bulk) -> bool:
         place = make_place(bulk.out, bulk.inputs, found, bulk.options)
     except RequestError as error:
         raise click.UsageError(str(error)) from error
-    with place.locked():
-        job, manifest = _prepare(load(), bulk, (found, place), results)
-        run = _Run(job, manifest, found)
+    config = PipelineConfig(bulk.workers)
+    with place.locked(), Pipeline(source(), bulk.settings(Path()), config) as pipeline:
+        job, manifest = _prepare(pipeline, bulk, (found, place), results)
+        run = _Run(job, manifest, found, pipeline.usage)
         try:
             run.score()
         except OSError as error:
@@ -96,23 +98,21 @@ def _results(bulk: Bulk) -> ResultColumns:
 
 
 def _prepare(
-    scorer: Scorer, bulk: Bulk, of: tuple[FoundShards, Place], results: ResultColumns
+    pipeline: Pipeline, bulk: Bulk, of: tuple[FoundShards, Place], results: ResultColumns
 ) -> tuple[ShardJob, RunManifest]:
     """Prepare a run, and check that earlier results in its place compare with those that it will give."""
     (found, place), options, given = of, bulk.options, bulk.settings(Path())
-    if given.rationale is not None:
-        language_path(scorer.manifest, scorer.engine)
-    ignore = given.reading.ignore
+    loaded, ignore = pipeline.loaded, given.reading.ignore
     names = Names(dict(options.rename), ignore)
-    runs = comparable_runs(scorer.manifest, scorer.engine, given)
+    runs = comparable_runs(loaded.manifest, loaded.engine, given)
     index, count = options.part or (1, 1)
     manifest = RunManifest(
         FORMAT,
         bulk.bundle,
-        scorer.manifest.digest,
-        scorer.engine.engine,
-        scorer.engine.precision,
-        run_digest(scorer.manifest, scorer.engine, given),
+        loaded.manifest.digest,
+        loaded.engine.engine,
+        loaded.engine.precision,
+        loaded.run,
         _settings_of(options, ignore),
         [*bulk.inputs],
         f"{index}/{count}",
@@ -125,13 +125,13 @@ def _prepare(
         mine = file == place.manifest
         manifest.shards |= {name: state for name, state in earlier.shards.items() if mine or name in own}
 
-    def score(rows: Iterable[Row], folder: Path) -> Iterator[RowResult]:
-        of_folder = bulk.settings(folder)
-        reading = replace(of_folder.reading, ignore=_allowing(options, ignore))
-        return score_rows(scorer, rows, replace(of_folder, reading=reading))
+    def score(rows: Iterable[ShardRow], folder: Path) -> Iterator[RowResult]:
+        reading = replace(bulk.settings(folder).reading, ignore=_allowing(options, ignore))
+        return pipeline.score_rows(rows, reading)
 
     tables = find_tables(found.shards, place, names, results)
-    return ShardJob(score, place, names, results, tables, runs, RunProgress(sys.stderr)), manifest
+    progress = RunProgress(sys.stderr, lambda: pipeline.usage.busy)
+    return ShardJob(score, place, names, results, tables, runs, progress), manifest
 
 
 def _settings_of(options: FileOptions, ignore: Ignore) -> dict[str, Any]:
@@ -150,7 +150,8 @@ def _allowing(options: FileOptions, ignore: Ignore) -> Ignore:
 class _Run:
     """One start of a run."""
 
-    def __init__(self, job: ShardJob, manifest: RunManifest, found: FoundShards):
+    def __init__(self, job: ShardJob, manifest: RunManifest, found: FoundShards, usage: Usage):
+        self._usage = usage
         self._job, self._place, self._manifest = job, job.place, manifest
         index, count = self._place.options.part or (1, 1)
         self._own = found.shards[index - 1 :: count]
@@ -206,7 +207,15 @@ class _Run:
     def _save(self, name: str | None = None, state: ShardState | None = None) -> None:
         if name is not None and state is not None:
             self._manifest.shards[name] = state
-        self._manifest.usage = {"rows": self._job.progress.fresh, "seconds": round(self._job.progress.seconds, 3)}
+        self._manifest.usage = {
+            "rows": self._usage.rows,
+            "seconds": round(self._job.progress.seconds, 3),
+            "scoring_seconds": round(self._usage.seconds, 3),
+            "engine_seconds": round(self._usage.engine_seconds, 3),
+            "workers": self._usage.workers,
+            "tokens": self._usage.tokens,
+            "restarts": self._usage.restarts,
+        }
         write_manifest(self._place.manifest, self._manifest)
 
     def _is_finished(self, shard: Shard, state: ShardState) -> bool:

@@ -12,7 +12,7 @@ from ..codec import Line
 from ..error_texts import shorten
 from ._arrow import arrow
 from ._reading import BLOCK_BYTES, BLOCK_ROWS, Names, Values, plain, row_of_fields
-from ._rows import Row
+from ._rows import ShardRow
 from ._shards import ShardError
 
 BUFFER = 2**20
@@ -49,7 +49,7 @@ class TableReader:
         """Count the rows, as the file states them."""
         return self._file.metadata.num_rows
 
-    def rows(self) -> Iterator[Row]:
+    def rows(self) -> Iterator[ShardRow]:
         """Rows to be scored, in order."""
         fields = list(self._fields)
         for block in self.values([*self._fields.values()]):

@@ -10,7 +10,7 @@ from ..errors import RequestError
 from ..lines import Numbered, iter_lines
 from ..strict_json import Fields, parse_object
 from ._reading import BLOCK_BYTES, BLOCK_ROWS, WHOLE, Names, Values, row_of_fields
-from ._rows import Row
+from ._rows import ShardRow
 from ._shards import ShardError
 
 
@@ -31,12 +31,12 @@ class TextReader:
         """No columns: a field that is no part of a request is an error, unless it is ignored on request."""
         return ()
 
-    def rows(self) -> Iterator[Row]:
+    def rows(self) -> Iterator[ShardRow]:
         """Rows to be scored, in order."""
         for line in self._lines():
             fields = self._fields(line) if self._names.rename else None
             if fields is None:
-                yield Row(line.number, line.digest, line.text)
+                yield ShardRow(line.number, line.digest, line.text)
             else:
                 yield row_of_fields(line.number, fields)
 
