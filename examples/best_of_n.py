@@ -2,7 +2,7 @@
 
 python -m examples.best_of_n .demo/judge.yoj
 
-The shards are JSON lines with pictures beside them, as in any data set of your own; Parquet is read likewise (docs/bulk.md).
+The shards are JSON lines with pictures beside them, as a data set of your own may be; Parquet is read likewise.
 """
 
 from __future__ import annotations
@@ -21,14 +21,15 @@ MARGIN = 2.0
 """Least lead of the best answer over the next other one, in units of the judge's score."""
 
 
-def main(judge: str, folder: Path = FOLDER) -> None:
+def main(judge: str, folder: str | Path = FOLDER) -> None:
     """Write shards of made-up questions, filter them by one command, and read what was kept."""
-    shards, kept = folder / "shards", folder / "kept"
+    shards, kept = Path(folder, "shards"), Path(folder, "kept")
     for number in range(SHARDS):
-        write_items(shards, f"part-{number}", ShapesConfig(ITEMS, seed=number, responses=ANSWERS), lambda _: None)
+        write_items(shards, f"part-{number}", ShapesConfig(ITEMS, number, ANSWERS), lambda _: None)
+    program = Path(sys.executable).with_name("yoj-score")
     options = ["--best", "--min-margin", str(MARGIN), "--keep", "rankings"]
-    command = [str(Path(sys.executable).with_name("yoj-score")), judge, str(shards), "--out", str(kept), *options]
-    subprocess.run(command, check=True)  # killed and started again, it goes on where it was
+    # Killed and started again, it goes on where it was.
+    subprocess.run([program, judge, f"{shards}/*.jsonl", "--out", kept, *options], check=True)
 
     rows = [json.loads(line) for file in sorted(kept.glob("*.jsonl")) for line in file.open(encoding="utf-8")]
     for row in rows[:3]:
@@ -40,4 +41,4 @@ def main(judge: str, folder: Path = FOLDER) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:2])
+    main(*sys.argv[1:])
