@@ -10,7 +10,7 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -47,7 +47,7 @@ def ask(url: str, fields: dict[str, Any] | None = None) -> Any:
 
 
 @contextmanager
-def serving(judge: str) -> Iterator[str]:
+def serving(judge: str) -> Generator[str]:
     """Address of a server that ends with the block; of a free port, which its log names."""
     program = str(Path(sys.executable).with_name("yoj-serve"))
     with subprocess.Popen([program, "http", judge, "--port", "0"], stderr=subprocess.PIPE, text=True) as server:
