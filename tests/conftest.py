@@ -90,7 +90,13 @@ def _graphs_are_traced_once(pytestconfig: pytest.Config, tmp_path_factory: pytes
 
 
 @pytest.fixture(scope="session")
-def bundle(tmp_path_factory: pytest.TempPathFactory):
+def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of the run, one for all workers."""
+    return _folder_of_the_run(tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def bundle(run_folder: Path):
     """bundle(kind, layout) -> path of a bundle; those of the merged checkpoints in the assistant layout are verified.
 
     The kind is ``merged`` or ``adapter``, recorded checkpoints of Molmo2, ``qwen3_vl``, a tiny one made here, or
@@ -101,7 +107,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory):
     from yoj.export.bundle._build import build
     from yoj.export.bundle._config import ExportConfig
 
-    folder = _folder_of_the_run(tmp_path_factory)
+    folder = run_folder
 
     @functools.cache
     def make(kind: str, layout: str) -> Path:
