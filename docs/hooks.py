@@ -154,7 +154,7 @@ def linked_outside() -> list[Path]:
         page = waiting.pop()
         for _, _, target, _ in LINK.findall(FENCE.sub("", page.read_text("utf-8"))):
             path = Path(os.path.normpath(page.parent / target))
-            if path.is_dir() or path in found or not site_path(path).startswith(COPIED):
+            if not path.is_file() or path in found or not site_path(path).startswith(COPIED):
                 continue
             found[path] = None
             if path.suffix == ".md":
