@@ -22,6 +22,8 @@ from commands import run_block, run_here
 from made_up import write_requests
 from servers import command_serving
 
+from yoj.bench import read_results
+from yoj.bench._readme import BEGIN, END, all_tables, ratios
 from yoj.calibration._gate import REPORT, Gate
 from yoj.calibration.cli import main
 from yoj.export.quantisation.config import read_config
@@ -166,3 +168,34 @@ def test_make_targets_exist():
     named = {target for page in pages for target in re.findall(r"`make ([\w-]+)", page.read_text("utf-8"))}
     assert {"demo", "test", "docs"} <= named
     assert [target for target in named if not re.search(rf"^{target}:", makefile, re.MULTILINE)] == []
+
+
+def between_markers(page: Path) -> str:
+    return page.read_text("utf-8").split(BEGIN)[1].split(END)[0].strip()
+
+
+def test_its_speeds_are_those_of_the_results():
+    """``make bench-tables`` writes them: the whole depth here, all of it on the page of tables."""
+    files = sorted((ROOT / "bench" / "results").glob("*/*.json"))
+    deep = [(file.parent.name, read_results(file)) for file in files if file.stem == "deep"]
+    every = [(file.parent.name, read_results(file)) for file in files if file.stem in ("deep", "wide")]
+    assert all(judge.model.layers == 36 for _, results in deep for judge in results.judges)
+    assert between_markers(ROOT / "README.md") == ratios(deep)
+    assert between_markers(ROOT / "docs" / "benchmark-tables.md") == all_tables(every)
+
+
+def test_its_three_figures_are_those_that_were_measured():
+    text = " ".join((ROOT / "README.md").read_text("utf-8").split())
+    figures = json.loads((ROOT / "checkpoints" / "figures.json").read_text("utf-8"))
+    judges = ("shapes-qwen3_vl", "shapes-molmo2")
+    assert [figures[f"{judge} float32"]["agreement"] for judge in judges] == [1.0, 1.0]
+    qwen, molmo = (f"{figures[f'{judge} int8']['agreement']:.2%}".replace("%", " %") for judge in judges)
+    assert f"in 100 % of 2,000 held-out items, for both backbones; in `int8` in {qwen} and {molmo}" in text
+    wide = read_results(ROOT / "bench" / "results" / "avx512-vnni" / "wide.json")
+    first, second = (f"{next(one.engine for one in judge.savings if one.N == 8):.1f}" for judge in wide.judges)
+    assert f"eight answers take {first} (Qwen3-VL) and {second} (Molmo2) times less time" in text
+    rewarded = re.search(
+        r"ends at a truth of ([\d.]+), with a single-response judge of equal training at ([\d.]+)", text
+    )
+    assert rewarded
+    assert all(one in (ROOT / "docs" / "grpo.md").read_text("utf-8") for one in rewarded.groups())
