@@ -36,6 +36,8 @@ class ShownPicture:
 
     name: str
     """Name of the picture in errors, such as ``images[0]``."""
+    medium: int
+    """Number of the picture among all media, those of the prompt first, then those of each response."""
     owner: int | None
     """Index of the response that shows it; None for the prompt."""
     size: tuple[int, int]
@@ -267,7 +269,7 @@ def _regions(
         rows, columns = grid_for(shown.size, grid)
         regions += [_Region(len(pictures), number, box) for box in _boxes(shown.size, (rows, columns))]
         name = base.script.names[number]
-        pictures.append(ShownPicture(name, owner if owner >= 0 else None, shown.size, (rows, columns)))
+        pictures.append(ShownPicture(name, number, owner if owner >= 0 else None, shown.size, (rows, columns)))
     return tuple(pictures), regions
 
 

@@ -278,7 +278,7 @@ class Preparer:
         return tuple(packs)
 
     def _media(self, script: Script, timings: dict[str, float], keep_pixels: bool = False) -> list[Shown]:
-        """Prepare each medium for the vision graph; equal ones are one object. Pixels are held one at a time, or kept."""
+        """Prepare media for the vision graph; equal ones are one object. Pixels are held one at a time, or all kept."""
         timings |= {"decode": 0.0, "preprocess": 0.0}
         shown: list[Shown] = []
         known: dict[bytes, PreparedMedia] = {}
