@@ -25,6 +25,8 @@ from recorded import ADAPTER, MERGED
 from yoj.runtime import Scorer
 from yoj.runtime.machine import instruction_sets
 
+SHAPES = Path(__file__).parents[1] / "checkpoints" / "shapes-qwen3_vl"
+
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
     """Rounding, kernels and times differ with these, so that a report of a failure must name them."""
@@ -97,7 +99,8 @@ def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def bundle(run_folder: Path):
     """bundle(kind, layout) -> path of a bundle; those of the merged checkpoints in the assistant layout are verified.
 
-    The kind is ``merged`` or ``adapter``, recorded checkpoints of Molmo2, or ``qwen3_vl``, a tiny one made here.
+    The kind is ``merged`` or ``adapter``, recorded checkpoints of Molmo2, ``qwen3_vl``, a tiny one made here, or
+    ``shapes``, a trained judge that this repository ships.
     """
     from tiny_qwen3_vl import TinyQwen, write_qwen
 
@@ -111,10 +114,10 @@ def bundle(run_folder: Path):
         out = folder / f"{kind}-{layout}.yoj"
         with FileLock(f"{out}.lock"):
             if not out.exists():
-                source = {"merged": MERGED, "adapter": ADAPTER}.get(kind)
+                source = {"merged": MERGED, "adapter": ADAPTER, "shapes": SHAPES}.get(kind)
                 if source is None:
                     source = write_qwen(TinyQwen(), folder / f"{kind}-checkpoint", hidden_state="post_norm")
-                compare = layout == "assistant" and kind != "adapter"
+                compare = layout == "assistant" and kind not in ("adapter", "shapes")
                 build(ExportConfig([source], None, layout, out, compare=compare), Quiet())
         return out
 

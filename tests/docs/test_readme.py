@@ -1,18 +1,24 @@
-"""What the README says is what happens: its Python runs, and its commands run as they are written."""
+"""What the README says is what happens: its Python prints what it says, and its commands run as they are written.
+
+So do those of ``precision.md``, which follow from each other and take long.
+"""
 
 from __future__ import annotations
 
 import json
 import re
+import shlex
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import msgspec
 import pytest
+from blocks import blocks
 from click.testing import CliRunner
-from commands import run_block
+from commands import run_block, run_here
 from made_up import write_requests
 from servers import command_serving
 
@@ -26,7 +32,7 @@ pytestmark = pytest.mark.export
 
 ROOT = Path(__file__).parents[2]
 DATA = ROOT / "tests" / "golden" / "data"
-BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```", (ROOT / "README.md").read_text("utf-8"), re.DOTALL | re.MULTILINE)
+BLOCKS = [(block.kind, block.text) for block in blocks(ROOT / "README.md")]
 
 
 @pytest.fixture
@@ -39,17 +45,42 @@ def folder(tmp_path, bundle):
     shutil.copytree(DATA / "checkpoint-merged", tmp_path / "merged")
     shutil.copytree(DATA / "checkpoint-adapter", tmp_path / "adapter")
     shutil.copytree(DATA / "checkpoint-adapter" / "base", tmp_path / "Molmo2-4B")
-    (tmp_path / "requests.jsonl").write_text(next(text for kind, text in BLOCKS if kind == "json"), "utf-8")
-    (tmp_path / "shards").mkdir()
-    (tmp_path / "shards" / "a.jsonl").write_text('{"prompt": "What barks?", "responses": ["A cat.", "A dog."]}\n')
     return tmp_path
 
 
-@pytest.mark.parametrize("code", [text for kind, text in BLOCKS if kind == "python"])
-def test_python(code, folder):
-    done = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True)
+def test_its_blocks_are_those_that_are_run_here():
+    assert [kind for kind, _ in BLOCKS] == ["sh", "python", "text", "", "bash", "py"]
+
+
+def test_the_first_scores_are_those_that_it_prints(bundle, tmp_path):
+    """Numbers of another CPU may differ in their last digit."""
+    shutil.copytree(bundle("shapes", "assistant"), tmp_path / "judge.yoj")
+    (tmp_path / "docs").symlink_to(ROOT / "docs")
+    code, said = (text for kind, text in BLOCKS if kind in ("python", "text"))
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert "P(best)" in done.stdout
+    number = r"-?\d+\.\d+"
+    assert re.sub(number, "#", done.stdout) == re.sub(number, "#", said)
+    printed, shown = ([float(one) for one in re.findall(number, text)] for text in (done.stdout, said))
+    assert printed == pytest.approx(shown, abs=2e-3)
+
+
+def test_extras_that_are_installed_exist():
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["optional-dependencies"]
+    for page in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")):
+        for named in re.findall(r"'(?:yoj|\.)\[([a-z,-]+)\]'", page.read_text("utf-8")):
+            assert set(named.split(",")) <= set(extras), f"{page.name}: {named}"
+
+
+@pytest.mark.thorough
+def test_the_first_export(tmp_path):
+    """Its comparison with PyTorch takes most of its time."""
+    (tmp_path / "checkpoints").symlink_to(ROOT / "checkpoints")
+    install, export = next(text for kind, text in BLOCKS if kind == "sh").splitlines()
+    assert install.startswith("pip install ")
+    done = run_here(*shlex.split(export), cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "judge.yoj" / "manifest.json").exists()
 
 
 def test_rewards(folder):
@@ -62,22 +93,22 @@ def test_rewards(folder):
     assert sum(rewards) == pytest.approx(0, abs=1e-6)
 
 
-@pytest.mark.parametrize(
-    "line", [line for kind, text in BLOCKS if not kind for line in text.splitlines() if "yoj-" in line]
-)
+EXPORTS = blocks(ROOT / "docs" / "export.md")[0].text.splitlines()
+
+
+def test_its_exports_are_those_of_the_page():
+    assert set(next(text for kind, text in BLOCKS if not kind).splitlines()) <= set(EXPORTS)
+
+
+@pytest.mark.parametrize("line", EXPORTS)
 def test_command(line, folder):
-    words = line.replace("--out judge.yoj", "--out new.yoj")
-    if words.startswith("yoj-export"):
-        done = run_block(words, folder)
-    else:
-        words = f"PATH={Path(sys.executable).parent}:$PATH {words}"
-        done = subprocess.run(words, shell=True, cwd=folder, capture_output=True, text=True)
+    done = run_block(line.replace("--out judge.yoj", "--out new.yoj"), folder)
     assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl on this machine")
 def test_the_server_gives_what_the_command_gives(folder):
-    """The first ``curl`` has the request of the first ``yoj-score`` of the README."""
+    """The first ``curl`` gives what ``yoj-score`` gives for its request."""
     (block,) = (text for kind, text in BLOCKS if kind == "bash")
     start, *curls = block.replace("\\\n", " ").splitlines()
     assert start == "yoj-serve http judge.yoj &"
@@ -98,7 +129,7 @@ def test_the_server_gives_what_the_command_gives(folder):
 @pytest.mark.thorough
 def test_eight_bits(folder):
     """The lines follow from each other, so they run together."""
-    (block,) = (text for kind, text in BLOCKS if kind == "sh" and "yoj-calibrate" in text)
+    (block,) = (one.text for one in blocks(ROOT / "docs" / "precision.md") if one.mark.startswith("run by"))
     for name, count, seed in (("train", 64, 1), ("choose", 60, 2), ("test", 60, 3)):
         write_requests(folder / f"{name}.jsonl", count, seed)
     done = run_block(block, folder)
@@ -131,6 +162,7 @@ def test_eight_bits(folder):
 
 def test_make_targets_exist():
     makefile = (ROOT / "Makefile").read_text("utf-8")
-    targets = re.findall(r"make (\w+)", (ROOT / "README.md").read_text("utf-8"))
-    assert {"demo", "test"} <= set(targets)
-    assert all(re.search(rf"^{target}:", makefile, re.MULTILINE) for target in targets)
+    pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")]
+    named = {target for page in pages for target in re.findall(r"`make ([\w-]+)", page.read_text("utf-8"))}
+    assert {"demo", "test", "docs"} <= named
+    assert [target for target in named if not re.search(rf"^{target}:", makefile, re.MULTILINE)] == []
