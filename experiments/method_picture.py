@@ -95,7 +95,7 @@ def draw(theme: Theme) -> str:
 
 
 def _pack(theme: Theme) -> Iterator[str]:
-    """The row of tokens, and where the picture's come from."""
+    """Row of tokens, and where the picture's come from."""
     yield _title(36, "1. Pack: one request is one row of tokens")
     middle = PICTURE.left + PICTURE.width // 2
     yield from _cat(theme, middle, 83)
@@ -122,7 +122,7 @@ def _pack(theme: Theme) -> Iterator[str]:
 
 
 def _pass(theme: Theme) -> Iterator[str]:
-    """What a token sees, in either mode."""
+    """Attention in either mode: the tokens that each token sees."""
     top, half = 316, WIDTH // 2
     yield _title(294, "2. One forward pass, in the mode the judge was trained in")
     words = {
@@ -138,7 +138,7 @@ def _pass(theme: Theme) -> Iterator[str]:
 
 
 def _mask(theme: Theme, left: int, top: int, isolated: bool) -> Iterator[str]:
-    """Rows are tokens that see, columns what they see."""
+    """Square of attention: rows are tokens that see, columns what they see."""
     blocks = (PROMPT, *RESPONSES)
     owners = [block for block in blocks for _ in range(block.tokens)]
     x, y = left + 24, top
@@ -181,7 +181,7 @@ def _block(theme: Theme, block: Block) -> Iterator[str]:
 
 
 def _cat(theme: Theme, x: int, y: int) -> Iterator[str]:
-    """The picture that is judged: a cat."""
+    """Picture that is judged: a cat."""
     yield _box(x - 36, y - 29, 72, 56, 8, fill=theme.kinds[0], **{"fill-opacity": "0.25", "stroke": theme.kinds[0]})
     yield f'<path d="M{x - 17} {y + 2} v-21 l11 9 h12 l11 -9 v21 a17 15 0 0 1 -34 0z" fill="{theme.kinds[2]}"/>'
     for side in (-7, 7):

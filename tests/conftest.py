@@ -25,7 +25,14 @@ from recorded import ADAPTER, MERGED
 from yoj.runtime import Scorer
 from yoj.runtime.machine import instruction_sets
 
-SHAPES = Path(__file__).parents[1] / "checkpoints" / "shapes-qwen3_vl"
+CHECKPOINTS = Path(__file__).parents[1] / "checkpoints"
+SOURCES = {
+    "merged": MERGED,
+    "adapter": ADAPTER,
+    "shapes": CHECKPOINTS / "shapes-qwen3_vl",
+    "edits": CHECKPOINTS / "edits-qwen3_vl",
+}
+"""Kind of a bundle -> its checkpoint."""
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
@@ -90,35 +97,30 @@ def _graphs_are_traced_once(pytestconfig: pytest.Config, tmp_path_factory: pytes
 
 
 @pytest.fixture(scope="session")
-def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder of the run, one for all workers."""
-    return _folder_of_the_run(tmp_path_factory)
-
-
-@pytest.fixture(scope="session")
-def bundle(run_folder: Path):
+def bundle(tmp_path_factory: pytest.TempPathFactory):
     """bundle(kind, layout) -> path of a bundle; those of the merged checkpoints in the assistant layout are verified.
 
     The kind is ``merged`` or ``adapter``, recorded checkpoints of Molmo2, ``qwen3_vl``, a tiny one made here, or
-    ``shapes``, a trained judge that this repository ships.
+    ``shapes`` or ``edits``, trained judges that this repository ships, of which the second explains.
     """
     from tiny_qwen3_vl import TinyQwen, write_qwen
 
     from yoj.export.bundle._build import build
     from yoj.export.bundle._config import ExportConfig
 
-    folder = run_folder
+    folder = _folder_of_the_run(tmp_path_factory)
 
     @functools.cache
     def make(kind: str, layout: str) -> Path:
         out = folder / f"{kind}-{layout}.yoj"
         with FileLock(f"{out}.lock"):
             if not out.exists():
-                source = {"merged": MERGED, "adapter": ADAPTER, "shapes": SHAPES}.get(kind)
+                source = SOURCES.get(kind)
                 if source is None:
                     source = write_qwen(TinyQwen(), folder / f"{kind}-checkpoint", hidden_state="post_norm")
-                compare = layout == "assistant" and kind not in ("adapter", "shapes")
-                build(ExportConfig([source], None, layout, out, compare=compare), Quiet())
+                compare = layout == "assistant" and kind in ("merged", "qwen3_vl")
+                config = ExportConfig([source], None, layout, out, compare=compare, language=kind == "edits")
+                build(config, Quiet())
         return out
 
     return make
