@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -106,7 +107,7 @@ def test_the_only_sentence_leaves_an_empty_response(scorer):
 def short(judge: Scorer, most: int) -> Preparer:
     """Preparer of a bundle, with a limit of this many tokens."""
     rules = packing_config(judge.manifest)
-    limits = replace(rules.limits, L=most)
+    limits = msgspec.structs.replace(rules.limits, L=most)
     return Preparer(replace(rules, limits=limits), judge._preparer.packer.encoder)
 
 

@@ -54,10 +54,11 @@ def test_without_a_page_the_explanation_is_printed(bundle):
 
 def test_failed_lines_are_on_the_page_with_their_errors(requests, bundle, tmp_path):
     page = tmp_path / "page.html"
-    done = run_here("yoj-score", bundle("merged", "assistant"), requests, "--html", page, "--explain")
-    assert done.returncode == 1
-    assert len(done.stdout.splitlines()) == 4
-    assert "explanation" not in done.stdout
+    out = tmp_path / "scores.jsonl"
+    words = [requests, "--out", out, "--html", page, "--explain"]
+    assert run_here("yoj-score", bundle("merged", "assistant"), *words).returncode == 1
+    assert len(out.read_bytes().splitlines()) == 4
+    assert b"explanation" not in out.read_bytes()
     text = page.read_text("utf-8")
     assert re.findall(r'class="item( failed)?" id="line-(\d)"', text) == [
         ("", "1"), (" failed", "2"), ("", "3"), (" failed", "4"),
@@ -83,7 +84,8 @@ def test_lines_of_an_earlier_run_are_on_the_page(requests, bundle, tmp_path):
 def test_a_request_that_cannot_be_explained_is_shown_all_the_same(bundle, tmp_path):
     file, page = tmp_path / "long.jsonl", tmp_path / "page.html"
     file.write_text(json.dumps({"prompt": "Why?", "responses": ["So.\n" * 600, "No."]}) + "\n", "utf-8")
-    done = run_here("yoj-score", bundle("merged", "assistant"), file, "--html", page, "--explain")
+    words = [file, "--out", tmp_path / "scores.jsonl", "--html", page, "--explain"]
+    done = run_here("yoj-score", bundle("merged", "assistant"), *words)
     assert done.returncode == 0, done.stderr
     assert "no explanation: The explanation leaves out 601 sentences" in page.read_text("utf-8")
 
