@@ -28,7 +28,7 @@ DOCS = ROOT / "docs"
 COPIED = "repository"
 """Folder of the site with what is copied from outside the documentation."""
 LINK = re.compile(r"(!?)\[((?:[^\[\]]|\[[^\]]*\])*)\]\((?!https?:|mailto:)([^)#\s]+)(#[^)\s]+)?\)")
-PICTURE = re.compile(r'<picture>.*?srcset="([^"]+)".*?src="([^"]+)" alt="([^"]+)".*?</picture>', re.DOTALL)
+PICTURE = re.compile(r"<picture>.*?</picture>", re.DOTALL)
 BAR = "\\|"
 BARRED = re.compile(r"`([^`\n]*\\\|[^`\n]*)`")
 """Code in a cell of a table with a bar, which Python-Markdown shows with the backslash that the cell needs."""
@@ -65,10 +65,13 @@ def on_page_markdown(markdown: str, page: Page, **_: Any) -> str:
         return markdown
     origin = ROOT / uri.removeprefix(f"{COPIED}/") if uri.startswith(f"{COPIED}/") else DOCS / uri
     markdown = BARRED.sub(lambda code: f"<code>{escape(code[1]).replace(BAR, '&#124;')}</code>", markdown)
-    both = PICTURE.sub(
-        r"![\3](\2#only-light) ![\3](\1#only-dark)", markdown
-    )  # the reader may choose, not only the system
-    return relinked(both, origin, uri)
+    return relinked(PICTURE.sub(chosen_by_the_reader, markdown), origin, uri)
+
+
+def chosen_by_the_reader(picture: re.Match[str]) -> str:
+    """Both images of a picture, of which the site shows the one of its own scheme; the browser asks the system alone."""
+    dark, light, about = (re.findall(rf'\b{name}="([^"]+)"', picture[0])[0] for name in ("srcset", "src", "alt"))
+    return f"![{about}]({light}#only-light) ![{about}]({dark}#only-dark)"
 
 
 def public_names(page: str) -> dict[str, list[str]]:

@@ -25,7 +25,7 @@ FRAMES = 4
 PIXELS = 2**28
 """Pixels of a picture above which it is not shown."""
 LOSSLESS = 128 * 128
-"""Pixels up to which a picture is kept without loss."""
+"""Pixels up to which a picture is kept without loss unless told otherwise."""
 
 
 @dataclass(frozen=True)
@@ -48,35 +48,36 @@ class Missing:
     text: str
 
 
-def thumbnails(medium: Image | Video, name: str, side: int) -> Iterator[Thumbnail | Missing]:
+def thumbnails(medium: Image | Video, name: str, side: int, lossless: int = LOSSLESS) -> Iterator[Thumbnail | Missing]:
     """Small copies of a picture, or of a few frames of a video, or why there are none.
 
     Args:
         medium: the picture or video.
         name: its name.
         side: longest side of the copies in pixels; what is smaller stays as it is.
+        lossless: pixels up to which a copy is kept without loss.
     """
     try:
         if isinstance(medium, Image):
             picture = load_image(cast("ImageInput", medium.source), ImageRules(PIXELS), name)
-            yield _thumbnail(picture.pixels_HWC, name, side)
+            yield _thumbnail(picture.pixels_HWC, name, side, lossless)
             return
         film = Film(cast("VideoInput", medium.source), medium.fps, medium.timestamps)
         rules = VideoRules(FRAMES, ImageRules(PIXELS))
         clip = load_video(film, rules, lambda timeline: evenly(timeline.frames, FRAMES), name)
         for pixels_HWC, seconds in zip(clip.frames_FHWC, clip.seconds_F, strict=True):
-            yield _thumbnail(pixels_HWC, f"{name}, frame of {clip.given} at {seconds:.4g} s", side)
+            yield _thumbnail(pixels_HWC, f"{name}, frame of {clip.given} at {seconds:.4g} s", side, lossless)
     except YojError as error:
         yield Missing(f"{name} cannot be shown: {error}")
 
 
-def _thumbnail(pixels_HWC: NDArray[np.uint8], name: str, side: int) -> Thumbnail:
+def _thumbnail(pixels_HWC: NDArray[np.uint8], name: str, side: int, lossless: int) -> Thumbnail:
     from PIL import Image as Pillow
 
     picture = Pillow.fromarray(np.ascontiguousarray(pixels_HWC))
     size = picture.size
     picture.thumbnail((side, side))
-    form: dict[str, Any] = {"format": "PNG"} if np.prod(picture.size) <= LOSSLESS else {"format": "JPEG", "quality": 82}
+    form: dict[str, Any] = {"format": "PNG"} if np.prod(picture.size) <= lossless else {"format": "JPEG", "quality": 82}
     return Thumbnail(name, data_url(picture, **form), size, picture.size)
 
 

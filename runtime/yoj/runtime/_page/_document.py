@@ -21,7 +21,7 @@ PER_PAGE = 20
 """Requests that are shown at once."""
 DETAILS = ((100, Detail(640, 20_000)), (1000, Detail(320, 5000)))
 """Most requests of a file -> the detail in which they are shown."""
-LEAST = Detail(128, 2000)
+LEAST = Detail(128, 2000, whole=False)
 """Detail of larger files."""
 MOST_LISTED = 50
 """Most failed lines that the head of the page names."""
@@ -29,11 +29,11 @@ BEGIN = "<!doctype html>\n<!-- page of yoj-score -->\n"
 SIZE = "{:<16}"
 """Form of the document's size, which is known when it is written: its place is kept."""
 LEGEND = (
-    "Colours say what was left out with which effect: the lead of a response, its score less the highest of the "
-    'others, owes something to what is <mark class="for" style="--weight:.7">blue</mark> and would be larger without '
-    'what is <mark class="against" style="--weight:.7">orange</mark>. Full colour is the strongest effect of the '
-    "request, of texts and of pictures. Sentences count for their own response, regions of a picture, covered with its "
-    "mean colour, for the best."
+    "Why: each sentence of the responses was left out, and each region of the pictures covered with the picture's mean "
+    'colour. What is <mark class="for" style="--weight:.8">blue</mark> speaks for its response: without it the '
+    "response's lead, its score less the highest of the others, is smaller. What is "
+    '<mark class="against" style="--weight:.8">orange</mark> speaks against it. Regions count for the best response. '
+    "The strongest effect of a request has full colour and its number."
 )
 
 

@@ -36,7 +36,9 @@ class Effects:
         kept = said.rstrip()
         told = f"{one.effect:+.4f} of the lead of response {one.response}"
         colour = _colour(one, self._strongest_sentence)
-        return f'<mark {colour} title="{told}">{quoted(kept)}</mark>{quoted(said[len(kept) :])}'
+        top = abs(one.effect) == self._strongest_sentence > 0
+        label = f"<sup>{one.effect:+.2f}</sup>" if top else ""
+        return f'<mark {colour} title="{told}">{quoted(kept)}{label}</mark>{quoted(said[len(kept) :])}'
 
     def picture_of(self, medium: int) -> int | None:
         """Index of a medium among the explained pictures; None where no regions of it were covered."""

@@ -13,7 +13,7 @@ from ..error_texts import shorten
 from ..errors import YojError
 from ..request import Request
 from ..script import Parts, Script, script_of
-from ..thumbnails import Missing, Thumbnail, thumbnails
+from ..thumbnails import LOSSLESS, Missing, Thumbnail, thumbnails
 from ._effects import Effects
 from ._markup import element, paragraph, quoted
 
@@ -29,6 +29,8 @@ class Detail:
     """Longest side of pictures in pixels."""
     letters: int
     """Most characters of a text."""
+    whole: bool = True
+    """Whether small pictures are kept without loss, and all numbers are told."""
 
 
 @dataclass(frozen=True)
@@ -110,8 +112,9 @@ class _Item:
         if script is None:
             return error
         order = range(len(script.responses)) if judged is None else judged.best_first
+        head = "" if judged is None else '<p class="head"><span>rank</span><span>P(best)</span></p>'
         cards = "\n".join(self._card(index, script.responses[index]) for index in order)
-        return f"{error}<ol>{cards}</ol>"
+        return f"{error}{head}<ol>{cards}</ol>"
 
     def _card(self, index: int, parts: Parts) -> str:
         judged = self._one.judgement
@@ -152,7 +155,7 @@ class _Item:
         for place, part in enumerate(parts):
             if isinstance(part, int):
                 yield f'<div class="media">{"".join(self._medium(part))}</div>'
-            elif self._effects is not None and response is not None:
+            elif self._effects is not None and response is not None and part.strip():
                 yield self._effects.text(response, place, part)
             else:
                 yield paragraph(shorten(part, self._detail.letters))
@@ -160,7 +163,10 @@ class _Item:
     def _medium(self, number: int) -> Iterator[str]:
         assert self._script is not None
         picture = None if self._effects is None else self._effects.picture_of(number)
-        for one in thumbnails(self._script.media[number], self._script.names[number], self._detail.side):
+        detail = self._detail
+        for one in thumbnails(
+            self._script.media[number], self._script.names[number], detail.side, LOSSLESS if detail.whole else 0
+        ):
             if isinstance(one, Missing):
                 yield element("p", one.text, "missing")
             elif self._effects is None or picture is None:
@@ -175,7 +181,7 @@ class _Item:
     def foot(self) -> str:
         """How the request was read, how long it took, and all numbers."""
         one, judged = self._one, self._one.judgement
-        remarks = [] if judged is None else judged.remarks()
+        remarks = [] if judged is None else [f"probabilities {judged.calibration()}", *judged.remarks()]
         remarks += [f"no explanation: {one.unexplained}"] if one.unexplained else []
         remarks += [f"explanation: {notice}" for notice in (one.explanation.notices if one.explanation else ())]
         lines = "".join(f'<li dir="auto">{quoted(remark)}</li>' for remark in remarks)
@@ -190,7 +196,7 @@ class _Item:
         )
 
     def _numbers(self) -> str:
-        if self._one.judgement is None or self._script is None:
+        if self._one.judgement is None or self._script is None or not self._detail.whole:
             return ""
         texts = [" ".join(part for part in parts if isinstance(part, str)) for parts in self._script.responses]
         told = self._one.judgement.table(texts)

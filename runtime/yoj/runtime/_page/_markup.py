@@ -5,11 +5,12 @@ from __future__ import annotations
 from html import escape
 
 SHOWN = {code: chr(0x2400 + code) for code in range(0x20) if chr(code) not in "\n\t"} | {
+    **{code: f"[U+{code:04X}]" for code in range(0x202A, 0x202F)},
     0x7F: "\u2421",
     **dict.fromkeys(range(0x80, 0xA0), "\ufffd"),
     **dict.fromkeys(range(0xD800, 0xE000), "\ufffd"),
 }
-"""Characters that no page may hold, or that nobody sees -> signs of them."""
+"""Characters that no page may hold, that nobody sees, or that turn the direction of others -> signs of them."""
 
 
 def quoted(text: object) -> str:

@@ -66,9 +66,9 @@ class FilePage:
             YojError: the bundle cannot be loaded.
         """
         failed = [line.number for line in lines if "error" in results.get(line.number, {"error": {}})]
-        facts = [f"{len(lines) - len(failed)} of {len(lines)} requests scored", _engine(engine)]
+        facts = [f"{len(lines) - len(failed):,} of {len(lines):,} requests scored", _engine(engine)]
         if rights := [bool(of["right"]) for of in results.values() if of.get("right") is not None]:
-            facts.append(f"best response right in {sum(rights) / len(rights):.1%} of {len(rights)} with rankings")
+            facts.append(f"best response right in {sum(rights) / len(rights):.1%} of {len(rights):,} with rankings")
         heading = Heading(_name(self.judge), facts, len(lines), failed, self.explain)
         _say(self.file, len(lines), write_page(self.file, heading, self._items(lines, results)))
 
