@@ -69,7 +69,7 @@ def on_page_markdown(markdown: str, page: Page, **_: Any) -> str:
 
 
 def chosen_by_the_reader(picture: re.Match[str]) -> str:
-    """Both images of a picture, of which the site shows the one of its own scheme; the browser asks the system alone."""
+    """Both images of a picture, of which the site shows that of its scheme; the browser would ask the system alone."""
     dark, light, about = (re.findall(rf'\b{name}="([^"]+)"', picture[0])[0] for name in ("srcset", "src", "alt"))
     return f"![{about}]({light}#only-light) ![{about}]({dark}#only-dark)"
 
