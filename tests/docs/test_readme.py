@@ -41,9 +41,7 @@ BLOCKS = [(block.kind, block.text) for block in blocks(ROOT / "README.md")]
 def folder(tmp_path, bundle):
     """A folder with the files that the README's examples name."""
     shutil.copytree(bundle("merged", "assistant"), tmp_path / "judge.yoj")
-    shutil.copy(DATA / "images" / "landscape_shapes.png", tmp_path / "photo.jpg")
-    shutil.copy(DATA / "images" / "odd_small.png", tmp_path / "other.jpg")
-    shutil.copytree(DATA / "images" / "frames_ball", tmp_path / "frames")
+    (tmp_path / "docs").symlink_to(ROOT / "docs")
     shutil.copytree(DATA / "checkpoint-merged", tmp_path / "merged")
     shutil.copytree(DATA / "checkpoint-adapter", tmp_path / "adapter")
     shutil.copytree(DATA / "checkpoint-adapter" / "base", tmp_path / "Molmo2-4B")
@@ -121,7 +119,8 @@ def test_the_server_gives_what_the_command_gives(folder):
         ]
         child.terminate()
     judgement, ranked = (json.loads(one.stdout) for one in said)
-    options = ["--image", "photo.jpg", "--prompt", "What is shown?", "--response", "A cat.", "--response", "A red bus."]
+    options = ["--image", "docs/images/scene.png", "--prompt", "Describe the bottom right."]
+    options += ["--response", "a red circle", "--response", "a yellow triangle"]
     command = [sys.executable, "-m", "yoj.runtime", "judge.yoj", *options, "--json"]
     printed = json.loads(subprocess.run(command, cwd=folder, capture_output=True, text=True).stdout)
     assert judgement | {"timings_ms": 0} == printed | {"timings_ms": 0}
