@@ -40,15 +40,15 @@ class Localised:
 
     scenes: int
     places: float
-    """With the four places covered one by one; 0.25 by chance."""
+    """Share with the four places covered one by one; 0.25 by chance."""
     fine: float
-    """With 16 regions covered one by one: the one that matters most lies in that place; 0.25 by chance."""
+    """Share with 16 regions covered one by one: the one that matters most lies in that place; 0.25 by chance."""
     right: float
-    """As ``places``, of the scenes whose best answer the judge puts first."""
+    """Share as ``places``, of the scenes whose best answer the judge puts first."""
     filled: float
-    """As ``places``, of the scenes where something is in the place: covering an empty one takes nothing away."""
+    """Share as ``places``, of the scenes where something is in the place: covering an empty one takes nothing away."""
     kinds: dict[str, float]
-    """As ``places``, for each kind of question."""
+    """Share as ``places``, for each kind of question."""
 
 
 def place_asked(item: Item) -> int:

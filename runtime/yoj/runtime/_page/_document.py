@@ -39,7 +39,7 @@ LEGEND = (
 
 @dataclass(frozen=True)
 class Heading:
-    """What stands above all requests."""
+    """Heading above all requests."""
 
     judge: str
     """Name of the bundle."""
@@ -75,7 +75,7 @@ def write_page(file: Path, heading: Heading, items: Iterable[PageItem]) -> int:
 
     Args:
         file: file to write.
-        heading: what stands above the requests.
+        heading: heading above the requests.
         items: requests, in order of their lines.
 
     Returns:

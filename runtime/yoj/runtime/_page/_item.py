@@ -35,7 +35,7 @@ class Detail:
 
 @dataclass(frozen=True)
 class PageItem:
-    """One request and what came of it."""
+    """Request of the page, and what came of it."""
 
     number: int | None = None
     """Number of its line; None for a request that is no line of a file."""
@@ -83,7 +83,7 @@ class _Item:
             self._unreadable = str(error)
 
     def chips(self) -> str:
-        """The outcome in a few words."""
+        """Outcome in a few words."""
         judged, right = self._one.judgement, ""
         if judged is None:
             return element("span", "failed", "chip bad")
@@ -179,7 +179,7 @@ class _Item:
                 yield f'<figure class="heat">{switch}{frame}{_caption(one, label)}</figure>'
 
     def foot(self) -> str:
-        """How the request was read, how long it took, and all numbers."""
+        """Foot of the element: how the request was read, how long it took, and all numbers."""
         one, judged = self._one, self._one.judgement
         remarks = [] if judged is None else [f"probabilities {judged.calibration()}", *judged.remarks()]
         remarks += [f"no explanation: {one.unexplained}"] if one.unexplained else []
