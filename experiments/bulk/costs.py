@@ -83,7 +83,7 @@ def measure(bundle: Path, shards: Path, out: Path) -> dict[str, Any]:
             "parent": own / rows,
         },
         "bytes": {"shards": _size(shards) / rows, "results": _size(out) / rows},
-        "peak_bytes": cores.peak_bytes + after.ru_maxrss * 1024,
+        "peak_bytes": cores.peak_bytes,
     }
 
 

@@ -57,7 +57,7 @@ def is_bulk(inputs: tuple[str, ...], out: str | None, options: FileOptions) -> b
     if len(inputs) != 1 or options != FileOptions():
         return True
     if inputs == ("-",):
-        return False
+        return out is not None and SUFFIXES.get(suffix_of(Path(out)), "jsonl") != "jsonl"  # which is refused there
     path = Path(inputs[0])
     if not path.exists() or path.is_dir():
         return True
@@ -68,7 +68,7 @@ def is_bulk(inputs: tuple[str, ...], out: str | None, options: FileOptions) -> b
     if not path.is_file():  # a pipe, of which nothing may be read twice
         return False
     with path.open("rb") as stream:
-        return stream.read(len(PARQUET)) == PARQUET
+        return stream.read(len(PARQUET)) == PARQUET or SUFFIXES.get(suffix_of(path)) == "parquet"
 
 
 def _pairs(ctx: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
@@ -83,7 +83,7 @@ def _part(ctx: click.Context, parameter: click.Parameter, value: str | None) -> 
         return None
     first, _, second = value.partition("/")
     if not (first.isdecimal() and second.isdecimal() and 1 <= int(first) <= int(second)):
-        raise click.BadParameter("give I/N, from 1/N to N/N.", ctx, parameter)
+        raise click.BadParameter(f"{value!r} is no part; give I/N, from 1/N to N/N.", ctx, parameter)
     return int(first), int(second)
 
 

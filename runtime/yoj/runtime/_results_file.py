@@ -21,6 +21,11 @@ try:
 except ImportError:  # Windows has no such locks and flags
     fcntl = None
 
+
+class HeldError(RequestError):
+    """File that another process writes."""
+
+
 NOTHING = EarlierResults([])
 
 
@@ -88,14 +93,14 @@ def lock(stream: BinaryIO, file: Path) -> None:
     """Lock an open file against other processes that lock it, until it is closed.
 
     Raises:
-        RequestError: another process holds the lock of ``file``.
+        HeldError: another process holds the lock of ``file``.
     """
     if fcntl is None:
         return
     try:
         fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
-        raise RequestError(f"Another process writes to {file}. Wait for it, or choose another file.") from error
+        raise HeldError(f"Another process writes to {file}. Wait for it, or choose another file.") from error
 
 
 def _appended_results() -> EarlierResults:

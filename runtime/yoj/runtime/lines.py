@@ -21,6 +21,8 @@ from .strict_json import MAX_BYTES, Fields, check_values, parse_object
 
 GZIP = b"\x1f\x8b"
 ZSTD = b"(\xb5/\xfd"
+SKIPPABLE = b"*M\x18"
+"""Second to fourth byte of a frame that readers of zstd skip, as some tools write first."""
 ENCODINGS = {
     codecs.BOM_UTF32_LE: "UTF-32",
     codecs.BOM_UTF32_BE: "UTF-32",
@@ -107,7 +109,7 @@ def iter_lines(stream: BinaryIO, name: str) -> Iterator[Numbered]:
         RequestError: the file has another form, or is damaged; lines before the damage have been given.
     """
     first = stream.readline(MAX_BYTES + 1)
-    if first.startswith(ZSTD):
+    if is_zstd(first):
         from ._zstd import unpack
 
         packed = unpack(cast("BinaryIO", _Rejoined(first, stream)), name)
@@ -116,6 +118,11 @@ def iter_lines(stream: BinaryIO, name: str) -> Iterator[Numbered]:
         yield from _of_gzip(cast("BinaryIO", _Rejoined(first, stream)), name)
     else:
         yield from _numbered(first, stream, name)
+
+
+def is_zstd(begin: bytes) -> bool:
+    """Whether a file that begins in this way is compressed with zstd."""
+    return begin.startswith(ZSTD) or (begin[1:4] == SKIPPABLE and begin[0] >> 4 == 5)
 
 
 def _of_gzip(stream: BinaryIO, name: str) -> Iterator[Numbered]:

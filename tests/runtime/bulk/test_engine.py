@@ -9,6 +9,7 @@ import pytest
 from bulk_rows import IMAGES, check_results, plain_loop, rows_of
 
 from yoj.runtime import Scorer
+from yoj.runtime.batch import BATCH_TOKENS
 from yoj.runtime.bulk import FileScoring, RowResult, Source
 from yoj.runtime.bulk import _engine as engine_module
 from yoj.runtime.bulk._engine import EngineSetup, open_engine, visible_devices
@@ -69,7 +70,7 @@ def test_an_error_of_the_engine_costs_its_row_alone(bundle, monkeypatch):
     engine, preparation = opened(bundle("qwen3_vl", "assistant"))
     rows = rows_of([{"prompt": f"{k}?" * (1 + 40 * (k == 2)), "responses": ["So.", "No."]} for k in range(4)])
     outcomes = prepared(preparation, rows)
-    (batch,) = batches(outcomes)
+    (batch,) = batches(outcomes, BATCH_TOKENS)
     session = engine.work.__self__._session
     run, longest = session.run, outcomes[2].longest
 

@@ -102,12 +102,14 @@ def serve(connection: Connection, opening: Callable[[Any], Worker]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent ends the others
     try:
         worker = opening(connection.recv())
-    except EOFError:
+    except (EOFError, ConnectionResetError):
         return
     except Exception as error:
-        connection.send(Failed(_portable(error)))
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            connection.send(Failed(_portable(error)))
         return
-    connection.send(worker.told)
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # then what is received tells the end
+        connection.send(worker.told)
     tasks = queue.SimpleQueue[tuple[int, Any]]()
     sending = threading.Lock()
     for _ in range(worker.threads):

@@ -18,6 +18,9 @@ from ._shards import ShardError
 
 ABOUT = {"line": "int64", "request": "text", "run": "text", "id": JSON, "metadata": JSON, "right": "bool"}
 ERROR = {"error": "text", "error_type": "text"}
+INTEGERS = {f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)}
+TEXTS = {"string", "large_string", "string_view"}
+"""Names of types of pyarrow."""
 KNOCKOUT = {"best": "int32", "won": ["int32"], "passes": "int32", "duplicates": ["int32"], "notices": ["text"]}
 RATIONALES = {"rationales": [{"response": "int32", "text": "text", "stopped": "bool"}]}
 BEST = {"response": JSON, "index": "int32", "score": "float32", "margin": "float64"}
@@ -78,7 +81,7 @@ class TableColumns:
                 )
             return
         for column in used:
-            if own.get(column) != types.get(column):
+            if not _fits(own.get(column), types.get(column), column):
                 raise ShardError(
                     f"the column {column!r} is {_shown(own.get(column))} here and {_shown(types.get(column))} in "
                     f"{first}, so that tables of their results would differ. Write the shard again with that type, "
@@ -93,6 +96,37 @@ class TableColumns:
             within = getattr(given["responses"], "value_type", package.string())
             return within if column == "response" else package.list_(within)
         return arrow_type(package, said)
+
+
+def _fits(own: Any, wanted: Any, column: str) -> bool:
+    """Whether values of one type are written as another without loss."""
+    if own == wanted:
+        return True
+    if column == "id":  # texts stand for all others
+        return own is None or _is_null(own) or wanted is None or not _is_integer(wanted) or _is_integer(own)
+    if own is None or wanted is None:
+        return False
+    if _is_null(own):
+        return True
+    if _is_integer(own) and _is_integer(wanted):
+        return str(own)[0] == str(wanted)[0] and own.bit_width <= wanted.bit_width
+    if _is_text(own) and _is_text(wanted):
+        return True
+    of = getattr(own, "value_type", None), getattr(wanted, "value_type", None)
+    lists = all("list" in str(kind).partition("<")[0] for kind in (own, wanted))
+    return lists and None not in of and _fits(*of, column)
+
+
+def _is_null(kind: Any) -> bool:
+    return str(kind) == "null"
+
+
+def _is_integer(kind: Any) -> bool:
+    return str(kind) in INTEGERS
+
+
+def _is_text(kind: Any) -> bool:
+    return str(kind) in TEXTS
 
 
 def kept_columns(keep: Sequence[str], reader: Reader, results: ResultColumns) -> list[str]:

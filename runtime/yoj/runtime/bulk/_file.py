@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Generator, Iterable, Iterator,
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, BinaryIO, TypeAlias
 
 import click
 
@@ -23,6 +23,7 @@ from ..lines import Numbered, read_lines
 from ..manifest import EngineEntry, Manifest
 from ._in_process import score_in_process
 from ._pipeline import Pipeline, PipelineConfig
+from ._progress import RunProgress
 from ._rows import RowResult, ShardRow
 
 if TYPE_CHECKING:  # few runs write a page
@@ -111,18 +112,21 @@ def score_file(job: FileJob) -> bool:
             summary = Summary(resumed=len(earlier.done))
             for done in earlier.done:
                 summary.count(done)
-            with click.progressbar(length=len(lines), label="scoring", file=sys.stderr) as bar:
-                bar.update(len(earlier.done))
+            progress = RunProgress(sys.stderr)
+            progress.expect(str(job.requests), 0, len(lines))
+            progress.found(len(earlier.done))
+            try:
                 for result in score(ShardRow(line.number, line.digest, line.text) for line in waiting):
                     if job.dump is not None:
                         job.dump.write(result.done.line)
-                    stream.write(result.text)
-                    stream.flush()
+                    _append(stream, result.text, job.out)
                     summary.count(result.done)
                     summary.ignored.update(result.ignored)
                     if job.page is not None:
                         seen.append(result)
-                    bar.update(1)
+                    progress.advance(result.done.error is not None)
+            finally:
+                progress.close()
     _report(summary, len(lines), time.perf_counter() - begin)
     if earlier.damaged:
         shown = ", ".join(map(str, earlier.damaged[:10]))
@@ -164,6 +168,19 @@ def check_same(lines: Sequence[Numbered], done: Sequence[Done], runs: Collection
             "The results come from another bundle, or from another mode, method, dimension, number of orders, "
             "overflow, rationale or placeholders setting; they would not compare. Choose another file for the results."
         )
+
+
+def _append(stream: BinaryIO, text: bytes, out: Path | None) -> None:
+    try:
+        stream.write(text)
+        stream.flush()
+    except BrokenPipeError:  # whoever reads has enough
+        raise
+    except OSError as error:
+        raise RequestError(
+            f"{out or 'Standard output'} cannot be written any more: {error.strerror or error}. The lines before stand "
+            "there. Make room, then give the same command again."
+        ) from error
 
 
 def _lines(requests: Path) -> list[Numbered]:

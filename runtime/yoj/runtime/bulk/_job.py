@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 
 import msgspec
 
+from .._results_file import HeldError
 from ..codec import Reading
 from ..errors import RequestError
 from ._columns import ResultColumns, TableColumns, kept_columns
@@ -20,7 +21,7 @@ from ._progress import RunProgress
 from ._reading import BLOCK_ROWS, Names, Reader, Values, plain
 from ._rows import RowResult, ShardRow
 from ._run_manifest import ShardState
-from ._shards import Shard, ShardError
+from ._shards import PLAIN, Shard, ShardError
 from ._table_reader import TableReader
 from ._text_reader import TextReader
 from ._writing import ResultBlock, atomically, make_writer, sha256_of
@@ -54,6 +55,8 @@ def open_reader(shard: Shard, names: Names) -> Reader:
         ShardError: it cannot be read, or is no table of requests.
         RequestError: a package is missing.
     """
+    if shard.format != PLAIN and shard.path.exists() and not shard.path.stat().st_size:
+        raise ShardError(f"it is empty, which no file of {shard.format} is: its writer or its copy has failed")
     return TableReader(shard.path, names) if shard.format == "parquet" else TextReader(shard.path, names)
 
 
@@ -145,8 +148,8 @@ def open_shard(job: ShardJob, shard: Shard, state: ShardState) -> OpenShard:
         state: state of the shard, which is brought up to date.
 
     Raises:
-        ShardError: the shard is at fault.
-        RequestError: another process scores it, or a package is missing.
+        ShardError: the shard is at fault, or another process scores it.
+        RequestError: a package is missing, or results of other settings are there.
         OSError: results cannot be written.
     """
     state.source = fingerprint(shard.path)
@@ -156,18 +159,20 @@ def open_shard(job: ShardJob, shard: Shard, state: ShardState) -> OpenShard:
     table = _table_of(job, shard, reader)
     state.not_read = [name for name in reader.not_read if name not in table.kept]
     (job.place.folder / state.output).parent.mkdir(parents=True, exist_ok=True)
-    journal = Journal(job.place.journal(shard), job.runs)
+    try:
+        journal = Journal(job.place.journal(shard), job.runs)
+    except HeldError as error:
+        raise ShardError("another process scores it; the same command looks at it again when that has ended") from error
     state.damaged += journal.damaged
     return OpenShard(shard, state, reader, journal, table)
 
 
-def finish_shard(job: ShardJob, opened: OpenShard, save: Callable[[], None]) -> None:
-    """Write the results of a shard that is complete.
+def finish_shard(job: ShardJob, opened: OpenShard) -> None:
+    """Write the results of a shard that is complete. Its journal stays until the manifest knows of them.
 
     Args:
         job: the run.
         opened: the shard.
-        save: function that writes its state to the disk.
 
     Raises:
         ShardError: the shard is at fault.
@@ -183,9 +188,6 @@ def finish_shard(job: ShardJob, opened: OpenShard, save: Callable[[], None]) -> 
             raise ShardError(f"{journal.count(SCORED) + journal.count(FAILED)} of its {state.rows} rows have results")
         _write(job, shard, state, _rows(opened.reader, journal, opened.table), opened.table)
         state.state = "done"
-        save()
-        if not state.failed:  # else its other rows are taken from it when the failed ones are tried again
-            journal.remove()
 
 
 def _table_of(job: ShardJob, shard: Shard, reader: Reader) -> TableColumns:
@@ -216,7 +218,7 @@ def _rows(reader: Reader, journal: Journal, table: TableColumns) -> Iterator[Sco
 def _write(job: ShardJob, shard: Shard, state: ShardState, rows: Iterator[Scored], table: TableColumns) -> None:
     """Write the results of a shard, and count them."""
     output, selection = job.place.folder / state.output, job.results.selection
-    state.scored = state.failed = state.left_out = state.noticed = 0
+    state.scored = state.failed = state.left_out = state.noticed = state.ranked = state.right = 0
     state.first_error = state.first_notice = ""
     with atomically(output) as stream:
         writer = make_writer(stream, job.place.format(shard), table, str(output))
@@ -240,6 +242,8 @@ def _count(state: ShardState, result: dict[str, Any]) -> None:
         state.first_error = state.first_error or f"row {result['line']}: {error['message']}"
         return
     state.scored += 1
+    state.ranked += result.get("right") is not None
+    state.right += result.get("right") is True
     if notices := result.get("notices"):
         state.noticed += 1
         state.first_notice = state.first_notice or f"row {result['line']}: {notices[0]}"

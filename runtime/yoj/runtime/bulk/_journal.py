@@ -119,10 +119,6 @@ class Journal:
             raise OSError(f"{self.file} was changed while it was read; start the same command again.")
         return text + b"\n"
 
-    def remove(self) -> None:
-        """Remove the file, which stays locked until the end of the context."""
-        self.file.unlink()
-
     def _state(self, number: int) -> int:
         return self._states[number] if number < len(self._states) else NOTHING
 

@@ -1,6 +1,6 @@
 """Look-ahead over the rows of one file: what is prepared next, which batches are scored, and which results are due.
 
-Rows are prepared ahead of the engine and gathered in windows. A window ends after so many rows or so many bytes of
+Rows are prepared ahead of the engine and gathered in windows. A window ends after so many rows, tokens or bytes of
 prepared rows; its batches hold rows of similar length, and rows that show one medium side by side. So batches depend
 on the rows and the settings alone, not on the time that anything takes: a run that is repeated gives the same bytes.
 Two windows may be there at once, one that is scored and one that is prepared. Whoever gives the rows may end a window
@@ -21,6 +21,7 @@ FIRST_WINDOW = 32
 """Rows of the first window, so that the engine has something to do soon; each has twice as many as the one before."""
 CHUNK = 16
 """Most rows that are prepared as one task."""
+WINDOW_TOKENS = 16 * BATCH_TOKENS
 WINDOWS = 2
 """Windows that are there at once."""
 FORGETTING = 0.9
@@ -34,6 +35,10 @@ class Room:
     rows: int
     size: int
     """Bytes of prepared rows."""
+    batch: int = BATCH_TOKENS
+    """Tokens of a batch with its padding."""
+    tokens: int = WINDOW_TOKENS
+    """Tokens, so that results of a model that takes seconds for a row come, and are kept, within minutes."""
 
 
 @dataclass
@@ -65,6 +70,8 @@ class LookAhead:
     """First row behind the open window."""
     _size: int = 0
     """Bytes of the open window."""
+    _tokens: int = 0
+    """Tokens of the open window."""
     _closed: int = 0
     """Bytes of the windows before it that are not yet scored."""
     _limit: int = 0
@@ -170,6 +177,7 @@ class LookAhead:
             elif self._end in self._prepared:
                 ready = self._prepared[self._end]
                 self._size += len(ready.content) if ready is not None else 0
+                self._tokens += ready.tokens if ready is not None else 0
                 self._end += 1
             else:
                 return
@@ -178,24 +186,25 @@ class LookAhead:
         return (
             self._end - self._begin == self._limit
             or self._size >= self.room.size
+            or self._tokens >= self.room.tokens
             or self._end in self._ends
             or (self.exhausted and not self._again and self._end == self.taken)
         )
 
     def _close(self) -> None:
         window = {k: self._prepared.pop(k) for k in range(self._begin, self._end)}
-        self._batches.extend(batches({k: ready for k, ready in window.items() if ready is not None}))
+        self._batches.extend(batches({k: ready for k, ready in window.items() if ready is not None}, self.room.batch))
         self._closed += self._size
-        self._begin, self._size = self._end, 0
+        self._begin, self._size, self._tokens = self._end, 0, 0
         self._limit = min(2 * self._limit, self.room.rows)
 
 
-def batches(window: dict[int, Ready]) -> Iterable[dict[int, Ready]]:
-    """Batches of a window: rows of one mode and of similar length, by position."""
+def batches(window: dict[int, Ready], tokens: int) -> Iterable[dict[int, Ready]]:
+    """Batches of a window, of so many tokens: rows of one mode and of similar length, by position."""
     for mode in ("joint", "isolated"):
         places = [position for position, ready in window.items() if ready.mode == mode]
         of = [window[position] for position in places]
         kin = [ready.key or position for position, ready in zip(places, of, strict=True)]
         sizes = [ready.longest for ready in of], [ready.packs for ready in of]
-        for group in batches_by_length(*sizes, BATCH_TOKENS, kin):
+        for group in batches_by_length(*sizes, tokens, kin):
             yield {places[k]: of[k] for k in group}

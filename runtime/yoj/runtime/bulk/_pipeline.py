@@ -15,6 +15,8 @@ from typing import Any, Self, cast
 
 from .._jsonl import FileScoring
 from .._source import Source
+from ..batch import BATCH_TOKENS
+from ..engines import ENGINES
 from ..errors import BundleError, EngineError, RequestError
 from ..lines import Entry
 from ._engine import RUNS_ON_A_GPU, EngineSetup, LoadedEngine, open_engine
@@ -25,6 +27,8 @@ from ._rows import RowResult, ShardRow
 
 WINDOW_ROWS = 512
 WINDOW_BYTES = 256 * 2**20
+CPU_BATCH_TOKENS = 2048
+"""Tokens of a batch on a CPU, where the values of larger ones leave the caches; measured with 3 and 36 layers."""
 PREPARER_TASKS = 2
 """Tasks that a process that prepares has at once, one of which waits in it."""
 
@@ -36,7 +40,7 @@ class PipelineConfig:
     workers: int = 1
     """Processes that run the engine. On a CPU they share the cores; on GPUs each takes the next of them."""
     preparers: int | None = None
-    """Processes that prepare rows; None for half as many as there are cores, and as many as workers at least."""
+    """Processes that prepare rows; None for as many as there are cores. They rest while the engine has enough."""
     window_rows: int = WINDOW_ROWS
     """Most rows of a window, over which batches are formed; two windows are held at once."""
     window_bytes: int = WINDOW_BYTES
@@ -139,7 +143,7 @@ class Pipeline:
             EngineError: the pipeline is not open.
         """
         pools, config = self._pools, self._config
-        ahead = self._current = LookAhead(iter(rows), Room(config.window_rows, config.window_bytes))
+        ahead = self._current = LookAhead(iter(rows), Room(config.window_rows, config.window_bytes, pools.batch_tokens))
         pools.forget()
         begin = time.perf_counter()
         while True:
@@ -213,12 +217,17 @@ class _Pools:
         preparation = Kind[ShardRow]("yoj-prepare", open_preparation, PREPARER_TASKS, lambda row: row)
         self._config = config
         self.engines = Pool(engine, config.workers)
-        self.preparers = Pool(preparation, config.preparers or max(config.workers, available_cores() // 2))
+        self.preparers = Pool(preparation, config.preparers or max(config.workers, available_cores()))
 
     @property
     def loaded(self) -> LoadedEngine:
         """Message of the first process that loaded the engine."""
         return self.engines.told[0]
+
+    @property
+    def batch_tokens(self) -> int:
+        """Tokens of a batch."""
+        return BATCH_TOKENS if ENGINES[self.loaded.engine.engine].gpu else CPU_BATCH_TOKENS
 
     def load(self, source: Source, settings: FileScoring) -> None:
         """Load the engines, and let the others open what preparing takes."""

@@ -91,6 +91,18 @@ def make_place(out: str | None, inputs: Sequence[str], found: FoundShards, optio
             f"--out {out} lies in {around}, whose shards are scored, and results would be taken for shards the next "
             "time. Choose a folder beside it."
         )
+    if any(not os.path.exists(given) for given in inputs):  # patterns, which may match what is written there
+        among = next((shard for shard in found.shards if shard.path.resolve().is_relative_to(path.resolve())), None)
+        if among is not None:
+            raise RequestError(
+                f"--out {out} holds {among.path}, which a pattern names, so that results would be taken for shards. "
+                "Choose a folder beside the inputs."
+            )
+    if one and path.suffix and not suffix_of(path) and options.format is None:
+        raise RequestError(
+            f"--out {out} has the name of no format that is written: {', '.join(SUFFIXES)}. Change the name, or give "
+            "--format."
+        )
     told = SUFFIXES.get(suffix_of(path)) if one else None
     if told is not None and options.format not in (None, told):
         raise RequestError(

@@ -28,6 +28,7 @@ class RunProgress:
         """Rows that this start of the run has finished."""
         self.failed = 0
         """Rows of these that failed."""
+        self._going = True
         self._earlier = 0
         self._known: dict[str, int] = {}
         self._sizes: dict[str, int] = {}
@@ -57,10 +58,11 @@ class RunProgress:
             self._show(self.text())
 
     def close(self) -> None:
-        """End the line of a terminal."""
-        if self._terminal and self._said > self._begin:
+        """End the reports, and the line of a terminal."""
+        if self._going and self._terminal and self._said > self._begin:
             self._stream.write("\n")
             self._stream.flush()
+        self._going = False
 
     def text(self) -> str:
         """Report of this moment."""
@@ -71,7 +73,7 @@ class RunProgress:
         if (busy := self._busy()) is not None:
             parts.append(f"engine busy {busy:.0%}")
         parts += [f"{self.failed:,} failed"] if self.failed else []
-        if total is not None and rate > 0:
+        if total is not None and rate > 0 and self._going:
             parts.append(f"{_span(max(0, total - done) / rate)} to come")
         return ", ".join(parts)
 

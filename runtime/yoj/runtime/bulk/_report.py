@@ -12,7 +12,9 @@ from ._run_manifest import ShardState
 from ._shards import FoundShards
 
 
-def report(states: Mapping[str, ShardState], problems: Mapping[str, str], found: FoundShards, job: ShardJob) -> bool:
+def report(
+    states: Mapping[str, ShardState], problems: Mapping[str, str], found: FoundShards, job: ShardJob, restarts: int
+) -> bool:
     """Say what became of the shards of a run.
 
     Args:
@@ -20,17 +22,18 @@ def report(states: Mapping[str, ShardState], problems: Mapping[str, str], found:
         problems: shards with what is wrong with them.
         found: files of the inputs.
         job: the run.
+        restarts: number of processes that ended and were replaced.
 
     Returns:
         Whether every row has been scored.
     """
-    for line in _lines(states, problems, found, job):
+    for line in _lines(states, problems, found, job, restarts):
         click.echo(line, err=True)
     return not problems and not any(state.failed for state in states.values())
 
 
 def _lines(
-    states: Mapping[str, ShardState], problems: Mapping[str, str], found: FoundShards, job: ShardJob
+    states: Mapping[str, ShardState], problems: Mapping[str, str], found: FoundShards, job: ShardJob, restarts: int
 ) -> Iterable[str]:
     done = {name: state for name, state in states.items() if state.state == "done"}
     rows, scored, failed, left_out = (
@@ -42,6 +45,11 @@ def _lines(
     fresh = job.progress.fresh
     text += f"; {fresh:,} rows now, {fresh / max(job.progress.seconds, 1e-9):,.1f} rows/s" if fresh else ""
     yield text
+    if ranked := sum(state.ranked for state in done.values()):
+        right = sum(state.right for state in done.values())
+        yield f"best response right in {right / ranked:.1%} of {ranked:,} rows with rankings"
+    if restarts:
+        yield f"processes that ended and were replaced, for want of memory perhaps: {restarts} (see the log of yoj)"
     for name, reason in problems.items():
         missing = states[name].rows
         yield f"missing: {f'{missing:,}' if missing else 'all'} rows of {name}: {reason}."
@@ -56,5 +64,8 @@ def _lines(
     if damaged := sum(state.damaged for state in done.values()):
         yield f"damaged lines of journals, whose rows were scored again: {damaged:,}"
     if found.passed_over:
-        yield f"files that are no shards by their names: {len(found.passed_over)}, the first {found.passed_over[0]}"
+        yield (
+            f"passed over, as no shards by their names or as links to folders: {len(found.passed_over)}, the first "
+            f"{found.passed_over[0]}"
+        )
     yield f"manifest: {job.place.manifest}"

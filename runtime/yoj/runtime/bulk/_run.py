@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -18,6 +19,7 @@ from .._jsonl import FileScoring, comparable_runs
 from .._source import Source
 from ..codec import Ignore, Line, Reading
 from ..errors import RequestError, YojError
+from ..manifest import Mode
 from ._columns import ResultColumns
 from ._fingerprint import is_same
 from ._job import OpenShard, ShardJob, find_tables, finish_shard, open_shard
@@ -39,6 +41,8 @@ from ._run_manifest import (
 from ._selection import RowSelection
 from ._shards import FoundShards, Shard, ShardError, find_shards
 
+SAVE_S = 1.0
+"""Seconds after which the manifest is written again: with thousands of small shards, it is most of the work."""
 OPEN_SHARDS = 32
 """Shards after which the rows of those before are scored first, so that the number of open files is bounded."""
 
@@ -84,20 +88,32 @@ def score_shards(source: Callable[[], Source], bulk: Bulk) -> bool:
         run = _Run(job, manifest, found, pipeline)
         try:
             run.score()
+        except KeyboardInterrupt:
+            job.progress.close()
+            click.echo(f"Interrupted. {run.kept()} Give the same command again to go on.", err=True)
+            raise
         except OSError as error:
             if isinstance(error, YojError):
                 raise
-            raise RequestError(run.stopped(error)) from error
+            job.progress.close()
+            raise RequestError(
+                f"Results cannot be written any more: {error}. {run.kept()} Make room, then give the same command "
+                "again."
+            ) from error
         finally:
             run.close()
             job.progress.close()
-        return report(run.own_states(), run.problems, found, job)
+        return report(run.own_states(), run.problems, found, job, pipeline.usage.restarts)
 
 
 def _results(bulk: Bulk) -> ResultColumns:
     options, settings = bulk.options, bulk.settings(Path())
     if settings.knockout and (options.top is not None or options.min_margin is not None):
         raise click.UsageError("--top and --min-margin need scores, which --n-method knockout does not give.")
+    if settings.rationale is not None and (options.best or options.top is not None):
+        raise click.UsageError(
+            "--best and --top write no rationales. Leave --rationale out, or write whole judgements."
+        )
     selection = RowSelection(options.best, options.top, options.min_margin)
     return ResultColumns(selection, settings.knockout, settings.rationale is not None)
 
@@ -119,6 +135,7 @@ def _prepare(
         loaded.engine.precision,
         loaded.run,
         _settings_of(options, ignore),
+        _scoring_of(given, loaded.manifest.trained_mode),
         [*bulk.inputs],
         f"{index}/{count}",
         **about_machine(),
@@ -145,6 +162,21 @@ def _settings_of(options: FileOptions, ignore: Ignore) -> dict[str, Any]:
     return msgspec.json.decode(msgspec.json.encode(given))  # with the lists that a manifest has for tuples
 
 
+def _scoring_of(given: FileScoring, trained: Mode) -> dict[str, Any]:
+    """Settings that scores depend on, as `run_digest` has them."""
+    reading = given.reading
+    return {
+        "mode": given.mode or trained,
+        "orders": given.orders,
+        "method": "knockout" if given.knockout else reading.method,
+        "passes": reading.passes,
+        "dimension": reading.dimension,
+        "overflow": reading.overflow,
+        "placeholders": reading.placeholders,
+        "rationale": given.rationale,
+    }
+
+
 def _allowing(options: FileOptions, ignore: Ignore) -> Ignore:
     """Ignored fields of JSON lines: what is kept is no unknown field."""
     others = {*options.keep} - {*Line.__struct_fields__, "messages"}
@@ -156,6 +188,10 @@ class _Run:
 
     def __init__(self, job: ShardJob, manifest: RunManifest, found: FoundShards, pipeline: Pipeline):
         self._pipeline, self._usage = pipeline, pipeline.usage
+        self._saved = 0.0
+        """Time at which the manifest was written."""
+        self._journals: list[Path] = []
+        """Journals that are removed when the manifest knows their shards to be done."""
         self._open = deque[OpenShard]()
         """Shards whose results are not all there, in their order."""
         self._job, self._place, self._manifest = job, job.place, manifest
@@ -209,6 +245,7 @@ class _Run:
         try:
             if self._is_finished(shard, before):
                 self._job.progress.found(before.rows or 0)
+                self._manifest.shards[shard.name] = msgspec.structs.replace(before, state="done", reason="")
                 return None
             return open_shard(self._job, shard, state)
         except ShardError as error:
@@ -221,39 +258,42 @@ class _Run:
             opened = self._open.popleft()
             shard, state = opened.shard, opened.state
             try:
-                finish_shard(self._job, opened, lambda name=shard.name, now=state: self._save(name, now))
+                finish_shard(self._job, opened)
+                self._manifest.shards[shard.name] = state
+                if not state.failed:  # else its other rows are taken from it when the failed ones are tried again
+                    self._journals.append(opened.journal.file)
+                if time.monotonic() - self._saved > SAVE_S:
+                    self._save()
             except ShardError as error:
                 self._leave_out(shard, state, error)
 
     def _leave_out(self, shard: Shard, state: ShardState, error: ShardError) -> None:
         reason = self.problems[shard.name] = str(error).rstrip(".")
         click.echo(f"{shard.name} is left out, and the run goes on: {reason}.", err=True)
-        if self._state(shard).state != "done":
-            state.state, state.reason = "failed", reason
-            self._save(shard.name, state)
+        state.state, state.reason = "failed", reason
+        self._manifest.shards[shard.name] = state
+        self._save()
 
     def own_states(self) -> dict[str, ShardState]:
         """States of the shards of this part."""
         return {shard.name: self._state(shard) for shard in self._own}
 
-    def stopped(self, error: OSError) -> str:
-        """Text about a run whose results cannot be written."""
+    def kept(self) -> str:
+        """Text about what is kept of a run that stops."""
         states = self.own_states()
         left = [name for name, state in states.items() if state.state != "done" and name not in self.problems]
         with suppress(OSError):
             self._save()
         return (
-            f"Results cannot be written any more: {error}. What was done is kept: {self._job.progress.text()}. Shards "
-            f"without their results: {len(left)} of {len(states)}, the first {left[0] if left else 'none'}. Make room, "
-            "then give the same command again."
+            f"What was done is kept: of this start {self._job.progress.text()}. Shards without their results: "
+            f"{len(left)} of {len(states)}, the first {left[0] if left else 'none'}."
         )
 
     def _state(self, shard: Shard) -> ShardState:
         return self._manifest.shards.get(shard.name) or ShardState(self._place.output(shard))
 
-    def _save(self, name: str | None = None, state: ShardState | None = None) -> None:
-        if name is not None and state is not None:
-            self._manifest.shards[name] = state
+    def _save(self) -> None:
+        """Write the manifest, and remove the journals of shards that it knows to be done."""
         self._manifest.usage = {
             "rows": self._usage.rows,
             "seconds": round(self._job.progress.seconds, 3),
@@ -264,6 +304,9 @@ class _Run:
             "restarts": self._usage.restarts,
         }
         write_manifest(self._place.manifest, self._manifest)
+        self._saved = time.monotonic()
+        while self._journals:
+            self._journals.pop().unlink(missing_ok=True)
 
     def _is_finished(self, shard: Shard, state: ShardState) -> bool:
         """Whether nothing is left to do of a shard.
@@ -272,7 +315,7 @@ class _Run:
             ShardError: its results are not those of this run, or no longer those of its file.
         """
         output, journal = self._place.folder / state.output, self._place.journal(shard)
-        if state.state != "done":
+        if state.state != "done" and not (state.state == "failed" and state.output_size):
             if output.exists() and not journal.exists():
                 raise ShardError(
                     f"{output} is there, and no run of this folder has written it. Move it away, or choose another "

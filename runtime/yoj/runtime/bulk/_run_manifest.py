@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -39,6 +39,10 @@ class ShardState(msgspec.Struct):
     damaged: int = 0
     """Damaged lines of its journal, whose rows were scored again."""
     first_error: str = ""
+    ranked: int = 0
+    """Scored rows with rankings that do not all tie."""
+    right: int = 0
+    """Rows of these whose best response is one of the best-ranked."""
     noticed: int = 0
     """Rows with notices."""
     first_notice: str = ""
@@ -57,7 +61,9 @@ class RunManifest(msgspec.Struct):
     run: str
     """Digest of all that scores depend on beside the requests, as results have it."""
     settings: dict[str, Any]
-    """Settings that results depend on."""
+    """Settings of files that results depend on."""
+    scoring: dict[str, Any]
+    """Settings that scores depend on."""
     inputs: list[str]
     part: str = "1/1"
     shards: dict[str, ShardState] = msgspec.field(default_factory=dict[str, ShardState])
@@ -122,13 +128,15 @@ def check_same_run(file: Path, earlier: RunManifest, now: RunManifest, runs: Col
         names: Sequence[str] = ("bundle_sha256", "engine", "precision")
         own = [(name, getattr(earlier, name), getattr(now, name)) for name in names]
         differ = [f"{name} was {before} and is {after}" for name, before, after in own if before != after]
-        differ = differ or ["mode, method, dimension, orders, overflow, rationale or placeholders differ"]
-    for name in sorted(earlier.settings.keys() | now.settings.keys()):
-        before, after = earlier.settings.get(name), now.settings.get(name)
-        if before != after:
-            differ.append(f"{name} was {before!r} and is {after!r}")
+        differ += _differences(earlier.scoring, now.scoring)
+    differ += _differences(earlier.settings, now.settings)
     if differ:
         raise RequestError(
             f"{file} is of a run with other settings: {'; '.join(differ)}. Give the same ones to go on with it, or "
             "choose another folder for the results."
         )
+
+
+def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    names = sorted(before.keys() | now.keys())
+    return [f"{n} was {before.get(n)!r} and is {now.get(n)!r}" for n in names if before.get(n) != now.get(n)]

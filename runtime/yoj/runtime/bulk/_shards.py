@@ -10,10 +10,8 @@ from pathlib import Path
 
 from .._file_options import PARQUET, SUFFIXES, Format, suffix_of
 from ..errors import RequestError
-from ..lines import GZIP, ZSTD
+from ..lines import GZIP, is_zstd
 
-BEGINS: dict[bytes, Format] = {PARQUET: "parquet", GZIP: "jsonl.gz", ZSTD: "jsonl.zst"}
-"""Beginning of a file -> its format; what begins otherwise is `PLAIN`."""
 PLAIN: Format = "jsonl"
 IN_FOLDERS = [suffix for suffix in SUFFIXES if suffix != ".json"]
 """Ends of the names of shards in a folder, where a plain ``.json`` is most often something else."""
@@ -31,7 +29,7 @@ class Shard:
     """Path below the input that named it, with slashes."""
     path: Path
     format: Format
-    """Format by its first bytes; by its name where it cannot be read."""
+    """Format by its first bytes; by its name where it cannot be read, is empty, or is called a Parquet file."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +41,7 @@ class FoundShards:
     one_file: bool
     """Whether the input is one file that was named itself."""
     passed_over: list[str]
-    """Files of folders that are no shards by their names."""
+    """Files of folders that are no shards by their names, and links to folders."""
 
 
 def find_shards(inputs: Sequence[str]) -> FoundShards:
@@ -66,7 +64,9 @@ def find_shards(inputs: Sequence[str]) -> FoundShards:
                 f"{given} holds no file that ends in {ends}." if there else f"{given} is no file, and none is like it."
             )
         if (other := next((path for path, _ in found if not path.is_file()), None)) is not None:
-            raise RequestError(f"{other} is no plain file, and shards are read several times. Write it to a file.")
+            gone = other.is_symlink() and not other.exists()
+            why = "is a link to a file that is not there" if gone else "is no plain file; shards are read several times"
+            raise RequestError(f"{other} {why}. {'Remove it' if gone else 'Write it to a file'}.")
         shards += [Shard(path.relative_to(root).as_posix(), path, _format_of(path)) for path, root in found]
     _check_names(shards)
     one_file = len(inputs) == 1 and os.path.isfile(inputs[0])
@@ -84,11 +84,13 @@ def output_name(shard: Shard, written: Format | None) -> str:
 def _format_of(path: Path) -> Format:
     try:
         with path.open("rb") as stream:
-            begin = stream.read(max(map(len, BEGINS)))
+            begin = stream.read(len(PARQUET))
     except OSError:
-        return SUFFIXES.get(suffix_of(path), "jsonl")
-    found = next((magic for magic in BEGINS if begin.startswith(magic)), None)
-    return PLAIN if found is None else BEGINS[found]
+        return SUFFIXES.get(suffix_of(path), PLAIN)
+    named = SUFFIXES.get(suffix_of(path), PLAIN)
+    if begin == PARQUET or named == "parquet" or not begin:
+        return "parquet" if begin == PARQUET else named
+    return "jsonl.gz" if begin.startswith(GZIP) else "jsonl.zst" if is_zstd(begin) else PLAIN
 
 
 def _of_input(given: Path) -> Iterator[tuple[Path, Path, bool]]:
@@ -111,6 +113,9 @@ def _below(folder: Path, root: Path) -> Iterator[tuple[Path, Path, bool]]:
     """Files of a folder and of those in it. Names with a dot or an underscore first are of tools, not of shards."""
     for where, folders, files in os.walk(folder):
         folders[:] = sorted(name for name in folders if name[0] not in "._")
+        for name in folders:
+            if Path(where, name).is_symlink():  # which may lead anywhere, back here too
+                yield Path(where, name), root, False
         for name in sorted(files):
             if name[0] not in "._":
                 yield Path(where, name), root, suffix_of(Path(name)) in IN_FOLDERS
@@ -130,8 +135,9 @@ def _check_names(shards: Sequence[Shard]) -> None:
     paths: dict[str, Shard] = {}
     names: dict[str, Shard] = {}
     for shard in shards:
-        if paths.setdefault(os.path.realpath(shard.path), shard) is not shard:
-            raise RequestError(f"{shard.path} is given twice. Leave one of the inputs that hold it out.")
+        if (other := paths.setdefault(os.path.realpath(shard.path), shard)) is not shard:
+            also = "" if other.path == shard.path else f", as {other.path} too"
+            raise RequestError(f"{shard.path} is given twice{also}. Leave one of the inputs or links that hold it out.")
         if (other := names.setdefault(shard.name, shard)) is not shard:
             raise RequestError(
                 f"{other.path} and {shard.path} are both called {shard.name} here, and so would their results be. Give "

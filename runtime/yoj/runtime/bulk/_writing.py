@@ -117,7 +117,7 @@ class TableWriter:
         ]
         for name in self._table.kept:
             kept, kind = block.kept[name], self._schema.field(name).type
-            arrays.append(self._array(plain(kept), kind) if isinstance(kept, list) else kept)
+            arrays.append(self._array(plain(kept), kind) if isinstance(kept, list) else kept.cast(kind))
         self._waiting.append(self._arrow.RecordBatch.from_arrays(arrays, schema=self._schema))
         count, size = (sum(getattr(batch, of) for batch in self._waiting) for of in ("num_rows", "nbytes"))
         if count >= GROUP_ROWS or size >= GROUP_BYTES:
