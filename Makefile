@@ -11,19 +11,20 @@ OPTIMUM := .venv-optimum
 VERL := .venv-verl
 GYM := .venv-gym
 RAY := .venv-ray
+DOCS := .venv-docs
 
-.PHONY: demo test test-all tests test-numpy1 quick quick-tests lint style types bench bench-wide bench-tables bench-products bench-sweeps bench-schemes bench-runtime bench-vllm \
+.PHONY: demo test test-all tests test-numpy1 docs quick quick-tests lint style types bench bench-wide bench-tables bench-products bench-sweeps bench-schemes bench-runtime bench-vllm \
 	gpu peers trainers grpo judges edits clean
 demo: $(VENV)/.ready
 	$(BIN)/python -m examples.demo
 
 # Lint and types take one core; tests take what is left.
 test: $(VENV)/.ready
-	$(MAKE) --jobs 3 lint test-numpy1 tests
+	$(MAKE) --jobs 3 lint docs test-numpy1 tests
 
 # Every size, family, precision and GPU of what `make test` covers once, and what takes long.
 test-all: $(VENV)/.ready
-	$(MAKE) --jobs 3 lint test-numpy1 tests TESTS=
+	$(MAKE) --jobs 3 lint docs test-numpy1 tests TESTS=
 
 TESTS := -m 'not thorough'
 tests: $(VENV)/.ready
@@ -53,6 +54,10 @@ style: $(VENV)/.ready
 types: $(VENV)/.ready
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
+# The site, in .site: a page, link, heading or docstring that is not there ends it.
+docs: $(DOCS)/.ready
+	NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/mkdocs build --strict --quiet
+
 JUDGES := qwen3_vl molmo2
 bench: $(VENV)/.ready
 	rm -rf .bench/*-deep
@@ -79,10 +84,10 @@ grpo: $(VENV)/.ready
 	$(BIN)/python -m experiments.grpo run .grpo
 	$(BIN)/python -m experiments.grpo report --plot docs/images/grpo.svg
 
-# Of every kind of CPU that there are results of.
+# Of every kind of CPU that there are results of; the README has the whole depth alone.
 bench-tables: $(VENV)/.ready
-	$(BIN)/yoj-bench report $(sort $(wildcard bench/results/*/deep.json) $(wildcard bench/results/*/wide.json)) \
-		--readme README.md --tables docs/benchmark-tables.md
+	$(BIN)/yoj-bench report $(sort $(wildcard bench/results/*/deep.json)) --readme README.md
+	$(BIN)/yoj-bench report $(sort $(wildcard bench/results/*/deep.json) $(wildcard bench/results/*/wide.json)) --tables docs/benchmark-tables.md
 
 bench-products: $(VENV)/.ready
 	$(BIN)/yoj-bench products --out 'bench/results/{kind}/products.json'
@@ -205,6 +210,13 @@ $(RAY)/.ready: pyproject.toml
 	$(RAY)/bin/python -m pip install --quiet --editable '.[ray]'
 	touch $@
 
+# Not PyTorch: docstrings are read and not imported, commands load it when they run.
+$(DOCS)/.ready: pyproject.toml
+	$(PYTHON) -m venv $(DOCS)
+	$(DOCS)/bin/python -m pip install --quiet --upgrade pip
+	$(DOCS)/bin/python -m pip install --quiet --editable '.[docs]'
+	touch $@
+
 clean:
-	rm -rf $(VENV) $(NUMPY1) $(GPU) $(VLLM) $(CLIENTS) $(TRITON) $(OPTIMUM) $(VERL) $(GYM) $(RAY)
-	rm -rf .gpu .demo .bench .bench-schemes .bench-vllm .judges .grpo .edits dist build
+	rm -rf $(VENV) $(NUMPY1) $(GPU) $(VLLM) $(CLIENTS) $(TRITON) $(OPTIMUM) $(VERL) $(GYM) $(RAY) $(DOCS)
+	rm -rf .site .gpu .demo .bench .bench-schemes .bench-vllm .judges .grpo .edits dist build

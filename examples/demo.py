@@ -1,4 +1,4 @@
-"""Export two judges of this repository, let one rank answers about a scene and the other edits of a picture.
+"""Export two judges of this repository, let one rank answers about scenes and the other edits of pictures, and show it.
 
 ``make demo`` runs it, and so does this:
 
@@ -13,9 +13,10 @@ from pathlib import Path
 
 from PIL import Image as Picture
 
+from examples.judge_edits import explain
 from experiments.edits.dataset import make_item as make_edits
-from experiments.edits.dataset import ranks
-from experiments.shapes import ShapesConfig, make_item
+from experiments.edits.dataset import ranks, write_edits
+from experiments.shapes import ShapesConfig, make_item, write_items
 from yoj.runtime import Image, Judgement, Request, Scorer
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -23,6 +24,8 @@ CHECKPOINTS = ROOT / "checkpoints"
 FOLDER = ROOT / ".demo"
 SCENE, EDITED = 0, 5
 """Items of the held-out splits, which the judges were not trained on."""
+SHOWN = 12
+"""Items on each page, from the first."""
 
 
 def main() -> None:
@@ -31,47 +34,67 @@ def main() -> None:
     answers = _export("shapes-qwen3_vl", "judge.yoj")
     edits = _export("edits-qwen3_vl", "edits.yoj", "--language")
     print("\n2. bundles -> scores")
-    _rank_answers(Scorer.load(answers))
-    _rank_edits(Scorer.load(edits))
+    with Scorer.load(answers) as scorer:
+        rank_answers(scorer, FOLDER)
+    with Scorer.load(edits) as scorer:
+        rank_edits(scorer, FOLDER)
     assert "torch" not in sys.modules
-    print("\nPyTorch was not loaded to score.")
+    print("\nPyTorch was not loaded to score.\n\n3. scores -> pages to look at")
+    for page in write_pages(answers, edits, FOLDER):
+        print(page.as_uri())
+
+
+def rank_answers(scorer: Scorer, folder: Path) -> None:
+    """Rank four answers to a question about a scene."""
+    item = make_item("held_out", ShapesConfig(items=1, seed=0), SCENE)
+    fields, picture = item.fields(), folder / f"scene-{SCENE}.png"
+    Picture.fromarray(item.frames[0]).save(picture)
+    judgement = scorer.score(fields["prompt"], fields["responses"], images=[picture])
+    print(f"\n{picture}: {fields['language']['target']}\n{fields['prompt']}\n{judgement.table(fields['responses'])}")
+    _check(judgement, fields["responses"], fields["rankings"])
+
+
+def rank_edits(scorer: Scorer, folder: Path) -> None:
+    """Rank four edits of a picture by an instruction, and explain the best and the worst in words."""
+    item = make_edits("held_out", 0, EDITED)
+    source = folder / f"source-{EDITED}.png"
+    edits = [folder / f"edit-{EDITED}-{number}.png" for number in range(len(item.results))]
+    for file, drawing in zip([source, *edits], [item.source, *item.results], strict=True):
+        Picture.fromarray(drawing.pixels()).save(file)
+    request = Request([Image(source), item.instruction], [[Image(edit)] for edit in edits])
+    judgement, names = scorer.score_batch([request])[0], [edit.name for edit in edits]
+    print(f"\n{source}\n{item.instruction}")
+    explain(scorer, request, judgement, names)
+    _check(judgement, names, ranks([grade.overall for grade in item.grades()]))
+
+
+def write_pages(answers: Path, edits: Path, folder: Path) -> list[Path]:
+    """Let the command write a page for each judge: held-out items, what was judged of them, and why."""
+    write_items(folder / "scenes", "held_out", ShapesConfig(SHOWN, seed=0), lambda _: None)
+    write_edits(folder / "edits", "held_out", SHOWN, 0, lambda _: None)
+    scenes = _page(answers, folder / "scenes" / "held_out.jsonl", folder / "scenes.html")
+    return [scenes, _page(edits, folder / "edits" / "held_out.jsonl", folder / "edits.html", "--rationale", "best")]
+
+
+def _page(bundle: Path, requests: Path, page: Path, *options: str) -> Path:
+    command = [_program("yoj-score"), bundle, requests, "--explain", "--html", page, *options]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)  # where the scores go, as lines of JSON
+    return page
 
 
 def _export(checkpoint: str, name: str, *options: str) -> Path:
     bundle = FOLDER / name
-    command = [Path(sys.executable).with_name("yoj-export"), CHECKPOINTS / checkpoint, "--layout", "assistant"]
-    subprocess.run([*map(str, command), "--out", str(bundle), "--force", *options], check=True)
+    command = [_program("yoj-export"), CHECKPOINTS / checkpoint, "--layout", "assistant", "--out", bundle, "--force"]
+    subprocess.run([*command, *options], check=True)
     return bundle
 
 
-def _rank_answers(scorer: Scorer) -> None:
-    """Rank four answers to a question about a scene."""
-    item = make_item("held_out", ShapesConfig(items=1, seed=0), SCENE)
-    fields, picture = item.fields(), FOLDER / f"scene-{SCENE}.png"
-    Picture.fromarray(item.frames[0]).save(picture)
-    judgement = scorer.score(fields["prompt"], fields["responses"], images=[picture])
-    print(f"\n{picture}: {fields['language']['target']}\n{fields['prompt']}")
-    _show(judgement, fields["responses"], fields["rankings"])
+def _program(name: str) -> Path:
+    return Path(sys.executable).with_name(name)
 
 
-def _rank_edits(scorer: Scorer) -> None:
-    """Rank four edits of a picture by an instruction, and explain the best and the worst in words."""
-    item = make_edits("held_out", 0, EDITED)
-    source = FOLDER / f"source-{EDITED}.png"
-    edits = [FOLDER / f"edit-{EDITED}-{number}.png" for number in range(len(item.results))]
-    for file, drawing in zip([source, *edits], [item.source, *item.results], strict=True):
-        Picture.fromarray(drawing.pixels()).save(file)
-    request = Request([Image(source), item.instruction], [[Image(edit)] for edit in edits])
-    judgement = scorer.score_batch([request])[0]
-    print(f"\n{source}\n{item.instruction}")
-    _show(judgement, [edit.name for edit in edits], ranks([grade.overall for grade in item.grades()]))
-    for name, index in (("best", judgement.best), ("worst", judgement.best_first[-1])):
-        print(f"why {edits[index].name} is the {name}: {scorer.rationale(request, index).text}")
-
-
-def _show(judgement: Judgement, labels: list[str], rankings: list[int]) -> None:
-    """Print a judgement beside the truth."""
-    print(judgement.table(labels))
+def _check(judgement: Judgement, labels: list[str], rankings: list[int]) -> None:
+    """Compare a judgement with the truth."""
     print(f"best by the truth: {labels[rankings.index(1)]!r}; {sum(judgement.timings_ms.values()):.1f} ms")
     if rankings[judgement.best] != 1:
         raise SystemExit("The judge put another response first.")

@@ -25,6 +25,15 @@ from recorded import ADAPTER, MERGED
 from yoj.runtime import Scorer
 from yoj.runtime.machine import instruction_sets
 
+CHECKPOINTS = Path(__file__).parents[1] / "checkpoints"
+SOURCES = {
+    "merged": MERGED,
+    "adapter": ADAPTER,
+    "shapes": CHECKPOINTS / "shapes-qwen3_vl",
+    "edits": CHECKPOINTS / "edits-qwen3_vl",
+}
+"""Kind of a bundle -> its checkpoint."""
+
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
     """Rounding, kernels and times differ with these, so that a report of a failure must name them."""
@@ -91,7 +100,8 @@ def _graphs_are_traced_once(pytestconfig: pytest.Config, tmp_path_factory: pytes
 def bundle(tmp_path_factory: pytest.TempPathFactory):
     """bundle(kind, layout) -> path of a bundle; those of the merged checkpoints in the assistant layout are verified.
 
-    The kind is ``merged`` or ``adapter``, recorded checkpoints of Molmo2, or ``qwen3_vl``, a tiny one made here.
+    The kind is ``merged`` or ``adapter``, recorded checkpoints of Molmo2, ``qwen3_vl``, a tiny one made here, or
+    ``shapes`` or ``edits``, trained judges that this repository ships, of which the second explains.
     """
     from tiny_qwen3_vl import TinyQwen, write_qwen
 
@@ -105,11 +115,12 @@ def bundle(tmp_path_factory: pytest.TempPathFactory):
         out = folder / f"{kind}-{layout}.yoj"
         with FileLock(f"{out}.lock"):
             if not out.exists():
-                source = {"merged": MERGED, "adapter": ADAPTER}.get(kind)
+                source = SOURCES.get(kind)
                 if source is None:
                     source = write_qwen(TinyQwen(), folder / f"{kind}-checkpoint", hidden_state="post_norm")
-                compare = layout == "assistant" and kind != "adapter"
-                build(ExportConfig([source], None, layout, out, compare=compare), Quiet())
+                compare = layout == "assistant" and kind in ("merged", "qwen3_vl")
+                config = ExportConfig([source], None, layout, out, compare=compare, language=kind == "edits")
+                build(config, Quiet())
         return out
 
     return make

@@ -39,7 +39,8 @@ def test_the_options_are_these():
         "--prompt", "--response", "--image", "--video", "--fps", "--mode", "--orders", "--out", "--overflow",
         "--placeholders", "--media-root", "--ignore-field", "--ignore-unknown", "--allow-host",
         "--engine", "--threads", "--workers", "--json", "--dump-inputs", "--n-method", "--passes", "--rationale",
-        "--dimension", "--format", "--keep", "--rename", "--best", "--top", "--min-margin", "--shard", "--version",
+        "--dimension", "--html", "--explain", "--format", "--keep", "--rename", "--best", "--top", "--min-margin",
+        "--shard", "--version",
     }  # fmt: skip
     assert {name: options_of(command) for name, command in export.commands.items()} == {
         "build": {

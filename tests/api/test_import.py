@@ -44,9 +44,10 @@ def test_public_names():
     import yoj.runtime
 
     assert sorted(yoj.runtime.__all__) == [
-        "BundleError", "DimensionScores", "EngineError", "EngineMemoryError", "HubError", "Image", "Judgement",
-        "Knockout", "LengthError", "LimitError", "MediaError", "Message", "Policy", "Prepared", "Rationale", "Reading",
-        "Request", "RequestError", "ScoreError", "Scorer", "TokenCounts", "Truncation", "Video", "YojError",
-        "__version__", "decode_request", "encode_judgement", "knockout",
+        "BundleError", "DimensionScores", "EngineError", "EngineMemoryError", "Explanation", "HubError", "Image",
+        "Judgement", "Knockout", "LeftOutRegion", "LeftOutSentence", "LengthError", "LimitError", "MediaError",
+        "Message", "Policy", "Prepared", "Rationale", "Reading", "Request", "RequestError", "ScoreError", "Scorer",
+        "ShownPicture", "TokenCounts", "Truncation", "Video", "YojError", "__version__", "decode_request",
+        "encode_judgement", "knockout",
     ]  # fmt: skip
     assert all(hasattr(yoj.runtime, name) for name in yoj.runtime.__all__)

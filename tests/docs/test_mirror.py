@@ -9,7 +9,7 @@ from parts import PARTS
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = {part: ROOT / part / "yoj" / part for part in PARTS}
-PACKAGES["experiments"] = ROOT / "experiments"
+PACKAGES |= {name: ROOT / name for name in ("experiments", "examples")}
 TESTS = sorted(file for part in PACKAGES for file in (ROOT / "tests" / part).rglob("test_*.py"))
 
 

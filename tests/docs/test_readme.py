@@ -1,21 +1,29 @@
-"""What the README says is what happens: its Python runs, and its commands run as they are written."""
+"""What the README says is what happens: its Python prints what it says, and its commands run as they are written.
+
+So do those of ``precision.md``, which follow from each other and take long.
+"""
 
 from __future__ import annotations
 
 import json
 import re
+import shlex
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import msgspec
 import pytest
+from blocks import blocks
 from click.testing import CliRunner
-from commands import run_block
+from commands import run_block, run_here
 from made_up import write_requests
 from servers import command_serving
 
+from yoj.bench import read_results
+from yoj.bench._readme import BEGIN, END, all_tables, ratios
 from yoj.calibration._gate import REPORT, Gate
 from yoj.calibration.cli import main
 from yoj.export.quantisation.config import read_config
@@ -26,30 +34,53 @@ pytestmark = pytest.mark.export
 
 ROOT = Path(__file__).parents[2]
 DATA = ROOT / "tests" / "golden" / "data"
-BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```", (ROOT / "README.md").read_text("utf-8"), re.DOTALL | re.MULTILINE)
+BLOCKS = [(block.kind, block.text) for block in blocks(ROOT / "README.md")]
 
 
 @pytest.fixture
 def folder(tmp_path, bundle):
     """A folder with the files that the README's examples name."""
     shutil.copytree(bundle("merged", "assistant"), tmp_path / "judge.yoj")
-    shutil.copy(DATA / "images" / "landscape_shapes.png", tmp_path / "photo.jpg")
-    shutil.copy(DATA / "images" / "odd_small.png", tmp_path / "other.jpg")
-    shutil.copytree(DATA / "images" / "frames_ball", tmp_path / "frames")
+    (tmp_path / "docs").symlink_to(ROOT / "docs")
     shutil.copytree(DATA / "checkpoint-merged", tmp_path / "merged")
     shutil.copytree(DATA / "checkpoint-adapter", tmp_path / "adapter")
     shutil.copytree(DATA / "checkpoint-adapter" / "base", tmp_path / "Molmo2-4B")
-    (tmp_path / "requests.jsonl").write_text(next(text for kind, text in BLOCKS if kind == "json"), "utf-8")
-    (tmp_path / "shards").mkdir()
-    (tmp_path / "shards" / "a.jsonl").write_text('{"prompt": "What barks?", "responses": ["A cat.", "A dog."]}\n')
     return tmp_path
 
 
-@pytest.mark.parametrize("code", [text for kind, text in BLOCKS if kind == "python"])
-def test_python(code, folder):
-    done = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True)
+def test_its_blocks_are_those_that_are_run_here():
+    assert [kind for kind, _ in BLOCKS] == ["sh", "python", "text", "", "bash", "py"]
+
+
+def test_the_first_scores_are_those_that_it_prints(bundle, tmp_path):
+    """Numbers of another CPU may differ in their last digit."""
+    shutil.copytree(bundle("shapes", "assistant"), tmp_path / "judge.yoj")
+    (tmp_path / "docs").symlink_to(ROOT / "docs")
+    code, said = (text for kind, text in BLOCKS if kind in ("python", "text"))
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert "P(best)" in done.stdout
+    number = r"-?\d+\.\d+"
+    assert re.sub(number, "#", done.stdout) == re.sub(number, "#", said)
+    printed, shown = ([float(one) for one in re.findall(number, text)] for text in (done.stdout, said))
+    assert printed == pytest.approx(shown, abs=2e-3)
+
+
+def test_extras_that_are_installed_exist():
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["optional-dependencies"]
+    for page in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")):
+        for named in re.findall(r"'(?:yoj|\.)\[([a-z,-]+)\]'", page.read_text("utf-8")):
+            assert set(named.split(",")) <= set(extras), f"{page.name}: {named}"
+
+
+@pytest.mark.thorough
+def test_the_first_export(tmp_path):
+    """Its comparison with PyTorch takes most of its time."""
+    (tmp_path / "checkpoints").symlink_to(ROOT / "checkpoints")
+    install, export = next(text for kind, text in BLOCKS if kind == "sh").splitlines()
+    assert install.startswith("pip install ")
+    done = run_here(*shlex.split(export), cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "judge.yoj" / "manifest.json").exists()
 
 
 def test_rewards(folder):
@@ -62,22 +93,22 @@ def test_rewards(folder):
     assert sum(rewards) == pytest.approx(0, abs=1e-6)
 
 
-@pytest.mark.parametrize(
-    "line", [line for kind, text in BLOCKS if not kind for line in text.splitlines() if "yoj-" in line]
-)
+EXPORTS = blocks(ROOT / "docs" / "export.md")[0].text.splitlines()
+
+
+def test_its_exports_are_those_of_the_page():
+    assert set(next(text for kind, text in BLOCKS if not kind).splitlines()) <= set(EXPORTS)
+
+
+@pytest.mark.parametrize("line", EXPORTS)
 def test_command(line, folder):
-    words = line.replace("--out judge.yoj", "--out new.yoj")
-    if words.startswith("yoj-export"):
-        done = run_block(words, folder)
-    else:
-        words = f"PATH={Path(sys.executable).parent}:$PATH {words}"
-        done = subprocess.run(words, shell=True, cwd=folder, capture_output=True, text=True)
+    done = run_block(line.replace("--out judge.yoj", "--out new.yoj"), folder)
     assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl on this machine")
 def test_the_server_gives_what_the_command_gives(folder):
-    """The first ``curl`` has the request of the first ``yoj-score`` of the README."""
+    """The first ``curl`` gives what ``yoj-score`` gives for its request."""
     (block,) = (text for kind, text in BLOCKS if kind == "bash")
     start, *curls = block.replace("\\\n", " ").splitlines()
     assert start == "yoj-serve http judge.yoj &"
@@ -88,7 +119,8 @@ def test_the_server_gives_what_the_command_gives(folder):
         ]
         child.terminate()
     judgement, ranked = (json.loads(one.stdout) for one in said)
-    options = ["--image", "photo.jpg", "--prompt", "What is shown?", "--response", "A cat.", "--response", "A red bus."]
+    options = ["--image", "docs/images/scene.png", "--prompt", "Describe the bottom right."]
+    options += ["--response", "a red circle", "--response", "a yellow triangle"]
     command = [sys.executable, "-m", "yoj.runtime", "judge.yoj", *options, "--json"]
     printed = json.loads(subprocess.run(command, cwd=folder, capture_output=True, text=True).stdout)
     assert judgement | {"timings_ms": 0} == printed | {"timings_ms": 0}
@@ -98,7 +130,7 @@ def test_the_server_gives_what_the_command_gives(folder):
 @pytest.mark.thorough
 def test_eight_bits(folder):
     """The lines follow from each other, so they run together."""
-    (block,) = (text for kind, text in BLOCKS if kind == "sh" and "yoj-calibrate" in text)
+    (block,) = (one.text for one in blocks(ROOT / "docs" / "precision.md") if one.mark.startswith("run by"))
     for name, count, seed in (("train", 64, 1), ("choose", 60, 2), ("test", 60, 3)):
         write_requests(folder / f"{name}.jsonl", count, seed)
     done = run_block(block, folder)
@@ -131,6 +163,38 @@ def test_eight_bits(folder):
 
 def test_make_targets_exist():
     makefile = (ROOT / "Makefile").read_text("utf-8")
-    targets = re.findall(r"make (\w+)", (ROOT / "README.md").read_text("utf-8"))
-    assert {"demo", "test"} <= set(targets)
-    assert all(re.search(rf"^{target}:", makefile, re.MULTILINE) for target in targets)
+    pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")]
+    named = {target for page in pages for target in re.findall(r"`make ([\w-]+)", page.read_text("utf-8"))}
+    assert {"demo", "test", "docs"} <= named
+    assert [target for target in named if not re.search(rf"^{target}:", makefile, re.MULTILINE)] == []
+
+
+def between_markers(page: Path) -> str:
+    return page.read_text("utf-8").split(BEGIN)[1].split(END)[0].strip()
+
+
+def test_its_speeds_are_those_of_the_results():
+    """``make bench-tables`` writes them: the whole depth here, all of it on the page of tables."""
+    files = sorted((ROOT / "bench" / "results").glob("*/*.json"))
+    deep = [(file.parent.name, read_results(file)) for file in files if file.stem == "deep"]
+    every = [(file.parent.name, read_results(file)) for file in files if file.stem in ("deep", "wide")]
+    assert all(judge.model.layers == 36 for _, results in deep for judge in results.judges)
+    assert between_markers(ROOT / "README.md") == ratios(deep)
+    assert between_markers(ROOT / "docs" / "benchmark-tables.md") == all_tables(every)
+
+
+def test_its_three_figures_are_those_that_were_measured():
+    text = " ".join((ROOT / "README.md").read_text("utf-8").split())
+    figures = json.loads((ROOT / "checkpoints" / "figures.json").read_text("utf-8"))
+    judges = ("shapes-qwen3_vl", "shapes-molmo2")
+    assert [figures[f"{judge} float32"]["agreement"] for judge in judges] == [1.0, 1.0]
+    qwen, molmo = (f"{figures[f'{judge} int8']['agreement']:.2%}".replace("%", " %") for judge in judges)
+    assert f"in 100 % of 2,000 held-out items, for both backbones; in `int8` in {qwen} and {molmo}" in text
+    wide = read_results(ROOT / "bench" / "results" / "avx512-vnni" / "wide.json")
+    first, second = (f"{next(one.engine for one in judge.savings if one.N == 8):.1f}" for judge in wide.judges)
+    assert f"eight answers take {first} (Qwen3-VL) and {second} (Molmo2) times less time" in text
+    rewarded = re.search(
+        r"ends at a truth of ([\d.]+), with a single-response judge of equal training at ([\d.]+)", text
+    )
+    assert rewarded
+    assert all(one in (ROOT / "docs" / "grpo.md").read_text("utf-8") for one in rewarded.groups())

@@ -17,7 +17,7 @@ from yoj.runtime import Image, Message, Request, Video
 def pictures(html: str) -> list[Pillow.Image]:
     return [
         Pillow.open(io.BytesIO(base64.b64decode(data)))
-        for data in re.findall(r'src="data:image/jpeg;base64,([^"]+)"', html)
+        for data in re.findall(r'src="data:image/(?:jpeg|png);base64,([^"]+)"', html)
     ]
 
 
@@ -41,11 +41,11 @@ def test_frames_of_a_video_are_shown_in_part(tmp_path):
         Pillow.new("RGB", (30, 20), (number * 20, 0, 0)).save(tmp_path / f"{number}.png")
     prompt, _ = shown_request(Request("What?", ["a"], video=tmp_path))
     assert len(pictures(prompt)) == 4
-    assert "frame 1 of 9" in prompt
+    assert "frame of 9 at 0 s" in prompt
     listed, _ = shown_request(Request([Video(sorted(tmp_path.iterdir())[:2]), "What?"], ["a"]))
     assert len(pictures(listed)) == 2
     file, _ = shown_request(Request("What?", ["a"], video=tmp_path / "film.mp4"))
-    assert "the video film.mp4, which is not shown" in file
+    assert "cannot be shown" in file
 
 
 def test_turns_have_their_roles():

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from blocks import blocks
 from click.testing import CliRunner
 from PIL import Image
 
@@ -119,13 +120,13 @@ def pairs(judgement: dict) -> list[tuple[float, float]]:
     return [(score, np.float32(chance).item()) for score, chance in values]
 
 
-def test_the_request_of_the_readme_gives_what_yoj_score_gives(example, bundle, tmp_path):
+def test_the_request_of_the_documentation_gives_what_yoj_score_gives(example, bundle, tmp_path):
     shutil.copytree(bundle("qwen3_vl", "assistant"), tmp_path / "judge.yoj")
     data = ROOT / "tests" / "golden" / "data" / "images"
     shutil.copy(data / "landscape_shapes.png", tmp_path / "photo.jpg")
-    line = re.search(r"^```json\n(.*?)^```", (ROOT / "README.md").read_text("utf-8"), re.DOTALL | re.MULTILINE)
-    (tmp_path / "request.json").write_text(line[1], "utf-8")
-    fields = json.loads(line[1])
+    (line,) = (block.text for block in blocks(ROOT / "docs" / "scoring.md") if block.kind == "json")
+    (tmp_path / "request.json").write_text(line, "utf-8")
+    fields = json.loads(line)
     judged = json.loads(ran(example("judge_c"), "judge.yoj", "request.json", cwd=tmp_path).stdout)
     words = ["--image", fields["image"], "--prompt", fields["prompt"]]
     words += [word for response in fields["responses"] for word in ("--response", response)]

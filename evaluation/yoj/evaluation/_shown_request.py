@@ -2,28 +2,18 @@
 
 from __future__ import annotations
 
-import base64
-import io
-import os
 from collections.abc import Iterator
 from html import escape
-from pathlib import Path
-from typing import Any, cast
 
 from yoj.runtime import Image, Request, Video, YojError
 from yoj.runtime.error_texts import shorten
-from yoj.runtime.images import ImageRules, load_image
 from yoj.runtime.script import Parts, Script, script_of
-from yoj.runtime.video import frame_files
+from yoj.runtime.thumbnails import Missing, thumbnails
 
 SIDE = 320
 """Longest side of a shown picture in pixels."""
-FRAMES = 4
-"""Most frames of a video that are shown."""
 LETTERS = 2000
 """Most characters of a shown text."""
-PIXELS = 2**28
-"""Pixels of a picture above which it is not shown."""
 
 
 def shown_request(request: Request) -> tuple[str, list[str]]:
@@ -49,44 +39,8 @@ def _parts(parts: Parts, script: Script) -> str:
 
 
 def _medium(medium: Image | Video, name: str) -> Iterator[str]:
-    if isinstance(medium, Image):
-        yield _picture(medium.source, name)
-        return
-    source: Any = medium.source
-    if isinstance(source, str | os.PathLike):
-        path = Path(cast("str", source))
-        if not path.is_dir():
-            yield f'<p class="note">{escape(f"{name}: the video {path.name}, which is not shown")}</p>'
-            return
-        try:
-            source = frame_files(path)
-        except YojError as error:
-            yield _missing(name, error)
-            return
-    if not isinstance(source, list | tuple):
-        yield f'<p class="note">{escape(f"{name}: a video, which is not shown")}</p>'
-        return
-    frames = cast("list[Any]", list(source))
-    step = max(1, len(frames) // FRAMES)
-    for place in range(0, len(frames), step)[:FRAMES]:
-        yield _picture(frames[place], f"{name}, frame {place + 1} of {len(frames)}")
-
-
-def _picture(source: Any, name: str) -> str:
-    """Picture as a data URL, downscaled."""
-    from PIL import Image as Pillow
-
-    try:
-        pixels_HWC = load_image(source, ImageRules(PIXELS), name).pixels_HWC
-    except YojError as error:
-        return _missing(name, error)
-    picture = Pillow.fromarray(pixels_HWC)
-    picture.thumbnail((SIDE, SIDE))
-    stream = io.BytesIO()
-    picture.save(stream, "JPEG", quality=80)
-    data = base64.b64encode(stream.getvalue()).decode("ascii")
-    return f'<img alt="{escape(name)}" src="data:image/jpeg;base64,{data}">'
-
-
-def _missing(name: str, error: Exception) -> str:
-    return f'<p class="note">{escape(f"{name} cannot be shown: {error}")}</p>'
+    for one in thumbnails(medium, name, SIDE):
+        if isinstance(one, Missing):
+            yield f'<p class="note">{escape(one.text)}</p>'
+        else:
+            yield f'<img alt="{escape(one.name)}" src="{one.url}">'

@@ -31,6 +31,7 @@ from .request import Image, Message, Request, Video
 from .version import __version__
 
 if TYPE_CHECKING:
+    from ._explanation import Explanation, LeftOutRegion, LeftOutSentence, ShownPicture
     from ._knockout import Knockout, knockout
     from .codec import Reading, decode_request, encode_judgement
     from .sources import Policy
@@ -40,10 +41,13 @@ __all__ = [
     "DimensionScores",
     "EngineError",
     "EngineMemoryError",
+    "Explanation",
     "HubError",
     "Image",
     "Judgement",
     "Knockout",
+    "LeftOutRegion",
+    "LeftOutSentence",
     "LengthError",
     "LimitError",
     "MediaError",
@@ -56,6 +60,7 @@ __all__ = [
     "RequestError",
     "ScoreError",
     "Scorer",
+    "ShownPicture",
     "TokenCounts",
     "Truncation",
     "Video",
@@ -71,9 +76,13 @@ __all__ = [
 _lazy = lazily(
     __name__,
     {
+        "Explanation": "._explanation",
         "Knockout": "._knockout",
+        "LeftOutRegion": "._explanation",
+        "LeftOutSentence": "._explanation",
         "Policy": ".sources",
         "Reading": ".codec",
+        "ShownPicture": "._explanation",
         "decode_request": ".codec",
         "encode_judgement": ".codec",
         "knockout": "._knockout",

@@ -159,7 +159,12 @@ class Judgement:
             chance += "".join(f"  {one.scores[index]:{max(9, len(one.name))}.4f}" for one in self.dimensions)
             lines.append(f"{self.ranks[index]:4}  {index:8}  {score}{sigma}  {chance}{label}")
         margin = "" if self.margin is None else f"margin {self.margin:.4f}, "
-        lines.append(f"{margin}entropy {self.entropy:.3f} nats, probabilities {self._calibration()}")
+        lines.append(f"{margin}entropy {self.entropy:.3f} nats, probabilities {self.calibration()}")
+        return "\n".join([*lines, *self.remarks()])
+
+    def remarks(self) -> list[str]:
+        """Phrases on how the request was read, where that is not plain, and its notices."""
+        lines: list[str] = []
         if self.dimension is not None:
             lines.append(f"ranked by {self.dimension} alone, as the request asks")
         if self.sigma is not None:
@@ -177,10 +182,10 @@ class Judgement:
         lines += [f"response {c.response} was cut from {c.characters} to {c.kept} characters" for c in self.cuts]
         shared = [f"{k} is the same as {first}" for k, first in enumerate(self.duplicates) if k != first]
         lines += [f"equal responses were read once and share a score: {', '.join(shared)}"] if shared else []
-        lines += [f"note: {notice}" for notice in self.notices]
-        return "\n".join(lines)
+        return [*lines, *(f"note: {notice}" for notice in self.notices)]
 
-    def _calibration(self) -> str:
+    def calibration(self) -> str:
+        """Phrase on the temperature of the probabilities and where it comes from."""
         at = f"temperature {self.temperature:.4g}"
         if self.calibrated:
             return f"calibrated, {at}"

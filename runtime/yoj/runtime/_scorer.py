@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import copy
 import threading
 from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, Self, get_args, overload
+from typing import TYPE_CHECKING, Any, Literal, Self, get_args, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ._batch_errors import OnError, check_on_error, named, not_finite
 from ._cache import FeatureCache
 from ._judgement import Judgement, judge_request
 from ._rationale import Rationale, greedy, language_path, most_tokens
@@ -19,7 +19,7 @@ from ._source import Opened, Source, preparing, role_of
 from .batch import BATCH_TOKENS, Prepared, batches_by_length, scorer_inputs
 from .bundle import Bundle
 from .engines import Session
-from .errors import EngineError, LimitError, RequestError, ScoreError, YojError
+from .errors import EngineError, LimitError, RequestError, YojError
 from .families import Arrays, Family, PreparedMedia
 from .hub import origin
 from .images import ImageInput
@@ -31,11 +31,11 @@ from .request import Content, Conversation, Duplicates, Method, Overflow, Placeh
 from .roles import LANGUAGE, VISION
 from .video import VideoInput
 
+if TYPE_CHECKING:
+    from ._explanation import Explanation
+
 CACHE_BYTES = 256 * 2**20
 """Bytes of visual features that are kept: some 25 images of a 4B model in float32."""
-
-
-OnError = Literal["raise", "return"]
 
 
 class Scorer:
@@ -250,14 +250,14 @@ class Scorer:
         Returns:
             One entry for each request, in the given order.
         """
-        _check_on_error(on_error)
+        check_on_error(on_error)
         ready: list[Prepared | YojError] = []
         for index, request in enumerate(requests):
             try:
                 ready.append(self.prepare(request, mode, orders))
             except YojError as error:
                 # In a list of results an error's place says whose it is.
-                ready.append(error if on_error == "return" else _named(error, index, len(requests)))
+                ready.append(error if on_error == "return" else named(error, index, len(requests)))
         if on_error == "raise" and (first := next((one for one in ready if isinstance(one, YojError)), None)):
             raise first
         good = [one for one in ready if isinstance(one, Prepared)]
@@ -303,12 +303,43 @@ class Scorer:
             RequestError: a request was prepared for another bundle.
             EngineError: the engine failed, or returned something that is not a score.
         """
-        _check_on_error(on_error)
+        check_on_error(on_error)
         for index, one in enumerate(prepared):
             if not isinstance(one, Prepared):  # pyright: ignore[reportUnnecessaryIsInstance]
                 raise RequestError(f"prepared[{index}] is a {type(one).__name__}; give what `prepare` returned.")
             one.check_bundle(self.manifest.digest, self._bundle.path, f"prepared[{index}]")
         return self._score_prepared(prepared, on_error)
+
+    def explain(
+        self,
+        request: Request,
+        *,
+        mode: Mode | None = None,
+        orders: Orders | None = None,
+        grid: tuple[int, int] | None = None,
+        max_passes: int = 512,
+    ) -> Explanation:
+        """Score a request with each sentence of its responses left out, and each region of its pictures covered.
+
+        A region is covered with the mean colour of its picture. Media that do not change are not encoded again.
+
+        Args:
+            request: the request.
+            mode: see `score_batch`.
+            orders: see `score_batch`.
+            grid: rows and columns of the regions of each picture; None for about 16 regions that are about square.
+            max_passes: most packs that are read.
+
+        Raises:
+            LimitError: more packs would be read.
+            RequestError: the request cannot be scored; see its subclasses.
+            EngineError: the engine failed, or returned something that is not a score.
+        """
+        from ._explanation import ExplanationConfig, explain  # few who score explain
+
+        config = ExplanationConfig(grid, max_passes)
+        read = self._preparer.read(request, mode, orders, keep_pixels=True)
+        return explain(self._preparer, self.score_prepared, read, config)
 
     def rationale(self, request: Request, response: int, *, max_tokens: int | None = None) -> Rationale:
         """Explain one response in words, by the bundle's language graph, which is loaded when it is first used.
@@ -398,14 +429,9 @@ class Scorer:
             own = slice(begin, begin + len(prepared.packs)), slice(prepared.places)
             begin += len(prepared.packs)
             values = {name: of_batch[own] for name, of_batch in outputs.items()}
-            if all(_finite(values_KN, prepared.orders) for values_KN in values.values()):
+            if (error := not_finite(values, prepared, self.engine)) is None:
                 results.append(self._judge(prepared, values, timings, rows))
                 continue
-            returned = ", ".join(f"{name} {values_KN.tolist()}" for name, values_KN in values.items())
-            error = ScoreError(
-                f"The engine {self.engine.engine} {self.engine.precision} returned {returned} for a request of "
-                f"{prepared.tokens} tokens. Try another precision, and check the bundle with yoj-export verify."
-            )
             if on_error == "raise":
                 raise error
             results.append(error)
@@ -470,22 +496,3 @@ class Scorer:
         return replace(
             judgement, timings_ms={**prepared.about.timings_ms, **timings}, batch=batch, provenance=provenance
         )
-
-
-def _finite(values_KN: NDArray[np.float32], orders: Sequence[Sequence[int]]) -> bool:
-    """Whether all values of responses are; a row may have fewer of them than others."""
-    return all(np.isfinite(values_N[: len(order)]).all() for values_N, order in zip(values_KN, orders, strict=True))
-
-
-def _check_on_error(on_error: OnError) -> None:
-    if on_error not in get_args(OnError):
-        raise RequestError(f"on_error is {on_error!r}; give 'raise' or 'return'.")
-
-
-def _named(error: YojError, index: int, count: int) -> YojError:
-    """Copy of an error that says which request of a batch it is about."""
-    if count == 1:
-        return error
-    named = copy.copy(error)
-    named.args = (f"requests[{index}]: {error}",)
-    return named

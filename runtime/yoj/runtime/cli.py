@@ -17,6 +17,7 @@ from ._file_options import FileOptions, file_options, is_bulk
 from ._jsonl import FileScoring, encode_rationales
 from ._judgement import Judgement
 from ._knockout import knockout
+from ._page_options import PageOptions, page_options
 from ._rationale import Explained, language_path
 from ._scorer import Scorer
 from ._source import Source
@@ -29,6 +30,7 @@ from .request import Method, Overflow, Placeholders, Request
 from .version import __version__
 
 if TYPE_CHECKING:  # what scores files is loaded where files are scored
+    from ._page import FilePage
     from .bulk import Bulk, FileJob
 
 EPILOG = """\b
@@ -37,6 +39,8 @@ Examples:
       --response "A cat." --response "A red bus."
   yoj-score judge.yoj --video frames/ --prompt "What happens?" \\
       --response "A ball rolls." --response "Nothing." --orders 2
+  yoj-score judge.yoj --image photo.jpg --prompt "What is shown?" \\
+      --response "A cat." --response "A red bus." --explain --html why.html
   yoj-score judge.yoj requests.jsonl --out scores.jsonl
   yoj-score judge.yoj shards/ --out scores/
   yoj-score judge.yoj 'in/*.parquet' --out best/ --best --keep all
@@ -175,6 +179,7 @@ def _orders(ctx: click.Context, parameter: click.Parameter, value: str) -> Order
     help="Explain the best response, the worst or all in words, with a bundle that was exported with --language "
     "(docs/rationales.md). Scores are the same.",
 )
+@page_options
 @click.option(
     "--dump-inputs",
     type=click.Path(path_type=Path),
@@ -206,6 +211,7 @@ def main(
     threads: int | None,
     workers: int | None,
     rationale: Explained | None,
+    page: PageOptions,
     dump_inputs: Path | None,
     as_json: bool,
 ) -> None:
@@ -224,7 +230,13 @@ def main(
             "--out, --workers, --media-root, --allow-host, --ignore-... and such options are for files of requests."
         )
     method = _method(n_method, passes, orders, (dump_inputs, rationale))
+    bulk = bool(requests) and is_bulk(requests, out, files)
+    page.check(bool(requests), bulk, n_method, dump_inputs is not None, out)
     with readable_errors():
+        if page.html is not None:
+            from ._page import check_place
+
+            check_place(page.html)
         dump = Dump(dump_inputs) if dump_inputs is not None else None
         if requests:
             from .bulk import Bulk, FileJob
@@ -235,17 +247,19 @@ def main(
                 return FileScoring(reading, mode, orders, n_method == "knockout", rationale)
 
             source = partial(Source.of, bundle, engine, None, threads)
-            if is_bulk(requests, out, files):
+            if bulk:
                 _score_shards(source, Bulk(bundle, requests, out, files, settings, workers or 1), dump)
             else:
                 path = Path(requests[0])
                 into = None if out is None else Path(out)
-                _score_file(FileJob(path, into, settings(path.parent), source, workers, dump))
+                own = settings(path.parent)
+                _score_file(FileJob(path, into, own, source, workers, dump, _page_of(page, bundle, own, source)))
             return
         load = partial(Scorer.load if dump is None else dump.load, bundle, engine=engine, threads=threads)
         request = Request(prompt or "", responses, images, video, fps, None, overflow, mode, orders)
         request = replace(request, placeholders=placeholders, method=method, passes=passes, dimension=dimension)
-        told = (_find_best if n_method == "knockout" else partial(_judge, rationale))(load(), request, as_json)
+        judge = partial(_judge, rationale, page, bundle)
+        told = (_find_best if n_method == "knockout" else judge)(load(), request, as_json)
         _finish_dump(dump, 1)
     click.echo(told)
 
@@ -263,14 +277,33 @@ def _method(
     return "groups" if n_method == "groups" else None
 
 
-def _judge(rationale: Explained | None, scorer: Scorer, request: Request, as_json: bool) -> str:
+def _page_of(page: PageOptions, bundle: str, settings: FileScoring, source: Callable[[], Source]) -> FilePage | None:
+    if page.html is None:
+        return None
+    from ._page import FilePage
+
+    return FilePage(page.html, bundle, settings, page.explain, source)
+
+
+def _judge(
+    rationale: Explained | None, page: PageOptions, bundle: str, scorer: Scorer, request: Request, as_json: bool
+) -> str:
     if rationale is not None:
         language_path(scorer.manifest, scorer.engine)
-    judgement = scorer.score_batch([request])[0]
+    explanation = scorer.explain(request) if page.explain else None
+    judgement = scorer.score_batch([request])[0] if explanation is None else explanation.judgement
     told = [] if rationale is None else encode_rationales(scorer, request, judgement, rationale)
+    if page.html is not None:
+        from ._page import PageItem, write_one
+
+        one = PageItem(None, request, judgement, explanation=explanation, rationales=told)
+        write_one(page.html, scorer, bundle, one)
     if as_json:
-        return json.dumps(encode_judgement(judgement) | ({"rationales": told} if rationale else {}))
+        more = {"rationales": told} if rationale else {}
+        more |= {} if explanation is None else {"explanation": explanation.to_dict()}
+        return json.dumps(encode_judgement(judgement) | more)
     lines = [f"response {one['response']}: {one['text']}{'' if one['stopped'] else ' [cut]'}" for one in told]
+    lines += [] if explanation is None else [str(explanation)]
     return "\n".join([_as_table(judgement, request.responses), *lines])
 
 

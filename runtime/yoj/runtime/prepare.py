@@ -72,7 +72,7 @@ def packing_config(manifest: Manifest) -> PackingConfig:
 
 
 @dataclass(frozen=True)
-class _Shown:
+class Shown:
     """One medium of a request, preprocessed."""
 
     media: PreparedMedia
@@ -82,6 +82,20 @@ class _Shown:
     size: tuple[int, int] | None
     """Height and width of a picture as given; None for a video."""
     notices: tuple[str, ...]
+    pixels_HWC: NDArray[np.uint8] | None = None
+    """Decoded picture, [H, W, 3]; None for a video, and where pixels were not to be kept."""
+
+
+@dataclass(frozen=True)
+class ReadRequest:
+    """Request whose media are preprocessed, and whose texts are not packed yet."""
+
+    request: Request
+    script: Script
+    shown: tuple[Shown, ...]
+    mode: Mode
+    orders: Orders
+    timings_ms: dict[str, float]
 
 
 class Preparer:
@@ -109,6 +123,22 @@ class Preparer:
         Raises:
             RequestError: the request cannot be scored; see its subclasses.
         """
+        return self.pack(self.read(request, mode, orders))
+
+    def read(
+        self, request: Request, mode: Mode | None = None, orders: Orders | None = None, keep_pixels: bool = False
+    ) -> ReadRequest:
+        """Decode and preprocess the media of one request.
+
+        Args:
+            request: the request, unchecked.
+            mode: see `prepare`.
+            orders: see `prepare`.
+            keep_pixels: whether decoded pictures are kept, so that `repaint` can change them.
+
+        Raises:
+            RequestError: the request cannot be scored; see its subclasses.
+        """
         timings = dict[str, float]()
         script = script_of(request)
         check_limits(script, self.rules.limits)
@@ -116,8 +146,24 @@ class Preparer:
         check_dimension(request.dimension, self.rules.head)
         mode, orders = self._reading(request, mode, orders)
         draw_orders(len(script.responses), orders)  # refused before media are read
-        shown = self._media(script, timings)
+        shown = self._media(script, timings, keep_pixels)
         check_sizes(script, [one.size for one in shown], self.rules.response_images)
+        return ReadRequest(request, script, tuple(shown), mode, orders, timings)
+
+    def repaint(self, read: ReadRequest, number: int, pixels_HWC: NDArray[np.uint8]) -> ReadRequest:
+        """Request with other pixels, uint8 of the same shape [H, W, 3], in the picture of this number."""
+        changed = self._preprocess(Picture(pixels_HWC), read.script.names[number])
+        shown = replace(read.shown[number], media=changed, key=_content_key(pixels_HWC, repr(None)))
+        return replace(read, shown=(*read.shown[:number], shown, *read.shown[number + 1 :]))
+
+    def pack(self, read: ReadRequest) -> Prepared:
+        """Pack a request whose media were read.
+
+        Raises:
+            RequestError: the request cannot be scored; see its subclasses.
+        """
+        request, script, shown, mode = read.request, read.script, read.shown, read.mode
+        timings = dict(read.timings_ms)
         with timed(timings, "pack"):
             keys = tuple(one.key for one in shown)
             script, copies = (
@@ -129,11 +175,11 @@ class Preparer:
             n = len(script.responses)
             size = self._group_size(request, mode, n)
             if size is None:
-                plan = draw_orders(n, orders if orders == "all" else min(orders, n))
+                plan = draw_orders(n, read.orders if read.orders == "all" else min(read.orders, n))
                 reading = PackingOptions(mode, None if mode == "isolated" else plan, request.overflow)
                 packs = self.packer.pack(script, spans, reading)
             else:
-                plan = _draw_groups(n, size, orders, request.passes)
+                plan = _draw_groups(n, size, read.orders, request.passes)
                 packs = self._groups(script, plan, spans, request.overflow)
         frames = [one.frames for one in shown if one.frames is not None]
         given_read = (sum(given for given, _ in frames), sum(read for _, read in frames)) if frames else None
@@ -231,10 +277,10 @@ class Preparer:
             ]
         return tuple(packs)
 
-    def _media(self, script: Script, timings: dict[str, float]) -> list[_Shown]:
-        """Prepare each medium for the vision graph; equal ones are one object, and pixels are held one at a time."""
+    def _media(self, script: Script, timings: dict[str, float], keep_pixels: bool = False) -> list[Shown]:
+        """Prepare media for the vision graph; equal ones are one object. Pixels are held one at a time, or all kept."""
         timings |= {"decode": 0.0, "preprocess": 0.0}
-        shown: list[_Shown] = []
+        shown: list[Shown] = []
         known: dict[bytes, PreparedMedia] = {}
         rules = ImageRules(self.rules.limits.pixels, self.rules.transparency, Spending(self.rules.budget))
         for medium, name in zip(script.media, script.names, strict=True):
@@ -248,7 +294,8 @@ class Preparer:
             frames = None if isinstance(given, Picture) else (given.given, len(given.frames_FHWC))
             height, width = pixels.shape[-3:-1]
             size = (height, width) if isinstance(given, Picture) else None
-            shown.append(_Shown(known[key], key, frames, size, given.notices))
+            kept_HWC = given.pixels_HWC if keep_pixels and isinstance(given, Picture) else None
+            shown.append(Shown(known[key], key, frames, size, given.notices, kept_HWC))
         return shown
 
     def _decode(self, medium: Image | Video, rules: ImageRules, name: str) -> Picture | Clip:

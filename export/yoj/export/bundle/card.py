@@ -28,7 +28,7 @@ def model_card(manifest: Manifest, fidelity: Fidelity | None, quantised: str | N
     return f"""# Multi-response reward model, {manifest.family}
 
 One forward pass reads a prompt, its images and N candidate answers, and gives N scores. Scores compare only within
-one pack. Built by [yoj](https://pypi.org/project/yoj/) on {manifest.provenance.created}.
+one pack. Built by yoj on {manifest.provenance.created}.
 
 ```
 pip install 'yoj[ort]'

@@ -9,12 +9,12 @@ from collections.abc import Callable, Collection, Generator, Iterable, Iterator,
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import BinaryIO, TypeAlias
+from typing import TYPE_CHECKING, BinaryIO, TypeAlias
 
 import click
 
 from .._dump import Dump
-from .._jsonl import Done, FileScoring, comparable_runs
+from .._jsonl import Done, EarlierResults, FileScoring, comparable_runs
 from .._results_file import open_results
 from .._scorer import Scorer
 from .._source import Source
@@ -25,6 +25,9 @@ from ._in_process import score_in_process
 from ._pipeline import Pipeline, PipelineConfig
 from ._progress import RunProgress
 from ._rows import RowResult, ShardRow
+
+if TYPE_CHECKING:  # few runs write a page
+    from .._page import FilePage
 
 FEW = 64
 """Most requests that are scored in this process: to start others takes longer."""
@@ -46,6 +49,8 @@ class FileJob:
     workers: int | None = None
     """Processes that run the engine; None for one, or none where there are few requests."""
     dump: Dump | None = None
+    page: FilePage | None = None
+    """Page of all lines, to be written at the end."""
 
 
 @dataclass
@@ -100,6 +105,7 @@ def score_file(job: FileJob) -> bool:
             )
         finished = {done.line for done in earlier.done}
         waiting = [line for line in lines if line.number not in finished]
+        seen: list[RowResult] = []
         with _scoring(job, len(waiting)) as (score, manifest, engine):
             check_same(lines, earlier.done, comparable_runs(manifest, engine, job.settings))
             begin = time.perf_counter()
@@ -116,6 +122,8 @@ def score_file(job: FileJob) -> bool:
                     _append(stream, result.text, job.out)
                     summary.count(result.done)
                     summary.ignored.update(result.ignored)
+                    if job.page is not None:
+                        seen.append(result)
                     progress.advance(result.done.error is not None)
             finally:
                 progress.close()
@@ -123,7 +131,19 @@ def score_file(job: FileJob) -> bool:
     if earlier.damaged:
         shown = ", ".join(map(str, earlier.damaged[:10]))
         click.echo(f"damaged lines of the results, whose requests were scored again: {shown}", err=True)
+    if job.page is not None:
+        _write_page(job.page, lines, earlier, seen, engine)
     return not summary.failed and summary.scored == len(lines)
+
+
+def _write_page(
+    page: FilePage, lines: Sequence[Numbered], earlier: EarlierResults, seen: Sequence[RowResult], engine: EngineEntry
+) -> None:
+    from .._page import fields_of
+
+    fields = [fields_of(line) for line in earlier.text.splitlines()]
+    fields += [fields_of(result.text, result.of_run) for result in seen]
+    page.write(lines, {one["line"]: one for one in fields}, engine)
 
 
 def check_same(lines: Sequence[Numbered], done: Sequence[Done], runs: Collection[str]) -> None:

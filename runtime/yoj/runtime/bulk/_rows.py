@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from .._jsonl import Done, Result, done_of, encode_result
+from .._jsonl import OF_THE_RUN, Done, Result, done_of, encode_result
+from .._judgement import Judgement
 from ..codec import Reading
 from ..lines import Entry, Numbered, read_entry, read_fields
 
@@ -44,8 +45,11 @@ class RowResult:
     """The same in short."""
     ignored: tuple[str, ...] = ()
     """Fields of the row that were passed over, as the reading asked for."""
+    of_run: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """Fields of the judgement that are of this run alone, and not in the line; see `OF_THE_RUN`."""
 
     @classmethod
     def of(cls, entry: Entry, run: str, result: Result, more: Mapping[str, Any] | None = None) -> RowResult:
         """Result of a row; see `encode_result`."""
-        return cls(encode_result(entry, run, result, more or {}), done_of(entry, run, result), entry.ignored)
+        of_run = {name: getattr(result, name) for name in OF_THE_RUN} if isinstance(result, Judgement) else {}
+        return cls(encode_result(entry, run, result, more or {}), done_of(entry, run, result), entry.ignored, of_run)
