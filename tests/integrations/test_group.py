@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import pickle
 import re
 import shutil
@@ -20,7 +21,7 @@ from PIL import Image
 from yoj.integrations import GroupReward, RewardSettings
 from yoj.integrations._group import _packs, _random
 from yoj.integrations._rewards import reward_of
-from yoj.runtime import DimensionScores, Judgement, Request, RequestError, ScoreError, Scorer, YojError
+from yoj.runtime import DimensionScores, Judgement, LengthError, Request, RequestError, ScoreError, Scorer, YojError
 from yoj.runtime import Image as Picture
 from yoj.runtime.orders import draw_orders
 
@@ -298,6 +299,31 @@ def test_one_failing_group_has_no_rewards_and_the_others_have_theirs(judge):
     assert "The request has no responses" in str(answers[2].error)
     assert "A request is a str" in str(answers[4].error)
     assert answers[1].id == "step 3: 0"
+
+
+def test_an_error_that_numbers_responses_says_which_of_the_group_they_are(judge):
+    (answer,) = GroupReward(judge).rewards([group(["Yes.", "No.", LONG, "Perhaps."])])
+    assert isinstance(answer.error, LengthError)
+    by_place = re.search(r"Tokens by response: (.*?)[.;]", str(answer.error))
+    assert by_place, answer.error
+    longest = max(
+        (part.split(": ") for part in by_place[1].split(", ")), key=lambda pair: int(pair[1].replace(",", ""))
+    )
+    order = re.search(r"which were (\[.*\]) of the group", str(answer.error))
+    assert order, answer.error
+    assert json.loads(order[1])[int(longest[0])] == 2
+
+
+@pytest.mark.parametrize("where", ["settings", "request"])
+def test_markers_of_pictures_in_a_prompt_are_read_as_the_settings_or_the_request_say(where, judge):
+    media = {"placeholders": "media"}
+    marked = Request("<image>Which?", RESPONSES, [PICTURE], id=1, **(media if where == "request" else {}))
+    reward = GroupReward(judge, RewardSettings(**(media if where == "settings" else {})))
+    (answer,) = reward.rewards([marked])
+    (plain,) = GroupReward(judge).rewards([Request("Which?", RESPONSES, [PICTURE], id=1)])
+    assert answer.rewards == plain.rewards
+    (refused,) = GroupReward(judge).rewards([dataclasses.replace(marked, placeholders="error")])
+    assert "Give placeholders='media'" in str(refused.error)
 
 
 def test_an_error_of_the_judge_is_the_groups():

@@ -178,6 +178,14 @@ def test_a_video_in_a_prompt_is_no_reward(prompts):
     assert not judge.requests
 
 
+@pytest.mark.parametrize("cell", [PICTURE, [PICTURE], {"bytes": b"\x89PNG", "path": None}])
+def test_pictures_in_a_column_of_another_name_stop_training_where_the_judge_would_be_shown_none(cell, judge):
+    with pytest.raises(RequestError, match=r"No prompt has a picture, and the column 'scene' holds some"):
+        GroupReward(Told(), 2)(["a"] * 2, ["1", "3"], **Log().given(scene=[cell] * 2))
+    shown = Log().given(scene=[cell] * 2, image=[PICTURE] * 2)
+    assert None not in GroupReward(judge, 2)(["Which?"] * 2, FOUR[:2], **shown)
+
+
 @pytest.mark.parametrize("name", ["video", "videos"])
 def test_a_column_of_videos_stops_training(name):
     with pytest.raises(RequestError, match=f"There is a column {name}. Videos are not read from the rows of a trainer"):

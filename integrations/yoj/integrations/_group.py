@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import logging
 import random
@@ -184,6 +185,8 @@ class GroupReward:
 
     def _plan(self, group: Request, key: str) -> _Plan | YojError:
         try:
+            if isinstance(group, Request) and group.placeholders == "error":  # pyright: ignore[reportUnnecessaryIsInstance]
+                group = replace(group, placeholders=self.settings.placeholders)
             script = script_of(group)
             _check_unset(group)
         except YojError as error:
@@ -212,9 +215,9 @@ class GroupReward:
 
     def _answer(self, plan: _Plan, results: Sequence[Judgement | YojError]) -> RewardedGroup:
         judged = [one for one in results if isinstance(one, Judgement)]
-        if len(judged) < len(results):
-            error = next(one for one in results if isinstance(one, YojError))
-            return RewardedGroup(plan.group.id, None, error)
+        for pack, one in zip(plan.packs, results, strict=True):
+            if isinstance(one, YojError):
+                return RewardedGroup(plan.group.id, None, _of_pack(one, pack))
         try:
             scored = self._scored(plan, judged)
         except YojError as error:
@@ -278,6 +281,15 @@ def rewarded(reward: GroupReward, requests: Mapping[int, Request | YojError]) ->
     good = {k: one for k, one in requests.items() if isinstance(one, Request)}
     bad = {k: RewardedGroup(None, None, one) for k, one in requests.items() if isinstance(one, YojError)}
     return dict(zip(good, reward.rewards(list(good.values())), strict=True)) | bad
+
+
+def _of_pack(error: YojError, pack: Members) -> YojError:
+    """Error of a pack; one of the request says which responses stood where, since it numbers those of the pack."""
+    if not isinstance(error, RequestError) or pack == tuple(range(len(pack))):
+        return error
+    told = copy.copy(error)
+    told.args = (f"{error} (Responses are numbered as the judge read them, which were {list(pack)} of the group.)",)
+    return told
 
 
 def _check_judge(judge: object) -> None:

@@ -17,6 +17,8 @@ NO_VIDEOS = (
     "Videos are not read from the rows of a trainer, and a judge that is not shown them would reward blindly. Leave "
     "them out, or write a reward function around yoj.integrations.GroupReward, whose requests may have a video."
 )
+NO_PICTURES = hashlib.sha256().digest()
+"""``pictures_digest`` of a row without pictures."""
 NOT_READ = "Parts are texts, {'type': 'text', 'text': ...} or {'type': 'image', 'image': ...}; give one of these."
 
 
@@ -66,6 +68,16 @@ def read_row(prompt: Any, completion: Any, pictures: Sequence[Any]) -> TrainerRo
     except YojError as error:
         response = error
     return TrainerRow(content, images, response, texts.digest(), shown.digest())
+
+
+def holds_pictures(value: Any) -> bool:
+    """Whether a cell of a table holds a picture as such, or a list of them; of a text it cannot be known."""
+    from PIL import Image as Pillow
+
+    if is_list(value):
+        return any(map(holds_pictures, value))
+    in_table = is_fields(value) and value.keys() == {"bytes", "path"} and _unwrapped(value) is not None
+    return in_table or isinstance(value, Pillow.Image)
 
 
 def read_completion(completion: Any) -> Any:

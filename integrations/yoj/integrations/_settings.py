@@ -8,7 +8,7 @@ from numbers import Real
 from typing import Literal, TypeAlias, get_args
 
 from yoj.runtime import RequestError
-from yoj.runtime.request import Overflow
+from yoj.runtime.request import Overflow, Placeholders
 
 Reward: TypeAlias = Literal["centred", "standardised", "log_probability", "rank", "raw"]
 
@@ -43,6 +43,9 @@ class RewardSettings:
     dimension: str | None = None
     """Dimension of the judge whose scores become rewards; None for the one that a group's request names, or else the
     pooled score."""
+    placeholders: Placeholders = "error"
+    """Meaning of ``<image>`` and its kin in the prompts of a trainer, where a group's request does not say it; see
+    `yoj.runtime.Request`."""
 
     def __post_init__(self) -> None:
         """Check the settings.
@@ -50,7 +53,11 @@ class RewardSettings:
         Raises:
             RequestError: a setting has a value that it cannot have.
         """
-        for name, kinds in (("reward", get_args(Reward)), ("overflow", get_args(Overflow))):
+        for name, kinds in (
+            ("reward", get_args(Reward)),
+            ("overflow", get_args(Overflow)),
+            ("placeholders", get_args(Placeholders)),
+        ):
             if (value := getattr(self, name)) not in kinds:
                 raise RequestError(f"{name} is {value!r}; give {' or '.join(map(repr, kinds))}.")
         for name, least in (("orders", 1), ("max_responses", 2), ("max_response_characters", 1)):

@@ -27,7 +27,7 @@ from ._group import RewardedGroup, rewarded
 from ._judge import JudgeLike
 from ._kinds import is_list
 from ._layout import FIX, Groups, groups_of
-from ._messages import NO_VIDEOS, TrainerRow, read_row
+from ._messages import NO_PICTURES, NO_VIDEOS, TrainerRow, holds_pictures, read_row
 from ._ranks import Ranks, failure_text, raise_first
 from ._settings import RewardSettings
 
@@ -294,7 +294,24 @@ def _rows(prompts: Sequence[Any], completions: Sequence[Any], given: Mapping[str
         if _has_entries(given.get(name)):
             raise RequestError(f"There is a column {name}. {NO_VIDEOS}")
     pictures = _pictures(given, len(prompts))
-    return [read_row(*row) for row in zip(prompts, completions, pictures, strict=True)]
+    rows = [read_row(*row) for row in zip(prompts, completions, pictures, strict=True)]
+    if all(row.pictures_digest == NO_PICTURES for row in rows):
+        _check_unread(given)
+    return rows
+
+
+def _check_unread(given: Mapping[str, Any]) -> None:
+    """Refuse pictures in a column that is not read, where the judge would be shown none at all.
+
+    Raises:
+        RequestError: there are such.
+    """
+    names = sorted(name for name, column in given.items() if is_list(column) and holds_pictures(column))
+    if names:
+        raise RequestError(
+            f"No prompt has a picture, and the column {names[0]!r} holds some, which are not read. Rename it to "
+            "'images' (or 'image', for one each), or remove it where the judge is not to see them."
+        )
 
 
 def _has_entries(column: Any) -> bool:

@@ -46,6 +46,7 @@ TOLD = {
     "chosen": "put it with the rejected ones into 'responses', and rank 1 for it into 'rankings'",
     "rejected": "put it with the chosen one into 'responses', and a rank of 2 for it into 'rankings'",
     "conversations": "give 'prompt' as a list of {\"role\", \"content\"}, and 'responses'",
+    "model": "the judge is the bundle that was loaded. Leave it out",
     "threads": "give --threads for the whole run",
     "min_pixels": "the size of pictures is the bundle's; scale the file",
     "max_pixels": "the size of pictures is the bundle's; scale the file",
@@ -76,8 +77,8 @@ def check_names(names: Iterable[str], allowed: Collection[str], known: Sequence[
     told += f"Known are {', '.join(known)}. " if "" in advice.values() else ""
     options = " ".join(f"--ignore-field {shorten(name, 40)}" for name in wrong[:SHOWN])
     raise RequestError(
-        f"{told}What is no part of the request goes into metadata, or is passed over with {options} "
-        "(in the recipe of a training: ignore_fields)."
+        f"{told}What is no part of the request goes into metadata. Of a file, yoj-score passes it over with {options}, "
+        "and a training with ignore_fields in its recipe."
     )
 
 

@@ -138,7 +138,8 @@ def check_limits(script: Script, limits: Limits) -> None:
     if (n := len(script.responses)) > limits.N:
         raise LimitError(
             f"The request has N={n} responses; the limit of this bundle is {limits.N}. "
-            "Split it; note that scores compare only within one pack."
+            "Score the first so many, or let yoj.runtime.knockout find the best alone; as a reward, "
+            "RewardSettings(max_responses=...) reads more in packs. Scores of separate requests do not compare."
         )
     videos = script.videos
     if videos and not limits.frames:
