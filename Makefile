@@ -57,6 +57,7 @@ types: $(VENV)/.ready
 # The site, in .site: a page, link, heading or docstring that is not there ends it.
 docs: $(DOCS)/.ready
 	NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/mkdocs build --strict --quiet
+	@echo "The site is .site/index.html"
 
 JUDGES := qwen3_vl molmo2
 bench: $(VENV)/.ready

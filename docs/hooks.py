@@ -33,6 +33,8 @@ BAR = "\\|"
 BARRED = re.compile(r"`([^`\n]*\\\|[^`\n]*)`")
 """Code in a cell of a table with a bar, which Python-Markdown shows with the backslash that the cell needs."""
 FENCE = re.compile(r"^```.*?^```", re.DOTALL | re.MULTILINE)
+NAMES = re.compile(r"^\| `(yoj\.[\w.]+)` \| (`.+?) \|", re.MULTILINE)
+"""Row of ``api.md``: a module, and its names."""
 WIDTH = 100
 """Columns of ``--help`` in the reference."""
 
@@ -65,7 +67,15 @@ def on_page_markdown(markdown: str, page: Page, **_: Any) -> str:
         return markdown
     origin = ROOT / uri.removeprefix(f"{COPIED}/") if uri.startswith(f"{COPIED}/") else DOCS / uri
     markdown = BARRED.sub(lambda code: f"<code>{escape(code[1]).replace(BAR, '&#124;')}</code>", markdown)
-    return relinked(PICTURE.sub(chosen_by_the_reader, markdown), origin, uri)
+    markdown = relinked(PICTURE.sub(chosen_by_the_reader, markdown), origin, uri)
+    return NAMES.sub(linked_names, markdown) if uri == "api.md" else markdown
+
+
+def linked_names(row: re.Match[str]) -> str:
+    """Row of the table of public names, each with a link into the reference."""
+    module, names = row.groups()
+    linked = re.sub(r"`([A-Za-z]\w*)`", lambda name: f"[{name[0]}](reference/{module}.md#{module}.{name[1]})", names)
+    return f"| `{module}` | {linked} |"
 
 
 def chosen_by_the_reader(picture: re.Match[str]) -> str:
@@ -77,7 +87,7 @@ def chosen_by_the_reader(picture: re.Match[str]) -> str:
 def public_names(page: str) -> dict[str, list[str]]:
     """Public names of each module, from the table of ``api.md``."""
     found: dict[str, list[str]] = {}
-    for module, names in re.findall(r"^\| `(yoj\.[\w.]+)` \| (`.+?) \|", page, re.MULTILINE):
+    for module, names in NAMES.findall(page):
         found.setdefault(module, []).extend(re.findall(r"`(\w+)`", names))
     return found
 

@@ -14,6 +14,7 @@ from packaging.requirements import Requirement
 from parts import PARTS
 
 ROOT = Path(__file__).parents[2]
+SUFFIXES = (".py", ".typed", ".json", ".yaml", ".jinja", ".onnx", ".c", ".h", ".hpp", ".css", ".js")
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +33,7 @@ def test_the_wheel_holds_every_part_and_nothing_else(wheel):
         for part in PARTS
         for top in ("yoj", "optimum")  # optimum's commands are files in a namespace of its own
         for path in (ROOT / part / top).rglob("*")
-        if path.is_file() and path.suffix in (".py", ".typed", ".json", ".yaml", ".jinja", ".onnx", ".c", ".h", ".hpp")
+        if path.is_file() and path.suffix in SUFFIXES
     }
     assert packed == source
     assert {f"yoj/{part}/py.typed" for part in PARTS} <= packed

@@ -44,6 +44,14 @@ def test_the_reference_has_the_names_of_the_page():
     assert "::: yoj.runtime.Scorer" in hooks.module_page("yoj.runtime", names["yoj.runtime"])
 
 
+def test_names_of_the_page_lead_into_the_reference():
+    page = type("Page", (), {"file": type("File", (), {"src_uri": "api.md"})})
+    text = hooks.on_page_markdown((DOCS / "api.md").read_text("utf-8"), page=page)
+    assert "[`Scorer`](reference/yoj.runtime.md#yoj.runtime.Scorer)" in text
+    assert "`__version__`" in text
+    assert "#yoj.runtime.__version__" not in text
+
+
 def test_the_reference_has_the_help_of_every_command():
     for name, target in hooks.commands().items():
         page = hooks.command_page(name, target)

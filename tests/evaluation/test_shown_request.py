@@ -45,7 +45,7 @@ def test_frames_of_a_video_are_shown_in_part(tmp_path):
     listed, _ = shown_request(Request([Video(sorted(tmp_path.iterdir())[:2]), "What?"], ["a"]))
     assert len(pictures(listed)) == 2
     file, _ = shown_request(Request("What?", ["a"], video=tmp_path / "film.mp4"))
-    assert "cannot be shown" in file
+    assert "not shown: video: " in file
 
 
 def test_turns_have_their_roles():
@@ -56,7 +56,7 @@ def test_turns_have_their_roles():
 @pytest.mark.parametrize("image", [b"no picture", "no/such/file.png"])
 def test_a_picture_that_cannot_be_read_is_said(image):
     prompt, _ = shown_request(Request("What?", ["a"], images=[image]))
-    assert "cannot be shown" in prompt
+    assert "not shown: images[0]" in prompt
     assert not pictures(prompt)
 
 

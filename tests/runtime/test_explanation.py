@@ -157,7 +157,7 @@ def test_every_pixel_lies_in_one_region(scorer):
     assert found.effects(0).shape == (5, 4)
 
 
-@pytest.mark.parametrize("grid", [(0, 2), (2,), (2.0, 2), (1, -1)])
+@pytest.mark.parametrize("grid", [(0, 2), (2,), (2.0, 2), (1, -1), 4, "22"])
 def test_a_grid_that_is_none_is_refused(grid, scorer):
     with pytest.raises(RequestError, match="give \\(rows, columns\\)"):
         scorer("merged").explain(Request("Why?", ["a", "b"]), grid=grid)

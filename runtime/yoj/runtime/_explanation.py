@@ -134,7 +134,9 @@ class ExplanationConfig:
 
     def __post_init__(self) -> None:
         if self.grid is not None and not (
-            len(self.grid) == 2 and all(isinstance(size, int) and size >= 1 for size in self.grid)  # pyright: ignore[reportUnnecessaryIsInstance]
+            isinstance(self.grid, tuple | list)  # pyright: ignore[reportUnnecessaryIsInstance]
+            and len(self.grid) == 2
+            and all(isinstance(size, int) and size >= 1 for size in self.grid)  # pyright: ignore[reportUnnecessaryIsInstance]
         ):
             raise RequestError(f"grid is {self.grid!r}; give (rows, columns), each from 1, or None.")
         if not isinstance(self.max_passes, int) or self.max_passes < 1:  # pyright: ignore[reportUnnecessaryIsInstance]

@@ -36,7 +36,12 @@ class PageOptions:
         if not self.explain and self.html is None:
             return
         if bulk:
-            raise click.UsageError("--html and --explain are for one request, or one file of JSON lines.")
+            raise click.UsageError(
+                "--html and --explain are for one request, or one file of JSON lines without options of bulk jobs "
+                "(--keep, --rename, --format, --best, --top, --min-margin, --shard): leave those out."
+            )
+        if self.html is not None and str(self.html) == "-":
+            raise click.UsageError("--html - is no file: a page is written piece by piece. Name a file.")
         if files and self.html is None:
             raise click.UsageError("--explain of a file is shown in a page alone: give --html too.")
         if method == "knockout":

@@ -43,9 +43,16 @@ class Thumbnail:
 
 @dataclass(frozen=True)
 class Missing:
-    """Reason why a medium is not shown."""
+    """Medium that is not shown."""
 
-    text: str
+    name: str
+    reason: str
+
+    @property
+    def text(self) -> str:
+        """What to say in its place."""
+        named = self.reason if self.reason.startswith(self.name) else f"{self.name}: {self.reason}"
+        return f"not shown: {named}"
 
 
 def thumbnails(medium: Image | Video, name: str, side: int, lossless: int = LOSSLESS) -> Iterator[Thumbnail | Missing]:
@@ -68,7 +75,7 @@ def thumbnails(medium: Image | Video, name: str, side: int, lossless: int = LOSS
         for pixels_HWC, seconds in zip(clip.frames_FHWC, clip.seconds_F, strict=True):
             yield _thumbnail(pixels_HWC, f"{name}, frame of {clip.given} at {seconds:.4g} s", side, lossless)
     except YojError as error:
-        yield Missing(f"{name} cannot be shown: {error}")
+        yield Missing(name, str(error))
 
 
 def _thumbnail(pixels_HWC: NDArray[np.uint8], name: str, side: int, lossless: int) -> Thumbnail:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 
@@ -61,6 +62,10 @@ def test_every_request_stands_on_one_page(count, tmp_path):
     assert tags.loads == []
 
 
+def test_a_page_without_requests_says_so(tmp_path):
+    assert "There are no requests." in written(tmp_path, 0)
+
+
 def test_ten_thousand_requests_take_500_pages_and_the_page_says_its_size(tmp_path):
     text = written(tmp_path, 10_000)
     assert text.count("<template ") == 499
@@ -71,9 +76,13 @@ def test_ten_thousand_requests_take_500_pages_and_the_page_says_its_size(tmp_pat
 
 
 def test_failed_lines_are_named_with_links(tmp_path):
-    text = written(tmp_path, 1, failed=range(1, 61))
-    assert text.count('<a href="#line-') == 50
-    assert "and 10 more" in text
+    text = written(tmp_path, 1, failed=range(1, 4))
+    assert text.count('<a href="#line-') == 3
+    assert "<summary>" not in text.split("<article")[0]
+    many = written(tmp_path, 1, failed=range(1, 1011))
+    assert many.count('<a href="#line-') == 1000
+    assert "<summary>1,010 failed lines</summary>" in many
+    assert "and 10 more" in many
 
 
 def test_the_policy_allows_no_script_but_the_own_one(tmp_path):
@@ -95,6 +104,8 @@ def test_a_page_takes_the_place_of_an_older_one_and_of_nothing_else(tmp_path):
         check_place(tmp_path)
     with pytest.raises(RequestError, match="there is no folder"):
         check_place(tmp_path / "none" / "page.html")
+    with pytest.raises(RequestError, match="nothing can be written to /proc: .* Choose another folder"):
+        check_place(Path("/proc/page.html"))
     (tmp_path / "empty.html").touch()
     check_place(tmp_path / "empty.html")
 

@@ -24,7 +24,9 @@ from yoj.runtime._page._item import Detail, PageItem, item
 from yoj.runtime.packing import Truncation
 
 DETAIL = Detail(200, 1000)
-HOSTILE = "</script></template><script>alert(1)</script><img src=x onerror='a()'> \"&<!-- \0\x07\x1b\x85\u202e\ud800"
+HOSTILE = (
+    "</script></template><script>alert(1)</script><img src=x onerror='a()'> \"&<!-- \0\x07\x1b\x85\u202e\u2067\ud800"
+)
 JUDGEMENT = judge(np.array([1, 3], np.float32), 1.0, False, uncalibrated="no temperature was fitted")
 REQUEST = Request("Which?", ["one. Or so.", "two"], [np.full((30, 60, 3), 90, np.uint8)])
 
@@ -96,12 +98,12 @@ def test_no_text_of_a_stranger_is_markup():
         failed = PageItem(2, request, error=text, id=text)
         html = item(one, DETAIL) + item(failed, DETAIL)
         html.encode()
-        assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\ud800-\udfff]", html)
+        assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]", html)
         pages.append(Page(html))
     assert pages[0].tags == pages[1].tags
     assert pages[0].handlers == pages[1].handlers == []
     assert "<script>alert(1)</script>" in pages[0].text
-    assert "␀␇␛\ufffd[U+202E]" in pages[0].text
+    assert "␀␇␛\ufffd[U+202E][U+2067]" in pages[0].text
 
 
 @pytest.mark.parametrize(

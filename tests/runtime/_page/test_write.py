@@ -63,7 +63,14 @@ def test_failed_lines_are_on_the_page_with_their_errors(requests, bundle, tmp_pa
     assert re.findall(r'class="item( failed)?" id="line-(\d)"', text) == [
         ("", "1"), (" failed", "2"), ("", "3"), (" failed", "4"),
     ]  # fmt: skip
-    for told in ("2 of 4 requests scored", "line 2</a>", "no file", "The request is not JSON", "with rankings"):
+    for told in (
+        "2 of 4 requests scored",
+        "line 2</a>",
+        "no file",
+        "The request is not JSON",
+        "with rankings",
+        ">no JSON</p>",
+    ):
         assert told in text
     assert "<script>alert" not in text
     assert "&lt;script&gt;alert" in text
@@ -97,6 +104,8 @@ def test_a_request_that_cannot_be_explained_is_shown_all_the_same(bundle, tmp_pa
         (["{file}", "--html", "{page}", "--n-method", "knockout"], "which knockout has not"),
         (["{file}", "--html", "{page}", "--out", "{page}"], "name one file"),
         (["{file}", "--html", "{page}", "--best", "--out", "{folder}/"], "or one file of JSON lines"),
+        (["{file}", "--html", "{page}", "--keep", "prompt", "--out", "{folder}/o.jsonl"], "(--keep, --rename,"),
+        (["{file}", "--html", "-"], "--html - is no file"),
         (["{folder}", "--explain", "--out", "{folder}/out"], "or one file of JSON lines"),
         (["--prompt", "p", "--response", "r", "--explain", "--dump-inputs", "{folder}/d"], "leave --explain out"),
         (["{file}", "--html", "{file}"], "something else than a page"),

@@ -23,7 +23,7 @@ DETAILS = ((100, Detail(640, 20_000)), (1000, Detail(320, 5000)))
 """Most requests of a file -> the detail in which they are shown."""
 LEAST = Detail(128, 2000, whole=False)
 """Detail of larger files."""
-MOST_LISTED = 50
+MOST_LISTED = 1000
 """Most failed lines that the head of the page names."""
 BEGIN = "<!doctype html>\n<!-- page of yoj-score -->\n"
 SIZE = "{:<16}"
@@ -33,7 +33,8 @@ LEGEND = (
     'colour. What is <mark class="for" style="--weight:.8">blue</mark> speaks for its response: without it the '
     "response's lead, its score less the highest of the others, is smaller. What is "
     '<mark class="against" style="--weight:.8">orange</mark> speaks against it. Regions count for the best response. '
-    "The strongest effect of a request has full colour and its number."
+    "The strongest effect of a request's sentences, and that of its regions, has full colour and its number: colours "
+    "of texts do not compare with those of pictures. All numbers has every effect."
 )
 
 
@@ -57,10 +58,18 @@ def check_place(file: Path) -> None:
     """Check that a page may be written here.
 
     Raises:
-        RequestError: something else than such a page is there, or its folder is missing.
+        RequestError: something else than such a page is there, or its folder is missing or cannot be written to.
     """
     if not file.parent.is_dir():
         raise RequestError(f"--html {file}: there is no folder {file.parent}. Make it first.")
+    spare = _spare(file)
+    try:
+        spare.touch()
+        spare.unlink()
+    except OSError as error:
+        raise RequestError(
+            f"--html {file}: nothing can be written to {file.parent}: {error.strerror}. Choose another folder."
+        ) from error
     if not file.exists():
         return
     if not file.is_file():
@@ -85,7 +94,7 @@ def write_page(file: Path, heading: Heading, items: Iterable[PageItem]) -> int:
         RequestError: see `check_place`.
     """
     check_place(file)
-    spare = file.with_name(f".{file.name}.{os.getpid()}.tmp")
+    spare = _spare(file)
     try:
         with spare.open("wb") as stream:
             size = _write(stream, heading, items)
@@ -93,6 +102,11 @@ def write_page(file: Path, heading: Heading, items: Iterable[PageItem]) -> int:
     finally:
         spare.unlink(missing_ok=True)
     return size
+
+
+def _spare(file: Path) -> Path:
+    """File beside a page that becomes it when it is whole."""
+    return file.with_name(f".{file.name}.{os.getpid()}.tmp")
 
 
 def _write(stream: BinaryIO, heading: Heading, items: Iterable[PageItem]) -> int:
@@ -110,6 +124,8 @@ def _write(stream: BinaryIO, heading: Heading, items: Iterable[PageItem]) -> int
         for one in some:
             stream.write(item(one, detail).encode())
         stream.write(f"{end}\n".encode())
+    if not heading.requests:
+        stream.write(b"<p>There are no requests.</p>\n")
     pages = -(-heading.requests // PER_PAGE)
     stream.write(f"{_pager(pages)}</main>\n<script>{script}</script>\n</body>\n</html>\n".encode())
     size = stream.tell()
@@ -143,7 +159,10 @@ def _failures(heading: Heading) -> str:
         return ""
     links = ", ".join(f'<a href="#line-{number}">line {number}</a>' for number in heading.failed[:MOST_LISTED])
     more = f" and {len(heading.failed) - MOST_LISTED} more" if len(heading.failed) > MOST_LISTED else ""
-    return f'<p class="failures">Failed: {links}{more}</p>\n'
+    told = f"Failed: {links}{more}"
+    if len(heading.failed) <= PER_PAGE:
+        return f'<p class="failures">{told}</p>\n'
+    return f'<details class="failures"><summary>{len(heading.failed):,} failed lines</summary>{told}</details>\n'
 
 
 def _pager(pages: int) -> str:

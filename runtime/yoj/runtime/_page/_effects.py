@@ -15,8 +15,8 @@ class Effects:
         """Take the explanation, and the most characters of a text that are shown."""
         self._explanation = explanation
         self._letters = letters
-        self._strongest_sentence = max((abs(one.effect) for one in explanation.sentences), default=0.0)
-        self._strongest_region = max((abs(one.effect) for one in explanation.regions), default=0.0)
+        self._sentence_at_top = max(explanation.sentences, key=_strength, default=None)
+        self._region_at_top = max(explanation.regions, key=_strength, default=None)
         self._first = explanation.judgement.duplicates
 
     def text(self, response: int, part: int, text: str) -> str:
@@ -35,9 +35,8 @@ class Effects:
         said = text[one.begin : one.end]
         kept = said.rstrip()
         told = f"{one.effect:+.4f} of the lead of response {one.response}"
-        colour = _colour(one, self._strongest_sentence)
-        top = abs(one.effect) == self._strongest_sentence > 0
-        label = f"<sup>{one.effect:+.2f}</sup>" if top else ""
+        colour = _colour(one, self._sentence_at_top)
+        label = f"<sup>{one.effect:+.2f}</sup>" if one is self._sentence_at_top and one.effect else ""
         return f'<mark {colour} title="{told}">{quoted(kept)}{label}</mark>{quoted(said[len(kept) :])}'
 
     def picture_of(self, medium: int) -> int | None:
@@ -56,13 +55,16 @@ class Effects:
         for one in self._explanation.regions:
             if one.picture != picture:
                 continue
-            top = abs(one.effect) == self._strongest_region > 0
             told = f"{one.effect:+.4f} of the lead of response {best}"
-            label = f"<b>{one.effect:+.2f}</b>" if top else ""
-            yield f'<i {_colour(one, self._strongest_region)} title="{told}">{label}</i>'
+            label = f"<b>{one.effect:+.2f}</b>" if one is self._region_at_top and one.effect else ""
+            yield f'<i {_colour(one, self._region_at_top)} title="{told}">{label}</i>'
 
 
-def _colour(one: LeftOut, strongest: float) -> str:
+def _strength(one: LeftOut) -> float:
+    return abs(one.effect)
+
+
+def _colour(one: LeftOut, top: LeftOut | None) -> str:
     """Class and weight, from 0 to 1, of the colour of an effect."""
-    weight = abs(one.effect) / strongest if strongest else 0.0
+    weight = _strength(one) / _strength(top) if top is not None and top.effect else 0.0
     return f'class="{"for" if one.effect >= 0 else "against"}" style="--weight:{weight:.3f}"'

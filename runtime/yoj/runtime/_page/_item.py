@@ -44,6 +44,8 @@ class PageItem:
     judgement: Judgement | None = None
     """Judgement; None where there is an error."""
     error: str | None = None
+    line: str | None = None
+    """Text of a line that holds no request."""
     explanation: Explanation | None = None
     unexplained: str | None = None
     """Reason why there is no explanation though it was asked for."""
@@ -98,7 +100,8 @@ class _Item:
     def asked(self) -> str:
         """Prompt with its media."""
         if self._script is None:
-            return paragraph(self._unreadable and f"The request cannot be shown: {self._unreadable}")
+            unreadable = self._unreadable and f"The request cannot be shown: {self._unreadable}"
+            return paragraph(unreadable or shorten(self._one.line or "", self._detail.letters))
         turns = self._script.turns
         return "\n".join(
             (element("h4", turn.role) if len(turns) > 1 else "") + "".join(self._parts(turn.parts, None))
@@ -168,7 +171,8 @@ class _Item:
             self._script.media[number], self._script.names[number], detail.side, LOSSLESS if detail.whole else 0
         ):
             if isinstance(one, Missing):
-                yield element("p", one.text, "missing")
+                told = one.name if one.reason in (self._one.error or "") else one.text  # an error is said once
+                yield element("p", told, "missing")
             elif self._effects is None or picture is None:
                 yield f"<figure>{_frame(one, '')}{_caption(one)}</figure>"
             else:

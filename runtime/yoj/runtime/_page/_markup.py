@@ -5,7 +5,7 @@ from __future__ import annotations
 from html import escape
 
 SHOWN = {code: chr(0x2400 + code) for code in range(0x20) if chr(code) not in "\n\t"} | {
-    **{code: f"[U+{code:04X}]" for code in range(0x202A, 0x202F)},
+    **{code: f"[U+{code:04X}]" for code in (*range(0x2028, 0x202F), *range(0x2066, 0x206A), 0xFEFF)},
     0x7F: "\u2421",
     **dict.fromkeys(range(0x80, 0xA0), "\ufffd"),
     **dict.fromkeys(range(0xD800, 0xE000), "\ufffd"),

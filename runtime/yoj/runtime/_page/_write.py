@@ -14,6 +14,7 @@ import msgspec
 from .._jsonl import FileScoring
 from .._scorer import Scorer
 from .._source import Source
+from ..bulk._progress import RunProgress
 from ..codec import decode_judgement
 from ..errors import YojError
 from ..lines import Entry, Numbered, read_entry
@@ -73,19 +74,22 @@ class FilePage:
         _say(self.file, len(lines), write_page(self.file, heading, self._items(lines, results)))
 
     def _items(self, lines: Sequence[Numbered], results: Mapping[int, Mapping[str, Any]]) -> Iterator[PageItem]:
-        label = "explaining" if self.explain else "writing the page"
-        with click.progressbar(lines, label=label, file=sys.stderr) as bar:
-            if not self.explain:
-                yield from (self._item(line, results) for line in bar)
-                return
-            source = self.source()
-            with Scorer.load(source.path, engine=source.engine, threads=source.threads) as scorer:
-                for line in bar:
-                    yield self._explained(scorer, self._item(line, results))
+        if not self.explain:
+            yield from (self._item(line, results) for line in lines)
+            return
+        click.echo(f"explaining {len(lines):,} requests", err=True)
+        progress = RunProgress(sys.stderr)
+        progress.expect(str(self.file), 0, len(lines))
+        source = self.source()
+        with Scorer.load(source.path, engine=source.engine, threads=source.threads) as scorer:
+            for line in lines:
+                yield (one := self._explained(scorer, self._item(line, results)))
+                progress.advance(one.judgement is None or one.unexplained is not None)
+        progress.close()
 
     def _item(self, line: Numbered, results: Mapping[int, Mapping[str, Any]]) -> PageItem:
         entry = read_entry(line, self.settings.reading)
-        shown = _shown(entry)
+        shown = _shown(entry, line)
         fields = results.get(line.number)
         if fields is None:
             return replace(shown, error="This line has no result.")
@@ -114,9 +118,10 @@ def fields_of(text: bytes, of_run: Mapping[str, Any] | None = None) -> dict[str,
     return msgspec.json.decode(text, type=dict[str, Any]) | dict(of_run or {})
 
 
-def _shown(entry: Entry) -> PageItem:
+def _shown(entry: Entry, line: Numbered) -> PageItem:
     request = entry.request if isinstance(entry.request, Request) else None
-    return PageItem(entry.number, request, rankings=entry.rankings, id=entry.id, metadata=entry.metadata)
+    text = line.text.decode("utf-8", "replace") if request is None else None
+    return PageItem(entry.number, request, line=text, rankings=entry.rankings, id=entry.id, metadata=entry.metadata)
 
 
 def _name(judge: str) -> str:

@@ -44,7 +44,8 @@
     });
     pager.querySelector("input").addEventListener("change", (event) => {
       const line = parseInt(event.target.value, 10);
-      if (line > 0) showLine(line);
+      if (line > 0) location.hash = `line-${line}`;
+      else event.target.value = "";
     });
   }
   addEventListener("hashchange", follow);
