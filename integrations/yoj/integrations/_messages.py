@@ -76,7 +76,7 @@ def holds_pictures(value: Any) -> bool:
 
     if is_list(value):
         return any(map(holds_pictures, value))
-    in_table = is_fields(value) and value.keys() == {"bytes", "path"} and _unwrapped(value) is not None
+    in_table = is_fields(value) and {*value} == {"bytes", "path"} and _unwrapped(value) is not None
     return in_table or isinstance(value, Pillow.Image)
 
 

@@ -104,7 +104,7 @@ def test_a_page_takes_the_place_of_an_older_one_and_of_nothing_else(tmp_path):
         check_place(tmp_path)
     with pytest.raises(RequestError, match="there is no folder"):
         check_place(tmp_path / "none" / "page.html")
-    with pytest.raises(RequestError, match="nothing can be written to /proc: .* Choose another folder"):
+    with pytest.raises(RequestError, match="nothing can be written to /proc: "):
         check_place(Path("/proc/page.html"))
     (tmp_path / "empty.html").touch()
     check_place(tmp_path / "empty.html")
