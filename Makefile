@@ -57,7 +57,7 @@ types: $(VENV)/.ready
 # The site, in .site: a page, link, heading or docstring that is not there ends it.
 docs: $(DOCS)/.ready
 	NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/mkdocs build --strict --quiet
-	@echo "The site is .site/index.html"
+	@echo "The site is in .site; browsers search it over HTTP alone: $(PYTHON) -m http.server --directory .site 8080"
 
 JUDGES := qwen3_vl molmo2
 bench: $(VENV)/.ready
