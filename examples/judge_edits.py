@@ -31,4 +31,6 @@ def explain(scorer: Scorer, request: Request, judgement: Judgement, names: Seque
 
 
 if __name__ == "__main__":
+    if len(sys.argv) < 5:
+        sys.exit(f"{__doc__}\nmake demo writes these files.")
     main(*sys.argv[1:])

@@ -89,6 +89,35 @@ def bad(setup, file):
     return path
 
 
+@pytest.mark.parametrize("command", ["check", "run"])
+def test_held_out_samples_that_are_trained_on_are_told(command, file):
+    result = run(command, file)
+    assert result.exit_code == 0, result.output
+    assert "held-out samples are trained on too (line 1 of " in result.output
+
+
+@pytest.mark.parametrize("command", ["check", "run"])
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        (["head.readout=response_mean"], "head.readout was 'last' and is 'response_mean'"),
+        (["lora.rank=3"], "lora.rank was 4 and is 3"),
+    ],
+)
+def test_a_beginning_with_another_head_or_other_adapters_is_refused(command, changes, said, file, tmp_path):
+    assert run("run", file).exit_code == 0
+    words = [word for change in [*changes, "init_from=run/checkpoint-2", "out=other"] for word in ("--set", change)]
+    message = refused(command, file, *words)
+    assert "was trained with another head or other adapters: " in message
+    assert said in message
+
+
+def test_a_run_does_not_go_on_with_another_readout(file):
+    assert run("run", file).exit_code == 0
+    message = refused("run", file, "--set", "head.readout=response_mean", "--set", "max_steps=3")
+    assert "head.readout was 'last' and is 'response_mean'" in message
+
+
 def test_less_than_a_step_is_refused_by_the_check_too(file):
     assert "12 samples are less than one step of 100" in refused("check", file, "--set", "batch_size=100")
 

@@ -50,7 +50,7 @@ class Missing:
 
     @property
     def text(self) -> str:
-        """What to say in its place."""
+        """Words in its place."""
         named = self.reason if self.reason.startswith(self.name) else f"{self.name}: {self.reason}"
         return f"not shown: {named}"
 

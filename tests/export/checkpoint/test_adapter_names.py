@@ -238,6 +238,19 @@ def test_a_quantised_base_names_the_one_to_take(dtype, name, original, qwen, tmp
         Checkpoint.open([quantised], None, TRAINING)
 
 
+@pytest.mark.parametrize(
+    ("named", "told"),
+    [("Qwen/Qwen3-VL-8B-Instruct", True), ("somewhere/{base}", False), ("a" * 40, False), ("", False)],
+)
+def test_a_base_of_another_name_than_the_adapters_is_told(named, told, qwen, tmp_path):
+    adapter = train(qwen, tmp_path / "adapter", target_modules=ATTENTION)
+    name = named.format(base=qwen.folder.name)
+    change(adapter / "adapter_config.json", base_model_name_or_path=name)
+    notes = Checkpoint.open([adapter], qwen.folder, TRAINING).notes
+    said = f"trained over {name} by its adapter_config.json, and merged into {qwen.folder.name}"
+    assert any(said in note for note in notes) is told
+
+
 def test_a_base_that_was_not_gathered_is_refused(qwen, tmp_path):
     adapter = train(qwen, tmp_path / "adapter", target_modules=ATTENTION)
     base = shutil.copytree(qwen.folder, tmp_path / "sharded")

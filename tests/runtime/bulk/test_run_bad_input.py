@@ -183,6 +183,18 @@ def test_results_of_other_settings_are_refused(words, said, files, tmp_path):
     assert (tmp_path / "out" / "a.parquet").read_bytes() == before
 
 
+def test_a_run_that_scored_nothing_takes_other_settings(files, tmp_path):
+    shutil.rmtree(tmp_path / "in")
+    rows = [{"question": row["prompt"], "responses": row["responses"]} for row in ROWS[:2]]
+    write_shard(tmp_path / "in" / "a.parquet", rows)
+    first = run_here("yoj-score", *files)
+    assert first.returncode == 1
+    assert "question=prompt" in first.stderr
+    again = run_here("yoj-score", *files, "--rename", "question=prompt")
+    assert again.returncode == 0, again.stderr
+    assert lines(tmp_path / "out" / "a.parquet") == [1, 2]
+
+
 def test_results_of_another_bundle_are_refused(files, bundle, tmp_path):
     assert run_here("yoj-score", *files).returncode == 0
     done = run_here("yoj-score", bundle("merged", "user"), *files[1:])

@@ -9,7 +9,7 @@ import pytest
 from commands import run_here
 from shard_files import PICTURE, SUFFIXES, read_shard, requests, write_shard
 
-pytest.importorskip("pyarrow")
+pq = pytest.importorskip("pyarrow.parquet")
 pytest.importorskip("zstandard")
 ROWS = requests(12)
 BYTES = PICTURE.read_bytes()
@@ -149,6 +149,30 @@ def test_rows_that_are_not_clearly_decided_are_left_out_and_counted(judge, expec
     assert [row["line"] for row in found] == [k for k, margin in enumerate(margins, 1) if margin >= least]
     state = manifest(out)["shards"]["a.jsonl"]
     assert (state["rows"], state["scored"], state["failed"], state["left_out"]) == (14, 13, 1, 7)
+
+
+@pytest.mark.parametrize("words", [["--best"], []])
+def test_a_shard_of_which_no_row_is_clearly_decided_keeps_its_columns_and_no_row(words, judge, tmp_path):
+    for name, rows in (("a", ROWS), ("b", [{"prompt": "broken", "responses": []}])):
+        write_shard(tmp_path / "in" / f"{name}.parquet", [row | {"n": 1} for row in rows])
+    command = [
+        "yoj-score",
+        judge,
+        tmp_path / "in",
+        "--out",
+        tmp_path / "out",
+        "--min-margin",
+        1e6,
+        "--keep",
+        "n",
+        *words,
+    ]
+    done = run_here(*command)
+    assert done.returncode == 1
+    assert "12 of 13 rows scored, 1 failed, 12 left out" in done.stderr
+    for name in "ab":
+        assert read_shard(tmp_path / "out" / f"{name}.parquet") == []
+    assert "n" in pq.read_schema(tmp_path / "out" / "a.parquet").names
 
 
 def test_parts_of_a_run_are_the_whole_run(judge, expected, tmp_path):

@@ -64,6 +64,7 @@ from .checkpoints import (
     newest,
     read_state,
     recipe_changes,
+    require_same_reading,
     results_of,
     save_judge,
     write_recipe,
@@ -106,6 +107,7 @@ class Trainer:
         self.goodness = None if kept is None else goodness(results_of(kept))
         optimizer_state = self._go_on(self.last) if self.last is not None else None
         if self.last is None and recipe.init_from is not None:
+            require_same_reading(Path(recipe.init_from), self.checkpoint.head, recipe)
             _init(self.judge, recipe.init_from, recipe)
         agree(self.state.global_step, recipe.out)
         self.preparer = make_preparer(self.checkpoint, self.judge.family, recipe)
@@ -123,6 +125,7 @@ class Trainer:
         """Load weights and progress of a checkpoint; returns the optimizers' state."""
         try:
             self.state = read_state(last).on(place().processes)
+            require_same_reading(last, self.checkpoint.head, self.recipe)
             load_judge(last, self.judge, self.recipe)
             return torch.load(last / "optimizer.pt", weights_only=True)
         except TrainingError:

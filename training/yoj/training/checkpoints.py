@@ -29,6 +29,14 @@ from ._judge import LANGUAGE_HEAD, Judge, lora_config
 from ._preparer import write_max_pixels
 from ._recipe import Recipe, ranks, trained_mode
 
+READING = {
+    "resp_repr_mode": "head.readout",
+    "value_head_activation": "head.activation",
+    "value_head_ask": "head.ask",
+    "value_head_token": "head.token",
+    "hidden_state": "hidden_state",
+}
+"""Setting of a trained head that its weights do not show -> setting of a recipe."""
 ADAPTER, HEAD, MODEL = "adapter_model.safetensors", "value_head.safetensors", "model.safetensors"
 RECIPE, EVALUATION = "recipe.json", "evaluation.json"
 BEST_OF_N, LANGUAGE_LOSS = "best_of_n", "language_loss"
@@ -151,6 +159,37 @@ def load_judge(folder: Path, judge: Judge, recipe: Recipe) -> None:
             f"{folder} does not fit the recipe: {first} Give the recipe the head and the base of "
             "that checkpoint, or another folder."
         ) from error
+
+
+def require_same_reading(folder: Path, head: TrainedHead, recipe: Recipe) -> None:
+    """Require that a recipe reads what the value head of a checkpoint was trained to read.
+
+    Its weights fit other readings as well, and would give scores that mean nothing.
+
+    Args:
+        folder: folder of the checkpoint; without settings of a head there is nothing to compare.
+        head: head of the recipe.
+        recipe: recipe of the run.
+
+    Raises:
+        TrainingError: readings differ, or the rank of the adapters.
+    """
+    differ: list[str] = []
+    if ranks(recipe) and (folder / SETTINGS).is_file():
+        earlier, now = _read(folder / SETTINGS), head.settings() | {"hidden_state": recipe.hidden_state}
+        differ = [
+            f"{setting} was {earlier.get(name)!r} and is {now.get(name)!r}"
+            for name, setting in READING.items()
+            if earlier.get(name) != now.get(name) and (name != "hidden_state" or name in earlier)
+        ]
+    if recipe.trainable == "lora" and (folder / ADAPTER_CONFIG).is_file():
+        rank = _read(folder / ADAPTER_CONFIG).get("r")
+        differ += [] if rank == recipe.lora.rank else [f"lora.rank was {rank!r} and is {recipe.lora.rank!r}"]
+    if differ:
+        raise TrainingError(
+            f"{folder} was trained with another head or other adapters: {'; '.join(differ)}. Give the recipe what that "
+            "checkpoint has, or begin without it."
+        )
 
 
 def newest(out: Path) -> Path | None:
@@ -304,6 +343,13 @@ def _part(weights: Mapping[str, torch.Tensor], prefix: str) -> dict[str, torch.T
 
 def _plain(value: Any) -> Any:
     return sorted(value) if isinstance(value, set) else value
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        return json.loads(file.read_text("utf-8"))
+    except ValueError as error:
+        raise TrainingError(f"{file} is damaged: {error}. Give a whole checkpoint.") from error
 
 
 def _write(file: Path, values: Mapping[str, Any]) -> None:

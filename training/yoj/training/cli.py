@@ -20,6 +20,8 @@ from ._forms import FORMS
 from ._recipe import PRESETS, Recipe, read_recipe
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # workers are forked after the tokenizer was used
+# Threads of PyTorch on the CPU that wait for each other by spinning take ten times as long where other work runs too.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 def told_forms() -> str:
@@ -79,9 +81,10 @@ def run(recipe: Path, changes: tuple[str, ...], skip_invalid: bool, trust_data: 
 def check(recipe: Path, changes: tuple[str, ...], skip_invalid: bool) -> None:
     """Check the recipe, the base model and every sample; train nothing."""
     with readable_errors():
-        from .setup import load_samples
+        from .setup import check_beginning, load_samples
 
         settings = read_recipe(recipe, changes)
+        check_beginning(settings)
         samples, held_out = load_samples(settings, skip_invalid, packs=True, note=_note)
         click.echo(f"{len(samples)} samples to train on, {len(held_out)} held out.")
 

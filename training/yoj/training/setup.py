@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from tqdm import tqdm
 
 from yoj.export.families.opening import open_family
@@ -19,6 +20,7 @@ from ._preparer import BudgetedPreparer, make_preparer
 from ._processes import gather, place
 from ._rankings import Needs
 from ._recipe import Recipe, learns_language, ranks
+from .checkpoints import require_same_reading
 from .samples import NumberedSample, Problem, Shrunk, check_packs, read_samples, refuse, tell_shrunk
 
 LOGGED_EVERY = 30.0
@@ -69,11 +71,46 @@ def load_samples(
         if not found[-1]:
             raise DataError(f"{file} holds no samples{' that can be used' if wrong else ''}. Give at least one.")
     if place().rank == 0:
+        tell_seen(found[0], found[1], recipe, note)
         tell_unused(found[0], recipe, note)
         tell_bare(found[0], note)
     check_texts(found[0], recipe, note if place().rank == 0 else _ignore)
     steps_in_epoch(len(found[0]), recipe, place().processes)
     return found[0], found[1]
+
+
+def tell_seen(
+    samples: Sequence[NumberedSample],
+    held_out: Sequence[NumberedSample],
+    recipe: Recipe,
+    note: Callable[[str], None],
+) -> None:
+    """Report held-out samples that are trained on too: of one prompt, responses and names of media."""
+    lines = {_asked(one): one.line for one in reversed(samples)}
+    seen = [(one.line, lines[_asked(one)]) for one in held_out if _asked(one) in lines]
+    if seen:
+        (line, trained), number = seen[0], len(seen)
+        note(
+            f"warning: {number:,} of the {len(held_out):,} held-out samples are trained on too (line {line} of "
+            f"{recipe.held_out} is line {trained} of {recipe.data}), so that their accuracy says little. Take them out "
+            "of one of the files."
+        )
+
+
+def _asked(numbered: NumberedSample) -> bytes:
+    one = numbered.sample
+    return msgspec.json.encode((one.prompt, sorted(map(repr, one.responses)), one.image, one.video))
+
+
+def check_beginning(recipe: Recipe) -> None:
+    """Check the checkpoint with whose weights a run is to begin, without loading them.
+
+    Raises:
+        TrainingError: it was trained with another head or other adapters; see `checkpoints.require_same_reading`.
+        CheckpointError: the base model cannot be used.
+    """
+    if recipe.init_from is not None:
+        require_same_reading(Path(recipe.init_from), open_base(recipe).head, recipe)
 
 
 def tell_unused(samples: Sequence[NumberedSample], recipe: Recipe, note: Callable[[str], None]) -> None:

@@ -1,4 +1,4 @@
-"""Base models whose weights are quantised, which cannot be merged into or exported."""
+"""Base models that adapters cannot be merged into: quantised ones, and others than they were trained over."""
 
 from __future__ import annotations
 
@@ -18,6 +18,10 @@ QUANTISED = re.compile(
     r"([-_]?(unsloth[-_])?(bnb[-_]?)?([48][-_]?bit)|[-_](fp8|nvfp4|awq|gptq|int[48]|w4a16|w8a8|dynamic|block))+$", re.I
 )
 """Endings of the names of quantised models, behind the name of the model that they were made from."""
+
+
+COMMIT = re.compile(r"[0-9a-f]{40}")
+"""Name of a folder in the hub's cache, which says nothing of the model."""
 
 
 def check_floating(trunk: Path, config: Mapping[str, Any], adapters: Sequence[Path]) -> None:
@@ -60,6 +64,18 @@ def trained_over_quantised(trunk: Path, adapters: Sequence[Path]) -> list[str]:
         "quantisation changes"
         for name in sorted(names)
         if QUANTISED.search(name)
+    ]
+
+
+def trained_over_another(trunk: Path, adapters: Sequence[Path]) -> list[str]:
+    """Notices about adapters that name a base of another name; a folder may have been renamed, so it is no error."""
+    names = {str(read_json(folder / ADAPTER_CONFIG).get("base_model_name_or_path") or "") for folder in adapters}
+    place = str(trunk.resolve()).lower()  # the hub's cache has the name above the folder
+    return [
+        f"trained over {name} by its {ADAPTER_CONFIG}, and merged into {trunk.resolve().name}: see that these are one "
+        "model"
+        for name in sorted(names)
+        if Path(name).name.lower() not in place and not QUANTISED.search(name) and not COMMIT.fullmatch(Path(name).name)
     ]
 
 

@@ -16,7 +16,7 @@ from yoj.runtime.manifest import Mode, ResponseImages
 from yoj.runtime.text import not_special, read_tokenizer
 
 from .._errors import CheckpointError
-from ._bases import check_floating, trained_over_quantised
+from ._bases import check_floating, trained_over_another, trained_over_quantised
 from ._dimension_texts import DIMENSIONS, DimensionText
 from ._edit_reward import (
     MODEL_CONFIG,
@@ -122,7 +122,8 @@ class Checkpoint:
         trunk = _trunk(folders, found, base)
         config = _read_config(trunk)
         check_floating(trunk, config, adapters)
-        stored, notes = read_folder(trunk), trained_over_quantised(trunk, adapters)
+        stored = read_folder(trunk)
+        notes = [*trained_over_quantised(trunk, adapters), *trained_over_another(trunk, adapters)]
         head = find_head(Search(folders, trunk, config, stored, _hidden_size(config, trunk), adapters))
         trained = _read_training(folders[-1], training or Training(), head)
         tensors = _backbone(trunk, stored, head_prefix(config, trunk / "config.json"))

@@ -153,7 +153,10 @@ def kept_columns(keep: Sequence[str], reader: Reader, results: ResultColumns) ->
     missing = [name for name in names if reader.types is not None and name not in reader.types]
     if missing:
         there = shorten(", ".join(map(repr, reader.types or ())), 300)
-        raise ShardError(f"there is no column {missing[0]!r} to keep; there are {there}")
+        raise ShardError(
+            f"there is no column {missing[0]!r} to keep; there are {there}. All shards keep the columns of the first: "
+            "name with --keep those that all have, or write JSON lines with --format jsonl"
+        )
     return names
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import msgspec
+import numpy as np
 
 from .._results_file import HeldError
 from ..codec import Reading
@@ -253,4 +254,5 @@ def _taken(column: Any, places: Sequence[int]) -> Any:
     """Values of a column in some places."""
     if len(places) == len(column):
         return column
-    return [column[place] for place in places] if isinstance(column, list) else column.take(places)
+    # Of no places Arrow cannot tell the type of their numbers from a list.
+    return [column[place] for place in places] if isinstance(column, list) else column.take(np.array(places, np.int64))

@@ -143,7 +143,10 @@ def _prepare(
     own = {shard.name for shard in found.shards[index - 1 :: count]}
     for file in place.manifests():
         earlier = read_manifest(file)
-        check_same_run(file, earlier, manifest, runs)
+        if any(state.has_results for state in earlier.shards.values()) or any(
+            place.journal(shard).exists() for shard in found.shards
+        ):
+            check_same_run(file, earlier, manifest, runs)
         mine = file == place.manifest
         manifest.shards |= {name: state for name, state in earlier.shards.items() if mine or name in own}
 

@@ -48,6 +48,11 @@ class ShardState(msgspec.Struct):
     first_notice: str = ""
     reason: str = ""
 
+    @property
+    def has_results(self) -> bool:
+        """Whether any row was scored or failed."""
+        return bool(self.scored or self.failed or self.left_out or self.output_size)
+
 
 class RunManifest(msgspec.Struct):
     """Content of the manifest."""
