@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from quiet import Quiet
 
-from experiments.edits.base import tokenizer_file
-from yoj.export.bundle._build import build
-from yoj.export.bundle._config import ExportConfig
 from yoj.runtime import Scorer
 
 
 @pytest.fixture(scope="package")
-def edits_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def edits_bundle(bundle: Callable[[str, str], Path]) -> Path:
     """Bundle with the language path."""
-    bundle = tmp_path_factory.mktemp("shipped") / "edits.yoj"
-    build(ExportConfig([tokenizer_file().parent], None, "assistant", bundle, language=True), Quiet())
-    return bundle
+    return bundle("edits", "assistant")
 
 
 @pytest.fixture(scope="package")

@@ -43,6 +43,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.mark.export
 @pytest.mark.slow
+@pytest.mark.thorough
 def test_a_judge_is_made_from_nothing_scores_edits_and_explains_them(folder: Path, tmp_path: Path) -> None:
     ran = CliRunner().invoke(main, ["judge", str(folder)], catch_exceptions=False)
     assert ran.exit_code == 0, ran.output
