@@ -169,6 +169,7 @@ def test_attention_that_does_not_fit_into_memory_is_refused(judge, monkeypatch):
         scorer.rationale(requests_of()["text"], 0)
 
 
+@pytest.mark.thorough
 def test_half_precision_writes_too(judge):
     fidelity = json.loads((judge("qwen3_vl", precision="float16", compare=True) / "fidelity.json").read_text("utf-8"))
     assert 0 < fidelity[0]["language"]["max_abs_diff"] < fidelity[0]["language"]["threshold"]

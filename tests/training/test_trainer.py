@@ -103,8 +103,10 @@ def test_a_finished_run_is_not_trained_further(setup, tmp_path):
 def test_checkpoints_of_another_shape_are_refused(setup, tmp_path):
     recipe = setup.recipe("qwen3_vl", str(tmp_path / "run"))
     train(recipe)
-    with pytest.raises(TrainingError, match=r"does not fit the recipe.*Give the recipe the head and the base"):
+    with pytest.raises(TrainingError, match=r"lora.rank was 4 and is 8"):
         open_run(msgspec.structs.replace(recipe, lora=Lora(8, 16, 0.1)))
+    with pytest.raises(TrainingError, match=r"does not fit the recipe.*Give the recipe the head and the base"):
+        open_run(msgspec.structs.replace(recipe, head=msgspec.structs.replace(recipe.head, hidden=24)))
 
 
 def test_a_run_says_what_begins_and_what_it_goes_on_from(setup, tmp_path):

@@ -241,8 +241,7 @@ def test_ranking_alone_leaves_the_language_head_as_it_was(setup):
             ("molmo2", "all", {"readout": "token", "token": "<|im_end|>"}),
             ("qwen3_vl", "all", {}),
             ("qwen3_vl", "lora", {"pooling": "sum"}),
-        ],
-        always=2,
+        ]
     ),
     ids=lambda one: "-".join(one) if isinstance(one, dict) else one,
 )

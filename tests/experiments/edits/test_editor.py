@@ -48,6 +48,7 @@ def test_padding_and_other_requests_change_no_likelihood() -> None:
     assert torch.allclose(together[5:6], alone, atol=1e-4)
 
 
+@pytest.mark.thorough
 def test_imitation_lowers_the_loss_and_corrections_tell_of_half() -> None:
     editor, said = Editor(TOKENIZER, 0), list[str]()
     lessons = edits_of_all_kinds("test", 0)

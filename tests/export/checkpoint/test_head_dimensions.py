@@ -162,7 +162,7 @@ def pooled(expected_NJ2: np.ndarray, rule: str) -> tuple[np.ndarray, np.ndarray]
 
 @pytest.mark.parametrize("mode", ["joint", "isolated"])
 @pytest.mark.parametrize("request_", REQUESTS.values(), ids=REQUESTS)
-@pytest.mark.parametrize("name", with_variants([*MODELS], 2))
+@pytest.mark.parametrize("name", with_variants([*MODELS]))
 def test_every_dimension_is_that_of_the_stock_model(name, request_, mode, model):
     of = model(name)
     one_by_one = [replace(request_, responses=[response]) for response in request_.responses]

@@ -91,6 +91,7 @@ def test_the_graph_has_no_shape_that_depends_on_data(family, judge):
     assert not FORBIDDEN & {node.op_type for node in graph.node}
 
 
+@pytest.mark.thorough
 def test_only_the_head_is_added_to_the_weights_and_nothing_where_it_is_tied(judge, tmp_path):
     for family, added in (("qwen3_vl", 0), ("molmo2", 4 * 960 * 64)):
         _, _, out = judge(family)
@@ -101,7 +102,8 @@ def test_only_the_head_is_added_to_the_weights_and_nothing_where_it_is_tied(judg
         assert len(more) - len(before) in range(added, added + 4096)
 
 
-@pytest.mark.parametrize("family", with_variants(FAMILIES))
+@pytest.mark.thorough
+@pytest.mark.parametrize("family", FAMILIES)
 def test_the_final_norm_is_there_where_the_value_head_reads_before_it(family, tmp_path):
     source = write_source(family, tmp_path / "checkpoint", "pre_norm")
     # Scores of the recorded head, which was trained behind the norm, are too large before it to be compared.
@@ -155,7 +157,8 @@ def test_the_ask_is_that_of_the_checkpoint(judge):
     assert scorer.manifest.language.prompt == ASK
 
 
-@pytest.mark.parametrize(("family", "scheme"), with_variants([("qwen3_vl", "int8"), ("molmo2", "int4_weights")]))
+@pytest.mark.thorough
+@pytest.mark.parametrize(("family", "scheme"), [("qwen3_vl", "int8"), ("molmo2", "int4_weights")])
 def test_matrices_are_quantised_as_those_of_the_scorers_and_the_head_never_is(family, scheme, tmp_path):
     source = write_source(family, tmp_path / "checkpoint")
     checkpoint = Checkpoint.open([source])

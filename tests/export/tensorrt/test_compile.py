@@ -310,6 +310,7 @@ def test_a_disk_that_is_too_small_is_noticed_before_anything_is_built(copy, monk
     untouched(copy, before)
 
 
+@pytest.mark.thorough
 def test_a_disk_that_fills_up_during_the_build_leaves_the_bundle_as_it_was(copy):
     """A limit on the size of files stands for the disk: the write fails half-way, in the library's own call."""
     code = (
@@ -388,6 +389,7 @@ def notes_of(what: CompileJob) -> list[str]:
     return said
 
 
+@pytest.mark.thorough
 def test_a_damaged_plan_leaves_the_other_engines_and_can_be_built_again(copy):
     for damage in (lambda file: file.write_bytes(file.read_bytes()[:-1] + b"?"), Path.unlink):
         (entry,) = compile_bundle(order(copy), Quiet())
