@@ -102,6 +102,8 @@ def test_held_out_samples_that_are_trained_on_are_told(command, file):
     [
         (["head.readout=response_mean"], "head.readout was 'last' and is 'response_mean'"),
         (["lora.rank=3"], "lora.rank was 4 and is 3"),
+        (["lora.alpha=7"], "lora.alpha was 16.0 and is 7.0"),
+        (["head.hidden=24"], " and is 24"),
     ],
 )
 def test_a_beginning_with_another_head_or_other_adapters_is_refused(command, changes, said, file, tmp_path):
@@ -116,6 +118,16 @@ def test_a_run_does_not_go_on_with_another_readout(file):
     assert run("run", file).exit_code == 0
     message = refused("run", file, "--set", "head.readout=response_mean", "--set", "max_steps=3")
     assert "head.readout was 'last' and is 'response_mean'" in message
+
+
+def test_an_export_in_another_layout_than_in_training_is_refused(file, tmp_path):
+    assert run("run", file).exit_code == 0
+    recipe = yaml.safe_load(file.read_text("utf-8"))
+    words = [str(tmp_path / "run" / "checkpoint-2"), "--base", recipe["base"], "--layout", "user", "--out"]
+    done = CliRunner().invoke(export, [*words, str(tmp_path / "judge.yoj")])
+    assert done.exit_code == 1
+    assert "the responses stood in the layout 'assistant' in training" in done.output
+    assert "Give --layout assistant." in done.output
 
 
 def test_less_than_a_step_is_refused_by_the_check_too(file):

@@ -106,7 +106,7 @@ def test_checkpoints_of_another_shape_are_refused(setup, tmp_path):
     with pytest.raises(TrainingError, match=r"lora.rank was 4 and is 8"):
         open_run(msgspec.structs.replace(recipe, lora=Lora(8, 16, 0.1)))
     with pytest.raises(TrainingError, match=r"does not fit the recipe.*Give the recipe the head and the base"):
-        open_run(msgspec.structs.replace(recipe, head=msgspec.structs.replace(recipe.head, hidden=24)))
+        open_run(msgspec.structs.replace(recipe, objective="joint"))
 
 
 def test_a_run_says_what_begins_and_what_it_goes_on_from(setup, tmp_path):

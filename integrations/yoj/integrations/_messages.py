@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from yoj.runtime import Image, RequestError, YojError
 from yoj.runtime.error_texts import shorten
 
@@ -19,6 +21,10 @@ NO_VIDEOS = (
 )
 NO_PICTURES = hashlib.sha256().digest()
 """``pictures_digest`` of a row without pictures."""
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".heic", ".avif")
+"""Endings of names of pictures."""
+LONGEST_NAME = 4096
+"""Most characters of a path that are looked at."""
 NOT_READ = "Parts are texts, {'type': 'text', 'text': ...} or {'type': 'image', 'image': ...}; give one of these."
 
 
@@ -71,11 +77,16 @@ def read_row(prompt: Any, completion: Any, pictures: Sequence[Any]) -> TrainerRo
 
 
 def holds_pictures(value: Any) -> bool:
-    """Whether a cell of a table holds a picture as such, or a list of them; of a text it cannot be known."""
+    """Whether a cell of a table holds a picture, or a list of them; a path or URL by the ending of its name."""
     from PIL import Image as Pillow
 
     if is_list(value):
         return any(map(holds_pictures, value))
+    if isinstance(value, str | Path):
+        name = str(value)[:LONGEST_NAME].lower()
+        return name.startswith("data:image/") or name.partition("?")[0].endswith(SUFFIXES)
+    if is_array(value):
+        return value.dtype == np.uint8 and value.ndim == 3
     in_table = is_fields(value) and {*value} == {"bytes", "path"} and _unwrapped(value) is not None
     return in_table or isinstance(value, Pillow.Image)
 

@@ -268,7 +268,7 @@ def _at_markers(turns: list[_Spoken], placeholders: Placeholders) -> tuple[list[
         raise RequestError(
             f"The prompt holds {', '.join(dict.fromkeys(found))}, with which other frameworks mark the place of a "
             "medium; as plain text it costs accuracy. Give placeholders='media' where it is that place, and 'text' "
-            "where it is text."
+            "where it is text (yoj-score --placeholders, a field of a row, or RewardSettings of a reward)."
         )
     return [replace(turn, parts=[piece for part in turn.parts for piece in _split(part)]) for turn in turns], []
 

@@ -183,16 +183,28 @@ def test_results_of_other_settings_are_refused(words, said, files, tmp_path):
     assert (tmp_path / "out" / "a.parquet").read_bytes() == before
 
 
-def test_a_run_that_scored_nothing_takes_other_settings(files, tmp_path):
+@pytest.mark.parametrize("suffix", [".parquet", ".jsonl"])
+def test_a_run_that_scored_nothing_takes_other_settings(suffix, files, tmp_path):
     shutil.rmtree(tmp_path / "in")
     rows = [{"question": row["prompt"], "responses": row["responses"]} for row in ROWS[:2]]
-    write_shard(tmp_path / "in" / "a.parquet", rows)
+    write_shard(tmp_path / "in" / f"a{suffix}", rows)
     first = run_here("yoj-score", *files)
     assert first.returncode == 1
-    assert "question=prompt" in first.stderr
-    again = run_here("yoj-score", *files, "--rename", "question=prompt")
+    assert "0 of 2 rows scored" in first.stderr or "question=prompt" in first.stderr
+    again = run_here("yoj-score", *files, "--rename", "question=prompt", "--best")
     assert again.returncode == 0, again.stderr
-    assert lines(tmp_path / "out" / "a.parquet") == [1, 2]
+    assert lines(tmp_path / "out" / f"a{suffix}") == [1, 2]
+
+
+@pytest.mark.parametrize("words", [["--ignore-field", "scene"], ["--ignore-unknown"], ["--rename", "scene=image"]])
+def test_pictures_that_are_not_read_are_refused_where_the_judge_would_be_shown_none(words, files, tmp_path):
+    shutil.rmtree(tmp_path / "in")
+    rows = [row | {"scene": {"bytes": PICTURE.read_bytes(), "path": "a.png"}} for row in ROWS[:2]]
+    write_shard(tmp_path / "in" / "a.parquet", rows)
+    done = run_here("yoj-score", *files)
+    assert done.returncode == 1
+    assert "the column 'scene' holds pictures, and none is read. Give --rename scene=image, or" in done.stderr
+    assert run_here("yoj-score", *files, *words).returncode == 0
 
 
 def test_results_of_another_bundle_are_refused(files, bundle, tmp_path):

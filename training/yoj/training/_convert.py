@@ -93,7 +93,7 @@ def convert(wanted: ConversionJob, note: Callable[[str], None]) -> Counts:
             raise DataError(f"{out} cannot be written: {error.strerror}.") from error
         raise
     note(report)
-    if media.root != media.out:
+    if media.leave and media.root != media.out:
         note(f"Media lie outside of {media.out}: set media_root of the recipe to {media.root}.")
     return counts
 
@@ -110,6 +110,8 @@ class Media:
         self.base = Path(os.path.abspath(policy.base or policy.root))
         self.root = Path(os.path.commonpath([os.path.realpath(policy.root), self.out]))
         """Folder that holds both source and target."""
+        self.leave = False
+        """Whether a medium was named that lies outside of the target's folder."""
 
     def named(self, value: Any) -> Any:
         """Name a path, bytes, a record of a table, or a list of them; other values stay as they are.
@@ -131,7 +133,9 @@ class Media:
         if value[:5].lower() == "data:" or SCHEME.match(value) or is_base64(value):
             return value
         self.policy.image(value, "a medium")
-        return os.path.relpath(self.base / value, self.out)
+        found = os.path.relpath(self.base / value, self.out)
+        self.leave = self.leave or found.startswith(os.pardir)
+        return found
 
     def in_content(self, value: Any) -> Any:
         """Prompt, turn, response or part with its media named by `named`."""

@@ -30,13 +30,17 @@ from ._preparer import write_max_pixels
 from ._recipe import Recipe, ranks, trained_mode
 
 READING = {
+    "value_head_type": "head.type",
+    "value_head_hidden_dim": "head.hidden",
     "resp_repr_mode": "head.readout",
     "value_head_activation": "head.activation",
     "value_head_ask": "head.ask",
     "value_head_token": "head.token",
     "hidden_state": "hidden_state",
 }
-"""Setting of a trained head that its weights do not show -> setting of a recipe."""
+"""Setting of a trained head -> setting of a recipe. Weights of one reading fit another, and mean nothing there."""
+ADAPTERS = {"r": "lora.rank", "lora_alpha": "lora.alpha"}
+"""Setting of trained adapters -> setting of a recipe."""
 ADAPTER, HEAD, MODEL = "adapter_model.safetensors", "value_head.safetensors", "model.safetensors"
 RECIPE, EVALUATION = "recipe.json", "evaluation.json"
 BEST_OF_N, LANGUAGE_LOSS = "best_of_n", "language_loss"
@@ -172,7 +176,7 @@ def require_same_reading(folder: Path, head: TrainedHead, recipe: Recipe) -> Non
         recipe: recipe of the run.
 
     Raises:
-        TrainingError: readings differ, or the rank of the adapters.
+        TrainingError: heads differ, or ranks or scales of the adapters.
     """
     differ: list[str] = []
     if ranks(recipe) and (folder / SETTINGS).is_file():
@@ -183,8 +187,12 @@ def require_same_reading(folder: Path, head: TrainedHead, recipe: Recipe) -> Non
             if earlier.get(name) != now.get(name) and (name != "hidden_state" or name in earlier)
         ]
     if recipe.trainable == "lora" and (folder / ADAPTER_CONFIG).is_file():
-        rank = _read(folder / ADAPTER_CONFIG).get("r")
-        differ += [] if rank == recipe.lora.rank else [f"lora.rank was {rank!r} and is {recipe.lora.rank!r}"]
+        trained, own = _read(folder / ADAPTER_CONFIG), {"r": recipe.lora.rank, "lora_alpha": recipe.lora.alpha}
+        differ += [
+            f"{setting} was {trained.get(name)!r} and is {own[name]!r}"
+            for name, setting in ADAPTERS.items()
+            if trained.get(name) != own[name]
+        ]
     if differ:
         raise TrainingError(
             f"{folder} was trained with another head or other adapters: {'; '.join(differ)}. Give the recipe what that "

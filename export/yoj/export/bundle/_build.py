@@ -17,6 +17,7 @@ from yoj.runtime.schemes import SCHEMES
 from yoj.runtime.text import TextEncoder
 
 from .._errors import CheckpointError, OutputError
+from ..checkpoint._text_files import read_json
 from ..checkpoint.checkpoint import Checkpoint, own_code
 from ..families import ExportFamily, GraphSpec
 from ..families.opening import open_family, open_language, vocabulary_rows
@@ -37,6 +38,8 @@ from .names import QUANTISATION
 from .place import folder_beside, put_in_place, write_manifest
 from .provenance import provenance
 
+RECIPE = "recipe.json"
+"""File in which `yoj-train` keeps its recipe, in the folder of a checkpoint."""
 SHOWN_LAYERS = 8
 
 
@@ -91,6 +94,7 @@ def _open(config: ExportConfig, progress: Progress) -> _Opened:
         )
     if named := own_code(checkpoint):
         progress.note(f"auto_map is ignored, no code of a checkpoint is ever run: {'; '.join(named)}")
+    _check_layout(checkpoint.folders[-1], config.layout)
     family = open_family(checkpoint)
     layout = render_layout(checkpoint, config.layout, family.markup())
     for note in (f"prompts: {describe_prompts(layout)}", *checkpoint.notes, *describe_assumptions(checkpoint, family)):
@@ -99,6 +103,20 @@ def _open(config: ExportConfig, progress: Progress) -> _Opened:
     for kind, place in settings.items():
         progress.note(f"{kind} settings: {place}")
     return _Opened(checkpoint, family, layout, settings)
+
+
+def _check_layout(folder: Path, layout: str) -> None:
+    """Refuse another layout than that in which `yoj-train` trained.
+
+    Raises:
+        CheckpointError: the recipe in the checkpoint says another one.
+    """
+    trained = read_json(folder / RECIPE).get("layout", layout) if (folder / RECIPE).is_file() else layout
+    if trained != layout:
+        raise CheckpointError(
+            f"{folder / RECIPE} says that the responses stood in the layout {trained!r} in training, and the layout of "
+            f"the bundle is to be {layout!r}, which would change rankings. Give --layout {trained}."
+        )
 
 
 def _fill(

@@ -67,19 +67,19 @@ class Journal:
         self._stream.close()
 
     def has(self, number: int, digest: str) -> bool:
-        """Whether a row has been scored. A failed one is to be tried again.
+        """Whether a row has been scored. A failed one is to be tried again, whatever it is now.
 
         Raises:
-            ShardError: the journal knows another row of this number.
+            ShardError: the journal has the score of another row of this number.
         """
-        if self._state(number) == NOTHING:
+        if self._state(number) != SCORED:
             return False
         if self._digests[number] != int(digest, 16):
             raise ShardError(
                 f"row {number} is another request than the one that an earlier run scored into {self.file}. Choose "
                 "another folder for the results, or remove that file to score all rows again"
             )
-        return self._states[number] == SCORED
+        return True
 
     def append(self, result: RowResult) -> None:
         """Write a result.

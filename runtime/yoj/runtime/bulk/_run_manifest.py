@@ -50,8 +50,13 @@ class ShardState(msgspec.Struct):
 
     @property
     def has_results(self) -> bool:
-        """Whether any row was scored or failed."""
-        return bool(self.scored or self.failed or self.left_out or self.output_size)
+        """Whether any row was scored."""
+        return bool(self.scored or self.left_out)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether its journal may hold results that are not counted yet."""
+        return self.state == "waiting"
 
 
 class RunManifest(msgspec.Struct):

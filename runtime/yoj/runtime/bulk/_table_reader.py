@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +18,8 @@ from ._shards import ShardError
 
 BUFFER = 2**20
 """Bytes of a column that are read at once; without it pyarrow holds those of a whole row group."""
+PICTURES = re.compile(r"struct<bytes: (large_)?binary, path: ")
+"""Type of a column of pictures, as data sets of Hugging Face have them."""
 SMALLEST = 16
 """Fewest rows that are held at once."""
 ALIASES = {"images": "image", "messages": "prompt"}
@@ -44,6 +47,24 @@ class TableReader:
         self.types: Mapping[str, Any] = dict(zip(columns, schema.types, strict=True))
         self._fields = self._find_fields(names)
         self.not_read: Sequence[str] = [name for name in columns if name not in self._fields.values()]
+        self._check_pictures(names)
+
+    def _check_pictures(self, names: Names) -> None:
+        """Refuse pictures that are not read, where the judge would be shown none at all.
+
+        Raises:
+            ShardError: there are such; pictures within prompts or responses count as shown.
+        """
+        told = [str(self.types[column]) for column in self._fields.values()]
+        if {"image", "video"} & {*self._fields} or any(kind.count("struct<") for kind in told):
+            return
+        unread = [name for name in self.not_read if PICTURES.search(str(self.types[name]))]
+        name = next((name for name in unread if name not in names.ignore.fields), None)
+        if name is not None and not names.ignore.unknown:
+            raise ShardError(
+                f"the column {name!r} holds pictures, and none is read. Give --rename {name}=image, or --ignore-field "
+                f"{name} where the judge is not to see them"
+            )
 
     def count(self) -> int:
         """Count the rows, as the file states them."""
