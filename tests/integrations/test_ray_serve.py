@@ -17,7 +17,13 @@ from servers import running
 from yoj.runtime import Scorer
 from yoj.serving import HttpSettings
 
-pytestmark = [pytest.mark.slow, pytest.mark.export, pytest.mark.timeout(900), needs(".venv-ray")]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.thorough,  # test_ray_data has a cluster, too
+    pytest.mark.export,
+    pytest.mark.timeout(900),
+    needs(".venv-ray"),
+]
 
 RESPONSES = ["A cat.", "Two dogs on a red sofa.", "Nothing.", "A parrot and a lamp."]
 COUNT = 24

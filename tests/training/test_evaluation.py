@@ -57,7 +57,8 @@ def differences(ours: list[list[float]], theirs: list[list[float]]) -> list[floa
 
 
 @pytest.mark.slow  # almost all of it the tracing of the graphs
-@pytest.mark.parametrize("family", with_variants(FAMILIES))
+@pytest.mark.thorough  # test_trainer_dimensions has it with more dimensions
+@pytest.mark.parametrize("family", FAMILIES)
 def test_a_trained_judge_scores_as_its_bundle(family, served, setup):
     trainer, scorer = served(family)
     requests = [numbered.request() for numbered in setup.samples]

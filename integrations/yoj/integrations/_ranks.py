@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import sys
 import threading
 from collections.abc import Generator, Sequence
@@ -17,6 +18,12 @@ of its own, which a reward needs that is called beside others from several threa
 _lock = threading.Lock()
 _own: list[Any] = [None, None]
 """Process group of the trainer, and the one beside it that was made for this module."""
+
+
+@atexit.register
+def _forget() -> None:
+    """Let go of the groups while their threads can still end; when modules are torn down they abort the process."""
+    _own[:] = None, None
 
 
 class Ranks:
