@@ -169,7 +169,7 @@ def run(line: str, folder: Path) -> None:
 @pytest.mark.export
 @pytest.mark.parametrize("line", next(one.text for one in blocks(BULK) if one.kind == "sh").splitlines())
 def test_bulk_commands_run(line, folder, monkeypatch):
-    """Those of ``bulk.md`` are ways to call the command, each with inputs of its own."""
+    """Commands of ``bulk.md`` are ways to call one command, each with inputs of its own."""
     monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "1")
     if "parquet" in line:
         field = "question" if "question=prompt" in line else "prompt"
