@@ -186,6 +186,12 @@ def test_pictures_in_a_column_of_another_name_stop_training_where_the_judge_woul
     assert None not in GroupReward(judge, 2)(["Which?"] * 2, FOUR[:2], **shown)
 
 
+def test_pictures_of_a_column_that_is_read_and_cannot_be_compared_are_the_groups_error():
+    with pytest.warns(RuntimeWarning, match="A picture is a BytesIO"):
+        rewards = GroupReward(Told(), 2)(["a"] * 2, ["1", "3"], **Log().given(images=[[PICTURE, io.BytesIO()]] * 2))
+    assert rewards == [None, None]
+
+
 @pytest.mark.parametrize("name", ["video", "videos"])
 def test_a_column_of_videos_stops_training(name):
     with pytest.raises(RequestError, match=f"There is a column {name}. Videos are not read from the rows of a trainer"):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import logging
 import random
@@ -18,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from yoj.runtime import Image, Judgement, Request, RequestError, ScoreError, Scorer, Truncation, Video, YojError
-from yoj.runtime.error_texts import shorten
+from yoj.runtime.error_texts import retold, shorten
 from yoj.runtime.orders import draw_orders
 from yoj.runtime.packs import ROUNDS, Members, draw_order, draw_packs, join
 from yoj.runtime.script import Parts, Script, script_of
@@ -287,9 +286,8 @@ def _of_pack(error: YojError, pack: Members) -> YojError:
     """Error of a pack; one of the request says which responses stood where, since it numbers those of the pack."""
     if not isinstance(error, RequestError) or pack == tuple(range(len(pack))):
         return error
-    told = copy.copy(error)
-    told.args = (f"{error} (Responses are numbered as the judge read them, which were {list(pack)} of the group.)",)
-    return told
+    read = f"Responses are numbered as the judge read them, which were {list(pack)} of the group."
+    return retold(error, f"{error} ({read})")
 
 
 def _check_judge(judge: object) -> None:

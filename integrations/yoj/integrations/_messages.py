@@ -78,17 +78,18 @@ def read_row(prompt: Any, completion: Any, pictures: Sequence[Any]) -> TrainerRo
 
 def holds_pictures(value: Any) -> bool:
     """Whether a cell of a table holds a picture, or a list of them; a path or URL by the ending of its name."""
-    from PIL import Image as Pillow
-
-    if is_list(value):
-        return any(map(holds_pictures, value))
+    if is_list(value):  # of numbers, as tokens are, there are very many
+        return any(holds_pictures(one) for one in value if not isinstance(one, int | float))
     if isinstance(value, str | Path):
         name = str(value)[:LONGEST_NAME].lower()
         return name.startswith("data:image/") or name.partition("?")[0].endswith(SUFFIXES)
     if is_array(value):
         return value.dtype == np.uint8 and value.ndim == 3
-    in_table = is_fields(value) and {*value} == {"bytes", "path"} and _unwrapped(value) is not None
-    return in_table or isinstance(value, Pillow.Image)
+    if is_fields(value):
+        return {*value} == {"bytes", "path"} and _unwrapped(value) is not None
+    from PIL import Image as Pillow
+
+    return isinstance(value, Pillow.Image)
 
 
 def read_completion(completion: Any) -> Any:

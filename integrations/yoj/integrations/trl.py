@@ -34,6 +34,8 @@ from ._settings import RewardSettings
 __all__ = ["AsyncGroupReward", "GroupReward"]
 
 OnError: TypeAlias = Literal["none", "raise"]
+PICTURE_COLUMNS = ("images", "image")
+"""Columns that pictures come from, of which the first that is there is read."""
 Found: TypeAlias = dict[int, RewardedGroup]
 """Rewards of groups by their number."""
 
@@ -306,7 +308,8 @@ def _check_unread(given: Mapping[str, Any]) -> None:
     Raises:
         RequestError: there are such.
     """
-    names = sorted(name for name, column in given.items() if is_list(column) and holds_pictures(column))
+    unread = given.keys() - {*PICTURE_COLUMNS}
+    names = sorted(name for name in unread if is_list(given[name]) and holds_pictures(given[name]))
     if names:
         raise RequestError(
             f"No prompt has a picture, and the column {names[0]!r} holds some, which are not read. Rename it to "
@@ -323,7 +326,7 @@ def _has_entries(column: Any) -> bool:
 
 def _pictures(given: Mapping[str, Any], count: int) -> list[list[Any]]:
     """Pictures of each row from the column ``images``, or else ``image``."""
-    for name in ("images", "image"):
+    for name in PICTURE_COLUMNS:
         column: Any = given.get(name)
         if column is None:
             continue

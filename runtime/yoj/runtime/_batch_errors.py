@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from typing import Literal, get_args
 
@@ -10,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .batch import Prepared
+from .error_texts import retold
 from .errors import RequestError, ScoreError, YojError
 from .families import Arrays
 from .manifest import EngineEntry
@@ -29,11 +29,7 @@ def check_on_error(on_error: OnError) -> None:
 
 def named(error: YojError, index: int, count: int) -> YojError:
     """Copy of an error that says which request of a batch it is about."""
-    if count == 1:
-        return error
-    named = copy.copy(error)
-    named.args = (f"requests[{index}]: {error}",)
-    return named
+    return error if count == 1 else retold(error, f"requests[{index}]: {error}")
 
 
 def not_finite(values: Arrays, prepared: Prepared, engine: EngineEntry) -> ScoreError | None:

@@ -93,7 +93,7 @@ def convert(wanted: ConversionJob, note: Callable[[str], None]) -> Counts:
             raise DataError(f"{out} cannot be written: {error.strerror}.") from error
         raise
     note(report)
-    if media.leave and media.root != media.out:
+    if media.leave:
         note(f"Media lie outside of {media.out}: set media_root of the recipe to {media.root}.")
     return counts
 
@@ -134,7 +134,7 @@ class Media:
             return value
         self.policy.image(value, "a medium")
         found = os.path.relpath(self.base / value, self.out)
-        self.leave = self.leave or found.startswith(os.pardir)
+        self.leave = self.leave or os.pardir in Path(found).parts
         return found
 
     def in_content(self, value: Any) -> Any:

@@ -180,24 +180,26 @@ def require_same_reading(folder: Path, head: TrainedHead, recipe: Recipe) -> Non
     """
     differ: list[str] = []
     if ranks(recipe) and (folder / SETTINGS).is_file():
-        earlier, now = _read(folder / SETTINGS), head.settings() | {"hidden_state": recipe.hidden_state}
-        differ = [
-            f"{setting} was {earlier.get(name)!r} and is {now.get(name)!r}"
-            for name, setting in READING.items()
-            if earlier.get(name) != now.get(name) and (name != "hidden_state" or name in earlier)
-        ]
+        # Checkpoints of older versions do not say the hidden state.
+        earlier = {"hidden_state": recipe.hidden_state} | _read(folder / SETTINGS)
+        differ += _differing(READING, earlier, head.settings() | {"hidden_state": recipe.hidden_state})
     if recipe.trainable == "lora" and (folder / ADAPTER_CONFIG).is_file():
-        trained, own = _read(folder / ADAPTER_CONFIG), {"r": recipe.lora.rank, "lora_alpha": recipe.lora.alpha}
-        differ += [
-            f"{setting} was {trained.get(name)!r} and is {own[name]!r}"
-            for name, setting in ADAPTERS.items()
-            if trained.get(name) != own[name]
-        ]
+        now = {"r": recipe.lora.rank, "lora_alpha": recipe.lora.alpha}
+        differ += _differing(ADAPTERS, _read(folder / ADAPTER_CONFIG), now)
     if differ:
         raise TrainingError(
             f"{folder} was trained with another head or other adapters: {'; '.join(differ)}. Give the recipe what that "
             "checkpoint has, or begin without it."
         )
+
+
+def _differing(settings: Mapping[str, str], earlier: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Settings of a recipe that differ, with both values; a setting that is left out is None."""
+    return [
+        f"{setting} was {earlier.get(name)!r} and is {now.get(name)!r}"
+        for name, setting in settings.items()
+        if earlier.get(name) != now.get(name)
+    ]
 
 
 def newest(out: Path) -> Path | None:

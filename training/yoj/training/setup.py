@@ -87,8 +87,7 @@ def tell_seen(
 ) -> None:
     """Report held-out samples that are trained on too: of one prompt, responses and names of media."""
     lines = {_asked(one): one.line for one in reversed(samples)}
-    seen = [(one.line, lines[_asked(one)]) for one in held_out if _asked(one) in lines]
-    if seen:
+    if seen := [(one.line, lines[asked]) for one in held_out if (asked := _asked(one)) in lines]:
         (line, trained), number = seen[0], len(seen)
         note(
             f"warning: {number:,} of the {len(held_out):,} held-out samples are trained on too (line {line} of "

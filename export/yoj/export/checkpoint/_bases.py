@@ -18,8 +18,6 @@ QUANTISED = re.compile(
     r"([-_]?(unsloth[-_])?(bnb[-_]?)?([48][-_]?bit)|[-_](fp8|nvfp4|awq|gptq|int[48]|w4a16|w8a8|dynamic|block))+$", re.I
 )
 """Endings of the names of quantised models, behind the name of the model that they were made from."""
-
-
 COMMIT = re.compile(r"[0-9a-f]{40}")
 """Name of a folder in the hub's cache, which says nothing of the model."""
 

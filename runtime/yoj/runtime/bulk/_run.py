@@ -143,10 +143,9 @@ def _prepare(
     own = {shard.name for shard in found.shards[index - 1 :: count]}
     for file in place.manifests():
         earlier = read_manifest(file)
-        waiting = [one for one in found.shards if one.name not in earlier.shards or earlier.shards[one.name].is_open]
-        if any(state.has_results for state in earlier.shards.values()) or any(
-            place.journal(shard).exists() for shard in waiting
-        ):
+        counted = {name for name, state in earlier.shards.items() if state.state != "waiting"}
+        uncounted = any(place.journal(one).exists() for one in found.shards if one.name not in counted)
+        if uncounted or any(state.has_results for state in earlier.shards.values()):
             check_same_run(file, earlier, manifest, runs)
         mine = file == place.manifest
         manifest.shards |= {name: state for name, state in earlier.shards.items() if mine or name in own}

@@ -53,11 +53,6 @@ class ShardState(msgspec.Struct):
         """Whether any row was scored."""
         return bool(self.scored or self.left_out)
 
-    @property
-    def is_open(self) -> bool:
-        """Whether its journal may hold results that are not counted yet."""
-        return self.state == "waiting"
-
 
 class RunManifest(msgspec.Struct):
     """Content of the manifest."""
